@@ -11,7 +11,12 @@ let strict: [SwiftSetting] = [
 
 /// The binaries carry the Swift runtime. It is a link setting of the two products, not `--static-swift-stdlib`,
 /// because that flag also changes how every module is compiled: tests and products could not share one build.
-let staticRuntime: [LinkerSetting] = [.unsafeFlags(["-static-stdlib"])]
+/// What FoundationEssentials needs of its own is named here since only that flag would have found it.
+let staticRuntime: [LinkerSetting] = [
+    .unsafeFlags(["-static-stdlib"]),
+    .linkedLibrary("_FoundationCShims"),
+    .linkedLibrary("_FoundationCollections"),
+]
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
@@ -94,7 +99,8 @@ let package = Package(
             linkerSettings: staticRuntime
         ),
 
-        .testTarget(name: "TunnelTests", dependencies: ["Tunnel"], swiftSettings: strict),
+        .target(name: "TestSupport", dependencies: ["Tunnel", nioCore], swiftSettings: strict),
+        .testTarget(name: "TunnelTests", dependencies: ["Tunnel", "TestSupport", nioCore], swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

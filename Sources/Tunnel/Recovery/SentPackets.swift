@@ -1,0 +1,73 @@
+import DequeModule
+import NIOCore
+
+/// What a sent packet carried, so that its loss or delivery can be told to whom it concerns. Frames are
+/// retransmitted, packets never (RFC 9000 §13.3).
+enum SentFrame {
+    case stream(StreamID, Range<UInt64>, fin: Bool)
+    case acknowledgement(largest: UInt64)
+    case resetStream(StreamID)
+    case stopSending(StreamID)
+    case maxData
+    case maxStreamData(StreamID)
+    case maxStreams
+    case parameters
+    case ping
+    /// Blocked reports: never repeated, the peer's next window answers them.
+    case blocked
+}
+
+struct SentPacket {
+    enum State { case outstanding, acknowledged, lost, notTracked }
+    var sentAt: NIODeadline
+    var size: Int
+    var state: State
+    /// Index of its first frame, counted from the start of the tunnel.
+    var firstFrame: Int
+    var frameCount: Int
+}
+
+/// Packets in the order of their numbers, from the oldest that is still outstanding. Two rings: no allocation per
+/// packet once they have grown.
+struct SentPackets {
+    private var packets: Deque<SentPacket> = []
+    private var frames: Deque<SentFrame> = []
+    private var firstNumber: UInt64 = 0
+    private var firstFrameIndex = 0
+
+    var nextNumber: UInt64 { firstNumber + UInt64(packets.count) }
+    var oldest: UInt64 { firstNumber }
+    var isEmpty: Bool { packets.isEmpty }
+
+    /// Frames added since the last packet belong to the next one.
+    mutating func append(frame: SentFrame) { frames.append(frame) }
+
+    var frameCursor: Int { firstFrameIndex + frames.count }
+
+    mutating func append(packet: SentPacket) {
+        packets.append(packet)
+        trim()
+    }
+
+    func contains(_ number: UInt64) -> Bool { number >= firstNumber && number < nextNumber }
+
+    subscript(number: UInt64) -> SentPacket {
+        get { packets[Int(number - firstNumber)] }
+        set { packets[Int(number - firstNumber)] = newValue }
+    }
+
+    func frame(at index: Int) -> SentFrame { frames[index - firstFrameIndex] }
+
+    /// Forgets what is settled at the front.
+    mutating func trim() {
+        while let first = packets.first, first.state != .outstanding {
+            packets.removeFirst()
+            firstNumber += 1
+            let done = first.firstFrame + first.frameCount - firstFrameIndex
+            if done > 0 {
+                frames.removeFirst(done)
+                firstFrameIndex += done
+            }
+        }
+    }
+}

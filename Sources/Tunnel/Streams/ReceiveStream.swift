@@ -1,0 +1,232 @@
+import NIOCore
+
+/// The receiving half of a stream: reassembly, final size and its window (RFC 9000 §3.2, §4).
+struct ReceiveStream {
+    /// Chunks kept apart by gaps; beyond it the stream is reset rather than searched ever more slowly.
+    static let maxGaps = 1_000
+
+    private struct Chunk {
+        var start: UInt64
+        var bytes: ByteBuffer
+        var end: UInt64 { start + UInt64(bytes.readableBytes) }
+    }
+
+    /// In order, not yet read by the application.
+    private var ready = ByteBuffer()
+    /// Offset after `ready`: the next byte that is missing.
+    private var contiguous: UInt64 = 0
+    /// Beyond a gap, sorted and disjoint.
+    private var early: [Chunk] = []
+    /// The highest offset seen; what flow control counts.
+    private(set) var highest: UInt64 = 0
+    private(set) var finalSize: UInt64?
+    /// Given back by the consumer.
+    private(set) var consumed: UInt64 = 0
+    /// MAX_STREAM_DATA as the peer knows it, or will when what is queued arrives.
+    private(set) var limit: UInt64
+    private(set) var window: UInt64
+    private var windowRaisedAt = NIODeadline.uptimeNanoseconds(0)
+
+    private enum Phase { case open, discarding, reset, finished }
+    private var phase = Phase.open
+
+    init(window: UInt64) {
+        self.window = window
+        limit = window
+    }
+
+    // MARK: Arrival
+
+    enum Arrival: Equatable {
+        case nothing
+        /// In-order bytes or the end can be read.
+        case readable
+        /// The peer leaves too many gaps: give up on this stream.
+        case tooFragmented
+    }
+
+    /// Takes a STREAM frame; `newBytes` is how far it moved the highest offset.
+    mutating func receive(
+        offset: UInt64,
+        fin: Bool,
+        data: UnsafeRawBufferPointer,
+        newBytes: inout UInt64
+    ) throws(TunnelError) -> Arrival {
+        let end = offset + UInt64(data.count)
+        newBytes = try account(end: end, isFinal: fin)
+        guard phase == .open else {
+            if phase == .discarding { consumed = highest }
+            return .nothing
+        }
+        let before = contiguous
+        if offset <= contiguous {
+            if end > contiguous {
+                append(UnsafeRawBufferPointer(rebasing: data[Int(contiguous - offset)...]))
+                joinEarly()
+            }
+        } else if !data.isEmpty {
+            insertEarly(offset, data)
+            if early.count > Self.maxGaps { return .tooFragmented }
+        }
+        return contiguous > before || (fin && contiguous == finalSize) ? .readable : .nothing
+    }
+
+    /// RFC 9000 §4.5: the final size never changes, and nothing lies beyond it.
+    private mutating func account(end: UInt64, isFinal: Bool) throws(TunnelError) -> UInt64 {
+        if let size = finalSize {
+            guard end <= size, !isFinal || end == size else {
+                throw TunnelError(.finalSize, "the final size was \(size), now \(end)")
+            }
+        } else if isFinal {
+            guard end >= highest else {
+                throw TunnelError(.finalSize, "final size \(end) is below \(highest), which was sent already")
+            }
+            finalSize = end
+        }
+        guard end > highest else { return 0 }
+        guard end <= limit else {
+            throw TunnelError(.flowControl, "\(end) bytes sent on a stream, \(limit) allowed")
+        }
+        defer { highest = end }
+        return end - highest
+    }
+
+    private mutating func append(_ data: UnsafeRawBufferPointer) {
+        if ready.capacity == 0 {
+            // A long body is read in large pieces, a short one should not hold more than it needs.
+            ready = ByteBufferAllocator().buffer(capacity: contiguous > 16 << 10 ? 32 << 10 : data.count)
+        }
+        ready.writeBytes(data)
+        contiguous += UInt64(data.count)
+    }
+
+    private mutating func joinEarly() {
+        var taken = 0
+        while taken < early.count, early[taken].start <= contiguous {
+            if early[taken].end > contiguous {
+                let skip = Int(contiguous - early[taken].start)
+                _ = early[taken].bytes.withUnsafeReadableBytes { bytes in
+                    ready.writeBytes(UnsafeRawBufferPointer(rebasing: bytes[skip...]))
+                }
+                contiguous = early[taken].end
+            }
+            taken += 1
+        }
+        if taken > 0 { early.removeFirst(taken) }
+    }
+
+    /// Keeps only the bytes that are not there yet.
+    private mutating func insertEarly(_ offset: UInt64, _ data: UnsafeRawBufferPointer) {
+        let end = offset + UInt64(data.count)
+        var start = offset
+        var index = early.count
+        while index > 0, early[index - 1].end > offset { index -= 1 }
+        while start < end {
+            if index < early.count, early[index].start <= start {
+                start = max(start, early[index].end)
+                index += 1
+                continue
+            }
+            let stop = index < early.count ? min(end, early[index].start) : end
+            let piece = UnsafeRawBufferPointer(rebasing: data[Int(start - offset)..<Int(stop - offset)])
+            if index > 0, early[index - 1].end == start {
+                early[index - 1].bytes.writeBytes(piece)
+            } else {
+                var bytes = ByteBufferAllocator().buffer(capacity: piece.count)
+                bytes.writeBytes(piece)
+                early.insert(Chunk(start: start, bytes: bytes), at: index)
+                index += 1
+            }
+            start = stop
+        }
+    }
+
+    // MARK: Reading
+
+    mutating func read() -> ByteBuffer? {
+        guard phase == .open, ready.readableBytes > 0 else {
+            finishIfAllWasRead()
+            return nil
+        }
+        var taken = ByteBuffer()
+        swap(&taken, &ready)
+        finishIfAllWasRead()
+        return taken
+    }
+
+    private mutating func finishIfAllWasRead() {
+        if phase == .open, contiguous == finalSize, ready.readableBytes == 0 { phase = .finished }
+    }
+
+    /// Everything up to FIN was read.
+    var isFinished: Bool { phase == .finished }
+
+    /// Received and not given back yet: what the budgets count.
+    var undrained: UInt64 { highest - min(consumed, highest) }
+
+    mutating func consume(_ count: UInt64) { consumed = min(consumed + count, highest) }
+
+    // MARK: Window
+
+    /// The new MAX_STREAM_DATA, when half the window was drained. The window doubles while the consumer keeps up:
+    /// half of it in less than two round trips (as QUIC implementations do; RFC 9000 leaves it open).
+    mutating func nextLimit(now: NIODeadline, rtt: TimeAmount, mayGrow: Bool, maximum: UInt64) -> UInt64? {
+        guard phase == .open, finalSize == nil else { return nil }
+        let wanted = consumed + window
+        guard wanted > limit, wanted - limit >= window / 2 else { return nil }
+        if mayGrow, window < maximum, now - windowRaisedAt < rtt * 2 { window = min(window * 2, maximum) }
+        windowRaisedAt = now
+        limit = consumed + window
+        return limit
+    }
+
+    /// Widens a window at once.
+    mutating func widen(to newWindow: UInt64) -> Bool {
+        guard phase == .open, finalSize == nil, newWindow > window else { return false }
+        window = newWindow
+        limit = max(limit, consumed + newWindow)
+        return true
+    }
+
+    // MARK: Ends
+
+    /// RESET_STREAM: true if it wins. It is ignored only when FIN and every byte before it are here: without FIN the
+    /// bytes are a truncated body, however many of them arrived.
+    mutating func reset(finalSize size: UInt64, newBytes: inout UInt64) throws(TunnelError) -> Bool {
+        let isComplete = contiguous == finalSize
+        newBytes = try account(end: size, isFinal: true)
+        switch phase {
+        case .reset, .finished: return false
+        case .open where isComplete: return false
+        case .open, .discarding:
+            let wasOpen = phase == .open
+            phase = .reset
+            drop()
+            return wasOpen
+        }
+    }
+
+    /// STOP_SENDING was sent: what still comes is counted and thrown away. False if there is nothing to stop.
+    mutating func discard() -> Bool {
+        guard phase == .open else { return false }
+        let isComplete = contiguous == finalSize
+        phase = isComplete ? .finished : .discarding
+        drop()
+        return !isComplete
+    }
+
+    private mutating func drop() {
+        ready = ByteBuffer()
+        early = []
+        consumed = highest
+    }
+
+    /// Nothing more can arrive that matters.
+    var isOver: Bool {
+        switch phase {
+        case .finished, .reset: true
+        case .discarding: finalSize != nil && highest == finalSize
+        case .open: false
+        }
+    }
+}

@@ -1,0 +1,191 @@
+import DequeModule
+import NIOCore
+
+/// The sending half of a stream: what the application wrote, kept until it is acknowledged (RFC 9000 §3.1).
+struct SendStream {
+    private struct Chunk {
+        var start: UInt64
+        var bytes: ByteBuffer
+        var end: UInt64 { start + UInt64(bytes.readableBytes) }
+    }
+
+    /// A stream that has sent less than this since it last had nothing to send is small: it goes before bulk.
+    static let smallStreamLimit: UInt64 = 16 << 10
+
+    private var chunks: Deque<Chunk> = []
+    /// Offset after the last byte written by the application.
+    private(set) var written: UInt64 = 0
+    /// Offset after the last byte ever sent: everything below was sent at least once.
+    private(set) var sent: UInt64 = 0
+    /// Every byte below is acknowledged.
+    private var acknowledgedUpTo: UInt64 = 0
+    private var acknowledged = ByteRanges()
+    private var lost = ByteRanges()
+    /// The peer's MAX_STREAM_DATA.
+    private(set) var limit: UInt64
+    private(set) var limitReported: UInt64?
+    /// `sent` when the stream last ran out of bytes.
+    private var busySince: UInt64 = 0
+
+    private enum Fin { case none, queued, sent, acknowledged }
+    private enum Reset: Equatable { case none, queued, sent, acknowledged }
+    private var fin = Fin.none
+    private var reset = Reset.none
+    private(set) var resetCode: UInt64 = 0
+    /// unsent rose above the high mark; a `writable` event is owed.
+    var owesWritable = false
+
+    init(limit: UInt64) { self.limit = limit }
+
+    // MARK: Application
+
+    var unsent: Int { Int(written - sent) }
+    var isOpenForWriting: Bool { fin == .none && reset == .none }
+    var isSmall: Bool { sent - busySince < Self.smallStreamLimit }
+
+    mutating func write(_ bytes: ByteBuffer) {
+        if sent == written { busySince = sent }
+        chunks.append(Chunk(start: written, bytes: bytes))
+        written += UInt64(bytes.readableBytes)
+    }
+
+    mutating func finish() { fin = .queued }
+
+    /// True if a RESET_STREAM has to be sent. After everything was acknowledged there is nothing left to abandon.
+    mutating func abandon(code: UInt64) -> Bool {
+        guard reset == .none, fin != .acknowledged || !isEverythingAcknowledged else { return false }
+        reset = .queued
+        resetCode = code
+        chunks.removeAll()
+        lost.removeAll()
+        owesWritable = false
+        return true
+    }
+
+    // MARK: Sending
+
+    /// Bytes or a FIN can go, as far as this stream's own window is concerned.
+    var hasSendable: Bool {
+        guard reset == .none else { return false }
+        return !lost.isEmpty || sent < min(written, limit) || (fin == .queued && sent == written)
+    }
+
+    /// Only these count against MAX_DATA.
+    var hasOnlyNewBytes: Bool { lost.isEmpty && !(fin == .queued && sent == written) }
+
+    /// Blocked by the stream's window alone: the limit to report in STREAM_DATA_BLOCKED, once per limit.
+    mutating func takeBlockedLimit() -> UInt64? {
+        guard reset == .none, sent == limit, written > sent, limitReported != limit else { return nil }
+        limitReported = limit
+        return limit
+    }
+
+    /// Offset of what ``nextSegment(atMost:connectionCredit:)`` would return.
+    var nextOffset: UInt64 { lost.first?.lowerBound ?? sent }
+
+    /// At most what the next frame would carry, had it the space.
+    var pendingBytes: Int { lost.first?.count ?? Int(min(written, limit) - min(sent, limit)) }
+
+    struct Segment {
+        var range: Range<UInt64>
+        var fin: Bool
+        var isRetransmission: Bool
+    }
+
+    /// What to put into the next STREAM frame: lost bytes first, then new ones. `connectionCredit` bounds new bytes.
+    mutating func nextSegment(atMost space: Int, connectionCredit: UInt64) -> Segment? {
+        guard reset == .none else { return nil }
+        if let range = lost.popFirst(atMost: UInt64(space)) {
+            return Segment(range: range, fin: takeFin(after: range.upperBound), isRetransmission: true)
+        }
+        let end = min(written, limit, sent + connectionCredit, sent + UInt64(space))
+        guard end > sent || (fin == .queued && sent == written) else { return nil }
+        let range = sent..<end
+        sent = end
+        return Segment(range: range, fin: takeFin(after: end), isRetransmission: false)
+    }
+
+    private mutating func takeFin(after end: UInt64) -> Bool {
+        guard end == written, sent == written, fin == .queued || fin == .sent else { return false }
+        fin = .sent
+        return true
+    }
+
+    /// Copies bytes that are written and not yet acknowledged.
+    func copy(_ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer) {
+        guard !range.isEmpty else { return }
+        var index = indexOfChunk(containing: range.lowerBound)
+        var offset = range.lowerBound
+        var copied = 0
+        while offset < range.upperBound {
+            let chunk = chunks[index]
+            let from = Int(offset - chunk.start)
+            let count = Int(min(range.upperBound, chunk.end) - offset)
+            chunk.bytes.withUnsafeReadableBytes { source in
+                UnsafeMutableRawBufferPointer(rebasing: target[copied..<(copied + count)])
+                    .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[from..<(from + count)]))
+            }
+            copied += count
+            offset += UInt64(count)
+            index += 1
+        }
+    }
+
+    private func indexOfChunk(containing offset: UInt64) -> Int {
+        var low = 0
+        var high = chunks.count
+        while low < high {
+            let middle = (low + high) / 2
+            if chunks[middle].end <= offset { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    // MARK: Fate of what was sent
+
+    mutating func raise(limit newLimit: UInt64) -> Bool {
+        guard newLimit > limit else { return false }
+        limit = newLimit
+        return true
+    }
+
+    mutating func acknowledge(_ range: Range<UInt64>, fin acknowledgedFin: Bool) {
+        if acknowledgedFin { fin = .acknowledged }
+        guard reset == .none, range.upperBound > acknowledgedUpTo else { return }
+        lost.remove(range)
+        if range.lowerBound <= acknowledgedUpTo, acknowledged.isEmpty {
+            acknowledgedUpTo = range.upperBound
+        } else {
+            acknowledged.insert(max(range.lowerBound, acknowledgedUpTo)..<range.upperBound)
+            if let first = acknowledged.first, first.lowerBound <= acknowledgedUpTo {
+                acknowledgedUpTo = first.upperBound
+                _ = acknowledged.popFirst(atMost: .max)
+            }
+        }
+        while let first = chunks.first, first.end <= acknowledgedUpTo { chunks.removeFirst() }
+    }
+
+    /// Queues the part of a lost range that no other packet has delivered.
+    mutating func markLost(_ range: Range<UInt64>, fin lostFin: Bool) {
+        guard reset == .none else { return }
+        if lostFin, fin == .sent { fin = .queued }
+        let missing = max(range.lowerBound, acknowledgedUpTo)..<max(range.upperBound, acknowledgedUpTo)
+        guard !missing.isEmpty else { return }
+        lost.insert(missing)
+        for known in acknowledged.ranges { lost.remove(known) }
+    }
+
+    // MARK: RESET_STREAM
+
+    var isResetQueued: Bool { reset == .queued }
+    mutating func resetWasSent() { reset = .sent }
+    mutating func resetWasLost() { if reset == .sent { reset = .queued } }
+    mutating func resetWasAcknowledged() { reset = .acknowledged }
+
+    private var isEverythingAcknowledged: Bool { acknowledgedUpTo == written }
+
+    /// Nothing will ever have to be sent again.
+    var isOver: Bool {
+        reset == .acknowledged || (reset == .none && fin == .acknowledged && isEverythingAcknowledged)
+    }
+}

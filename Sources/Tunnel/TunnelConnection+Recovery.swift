@@ -1,0 +1,245 @@
+package import NIOCore
+
+/// Acknowledgements, loss and timers: RFC 9002.
+extension TunnelConnection {
+    private static let packetThreshold: UInt64 = 3
+    private static let persistentCongestionThreshold: Int64 = 3
+
+    // MARK: ACK
+
+    func handle(_ ack: AckFrame) throws(TunnelError) {
+        guard ack.largest < sent.nextNumber else {
+            throw TunnelError(.protocolViolation, "ACK of packet \(ack.largest), which was never sent")
+        }
+        let previousLargest = largestAcknowledged
+        var bytes = 0
+        var latestSentAt: NIODeadline?
+        var isLargestNew = false
+        let oldest = sent.oldest
+        ack.forEachRange { range in
+            var number = max(range.lowerBound, oldest)
+            while number <= range.upperBound {
+                if let packet = acknowledge(number) {
+                    bytes += packet.size
+                    latestSentAt = max(latestSentAt ?? packet.sentAt, packet.sentAt)
+                    if number == ack.largest { isLargestNew = true }
+                }
+                number += 1
+            }
+        }
+        largestAcknowledged = max(previousLargest ?? 0, ack.largest)
+        guard let latestSentAt else {
+            sent.trim()
+            return
+        }
+        if isLargestNew {
+            let told = TimeAmount.microseconds(Int64(clamping: min(ack.delayMicroseconds, 1 << 40)))
+            let delay = min(told, peerParameters?.maxAckDelay ?? configuration.maxAckDelay)
+            rtt.sample(now - latestSentAt, ackDelay: delay, now: now)
+        }
+        detectLosses()
+        congestion.acknowledged(
+            bytes: bytes,
+            sentAt: latestSentAt,
+            applicationLimited: isApplicationLimited,
+            now: now
+        )
+        sent.trim()
+        probeCount = 0
+        lastProgress = now
+    }
+
+    /// The packet if it was outstanding.
+    private func acknowledge(_ number: UInt64) -> SentPacket? {
+        let packet = sent[number]
+        guard packet.state == .outstanding else { return nil }
+        sent[number].state = .acknowledged
+        bytesInFlight -= packet.size
+        elicitingInFlight -= 1
+        for index in packet.firstFrame..<(packet.firstFrame + packet.frameCount) { delivered(sent.frame(at: index)) }
+        return packet
+    }
+
+    private func delivered(_ frame: SentFrame) {
+        switch frame {
+        case .stream(let id, let range, let fin):
+            guard let stream = streams[id.rawValue] else { return }
+            stream.send.acknowledge(range, fin: fin)
+            forgetIfOver(stream)
+        case .acknowledgement(let largest):
+            acks.acknowledged(upTo: largest)
+        case .resetStream(let id):
+            guard let stream = streams[id.rawValue] else { return }
+            stream.send.resetWasAcknowledged()
+            forgetIfOver(stream)
+        case .parameters:
+            areParametersAcknowledged = true
+        case .stopSending, .maxData, .maxStreamData, .maxStreams, .ping, .blocked:
+            break
+        }
+    }
+
+    // MARK: Loss
+
+    /// Declares packets lost by the packet and the time threshold (RFC 9002 §6.1) and sets the loss timer.
+    private func detectLosses() {
+        guard let largestAcknowledged else { return }
+        lossTime = nil
+        let lossDelay = rtt.lossDelay
+        let sentBefore = now - lossDelay
+        var latestLost: NIODeadline?
+        var run = LossRun()
+        var isPersistent = false
+        var number = sent.oldest
+        while number < min(largestAcknowledged, sent.nextNumber) {
+            defer { number += 1 }
+            let packet = sent[number]
+            switch packet.state {
+            case .acknowledged: run = LossRun()
+            case .lost, .notTracked: break
+            case .outstanding:
+                let isLost = number + Self.packetThreshold <= largestAcknowledged || packet.sentAt <= sentBefore
+                guard isLost else {
+                    let due = packet.sentAt + lossDelay
+                    lossTime = min(lossTime ?? due, due)
+                    run = LossRun()
+                    continue
+                }
+                lose(number, packet)
+                latestLost = max(latestLost ?? packet.sentAt, packet.sentAt)
+                if let first = rtt.firstSample, packet.sentAt > first {
+                    isPersistent = isPersistent || run.extend(packet.sentAt) > persistentCongestionDuration
+                }
+            }
+        }
+        if let latestLost { congestion.congestion(sentAt: latestLost, persistent: isPersistent, now: now) }
+    }
+
+    /// Packets lost one after the other, none between them acknowledged (RFC 9002 §7.6).
+    private struct LossRun {
+        var start: NIODeadline?
+
+        mutating func extend(_ sentAt: NIODeadline) -> TimeAmount {
+            let begin = start ?? sentAt
+            start = begin
+            return sentAt - begin
+        }
+    }
+
+    private var persistentCongestionDuration: TimeAmount {
+        .nanoseconds(Self.persistentCongestionThreshold * probeTimeout.nanoseconds)
+    }
+
+    private func lose(_ number: UInt64, _ packet: SentPacket) {
+        sent[number].state = .lost
+        bytesInFlight -= packet.size
+        elicitingInFlight -= 1
+        counters.packetsLost += 1
+        requeueFrames(of: packet)
+    }
+
+    private func requeueFrames(of packet: SentPacket) {
+        for index in packet.firstFrame..<(packet.firstFrame + packet.frameCount) { requeue(sent.frame(at: index)) }
+    }
+
+    /// Window frames are repeated with their newest value, the others as they were.
+    private func requeue(_ frame: SentFrame) {
+        switch frame {
+        case .stream(let id, let range, let fin):
+            guard let stream = streams[id.rawValue] else { return }
+            stream.send.markLost(range, fin: fin)
+            enqueueRetransmission(stream)
+        case .resetStream(let id):
+            guard let stream = streams[id.rawValue] else { return }
+            stream.send.resetWasLost()
+            if stream.send.isResetQueued { controlFrames.append(.resetStream(id)) }
+        case .stopSending(let id):
+            if streams[id.rawValue] != nil { controlFrames.append(.stopSending(id)) }
+        case .maxData: queueMaxData()
+        case .maxStreamData(let id):
+            if let stream = streams[id.rawValue] { queueMaxStreamData(stream) }
+        case .maxStreams: queueMaxStreams()
+        case .parameters: owesParameters = true
+        case .acknowledgement, .ping, .blocked: break
+        }
+    }
+
+    // MARK: Timers
+
+    /// When ``handleTimeout(now:)`` has to be called; nil: never, until something else happens.
+    package func pollTimeout() -> NIODeadline? {
+        switch phase {
+        case .open: break
+        case .closing(_, _, let until), .draining(let until): return until
+        case .over: return nil
+        }
+        var next = idleDeadline
+        if let recovery = lossTime ?? probeDeadline { next = min(next, recovery) }
+        if let ack = acks.deadline { next = min(next, ack) }
+        if let keepAlive = keepAliveDeadline { next = min(next, keepAlive) }
+        if hasElicitingFrames, bytesInFlight + maxPacketSize <= congestion.window, !pacer.allowsPacket {
+            next = min(next, pacer.nextBurst)
+        }
+        return next
+    }
+
+    private var probeDeadline: NIODeadline? {
+        guard elicitingInFlight > 0 else { return nil }
+        let backedOff = min(probeTimeout.nanoseconds << min(probeCount, 16), TimeAmount.seconds(60).nanoseconds)
+        return lastElicitingSentAt + .nanoseconds(backedOff)
+    }
+
+    private var idleDeadline: NIODeadline {
+        let agreed = min(configuration.idleTimeout, peerParameters?.idleTimeout ?? configuration.idleTimeout)
+        let patience = max(agreed, .nanoseconds(3 * probeTimeout.nanoseconds))
+        return max(lastReceived, elicitingSentSinceReceipt ?? lastReceived) + patience
+    }
+
+    private var keepAliveDeadline: NIODeadline? {
+        guard let keepAliveInterval, elicitingInFlight == 0 else { return nil }
+        return max(lastReceived, lastElicitingSentAt) + keepAliveInterval
+    }
+
+    /// Does what has become due. Afterwards poll events, packets and the next deadline.
+    package func handleTimeout(now: NIODeadline) {
+        self.now = max(self.now, now)
+        switch phase {
+        case .open: break
+        case .closing(_, _, let until), .draining(let until):
+            if until <= self.now { phase = .over }
+            return
+        case .over: return
+        }
+        if idleDeadline <= self.now {
+            phase = .over
+            forgetEverything()
+            events.append(.closed(.idleTimeout))
+            return
+        }
+        if let lossTime, lossTime <= self.now {
+            detectLosses()
+            sent.trim()
+        } else if lossTime == nil, let probe = probeDeadline, probe <= self.now {
+            sendProbes()
+        }
+        if let keepAlive = keepAliveDeadline, keepAlive <= self.now { owesPing = true }
+    }
+
+    /// RFC 9002 §6.2.4: two packets beyond the window. They repeat the oldest frames in flight, so that a lost tail is
+    /// mended by the probe itself.
+    private func sendProbes() {
+        probeCount += 1
+        counters.probeTimeouts += 1
+        probesToSend = 2
+        var repeated = 0
+        var number = sent.oldest
+        while repeated < 2, number < sent.nextNumber {
+            let packet = sent[number]
+            if packet.state == .outstanding {
+                requeueFrames(of: packet)
+                repeated += 1
+            }
+            number += 1
+        }
+    }
+}

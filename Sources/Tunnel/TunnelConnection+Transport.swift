@@ -1,0 +1,10 @@
+package import NIOCore
+
+/// What a driver publishes for other threads.
+extension TunnelConnection {
+    /// When ``isSilent(now:)`` becomes true unless an acknowledgement comes; nil: nothing is in flight.
+    package var silentAfter: NIODeadline? {
+        guard isOpen, elicitingInFlight > 0 else { return nil }
+        return lastProgress + max(.nanoseconds(3 * probeTimeout.nanoseconds), .seconds(1))
+    }
+}
