@@ -13,7 +13,8 @@ package struct TunnelConfiguration: Sendable {
     /// Stream 0 before and after ``TunnelConnection/authenticated()``.
     package var halfOpenControlWindow: UInt64 = 16 << 10
     package var controlWindow: UInt64 = 128 << 10
-    /// Undrained bytes of a session above which no window grows and new streams keep the minimum.
+    /// Undrained bytes of a session above which only windows whose consumer keeps up still grow, and new streams keep
+    /// the minimum.
     package var undrainedSoftLimit: UInt64 = 4 << 20
     /// Undrained bytes above which the stream that stalled longest is reset.
     package var undrainedHardLimit: UInt64 = 32 << 20

@@ -80,10 +80,16 @@ extension TunnelConnection {
         let limit = stream.receive.nextLimit(
             now: now,
             rtt: rtt.smoothed,
-            mayGrow: undrained < configuration.undrainedSoftLimit && !stream.isControl,
+            mayGrow: !stream.isControl && mayGrow(stream),
             maximum: configuration.maximumStreamWindow
         )
         if limit != nil { queueMaxStreamData(stream) }
+    }
+
+    /// Above the soft limit only a stream whose own consumer keeps up still grows: it is not what fills memory, and a
+    /// frozen window would let stalled streams throttle it.
+    private func mayGrow(_ stream: Stream) -> Bool {
+        undrained < configuration.undrainedSoftLimit || stream.receive.undrained <= stream.receive.window / 4
     }
 
     /// Written and never sent.
@@ -109,7 +115,7 @@ extension TunnelConnection {
     /// A stream starts with the minimum window, which PARAMETERS promise to all; the usual one follows with its first
     /// packet, unless too much lies undrained already.
     func widen(_ stream: Stream) {
-        guard !stream.wasWidened else { return }
+        guard !stream.wasWidened, !stream.isControl else { return }
         stream.wasWidened = true
         guard undrained < configuration.undrainedSoftLimit else { return }
         if stream.receive.widen(to: configuration.initialStreamWindow) { queueMaxStreamData(stream) }

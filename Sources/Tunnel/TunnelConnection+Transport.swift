@@ -7,4 +7,10 @@ extension TunnelConnection {
         guard isOpen, elicitingInFlight > 0 else { return nil }
         return lastProgress + max(.nanoseconds(3 * probeTimeout.nanoseconds), .seconds(1))
     }
+
+    /// The peer closed, so nothing more is sent.
+    package var isDraining: Bool {
+        if case .draining = phase { return true }
+        return false
+    }
 }

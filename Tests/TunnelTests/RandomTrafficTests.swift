@@ -96,7 +96,7 @@ private final class RandomTraffic {
             let source = sources[Key(isDialler: !key.isDialler, stream: key.stream)]
             return "\(key.stream) \(sink.received) of \(source?.written ?? -1)/\(source?.size ?? -1)"
         }
-        return "\(base) missing \(missing)" + log.joined(separator: "\n")
+        return "\(base) missing \(missing)"
     }
 
     private var base: String {

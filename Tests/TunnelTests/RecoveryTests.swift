@@ -1,0 +1,163 @@
+import NIOCore
+import TestSupport
+import Testing
+import Tunnel
+
+@Suite("Recovery")
+struct RecoveryTests {
+    private static let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
+
+    /// A pair that has exchanged PARAMETERS over a path of 10 ms each way.
+    private func establishedPair(_ change: (LinkConditions) -> LinkConditions = { $0 }) -> SimulatedTunnelPair {
+        var conditions = LinkConditions()
+        conditions.delay = .milliseconds(10)
+        conditions = change(conditions)
+        let pair = SimulatedTunnelPair(up: conditions, down: conditions)
+        #expect(pair.run(for: .seconds(10)) { pair.dialler.isEstablished && pair.acceptor.isEstablished })
+        _ = pair.run(for: .seconds(1)) { false }
+        return pair
+    }
+
+    @Test("A lost tail is retransmitted after one PTO")
+    func lostTail() {
+        let pair = establishedPair()
+        guard let id = pair.dialler.openStream() else {
+            Issue.record("no stream")
+            return
+        }
+        var arrived: ByteBuffer?
+        pair.onEvent = { tunnel, event in
+            if case .readable(let id) = event, tunnel === pair.acceptor { arrived = tunnel.read(id) }
+        }
+        let sentAt = pair.now
+        let timeout = pair.dialler.probeTimeout
+        pair.up.conditions.blackouts = [sentAt..<(sentAt + .milliseconds(1))]
+        pair.dialler.write(id, ByteBuffer(string: "tail"))
+        #expect(pair.run(for: .seconds(5)) { arrived != nil })
+        #expect(arrived.map { String(buffer: $0) } == "tail")
+        #expect(pair.now - sentAt <= timeout + .milliseconds(11))
+        #expect(pair.dialler.statistics.probeTimeouts == 1)
+    }
+
+    @Test("Probe timeouts back off while nothing comes back, and the tunnel ends at the idle timeout")
+    func backOffAndIdle() {
+        let pair = establishedPair()
+        pair.up.conditions.loss = 1
+        pair.dialler.write(.control, ByteBuffer(string: "hello"))
+        var reason: TunnelCloseReason?
+        pair.onEvent = { tunnel, event in
+            if case .closed(let why) = event, tunnel === pair.dialler { reason = why }
+        }
+        let begin = pair.now
+        #expect(pair.run(for: .seconds(120)) { reason != nil })
+        #expect(reason == .idleTimeout)
+        #expect((.seconds(29)...(.seconds(32))).contains(pair.now - begin))
+        // Doubling from some 50 ms reaches 30 s in about ten steps; a fixed interval would need hundreds.
+        #expect((5...14).contains(pair.dialler.statistics.probeTimeouts))
+    }
+
+    @Test("A keep-alive holds an idle tunnel open")
+    func keepAlive() {
+        let pair = establishedPair()
+        pair.dialler.keepAliveInterval = .seconds(5)
+        var closed = false
+        pair.onEvent = { _, event in if case .closed = event { closed = true } }
+        _ = pair.run(for: .minutes(10)) { closed }
+        #expect(!closed)
+        pair.dialler.keepAliveInterval = nil
+        #expect(pair.run(for: .minutes(2)) { closed })
+    }
+
+    @Test("Silence is noticed while something is in flight, and only then")
+    func silence() {
+        let pair = establishedPair()
+        _ = pair.run(for: .seconds(5)) { false }
+        #expect(!pair.dialler.isSilent(now: pair.now))
+        pair.up.conditions.loss = 1
+        pair.dialler.ping(now: pair.now)
+        _ = pair.run(for: .milliseconds(900)) { false }
+        #expect(!pair.dialler.isSilent(now: pair.now))
+        _ = pair.run(for: .milliseconds(300)) { false }
+        #expect(pair.dialler.isSilent(now: pair.now))
+    }
+
+    @Test("The round trip is measured without the peer's ack delay")
+    func roundTrip() {
+        let pair = establishedPair()
+        for _ in 0..<20 {
+            pair.dialler.ping(now: pair.now)
+            _ = pair.run(for: .milliseconds(100)) { false }
+        }
+        let rtt = pair.dialler.statistics.rtt
+        #expect((.milliseconds(19)...(.milliseconds(24))).contains(rtt), "\(rtt)")
+    }
+
+    @Test("CONNECTION_CLOSE reaches the peer with its code and reason, and both ends become over")
+    func close() {
+        let pair = establishedPair()
+        var reasons: [TunnelCloseReason] = []
+        pair.onEvent = { _, event in if case .closed(let reason) = event { reasons.append(reason) } }
+        pair.dialler.close(code: 36, reason: "wrong token", now: pair.now)
+        #expect(pair.run(for: .seconds(5)) { pair.dialler.isOver && pair.acceptor.isOver })
+        #expect(reasons == [.local(code: 36, reason: "wrong token"), .peer(code: 36, reason: "wrong token")])
+    }
+
+    @Test("A lost CONNECTION_CLOSE is repeated when the peer still sends")
+    func closeIsRepeated() {
+        let pair = establishedPair()
+        var peerClosed = false
+        pair.onEvent = { tunnel, event in if case .closed = event, tunnel === pair.acceptor { peerClosed = true } }
+        pair.up.conditions.blackouts = [pair.now..<(pair.now + .milliseconds(2))]
+        pair.dialler.close(code: 0, reason: "", now: pair.now)
+        _ = pair.run(for: .milliseconds(3)) { false }
+        pair.acceptor.ping(now: pair.now)
+        #expect(pair.run(for: .seconds(1)) { peerClosed })
+    }
+
+    @Test("Throughput of a clean path comes near its rate")
+    func fillsThePipe() {
+        let pair = establishedPair {
+            var path = $0
+            path.rate = 2_500_000
+            path.queue = 100_000
+            return path
+        }
+        var sink: BodySink?
+        var source: BodySource?
+        pair.onEvent = { tunnel, event in
+            switch event {
+            case .streamOpened(let id): sink = BodySink(key: id.rawValue)
+            case .writable: source?.pump()
+            case .readable(let id):
+                while let bytes = tunnel.read(id) {
+                    sink?.take(bytes)
+                    tunnel.consume(id, bytes.readableBytes)
+                }
+                sink?.isFinished = tunnel.isFinished(id)
+            default: break
+            }
+        }
+        guard let id = pair.dialler.openStream() else { return }
+        source = BodySource(pair.dialler, id, key: id.rawValue, size: 20 << 20)
+        source?.pump()
+        let begin = pair.now
+        #expect(pair.run(for: .seconds(60)) { sink?.isFinished ?? false })
+        let rate = Double(20 << 20) / (Double((pair.now - begin).nanoseconds) / 1e9)
+        #expect(rate > 0.75 * 2_500_000, "\(rate) bytes a second; \(pair.dialler.statistics)")
+        #expect(sink?.isCorrect ?? false)
+    }
+
+    @Test("Packets that precede more data are full, so that a burst can leave in one GSO call")
+    func burstsAreFull() {
+        let pair = establishedPair()
+        guard let id = pair.dialler.openStream() else { return }
+        pair.dialler.write(id, body(1, 0..<9_000))
+        var sizes: [Int] = []
+        var buffer = [UInt8](repeating: 0, count: 2_048)
+        while let size = buffer.withUnsafeMutableBytes({ pair.dialler.pollTransmit(now: pair.now, into: $0) }) {
+            sizes.append(size)
+        }
+        #expect(sizes.count == 8)
+        #expect(sizes.dropLast().allSatisfy { $0 == 1_163 })
+    }
+}
