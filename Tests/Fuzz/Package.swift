@@ -1,0 +1,33 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Fuzz targets: `scripts/fuzz tunnel 600` builds and runs one. A package of its own, because coverage instrumentation
+// and libFuzzer's `main` are flags that the shipped targets must not have. The code under test is linked in by path.
+let instrumented: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .unsafeFlags(["-sanitize=fuzzer", "-parse-as-library"]),
+]
+let fuzzer: [LinkerSetting] = [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+
+let package = Package(
+    name: "hopgate-fuzz",
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    ],
+    targets: [
+        .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: instrumented),
+        .target(name: "FuzzDriver", swiftSettings: instrumented),
+        .executableTarget(
+            name: "FuzzTunnel",
+            dependencies: ["FuzzDriver", "Tunnel", nioCore],
+            swiftSettings: instrumented,
+            linkerSettings: fuzzer
+        ),
+    ],
+    swiftLanguageModes: [.v6]
+)
