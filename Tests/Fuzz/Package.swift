@@ -21,7 +21,19 @@ let package = Package(
     ],
     targets: [
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: instrumented),
+        .target(
+            name: "COpenSSL",
+            cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])],
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
+        ),
+        .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: instrumented),
         .target(name: "FuzzDriver", swiftSettings: instrumented),
+        .executableTarget(
+            name: "FuzzDtls",
+            dependencies: ["FuzzDriver", "DTLS", nioCore],
+            swiftSettings: instrumented,
+            linkerSettings: fuzzer
+        ),
         .executableTarget(
             name: "FuzzTunnel",
             dependencies: ["FuzzDriver", "Tunnel", nioCore],

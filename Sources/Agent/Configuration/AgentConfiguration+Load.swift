@@ -1,0 +1,156 @@
+internal import Glibc
+internal import Logging
+internal import NIOCore
+internal import Observability
+package import Settings
+
+extension AgentConfiguration {
+    /// Reads the configuration: flags over `HOPAGENT_…` variables over the file over defaults.
+    ///
+    /// - Parameters:
+    ///   - file: A YAML file; nil takes the variable `HOPAGENT_CONFIG`, and without that there is none.
+    ///   - environment: The process's whole environment.
+    ///   - flags: By key (`max-requests` or `max_requests`), and the short ones `gateway`, `service`, `host` (lists
+    ///     joined by commas), `ca-file`, `pin`.
+    /// - Throws: All problems at once, the token in none of them.
+    package static func load(
+        file: String?,
+        environment: [String: String],
+        flags: [String: String]
+    ) throws(SettingsError) -> AgentConfiguration {
+        try read(file: file, environment: environment, flags: flags).configuration
+    }
+
+    /// Every setting, what it came to be, and where that came from. No secrets.
+    package static func check(
+        file: String?,
+        environment: [String: String],
+        flags: [String: String]
+    ) throws(SettingsError) -> String {
+        try read(file: file, environment: environment, flags: flags).effective.table
+    }
+
+    private static func read(
+        file: String?,
+        environment: [String: String],
+        flags: [String: String]
+    ) throws(SettingsError) -> (configuration: AgentConfiguration, effective: [EffectiveSetting]) {
+        let reader = SettingsReader(prefix: "HOPAGENT", file: file, environment: environment, flags: flags)
+        let root = reader.root
+
+        let gateways = readGateways(root)
+        let token = root.secret("token", parse: AgentToken.parse)
+        let name = root.value("name", default: defaultName(environment)) { text throws(Complaint) in
+            try Scalars.name(text, longest: 253)
+        }
+        let targetHosts = root.list("target_hosts", parse: parseTargetHost)
+        let services = readServices(root, targetHosts: targetHosts.map(\.value))
+        let hosts = root.list("hosts", flag: "host", parse: Host.parsePattern)
+        let trust = readTrust(root.section("trust"), reader)
+        let serverName = root.optional("server_name", absent: "the gateway's host", parse: parseServerName)
+        let ops = root.value(
+            "ops_listen",
+            default: .some(defaultOpsListen),
+            show: { $0.map { "\($0)" } ?? "off" },
+            parse: parseOptionalAddress
+        )
+        let maxRequests = root.int("max_requests", default: 1000, in: 1...100_000)
+        let logLevel = root.choice("log_level", default: Logger.Level.info)
+        let logFormat = root.choice("log_format", default: LogFormat.auto)
+        let grace = root.duration("shutdown_grace", default: .seconds(30), in: .zero ... .seconds(3600))
+
+        try reader.finish()
+        guard let token else { preconditionFailure("a missing token is a problem that finish() throws") }
+        var result = AgentConfiguration(gateways: gateways, token: token.value, name: name.value, services: services)
+        result.hosts = hosts.map(\.value)
+        result.trust = trust
+        result.serverName = serverName?.value
+        result.opsListen = ops.value
+        result.opsListenIsExplicit = ops.origin != .fallback
+        result.maxRequests = maxRequests.value
+        result.targetHosts = targetHosts.map(\.value)
+        result.logLevel = logLevel.value
+        result.logFormat = logFormat.value
+        result.shutdownGrace = TimeAmount(grace.value)
+        return (result, reader.effective)
+    }
+
+    private static func readGateways(_ root: SettingsScope) -> [HostPort] {
+        let gateways = root.list("gateways", flag: "gateway", isRequired: true) { text throws(Complaint) in
+            try HostPort.parse(
+                text,
+                defaultPort: defaultGatewayPort,
+                remedy: "Write HOST or HOST:PORT, as in gateway.example.com:8443."
+            )
+        }
+        for (index, gateway) in gateways.enumerated() {
+            guard let first = gateways[..<index].first(where: { $0.value == gateway.value }) else { continue }
+            let complaint = Complaint("\(gateway.value) is already listed at \(first.origin)", "Keep one of the two.")
+            root.report("gateways[\(index)]", gateway.origin, complaint)
+        }
+        return gateways.map(\.value)
+    }
+
+    private static func readServices(_ root: SettingsScope, targetHosts: [String]) -> [ServiceDefinition] {
+        func parse(_ name: String, _ text: String) throws(Complaint) -> ServiceDefinition {
+            let name = try Scalars.name(name)
+            let target = try parseTarget(text)
+            guard target.isLoopback || targetHosts.contains(target.host) else {
+                throw Complaint(
+                    "\(quoted(text)) is not on this host's loopback address",
+                    "If it is meant, list \(quoted(target.host)) under target_hosts."
+                )
+            }
+            return ServiceDefinition(name: name, target: target)
+        }
+        let services = root.map(
+            "services",
+            flag: "service",
+            isRequired: true,
+            show: { "\($0.target)" },
+            parse: parse
+        )
+        return services.map(\.value.value)
+    }
+
+    /// `8080` or `127.0.0.1:8080`.
+    private static func parseTarget(_ text: String) throws(Complaint) -> HostPort {
+        let remedy = "Write a port or HOST:PORT, as in 8080 or 127.0.0.1:8080."
+        let port = text.hasPrefix(":") ? String(text.dropFirst()) : text
+        if !port.isEmpty, port.utf8.allSatisfy({ (0x30...0x39).contains($0) }) {
+            return try HostPort.parse("127.0.0.1:\(port)", defaultPort: nil, remedy: remedy)
+        }
+        return try HostPort.parse(text, defaultPort: nil, remedy: remedy)
+    }
+
+    private static func parseTargetHost(_ text: String) throws(Complaint) -> String {
+        if let address = Host.canonicalIPv6(text) { return address }
+        guard Host.isIPv4(text) || Host.isName(text) else {
+            throw Complaint("\(quoted(text)) is not a host", "Write a host name or address, without a port.")
+        }
+        return text.lowercased()
+    }
+
+    private static func parseServerName(_ text: String) throws(Complaint) -> String {
+        if let address = Host.canonicalIPv6(text) { return address }
+        guard Host.isIPv4(text) || Host.isName(text) else {
+            throw Complaint("\(quoted(text)) is not a host name", "Write the name in the gateway's certificate.")
+        }
+        return text.lowercased()
+    }
+
+    private static func parseOptionalAddress(_ text: String) throws(Complaint) -> ListenAddress? {
+        text == "off" ? nil : try ListenAddress.parse(text)
+    }
+
+    /// The pod's name, told by the downward API, else the machine's.
+    private static func defaultName(_ environment: [String: String]) -> String {
+        if let pod = environment["POD_NAME"], let name = try? Scalars.name(pod, longest: 253) { return name }
+        var buffer = [CChar](repeating: 0, count: 256)
+        // One byte less: a name that is cut need not be terminated.
+        let status = gethostname(&buffer, buffer.count - 1)
+        let host = String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+        guard status == 0, let name = try? Scalars.name(host, longest: 253) else { return "agent" }
+        return name
+    }
+}

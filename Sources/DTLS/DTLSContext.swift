@@ -1,0 +1,132 @@
+internal import COpenSSL
+
+/// What a gateway shows to those who dial it.
+package struct DTLSServerConfiguration: Sendable {
+    /// The leaf first, then the intermediates.
+    package var certificateChainPEM: [UInt8]
+    package var privateKeyPEM: [UInt8]
+    /// In order of preference; a peer that offers none of them is refused.
+    package var alpn: [String]
+    /// Gives another context for the SNI name of a hello (nil: it had none); nil keeps this one. Only certificate and
+    /// key of that context are used. Called on the session's thread during the handshake; must not wait.
+    package var selectContext: (@Sendable (_ serverName: String?) -> DTLSContext?)?
+
+    package init(
+        certificateChainPEM: [UInt8],
+        privateKeyPEM: [UInt8],
+        alpn: [String],
+        selectContext: (@Sendable (_ serverName: String?) -> DTLSContext?)? = nil
+    ) {
+        self.certificateChainPEM = certificateChainPEM
+        self.privateKeyPEM = privateKeyPEM
+        self.alpn = alpn
+        self.selectContext = selectContext
+    }
+}
+
+/// What makes a client believe a peer's certificate. There is no way to believe any.
+package enum DTLSTrust: Sendable {
+    /// The authorities of the operating system.
+    case systemRoots
+    /// The certificates of a PEM file, read once.
+    case caFile(path: String)
+    case caPEM([UInt8])
+    /// SHA-256 of the DER of the leaf's SubjectPublicKeyInfo or of the leaf: then that is the peer's identity, whatever
+    /// its names and dates. Or of an authority in the peer's chain: then names and dates count as usual
+    /// (RFC 7671 §5.1, §5.2).
+    case pin(sha256: [UInt8])
+}
+
+/// How an agent dials.
+package struct DTLSClientConfiguration: Sendable {
+    package var trust: DTLSTrust
+    package var alpn: [String]
+
+    package init(trust: DTLSTrust, alpn: [String]) {
+        self.trust = trust
+        self.alpn = alpn
+    }
+}
+
+/// One SSL_CTX: certificates, trust and rules that many sessions share.
+///
+/// Sendable although it holds a pointer: it is never changed after it was made, and OpenSSL guards with its own locks
+/// and counters what sessions of several threads touch in it.
+package final class DTLSContext: @unchecked Sendable {
+    let handle: OpaquePointer
+    let isServer: Bool
+    let isPinned: Bool
+    let selectContext: (@Sendable (_ serverName: String?) -> DTLSContext?)?
+
+    private init(server: Bool, pinned: Bool, select: (@Sendable (String?) -> DTLSContext?)?) throws(DTLSError) {
+        guard let handle = hop_context_new(server) else { throw .internalFailure("no DTLS context can be made") }
+        self.handle = handle
+        isServer = server
+        isPinned = pinned
+        selectContext = select
+    }
+
+    deinit {
+        hop_context_free(handle)
+    }
+
+    package static func server(_ configuration: DTLSServerConfiguration) throws(DTLSError) -> DTLSContext {
+        let context = try DTLSContext(server: true, pinned: false, select: configuration.selectContext)
+        try context.setALPN(configuration.alpn)
+        let chain = configuration.certificateChainPEM
+        guard hop_context_use_chain(context.handle, chain, chain.count) else {
+            throw .configuration("the certificate chain is not usable PEM, or longer than \(maxChainBytes) bytes")
+        }
+        let key = configuration.privateKeyPEM
+        guard hop_context_use_key(context.handle, key, key.count) else {
+            throw .configuration("the private key is not usable PEM, is encrypted, or belongs to another certificate")
+        }
+        return context
+    }
+
+    package static func client(_ configuration: DTLSClientConfiguration) throws(DTLSError) -> DTLSContext {
+        var pinned = false
+        if case .pin = configuration.trust { pinned = true }
+        let context = try DTLSContext(server: false, pinned: pinned, select: nil)
+        try context.setALPN(configuration.alpn)
+        switch configuration.trust {
+        case .systemRoots:
+            guard hop_context_trust_system(context.handle) else {
+                throw .configuration("the system's certificate authorities cannot be read")
+            }
+        case .caFile(let path):
+            guard hop_context_trust_file(context.handle, path) else {
+                throw .configuration("no certificate authority can be read from \(path)")
+            }
+        case .caPEM(let pem):
+            guard hop_context_trust_pem(context.handle, pem, pem.count) else {
+                throw .configuration("the certificate authority is not usable PEM")
+            }
+        case .pin(let digest):
+            guard digest.count == digestBytes else {
+                throw .configuration("a pin is the \(digestBytes) bytes of a SHA-256, not \(digest.count)")
+            }
+            guard hop_context_trust_pin(context.handle, digest) else {
+                throw .internalFailure("the pin cannot be set")
+            }
+        }
+        return context
+    }
+
+    private static let digestBytes = HOP_DIGEST_BYTES
+    private static let maxChainBytes = HOP_MAX_CHAIN_BYTES
+
+    private func setALPN(_ protocols: [String]) throws(DTLSError) {
+        var wire: [UInt8] = []
+        for name in protocols {
+            guard (1...255).contains(name.utf8.count) else {
+                throw .configuration("an application protocol's name has 1 to 255 bytes, not \(name.utf8.count)")
+            }
+            wire.append(UInt8(name.utf8.count))
+            wire.append(contentsOf: name.utf8)
+        }
+        guard hop_context_set_alpn(handle, wire, wire.count) else {
+            throw .configuration("the application protocols are none, or longer than 255 bytes together")
+        }
+    }
+}

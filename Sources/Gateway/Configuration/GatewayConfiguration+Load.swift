@@ -1,0 +1,158 @@
+internal import Logging
+internal import NIOCore
+internal import Observability
+package import Settings
+
+extension GatewayConfiguration {
+    /// Reads the configuration: flags over `HOPGATE_…` variables over the file over defaults.
+    ///
+    /// - Parameters:
+    ///   - file: A YAML file; nil takes the variable `HOPGATE_CONFIG`, and without that there is none.
+    ///   - environment: The process's whole environment.
+    ///   - flags: By key (`https-listen` or `https_listen`).
+    /// - Throws: All problems at once.
+    package static func load(
+        file: String?,
+        environment: [String: String],
+        flags: [String: String]
+    ) throws(SettingsError) -> GatewayConfiguration {
+        try read(file: file, environment: environment, flags: flags).configuration
+    }
+
+    /// What `hopgate config check` prints: every setting, what it came to be, and where that came from. No secrets.
+    package static func check(
+        file: String?,
+        environment: [String: String],
+        flags: [String: String]
+    ) throws(SettingsError) -> String {
+        try read(file: file, environment: environment, flags: flags).effective.table
+    }
+
+    private static func read(
+        file: String?,
+        environment: [String: String],
+        flags: [String: String]
+    ) throws(SettingsError) -> (configuration: GatewayConfiguration, effective: [EffectiveSetting]) {
+        let reader = SettingsReader(prefix: "HOPGATE", file: file, environment: environment, flags: flags)
+        let root = reader.root
+        var result = GatewayConfiguration()
+
+        let http = root.address("http_listen", default: result.httpListen)
+        let https = root.address("https_listen", default: result.httpsListen)
+        let dtls = root.address("dtls_listen", default: https.value)
+        let ops = root.address("ops_listen", default: result.opsListen)
+        reportCollisions([("http_listen", http), ("https_listen", https), ("ops_listen", ops)], in: root)
+        result.httpListen = http.value
+        result.httpsListen = https.value
+        result.dtlsListen = dtls.value
+        result.opsListen = ops.value
+
+        let data = root.path("data_dir", default: DataDirectory.standard(environment: environment))
+        result.dataDirectory = data.value
+        result.loops =
+            root.optional("loops", absent: "one a core") { text throws(Complaint) in
+                try Scalars.int(text, in: 1...256)
+            }?.value
+        result.logLevel = root.choice("log_level", default: result.logLevel).value
+        result.logFormat = root.choice("log_format", default: result.logFormat).value
+        let grace = root.duration("shutdown_grace", default: .seconds(30), in: .zero ... .seconds(3600))
+        result.shutdownGrace = TimeAmount(grace.value)
+        result.timeouts = readTimeouts(root.section("timeouts"))
+        result.certificates = readCertificates(root, reader)
+        result.routes = readRoutes(root, reader)
+
+        try reader.finish()
+        return (result, reader.effective)
+    }
+
+    /// Two TCP listeners on one port: found here it has both keys' names, found by bind it has neither.
+    private static func reportCollisions(
+        _ listeners: [(key: String, address: Setting<ListenAddress>)],
+        in root: SettingsScope
+    ) {
+        for (index, listener) in listeners.enumerated() {
+            for earlier in listeners[..<index] where listener.address.value.collides(with: earlier.address.value) {
+                // Told where someone wrote something, not at a default.
+                let blamed = listener.address.origin == .fallback ? earlier : listener
+                let other = listener.address.origin == .fallback ? listener : earlier
+                root.report(
+                    blamed.key,
+                    blamed.address.origin,
+                    Complaint(
+                        "\(blamed.address.value) is also \(other.key) (\(other.address.origin))",
+                        "Give each listener its own port."
+                    )
+                )
+            }
+        }
+    }
+
+    private static func readTimeouts(_ section: SettingsScope) -> Timeouts {
+        var result = Timeouts()
+        func read(_ key: String, _ path: WritableKeyPath<Timeouts, TimeAmount>) {
+            let fallback = Duration.nanoseconds(result[keyPath: path].nanoseconds)
+            let value = section.duration(key, default: fallback, in: .milliseconds(100) ... .seconds(86_400)).value
+            result[keyPath: path] = TimeAmount(value)
+        }
+        read("tls_handshake", \.tlsHandshake)
+        read("header", \.header)
+        read("body_idle", \.bodyIdle)
+        read("keep_alive_idle", \.keepAliveIdle)
+        read("response_head", \.responseHead)
+        read("websocket_idle", \.webSocketIdle)
+        return result
+    }
+
+    private static func readCertificates(_ root: SettingsScope, _ reader: SettingsReader) -> [CertificateFiles] {
+        let items = root.maps("certificates")
+        if items.isEmpty { reader.note("certificates", "development CA", .fallback) }
+        return items.compactMap { item in
+            let cert = item.readableFile("cert", isRequired: true)
+            let key = item.readableFile("key", isRequired: true)
+            guard let cert, let key else { return nil }
+            reader.note(item.path, "\(quoted(cert.value)), key \(quoted(key.value))", item.origin)
+            return CertificateFiles(cert: cert.value, key: key.value)
+        }
+    }
+
+    private static func readRoutes(_ root: SettingsScope, _ reader: SettingsReader) -> [Route] {
+        var seen: [String: SettingOrigin] = [:]
+        var routes: [Route] = []
+        for item in root.maps("routes") {
+            let host = item.required("host", parse: Host.parsePattern)
+            let path = item.value("path", default: "/", parse: Route.parsePathPrefix)
+            let target = item.required("to", parse: Route.parseTarget)
+            let strip = item.bool("strip_prefix", default: false)
+            let timeout = item.optional("timeout") { text throws(Complaint) in
+                try Scalars.duration(text, in: .milliseconds(1) ... .seconds(86_400))
+            }
+            guard let host, let target else { continue }
+            let name = host.value + path.value
+            if let first = seen[name] {
+                let complaint = Complaint("\(quoted(name)) is already routed at \(first)", "Keep one of the two.")
+                item.report("host", host.origin, complaint)
+                continue
+            }
+            seen[name] = host.origin
+            let route = Route(
+                host: host.value,
+                pathPrefix: path.value,
+                agent: target.value.agent,
+                service: target.value.service,
+                stripPrefix: strip.value,
+                timeout: timeout.map { TimeAmount($0.value) }
+            )
+            routes.append(route)
+            reader.note(item.path, summary(of: route, timeout: timeout?.value), item.origin)
+        }
+        if routes.isEmpty { reader.note("routes", "none", .fallback) }
+        return routes
+    }
+
+    private static func summary(of route: Route, timeout: Duration?) -> String {
+        var text = "\(route.host)\(route.pathPrefix) to \(route.agent)/\(route.service)"
+        if route.stripPrefix { text += ", prefix stripped" }
+        if let timeout { text += ", timeout \(Scalars.format(timeout))" }
+        return text
+    }
+}

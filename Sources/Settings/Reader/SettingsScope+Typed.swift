@@ -1,0 +1,139 @@
+extension SettingsScope {
+    package func string(_ key: String, flag: String? = nil, default fallback: String) -> Setting<String> {
+        value(key, flag: flag, default: fallback, show: masked, parse: Scalars.string)
+    }
+
+    package func bool(_ key: String, default fallback: Bool) -> Setting<Bool> {
+        value(key, default: fallback, parse: Scalars.bool)
+    }
+
+    package func int(_ key: String, default fallback: Int, in range: ClosedRange<Int>) -> Setting<Int> {
+        value(key, default: fallback) { text throws(Complaint) in try Scalars.int(text, in: range) }
+    }
+
+    package func duration(
+        _ key: String,
+        default fallback: Duration,
+        in range: ClosedRange<Duration>
+    ) -> Setting<Duration> {
+        value(key, default: fallback, show: Scalars.format) { text throws(Complaint) in
+            try Scalars.duration(text, in: range)
+        }
+    }
+
+    package func size(_ key: String, default fallback: Int, in range: ClosedRange<Int>) -> Setting<Int> {
+        value(key, default: fallback, show: { "\($0)B" }) { text throws(Complaint) in
+            try Scalars.size(text, in: range)
+        }
+    }
+
+    package func address(_ key: String, default fallback: ListenAddress) -> Setting<ListenAddress> {
+        value(key, default: fallback, parse: ListenAddress.parse)
+    }
+
+    package func choice<Choice: RawRepresentable<String> & CaseIterable & Sendable>(
+        _ key: String,
+        default fallback: Choice
+    ) -> Setting<Choice> {
+        value(key, default: fallback, show: \.rawValue) { text throws(Complaint) in
+            try Scalars.choice(text, of: Choice.self)
+        }
+    }
+
+    /// A path; one from the configuration file is relative to that file's folder, any other to the working directory.
+    package func path(_ key: String, flag: String? = nil, default fallback: @autoclosure () -> String)
+        -> Setting<String>
+    {
+        guard case .value(let value) = read(key, flag: flag, parse: Scalars.string) else {
+            let path = Setting(fallback(), .fallback)
+            note(key, path.value, path.origin)
+            return path
+        }
+        let path = Setting(resolved(value), value.origin)
+        note(key, masked(path.value), path.origin)
+        return path
+    }
+
+    /// A path to a file that must exist and be readable now: a start that would fail later fails here, with the line.
+    package func readableFile(_ key: String, flag: String? = nil, isRequired: Bool) -> Setting<String>? {
+        switch read(key, flag: flag, parse: Scalars.string) {
+        case .absent:
+            if isRequired { reportMissing(key) }
+            return nil
+        case .bad:
+            return nil
+        case .value(let value):
+            let path = Setting(resolved(value), value.origin)
+            if let reason = whyUnreadable(path.value) {
+                let what = "cannot read \(quoted(path.value)): \(reason)"
+                report(key, path.origin, Complaint(what, "Name a file that this process may read."))
+                return nil
+            }
+            note(key, masked(path.value), path.origin)
+            return path
+        }
+    }
+
+    private func resolved(_ path: Setting<String>) -> String {
+        guard case .file(let file, _) = path.origin, !path.value.hasPrefix("/"), let slash = file.lastIndex(of: "/")
+        else { return path.value }
+        return file[...slash] + path.value
+    }
+
+    /// A secret: given itself, or by the path of a file that holds it (`token_file`, `HOPAGENT_TOKEN_FILE`,
+    /// `--token-file`). No message or summary ever shows it.
+    ///
+    /// - Parameter parse: Its complaints must not repeat the value; one that does is replaced.
+    package func secret<Value: Sendable>(
+        _ key: String,
+        parse: (String) throws(Complaint) -> Value
+    ) -> Setting<Value>? {
+        guard let found = findSecret(key) else {
+            reportMissing(key)
+            return nil
+        }
+        let outcome = scalar(found, key: key) { text throws(Complaint) -> Value in
+            do throws(Complaint) {
+                return try parse(text)
+            } catch {
+                guard !text.isEmpty, error.what.contains(text) || error.remedy.contains(text) else { throw error }
+                throw Complaint("is not valid", "Check how it was copied.")
+            }
+        }
+        guard case .value(let value) = outcome else { return nil }
+        note(key, "(set, not shown)", value.origin)
+        return value
+    }
+
+    private func findSecret(_ key: String) -> SettingsValue? {
+        let fileKey = "\(key)_file"
+        let name = fullKey(key)
+        let flag = pick(
+            reader.flag([flagName(key)], key: name),
+            reader.flag([flagName(fileKey)], key: name),
+            key,
+            instead: "--\(flagName(key))"
+        )
+        // The `_FILE` rule of all variables covers the second form here.
+        let variable = reader.variable(variableName(key), key: name)
+        let file = pick(entry(key), entry(fileKey), key, instead: "\"\(key)\"")
+        return flag ?? variable ?? file
+    }
+
+    /// The value itself or what its file holds, whichever one source gives.
+    private func pick(
+        _ value: SettingsValue?,
+        _ file: SettingsValue?,
+        _ key: String,
+        instead: String
+    ) -> SettingsValue? {
+        guard let file else { return value }
+        if let value {
+            let complaint = Complaint("is given both itself and as a file", "Keep one of the two.")
+            report(key, value.origin, complaint)
+            return .unusable
+        }
+        guard case .value(let path) = scalar(file, key: "\(key)_file", parse: Scalars.string) else { return .unusable }
+        return reader.contents(of: resolved(path), namedBy: path.origin, key: fullKey(key), instead: instead)
+    }
+}

@@ -1,0 +1,125 @@
+import DTLS
+import Testing
+
+@Suite("Certificates")
+struct CertificateTests {
+    private func failure(
+        server: TestPKI.Identity = TestPKI.shared.server,
+        trust: DTLSTrust,
+        name: String? = "localhost"
+    ) throws -> DTLSError.Code? {
+        let pair = try Pair(server: .testServer(server), client: .testClient(trust: trust), serverName: name).settle()
+        if let failure = pair.client.failure {
+            #expect(pair.client.state == .closed)
+            #expect(!failure.message.isEmpty)
+            // The server learns of it by an alert.
+            #expect(pair.server?.state == .closed)
+            guard case .peerAlert = pair.server?.failure?.code else {
+                Issue.record("the server saw \(String(describing: pair.server?.failure))")
+                return failure.code
+            }
+            return failure.code
+        }
+        #expect(pair.client.state == .established)
+        #expect(try pair.exchange())
+        return nil
+    }
+
+    private var pki: TestPKI { .shared }
+    private var root: DTLSTrust { .caPEM(TestPKI.shared.root) }
+
+    @Test("An authority that is not trusted is refused")
+    func unknownAuthority() throws {
+        #expect(try failure(trust: .caPEM(pki.otherRoot)) == .unknownAuthority)
+        #expect(try failure(trust: .systemRoots) == .unknownAuthority)
+    }
+
+    @Test("Another name or address is refused", arguments: ["example.test", "wild.test", "a.b.wild.test", "127.0.0.2"])
+    func wrongName(name: String) throws {
+        #expect(try failure(trust: root, name: name) == .nameMismatch)
+    }
+
+    @Test(
+        "Names and addresses of the certificate are accepted",
+        arguments: ["localhost", "LOCALHOST", "x.wild.test", "::1"]
+    )
+    func rightName(name: String) throws {
+        #expect(try failure(trust: root, name: name) == nil)
+    }
+
+    @Test("A certificate outside its dates is refused")
+    func dates() throws {
+        #expect(try failure(server: pki.expired, trust: root) == .certificateExpired)
+        #expect(try failure(server: pki.future, trust: root) == .certificateNotYetValid)
+    }
+
+    @Test("An authority from a file, and an intermediate alone, are enough")
+    func files() throws {
+        #expect(try failure(trust: .caFile(path: pki.rootPath)) == nil)
+        #expect(try failure(server: pki.deep, trust: root) == nil)
+        #expect(try failure(server: pki.deep, trust: .caFile(path: pki.folder + "/middle.pem")) == nil)
+    }
+
+    @Test("The pinned leaf or its key is the identity, whatever its name and dates")
+    func pinnedLeaf() throws {
+        for identity in [pki.server, pki.expired] {
+            let leaf = try pki.certificateDigest(identity.chainPath)
+            let key = try pki.keyDigest(identity.chainPath)
+            #expect(try failure(server: identity, trust: .pin(sha256: leaf), name: nil) == nil)
+            #expect(try failure(server: identity, trust: .pin(sha256: key), name: "example.test") == nil)
+            #expect(try failure(server: identity, trust: .pin(sha256: key), name: "127.0.0.2") == nil)
+        }
+    }
+
+    @Test("A pinned authority of the chain is an anchor: names and dates count")
+    func pinnedAuthority() throws {
+        let pin = DTLSTrust.pin(sha256: try pki.certificateDigest(pki.rootPath))
+        #expect(try failure(server: pki.deep, trust: pin) == nil)
+        #expect(try failure(server: pki.deep, trust: pin, name: "127.0.0.1") == nil)
+        #expect(try failure(server: pki.deep, trust: pin, name: "example.test") == .nameMismatch)
+    }
+
+    @Test("A wrong pin is refused, also when the pinned authority is shown beside a foreign leaf")
+    func wrongPin() throws {
+        #expect(try failure(trust: .pin(sha256: [UInt8](repeating: 7, count: 32))) == .pinMismatch)
+        let other = pki.folder + "/other.pem"
+        let pin = DTLSTrust.pin(sha256: try pki.certificateDigest(other))
+        var forged = pki.server
+        forged.chain += pki.otherRoot
+        #expect(try failure(server: forged, trust: pin) == .pinMismatch)
+    }
+
+    @Test("There is no verification without a name or a pin")
+    func noName() throws {
+        #expect(throws: DTLSError.self) { try Pair(serverName: nil) }
+        #expect(throws: DTLSError.self) { try Pair(serverName: "") }
+    }
+
+    @Test("Files that cannot be used are configuration errors")
+    func configuration() throws {
+        let good = pki.server
+        func server(_ chain: [UInt8], _ key: [UInt8], _ alpn: [String] = ["hop/1"]) throws(DTLSError) {
+            _ = try DTLSContext.server(
+                DTLSServerConfiguration(certificateChainPEM: chain, privateKeyPEM: key, alpn: alpn)
+            )
+        }
+        func client(_ trust: DTLSTrust) throws(DTLSError) {
+            _ = try DTLSContext.client(DTLSClientConfiguration(trust: trust, alpn: ["hop/1"]))
+        }
+        func code(_ body: () throws(DTLSError) -> Void) -> DTLSError.Code? {
+            do throws(DTLSError) { try body() } catch { return error.code }
+            return nil
+        }
+        #expect(code { () throws(DTLSError) in try server([], good.key) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(Array("nonsense".utf8), good.key) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(Array(good.chain.dropLast(60)), good.key) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(good.chain, TestPKI.shared.second.key) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(good.chain, []) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(good.chain, good.key, []) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(good.chain, good.key, [""]) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(good.chain, good.key) } == nil)
+        #expect(code { () throws(DTLSError) in try client(.caPEM([])) } == .configuration)
+        #expect(code { () throws(DTLSError) in try client(.caFile(path: "/does/not/exist")) } == .configuration)
+        #expect(code { () throws(DTLSError) in try client(.pin(sha256: [1, 2, 3])) } == .configuration)
+    }
+}

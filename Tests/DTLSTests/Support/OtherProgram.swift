@@ -1,0 +1,46 @@
+import Foundation
+
+/// Another implementation's command, with its output in a file and a pipe to its input. Ended with the object.
+final class OtherProgram {
+    private let process = Process()
+    private let input = Pipe()
+    private let log: String
+
+    init(_ name: String, _ arguments: [String], environment: [String: String] = [:]) throws {
+        log = NSTemporaryDirectory() + "dtls-\(name)-\(UUID().uuidString).log"
+        _ = FileManager.default.createFile(atPath: log, contents: nil)
+        let output = FileHandle(forWritingAtPath: log)
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = [name] + arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        process.standardInput = input
+        process.standardOutput = output
+        process.standardError = output
+        try process.run()
+    }
+
+    deinit {
+        process.terminate()
+        try? FileManager.default.removeItem(atPath: log)
+    }
+
+    /// All it has said so far.
+    var output: String {
+        (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
+    }
+
+    var isRunning: Bool { process.isRunning }
+
+    func type(_ text: String) {
+        input.fileHandleForWriting.write(Data(text.utf8))
+    }
+
+    func endInput() {
+        try? input.fileHandleForWriting.close()
+    }
+
+    /// A free UDP port: its number may be taken by somebody else before it is used, which a test then shows.
+    static func freePort() -> UInt16 {
+        LoopbackSocket().port
+    }
+}

@@ -1,0 +1,279 @@
+import Gateway
+import Glibc
+import NIOCore
+import Observability
+import Settings
+import Testing
+
+@Suite struct GatewayConfigurationTests {
+    private func write(_ name: String, _ text: String) -> String {
+        let file = "/tmp/hopgate-configuration-\(getpid())-\(UInt64.random(in: 0 ... .max))-\(name)"
+        let descriptor = open(file, O_CREAT | O_WRONLY | O_EXCL, 0o600)
+        precondition(descriptor >= 0)
+        precondition(Glibc.write(descriptor, text, text.utf8.count) == text.utf8.count)
+        close(descriptor)
+        return file
+    }
+
+    private func load(
+        _ yaml: String? = nil,
+        environment: [String: String] = [:],
+        flags: [String: String] = [:]
+    ) throws(SettingsError) -> GatewayConfiguration {
+        let file = yaml.map { write("gateway.yaml", $0) }
+        defer { if let file { unlink(file) } }
+        return try GatewayConfiguration.load(file: file, environment: environment, flags: flags)
+    }
+
+    /// The lines of the error, the file called `F`.
+    private func problems(
+        _ yaml: String? = nil,
+        environment: [String: String] = [:],
+        flags: [String: String] = [:]
+    ) -> [String] {
+        let file = yaml.map { write("gateway.yaml", $0) }
+        defer { if let file { unlink(file) } }
+        do throws(SettingsError) {
+            _ = try GatewayConfiguration.load(file: file, environment: environment, flags: flags)
+            return []
+        } catch {
+            return error.description.split(separator: "\n").map { String($0).replacing(file ?? "F", with: "F") }
+        }
+    }
+
+    @Test("A gateway starts with nothing told at all")
+    func defaults() throws {
+        let configuration = try load(environment: ["HOME": "/home/u", "XDG_DATA_HOME": "/data"])
+        #expect(configuration.httpsListen == ListenAddress(host: "0.0.0.0", port: 8443))
+        #expect(configuration.dtlsListen == configuration.httpsListen)
+        #expect(configuration.httpListen == ListenAddress(host: "0.0.0.0", port: 8080))
+        #expect(configuration.opsListen == ListenAddress(host: "0.0.0.0", port: 9090))
+        #expect(configuration.routes.isEmpty)
+        #expect(configuration.certificates.isEmpty)
+        #expect(configuration.loops == nil)
+        #expect(configuration.timeouts == GatewayConfiguration.Timeouts())
+        #expect(configuration == GatewayConfiguration(environment: ["HOME": "/home/u", "XDG_DATA_HOME": "/data"]))
+    }
+
+    @Test("The data folder is the system's if writable, else the user's")
+    func dataDirectory() {
+        let both = ["HOME": "/home/u", "XDG_DATA_HOME": "/data"]
+        #expect(DataDirectory.standard(environment: both) { $0 == "/var/lib/hopgate" } == "/var/lib/hopgate")
+        #expect(DataDirectory.standard(environment: both) { _ in false } == "/data/hopgate")
+        #expect(
+            DataDirectory.standard(environment: ["HOME": "/home/u", "XDG_DATA_HOME": "x"]) { _ in false }
+                == "/home/u/.local/share/hopgate"
+        )
+        #expect(DataDirectory.standard(environment: [:]) { _ in false } == "/var/lib/hopgate")
+    }
+
+    @Test("Every key is read")
+    func everything() throws {
+        let cert = write("cert.pem", "x")
+        let key = write("key.pem", "x")
+        defer {
+            unlink(cert)
+            unlink(key)
+        }
+        let configuration = try load(
+            """
+            http_listen: 127.0.0.1:80
+            https_listen: "[::1]:443"
+            dtls_listen: :4443
+            ops_listen: localhost:0
+            data_dir: /srv/hopgate
+            loops: 4
+            log_level: debug
+            log_format: json
+            shutdown_grace: 75s
+            timeouts:
+              tls_handshake: 1s
+              header: 2s
+              body_idle: 3s
+              keep_alive_idle: 4s
+              response_head: 5s
+              websocket_idle: 1h
+            certificates:
+              - cert: \(cert)
+                key: \(key)
+            routes:
+              - host: App.Test
+                to: demo/web
+              - host: app.test
+                path: /api/
+                to: demo/api.v2
+                strip_prefix: true
+                timeout: 2m
+              - {host: "*.app.test", to: demo/web}
+            """
+        )
+        #expect(configuration.httpListen == ListenAddress(host: "127.0.0.1", port: 80))
+        #expect(configuration.httpsListen == ListenAddress(host: "::1", port: 443))
+        #expect(configuration.dtlsListen == ListenAddress(host: "0.0.0.0", port: 4443))
+        #expect(configuration.opsListen == ListenAddress(host: "localhost", port: 0))
+        #expect(configuration.dataDirectory == "/srv/hopgate")
+        #expect(configuration.loops == 4)
+        #expect("\(configuration.logLevel)" == "debug")
+        #expect(configuration.logFormat == .json)
+        #expect(configuration.shutdownGrace == .seconds(75))
+        var timeouts = GatewayConfiguration.Timeouts()
+        timeouts.tlsHandshake = .seconds(1)
+        timeouts.header = .seconds(2)
+        timeouts.bodyIdle = .seconds(3)
+        timeouts.keepAliveIdle = .seconds(4)
+        timeouts.responseHead = .seconds(5)
+        timeouts.webSocketIdle = .hours(1)
+        #expect(configuration.timeouts == timeouts)
+        #expect(configuration.certificates == [.init(cert: cert, key: key)])
+        #expect(
+            configuration.routes == [
+                Route(host: "app.test", agent: "demo", service: "web"),
+                Route(
+                    host: "app.test",
+                    pathPrefix: "/api",
+                    agent: "demo",
+                    service: "api.v2",
+                    stripPrefix: true,
+                    timeout: .minutes(2)
+                ),
+                Route(host: "*.app.test", agent: "demo", service: "web"),
+            ]
+        )
+    }
+
+    @Test("Everything can be told by variables alone, routes as YAML text")
+    func environment() throws {
+        let configuration = try load(environment: [
+            "HOPGATE_HTTPS_LISTEN": ":1443", "HOPGATE_TIMEOUTS_HEADER": "3s",
+            "HOPGATE_ROUTES": "[{host: a.test, path: /x, to: demo/web}]", "HOPGATE_SERVICE_HOST": "10.0.0.1",
+            "HOPGATE_PORT": "tcp://10.0.0.1:443",
+        ])
+        #expect(configuration.dtlsListen.port == 1443)
+        #expect(configuration.timeouts.header == .seconds(3))
+        #expect(configuration.routes == [Route(host: "a.test", pathPrefix: "/x", agent: "demo", service: "web")])
+    }
+
+    @Test("Flags win over variables over the file")
+    func precedence() throws {
+        let yaml = "https_listen: :1\nhttp_listen: :2\nops_listen: :3\n"
+        let environment = ["HOPGATE_HTTP_LISTEN": ":20", "HOPGATE_OPS_LISTEN": ":30"]
+        let configuration = try load(yaml, environment: environment, flags: ["ops-listen": ":300"])
+        #expect(configuration.httpsListen.port == 1)
+        #expect(configuration.httpListen.port == 20)
+        #expect(configuration.opsListen.port == 300)
+    }
+
+    @Test("Mistakes are told with line, key, reason and remedy, all at once")
+    func golden() {
+        let yaml = """
+            http_lisen: :80
+            ops_listen: 0.0.0.0:8443
+            loops: 0
+            log_level: verbose
+            timeouts:
+              header: 10
+              tls_handshake: 0s
+            certificates:
+              - cert: /nonexistent.pem
+            routes:
+              - host: app.test
+                to: demo/web
+              - host: APP.test
+                path: /
+                to: demo/other
+              - host: "*"
+                path: api
+                to: demo
+              - host: b.test
+                path: /a/../b
+                to: de mo/web
+                strip-prefix: true
+              - host: b.test
+                path: /api
+                to: demo/web
+                timeout: 0s
+              - host: b.test
+                path: /api/
+                to: demo/web
+            """
+        #expect(
+            problems(yaml, environment: ["HOPGATE_HTTPS_LSTEN": ":1"]) == [
+                #"F:1: unknown key "http_lisen". Did you mean http_listen?"#,
+                #"F:2: ops_listen: 0.0.0.0:8443 is also https_listen (default). Give each listener its own port."#,
+                #"F:3: loops: "0" is out of range. Write a whole number from 1 to 256."#,
+                #"F:4: log_level: "verbose" is not known. Write one of trace, debug, info, notice, warning, error, critical."#,
+                #"F:6: timeouts.header: "10" has no unit. Write a number and its unit (ms, s, m, h, d), as in 250ms, 10s or 1h30m."#,
+                #"F:7: timeouts.tls_handshake: "0s" is out of range. Write a duration from 100ms to 1d."#,
+                #"F:9: certificates[0].cert: cannot read "/nonexistent.pem": No such file or directory. Name a file that this process may read."#,
+                #"F:9: certificates[0].key: is missing. Add "key: …"."#,
+                #"F:13: routes[1].host: "app.test/" is already routed at F:11. Keep one of the two."#,
+                ##"F:16: routes[2].host: "*" would take every host. Write a host such as app.example.com or *.example.com."##,
+                #"F:17: routes[2].path: "api" does not begin with "/". Write a plain path such as /api."#,
+                #"F:18: routes[2].to: "demo" is not NAME/SERVICE. Write the token's name and the agent's service, as in demo/web."#,
+                #"F:20: routes[3].path: "/a/../b" holds a dot segment. Write a plain path such as /api."#,
+                #"F:21: routes[3].to: "de mo" is not a token's name. Use 1 to 63 lower-case letters, digits and "-"."#,
+                #"F:22: unknown key "strip-prefix" in routes[3]. Did you mean strip_prefix?"#,
+                #"F:26: routes[4].timeout: "0s" is out of range. Write a duration from 1ms to 1d."#,
+                #"F:27: routes[5].host: "b.test/api" is already routed at F:23. Keep one of the two."#,
+                "HOPGATE_HTTPS_LSTEN: no such setting. Did you mean HOPGATE_HTTPS_LISTEN?",
+            ]
+        )
+    }
+
+    @Test(
+        "A path prefix has one reading",
+        arguments: [
+            "", "api", "/a//b", "//", "/./a", "/a/..", "/a?b", "/a#b", "/%61", "/a b", "/a\\b", "/é", "/a\u{7F}",
+        ]
+    )
+    func badPrefixes(_ path: String) {
+        let yaml = "routes:\n  - host: a.test\n    to: a/b\n    path: \"\(path.replacing("\\", with: "\\\\"))\"\n"
+        let lines = problems(yaml)
+        #expect(lines.count == 1)
+        #expect(lines.first?.hasPrefix("F:") == true)
+    }
+
+    @Test("Two listeners may not share a TCP port, but HTTPS and DTLS share their number")
+    func collisions() {
+        #expect(
+            problems(flags: ["http-listen": ":9090"]) == [
+                "--http-listen: http_listen: 0.0.0.0:9090 is also ops_listen (default). Give each listener its own port."
+            ]
+        )
+        #expect(problems(flags: ["dtls-listen": ":8443", "http-listen": ":0", "ops-listen": ":0"]).isEmpty)
+    }
+
+    @Test("An unreadable file of routes stops the start and names variable and path")
+    func routesFile() {
+        #expect(
+            problems(environment: ["HOPGATE_ROUTES_FILE": "/nonexistent/routes"]) == [
+                #"HOPGATE_ROUTES_FILE: routes: cannot read "/nonexistent/routes": No such file or directory. Name a file that this process may read."#
+            ]
+        )
+    }
+
+    @Test("The check prints every setting with its source")
+    func check() throws {
+        let file = write("gateway.yaml", "data_dir: /d\nroutes:\n  - {host: a.test, to: demo/web, timeout: 90s}\n")
+        defer { unlink(file) }
+        let summary = try GatewayConfiguration.check(
+            file: file,
+            environment: ["HOPGATE_LOOPS": "2"],
+            flags: ["https-listen": ":1443"]
+        )
+        let rows = summary.replacing(file, with: "F").split(separator: "\n").map {
+            $0.split(separator: " ", omittingEmptySubsequences: true).joined(separator: " ")
+        }
+        #expect(
+            rows == [
+                "http_listen 0.0.0.0:8080 default", "https_listen 0.0.0.0:1443 --https-listen",
+                "dtls_listen 0.0.0.0:1443 default", "ops_listen 0.0.0.0:9090 default", "data_dir /d F:1",
+                "loops 2 HOPGATE_LOOPS", "log_level info default", "log_format auto default",
+                "shutdown_grace 30s default", "timeouts.tls_handshake 10s default", "timeouts.header 10s default",
+                "timeouts.body_idle 30s default", "timeouts.keep_alive_idle 1m default",
+                "timeouts.response_head 30s default", "timeouts.websocket_idle 2m default",
+                "certificates development CA default", "routes[0] a.test/ to demo/web, timeout 1m30s F:3",
+            ]
+        )
+    }
+}
