@@ -1,0 +1,93 @@
+import Glibc
+import Synchronization
+
+/// A thread of its own that does one piece of blocking work at once, then again after each interval or ``wake()``.
+///
+/// Slow storage may block it for long: nothing waits for it, and ``stop()`` does not either. It ends when its owner
+/// stops it or lets it go.
+package final class PollingThread: Sendable {
+    private let core: Core
+
+    /// - Parameters:
+    ///   - name: shown by debuggers; at most 15 bytes.
+    ///   - interval: pause between the end of one run and the start of the next, in milliseconds.
+    package init(name: String, intervalMilliseconds: Int32, body: @escaping @Sendable () -> Void) {
+        self.core = Core(name: name, interval: intervalMilliseconds, body: body)
+        var thread = pthread_t()
+        let failure = pthread_create(
+            &thread,
+            nil,
+            { argument in
+                Unmanaged<Core>.fromOpaque(argument!).takeRetainedValue().run()
+                return nil
+            },
+            Unmanaged.passRetained(core).toOpaque()
+        )
+        precondition(failure == 0, "no thread could be started: \(String(cString: strerror(failure)))")
+        pthread_detach(thread)
+    }
+
+    deinit { stop() }
+
+    /// The next run starts at once (after the one that is under way).
+    package func wake() {
+        core.signal()
+    }
+
+    /// No further run starts. One that is under way is not awaited.
+    package func stop() {
+        core.stopped.store(true, ordering: .releasing)
+        core.signal()
+    }
+
+    private final class Core: Sendable {
+        let stopped = Atomic(false)
+        private let name: String
+        private let interval: Int32
+        private let body: @Sendable () -> Void
+        /// A pipe that wakes the thread; it lives as long as both the owner and the thread.
+        private let reading: Int32
+        private let writing: Int32
+
+        init(name: String, interval: Int32, body: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.interval = interval
+            self.body = body
+            var ends: [Int32] = [-1, -1]
+            precondition(pipe(&ends) == 0, "no pipe: \(String(cString: strerror(errno)))")
+            (reading, writing) = (ends[0], ends[1])
+            for end in ends {
+                _ = fcntl(end, F_SETFD, FD_CLOEXEC)
+                _ = fcntl(end, F_SETFL, O_NONBLOCK)
+            }
+        }
+
+        deinit {
+            close(reading)
+            close(writing)
+        }
+
+        /// A pipe that is full has woken the thread already.
+        func signal() {
+            _ = write(writing, [1], 1)
+        }
+
+        private func nameThread() {
+            let file = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
+            guard file >= 0 else { return }
+            _ = write(file, name, name.utf8.count)
+            close(file)
+        }
+
+        func run() {
+            nameThread()
+            var drained = [UInt8](repeating: 0, count: 64)
+            while !stopped.load(ordering: .acquiring) {
+                body()
+                var waited = pollfd(fd: reading, events: Int16(POLLIN), revents: 0)
+                _ = poll(&waited, 1, interval)
+                while read(reading, &drained, drained.count) > 0 {}
+            }
+        }
+    }
+}

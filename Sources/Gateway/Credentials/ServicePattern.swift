@@ -1,0 +1,32 @@
+package import Settings
+
+/// Services that a token may offer: one name, all names that begin alike (`web-*`), or all (`*`).
+package enum ServicePattern: Hashable, Sendable, CustomStringConvertible {
+    case exact(String)
+    /// The part before the star; empty stands for every service.
+    case prefix(String)
+
+    package init(_ text: String) throws(Complaint) {
+        if text == "*" {
+            self = .prefix("")
+        } else if text.hasSuffix("*") {
+            self = .prefix(try Scalars.name(String(text.dropLast())))
+        } else {
+            self = .exact(try Scalars.name(text))
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .exact(let name): name
+        case .prefix(let start): "\(start)*"
+        }
+    }
+
+    package func covers(_ service: String) -> Bool {
+        switch self {
+        case .exact(let name): name == service
+        case .prefix(let start): service.hasPrefix(start)
+        }
+    }
+}

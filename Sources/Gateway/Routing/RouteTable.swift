@@ -1,0 +1,71 @@
+import NIOCore
+
+/// The routes of the configuration. Immutable; a look-up allocates nothing.
+///
+/// The host decides first (exact, then the wildcard with the longest suffix), then the longest path prefix among the
+/// routes of that host.
+package struct RouteTable: Sendable {
+    private let hosts: HostIndex<HostRoutes>
+    /// Host patterns in the order of the configuration, each once: the names that a development certificate needs.
+    package let hostPatterns: [HostPattern]
+
+    /// The routes of one host pattern.
+    private struct HostRoutes: Sendable {
+        /// Longest prefix first.
+        var routes: [Entry] = []
+        /// With only `/` every path goes the same way, and none of them can be misread.
+        var hasPaths: Bool { routes.contains { $0.prefix != "/" } }
+    }
+
+    private struct Entry: Sendable {
+        let prefix: String
+        let stripPrefix: Bool
+        let target: RouteTarget
+    }
+
+    /// - Parameter routes: checked by the configuration. A host that is none is left out.
+    package init(_ routes: [Route]) {
+        var hosts = HostIndex<HostRoutes>()
+        var patterns: [HostPattern] = []
+        for route in routes {
+            guard let pattern = try? HostPattern(route.host) else { continue }
+            var entries = hosts[pattern] ?? HostRoutes()
+            if entries.routes.isEmpty { patterns.append(pattern) }
+            let target = RouteTarget(
+                agent: route.agent,
+                service: route.service,
+                timeout: route.timeout,
+                label: "\(pattern)\(route.pathPrefix)"
+            )
+            let entry = Entry(prefix: route.pathPrefix, stripPrefix: route.stripPrefix, target: target)
+            let place = entries.routes.firstIndex { $0.prefix.utf8.count < entry.prefix.utf8.count }
+            entries.routes.insert(entry, at: place ?? entries.routes.endIndex)
+            hosts[pattern] = entries
+        }
+        self.hosts = hosts
+        self.hostPatterns = patterns
+    }
+
+    /// - Parameters:
+    ///   - host: of the parsed Host field: lower case, no port, no final dot, an IPv6 address in brackets.
+    ///   - target: in origin form with its query, or `*`.
+    package func match(host: String, target: String) -> RouteDecision {
+        guard let entries = hosts.find(host) else { return .unknownHost }
+        // `OPTIONS *` asks the server as a whole.
+        if target == "*" {
+            guard let root = entries.routes.last, root.prefix == "/" else { return .unknownPath }
+            return .match(RouteMatch(target: root.target, stripped: 0))
+        }
+        let path = target.utf8.prefix(RequestPath.length(of: target))
+        if entries.hasPaths, RequestPath.isAmbiguous(path) { return .badPath }
+        for entry in entries.routes {
+            guard let length = RequestPath.match(prefix: entry.prefix, path) else { continue }
+            return .match(RouteMatch(target: entry.target, stripped: entry.stripPrefix ? length : 0))
+        }
+        return .unknownPath
+    }
+
+    package func knows(host: String) -> Bool {
+        hosts.find(host) != nil
+    }
+}

@@ -1,0 +1,32 @@
+import ArgumentParser
+import Gateway
+
+struct HealthcheckCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "healthcheck",
+        abstract: "Ask the gateway that runs with this configuration whether it is ready.",
+        discussion: "Exit code 0: ready. 1: not ready, or nobody answers. For container health checks."
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Option(help: ArgumentHelp("Where the gateway serves /readyz.", valueName: "host:port"))
+    var opsListen: String?
+
+    @Option(help: ArgumentHelp("Seconds for the whole question.", valueName: "seconds"))
+    var timeout: Int = 3
+
+    func validate() throws {
+        guard (1...60).contains(timeout) else { throw ValidationError("--timeout is a number from 1 to 60.") }
+    }
+
+    func run() throws {
+        let address = try options.load(opsListen.map { ["ops_listen": $0] } ?? [:]).opsListen
+        let probe = HealthProbe(address: address, path: "/readyz", seconds: timeout)
+        let answer = try probe.ask()
+        guard answer.status == 200 else {
+            throw Failure("http://\(probe.address)/readyz answers \(answer.status):\n\(answer.body)")
+        }
+        print(answer.body, terminator: answer.body.hasSuffix("\n") ? "" : "\n")
+    }
+}

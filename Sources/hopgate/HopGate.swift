@@ -1,0 +1,19 @@
+import ArgumentParser
+
+/// The gateway and its operator's tools in one binary.
+struct HopGate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "hopgate",
+        abstract: "A gateway that carries HTTP to services behind agents, through DTLS tunnels.",
+        discussion: """
+            Settings come from flags, then HOPGATE_… variables, then the configuration file.
+            Exit codes: 0 fine, 1 failure, 2 wrong usage or configuration.
+            """,
+        version: version,
+        subcommands: [
+            RunCommand.self, ConfigCommand.self, TokenCommand.self, AuthorityCommand.self, HealthcheckCommand.self,
+            VersionCommand.self,
+        ],
+        defaultSubcommand: RunCommand.self
+    )
+}

@@ -1,0 +1,65 @@
+import ArgumentParser
+import Certificates
+import Gateway
+import Glibc
+import Settings
+
+/// Runs a command and turns what it throws into a message on standard error and an exit code.
+@main
+enum Main {
+    static func main() async {
+        do {
+            var command = try HopGate.parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            finish(error)
+        }
+    }
+
+    private static func finish(_ error: any Error) -> Never {
+        switch error {
+        case let code as ExitCode: exit(code.rawValue)
+        case let error as SettingsError:
+            Terminal.error("the configuration cannot be used:\n\(error)")
+            exit(2)
+        case let error as CertificatesError:
+            Terminal.error("a certificate cannot be used: \(error)")
+            exit(error.isConfiguration ? 2 : 1)
+        case let error as CredentialError:
+            Terminal.error("\(error)")
+            exit(error.code == .invalid ? 2 : 1)
+        case let error as Failure:
+            Terminal.error(error.message)
+            exit(1)
+        default:
+            // The parser's own: help and its like go to standard output and are no failure, the rest is wrong usage.
+            if HopGate.exitCode(for: error).isSuccess { HopGate.exit(withError: error) }
+            let isUsage = HopGate.exitCode(for: error) == .validationFailure
+            Terminal.error(isUsage ? HopGate.fullMessage(for: error) : "\(error)", prefix: isUsage ? "" : "hopgate: ")
+            exit(isUsage ? 2 : 1)
+        }
+    }
+}
+
+/// A command failed; the message says what, where, and how to mend it.
+struct Failure: Error {
+    let message: String
+
+    init(_ message: String) {
+        self.message = message
+    }
+}
+
+extension CertificatesError {
+    /// Whether the operator's files or folders are to be mended; else it is the system that failed.
+    var isConfiguration: Bool {
+        switch code {
+        case .file(.system), .issuance: false
+        case .file, .malformed, .unsupported, .keyMismatch: true
+        }
+    }
+}

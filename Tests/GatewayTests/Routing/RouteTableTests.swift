@@ -1,0 +1,188 @@
+import Gateway
+import NIOCore
+import Testing
+
+extension RouteDecision {
+    /// Short form for tests: `agent/service target`, or what was wrong.
+    func text(_ target: String) -> String {
+        switch self {
+        case .match(let match): "\(match.target.agent)/\(match.target.service) \(match.forwarded(target))"
+        case .unknownHost: "unknown host"
+        case .unknownPath: "unknown path"
+        case .badPath: "bad path"
+        }
+    }
+}
+
+@Suite("Route table")
+struct RouteTableTests {
+    let table = RouteTable([
+        Route(host: "app.test", agent: "web", service: "front"),
+        Route(host: "app.test", pathPrefix: "/api", agent: "web", service: "api", timeout: .seconds(5)),
+        Route(host: "app.test", pathPrefix: "/api/v2", agent: "web", service: "api2", stripPrefix: true),
+        Route(host: "plain.test", agent: "plain", service: "all"),
+        Route(host: "*.app.test", agent: "wild", service: "near"),
+        Route(host: "*.test", agent: "wild", service: "far"),
+        Route(host: "paths.test", pathPrefix: "/only", agent: "paths", service: "only", stripPrefix: true),
+        Route(host: "::1", agent: "local", service: "six"),
+    ])
+
+    private func route(_ host: String, _ target: String) -> String {
+        table.match(host: host, target: target).text(target)
+    }
+
+    @Test("An exact host wins, then the wildcard with the longest suffix, at any depth")
+    func hosts() {
+        #expect(route("app.test", "/") == "web/front /")
+        #expect(route("a.app.test", "/") == "wild/near /")
+        #expect(route("a.b.app.test", "/") == "wild/near /")
+        #expect(route("other.test", "/") == "wild/far /")
+        #expect(route("test", "/") == "unknown host")
+        #expect(route("app.test.evil", "/") == "unknown host")
+        #expect(route("[::1]", "/") == "local/six /")
+        #expect(route("[0:0:0:0:0:0:0:1]", "/") == "local/six /")
+        #expect(route("[::2]", "/") == "unknown host")
+    }
+
+    @Test("The longest prefix wins, on segment boundaries only")
+    func prefixes() {
+        #expect(route("app.test", "/api") == "web/api /api")
+        #expect(route("app.test", "/api/") == "web/api /api/")
+        #expect(route("app.test", "/api/v1?x=/api/v2") == "web/api /api/v1?x=/api/v2")
+        #expect(route("app.test", "/apix") == "web/front /apix")
+        #expect(route("app.test", "/API") == "web/front /API")
+        #expect(route("app.test", "/api/v22") == "web/api /api/v22")
+        #expect(route("app.test", "/api?x") == "web/api /api?x")
+        #expect(route("paths.test", "/other") == "unknown path")
+    }
+
+    @Test("A stripped prefix leaves an absolute path and the original bytes")
+    func strip() {
+        #expect(route("app.test", "/api/v2/a%20b/c?d=%2F//") == "web/api2 /a%20b/c?d=%2F//")
+        #expect(route("app.test", "/api/v2") == "web/api2 /")
+        #expect(route("app.test", "/api/v2?q") == "web/api2 /?q")
+        #expect(route("app.test", "/api/v2/") == "web/api2 /")
+        #expect(route("app.test", "/%61pi/v%32/x") == "web/api2 /x")
+    }
+
+    @Test("A prefix that is written with escapes is still the same prefix")
+    func escapes() {
+        #expect(route("app.test", "/%61pi/x") == "web/api /%61pi/x")
+        #expect(route("app.test", "/ap%69") == "web/api /ap%69")
+    }
+
+    @Test(
+        "Paths with two readings are refused on hosts with path routes",
+        arguments: [
+            "/%2e%2e/api", "/api/%2E./x", "/api%2fx", "/api%2Fv2", "//api", "/api//x", "/api/..", "/api/../front",
+            "/./api",
+            "/api/.", "/api\\x", "/api%5cx", "/api%5Cv2", "/..;/api", "/api/..;x=1/v2", "/.;a/api", "/api/%00",
+            "/api%0a",
+            "/api%7f", "/api%", "/api%2", "/api%zz", "/api/%4", "api", "", "?x", "/api#x", "/api x", "/api\u{0}",
+        ]
+    )
+    func hostile(_ target: String) {
+        #expect(route("app.test", target) == "bad path")
+    }
+
+    @Test(
+        "What only looks alike is fine",
+        arguments: [
+            "/...", "/a..b/", "/.well-known/x", "/a;b=..", "/a/..b", "/%252e%252e/x", "/?/../%2e", "/a/?//", "/é",
+        ]
+    )
+    func harmless(_ target: String) {
+        #expect(route("app.test", target) == "web/front \(target)")
+    }
+
+    @Test(
+        "Where all paths go one way, every path is forwarded as it is",
+        arguments: ["//x", "/a%2Fb", "/a/../b", "/a\\b"]
+    )
+    func oneWay(_ target: String) {
+        #expect(route("plain.test", target) == "plain/all \(target)")
+    }
+
+    @Test("OPTIONS * goes to the root route of its host")
+    func asterisk() {
+        #expect(route("app.test", "*") == "web/front *")
+        #expect(route("paths.test", "*") == "unknown path")
+    }
+
+    @Test("A route's timeout and label come with the match")
+    func details() throws {
+        guard case .match(let match) = table.match(host: "app.test", target: "/api/x") else {
+            Issue.record("no route")
+            return
+        }
+        #expect(match.target.timeout == .seconds(5))
+        #expect(match.target.label == "app.test/api")
+    }
+
+    @Test("Hostile hosts are unknown", arguments: ["", ".", ".test", "..", ".app.test", "[", "[]", "]", "*", "*.*"])
+    func hostileHosts(_ host: String) {
+        #expect(route(host, "/") == "unknown host")
+    }
+
+    @Test("Ten thousand labels are looked at once each")
+    func longHost() {
+        #expect(route(String(repeating: "a.", count: 10_000) + "none", "/") == "unknown host")
+    }
+
+    @Test("Host patterns are told in the order of the configuration, each once")
+    func patterns() {
+        let expected = ["app.test", "plain.test", "*.app.test", "*.test", "paths.test", "::1"]
+        #expect(table.hostPatterns.map(\.description) == expected)
+    }
+}
+
+@Suite("Hosts that agents serve")
+struct HostTableTests {
+    private func pattern(_ text: String) throws -> HostPattern { try HostPattern(text) }
+
+    @Test("Static routes come first; agents get hosts and paths that no route takes")
+    func behindRoutes() throws {
+        let router = Router(
+            routes: RouteTable([
+                Route(host: "app.test", pathPrefix: "/api", agent: "static", service: "api"),
+                Route(host: "*.fixed.test", agent: "static", service: "fixed"),
+            ])
+        )
+        func route(_ host: String, _ target: String) -> String { router.route(host: host, target: target).text(target) }
+        #expect(route("app.test", "/x") == "unknown path")
+        #expect(!router.knows(host: "own.test"))
+        router.replaceHosts(
+            HostTable([
+                HostRegistration(host: try pattern("app.test"), agent: "dynamic", service: "web"),
+                HostRegistration(host: try pattern("a.fixed.test"), agent: "dynamic", service: "web"),
+                HostRegistration(host: try pattern("own.test"), agent: "dynamic", service: "web"),
+                HostRegistration(host: try pattern("*.own.test"), agent: "dynamic", service: "wild"),
+                HostRegistration(host: try pattern("own.test"), agent: "late", service: "web"),
+            ])
+        )
+        #expect(route("app.test", "/x") == "dynamic/web /x")
+        #expect(route("app.test", "/api/x") == "static/api /api/x")
+        #expect(route("app.test", "/api/../x") == "bad path")
+        #expect(route("a.fixed.test", "/") == "static/fixed /")
+        #expect(route("own.test", "/a//b?c") == "dynamic/web /a//b?c")
+        #expect(route("x.own.test", "/") == "dynamic/wild /")
+        #expect(
+            router.knows(host: "own.test") && router.knows(host: "z.fixed.test") && !router.knows(host: "none.test")
+        )
+        router.replaceHosts(.empty)
+        #expect(route("own.test", "/") == "unknown host")
+    }
+
+    @Test("Patterns cover what they name and nothing that only ends alike")
+    func covers() throws {
+        #expect(try pattern("*.a.test").covers(pattern("x.a.test")))
+        #expect(try pattern("*.a.test").covers(pattern("x.y.a.test")))
+        #expect(try pattern("*.a.test").covers(pattern("*.a.test")))
+        #expect(try pattern("*.a.test").covers(pattern("*.x.a.test")))
+        #expect(try !pattern("*.a.test").covers(pattern("a.test")))
+        #expect(try !pattern("*.a.test").covers(pattern("xa.test")))
+        #expect(try !pattern("*.a.test").covers(pattern("*.test")))
+        #expect(try !pattern("a.test").covers(pattern("*.a.test")))
+        #expect(try pattern("A.Test").covers(pattern("a.test")))
+    }
+}
