@@ -25,8 +25,9 @@ let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
-let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
+let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 
 let package = Package(
@@ -43,64 +44,96 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     ],
     targets: [
         // C shims.
-        .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        .target(
+            name: "COpenSSL",
+
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
+        ),
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
 
         // Sans-IO protocol code: no sockets, no clock, no task.
-        .target(name: "DTLS", dependencies: ["COpenSSL", nioCore, deque], swiftSettings: strict),
+        .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: strict),
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: strict),
         .target(name: "HopProtocol", dependencies: [nioCore], swiftSettings: strict),
 
         // Drivers and support.
-        .target(
-            name: "Transport",
-            dependencies: ["DTLS", "Tunnel", nioCore, nioPosix, deque],
-            swiftSettings: strict
-        ),
+        .target(name: "Transport", dependencies: ["DTLS", "Tunnel", nioCore, nioPosix], swiftSettings: strict),
         .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: strict),
         .target(
             name: "Observability",
             dependencies: [nioCore, nioPosix, nioHTTP1, logging],
             swiftSettings: strict
         ),
-        .target(name: "Certificates", dependencies: [x509, crypto], swiftSettings: strict),
+        .target(name: "Certificates", dependencies: [x509, asn1, crypto], swiftSettings: strict),
 
         // The two processes.
         .target(
             name: "Gateway",
             dependencies: [
-                "Certificates", "HopProtocol", "Observability", "Settings", "Transport",
-                nioCore, nioPosix, nioHTTP1, nioSSL, deque, logging, lifecycle, crypto,
+                "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
+                nioCore, nioPosix, nioHTTP1, nioSSL, deque, logging, unixSignals, crypto,
             ],
             swiftSettings: strict
         ),
         .target(
             name: "Agent",
             dependencies: [
-                "HopProtocol", "Observability", "Settings", "Transport",
-                nioCore, nioPosix, nioHTTP1, deque, logging, lifecycle,
+                "DTLS", "HopProtocol", "Observability", "Settings", "Transport",
+                nioCore, nioPosix, deque, logging, unixSignals,
             ],
             swiftSettings: strict
         ),
         .executableTarget(
             name: "hopgate",
-            dependencies: ["Gateway", argumentParser],
+            dependencies: ["Certificates", "Gateway", "Observability", "Settings", argumentParser, logging],
             swiftSettings: strict,
             linkerSettings: staticRuntime
         ),
         .executableTarget(
             name: "hopagent",
-            dependencies: ["Agent", argumentParser],
+            dependencies: ["Agent", "Observability", "Settings", argumentParser, logging],
             swiftSettings: strict,
             linkerSettings: staticRuntime
         ),
 
+        // Tests mirror the targets; what needs the built programs is in Tests/System.
         .target(name: "TestSupport", dependencies: ["Tunnel", nioCore], swiftSettings: strict),
+        .testTarget(name: "DTLSTests", dependencies: ["DTLS", "COpenSSL", nioCore], swiftSettings: strict),
         .testTarget(name: "TunnelTests", dependencies: ["Tunnel", "TestSupport", nioCore], swiftSettings: strict),
+        .testTarget(name: "HopProtocolTests", dependencies: ["HopProtocol", nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "TransportTests",
+            dependencies: ["Transport", "DTLS", "Tunnel", nioCore, nioPosix],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
+        .testTarget(
+            name: "ObservabilityTests",
+            dependencies: ["Observability", nioCore, nioPosix, nioHTTP1, logging],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "CertificatesTests",
+            dependencies: ["Certificates", x509, asn1, crypto],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "GatewayTests",
+            dependencies: [
+                "Gateway", "Certificates", "HopProtocol", "Settings", "Transport", nioCore, nioPosix, nioHTTP1, logging,
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "AgentTests",
+            dependencies: ["Agent", "HopProtocol", "Settings", "Transport", nioCore, nioPosix, logging],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,60 @@
+"""CPU time and memory of whole process trees, from /proc."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> tuple[int, float]:
+    """Parent, and seconds of user and system time, its reaped children's included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return int(fields[1]), sum(int(f) for f in fields[11:15]) / TICKS
+
+
+def family(roots: list[int]) -> set[int]:
+    """The processes and all their descendants."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                parents[int(name)] = _stat(int(name))[0]
+            except OSError:
+                pass  # ended meanwhile
+    found, grew = set(roots), True
+    while grew:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grew = bool(more)
+    return found
+
+
+def cpu_seconds(roots: list[int]) -> float:
+    total = 0.0
+    for pid in family(roots):
+        try:
+            total += _stat(pid)[1]
+        except OSError:
+            pass
+    return total
+
+
+def proportional_memory(roots: list[int]) -> int:
+    """Bytes resident, pages shared between processes counted once (PSS)."""
+    total = 0
+    for pid in family(roots):
+        try:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+        except OSError:
+            pass
+    return total
+
+
+def machine_busy_seconds() -> float:
+    """Seconds of all cores in which anything at all ran."""
+    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:8])
+    return (user + nice + system + irq + softirq) / TICKS

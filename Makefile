@@ -1,0 +1,56 @@
+# The two commands to start with: `make demo` and `make test`. CONTRIBUTING.md says more about each.
+
+.PHONY: help demo build test unit system bench format lint check-binaries clean
+
+help:
+	@echo 'make demo     a local service behind a gateway and an agent, and a curl line that works'
+	@echo 'make test     everything: packages, lint, build, unit tests, system tests'
+	@echo 'make build    .build/release/hopgate and .build/release/hopagent'
+	@echo 'make unit     the Swift tests'
+	@echo 'make system   the black-box tests over the built binaries'
+	@echo 'make bench    throughput, CPU and latency beside nginx and ssh -R'
+	@echo 'make format   formats the Swift sources'
+	@echo 'make lint     what must hold for every file'
+	@echo 'make clean    removes everything that was built'
+
+demo:
+	@scripts/demo
+
+# One after the other, whatever -j says: each step uses all cores, and the first that fails ends the run.
+test:
+	@scripts/deps build test
+	@scripts/lint
+	@$(MAKE) --no-print-directory unit
+	@scripts/check-binaries
+	@Tests/System/run
+	@echo 'make test: all green'
+
+# The tests and both products come out of one build, so nothing is compiled twice.
+unit:
+	swift build -c release --build-tests
+	swift test -c release --skip-build
+
+system: build
+	@scripts/deps test
+	@Tests/System/run
+
+build:
+	@scripts/deps build
+	swift build -c release
+
+bench: build
+	@scripts/deps bench
+	@Benchmarks/run
+
+format:
+	swift format format --in-place --parallel --recursive Package.swift Sources Tests
+
+lint:
+	@scripts/lint
+
+check-binaries: build
+	@scripts/check-binaries
+
+clean:
+	swift package clean
+	rm -rf .build/release .build/debug .build/python

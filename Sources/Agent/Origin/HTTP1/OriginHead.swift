@@ -1,0 +1,146 @@
+import HopProtocol
+
+/// A response head as an origin sent it, taken apart.
+struct OriginHead {
+    private(set) var status = 0
+    /// Without hop-by-hop fields and those that Connection names. `Upgrade` stays in a 101.
+    private(set) var fields = FieldSection()
+    private(set) var contentLength: Int?
+    private(set) var isChunked = false
+    private(set) var keepsAlive = false
+
+    /// `bytes`: status line and fields, up to and with the empty line.
+    mutating func parse(_ bytes: UnsafeRawBufferPointer) throws(OriginError) {
+        let start = try parseStatusLine(bytes)
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[start...])
+        var named = try readFraming(rest)
+        if status == 101 { named.removeAll { $0 == "upgrade" } }
+        fields.reserveCapacity(rest.count)
+        var lines = FieldLines(rest)
+        while let (name, value) = try lines.next() {
+            if HopByHop.contains(name) {
+                guard status == 101, ASCII.equalIgnoringCase(name, "upgrade") else { continue }
+            } else if !named.isEmpty, named.contains(where: { ASCII.equalIgnoringCase(name, $0) }) {
+                continue
+            } else if hasNoLength, ASCII.equalIgnoringCase(name, "content-length") {
+                continue
+            }
+            fields.append(name: name, value: value)
+        }
+        guard fields.count <= HopLimits.fields else { throw OriginError(.violation, "too many fields") }
+    }
+
+    /// 1xx and 204 bring no Content-Length (RFC 9110 §8.6); with chunks it would contradict them.
+    private var hasNoLength: Bool { status < 200 || status == 204 }
+
+    /// `HTTP/1.1 200 reason` (RFC 9112 §4); returns the index behind it.
+    private mutating func parseStatusLine(_ bytes: UnsafeRawBufferPointer) throws(OriginError) -> Int {
+        guard let end = bytes.firstIndex(of: 0x0A), end >= 13, bytes[end - 1] == 0x0D else {
+            throw OriginError(.violation, "a bad status line")
+        }
+        let line = UnsafeRawBufferPointer(rebasing: bytes[..<(end - 1)])
+        let version = UnsafeRawBufferPointer(rebasing: line[..<8])
+        let digits = UnsafeRawBufferPointer(rebasing: line[9..<12])
+        guard line[8] == 0x20, let status = ASCII.decimal(digits), status >= 100,
+            line.count == 12 || line[12] == 0x20, ASCII.isFieldValue(line)
+        else { throw OriginError(.violation, "a bad status line") }
+        if version.elementsEqual("HTTP/1.1".utf8) {
+            keepsAlive = true
+        } else if version.elementsEqual("HTTP/1.0".utf8) {
+            keepsAlive = false
+        } else {
+            throw OriginError(.violation, "another version than HTTP/1.0 and HTTP/1.1")
+        }
+        self.status = status
+        return end + 1
+    }
+
+    /// Reads Content-Length, Transfer-Encoding and Connection; returns the further fields that Connection names.
+    private mutating func readFraming(_ bytes: UnsafeRawBufferPointer) throws(OriginError) -> [String] {
+        let isVersion11 = keepsAlive
+        var named: [String] = []
+        var lines = FieldLines(bytes)
+        while let (name, value) = try lines.next() {
+            switch name.count {
+            case 10 where ASCII.equalIgnoringCase(name, "connection"):
+                for option in ConnectionOptions(value) {
+                    if ASCII.equalIgnoringCase(option, "close") {
+                        keepsAlive = false
+                    } else if ASCII.equalIgnoringCase(option, "keep-alive") {
+                        if !isVersion11 { keepsAlive = true }
+                    } else {
+                        named.append(String(decoding: option, as: UTF8.self).lowercased())
+                    }
+                }
+            case 14 where ASCII.equalIgnoringCase(name, "content-length"):
+                guard contentLength == nil, let length = ASCII.decimal(value) else {
+                    throw OriginError(.violation, "a bad Content-Length")
+                }
+                contentLength = length
+            case 17 where ASCII.equalIgnoringCase(name, "transfer-encoding"):
+                guard !isChunked, isVersion11, ASCII.equalIgnoringCase(value, "chunked") else {
+                    throw OriginError(.violation, "a Transfer-Encoding other than chunked, once, in HTTP/1.1")
+                }
+                isChunked = true
+            default: break
+            }
+        }
+        guard !(isChunked && contentLength != nil) else {
+            throw OriginError(.violation, "Content-Length beside Transfer-Encoding")
+        }
+        return named
+    }
+}
+
+/// The comma-separated words of a Connection field.
+private struct ConnectionOptions: Sequence, IteratorProtocol {
+    private var rest: UnsafeRawBufferPointer
+
+    init(_ value: UnsafeRawBufferPointer) { rest = value }
+
+    mutating func next() -> UnsafeRawBufferPointer? {
+        while !rest.isEmpty {
+            let end = rest.firstIndex(of: UInt8(ascii: ",")) ?? rest.count
+            let word = FieldLines.trimmed(UnsafeRawBufferPointer(rebasing: rest[..<end]))
+            rest = UnsafeRawBufferPointer(rebasing: rest[Swift.min(end + 1, rest.count)...])
+            if !word.isEmpty { return word }
+        }
+        return nil
+    }
+}
+
+/// The field lines of a section that ends with its empty line (RFC 9112 §5): no folding, no space before the colon, CRLF
+/// only.
+struct FieldLines {
+    private let bytes: UnsafeRawBufferPointer
+    private var offset = 0
+
+    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+
+    /// nil: the empty line was reached.
+    mutating func next() throws(OriginError) -> (name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer)? {
+        let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
+        guard let end = rest.firstIndex(of: 0x0A), end > 0, rest[end - 1] == 0x0D else {
+            throw OriginError(.violation, "a line that does not end with CRLF")
+        }
+        offset += end + 1
+        guard end > 1 else { return nil }
+        let line = UnsafeRawBufferPointer(rebasing: rest[..<(end - 1)])
+        guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else {
+            throw OriginError(.violation, "a field without a colon")
+        }
+        let name = UnsafeRawBufferPointer(rebasing: line[..<colon])
+        let value = Self.trimmed(UnsafeRawBufferPointer(rebasing: line[(colon + 1)...]))
+        guard ASCII.isToken(name), ASCII.isFieldValue(value) else { throw OriginError(.violation, "a bad field") }
+        return (name, value)
+    }
+
+    /// Without optional white space at its ends.
+    static func trimmed(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        var start = 0
+        var end = bytes.count
+        while start < end, bytes[start] == 0x20 || bytes[start] == 0x09 { start += 1 }
+        while end > start, bytes[end - 1] == 0x20 || bytes[end - 1] == 0x09 { end -= 1 }
+        return UnsafeRawBufferPointer(rebasing: bytes[start..<end])
+    }
+}

@@ -1,0 +1,55 @@
+package import NIOCore
+import NIOHTTP1
+
+/// What one client may take of the edge: sizes, counts, times.
+package struct EdgeLimits: Sendable {
+    /// Bytes of a request target (414 above).
+    package static let requestTarget = 16 * 1024
+    /// Bytes of all names and values of a head, without the target (431 above).
+    package static let headerBlock = 64 * 1024
+    package static let headerFields = 128
+    package static let trailerFields = 32
+    /// Bytes that may wait in a connection for its socket before the tunnel gets no more credit.
+    package static let socketHighMark = 64 * 1024
+    package static let socketLowMark = 32 * 1024
+    /// Body bytes kept for another attempt until the response begins.
+    package static let replay = 64 * 1024
+    /// Attempts at one request.
+    package static let attempts = 3
+    /// Parts of pipelined requests that may wait behind the current one.
+    package static let pipelinedParts = 256
+
+    package var tlsHandshake: TimeAmount = .seconds(10)
+    /// From the first byte of a head, or the end of the handshake, to its last.
+    package var header: TimeAmount = .seconds(10)
+    package var keepAliveIdle: TimeAmount = .seconds(60)
+    /// Without a byte of the request's body although we would read, or without the client taking one of the response.
+    package var bodyIdle: TimeAmount = .seconds(30)
+    /// From the end of the request to the response head, unless the route says otherwise.
+    package var responseHead: TimeAmount = .seconds(30)
+    /// An upgraded connection without a byte in either direction.
+    package var upgradedIdle: TimeAmount = .seconds(300)
+    /// How long a connection that is closing reads what the client still sends, so that the response is not lost.
+    package var linger: TimeAmount = .seconds(2)
+    package var connections = 20_000
+
+    package init() {}
+
+    package init(_ timeouts: GatewayConfiguration.Timeouts) {
+        tlsHandshake = timeouts.tlsHandshake
+        header = timeouts.header
+        bodyIdle = timeouts.bodyIdle
+        keepAliveIdle = timeouts.keepAliveIdle
+        responseHead = timeouts.responseHead
+        upgradedIdle = timeouts.webSocketIdle
+    }
+
+    /// The decoder counts the target as a field.
+    static var decoder: NIOHTTPDecoderLimitConfiguration {
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        limits.maxHeaderFieldSize = requestTarget + 64
+        limits.maxHeaderListSize = headerBlock + requestTarget
+        limits.maxHeaderFieldCount = headerFields
+        return limits
+    }
+}

@@ -1,0 +1,28 @@
+import HopProtocol
+import NIOCore
+import NIOHTTP1
+import Synchronization
+
+/// Plain HTTP: known hosts are sent to HTTPS, others are told nothing.
+extension HTTP1Connection {
+    func redirect(_ request: EdgeRequest, now: NIODeadline) {
+        let id = home.makeRequestID().description
+        guard services.router.knows(host: request.host) else {
+            services.metrics.error(.unknownHost)
+            sendRefusal(.unknownHost, requestID: id)
+            return
+        }
+        // A method with a body must stay what it is (RFC 9110 §15.4.2, §15.4.9).
+        let status = request.method == "GET" || request.method == "HEAD" ? 301 : 308
+        let port = services.httpsPort.load(ordering: .relaxed)
+        let authority = port == 443 ? request.host : "\(request.host):\(port)"
+        let target = request.target == "*" ? "/" : request.target
+        keepsAlive = keepsAlive && requestReceived
+        sendOwn(
+            status,
+            contentType: "text/plain; charset=utf-8",
+            extra: "Location: https://\(authority)\(target)\r\nX-Request-Id: \(id)\r\n",
+            body: "This site speaks HTTPS.\n"
+        )
+    }
+}

@@ -1,0 +1,169 @@
+import HopProtocol
+import NIOCore
+import NIOHTTP1
+
+/// Writing responses.
+extension HTTP1Connection: ExchangeClient {
+    /// Chunks up to this size are copied behind what already waits, so that they leave in one TLS record with it.
+    private static let copiedChunk = 4 * 1024
+    /// Above this the output goes to the channel at once.
+    private static let outputMark = 16 * 1024
+    /// Above this it is flushed within the turn: the TLS layer would else hold all of it twice.
+    private static let flushMark = 256 * 1024
+
+    func sendInterim(_ head: ResponseHead) {
+        // RFC 9110 §15.2: never to an HTTP/1.0 client.
+        guard version == .http1_1, phase == .exchanging else { return }
+        ResponseWriter.writeInterim(head.status, head.fields, into: &output)
+        flushSoon()
+    }
+
+    func sendHead(_ head: ResponseHead) throws(HopError) {
+        // A body that is still coming would have to be read to its end to use the connection again.
+        var options = ResponseWriter.Options(
+            version: version,
+            isHead: isHead,
+            keepsAlive: keepsAlive && requestReceived && !services.lifecycle.isDraining,
+            date: home.dateValue(.now())
+        )
+        output.reserveCapacity(minimumWritableBytes: head.fields.bytes.readableBytes * 2 + 256)
+        framing = try ResponseWriter.writeHead(head.status, head.fields, options: &options, into: &output)
+        keepsAlive = options.keepsAlive
+        if framing == .raw { becomeRaw() }
+        flushSoon()
+    }
+
+    func sendBody(_ bytes: ByteBuffer) {
+        let count = bytes.readableBytes
+        guard count > 0 else { return }
+        switch framing {
+        case .noBody: return
+        case .length, .untilClose, .raw: append(bytes)
+        case .chunked:
+            ResponseWriter.writeChunkSize(count, into: &output)
+            append(bytes)
+            output.writeStaticString("\r\n")
+        }
+        flushSoon()
+    }
+
+    func sendTrailers(_ trailers: FieldSection) {
+        self.trailers = trailers
+    }
+
+    func sendEnd() {
+        if framing == .raw {
+            closeRawOutput()
+            return
+        }
+        if framing == .chunked { ResponseWriter.writeLastChunk(trailers, into: &output) }
+        responseSent = true
+        exchange = nil
+        if requestReceived {
+            finishRequest()
+            // The head, the body and the end came in one turn most of the time: this is the only flush.
+            flushIfNeeded()
+        } else {
+            // RFC 9112 §9.6: an early response ends the connection; the rest of the body is read and dropped.
+            keepsAlive = false
+            closeAfterFlush()
+        }
+    }
+
+    func sendRefusal(_ refusal: Refusal, requestID: String) {
+        if refusal == .clientGone || refusal == .clientStalled {
+            closeNow()
+            return
+        }
+        keepsAlive = keepsAlive && !refusal.closesConnection && requestReceived && !services.lifecycle.isDraining
+        let body = ErrorPage.body(refusal, requestID: requestID, format: accept)
+        var extra = "X-Request-Id: \(requestID)\r\nCache-Control: no-store\r\n"
+        if let seconds = refusal.retryAfter { extra += "Retry-After: \(seconds)\r\n" }
+        if refusal.status == 405 { extra += "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" }
+        sendOwn(refusal.status, contentType: accept.contentType, extra: extra, body: body)
+    }
+
+    /// An answer of the edge itself, whole.
+    func sendOwn(_ status: Int, contentType: String, extra: String, body: String) {
+        output.writeString(
+            """
+            HTTP/1.1 \(status) \(StatusText.reason(status))\r
+            Date: \(home.dateValue(.now()))\r
+            Content-Type: \(contentType)\r
+            Content-Length: \(body.utf8.count)\r
+            \(extra)Connection: \(keepsAlive ? "keep-alive" : "close")\r
+            \r
+
+            """
+        )
+        if !isHead { output.writeString(body) }
+        framing = .noBody
+        sendEnd()
+    }
+
+    /// Answers what never became a request.
+    func refuseWithoutExchange(_ refusal: Refusal) {
+        phase = .exchanging
+        requestReceived = false
+        responseSent = false
+        keepsAlive = false
+        isHead = false
+        sendRefusal(refusal, requestID: home.makeRequestID().description)
+    }
+
+    func abortResponse() {
+        exchange = nil
+        flushIfNeeded()
+        // Without a length or chunks only a reset tells the client that something is missing.
+        closeWithoutNotice(reset: framing == .untilClose || framing == .raw)
+    }
+
+    // MARK: Output
+
+    private func append(_ bytes: ByteBuffer) {
+        if bytes.readableBytes <= Self.copiedChunk, output.readableBytes < Self.outputMark {
+            output.writeImmutableBuffer(bytes)
+            return
+        }
+        passOutput()
+        unflushed += bytes.readableBytes
+        context?.write(wrapOutboundOut(bytes), promise: nil)
+        if unflushed >= Self.flushMark {
+            unflushed = 0
+            context?.flush()
+        }
+    }
+
+    /// Gives the collected output to the channel.
+    private func passOutput() {
+        guard output.readableBytes > 0 else { return }
+        let bytes = output
+        output = ByteBuffer()
+        unflushed += bytes.readableBytes
+        context?.write(wrapOutboundOut(bytes), promise: nil)
+    }
+
+    func flushSoon() {
+        guard !isFlushPending else { return }
+        isFlushPending = true
+        home.flushLater(self)
+    }
+
+    func flushIfNeeded() {
+        guard output.readableBytes > 0 || unflushed > 0 || isFlushPending else { return }
+        isFlushPending = false
+        guard let context, phase != .closed else { return }
+        passOutput()
+        unflushed = 0
+        context.flush()
+        if context.channel.isWritable { exchange?.socketTookBytes() }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable {
+            hasProgress = true
+            exchange?.socketTookBytes()
+        }
+        context.fireChannelWritabilityChanged()
+    }
+}

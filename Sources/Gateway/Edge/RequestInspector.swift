@@ -1,0 +1,218 @@
+import HopProtocol
+package import NIOHTTP1
+
+/// Decides whether a parsed head is one that the edge takes: RFC 9110 §5, §7.2, §7.6, RFC 9112 §3, §6.
+///
+/// The decoder below is lenient in places where two readings are possible; everything that frames the message or says
+/// where it goes is therefore checked again here, and refused rather than repaired.
+package enum RequestInspector {
+    package static func inspect(_ head: HTTPRequestHead) -> Result<EdgeRequest, Refusal> {
+        do throws(Refusal) {
+            return .success(try check(head))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private static func check(_ head: HTTPRequestHead) throws(Refusal) -> EdgeRequest {
+        guard head.version == .http1_1 || head.version == .http1_0 else { throw .badVersion }
+        let method = head.method.rawValue
+        guard method != "CONNECT", method != "TRACE" else { throw .badMethod }
+
+        var fields = Fields()
+        var index = 0
+        for (name, value) in head.headers {
+            try fields.take(name, value, at: index)
+            index += 1
+        }
+        if fields.connectionNamesFields { fields.dropNamed(in: head.headers) }
+
+        let (target, absoluteAuthority) = try split(target: head.uri, method: method)
+        guard fields.hostCount == 1, let written = fields.host, let parsedHost = HostName.parse(written) else {
+            throw .badHost
+        }
+        var authority = written
+        var name = parsedHost
+        if let absoluteAuthority {
+            // RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host.
+            guard let parsed = HostName.parse(absoluteAuthority) else { throw .badHost }
+            authority = absoluteAuthority
+            name = parsed
+        }
+        let body = try fields.body(version: head.version)
+        let keepsAlive = fields.closes ? false : (head.version == .http1_1 || fields.keepsAlive)
+        let isWebSocket = try fields.webSocket(method: method, version: head.version, body: body)
+        return EdgeRequest(
+            method: method,
+            target: target,
+            host: name.host,
+            authority: authority,
+            version: head.version,
+            headers: head.headers,
+            dropped: fields.dropped,
+            body: body,
+            isWebSocket: isWebSocket,
+            stopsDecoder: fields.hasUpgrade && fields.asksForUpgrade,
+            keepsAlive: keepsAlive,
+            hasExpectation: fields.hasExpectation,
+            accept: fields.accept
+        )
+    }
+
+    /// Origin form, absolute form, or `*` (RFC 9112 §3.2).
+    private static func split(target: String, method: String) throws(Refusal) -> (String, authority: String?) {
+        guard target.utf8.count <= EdgeLimits.requestTarget else { throw .targetTooLong }
+        for byte in target.utf8 where byte <= 0x20 || byte == 0x7F || byte == UInt8(ascii: "#") { throw .badTarget }
+        // What is not UTF-8 was replaced by the decoder: these are not the client's bytes any more.
+        guard !target.unicodeScalars.contains("\u{FFFD}") else { throw .badTarget }
+        if target.utf8.first == UInt8(ascii: "/") { return (target, nil) }
+        if target == "*" {
+            guard method == "OPTIONS" else { throw .badTarget }
+            return (target, nil)
+        }
+        let lowered = target.prefix(8).lowercased()
+        guard lowered.hasPrefix("http://") || lowered.hasPrefix("https://") else { throw .badTarget }
+        let rest = target.dropFirst(lowered.hasPrefix("https://") ? 8 : 7)
+        let end = rest.utf8.firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") } ?? rest.endIndex
+        let path = rest[end...]
+        if path.isEmpty { return (method == "OPTIONS" ? "*" : "/", String(rest[..<end])) }
+        return (path.utf8.first == UInt8(ascii: "/") ? String(path) : "/" + path, String(rest[..<end]))
+    }
+}
+
+extension RequestInspector {
+    /// What one walk over the fields finds.
+    private struct Fields {
+        var dropped = DropMask()
+        var hostCount = 0
+        var host: String?
+        private var contentLength: Int?
+        private var hasContentLength = false
+        private var transferEncodings = 0
+        private var isChunked = false
+        var closes = false
+        var keepsAlive = false
+        var asksForUpgrade = false
+        var connectionNamesFields = false
+        var hasUpgrade = false
+        private var upgradeIsWebSocket = false
+        private var webSocketKeys = 0
+        private var webSocketVersionIs13 = false
+        var hasExpectation = false
+        var accept = ErrorPage.Format.text
+
+        mutating func take(_ name: String, _ value: String, at index: Int) throws(Refusal) {
+            guard index < EdgeLimits.headerFields else { throw .headTooLarge }
+            var value = value
+            guard value.withUTF8({ ASCII.isFieldValue(UnsafeRawBufferPointer($0)) }) else { throw .malformed }
+            let classified = FieldKind.classify(name)
+            guard !classified.isAlias else {
+                dropped[index] = true
+                return
+            }
+            switch classified.kind {
+            case .other, .date, .credentials, .trailer: break
+            case .host:
+                hostCount += 1
+                host = value
+                dropped[index] = true
+            case .contentLength:
+                guard !hasContentLength,
+                    let length = value.withUTF8({ ASCII.decimal(UnsafeRawBufferPointer($0)) })
+                else { throw .badFraming }
+                hasContentLength = true
+                contentLength = length
+            case .transferEncoding:
+                transferEncodings += 1
+                isChunked = value.utf8.count == 7 && value.lowercased() == "chunked"
+                dropped[index] = true
+            case .connection:
+                takeConnection(value)
+                dropped[index] = true
+            case .hopByHop, .ours: dropped[index] = true
+            case .upgrade:
+                upgradeIsWebSocket = !hasUpgrade && value.lowercased() == "websocket"
+                hasUpgrade = true
+                dropped[index] = true
+            case .te:
+                // `trailers` alone is end to end in effect: gRPC needs it.
+                dropped[index] = value.lowercased() != "trailers"
+            case .expect: hasExpectation = true
+            case .accept: accept = ErrorPage.Format(accept: value)
+            case .webSocketKey: webSocketKeys += 1
+            case .webSocketVersion: webSocketVersionIs13 = value == "13"
+            }
+        }
+
+        private mutating func takeConnection(_ value: String) {
+            switch value {
+            case "keep-alive", "Keep-Alive": keepsAlive = true
+            case "close": closes = true
+            case "Upgrade", "upgrade": asksForUpgrade = true
+            default:
+                for option in ConnectionOptions(value) {
+                    switch option {
+                    case "keep-alive": keepsAlive = true
+                    case "close": closes = true
+                    case "upgrade": asksForUpgrade = true
+                    default: connectionNamesFields = true
+                    }
+                }
+            }
+        }
+
+        /// RFC 9110 §7.6.1: fields named by Connection end here. A field that frames or routes cannot be named away.
+        mutating func dropNamed(in headers: HTTPHeaders) {
+            var named: Set<String> = []
+            for (name, value) in headers where FieldKind.classify(name).kind == .connection {
+                for option in ConnectionOptions(value) { named.insert(option) }
+            }
+            var index = 0
+            for (name, _) in headers {
+                let kind = FieldKind.classify(name).kind
+                if kind != .contentLength, kind != .host, named.contains(name.lowercased()) { dropped[index] = true }
+                index += 1
+            }
+        }
+
+        func body(version: HTTPVersion) throws(Refusal) -> EdgeRequest.Body {
+            if transferEncodings > 0 {
+                guard version == .http1_1, !hasContentLength else { throw .badFraming }
+                guard transferEncodings == 1, isChunked else { throw .unknownTransferCoding }
+                return .chunked
+            }
+            guard let contentLength, contentLength > 0 else { return .none }
+            return .length(contentLength)
+        }
+
+        /// RFC 6455 §4.2.1. Any other upgrade is ignored, as RFC 9110 §7.8 allows.
+        func webSocket(method: String, version: HTTPVersion, body: EdgeRequest.Body) throws(Refusal) -> Bool {
+            guard hasUpgrade, asksForUpgrade, upgradeIsWebSocket else { return false }
+            guard method == "GET", version == .http1_1, body == .none, webSocketKeys == 1, webSocketVersionIs13 else {
+                throw .badUpgrade
+            }
+            return true
+        }
+    }
+}
+
+extension Refusal: Error {}
+
+/// The options of a Connection field, in lower case.
+struct ConnectionOptions: Sequence, IteratorProtocol {
+    private var rest: Substring
+
+    init(_ value: String) { rest = value[...] }
+
+    mutating func next() -> String? {
+        while !rest.isEmpty {
+            let end = rest.utf8.firstIndex(of: UInt8(ascii: ",")) ?? rest.endIndex
+            var option = rest[..<end]
+            rest = end == rest.endIndex ? rest[end...] : rest[rest.index(after: end)...]
+            while let first = option.utf8.first, first == 0x20 || first == 0x09 { option = option.dropFirst() }
+            while let last = option.utf8.last, last == 0x20 || last == 0x09 { option = option.dropLast() }
+            if !option.isEmpty { return option.lowercased() }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,63 @@
+import Certificates
+import Observability
+import Transport
+
+/// What others count and is read when the metrics are scraped.
+extension GatewayMetrics {
+    func collect(certificates: CertificateSource, registry: SessionRegistry, tunnels: TunnelListener) {
+        self.registry.collect(
+            "certificate_not_after_timestamp_seconds",
+            .gauge,
+            help: "End of the validity of a served certificate, seconds since the epoch.",
+            labelNames: ["name"]
+        ) { samples in
+            var seen: Set<String> = []
+            for certificate in certificates.snapshot.certificates {
+                let name = certificate.names.first.map { "\($0)" } ?? certificate.origin
+                if seen.insert(name).inserted { samples.add(Double(certificate.notValidAfter), [name]) }
+            }
+        }
+        self.registry.collectedGauge("agents_connected", help: "Agent sessions that take requests.") {
+            Double(registry.count)
+        }
+        self.registry.collectedGauge("tunnel_sessions_half_open", help: "Sessions under way to proving themselves.") {
+            Double(tunnels.halfOpen)
+        }
+        self.registry.collect(
+            "tunnel_datagrams_total",
+            .counter,
+            help: "Datagrams of agents and whoever else sends to the tunnel port.",
+            labelNames: ["direction"]
+        ) { samples in
+            samples.add(Self.sum(tunnels) { $0.datagramsIn.current }, ["in"])
+            samples.add(Self.sum(tunnels) { $0.datagramsOut.current }, ["out"])
+        }
+        self.registry.collect(
+            "tunnel_datagrams_dropped_total",
+            .counter,
+            help: "Datagrams that were dropped unread or refused, by reason.",
+            labelNames: ["reason"]
+        ) { samples in
+            samples.add(Self.sum(tunnels) { $0.droppedPortZero.current }, ["port_zero"])
+            samples.add(Self.sum(tunnels) { $0.droppedInvalid.current }, ["invalid"])
+            samples.add(Self.sum(tunnels) { $0.droppedUnknown.current }, ["unknown_session"])
+            samples.add(Self.sum(tunnels) { $0.droppedHello.current }, ["hello"])
+            samples.add(Self.sum(tunnels) { $0.droppedHalfOpenTotal.current }, ["half_open"])
+            samples.add(Self.sum(tunnels) { $0.droppedHalfOpenAddress.current }, ["half_open_address"])
+            samples.add(Self.sum(tunnels) { $0.droppedPendingBusy.current }, ["pending"])
+        }
+        self.registry.collect(
+            "tunnel_handshakes_total",
+            .counter,
+            help: "DTLS handshakes by result.",
+            labelNames: ["result"]
+        ) { samples in
+            samples.add(Self.sum(tunnels) { $0.handshakesFinished.current }, ["finished"])
+            samples.add(Self.sum(tunnels) { $0.handshakesFailed.current }, ["failed"])
+        }
+    }
+
+    private static func sum(_ tunnels: TunnelListener, _ read: (TransportCounters) -> Int) -> Double {
+        Double(tunnels.counters.reduce(0) { $0 + read($1) })
+    }
+}

@@ -1,0 +1,179 @@
+import NIOCore
+import Observability
+
+/// Everything the gateway counts. Made once; counting is an atomic add from any loop.
+final class GatewayMetrics: Sendable {
+    enum Listener: String, CaseIterable, Sendable {
+        case http
+        case https
+    }
+
+    enum Rejection: String, CaseIterable, Sendable {
+        /// The limit of connections is reached.
+        case limit
+    }
+
+    enum Disconnect: String, CaseIterable, Sendable {
+        case agent
+        case gateway
+        case idle
+        case lost
+        case superseded
+        case revoked
+        case violation
+        case dtls
+        case replaced
+        case other
+    }
+
+    enum AuthFailure: String, CaseIterable, Sendable {
+        case credential
+        case service
+        case host
+        case timeout
+        case malformed
+        case draining
+    }
+
+    enum Transport: String, CaseIterable, Sendable {
+        case dtls
+    }
+
+    let registry: MetricsRegistry
+
+    let duration: Histogram
+    let timeToFirstByte: Histogram
+    let inFlight: Gauge
+    let requestBytes: Counter
+    let responseBytes: Counter
+    let retries: Counter
+    private let errors: CounterTable<Refusal>
+
+    let connectionsOpen: [Listener: Gauge]
+    let connectionsRejected: CounterTable<Rejection>
+    let tlsFailures: Counter
+
+    let sessions: CounterTable<Transport>
+    let disconnects: CounterTable<Disconnect>
+    let authFailures: CounterTable<AuthFailure>
+    let roundTrip: Histogram
+    let lostPackets: Counter
+    let retransmittedBytes: Counter
+    let streamBytesIn: Counter
+    let streamBytesOut: Counter
+    let drainState: Gauge
+
+    init(registry: MetricsRegistry) {
+        self.registry = registry
+        duration = registry.histogram(
+            "http_request_duration_seconds",
+            help: "From the head of a request to the end of its response."
+        )
+        timeToFirstByte = registry.histogram(
+            "http_time_to_first_byte_seconds",
+            help: "From the head of a request to the head of its response."
+        )
+        inFlight = registry.gauge("http_requests_in_flight", help: "Requests that have no complete response yet.")
+        requestBytes = registry.counter("http_request_bytes_total", help: "Body bytes received from clients.")
+        responseBytes = registry.counter("http_response_bytes_total", help: "Body bytes sent to clients.")
+        retries = registry.counter("http_request_retries_total", help: "Further attempts at a request.")
+        errors = registry.counters(
+            "http_request_errors_total",
+            help: "Requests that the gateway answered itself or broke off.",
+            label: "reason",
+            by: Refusal.self
+        )
+        var open: [Listener: Gauge] = [:]
+        for listener in Listener.allCases {
+            open[listener] = registry.gauge(
+                "connections_open",
+                help: "Public connections.",
+                labels: [("listener", listener.rawValue)]
+            )
+        }
+        connectionsOpen = open
+        connectionsRejected = registry.counters(
+            "connections_rejected_total",
+            help: "Public connections closed at once.",
+            label: "reason",
+            by: Rejection.self
+        )
+        tlsFailures = registry.counter("tls_handshake_failures_total", help: "TLS handshakes of clients that failed.")
+        sessions = registry.counters(
+            "agent_sessions_total",
+            help: "Agents that were let in.",
+            label: "transport",
+            by: Transport.self
+        )
+        disconnects = registry.counters(
+            "agent_disconnects_total",
+            help: "Agent sessions that ended after they were let in.",
+            label: "reason",
+            by: Disconnect.self
+        )
+        authFailures = registry.counters(
+            "agent_auth_failures_total",
+            help: "Agent sessions that were not let in.",
+            label: "reason",
+            by: AuthFailure.self
+        )
+        roundTrip = registry.histogram(
+            "tunnel_rtt_seconds",
+            help: "Round trips to agents, sampled every few seconds.",
+            buckets: .shortDurations
+        )
+        lostPackets = registry.counter("tunnel_lost_packets_total", help: "Packets to agents that were declared lost.")
+        retransmittedBytes = registry.counter(
+            "tunnel_retransmitted_bytes_total",
+            help: "Stream bytes that were sent to agents again."
+        )
+        streamBytesIn = registry.counter(
+            "stream_bytes_total",
+            help: "Bytes on tunnel streams.",
+            labels: [("direction", "in")]
+        )
+        streamBytesOut = registry.counter(
+            "stream_bytes_total",
+            help: "Bytes on tunnel streams.",
+            labels: [("direction", "out")]
+        )
+        drainState = registry.gauge("drain_state", help: "1 while the gateway drains.")
+    }
+
+    func error(_ refusal: Refusal) { errors[refusal].increment() }
+}
+
+/// The counters of `http_requests_total`, found without a lock; one table a loop.
+struct RequestCounters {
+    private var known: [UInt32: Counter] = [:]
+
+    mutating func count(_ status: Int, method: String, isHTTP10: Bool, in registry: MetricsRegistry) {
+        let (index, name) = Self.method(method)
+        let key = UInt32(truncatingIfNeeded: status) << 8 | UInt32(index) << 1 | (isHTTP10 ? 1 : 0)
+        if let counter = known[key] {
+            counter.increment()
+            return
+        }
+        let counter = registry.counter(
+            "http_requests_total",
+            help: "Requests by status, method and protocol.",
+            labels: [("code", String(status)), ("method", name), ("protocol", isHTTP10 ? "HTTP/1.0" : "HTTP/1.1")]
+        )
+        known[key] = counter
+        counter.increment()
+    }
+
+    /// Methods that anybody can make up count together.
+    private static func method(_ method: String) -> (UInt8, String) {
+        switch method {
+        case "GET": (0, method)
+        case "HEAD": (1, method)
+        case "POST": (2, method)
+        case "PUT": (3, method)
+        case "PATCH": (4, method)
+        case "DELETE": (5, method)
+        case "OPTIONS": (6, method)
+        default: (7, "other")
+        }
+    }
+}

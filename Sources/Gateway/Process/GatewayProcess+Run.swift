@@ -1,0 +1,34 @@
+import Glibc
+import Logging
+import NIOCore
+package import Observability
+import UnixSignals
+
+extension GatewayProcess {
+    /// The whole life of `hopgate run`: starts, serves until SIGTERM or SIGINT, finishes what is in flight within the
+    /// configured grace and returns. A second signal ends the process at once.
+    ///
+    /// - Parameter output: where access lines go, from `LoggingSetup.bootstrap`; nil writes none.
+    package static func run(_ configuration: GatewayConfiguration, version: String, output: LogOutput?) async throws {
+        // Writing to a peer that is gone is an error code, never a signal.
+        signal(SIGPIPE, SIG_IGN)
+        let logger = Logger(label: "hopgate")
+        // Trapped before anything listens: a signal during the start is not lost.
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        let process = try await start(configuration, version: version, output: output, logger: logger)
+        await withTaskGroup(of: Void.self) { group in
+            var iterator = signals.makeAsyncIterator()
+            if let first = await iterator.next() {
+                logger.notice("stopping: finishing what is in flight", metadata: ["signal": "\(first)"])
+            }
+            group.addTask {
+                for await second in signals {
+                    logger.warning("stopping now: a second signal came", metadata: ["signal": "\(second)"])
+                    exit(128 + (second == .sigint ? SIGINT : SIGTERM))
+                }
+            }
+            await process.shutDown(grace: configuration.shutdownGrace)
+            group.cancelAll()
+        }
+    }
+}

@@ -1,0 +1,306 @@
+import Certificates
+import HopProtocol
+package import Logging
+package import NIOCore
+import NIOPosix
+package import Observability
+import Settings
+import Synchronization
+import Transport
+import Tunnel
+
+/// A running gateway: its listeners, its agents' sessions, and what keeps both going.
+///
+/// ``start(_:version:output:logger:)`` returns when every listener is up; ``shutDown(grace:)`` finishes what is in flight.
+package final class GatewayProcess: Sendable {
+    package let httpsAddress: SocketAddress
+    package let httpAddress: SocketAddress
+    package let dtlsAddress: SocketAddress
+    package let opsAddress: SocketAddress
+    /// Path and pin of the development CA's root, if that is where the certificate comes from.
+    package let developmentRoot: (path: String, pin: String)?
+
+    private let parts: Parts
+
+    /// What the process owns.
+    struct Parts: Sendable {
+        let logger: Logger
+        let group: MultiThreadedEventLoopGroup
+        let opsGroup: MultiThreadedEventLoopGroup
+        let homes: EdgeLoops
+        let services: EdgeServices
+        let hub: SessionHub
+        let certificates: CertificateSource
+        let credentials: CredentialStore
+        let monitor: LoopMonitor
+        let sampler: SessionSampler
+        var https: EdgeListener
+        var http: EdgeListener
+        var tunnels: TunnelListener
+        var ops: OpsServer
+    }
+
+    private init(_ parts: Parts) {
+        self.parts = parts
+        httpsAddress = parts.https.localAddress
+        httpAddress = parts.http.localAddress
+        dtlsAddress = parts.tunnels.localAddress
+        opsAddress = parts.ops.localAddress
+        developmentRoot = parts.certificates.developmentRoot.map { ($0.path, $0.pin) }
+    }
+
+    // MARK: Start
+
+    /// Brings everything up, in the order in which failures are cheapest: files, then HTTPS (its port is ours alone, so
+    /// a second process fails here), then agents, plain HTTP, and last what tells others that we are ready.
+    ///
+    /// - Parameter output: where access lines go; nil writes none.
+    package static func start(
+        _ configuration: GatewayConfiguration,
+        version: String,
+        output: LogOutput?,
+        logger: Logger
+    ) async throws -> GatewayProcess {
+        let routes = RouteTable(configuration.routes)
+        let certificates = try loadCertificates(configuration, hosts: routes.hostPatterns.map(\.description))
+        if let root = certificates.developmentRoot {
+            logger.notice(
+                "certificates come from the development CA of this data folder",
+                metadata: ["root": "\(root.path)", "fingerprint": "\(root.pin)"]
+            )
+        }
+        let identities = try TLSIdentities(certificates.snapshot)
+        let credentials = try CredentialStore(dataDirectory: configuration.dataDirectory, logger: logger)
+
+        let metrics = GatewayMetrics(registry: MetricsRegistry(namespace: "hopgate"))
+        let lifecycle = Lifecycle()
+        let router = Router(routes: routes)
+        let registry = SessionRegistry(router: router, credentials: credentials)
+        let services = EdgeServices(
+            limits: EdgeLimits(configuration.timeouts),
+            metrics: metrics,
+            router: router,
+            registry: registry,
+            lifecycle: lifecycle,
+            accessLog: configuration.logLevel <= .info ? output.map(AccessLog.init) : nil
+        )
+        let hub = SessionHub(
+            registry: registry,
+            credentials: credentials,
+            metrics: metrics,
+            lifecycle: lifecycle,
+            logger: logger,
+            hostsChanged: { certificates.cover(names: $0) }
+        )
+
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.loops ?? System.coreCount)
+        let opsGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loops = Array(group.makeIterator()) as [any EventLoop]
+        let homes = EdgeLoops(loops)
+        await homes.forEach { $0.start() }
+        do {
+            let listeners = try await bind(configuration, loops, group, homes, identities, services, hub)
+            let monitor = LoopMonitor(loops: loops, metrics: metrics.registry)
+            metrics.collect(certificates: certificates, registry: registry, tunnels: listeners.tunnels)
+            metrics.registry.registerProcessMetrics(build: [("version", version)])
+            output?.register(in: metrics.registry)
+            let addresses = ReadyAddresses(
+                https: "\(listeners.https.localAddress)",
+                http: "\(listeners.http.localAddress)",
+                dtls: "\(listeners.tunnels.localAddress)"
+            )
+            let ops = try await OpsServer.start(
+                host: configuration.opsListen.host,
+                port: configuration.opsListen.port,
+                on: opsGroup.next(),
+                sources: OpsSources(
+                    metrics: metrics.registry,
+                    isHealthy: { monitor.allLoopsTurn() },
+                    readiness: { readiness(addresses, lifecycle, registry) }
+                )
+            )
+            certificates.watch(
+                onChange: { snapshot in
+                    do {
+                        try identities.replace(snapshot)
+                        logger.info("certificates changed", metadata: ["count": "\(snapshot.certificates.count)"])
+                    } catch {
+                        logger.error("a new certificate cannot be used; the old ones stay", metadata: ["error": "\(error)"])
+                    }
+                },
+                onProblem: { logger.error("a certificate cannot be read", metadata: ["error": "\($0)"]) }
+            )
+            credentials.watch { hub.credentialsChanged($0) }
+            let sampler = SessionSampler(hub: hub, loop: group.next())
+            sampler.start()
+            lifecycle.stage = .active
+            let process = GatewayProcess(
+                Parts(
+                    logger: logger,
+                    group: group,
+                    opsGroup: opsGroup,
+                    homes: homes,
+                    services: services,
+                    hub: hub,
+                    certificates: certificates,
+                    credentials: credentials,
+                    monitor: monitor,
+                    sampler: sampler,
+                    https: listeners.https,
+                    http: listeners.http,
+                    tunnels: listeners.tunnels,
+                    ops: ops
+                )
+            )
+            logger.notice(
+                "gateway is ready",
+                metadata: [
+                    "version": "\(version)",
+                    "https": "\(process.httpsAddress)",
+                    "http": "\(process.httpAddress)",
+                    "dtls": "\(process.dtlsAddress)",
+                    "ops": "\(process.opsAddress)",
+                    "routes": "\(configuration.routes.count)",
+                    "loops": "\(loops.count)",
+                ]
+            )
+            return process
+        } catch {
+            certificates.stop()
+            credentials.stop()
+            try? await group.shutdownGracefully()
+            try? await opsGroup.shutdownGracefully()
+            throw error
+        }
+    }
+
+    private static func loadCertificates(
+        _ configuration: GatewayConfiguration,
+        hosts: [String]
+    ) throws -> CertificateSource {
+        if configuration.certificates.isEmpty {
+            return try CertificateSource(developmentCA: DevelopmentCA.directory(dataDirectory: configuration.dataDirectory), names: hosts)
+        }
+        return try CertificateSource(
+            files: configuration.certificates.map { Certificates.CertificateFiles(certificate: $0.cert, key: $0.key) }
+        )
+    }
+
+    private static func bind(
+        _ configuration: GatewayConfiguration,
+        _ loops: [any EventLoop],
+        _ group: MultiThreadedEventLoopGroup,
+        _ homes: EdgeLoops,
+        _ identities: TLSIdentities,
+        _ services: EdgeServices,
+        _ hub: SessionHub
+    ) async throws -> (https: EdgeListener, http: EdgeListener, tunnels: TunnelListener) {
+        func edge(_ kind: GatewayMetrics.Listener, _ address: ListenAddress) async throws -> EdgeListener {
+            do {
+                return try await EdgeListener.bind(
+                    kind,
+                    host: address.host,
+                    port: address.port,
+                    group: group,
+                    homes: homes,
+                    identities: kind == .https ? identities : nil,
+                    services: services
+                )
+            } catch {
+                throw GatewayStartError("\(kind.rawValue)_listen: cannot listen on \(address): \(error)")
+            }
+        }
+        let https = try await edge(.https, configuration.httpsListen)
+        let port = https.localAddress.port ?? configuration.httpsListen.port
+        services.httpsPort.store(port, ordering: .relaxed)
+        let dtls = configuration.dtlsListen
+        // The same port number as HTTPS unless something else was said, also when the system chose it.
+        let dtlsPort = dtls.port == configuration.httpsListen.port ? port : dtls.port
+        let tunnels: TunnelListener
+        do {
+            var settings = TunnelListenerConfiguration()
+            // Agents open no streams.
+            settings.session.tunnel.maxStreams = 0
+            settings.session.applicationProtocols = [TLSIdentities.tunnelProtocol]
+            let logger = hub.logger
+            settings.handshakeFailed = { address, reason in
+                logger.debug("a handshake failed", metadata: ["remote": "\(address)", "reason": "\(reason)"])
+            }
+            tunnels = try await TunnelListener.bind(
+                host: dtls.host,
+                port: dtlsPort,
+                loops: loops,
+                configuration: settings,
+                context: { identities.dtls },
+                accept: { _ in AgentSession(hub: hub) }
+            )
+        } catch {
+            throw GatewayStartError("dtls_listen: cannot listen on \(dtls.host):\(dtlsPort)/udp: \(error)")
+        }
+        let http = try await edge(.http, configuration.httpListen)
+        return (https, http, tunnels)
+    }
+
+    private struct ReadyAddresses: Sendable {
+        var https: String
+        var http: String
+        var dtls: String
+    }
+
+    /// Depends on no agent and no disk.
+    private static func readiness(
+        _ addresses: ReadyAddresses,
+        _ lifecycle: Lifecycle,
+        _ registry: SessionRegistry
+    ) -> Readiness {
+        let isUp = lifecycle.stage >= .active
+        return Readiness([
+            .init("https", isReady: isUp, detail: addresses.https),
+            .init("http", isReady: isUp, detail: addresses.http),
+            .init("dtls", isReady: isUp, detail: addresses.dtls),
+            .init("certificate", isReady: isUp),
+            .init("accepting", isReady: !lifecycle.isDraining, detail: lifecycle.isDraining ? "draining" : nil),
+            .init("agents", isReady: registry.count > 0, detail: "\(registry.count) attached", isRequired: false),
+        ])
+    }
+
+    /// Stops accepting, lets requests finish for at most `grace`, then ends everything.
+    package func shutDown(grace: TimeAmount) async {
+        let parts = parts
+        let services = parts.services
+        services.lifecycle.stage = .draining
+        services.metrics.drainState.set(1)
+        parts.hub.sendGoaway(deadline: grace, spread: .zero)
+        await parts.https.close()
+        await parts.http.close()
+        await parts.homes.forEach { $0.drain() }
+        let deadline = NIODeadline.now() + grace
+        while services.connections.load(ordering: .relaxed) > 0, NIODeadline.now() < deadline {
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+        let left = services.connections.load(ordering: .relaxed)
+        if left > 0 {
+            parts.logger.warning("the grace is over", metadata: ["connections": "\(left)"])
+            await parts.homes.forEach { $0.closeAll() }
+        }
+        parts.sampler.stop()
+        parts.monitor.stop()
+        await parts.homes.forEach { $0.stop() }
+        await parts.tunnels.close()
+        await parts.ops.close()
+        parts.certificates.stop()
+        parts.credentials.stop()
+        try? await parts.group.shutdownGracefully()
+        try? await parts.opsGroup.shutdownGracefully()
+        parts.logger.notice("gateway has stopped")
+    }
+}
+
+/// Why the gateway did not start; the text is for the operator.
+package struct GatewayStartError: Error, CustomStringConvertible {
+    package var description: String
+
+    init(_ description: String) {
+        self.description = description
+    }
+}

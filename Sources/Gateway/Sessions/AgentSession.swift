@@ -1,0 +1,313 @@
+import HopProtocol
+import Logging
+import NIOCore
+import Observability
+import Transport
+import Tunnel
+
+/// The gateway's end of one agent's tunnel: lets the agent in by its HELLO and keeps its attachment.
+///
+/// Confined to the session's loop. Held by the session as its handler until that is closed.
+final class AgentSession: SessionHandler {
+    private enum State {
+        case awaitingHello
+        case serving(Attachment)
+        /// Refused, or gone.
+        case over
+    }
+
+    /// Between ERROR and CONNECTION_CLOSE, so that the one is not overtaken by the other.
+    private static let farewell = TimeAmount.milliseconds(50)
+
+    private let hub: SessionHub
+    private var session: TunnelSession?
+    private var codec = ControlCodec()
+    private var state = State.awaitingHello
+    private var sampled = TunnelStatistics()
+
+    init(hub: SessionHub) {
+        self.hub = hub
+    }
+
+    func sessionEstablished(_ session: TunnelSession) {
+        self.session = session
+        session.control.handler = self
+    }
+
+    func session(_ session: TunnelSession, opened stream: TunnelStream) {
+        // Requests go to agents, not the other way.
+        stream.reset(code: HopCode.refused.rawValue)
+        stream.stopSending(code: HopCode.refused.rawValue)
+    }
+
+    func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
+        defer {
+            state = .over
+            self.session = nil
+            session.handler = nil
+        }
+        switch state {
+        case .serving(let attachment):
+            sample()
+            hub.registry.detach(id: attachment.id)
+            hub.metrics.disconnects[Self.disconnect(reason)].increment()
+            var metadata = hub.metadata(attachment)
+            metadata["reason"] = "\(Self.text(reason))"
+            hub.logger.info("agent detached", metadata: metadata)
+        case .awaitingHello:
+            if case .notAuthenticated = reason { hub.metrics.authFailures[.timeout].increment() }
+            hub.logger.debug(
+                "a session ended before HELLO",
+                metadata: ["remote": "\(session.remoteAddress)", "reason": "\(Self.text(reason))"]
+            )
+        case .over: break
+        }
+    }
+
+    /// Adds what the session's figures grew by since the last time.
+    func sample() {
+        guard let session else { return }
+        let now = session.statistics
+        func grown(_ figure: KeyPath<TunnelStatistics, UInt64>) -> Int {
+            Int(truncatingIfNeeded: now[keyPath: figure] &- min(sampled[keyPath: figure], now[keyPath: figure]))
+        }
+        hub.metrics.lostPackets.increment(by: grown(\.packetsLost))
+        hub.metrics.retransmittedBytes.increment(by: grown(\.retransmittedBytes))
+        hub.metrics.streamBytesIn.increment(by: grown(\.streamBytesReceived))
+        hub.metrics.streamBytesOut.increment(by: grown(\.streamBytesSent))
+        if now.rtt > .zero { hub.metrics.roundTrip.observe(now.rtt) }
+        sampled = now
+    }
+
+    // MARK: Control messages
+
+    private func take(_ message: ControlMessage) {
+        switch (message, state) {
+        case (.hello(let hello), .awaitingHello): admit(hello)
+        case (.hello, .serving): violation("a second HELLO")
+        case (.services(let services), .serving(let attachment)): update(attachment, services)
+        case (.goaway, .serving(let attachment)):
+            if attachment.move(from: .active, to: .leaving) || attachment.move(from: .suspended, to: .leaving) {
+                hub.logger.info("agent is leaving", metadata: hub.metadata(attachment))
+            }
+        case (.error(let error), _):
+            hub.logger.warning(
+                "an agent reports an error",
+                metadata: ["code": "\(error.code.name)", "message": "\(error.message)"]
+            )
+        case (_, .awaitingHello): violation("a message before HELLO")
+        default: break
+        }
+    }
+
+    private func admit(_ hello: Hello) {
+        guard let session else { return }
+        guard !hub.lifecycle.isDraining else {
+            hub.metrics.authFailures[.draining].increment()
+            state = .over
+            send(.elsewhere(Elsewhere(retryAfterMilliseconds: 1_000)))
+            closeSoon(.refused, "this gateway is about to stop")
+            return
+        }
+        let verdict = hub.credentials.verify(
+            id: hello.tokenID,
+            secret: hello.secret,
+            from: session.remoteAddress,
+            now: .now()
+        )
+        switch verdict {
+        case .refused(let refusal, let retryAfter):
+            // Nothing of the secret is logged, and the other side learns no reason.
+            refuse(hello, .credential, log: refusal.rawValue, "the token is not accepted", retryAfter: retryAfter)
+        case .granted(let credential):
+            do throws(AgentAdmission.Refusal) {
+                let admission = try AgentAdmission.check(
+                    hello,
+                    allowsService: credential.allows(service:),
+                    allowsHost: credential.allows(host:)
+                )
+                welcome(hello, credential, admission, session)
+            } catch {
+                let reason: GatewayMetrics.AuthFailure =
+                    switch error.reason {
+                    case .malformed: .malformed
+                    case .service: .service
+                    case .host: .host
+                    }
+                refuse(hello, reason, log: error.message, error.message, retryAfter: nil)
+            }
+        }
+    }
+
+    private func welcome(
+        _ hello: Hello,
+        _ credential: Credential,
+        _ admission: AgentAdmission,
+        _ session: TunnelSession
+    ) {
+        let attachment = Attachment(
+            session: session,
+            tokenID: credential.id,
+            name: credential.name,
+            instance: hello.name,
+            run: hello.run,
+            number: hello.attach,
+            maxRequests: admission.maxRequests
+        )
+        let keepAlive = hub.registry.keepAlive
+        session.authenticated()
+        session.setKeepAlive(keepAlive)
+        // WELCOME stands in the stream before any request can.
+        send(
+            .welcome(
+                Welcome(
+                    incarnation: hub.incarnation,
+                    keepAliveMilliseconds: UInt64(keepAlive.nanoseconds / 1_000_000),
+                    maxRequests: admission.maxRequests
+                )
+            )
+        )
+        state = .serving(attachment)
+        let older = hub.registry.attach(
+            .init(
+                id: attachment.id,
+                member: attachment,
+                tokenID: credential.id,
+                agent: credential.name,
+                instance: hello.name,
+                services: admission.services,
+                hosts: admission.hosts
+            )
+        )
+        hub.metrics.sessions[.dtls].increment()
+        hub.hostsChanged(admission.hosts.map(\.description))
+        var metadata = hub.metadata(attachment)
+        metadata["remote"] = "\(session.remoteAddress)"
+        metadata["services"] = "\(admission.services.joined(separator: ","))"
+        if !admission.hosts.isEmpty {
+            metadata["hosts"] = "\(admission.hosts.map(\.description).joined(separator: ","))"
+        }
+        hub.logger.info("agent attached", metadata: metadata)
+        for attachment in older { hub.probe(attachment) }
+    }
+
+    private func update(_ attachment: Attachment, _ services: Services) {
+        guard let credential = hub.credentials.credential(id: attachment.tokenID) else { return }
+        do throws(AgentAdmission.Refusal) {
+            let (names, hosts) = try AgentAdmission.offer(
+                services.services,
+                services.hosts,
+                credential.allows(service:),
+                credential.allows(host:)
+            )
+            hub.registry.update(id: attachment.id, services: names, hosts: hosts)
+            hub.hostsChanged(hosts.map(\.description))
+        } catch {
+            send(.error(ErrorMessage(code: .authFailed, message: error.message)))
+            closeSoon(.authFailed, error.message)
+        }
+    }
+
+    // MARK: Refusing
+
+    private func refuse(
+        _ hello: Hello,
+        _ reason: GatewayMetrics.AuthFailure,
+        log: String,
+        _ message: String,
+        retryAfter: TimeAmount?
+    ) {
+        hub.metrics.authFailures[reason].increment()
+        hub.logger.warning(
+            "agent refused",
+            metadata: [
+                "remote": "\(session.map { "\($0.remoteAddress)" } ?? "")",
+                "token_id": "\(hello.tokenID)",
+                "instance": "\(hello.name)",
+                "reason": "\(log)",
+            ]
+        )
+        state = .over
+        let wait = retryAfter.map { UInt64(max(0, $0.nanoseconds / 1_000_000)) } ?? 0
+        send(.error(ErrorMessage(code: .authFailed, message: message, retryAfterMilliseconds: wait)))
+        closeSoon(.authFailed, message)
+    }
+
+    private func violation(_ message: String) {
+        hub.logger.warning(
+            "an agent broke the protocol",
+            metadata: ["remote": "\(session.map { "\($0.remoteAddress)" } ?? "")", "error": "\(message)"]
+        )
+        session?.close(code: HopCode.protocolViolation.rawValue, reason: message)
+    }
+
+    private func send(_ message: ControlMessage) {
+        guard let session, let bytes = try? ControlCodec.encode(message) else { return }
+        session.control.write(bytes)
+    }
+
+    private func closeSoon(_ code: HopCode, _ reason: String) {
+        guard let session else { return }
+        session.loop.scheduleTask(in: Self.farewell) { session.close(code: code.rawValue, reason: reason) }
+    }
+}
+
+extension AgentSession: StreamHandler {
+    func streamRead(_ bytes: ByteBuffer) {
+        session?.control.consumed(bytes.readableBytes)
+        codec.feed(bytes)
+        do throws(HopError) {
+            while let message = try codec.next() { take(message) }
+        } catch {
+            violation(error.message)
+        }
+    }
+
+    func streamFinished() { violation("the control stream ended") }
+    func streamFailed(_ failure: StreamFailure) {
+        // A reset of stream 0 ends the tunnel; with the session over this does nothing.
+        session?.close(code: HopCode.protocolViolation.rawValue, reason: "the control stream was reset")
+    }
+    func streamStopped(code: UInt64) { violation("the control stream was stopped") }
+    func streamWritable() {}
+}
+
+extension AgentSession {
+    private static func disconnect(_ reason: SessionCloseReason) -> GatewayMetrics.Disconnect {
+        switch reason {
+        case .local(let code, _):
+            switch HopCode(wire: code) {
+            case .superseded: .superseded
+            case .authFailed: .revoked
+            case .protocolViolation: .violation
+            default: .gateway
+            }
+        case .peer: .agent
+        case .violation: .violation
+        case .idleTimeout: .idle
+        case .lost: .lost
+        case .dtls(nil): .agent
+        case .dtls: .dtls
+        case .replaced: .replaced
+        case .listenerClosed: .gateway
+        default: .other
+        }
+    }
+
+    /// For the log.
+    private static func text(_ reason: SessionCloseReason) -> String {
+        switch reason {
+        case .local(_, let text): text
+        case .peer(let code, let text): "the agent closed: \(HopCode(wire: code).name) \(text)"
+        case .violation(let error): "protocol violation: \(error)"
+        case .idleTimeout: "nothing was received for the idle timeout"
+        case .lost: "the agent has forgotten this session"
+        case .dtls(nil): "the agent ended DTLS"
+        case .dtls(let error?): "DTLS: \(error)"
+        case .replaced: "replaced by a new session of the same address"
+        case .listenerClosed: "the listener was closed"
+        case .notAuthenticated: "no HELLO in time"
+        default: "\(reason)"
+        }
+    }
+}

@@ -1,0 +1,140 @@
+/// Who is attached and what it offers: pure bookkeeping, generic over what an attachment is so that it can be tested
+/// without sessions.
+package struct AttachmentTable<Member: Sendable>: Sendable {
+    /// What one attachment offers now.
+    package struct Row: Sendable {
+        package var id: UInt64
+        package var member: Member
+        package var tokenID: String
+        /// The NAME of the token.
+        package var agent: String
+        /// The agent's own name.
+        package var instance: String
+        package var services: [String]
+        package var hosts: [HostPattern]
+
+        package init(
+            id: UInt64,
+            member: Member,
+            tokenID: String,
+            agent: String,
+            instance: String,
+            services: [String],
+            hosts: [HostPattern]
+        ) {
+            self.id = id
+            self.member = member
+            self.tokenID = tokenID
+            self.agent = agent
+            self.instance = instance
+            self.services = services
+            self.hosts = hosts
+        }
+    }
+
+    package struct Key: Hashable, Sendable {
+        package var agent: String
+        package var service: String
+
+        package init(agent: String, service: String) {
+            self.agent = agent
+            self.service = service
+        }
+    }
+
+    /// Hosts of agents that left are remembered, so that their clients hear 503 and not 404.
+    package static var rememberedHosts: Int { 1_024 }
+
+    /// By the session's id. What one agent does costs no walk over all of them.
+    package private(set) var rows: [UInt64: Row] = [:]
+    package private(set) var byService: [Key: [Member]] = [:]
+    private var memberIDs: [Key: [UInt64]] = [:]
+    private var byInstance: [Instance: [UInt64]] = [:]
+    /// Rows that ask for hosts, in the order of arrival; the first to ask has the host.
+    private var hostRows: [UInt64] = []
+    private var remembered: [(tokenID: String, registration: HostRegistration)] = []
+
+    private struct Instance: Hashable, Sendable {
+        var tokenID: String
+        var name: String
+    }
+
+    package init() {}
+
+    /// Adds one and returns those of the same token and name that were there before it.
+    package mutating func add(_ row: Row) -> [Row] {
+        precondition(rows[row.id] == nil, "a session attaches once")
+        let instance = Instance(tokenID: row.tokenID, name: row.instance)
+        let older = (byInstance[instance] ?? []).compactMap { rows[$0] }
+        byInstance[instance, default: []].append(row.id)
+        insert(row)
+        return older
+    }
+
+    /// Returns whether the row is there.
+    @discardableResult
+    package mutating func update(id: UInt64, services: [String], hosts: [HostPattern]) -> Bool {
+        guard var row = rows[id] else { return false }
+        take(row)
+        row.services = services
+        row.hosts = hosts
+        insert(row)
+        return true
+    }
+
+    @discardableResult
+    package mutating func remove(id: UInt64) -> Row? {
+        guard let row = rows[id] else { return nil }
+        take(row)
+        let instance = Instance(tokenID: row.tokenID, name: row.instance)
+        byInstance[instance]?.removeAll { $0 == id }
+        if byInstance[instance]?.isEmpty == true { byInstance[instance] = nil }
+        for registration in Self.registrations(of: row) {
+            remembered.removeAll { $0.registration == registration }
+            remembered.append((row.tokenID, registration))
+        }
+        if remembered.count > Self.rememberedHosts { remembered.removeFirst(remembered.count - Self.rememberedHosts) }
+        return row
+    }
+
+    /// The token is no more: its hosts are unknown.
+    package mutating func forget(tokenID: String) {
+        remembered.removeAll { $0.tokenID == tokenID }
+    }
+
+    /// Who is present first, then who was.
+    package var hosts: [HostRegistration] {
+        hostRows.flatMap { rows[$0].map(Self.registrations) ?? [] } + remembered.map(\.registration)
+    }
+
+    private mutating func insert(_ row: Row) {
+        rows[row.id] = row
+        for service in Set(row.services) {
+            let key = Key(agent: row.agent, service: service)
+            byService[key, default: []].append(row.member)
+            memberIDs[key, default: []].append(row.id)
+        }
+        if !row.hosts.isEmpty { hostRows.append(row.id) }
+    }
+
+    private mutating func take(_ row: Row) {
+        rows[row.id] = nil
+        for service in Set(row.services) {
+            let key = Key(agent: row.agent, service: service)
+            guard let index = memberIDs[key]?.firstIndex(of: row.id) else { continue }
+            memberIDs[key]?.remove(at: index)
+            byService[key]?.remove(at: index)
+            if memberIDs[key]?.isEmpty == true {
+                memberIDs[key] = nil
+                byService[key] = nil
+            }
+        }
+        if !row.hosts.isEmpty { hostRows.removeAll { $0 == row.id } }
+    }
+
+    /// An agent's hosts lead to the service that it names first.
+    private static func registrations(of row: Row) -> [HostRegistration] {
+        guard let service = row.services.first else { return [] }
+        return row.hosts.map { HostRegistration(host: $0, agent: row.agent, service: service) }
+    }
+}

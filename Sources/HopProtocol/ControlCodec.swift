@@ -1,0 +1,79 @@
+import FoundationEssentials
+package import NIOCore
+
+/// Frames of stream 0: length (u32, big endian), then one JSON object of at most 64 KiB.
+///
+/// The reading half keeps what arrived of an unfinished message: feed, then call ``next()`` until nil. An error is
+/// final and ends the tunnel.
+package struct ControlCodec {
+    private var pending = ByteBuffer()
+    private var failure: HopError?
+
+    package init() {}
+
+    /// Throws `tooLarge` above 64 KiB.
+    package static func encode(_ message: ControlMessage) throws(HopError) -> ByteBuffer {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        guard let json = try? encoder.encode(message) else {
+            preconditionFailure("control messages hold nothing that JSON cannot say")
+        }
+        guard json.count <= HopLimits.controlMessage else {
+            throw HopError(.tooLarge, "a control message of \(json.count) bytes is above \(HopLimits.controlMessage)")
+        }
+        var buffer = ByteBuffer()
+        buffer.reserveCapacity(4 + json.count)
+        buffer.writeInteger(UInt32(json.count))
+        buffer.writeBytes(json)
+        return buffer
+    }
+
+    package mutating func feed(_ bytes: ByteBuffer) {
+        if pending.readableBytes == 0 {
+            pending = bytes
+        } else {
+            pending.writeImmutableBuffer(bytes)
+        }
+    }
+
+    /// The next message of a known type; nil: more bytes are needed.
+    package mutating func next() throws(HopError) -> ControlMessage? {
+        if let failure { throw failure }
+        do throws(HopError) {
+            while let payload = try nextPayload() {
+                if let message = try Self.decode(payload) { return message }
+            }
+            return nil
+        } catch {
+            failure = error
+            pending = ByteBuffer()
+            throw error
+        }
+    }
+
+    /// FIN on stream 0 inside a message.
+    package var isBetweenMessages: Bool { pending.readableBytes == 0 }
+
+    private mutating func nextPayload() throws(HopError) -> ByteBuffer? {
+        guard let length = pending.getInteger(at: pending.readerIndex, as: UInt32.self) else { return nil }
+        guard length <= UInt32(HopLimits.controlMessage) else {
+            throw HopError(.tooLarge, "a control message of \(length) bytes is above \(HopLimits.controlMessage)")
+        }
+        guard pending.readableBytes >= 4 + Int(length) else { return nil }
+        pending.moveReaderIndex(forwardBy: 4)
+        let payload = pending.readSlice(length: Int(length))
+        if pending.readableBytes == 0 { pending = ByteBuffer() }
+        return payload
+    }
+
+    /// nil: a type that this version does not know.
+    private static func decode(_ payload: ByteBuffer) throws(HopError) -> ControlMessage? {
+        do {
+            return try JSONDecoder().decode(ControlMessage.self, from: Data(payload.readableBytesView))
+        } catch is ControlMessage.UnknownType {
+            return nil
+        } catch {
+            throw HopError(.violation, "a control message cannot be read")
+        }
+    }
+}

@@ -1,0 +1,38 @@
+import NIOCore
+
+/// The head of a response on a stream, interim (1xx) or final (101 is final).
+///
+/// Layout: status (varint), fields (varint length and section). Bytes behind it are ignored. The reason phrase does not
+/// travel.
+package struct ResponseHead: Equatable, Sendable {
+    package var status: Int
+    package var fields: FieldSection
+
+    package init(status: Int, fields: FieldSection = FieldSection()) {
+        self.status = status
+        self.fields = fields
+    }
+
+    /// 1xx but 101: another head follows.
+    package var isInterim: Bool { (100..<200).contains(status) && status != 101 }
+}
+
+extension ResponseHead {
+    func encode(into buffer: inout ByteBuffer) {
+        buffer.writeVarint(UInt64(status))
+        buffer.writeVarint(UInt64(fields.bytes.readableBytes))
+        buffer.writeImmutableBuffer(fields.bytes)
+    }
+
+    init(decoding payload: ByteBuffer) throws(HopError) {
+        var rest = payload
+        guard let status = rest.readVarint(), (100..<1000).contains(status) else {
+            throw HopError(.violation, "a status is not between 100 and 999")
+        }
+        guard let encoded = rest.readLengthPrefixed(limit: HopLimits.head) else {
+            throw HopError(.violation, "a response head is cut short")
+        }
+        self.status = Int(status)
+        self.fields = try FieldSection(decoding: encoded)
+    }
+}

@@ -1,0 +1,104 @@
+import NIOCore
+
+/// One family as it was when the registry's lock was held, ready to be written outside of it.
+struct FamilySnapshot {
+    let name: String
+    let kind: MetricKind
+    let help: String
+    let labelNames: [String]
+    let series: [(values: [String], series: Series)]
+    let collect: (@Sendable (inout CollectedSamples) -> Void)?
+
+    init(_ family: Family) {
+        self.name = family.name
+        self.kind = family.kind
+        self.help = family.help
+        self.labelNames = family.labelNames
+        self.series = family.series
+        self.collect = family.collect
+    }
+
+    /// HELP, TYPE and every sample, in the text format 0.0.4. A family without samples is left out.
+    func write(into buffer: inout ByteBuffer) {
+        var samples = CollectedSamples()
+        self.collect?(&samples)
+        guard !samples.rows.isEmpty || !self.series.isEmpty else { return }
+
+        buffer.writeString("# HELP \(self.name) \(Self.escapedHelp(self.help))\n")
+        buffer.writeString("# TYPE \(self.name) \(self.kind.rawValue)\n")
+        for row in samples.rows {
+            precondition(row.values.count == self.labelNames.count, "\(self.name) has labels \(self.labelNames)")
+            self.line(into: &buffer, "", row.values, Self.format(row.sample))
+        }
+        for (values, series) in self.series {
+            switch series {
+            case .counter(let counter): self.line(into: &buffer, "", values, String(counter.value))
+            case .gauge(let gauge): self.line(into: &buffer, "", values, String(gauge.value))
+            case .histogram(let histogram): self.write(histogram, values, into: &buffer)
+            }
+        }
+    }
+
+    /// The count is made of the buckets that were read, so `+Inf` and `_count` never differ.
+    private func write(_ histogram: Histogram, _ values: [String], into buffer: inout ByteBuffer) {
+        var total = 0
+        for (index, count) in histogram.counts.enumerated() {
+            total += count
+            let bounds = histogram.buckets.bounds
+            let bound = index < bounds.count ? Double(bounds[index]) / histogram.buckets.scale : .infinity
+            self.line(into: &buffer, "_bucket", values, String(total), le: Self.format(bound))
+        }
+        self.line(into: &buffer, "_sum", values, Self.format(histogram.sum))
+        self.line(into: &buffer, "_count", values, String(total))
+    }
+
+    private func line(
+        into buffer: inout ByteBuffer,
+        _ suffix: String,
+        _ values: [String],
+        _ value: String,
+        le: String? = nil
+    ) {
+        buffer.writeString(self.name)
+        buffer.writeString(suffix)
+        var separator = "{"
+        for (name, value) in zip(self.labelNames, values) {
+            buffer.writeString("\(separator)\(name)=\"\(Self.escapedLabel(value))\"")
+            separator = ","
+        }
+        if let le {
+            buffer.writeString("\(separator)le=\"\(le)\"")
+            separator = ","
+        }
+        buffer.writeString(separator == "{" ? " \(value)\n" : "} \(value)\n")
+    }
+
+    /// As Go's `ParseFloat` reads it; whole numbers without a fraction.
+    static func format(_ value: Double) -> String {
+        if value.isNaN { return "NaN" }
+        if value.isInfinite { return value > 0 ? "+Inf" : "-Inf" }
+        if let whole = Int(exactly: value) { return String(whole) }
+        return value.description
+    }
+
+    static func escapedHelp(_ text: String) -> String {
+        self.escaped(text, quotes: false)
+    }
+
+    static func escapedLabel(_ text: String) -> String {
+        self.escaped(text, quotes: true)
+    }
+
+    private static func escaped(_ text: String, quotes: Bool) -> String {
+        var escaped = ""
+        for scalar in text.unicodeScalars {
+            switch scalar {
+            case "\\": escaped += "\\\\"
+            case "\n": escaped += "\\n"
+            case "\"" where quotes: escaped += "\\\""
+            default: escaped.unicodeScalars.append(scalar)
+            }
+        }
+        return escaped
+    }
+}

@@ -1,0 +1,30 @@
+package import NIOCore
+
+/// Which records of unknown sessions are answered with a hint: at most one a second an address and port, and only so
+/// many in all, in a table of fixed size. Two addresses that meet in one slot share its second.
+package struct AlertLimiter {
+    package static let interval = TimeAmount.seconds(1)
+    /// Answers a second to all addresses together, for one loop.
+    package static let perSecond = 100
+
+    private static let slotCount = 1_024
+
+    private var lastAnswered: [NIODeadline?] = Array(repeating: nil, count: AlertLimiter.slotCount)
+    private var secondBegan = NIODeadline.uptimeNanoseconds(0)
+    private var answeredInSecond = 0
+
+    package init() {}
+
+    package mutating func allows(_ address: UDPAddress, now: NIODeadline) -> Bool {
+        if now - self.secondBegan >= Self.interval {
+            self.secondBegan = now
+            self.answeredInSecond = 0
+        }
+        guard self.answeredInSecond < Self.perSecond else { return false }
+        let slot = Int(UInt(bitPattern: address.hashValue) % UInt(Self.slotCount))
+        if let last = self.lastAnswered[slot], now - last < Self.interval { return false }
+        self.lastAnswered[slot] = now
+        self.answeredInSecond += 1
+        return true
+    }
+}

@@ -1,0 +1,63 @@
+import Synchronization
+
+/// How many sessions may be under way to proving themselves: in all, and for one address (an IPv4 address or an IPv6
+/// /64). One object for all loops of a listener; asked once a handshake, never for a packet.
+package final class HalfOpenLimits: Sendable {
+    package enum Verdict: Equatable {
+        case admitted
+        case tooManyInAll
+        case tooManyOfAddress
+    }
+
+    package static let defaultTotal = 1_000
+    package static let defaultPerAddress = 16
+
+    private struct State {
+        var total = 0
+        var byAddress: [UInt64: Int] = [:]
+    }
+
+    private let total: Int
+    private let perAddress: Int
+    private let state = Mutex(State())
+
+    package init(total: Int = HalfOpenLimits.defaultTotal, perAddress: Int = HalfOpenLimits.defaultPerAddress) {
+        self.total = total
+        self.perAddress = perAddress
+    }
+
+    /// Whether one more would be admitted now. Another loop may be faster: ``enter(_:)`` decides.
+    package func wouldAdmit(_ address: UDPAddress) -> Verdict {
+        self.state.withLock { self.verdict($0, address.limitKey) }
+    }
+
+    /// Counts one more if there is room.
+    package func enter(_ address: UDPAddress) -> Verdict {
+        self.state.withLock { state in
+            let verdict = self.verdict(state, address.limitKey)
+            if verdict == .admitted {
+                state.total &+= 1
+                state.byAddress[address.limitKey, default: 0] &+= 1
+            }
+            return verdict
+        }
+    }
+
+    /// One that was admitted has proved itself or is over.
+    package func leave(_ address: UDPAddress) {
+        self.state.withLock { state in
+            let key = address.limitKey
+            guard let count = state.byAddress[key] else { preconditionFailure("left without having entered") }
+            state.byAddress[key] = count > 1 ? count - 1 : nil
+            state.total &-= 1
+        }
+    }
+
+    package var current: Int { self.state.withLock { $0.total } }
+
+    private func verdict(_ state: State, _ key: UInt64) -> Verdict {
+        if state.total >= self.total { return .tooManyInAll }
+        if (state.byAddress[key] ?? 0) >= self.perAddress { return .tooManyOfAddress }
+        return .admitted
+    }
+}

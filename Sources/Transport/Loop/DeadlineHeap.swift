@@ -1,0 +1,100 @@
+package import NIOCore
+
+/// Something that waits for one deadline in its loop's ``DeadlineHeap``.
+///
+/// Subclassed rather than held through a closure or an existential: moving a deadline costs no allocation.
+package class DeadlineNode {
+    /// Position in the heap, -1 when not in it. The heap's own.
+    fileprivate(set) final var heapIndex = -1
+    /// When this node is due; meaningful while it is in the heap.
+    package fileprivate(set) final var deadline = NIODeadline.distantFuture
+
+    package init() {}
+
+    /// The deadline has passed; the node is out of the heap. Called by the loop that owns the heap.
+    package func deadlinePassed(now: NIODeadline) {}
+}
+
+/// A binary heap of deadlines in which each node knows its place, so that moving one is O(log n) and finds nothing.
+package struct DeadlineHeap {
+    private var nodes: [DeadlineNode] = []
+
+    package init() {}
+
+    package var count: Int { self.nodes.count }
+
+    /// The earliest deadline.
+    package var earliest: NIODeadline? { self.nodes.first?.deadline }
+
+    /// Puts the node at `deadline`, wherever it was before.
+    package mutating func set(_ node: DeadlineNode, at deadline: NIODeadline) {
+        if node.heapIndex < 0 {
+            node.deadline = deadline
+            node.heapIndex = self.nodes.count
+            self.nodes.append(node)
+            self.siftUp(from: node.heapIndex)
+            return
+        }
+        precondition(self.nodes[node.heapIndex] === node, "a deadline of another loop's heap")
+        let previous = node.deadline
+        node.deadline = deadline
+        if deadline < previous {
+            self.siftUp(from: node.heapIndex)
+        } else if deadline > previous {
+            self.siftDown(from: node.heapIndex)
+        }
+    }
+
+    package mutating func remove(_ node: DeadlineNode) {
+        let index = node.heapIndex
+        guard index >= 0 else { return }
+        precondition(self.nodes[index] === node, "a deadline of another loop's heap")
+        let last = self.nodes.removeLast()
+        node.heapIndex = -1
+        guard last !== node else { return }
+        self.nodes[index] = last
+        last.heapIndex = index
+        self.siftUp(from: index)
+        self.siftDown(from: last.heapIndex)
+    }
+
+    /// Takes out the earliest node if it is due.
+    package mutating func popDue(now: NIODeadline) -> DeadlineNode? {
+        guard let first = self.nodes.first, first.deadline <= now else { return nil }
+        self.remove(first)
+        return first
+    }
+
+    private mutating func siftUp(from start: Int) {
+        var index = start
+        let node = self.nodes[index]
+        while index > 0 {
+            let parent = (index &- 1) >> 1
+            guard node.deadline < self.nodes[parent].deadline else { break }
+            self.place(self.nodes[parent], at: index)
+            index = parent
+        }
+        self.place(node, at: index)
+    }
+
+    private mutating func siftDown(from start: Int) {
+        var index = start
+        let node = self.nodes[index]
+        while true {
+            var child = index &* 2 &+ 1
+            guard child < self.nodes.count else { break }
+            if child &+ 1 < self.nodes.count, self.nodes[child &+ 1].deadline < self.nodes[child].deadline {
+                child &+= 1
+            }
+            guard self.nodes[child].deadline < node.deadline else { break }
+            self.place(self.nodes[child], at: index)
+            index = child
+        }
+        self.place(node, at: index)
+    }
+
+    private mutating func place(_ node: DeadlineNode, at index: Int) {
+        self.nodes[index] = node
+        node.heapIndex = index
+    }
+}

@@ -1,0 +1,43 @@
+import NIOCore
+
+/// What crosses between a stream's user loop and its session's loop. A stream's messages keep their order.
+enum LoopMessage: Sendable {
+    // From the user's loop to the session's.
+    case open(TunnelStream)
+    /// `wantsReport`: answer with `sent` as soon as little is unsent.
+    case write(TunnelStream, ByteBuffer, wantsReport: Bool)
+    case wantsReport(TunnelStream)
+    case finish(TunnelStream)
+    case resetSending(TunnelStream, code: UInt64)
+    case stopSending(TunnelStream, code: UInt64)
+    case consumed(TunnelStream, Int)
+
+    // From the session's loop to the user's.
+    case read(TunnelStream, ByteBuffer)
+    case finished(TunnelStream)
+    case failed(TunnelStream, StreamFailure)
+    case stopped(TunnelStream, code: UInt64)
+    /// So many bytes of the stream were sent or thrown away since it was opened.
+    case sent(TunnelStream, total: Int)
+    case closed(TunnelStream)
+
+    func deliver() {
+        switch self {
+        case .open(let stream): stream.session.open(stream)
+        case .write(let stream, let bytes, let wantsReport):
+            stream.session.write(stream, bytes)
+            if wantsReport { stream.session.report(stream) }
+        case .wantsReport(let stream): stream.session.report(stream)
+        case .finish(let stream): stream.session.finish(stream)
+        case .resetSending(let stream, let code): stream.session.reset(stream, code: code)
+        case .stopSending(let stream, let code): stream.session.stopSending(stream, code: code)
+        case .consumed(let stream, let count): stream.session.consumed(stream, count)
+        case .read(let stream, let bytes): stream.userRead(bytes)
+        case .finished(let stream): stream.userFinished()
+        case .failed(let stream, let failure): stream.userFailed(failure)
+        case .stopped(let stream, let code): stream.userStopped(code: code)
+        case .sent(let stream, let total): stream.userSent(total: total)
+        case .closed(let stream): stream.userClosed()
+        }
+    }
+}

@@ -1,0 +1,210 @@
+import DTLS
+package import NIOCore
+import Synchronization
+package import Tunnel
+
+/// One DTLS session and the tunnel in it, on one loop: what arrives becomes stream events, what is written becomes
+/// bursts of datagrams.
+///
+/// It belongs to `loop`. ``openStream(handler:on:)``, ``close(code:reason:)`` and the properties that say so may be used
+/// from anywhere; everything else is touched on that loop alone, which is what makes it `Sendable`.
+package final class TunnelSession: DeadlineNode, @unchecked Sendable {
+    package let loop: any EventLoop
+    /// Unique in this process.
+    package let id: UInt64
+    package let remoteAddress: SocketAddress
+    package let role: TunnelRole
+    /// Stream 0; its user loop is `loop`. Ready once the session is established.
+    package private(set) var control: TunnelStream!
+    package var handler: (any SessionHandler)?
+
+    let context: LoopContext
+    let dtls: DTLSSession
+    var tunnel: TunnelConnection?
+    let driver: SocketDriver
+    var path: DatagramSender.Path
+    let configuration: TunnelSessionConfiguration
+    let counters: TransportCounters
+    var streams: [UInt64: TunnelStream] = [:]
+    var heldStreams: [TunnelStream] = []
+
+    /// Where it stands in its life.
+    enum Phase {
+        /// DTLS handshake, or waiting for the peer's PARAMETERS.
+        case opening
+        case open
+        /// The owner has been told that it is closed; CONNECTION_CLOSE may still have to be repeated.
+        case closing
+        case over
+    }
+
+    var phase = Phase.opening
+    /// Listed by the loop's context to be driven.
+    var isDirty = false
+    /// Listed by the socket's driver until it has room.
+    var isWaitingForRoom = false
+    var isAuthenticated = false
+    /// The owner was told that it is established.
+    var wasOpen = false
+    /// Close was asked for before there was a tunnel to close.
+    var wantedClose: (code: UInt64, reason: String)?
+    /// When a session that is not open ends.
+    var openingDeadline: NIODeadline?
+    /// When a session that is not authenticated ends.
+    var authenticationDeadline: NIODeadline?
+    var hint: Hint?
+    /// What the owner will be told when the tunnel says that our side closed it.
+    var closeReason: SessionCloseReason?
+    /// Datagrams from the peer's address, and records in them that DTLS vouched for.
+    var datagramsIn: UInt64 = 0
+    var recordsIn: UInt64 = 0
+
+    /// A rumour that the peer is gone.
+    struct Hint {
+        /// Without a sign of life until then it is true.
+        let deadline: NIODeadline
+        /// What had been received when it came.
+        let recordsIn: UInt64
+        let datagramsIn: UInt64
+    }
+
+    private static let lastID = Atomic<UInt64>(0)
+    private let silentAfter = Atomic<UInt64>(UInt64.max)
+
+    init(
+        dtls: DTLSSession,
+        role: TunnelRole,
+        driver: SocketDriver,
+        path: DatagramSender.Path,
+        remoteAddress: SocketAddress,
+        configuration: TunnelSessionConfiguration,
+        handler: (any SessionHandler)?,
+        now: NIODeadline
+    ) {
+        self.context = driver.context
+        self.loop = driver.context.loop
+        self.id = Self.lastID.wrappingAdd(1, ordering: .relaxed).newValue
+        self.dtls = dtls
+        self.role = role
+        self.driver = driver
+        self.path = path
+        self.remoteAddress = remoteAddress
+        self.configuration = configuration
+        self.counters = driver.counters
+        self.handler = handler
+        self.openingDeadline = now + configuration.handshakeTimeout
+        super.init()
+        self.control = TunnelStream(session: self, userContext: self.context, standing: .open(.control), handler: nil)
+        self.streams[StreamID.control.rawValue] = self.control
+    }
+
+    // MARK: From any loop
+
+    /// Opens a stream that is used on `userLoop`, at once there. If it cannot be opened, its handler hears
+    /// ``StreamFailure/Reason/refused``, after this call has returned.
+    package func openStream(handler: any StreamHandler, on userLoop: any EventLoop) -> TunnelStream {
+        let stream = TunnelStream(
+            session: self,
+            userContext: userLoop === self.loop ? self.context : LoopContext.of(userLoop),
+            standing: .unopened,
+            handler: handler
+        )
+        if self.loop.inEventLoop {
+            self.open(stream)
+        } else if userLoop.inEventLoop {
+            stream.userContext.post(.open(stream), to: self.context)
+        } else {
+            self.loop.execute { self.open(stream) }
+        }
+        return stream
+    }
+
+    /// Ends the session with CONNECTION_CLOSE. Its streams fail, then the handler is told.
+    package func close(code: UInt64, reason: String) {
+        if self.loop.inEventLoop {
+            self.beginClose(code: code, reason: reason)
+        } else {
+            self.loop.execute { self.beginClose(code: code, reason: reason) }
+        }
+    }
+
+    /// The peer has proved itself: the session leaves the half-open limits, gets its full windows, and takes the place
+    /// of an older one of the same address.
+    package func authenticated() {
+        if self.loop.inEventLoop {
+            self.becomeAuthenticated()
+        } else {
+            self.loop.execute { self.becomeAuthenticated() }
+        }
+    }
+
+    /// A PING leaves after so long a silence.
+    package func setKeepAlive(_ interval: TimeAmount) {
+        self.onLoop { session in
+            session.tunnel?.keepAliveInterval = interval
+            session.context.touch(session)
+        }
+    }
+
+    /// Asks the peer for a sign of life; see ``isResponsive``.
+    package func ping() {
+        self.onLoop { session in
+            session.tunnel?.ping(now: .now())
+            session.context.touch(session)
+        }
+    }
+
+    /// False while something is in flight and no acknowledgement came for max(3 PTO, 1 s): give it no new requests.
+    package var isResponsive: Bool {
+        NIODeadline.now().uptimeNanoseconds < self.silentAfter.load(ordering: .relaxed)
+    }
+
+    private func onLoop(_ body: @escaping @Sendable (TunnelSession) -> Void) {
+        if self.loop.inEventLoop {
+            body(self)
+        } else {
+            self.loop.execute { body(self) }
+        }
+    }
+
+    // MARK: On the session's loop
+
+    package var statistics: TunnelStatistics {
+        self.loop.preconditionInEventLoop()
+        return self.tunnel?.statistics ?? TunnelStatistics()
+    }
+
+    /// When the peer last sent something authentic.
+    package var lastReceived: NIODeadline? { self.tunnel?.lastReceived }
+
+    /// What its datagrams leave by, and NIO's channel that they arrive on. Other sessions may share both.
+    package var sender: DatagramSender { self.driver.sender }
+    package var channel: (any Channel)? { self.driver.channel }
+
+    /// The application protocol that was agreed.
+    package var applicationProtocol: String? { self.dtls.alpn }
+
+    func updateSilence() {
+        let deadline = self.phase == .open ? self.tunnel?.silentAfter : nil
+        self.silentAfter.store(deadline?.uptimeNanoseconds ?? UInt64.max, ordering: .relaxed)
+    }
+
+    override package func deadlinePassed(now: NIODeadline) {
+        self.handleTimeout(now: now)
+    }
+}
+
+/// Limits and times of a session, for both ends.
+package struct TunnelSessionConfiguration: Sendable {
+    package var tunnel = TunnelConfiguration()
+    /// UDP payload of a full datagram.
+    package var datagramSize = 1200
+    /// What ALPN must have agreed upon; anything else ends the session.
+    package var applicationProtocols = ["hop/1"]
+    /// From the first datagram to the exchange of PARAMETERS. DTLS gives up after 10 s by itself.
+    package var handshakeTimeout: TimeAmount = .seconds(10)
+    /// From the end of the DTLS handshake to ``TunnelSession/authenticated()``. Nil: needs none.
+    package var authenticationTimeout: TimeAmount?
+
+    package init() {}
+}

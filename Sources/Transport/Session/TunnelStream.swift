@@ -1,0 +1,234 @@
+package import NIOCore
+import Tunnel
+
+/// One bidirectional stream of a session, as its user sees it on `userLoop`, wherever the session lives.
+///
+/// It has two halves: the user's, touched on `userLoop` alone, and the session's, touched on the session's loop alone.
+/// Between them go messages in order; that is what makes it `Sendable`. When both loops are one, calls are direct.
+package final class TunnelStream: @unchecked Sendable {
+    package let userLoop: any EventLoop
+    /// Its session. Taken away from the control stream when the session is over, for each would keep the other alive;
+    /// that stream has both halves on one loop. All calls that use it ask first whether the stream is over.
+    private(set) var session: TunnelSession!
+    let userContext: LoopContext
+    /// User and session share a loop.
+    let isLocal: Bool
+
+    // MARK: The user's half
+
+    /// Set before anything is read; cleared after the last callback.
+    package var handler: (any StreamHandler)? {
+        didSet {
+            if self.isReadHeld, self.handler != nil, !self.isOver {
+                self.isReadHeld = false
+                self.session.resumeReading(self)
+            }
+        }
+    }
+    /// Something can be read and no handler was there to take it.
+    private var isReadHeld = false
+    /// Bytes that ``write(_:)`` took.
+    private var written = 0
+    /// Bytes written and, as far as is known here, not sent: on the way to the session's loop or in the tunnel.
+    private var outstanding = 0
+    private var isBlocked = false
+    private var isReportWanted = false
+    /// Finished, reset or stopped: nothing is written any more.
+    private var isSendingOver = false
+    /// Failed or closed: no callback comes any more.
+    private var isOver = false
+    /// Inside the last callback of a stream that the peer reset: the user may still reset its own direction.
+    private var isFailing = false
+    private var credit = 0
+
+    // MARK: The session's half
+
+    /// Where the stream stands in its tunnel.
+    enum Standing {
+        case unopened
+        case open(StreamID)
+        case over
+    }
+
+    var standing: Standing
+    /// Bytes given to the tunnel.
+    var accepted = 0
+    /// A report is owed when the tunnel says that the stream is writable.
+    var owesReport = false
+    /// The end of the peer's direction was passed on.
+    var isFinishDelivered = false
+
+    /// Written and unsent bytes from which ``isWritable`` is false.
+    package static let highMark = 256 << 10
+    /// From here on the user's half asks for reports, so that they come before it is blocked.
+    private static let reportMark = 128 << 10
+
+    init(session: TunnelSession, userContext: LoopContext, standing: Standing, handler: (any StreamHandler)?) {
+        self.session = session
+        self.userContext = userContext
+        self.userLoop = userContext.loop
+        self.isLocal = userContext === session.context
+        self.standing = standing
+        self.handler = handler
+    }
+
+    // MARK: What the user calls
+
+    /// False while 256 KiB or more are written and not yet sent, bytes on the way between loops included; then
+    /// ``StreamHandler/streamWritable()`` follows. Also false once nothing may be written any more.
+    package var isWritable: Bool { !self.isSendingOver && self.outstanding < Self.highMark }
+
+    /// Queues bytes; they leave at the end of the loop's turn. Always taken, so obey ``isWritable``.
+    package func write(_ bytes: ByteBuffer) {
+        self.userLoop.preconditionInEventLoop()
+        let count = bytes.readableBytes
+        guard !self.isSendingOver, count > 0 else { return }
+        self.written &+= count
+        self.outstanding &+= count
+        if self.isLocal {
+            self.session.write(self, bytes)
+            if self.outstanding >= Self.reportMark { self.outstanding = self.session.unsentBytes(self) }
+        } else {
+            let wantsReport = self.outstanding >= Self.reportMark && !self.isReportWanted
+            if wantsReport { self.isReportWanted = true }
+            self.userContext.post(.write(self, bytes, wantsReport: wantsReport), to: self.session.context)
+        }
+        if self.outstanding >= Self.highMark { self.isBlocked = true }
+    }
+
+    /// Ends our direction after what was written.
+    package func finish() {
+        self.userLoop.preconditionInEventLoop()
+        guard !self.isSendingOver else { return }
+        self.isSendingOver = true
+        if self.isLocal {
+            self.session.finish(self)
+        } else {
+            self.userContext.post(.finish(self), to: self.session.context)
+        }
+    }
+
+    /// Abandons our direction: what was not delivered may never be. Also after ``finish()``.
+    package func reset(code: UInt64) {
+        self.userLoop.preconditionInEventLoop()
+        self.isSendingOver = true
+        guard !self.isOver || self.isFailing else { return }
+        if self.isLocal {
+            self.session.reset(self, code: code)
+        } else {
+            self.userContext.post(.resetSending(self, code: code), to: self.session.context)
+        }
+    }
+
+    /// Asks the peer to send no more. What was on its way here may still be read; of what arrives later, also of the
+    /// peer's reset, the handler hears nothing.
+    package func stopSending(code: UInt64) {
+        self.userLoop.preconditionInEventLoop()
+        guard !self.isOver else { return }
+        if self.isLocal {
+            self.session.stopSending(self, code: code)
+        } else {
+            self.userContext.post(.stopSending(self, code: code), to: self.session.context)
+        }
+    }
+
+    /// So many bytes that were read are drained: grants the peer credit for as many. Gathered over the loop's turn.
+    package func consumed(_ count: Int) {
+        self.userLoop.preconditionInEventLoop()
+        guard count > 0, !self.isOver else { return }
+        if self.isLocal {
+            self.session.consumed(self, count)
+            return
+        }
+        if self.credit == 0 { self.userContext.listCredit(self) }
+        self.credit &+= count
+    }
+
+    // MARK: What the user's half is told
+
+    func userRead(_ bytes: ByteBuffer) {
+        if let handler = self.handler {
+            handler.streamRead(bytes)
+        } else if !self.isOver {
+            // Without a handler nobody will drain them; the peer must not wait for credit for ever.
+            self.consumed(bytes.readableBytes)
+        }
+    }
+
+    func userFinished() {
+        self.handler?.streamFinished()
+    }
+
+    func userFailed(_ failure: StreamFailure) {
+        guard !self.isOver else { return }
+        self.isOver = true
+        let mayReset: Bool
+        if case .reset = failure.reason { mayReset = true } else { mayReset = false }
+        if !mayReset { self.isSendingOver = true }
+        self.isFailing = mayReset
+        self.handler?.streamFailed(failure)
+        self.handler = nil
+        // The user is through with it, so our direction must not stay open.
+        if mayReset && !self.isSendingOver { self.reset(code: Self.cancelled) }
+        self.isFailing = false
+    }
+
+    /// CANCELLED in the table of codes.
+    private static var cancelled: UInt64 { 1 }
+
+    func userStopped(code: UInt64) {
+        self.isSendingOver = true
+        self.handler?.streamStopped(code: code)
+    }
+
+    func userSent(total: Int) {
+        self.isReportWanted = false
+        self.outstanding = self.written &- total
+        if self.outstanding >= Self.reportMark && !self.isSendingOver {
+            self.isReportWanted = true
+            self.userContext.post(.wantsReport(self), to: self.session.context)
+        }
+        self.resumeWriting()
+    }
+
+    /// The same news on the session's own loop.
+    func userUnsent(_ count: Int) {
+        self.outstanding = count
+        self.resumeWriting()
+    }
+
+    private func resumeWriting() {
+        guard self.isBlocked, self.isWritable else { return }
+        self.isBlocked = false
+        self.handler?.streamWritable()
+    }
+
+    func userClosed() {
+        self.isOver = true
+        self.isSendingOver = true
+        self.handler = nil
+    }
+
+    /// On the user's loop, at the end of its turn.
+    func returnCredit() {
+        let count = self.credit
+        self.credit = 0
+        self.userContext.post(.consumed(self, count), to: self.session.context)
+    }
+
+    /// The session is over; on the loop that both halves share.
+    func detach() {
+        precondition(self.isLocal, "the other half may still use it")
+        self.userClosed()
+        self.session = nil
+    }
+
+    // MARK: What the session's half asks, on the session's loop
+
+    /// Whether bytes may be taken out of the tunnel: if not, setting the handler resumes.
+    func mayDeliver() -> Bool {
+        guard self.isLocal, self.handler == nil, !self.isOver else { return true }
+        self.isReadHeld = true
+        return false
+    }
+}

@@ -1,0 +1,129 @@
+package import NIOCore
+import NIOPosix
+
+/// Who takes what a socket receives. One implementation a socket; all calls on its loop.
+package protocol DatagramSink: AnyObject {
+    /// The socket has been drained; datagrams follow.
+    func receiveBegins()
+    /// One datagram, after the kernel's coalescing was undone. The bytes are gone after the call.
+    func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress)
+    /// That was all for now.
+    func receiveEnded()
+    /// The kernel passed on that nobody listens at the peer's port.
+    func peerRefused()
+    /// NIO closed the channel, because of a read error or because its owner asked.
+    func channelClosed()
+}
+
+/// Reads one socket through NIO: drains it in vectors of coalesced datagrams, then hands out every datagram.
+package final class DatagramReceiver<Sink: DatagramSink>: ChannelInboundHandler {
+    package typealias InboundIn = AddressedEnvelope<ByteBuffer>
+
+    private weak var sink: Sink?
+    private let counters: TransportCounters
+    /// Slices of NIO's receive buffers, kept only until the read completes: then NIO reuses the memory.
+    private var envelopes: [AddressedEnvelope<ByteBuffer>] = []
+
+    package init(sink: Sink, counters: TransportCounters) {
+        self.sink = sink
+        self.counters = counters
+        self.envelopes.reserveCapacity(16)
+    }
+
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        self.envelopes.append(self.unwrapInboundIn(data))
+    }
+
+    package func channelReadComplete(context: ChannelHandlerContext) {
+        guard !self.envelopes.isEmpty else { return }
+        if let sink = self.sink {
+            sink.receiveBegins()
+            for envelope in self.envelopes {
+                self.deliver(envelope, to: sink)
+            }
+            self.envelopes.removeAll(keepingCapacity: true)
+            sink.receiveEnded()
+        } else {
+            self.envelopes.removeAll(keepingCapacity: true)
+        }
+    }
+
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // NIO itself closes the channel for whatever else a read reports; that is seen in channelInactive.
+        if let error = error as? IOError, error.errnoCode == DatagramErrno.connectionRefused {
+            self.sink?.peerRefused()
+        }
+    }
+
+    package func channelInactive(context: ChannelHandlerContext) {
+        self.envelopes.removeAll()
+        self.sink?.channelClosed()
+    }
+
+    private func deliver(_ envelope: AddressedEnvelope<ByteBuffer>, to sink: Sink) {
+        self.counters.readsIn.add(1)
+        let count = envelope.data.readableBytes
+        self.counters.bytesIn.add(count)
+        guard let address = UDPAddress(envelope.remoteAddress) else { return }
+        let coalesced = envelope.metadata?.segmentSize ?? 0
+        let segmentSize = coalesced > 0 ? coalesced : max(count, 1)
+        let datagrams = max(1, (count &+ segmentSize &- 1) / segmentSize)
+        self.counters.datagramsIn.add(datagrams)
+        if address.port == 0 {
+            self.counters.droppedPortZero.add(datagrams)
+            return
+        }
+        if count == 0 {
+            self.counters.droppedInvalid.add(1)
+            return
+        }
+        envelope.data.withUnsafeReadableBytes { bytes in
+            var offset = 0
+            while offset < count {
+                let end = min(offset &+ segmentSize, count)
+                sink.received(
+                    UnsafeRawBufferPointer(rebasing: bytes[offset..<end]),
+                    from: address,
+                    socketAddress: envelope.remoteAddress
+                )
+                offset = end
+            }
+        }
+    }
+}
+
+@available(*, unavailable)
+extension DatagramReceiver: Sendable {}
+
+/// How NIO reads a socket of ours.
+package enum DatagramChannel {
+    /// Datagrams of one `recvmmsg`.
+    package static var messagesPerRead: Int { 4 }
+    /// Each slot takes the largest coalesced read; a smaller one is cut by the kernel without an error.
+    package static var slotBytes: Int { 65_536 }
+
+    /// Starts to read `socket` on `loop`.
+    package static func open<Sink: DatagramSink>(
+        _ socket: UDPSocket,
+        on loop: any EventLoop,
+        sink: Sink,
+        counters: TransportCounters
+    ) throws(TransportError) -> EventLoopFuture<any Channel> {
+        loop.preconditionInEventLoop()
+        let receiver = NIOLoopBound(DatagramReceiver(sink: sink, counters: counters), eventLoop: loop)
+        let allocator = FixedSizeRecvByteBufferAllocator(capacity: Self.messagesPerRead * Self.slotBytes)
+        var bootstrap = DatagramBootstrap(group: loop)
+            .channelOption(.datagramVectorReadMessageCount, value: Self.messagesPerRead)
+            .channelOption(.recvAllocator, value: allocator)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(receiver.value)
+                }
+            }
+        if socket.coalescesReads {
+            bootstrap = bootstrap.channelOption(.datagramReceiveOffload, value: true)
+                .channelOption(.datagramReceiveSegmentSize, value: true)
+        }
+        return bootstrap.withBoundSocket(try socket.duplicate())
+    }
+}

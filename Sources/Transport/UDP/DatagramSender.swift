@@ -1,0 +1,196 @@
+import Glibc
+import NIOCore
+
+/// Sends sealed records on one socket, on the loop that seals them.
+///
+/// Records of one burst lie back to back and leave in one `sendmsg`; with `UDP_SEGMENT` the kernel cuts them apart.
+/// Each errno is the fate of one burst (`transport.md`, UDP). At most one burst waits for room in the socket's buffer;
+/// while it does, ``isBlocked`` says that nothing more may be sealed, because a record sealed now and sent after many
+/// later ones would fall out of the peer's replay window.
+package final class DatagramSender {
+    /// What became of a burst.
+    package enum Fate: Equatable {
+        /// The kernel has it, as far as it is going to.
+        case sent
+        /// The socket's buffer is full: the burst is kept, call ``retry()`` later and seal nothing meanwhile.
+        case blocked
+        /// The kernel passed on that nobody listens there: a hint. The datagrams may or may not have left.
+        case refused
+        /// A single datagram is larger than the path takes.
+        case tooLarge
+        /// Dropped and counted.
+        case failed(errno: CInt)
+    }
+
+    /// What is remembered of one peer's path.
+    package struct Path {
+        package let address: UDPAddress?
+        /// False once the kernel refused to cut a burst for this peer.
+        package var cutsBursts = true
+
+        /// - Parameter address: nil on a connected socket.
+        package init(address: UDPAddress?) { self.address = address }
+    }
+
+    /// The kernel's limits for one `sendmsg`: 64 segments (`UDP_MAX_SEGMENTS` of older kernels), one IP datagram.
+    package static let maxSegments = 64
+    package static let maxBurstBytes = 65_000
+
+    package let socket: UDPSocket
+    let counters: TransportCounters
+    /// False once the device said that it cannot checksum cut datagrams (EIO).
+    package private(set) var cutsBursts = true
+    /// Asked before each `sendmsg` with its segments and bytes; an errno makes the call fail without being made.
+    package var injectedFailure: ((_ segments: Int, _ bytes: Int) -> CInt?)?
+
+    private var kept: KeptBurst?
+
+    package init(socket: UDPSocket, counters: TransportCounters) {
+        self.socket = socket
+        self.counters = counters
+    }
+
+    /// A burst waits for room.
+    package var isBlocked: Bool { self.kept != nil }
+
+    /// Sends `burst`: datagrams of `segmentSize` bytes back to back, the last may be shorter.
+    ///
+    /// Must not be called while ``isBlocked``.
+    package func send(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: inout Path) -> Fate {
+        precondition(self.kept == nil, "a burst was sealed while another waits")
+        precondition(segmentSize > 0 && burst.count <= Self.maxBurstBytes, "a burst the kernel cannot take")
+        return self.transmit(burst, segmentSize: segmentSize, path: &path)
+    }
+
+    /// Tries the kept burst again.
+    /// - Returns: the fate of what was kept; `.sent` if nothing was.
+    package func retry() -> Fate {
+        guard let kept = self.kept else { return .sent }
+        self.kept = nil
+        var path = kept.path
+        return kept.bytes.withUnsafeBytes { self.transmit($0, segmentSize: kept.segmentSize, path: &path) }
+    }
+
+    /// Forgets the kept burst: its session is over.
+    package func dropKept() {
+        self.kept = nil
+    }
+
+    private func transmit(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: inout Path) -> Fate {
+        let segments = (burst.count &+ segmentSize &- 1) / segmentSize
+        if segments == 1 || (self.cutsBursts && path.cutsBursts) {
+            switch self.call(burst, segmentSize: segments == 1 ? nil : segmentSize, path: path) {
+            case 0:
+                self.counters.datagramsOut.add(segments)
+                self.counters.burstsOut.add(1)
+                return .sent
+            case EIO where segments > 1:
+                self.cutsBursts = false
+                self.counters.burstsRefused.add(1)
+            case EINVAL where segments > 1, EMSGSIZE where segments > 1:
+                path.cutsBursts = false
+                self.counters.burstsRefused.add(1)
+            case let code:
+                return self.settle(code, burst, segmentSize: segmentSize, datagrams: segments, path: path)
+            }
+        }
+        return self.transmitOneByOne(burst, segmentSize: segmentSize, path: path)
+    }
+
+    private func transmitOneByOne(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: Path) -> Fate {
+        var offset = 0
+        var fate = Fate.sent
+        while offset < burst.count {
+            let end = min(offset &+ segmentSize, burst.count)
+            let code = self.call(UnsafeRawBufferPointer(rebasing: burst[offset..<end]), segmentSize: nil, path: path)
+            if code == 0 {
+                self.counters.datagramsOut.add(1)
+                self.counters.burstsOut.add(1)
+            } else {
+                let rest = UnsafeRawBufferPointer(rebasing: burst[offset...])
+                let outcome = self.settle(code, rest, segmentSize: segmentSize, datagrams: 1, path: path)
+                if outcome == .blocked { return .blocked }
+                if fate == .sent { fate = outcome }
+            }
+            offset = end
+        }
+        return fate
+    }
+
+    /// What an errno other than "send it apart" means.
+    private func settle(
+        _ code: CInt,
+        _ burst: UnsafeRawBufferPointer,
+        segmentSize: Int,
+        datagrams: Int,
+        path: Path
+    ) -> Fate {
+        switch code {
+        case EAGAIN, ENOBUFS:
+            self.kept = KeptBurst(bytes: Array(burst), segmentSize: segmentSize, path: path)
+            self.counters.burstsBlocked.add(1)
+            return .blocked
+        case ECONNREFUSED:
+            self.counters.datagramsRefused.add(datagrams)
+            return .refused
+        case EMSGSIZE:
+            self.counters.datagramsTooLarge.add(datagrams)
+            return .tooLarge
+        default:
+            self.counters.datagramsFailed.add(datagrams)
+            return .failed(errno: code)
+        }
+    }
+
+    /// - Returns: 0 or an errno.
+    private func call(_ bytes: UnsafeRawBufferPointer, segmentSize: Int?, path: Path) -> CInt {
+        if let injectedFailure = self.injectedFailure {
+            let segments = segmentSize.map { (bytes.count &+ $0 &- 1) / $0 } ?? 1
+            if let code = injectedFailure(segments, bytes.count) { return code }
+        }
+        var name = sockaddr_storage()
+        var control = SegmentSizeMessage(segmentSize: UInt16(truncatingIfNeeded: segmentSize ?? 0))
+        var vector = iovec(iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
+        return withUnsafeMutablePointer(to: &vector) { vector in
+            withUnsafeMutablePointer(to: &control) { control in
+                withUnsafeMutablePointer(to: &name) { name in
+                    var header = msghdr()
+                    if let address = path.address {
+                        header.msg_namelen = address.write(to: &name.pointee)
+                        header.msg_name = UnsafeMutableRawPointer(name)
+                    }
+                    header.msg_iov = vector
+                    header.msg_iovlen = 1
+                    if segmentSize != nil {
+                        header.msg_control = UnsafeMutableRawPointer(control)
+                        header.msg_controllen = MemoryLayout<SegmentSizeMessage>.stride
+                    }
+                    while true {
+                        if sendmsg(self.socket.descriptor, &header, CInt(MSG_NOSIGNAL)) >= 0 { return 0 }
+                        if errno != EINTR { return errno }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A burst that found the socket's buffer full.
+private struct KeptBurst {
+    let bytes: [UInt8]
+    let segmentSize: Int
+    let path: DatagramSender.Path
+}
+
+/// The control message `UDP_SEGMENT`: a `cmsghdr` and a `UInt16`, padded to `CMSG_SPACE(2)` = 24 bytes.
+private struct SegmentSizeMessage {
+    var length = 18
+    var level = LinuxOption.udpLevel
+    var type = LinuxOption.udpSegment
+    var segmentSize: UInt16
+    var padding: (UInt16, UInt32) = (0, 0)
+
+    init(segmentSize: UInt16) {
+        self.segmentSize = segmentSize
+    }
+}

@@ -1,0 +1,214 @@
+import DTLS
+import NIOCore
+
+/// One UDP socket on one loop: NIO reads it, ``DatagramSender`` writes it, and sessions live on it.
+///
+/// Subclassed by the listener's and the dialler's socket, which say what happens to a datagram and to a session.
+class SocketDriver: DeadlineNode, DatagramSink {
+    final let context: LoopContext
+    final let counters: TransportCounters
+    final let sender: DatagramSender
+    /// `now` of the turn that reads.
+    private(set) final var turnNow = NIODeadline.now()
+    private(set) final var isClosed = false
+
+    /// NIO's side of the socket; replaced when NIO closes it.
+    private(set) final var channel: (any Channel)?
+    private final var waiting: [TunnelSession] = []
+    private final var retryAt: NIODeadline?
+    private final var retryDelay = SocketDriver.firstRetry
+    private final var reopenAt: NIODeadline?
+    private final var reopenDelay = SocketDriver.firstReopening
+
+    private static var firstRetry: TimeAmount { .microseconds(500) }
+    private static var lastRetry: TimeAmount { .milliseconds(16) }
+    private static var firstReopening: TimeAmount { .milliseconds(1) }
+    private static var lastReopening: TimeAmount { .seconds(1) }
+
+    /// A driver without a socket does not exist. Written out because the compiler's own stub for it does not compile.
+    @available(*, unavailable)
+    override package init() {
+        preconditionFailure("a driver needs a socket")
+    }
+
+    init(context: LoopContext, socket: UDPSocket, counters: TransportCounters) {
+        self.context = context
+        self.counters = counters
+        self.sender = DatagramSender(socket: socket, counters: counters)
+        super.init()
+    }
+
+    // MARK: What subclasses say
+
+    /// One datagram that arrived.
+    func handle(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {}
+    /// Nobody listens at the peer's port: a hint.
+    func refusalHeard() {}
+    /// The DTLS handshake is done.
+    func sessionSecured(_ session: TunnelSession) {}
+    /// PARAMETERS are exchanged; a handler is set before this returns, if there is to be one.
+    func sessionOpened(_ session: TunnelSession) {}
+    func sessionAuthenticated(_ session: TunnelSession) {}
+    /// Its owner is about to be told.
+    func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {}
+    /// It says nothing more: forget it.
+    func sessionLeft(_ session: TunnelSession) {}
+
+    // MARK: Reading
+
+    /// Starts to read.
+    final func open() -> EventLoopFuture<Void> {
+        let opening: EventLoopFuture<any Channel>
+        do {
+            opening = try DatagramChannel.open(
+                self.sender.socket,
+                on: self.context.loop,
+                sink: self,
+                counters: self.counters
+            )
+        } catch {
+            return self.context.loop.makeFailedFuture(error)
+        }
+        return opening.assumeIsolated().map { channel in
+            if self.isClosed {
+                channel.close(promise: nil)
+            } else {
+                self.channel = channel
+            }
+        }.nonisolated()
+    }
+
+    /// Stops reading and sending. The port is free when the last reference to the socket is gone.
+    final func close() {
+        guard !self.isClosed else { return }
+        self.isClosed = true
+        self.sender.dropKept()
+        self.waiting.removeAll()
+        self.context.removeDeadline(self)
+        self.channel?.close(promise: nil)
+        self.channel = nil
+        self.sender.socket.release()
+    }
+
+    final func receiveBegins() {
+        self.context.beginTurn()
+        self.turnNow = .now()
+        // Reading works again.
+        self.reopenDelay = Self.firstReopening
+    }
+
+    final func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
+        guard !self.isClosed else { return }
+        self.handle(datagram, from: address, socketAddress: socketAddress)
+    }
+
+    final func peerRefused() {
+        self.refusalHeard()
+    }
+
+    final func receiveEnded() {
+        self.context.endTurn()
+    }
+
+    /// NIO closes a channel for good after most read errors. The port is still ours through the sender's descriptor, so
+    /// another channel takes over and the sessions notice nothing.
+    final func channelClosed() {
+        self.channel = nil
+        guard !self.isClosed else { return }
+        self.reopenAt = .now() + self.reopenDelay
+        self.reopenDelay = min(self.reopenDelay * 2, Self.lastReopening)
+        self.setDeadline()
+    }
+
+    private func reopen() {
+        self.counters.channelsReopened.add(1)
+        self.open().assumeIsolated().whenFailure { _ in
+            self.channelClosed()
+        }
+    }
+
+    // MARK: Sending
+
+    /// A burst waits for room in the socket's buffer: seal nothing.
+    final var isBlocked: Bool { self.sender.isBlocked }
+
+    /// When the kept burst is tried again.
+    final var nextRetry: NIODeadline { self.retryAt ?? .now() }
+
+    final func send(
+        _ burst: UnsafeRawBufferPointer,
+        segmentSize: Int,
+        path: inout DatagramSender.Path
+    ) -> DatagramSender.Fate {
+        guard !self.isClosed else { return .failed(errno: 0) }
+        let fate = self.sender.send(burst, segmentSize: segmentSize, path: &path)
+        if fate == .blocked {
+            self.retryDelay = Self.firstRetry
+            self.scheduleRetry()
+        }
+        return fate
+    }
+
+    /// Sends an answer that belongs to no session. One that finds no room is lost like any datagram.
+    final func sendStateless(_ datagram: UnsafeRawBufferPointer, to address: UDPAddress) {
+        guard !self.isBlocked else { return }
+        var path = DatagramSender.Path(address: address)
+        if self.send(datagram, segmentSize: datagram.count, path: &path) == .blocked {
+            self.sender.dropKept()
+        }
+    }
+
+    /// The session will be driven when there is room.
+    final func waitForRoom(_ session: TunnelSession) {
+        guard !session.isWaitingForRoom else { return }
+        session.isWaitingForRoom = true
+        self.waiting.append(session)
+    }
+
+    /// NIO cannot tell when our duplicate has room, so it is asked again: soon, then less and less often.
+    private func scheduleRetry() {
+        self.retryAt = .now() + self.retryDelay
+        self.retryDelay = min(self.retryDelay * 2, Self.lastRetry)
+        self.setDeadline()
+    }
+
+    private func retry() {
+        if self.sender.retry() == .blocked {
+            self.scheduleRetry()
+            return
+        }
+        let sessions = self.waiting
+        self.waiting.removeAll(keepingCapacity: true)
+        for session in sessions {
+            session.isWaitingForRoom = false
+            self.context.touch(session)
+        }
+    }
+
+    // MARK: Time
+
+    private func setDeadline() {
+        switch (self.retryAt, self.reopenAt) {
+        case (let retry?, let reopening?): self.context.setDeadline(self, at: min(retry, reopening))
+        case (let retry?, nil): self.context.setDeadline(self, at: retry)
+        case (nil, let reopening?): self.context.setDeadline(self, at: reopening)
+        case (nil, nil): self.context.removeDeadline(self)
+        }
+    }
+
+    override final func deadlinePassed(now: NIODeadline) {
+        guard !self.isClosed else { return }
+        if let retryAt = self.retryAt, retryAt <= now {
+            self.retryAt = nil
+            self.retry()
+        }
+        if let reopenAt = self.reopenAt, reopenAt <= now {
+            self.reopenAt = nil
+            self.reopen()
+        }
+        self.setDeadline()
+    }
+}
+
+@available(*, unavailable)
+extension SocketDriver: Sendable {}

@@ -1,0 +1,87 @@
+import Glibc
+package import NIOCore
+
+/// An IP address and a port as 24 bytes without a reference: the demultiplexer's key and `sendmsg`'s destination.
+///
+/// `SocketAddress` boxes its content and compares through it; this one is copied and hashed for every datagram.
+package struct UDPAddress: Hashable, Sendable {
+    /// The address in network order: IPv6's first half, 0 for IPv4.
+    private var high: UInt64
+    /// The address in network order: IPv6's second half, or IPv4's four bytes.
+    private var low: UInt64
+    private var scope: UInt32
+    /// Network order.
+    private var rawPort: UInt16
+    private var family: UInt16
+
+    /// Nil for a Unix socket's address.
+    package init?(_ address: SocketAddress) {
+        switch address {
+        case .v4(let v4):
+            self = withUnsafeBytes(of: v4.address) { UDPAddress($0) }
+        case .v6(let v6):
+            self = withUnsafeBytes(of: v6.address) { UDPAddress($0) }
+        case .unixDomainSocket:
+            return nil
+        }
+    }
+
+    /// From the bytes of a `sockaddr_in` or `sockaddr_in6`.
+    private init(_ bytes: UnsafeRawBufferPointer) {
+        self.family = bytes.load(as: UInt16.self)
+        self.rawPort = bytes.load(fromByteOffset: Layout.port, as: UInt16.self)
+        if CInt(self.family) == AF_INET6 {
+            self.high = bytes.loadUnaligned(fromByteOffset: Layout.address6, as: UInt64.self)
+            self.low = bytes.loadUnaligned(fromByteOffset: Layout.address6 + 8, as: UInt64.self)
+            self.scope = bytes.load(fromByteOffset: Layout.scope6, as: UInt32.self)
+        } else {
+            self.high = 0
+            self.low = UInt64(bytes.load(fromByteOffset: Layout.address4, as: UInt32.self))
+            self.scope = 0
+        }
+    }
+
+    /// Offsets in Linux's `sockaddr_in` (16 bytes) and `sockaddr_in6` (28 bytes).
+    private enum Layout {
+        static let port = 2
+        static let address4 = 4
+        static let address6 = 8
+        static let scope6 = 24
+        static let size4 = 16
+        static let size6 = 28
+    }
+
+    package var port: UInt16 { UInt16(bigEndian: self.rawPort) }
+
+    package var isIPv6: Bool { self.family == UInt16(AF_INET6) }
+
+    /// What limits count by: an IPv4 address, or an IPv6 /64, which is what one subscriber gets. Mapped IPv4
+    /// addresses count by themselves.
+    package var limitKey: UInt64 {
+        let isMapped = self.high == 0 && UInt64(bigEndian: self.low) >> 32 == 0xFFFF
+        return self.isIPv6 && !isMapped ? self.high : self.low
+    }
+
+    /// Writes the `sockaddr` of this address into zeroed storage.
+    /// - Returns: its length.
+    func write(to storage: inout sockaddr_storage) -> socklen_t {
+        withUnsafeMutableBytes(of: &storage) { bytes in
+            bytes.storeBytes(of: self.family, as: UInt16.self)
+            bytes.storeBytes(of: self.rawPort, toByteOffset: Layout.port, as: UInt16.self)
+            guard self.isIPv6 else {
+                let address = UInt32(truncatingIfNeeded: self.low)
+                bytes.storeBytes(of: address, toByteOffset: Layout.address4, as: UInt32.self)
+                return socklen_t(Layout.size4)
+            }
+            bytes.storeBytes(of: self.high, toByteOffset: Layout.address6, as: UInt64.self)
+            bytes.storeBytes(of: self.low, toByteOffset: Layout.address6 + 8, as: UInt64.self)
+            bytes.storeBytes(of: self.scope, toByteOffset: Layout.scope6, as: UInt32.self)
+            return socklen_t(Layout.size6)
+        }
+    }
+
+    /// The bytes that enter a stateless cookie: address, port, family, scope.
+    func withCookieBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+        withUnsafeBytes(of: self, body)
+    }
+}

@@ -1,0 +1,160 @@
+import Glibc
+package import NIOCore
+
+/// A UDP socket of ours: made, bound or connected here, never blocking, never fragmenting.
+///
+/// Its owner sends on `descriptor` with ``DatagramSender`` and gives NIO a duplicate to read from, because NIO closes
+/// its channel on most errors. As long as this object lives the port stays ours, so a closed channel is replaced by one
+/// on another duplicate and no datagram is lost between them.
+package final class UDPSocket {
+    /// -1 once released.
+    package private(set) var descriptor: CInt
+    package let localAddress: SocketAddress
+    /// Nil: unconnected, each datagram names its peer.
+    package let remoteAddress: SocketAddress?
+    /// The kernel coalesces what we read (`UDP_GRO`).
+    package let coalescesReads: Bool
+
+    /// Sizes asked of the kernel, which caps them at its `rmem_max` and `wmem_max`.
+    package struct BufferSizes: Sendable {
+        package var receive: CInt = 4 << 20
+        package var send: CInt = 2 << 20
+
+        package init() {}
+    }
+
+    /// An unconnected socket.
+    ///
+    /// - Parameter sharesPort: `SO_REUSEPORT`; every socket of a group must set it before it is bound.
+    package static func bound(
+        to address: SocketAddress,
+        sharesPort: Bool,
+        buffers: BufferSizes = .init()
+    ) throws(TransportError) -> UDPSocket {
+        try UDPSocket(local: address, remote: nil, sharesPort: sharesPort, buffers: buffers)
+    }
+
+    /// A connected socket on a port of the kernel's choice: it receives from `address` only, and hears of refusals.
+    package static func connected(
+        to address: SocketAddress,
+        buffers: BufferSizes = .init()
+    ) throws(TransportError) -> UDPSocket {
+        try UDPSocket(local: nil, remote: address, sharesPort: false, buffers: buffers)
+    }
+
+    private init(
+        local: SocketAddress?,
+        remote: SocketAddress?,
+        sharesPort: Bool,
+        buffers: BufferSizes
+    ) throws(TransportError) {
+        let family: CInt
+        switch local ?? remote {
+        case .v4: family = AF_INET
+        case .v6: family = AF_INET6
+        default: throw TransportError(code: .unsupportedAddress, operation: "UDP needs an IP address")
+        }
+        let type = CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+        let descriptor = socket(family, type, 0)
+        guard descriptor >= 0 else { throw TransportError(code: .systemCall, operation: "socket", errno: errno) }
+        self.descriptor = descriptor
+        self.remoteAddress = remote
+        do throws(TransportError) {
+            if sharesPort { try Self.set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT") }
+            if family == AF_INET6 {
+                try Self.set(
+                    descriptor,
+                    CInt(IPPROTO_IPV6),
+                    LinuxOption.ipv6MTUDiscover,
+                    LinuxOption.probe,
+                    "IPV6_MTU_DISCOVER"
+                )
+            }
+            // A dual-stack socket sends IPv4 too, and IPv4's option is refused nowhere; only pure IPv4 must have it.
+            let level = CInt(IPPROTO_IP)
+            let probing = Self.trySet(descriptor, level, LinuxOption.ipMTUDiscover, LinuxOption.probe)
+            if !probing && family == AF_INET {
+                throw TransportError(code: .systemCall, operation: "IP_MTU_DISCOVER", errno: errno)
+            }
+            // The kernel may give less, or none in a sandbox; the protocol copes with a full buffer as with loss.
+            _ = Self.trySet(descriptor, SOL_SOCKET, SO_RCVBUF, buffers.receive)
+            _ = Self.trySet(descriptor, SOL_SOCKET, SO_SNDBUF, buffers.send)
+            self.coalescesReads = Self.trySet(descriptor, LinuxOption.udpLevel, LinuxOption.udpReceiveOffload, 1)
+            if let local {
+                let failed = local.withSockAddr { bind(descriptor, $0, socklen_t($1)) } != 0
+                if failed { throw TransportError(code: .systemCall, operation: "bind \(local)", errno: errno) }
+            }
+            if let remote {
+                let failed = remote.withSockAddr { connect(descriptor, $0, socklen_t($1)) } != 0
+                if failed { throw TransportError(code: .systemCall, operation: "connect \(remote)", errno: errno) }
+            }
+            self.localAddress = try Self.localAddress(of: descriptor)
+        } catch {
+            _ = close(descriptor)
+            throw error
+        }
+    }
+
+    deinit {
+        self.release()
+    }
+
+    /// Gives the port back, as soon as NIO has closed its duplicate too. Nothing may be sent afterwards.
+    package func release() {
+        guard self.descriptor >= 0 else { return }
+        _ = close(self.descriptor)
+        self.descriptor = -1
+    }
+
+    /// A descriptor for NIO to own. Both share one open socket: options, queue, port.
+    package func duplicate() throws(TransportError) -> CInt {
+        let duplicate = fcntl(self.descriptor, F_DUPFD_CLOEXEC, 0)
+        guard duplicate >= 0 else { throw TransportError(code: .systemCall, operation: "dup", errno: errno) }
+        return duplicate
+    }
+
+    private static func localAddress(of descriptor: CInt) throws(TransportError) -> SocketAddress {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let result = withUnsafeMutableBytes(of: &storage) {
+            getsockname(descriptor, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), &length)
+        }
+        guard result == 0 else { throw TransportError(code: .systemCall, operation: "getsockname", errno: errno) }
+        return withUnsafeBytes(of: storage) {
+            CInt(storage.ss_family) == AF_INET6
+                ? SocketAddress($0.load(as: sockaddr_in6.self)) : SocketAddress($0.load(as: sockaddr_in.self))
+        }
+    }
+
+    private static func set(
+        _ descriptor: CInt,
+        _ level: CInt,
+        _ option: CInt,
+        _ value: CInt,
+        _ name: String
+    ) throws(TransportError) {
+        guard Self.trySet(descriptor, level, option, value) else {
+            throw TransportError(code: .systemCall, operation: name, errno: errno)
+        }
+    }
+
+    private static func trySet(_ descriptor: CInt, _ level: CInt, _ option: CInt, _ value: CInt) -> Bool {
+        var value = value
+        return setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<CInt>.size)) == 0
+    }
+}
+
+/// Numbers of `linux/udp.h` and `linux/in.h` that Glibc's module map leaves out.
+enum LinuxOption {
+    static let udpLevel: CInt = 17
+    static let udpSegment: CInt = 103
+    static let udpReceiveOffload: CInt = 104
+    static let ipMTUDiscover: CInt = 10
+    static let ipv6MTUDiscover: CInt = 23
+    /// `IP_PMTUDISC_PROBE`: set DF and ignore the kernel's idea of the path's MTU.
+    static let probe: CInt = 3
+}
+
+enum DatagramErrno {
+    static let connectionRefused = ECONNREFUSED
+}

@@ -1,0 +1,51 @@
+import Agent
+import ArgumentParser
+import Glibc
+import Settings
+
+/// Runs a command and turns what it throws into a message on standard error and an exit code.
+@main
+enum Main {
+    static func main() async {
+        do {
+            var command = try HopAgent.parseAsRoot()
+            if var asynchronous = command as? any AsyncParsableCommand {
+                try await asynchronous.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            finish(error)
+        }
+    }
+
+    private static func finish(_ error: any Error) -> Never {
+        switch error {
+        case let code as ExitCode: exit(code.rawValue)
+        case let error as SettingsError:
+            Terminal.error("the configuration cannot be used:\n\(error)")
+            exit(2)
+        case let error as AgentError:
+            Terminal.error("\(error)")
+            exit(1)
+        case let error as Failure:
+            Terminal.error(error.message)
+            exit(1)
+        default:
+            // The parser's own: help and its like go to standard output and are no failure, the rest is wrong usage.
+            if HopAgent.exitCode(for: error).isSuccess { HopAgent.exit(withError: error) }
+            let isUsage = HopAgent.exitCode(for: error) == .validationFailure
+            Terminal.error(isUsage ? HopAgent.fullMessage(for: error) : "\(error)", prefix: isUsage ? "" : "hopagent: ")
+            exit(isUsage ? 2 : 1)
+        }
+    }
+}
+
+/// A command failed; the message says what, where, and how to mend it.
+struct Failure: Error {
+    let message: String
+
+    init(_ message: String) {
+        self.message = message
+    }
+}

@@ -1,0 +1,123 @@
+import Glibc
+import Settings
+
+/// One GET through a plain socket, with one deadline for all of it.
+struct OpsProbe {
+    struct Answer {
+        var status: Int
+        /// At most what fits in ``limit``.
+        var body: String
+    }
+
+    private static let limit = 64 * 1024
+
+    /// Where to connect: a listener on all addresses is asked on the loopback.
+    let address: ListenAddress
+    let path: String
+    let seconds: Int
+
+    init(address: ListenAddress, path: String, seconds: Int) {
+        let loopback = ["0.0.0.0": "127.0.0.1", "::": "::1"]
+        self.address = ListenAddress(host: loopback[address.host] ?? address.host, port: address.port)
+        self.path = path
+        self.seconds = seconds
+    }
+
+    func ask() throws(Failure) -> Answer {
+        let deadline = Self.now() + seconds * 1_000
+        let socket = try connect(deadline)
+        defer { close(socket) }
+        try send("GET \(path) HTTP/1.1\r\nHost: \(address)\r\nConnection: close\r\n\r\n", socket, deadline)
+        return try parse(try receive(socket, deadline))
+    }
+
+    private func connect(_ deadline: Int) throws(Failure) -> Int32 {
+        var hints = addrinfo()
+        hints.ai_family = AF_UNSPEC
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var list: UnsafeMutablePointer<addrinfo>?
+        let code = getaddrinfo(address.host, "\(address.port)", &hints, &list)
+        guard code == 0 else { throw failure("cannot be resolved: \(String(cString: gai_strerror(code)))") }
+        defer { freeaddrinfo(list) }
+        var reason = "has no address"
+        var next = list
+        while let entry = next?.pointee {
+            next = entry.ai_next
+            let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+            let descriptor = socket(entry.ai_family, type, 0)
+            guard descriptor >= 0 else { continue }
+            var status = Glibc.connect(descriptor, entry.ai_addr, entry.ai_addrlen) == 0 ? 0 : errno
+            if status == EINPROGRESS, wait(descriptor, Int16(POLLOUT), deadline) {
+                var length = socklen_t(MemoryLayout<Int32>.size)
+                getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &status, &length)
+            }
+            if status == 0 { return descriptor }
+            reason = status == EINPROGRESS ? "does not answer" : String(cString: strerror(status))
+            close(descriptor)
+        }
+        throw failure(reason)
+    }
+
+    private func send(_ request: String, _ socket: Int32, _ deadline: Int) throws(Failure) {
+        var bytes = Array(request.utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes {
+                Glibc.send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
+            if count > 0 {
+                bytes = bytes.dropFirst(count)
+            } else if errno != EAGAIN && errno != EINTR || !wait(socket, Int16(POLLOUT), deadline) {
+                throw failure("does not take the request")
+            }
+        }
+    }
+
+    private func receive(_ socket: Int32, _ deadline: Int) throws(Failure) -> [UInt8] {
+        var received: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 4_096)
+        while received.count < Self.limit {
+            guard wait(socket, Int16(POLLIN), deadline) else { throw failure("does not answer in \(seconds) s") }
+            let count = recv(socket, &chunk, chunk.count, 0)
+            if count == 0 { break }
+            if count < 0 {
+                if errno == EAGAIN || errno == EINTR { continue }
+                throw failure("broke off: \(String(cString: strerror(errno)))")
+            }
+            received += chunk[..<count]
+        }
+        return received
+    }
+
+    private func parse(_ bytes: [UInt8]) throws(Failure) -> Answer {
+        let text = String(decoding: bytes, as: UTF8.self)
+        let line = text.prefix { !$0.isNewline }.split(separator: " ")
+        guard line.count >= 2, line[0].hasPrefix("HTTP/1."), let status = Int(line[1]) else {
+            throw failure("does not speak HTTP")
+        }
+        // CR LF is one Character.
+        let parts = text.split(separator: "\r\n\r\n", maxSplits: 1, omittingEmptySubsequences: false)
+        return Answer(status: status, body: parts.count == 2 ? String(parts[1]) : "")
+    }
+
+    private func wait(_ socket: Int32, _ events: Int16, _ deadline: Int) -> Bool {
+        while true {
+            let left = deadline - Self.now()
+            guard left > 0 else { return false }
+            var waited = pollfd(fd: socket, events: events, revents: 0)
+            let ready = poll(&waited, 1, Int32(left))
+            if ready > 0 { return true }
+            if ready < 0, errno != EINTR { return false }
+        }
+    }
+
+    /// Monotonic milliseconds.
+    private static func now() -> Int {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
+    }
+
+    private func failure(_ reason: String) -> Failure {
+        Failure("http://\(address)\(path): \(reason); is the agent running, and is this its ops_listen?")
+    }
+}

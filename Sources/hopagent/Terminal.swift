@@ -1,0 +1,13 @@
+import Glibc
+
+/// What a command says: results go to standard output by `print`, everything else here, to standard error.
+enum Terminal {
+    static func error(_ message: String, prefix: String = "hopagent: ") {
+        var bytes = Array((prefix + message + "\n").utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+            guard count > 0 else { return }
+            bytes = bytes.dropFirst(count)
+        }
+    }
+}

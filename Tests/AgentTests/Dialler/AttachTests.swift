@@ -1,0 +1,177 @@
+import Agent
+import HopProtocol
+import Logging
+import NIOCore
+import Settings
+import Testing
+import Transport
+
+@Suite(.serialized)
+struct AttachTests {
+    @Test("The agent says who it is and what it offers")
+    func hello() async throws {
+        try await Rig.with(try await TestOrigin.simple(), change: { $0.hosts = ["app.test"] }) { rig in
+            let hello = try #require(await rig.gateway.hellos.wait("HELLO") { !$0.isEmpty }.first)
+            #expect(hello.tokenID == "test" && hello.secret == "secret")
+            #expect(hello.name == "agent-1")
+            #expect(hello.services == ["web"] && hello.hosts == ["app.test"])
+            #expect(hello.maxRequests == 1_000)
+            #expect(hello.attach == 1)
+            await eventually("ready") { rig.agent.agent.readyTunnels == 1 }
+            #expect(!rig.agent.lines.value.contains { $0.text.contains("secret") })
+        }
+    }
+
+    @Test("A refused token is said clearly, and tried again with back-off")
+    func authFailed() async throws {
+        let refused = ControlMessage.error(ErrorMessage(code: .authFailed, message: "no such token"))
+        try await Rig.with(try await TestOrigin.simple(), answer: { _ in refused }) { rig in
+            let line = try #require(await rig.agent.line("refused the token: no such token"))
+            #expect(line.level == .error)
+            #expect(line.text.contains("remedy="))
+            await rig.gateway.hellos.wait("another attempt") { $0.count >= 2 }
+            #expect(rig.agent.agent.readyTunnels == 0)
+            // The same failure is not said again and again.
+            #expect(rig.agent.lines.value.count { $0.text.contains("refused the token") } == 1)
+        }
+    }
+
+    @Test("A gateway whose certificate does not verify is not talked to, and the log says what to do")
+    func unverified() async throws {
+        let stranger = try RunningAgent.file(TestCertificates.strangerRoot)
+        try await Rig.with(try await TestOrigin.simple(), change: { $0.trust = .caFile(path: stranger) }) { rig in
+            let line = try #require(await rig.agent.line("does not verify"))
+            #expect(line.text.contains("--ca-file"))
+            #expect(rig.gateway.hellos.value.isEmpty)
+        }
+    }
+
+    @Test("A certificate for another name is not accepted")
+    func wrongName() async throws {
+        try await Rig.with(try await TestOrigin.simple(), change: { $0.serverName = "other.test" }) { rig in
+            let line = try #require(await rig.agent.line("does not verify"))
+            #expect(line.text.contains("--server-name"))
+            #expect(rig.gateway.hellos.value.isEmpty)
+        }
+    }
+
+    @Test("A port where nobody listens is said, and the agent serves within 2 s of the gateway's start")
+    func comesBack() async throws {
+        let origin = try await TestOrigin.simple()
+        let gateway = try await TestGateway()
+        let port = gateway.port
+        let agent = try RunningAgent(gatewayPort: port, originPort: origin.port)
+        await gateway.sessions.wait("attached") { !$0.isEmpty }
+        await gateway.stop()
+        await eventually("not ready") { agent.agent.readyTunnels == 0 }
+        #expect(await agent.line("nobody listens")?.text.contains("remedy=") == true)
+        let second = try await TestGateway(port: port)
+        let started = NIODeadline.now()
+        await second.sessions.wait("attached again") { !$0.isEmpty }
+        #expect(NIODeadline.now() - started < .seconds(2))
+        let attaches = second.hellos.value.map(\.attach)
+        #expect(attaches.first ?? 0 > 1)
+        try await agent.stop()
+        await second.stop()
+        await origin.stop()
+    }
+
+    @Test("GOAWAY: the agent attaches anew at once and finishes what runs on the old tunnel")
+    func goaway() async throws {
+        let origin = try await TestOrigin { peer, request in
+            if request.requestLine.contains("slow") { return }
+            peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        }
+        try await Rig.with(origin) { rig in
+            let old = try await rig.gateway.session()
+            let slow = try await rig.gateway.call(try await rig.head("GET", "/slow"), on: old)
+            await slow.log.wait("ACCEPTED") { $0.isAccepted }
+            try await rig.gateway.send(.goaway(Goaway(deadlineMilliseconds: 30_000, spreadMilliseconds: 10)))
+            await rig.gateway.sessions.wait("a second tunnel") { $0.count == 2 }
+            #expect(rig.gateway.hellos.value.map(\.attach) == [1, 2])
+            #expect(!slow.log.value.isOver)
+            #expect(try await rig.get().isComplete)
+            await eventually("one ready tunnel") { rig.agent.agent.readyTunnels == 1 }
+        }
+    }
+
+    @Test("The end of a tunnel ends its requests at the origin")
+    func sessionEnds() async throws {
+        let origin = try await TestOrigin { _, _ in }
+        try await Rig.with(origin) { rig in
+            let call = try await rig.gateway.call(try await rig.head())
+            await origin.log.wait("the request") { $0.requests.count == 1 }
+            let session = try await rig.gateway.session()
+            session.close(code: HopCode.superseded.rawValue, reason: "test")
+            await origin.log.wait("closed") { $0.open == 0 }
+            _ = await call.over()
+            await rig.gateway.hellos.wait("attached again") { $0.count >= 2 }
+        }
+    }
+
+    @Test("Shutdown says GOAWAY, finishes what is in flight and refuses what is new")
+    func shutdown() async throws {
+        let release = Signal<[OriginPeerBox]>([])
+        let origin = try await TestOrigin { peer, _ in release.update { $0.append(OriginPeerBox(peer)) } }
+        let rig = try await Rig(origin: origin)
+        let call = try await rig.gateway.call(try await rig.head())
+        let peer = try #require(await release.wait("the request") { !$0.isEmpty }.first)
+        let session = try await rig.gateway.session()
+        let late = try await rig.head("POST")
+        rig.agent.agent.shutdown()
+        await rig.gateway.goaways.wait("GOAWAY") { !$0.isEmpty }
+        #expect(try await rig.gateway.call(late, on: session).over().code == .refused)
+        #expect(!call.log.value.isOver)
+        peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        let answer = await call.over()
+        #expect(answer.isComplete && answer.body == "ok")
+        try await rig.stop()
+    }
+
+    @Test("What outlasts the grace is cut off, and the agent ends")
+    func graceOver() async throws {
+        let origin = try await TestOrigin { _, _ in }
+        let rig = try await Rig(origin: origin, change: { $0.shutdownGrace = .milliseconds(100) })
+        let call = try await rig.gateway.call(try await rig.head())
+        await origin.log.wait("the request") { $0.requests.count == 1 }
+        try await rig.agent.stop()
+        #expect(await call.over().code != nil)
+        await rig.gateway.stop()
+        await origin.stop()
+    }
+
+    @Test("Two gateways: both are attached, and either serves")
+    func twoGateways() async throws {
+        let other = try await TestGateway()
+        let port = other.port
+        try await Rig.with(
+            try await TestOrigin.simple(),
+            change: { $0.gateways.append(HostPort(host: "localhost", port: port)) }
+        ) { rig in
+            await eventually("two tunnels") { rig.agent.agent.readyTunnels == 2 }
+            #expect(try await rig.get().isComplete)
+            #expect(try await other.call(try await rig.head()).over().isComplete)
+        }
+        await other.stop()
+    }
+
+    @Test("The ops port is ready with a live tunnel, and shows metrics")
+    func ops() async throws {
+        let origin = try await TestOrigin.simple()
+        try await Rig.with(
+            origin,
+            change: {
+                $0.opsListen = ListenAddress(host: "127.0.0.1", port: 0)
+                $0.opsListenIsExplicit = true
+            }
+        ) { rig in
+            #expect(try await rig.get().isComplete)
+            await eventually("the ops port") { rig.agent.agent.opsListenPort != nil }
+            let port = try #require(rig.agent.agent.opsListenPort)
+            #expect(try await httpGet(port, "/readyz").hasPrefix("HTTP/1.1 200"))
+            let metrics = try await httpGet(port, "/metrics")
+            #expect(metrics.contains("hopagent_ready_tunnels 1"))
+            #expect(metrics.contains(#"hopagent_origin_requests_total{service="web",code="200"} 1"#))
+        }
+    }
+}

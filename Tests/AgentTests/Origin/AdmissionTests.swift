@@ -1,0 +1,89 @@
+import Agent
+import HopProtocol
+import NIOCore
+import Testing
+import Transport
+
+@Suite(.serialized)
+struct AdmissionTests {
+    @Test("Requests beyond max_requests are BUSY, before anything is recorded or called")
+    func busy() async throws {
+        let origin = try await TestOrigin { _, _ in }
+        try await Rig.with(origin, change: { $0.maxRequests = 3 }) { rig in
+            var calls: [ClientCall] = []
+            for _ in 0..<3 { calls.append(try await rig.gateway.call(try await rig.head())) }
+            await origin.log.wait("three requests") { $0.requests.count == 3 }
+            let head = try await rig.head("POST")
+            let fourth = try await rig.gateway.call(head).over()
+            #expect(fourth.code == .busy && !fourth.isAccepted)
+            try await calls[0].cancel()
+            await eventually("room") { rig.agent.agent.requestsInFlight == 2 }
+            // BUSY proved that it had not started: the same id is taken.
+            let again = try await rig.gateway.call(head)
+            await again.log.wait("ACCEPTED") { $0.isAccepted }
+        }
+    }
+
+    @Test("A service that the agent does not offer is UNKNOWN_SERVICE")
+    func unknownService() async throws {
+        try await Rig.with(try await TestOrigin.simple()) { rig in
+            let log = try await rig.gateway.call(try await rig.head(service: "other")).over()
+            #expect(log.code == .unknownService && !log.isAccepted)
+        }
+    }
+
+    @Test("A request for another run is WRONG_RUN")
+    func wrongRun() async throws {
+        try await Rig.with(try await TestOrigin.simple()) { rig in
+            var head = try await rig.head()
+            head.run = .random()
+            let log = try await rig.gateway.call(head).over()
+            #expect(log.code == .wrongRun && !log.isAccepted)
+        }
+    }
+
+    @Test("A non-idempotent id runs once; a second attempt is ALREADY_RAN")
+    func alreadyRan() async throws {
+        let origin = try await TestOrigin.simple()
+        try await Rig.with(origin) { rig in
+            var head = try await rig.head("POST")
+            #expect(try await rig.gateway.call(head).over().isComplete)
+            head.attempt = 2
+            let again = try await rig.gateway.call(head).over()
+            #expect(again.code == .alreadyRan && !again.isAccepted)
+            #expect(origin.log.value.requests.count == 1)
+        }
+    }
+
+    @Test("A higher attempt of an idempotent id ends the older one and runs; a lower one is STALE")
+    func replaced() async throws {
+        let origin = try await TestOrigin { peer, request in
+            if request.requestLine.contains("hang") { return }
+            peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        }
+        try await Rig.with(origin) { rig in
+            var head = try await rig.head("GET", "/hang", attempt: 2)
+            let first = try await rig.gateway.call(head)
+            await first.log.wait("ACCEPTED") { $0.isAccepted }
+            head.attempt = 1
+            #expect(try await rig.gateway.call(head).over().code == .stale)
+            head.attempt = 3
+            head.path = "/"
+            #expect(try await rig.gateway.call(head).over().isComplete)
+            #expect(await first.over().code == .stale)
+        }
+    }
+
+    @Test("Frames that break the protocol reset their stream and nothing else")
+    func violation() async throws {
+        try await Rig.with(try await TestOrigin.simple()) { rig in
+            let session = try await rig.gateway.session()
+            let call = try await rig.gateway.call(try await rig.head("POST"), finish: false)
+            let stream = call.stream
+            try await stream.userLoop.submit { stream.write(ByteBuffer(bytes: [0x1F, 0x00])) }.get()
+            #expect(await call.over().code == .protocolViolation)
+            #expect(try await rig.get().isComplete)
+            #expect(rig.gateway.sessions.value.count == 1 && rig.gateway.sessions.value.first === session)
+        }
+    }
+}

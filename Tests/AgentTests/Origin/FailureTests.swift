@@ -1,0 +1,218 @@
+import Agent
+import HopProtocol
+import NIOCore
+import Testing
+
+@Suite(.serialized)
+struct FailureTests {
+    @Test(
+        "An answer that ends early is ORIGIN_ABORTED, never a clean end",
+        arguments: [
+            "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc", "HTTP/1.1 200 OK\r\nContent-Le",
+            "HTTP/1.1 1",
+        ]
+    )
+    func truncated(answer: String) async throws {
+        let origin = try await TestOrigin { peer, _ in
+            peer.write(answer)
+            peer.close()
+        }
+        try await Rig.with(origin) { rig in
+            let log = try await rig.get()
+            #expect(!log.isComplete)
+            #expect(log.code == .originAborted)
+        }
+    }
+
+    @Test("A connection that breaks inside a body that only its end delimits is ORIGIN_ABORTED")
+    func brokenUntilClose() async throws {
+        let origin = try await TestOrigin { peer, _ in peer.write("HTTP/1.1 200 OK\r\n\r\npart") }
+        try await Rig.with(origin) { rig in
+            let call = try await rig.gateway.call(try await rig.head())
+            await call.log.wait("the part") { $0.body == "part" }
+            await origin.abortConnections()
+            #expect(await call.over().code == .originAborted)
+        }
+    }
+
+    @Test("An origin that closes without an answer is ORIGIN_ABORTED")
+    func silentClose() async throws {
+        let origin = try await TestOrigin { peer, _ in peer.close() }
+        try await Rig.with(origin) { rig in
+            #expect(try await rig.get().code == .originAborted)
+            #expect(origin.log.value.requests.count == 1)
+        }
+    }
+
+    @Test("An answer that is not HTTP/1.1 is ORIGIN_PROTOCOL, and the connection goes")
+    func badFraming() async throws {
+        let origin = try await TestOrigin { peer, _ in
+            peer.write("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        }
+        try await Rig.with(origin) { rig in
+            #expect(try await rig.get().code == .originProtocol)
+            await origin.log.wait("closed") { $0.open == 0 }
+        }
+    }
+
+    @Test("Bytes behind an answer are not taken for the next one's")
+    func extraBytes() async throws {
+        let origin = try await TestOrigin { peer, _ in
+            peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+        }
+        try await Rig.with(origin) { rig in
+            #expect(try await rig.get().body == "ok")
+            #expect(try await rig.get().body == "ok")
+            #expect(origin.log.value.connections == 2)
+        }
+    }
+
+    @Test("An origin that cannot be reached is ORIGIN_UNREACHABLE, and the request may come again")
+    func unreachable() async throws {
+        let origin = try await TestOrigin.simple()
+        try await Rig.with(origin) { rig in
+            await origin.stop()
+            let head = try await rig.head("POST")
+            let first = try await rig.gateway.call(head).over()
+            #expect(first.code == .originUnreachable && first.isAccepted)
+            var again = head
+            again.attempt = 2
+            #expect(try await rig.gateway.call(again).over().code == .originUnreachable)
+            #expect(await rig.agent.line("origin cannot be reached") != nil)
+        }
+    }
+
+    @Test("An origin that does not answer in time is ORIGIN_TIMEOUT, and its connection is closed")
+    func timeout() async throws {
+        let origin = try await TestOrigin { _, _ in }
+        try await Rig.with(origin) { rig in
+            let log = try await rig.gateway.call(try await rig.head(deadline: .milliseconds(200))).over()
+            #expect(log.code == .originTimeout)
+            await origin.log.wait("closed") { $0.open == 0 }
+        }
+    }
+
+    @Test("A client that leaves closes the origin's connection at once")
+    func cancelled() async throws {
+        let origin = try await TestOrigin { peer, _ in
+            peer.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        }
+        try await Rig.with(origin) { rig in
+            let call = try await rig.gateway.call(try await rig.head())
+            await call.log.wait("part of the answer") { $0.body == "abc" }
+            try await call.cancel()
+            await origin.log.wait("closed", limit: .seconds(2)) { $0.open == 0 }
+            await eventually("nothing is in flight") { rig.agent.agent.requestsInFlight == 0 }
+        }
+    }
+
+    @Test("An upload that is cut is never completed at the origin")
+    func cutUpload() async throws {
+        let completed = Signal(0)
+        let origin = try await TestOrigin { _, _ in completed.update { $0 += 1 } }
+        try await Rig.with(origin) { rig in
+            for fields in [FieldSection(["Content-Length": "10"]), FieldSection()] {
+                let call = try await rig.gateway.call(
+                    try await rig.head("POST", fields: fields),
+                    body: ByteBuffer(string: "half"),
+                    finish: false
+                )
+                let before = origin.log.value.connections
+                await origin.log.wait("the half") { $0.requests.last?.raw.contains("half") ?? false }
+                try await call.cancel()
+                await origin.log.wait("closed") { $0.open == 0 && $0.connections >= before }
+            }
+            // FIN short of Content-Length is the same.
+            let call = try await rig.gateway.call(
+                try await rig.head("POST", fields: FieldSection(["Content-Length": "10"])),
+                body: ByteBuffer(string: "half")
+            )
+            #expect(await call.over().code == .cancelled)
+            await origin.log.wait("closed") { $0.open == 0 }
+            #expect(completed.value == 0)
+        }
+    }
+
+    @Test("An answer before the end of the upload is whole, then STOP_SENDING(NO_ERROR); the connection is not reused")
+    func earlyAnswer() async throws {
+        let origin = try await TestOrigin(onHead: { peer, request in
+            if request.requestLine.contains("early") {
+                peer.write("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+            }
+        }) { peer, _ in peer.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
+        try await Rig.with(origin) { rig in
+            let call = try await rig.gateway.call(
+                try await rig.head("POST", "/early", fields: FieldSection(["Content-Length": "1000000"])),
+                body: ByteBuffer(string: "some"),
+                finish: false
+            )
+            let answer = await call.over()
+            #expect(answer.isComplete && answer.head?.status == 413 && answer.body == "big")
+            await call.log.wait("STOP_SENDING") { $0.stopped == .noError }
+            #expect(try await rig.get().isComplete)
+            #expect(origin.log.value.connections == 2)
+        }
+    }
+
+    @Test("A pooled connection that the origin had closed costs an idempotent request nothing")
+    func stalePooled() async throws {
+        // Closes each connection when the second request on it arrives, without an answer.
+        let served = Signal(0)
+        let origin = try await TestOrigin { peer, _ in
+            served.update { $0 += 1 }
+            if served.value == 2 {
+                peer.close()
+            } else {
+                peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            }
+        }
+        try await Rig.with(origin) { rig in
+            #expect(try await rig.get().isComplete)
+            let second = try await rig.get()
+            #expect(second.isComplete && second.body == "ok")
+            #expect(served.value == 3)
+            #expect(origin.log.value.connections == 2)
+        }
+    }
+
+    @Test("A request that must not run twice is not repeated on a fresh connection")
+    func staleNotIdempotent() async throws {
+        let served = Signal(0)
+        let origin = try await TestOrigin { peer, _ in
+            served.update { $0 += 1 }
+            if served.value == 2 {
+                peer.close()
+            } else {
+                peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            }
+        }
+        try await Rig.with(origin) { rig in
+            #expect(try await rig.get().isComplete)
+            #expect(try await rig.gateway.call(try await rig.head("POST")).over().code == .originAborted)
+            #expect(served.value == 2)
+        }
+    }
+
+    @Test("A fresh connection that closes without an answer is not tried again")
+    func freshIsNotRetried() async throws {
+        let origin = try await TestOrigin { peer, _ in peer.close() }
+        try await Rig.with(origin) { rig in
+            #expect(try await rig.get().code == .originAborted)
+            #expect(origin.log.value.connections == 1)
+        }
+    }
+
+    @Test("Redirects are passed on, not followed")
+    func redirect() async throws {
+        let origin = try await TestOrigin { peer, _ in
+            peer.write("HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n")
+        }
+        try await Rig.with(origin) { rig in
+            let answer = try await rig.get()
+            #expect(answer.head?.status == 302)
+            #expect(answer.head?.fields.first("location") == "http://192.0.2.1/")
+        }
+    }
+}

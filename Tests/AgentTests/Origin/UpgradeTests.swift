@@ -1,0 +1,71 @@
+import HopProtocol
+import NIOCore
+import Testing
+
+@Suite(.serialized)
+struct UpgradeTests {
+    static let asks = FieldSection(["Upgrade": "websocket", "Sec-WebSocket-Key": "k"])
+
+    static func switching(_ extra: String = "") async throws -> TestOrigin {
+        try await TestOrigin { peer, _ in
+            peer.becomeRaw()
+            peer.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n\(extra)")
+        }
+    }
+
+    @Test("After a 101 bytes pass both ways, and each direction ends by itself")
+    func bothWays() async throws {
+        let origin = try await Self.switching("first")
+        try await Rig.with(origin) { rig in
+            let call = try await rig.gateway.call(try await rig.head(fields: Self.asks), finish: false)
+            let begun = await call.log.wait("101 and the bytes behind it") { $0.body == "first" }
+            #expect(begun.head?.status == 101)
+            #expect(begun.head?.fields.first("upgrade") == "WebSocket")
+            #expect(begun.head?.fields.contains("connection") == false)
+            #expect(origin.log.value.requests[0].field("connection") == "upgrade")
+            #expect(origin.log.value.requests[0].field("upgrade") == "websocket")
+            try await call.send("ping")
+            await origin.log.wait("the bytes") { $0.raw == "ping" }
+            try await call.finish()
+            await origin.log.wait("half-close") { $0.ends == 1 }
+            #expect(!call.log.value.isOver)
+            await origin.closeConnections()
+            #expect(await call.over().isComplete)
+            await eventually("nothing is in flight") { rig.agent.agent.requestsInFlight == 0 }
+        }
+    }
+
+    @Test("An upgrade that the origin refuses is an ordinary answer on a connection that stays")
+    func refused() async throws {
+        let origin = try await TestOrigin.simple("no")
+        try await Rig.with(origin) { rig in
+            let call = try await rig.gateway.call(try await rig.head(fields: Self.asks), finish: false)
+            let answer = await call.over()
+            #expect(answer.isComplete && answer.head?.status == 200 && answer.body == "no")
+            #expect(answer.stopped == nil)
+            try await call.finish()
+            #expect(try await rig.get().isComplete)
+            #expect(origin.log.value.connections == 1)
+        }
+    }
+
+    @Test("A 101 that nobody asked for, or to another protocol, is ORIGIN_PROTOCOL")
+    func unasked() async throws {
+        try await Rig.with(try await Self.switching()) { rig in
+            #expect(try await rig.get().code == .originProtocol)
+            let other = FieldSection(["Upgrade": "h2c"])
+            #expect(try await rig.get("/", other).code == .originProtocol)
+        }
+    }
+
+    @Test("A client that leaves an upgraded connection closes the origin's")
+    func cancelled() async throws {
+        let origin = try await Self.switching()
+        try await Rig.with(origin) { rig in
+            let call = try await rig.gateway.call(try await rig.head(fields: Self.asks), finish: false)
+            await call.log.wait("101") { $0.head != nil }
+            try await call.cancel()
+            await origin.log.wait("closed") { $0.open == 0 }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+import Agent
+import Glibc
+import HopProtocol
+import Logging
+import NIOCore
+import Settings
+import Synchronization
+import Testing
+
+/// A gateway, an agent and an origin in this process.
+final class Rig: Sendable {
+    let gateway: TestGateway
+    let origin: TestOrigin
+    let agent: RunningAgent
+
+    init(
+        origin: TestOrigin,
+        answer: @escaping @Sendable (Hello) -> ControlMessage = TestGateway.welcome,
+        change: (inout AgentConfiguration) -> Void = { _ in }
+    ) async throws {
+        self.origin = origin
+        gateway = try await TestGateway(answer: answer)
+        agent = try RunningAgent(gatewayPort: gateway.port, originPort: origin.port, change)
+    }
+
+    /// A head for this agent's run.
+    func head(
+        _ method: String = "GET",
+        _ path: String = "/",
+        id: RequestID = .random(),
+        attempt: UInt64 = 1,
+        service: String = "web",
+        deadline: TimeAmount? = .seconds(20),
+        fields: FieldSection = FieldSection()
+    ) async throws -> RequestHead {
+        let hello = try #require(await gateway.hellos.wait("HELLO") { !$0.isEmpty }.last)
+        return RequestHead(
+            requestID: id,
+            attempt: attempt,
+            run: hello.run,
+            method: method,
+            scheme: "https",
+            authority: "app.test",
+            path: path,
+            service: service,
+            deadline: deadline,
+            fields: fields
+        )
+    }
+
+    /// The whole of a request without a body.
+    func get(_ path: String = "/", _ fields: FieldSection = FieldSection()) async throws -> CallLog {
+        try await gateway.call(try await head("GET", path, fields: fields)).over()
+    }
+
+    func stop() async throws {
+        try await agent.stop()
+        await gateway.stop()
+        await origin.stop()
+    }
+
+    /// Runs `body` and stops everything whatever it does.
+    static func with(
+        _ origin: TestOrigin,
+        answer: @escaping @Sendable (Hello) -> ControlMessage = TestGateway.welcome,
+        change: (inout AgentConfiguration) -> Void = { _ in },
+        _ body: (Rig) async throws -> Void
+    ) async throws {
+        let rig = try await Rig(origin: origin, answer: answer, change: change)
+        do {
+            try await body(rig)
+        } catch {
+            try? await rig.stop()
+            throw error
+        }
+        try await rig.stop()
+    }
+}
+
+/// An agent with its task.
+final class RunningAgent: Sendable {
+    let agent: Agent
+    let lines = Signal<[LoggedLine]>([])
+    private let task: Task<Void, any Error>
+
+    init(gatewayPort: Int, originPort: Int, _ change: (inout AgentConfiguration) -> Void = { _ in }) throws {
+        var configuration = AgentConfiguration(
+            gateways: [HostPort(host: "127.0.0.1", port: gatewayPort)],
+            token: AgentToken(id: "test", secret: "secret"),
+            name: "agent-1",
+            services: [ServiceDefinition(name: "web", target: HostPort(host: "127.0.0.1", port: originPort))]
+        )
+        configuration.trust = .caFile(path: try Self.file(TestCertificates.root))
+        configuration.opsListen = nil
+        configuration.shutdownGrace = .seconds(5)
+        change(&configuration)
+        let lines = lines
+        let log = Logger(label: "test") { _ in CapturingLog(lines: lines) }
+        let agent = Agent(configuration: configuration, log: log)
+        self.agent = agent
+        task = Task { try await agent.run() }
+    }
+
+    func stop() async throws {
+        agent.shutdown()
+        try await task.value
+    }
+
+    func line(_ what: String, sourceLocation: SourceLocation = #_sourceLocation) async -> LoggedLine? {
+        await lines.wait("a log line: \(what)", sourceLocation: sourceLocation) { lines in
+            lines.contains { $0.text.contains(what) }
+        }.first { $0.text.contains(what) }
+    }
+
+    static func file(_ bytes: [UInt8]) throws -> String {
+        var template = Array("/tmp/hopagent-test-XXXXXX".utf8CString)
+        let descriptor = mkstemp(&template)
+        try #require(descriptor >= 0)
+        defer { close(descriptor) }
+        try #require(bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } == bytes.count)
+        return String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    }
+}
+
+struct LoggedLine: Sendable {
+    var level: Logger.Level
+    /// Message and metadata.
+    var text: String
+}
+
+private struct CapturingLog: LogHandler {
+    let lines: Signal<[LoggedLine]>
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.debug
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let facts = (event.metadata ?? [:]).map { "\($0.key)=\($0.value)" }.sorted().joined(separator: " ")
+        lines.update { $0.append(LoggedLine(level: event.level, text: "\(event.message) \(facts)")) }
+    }
+}

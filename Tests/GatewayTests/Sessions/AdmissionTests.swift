@@ -1,0 +1,105 @@
+import Gateway
+import HopProtocol
+import NIOCore
+import Testing
+import Transport
+
+@Suite("Letting agents in, and out")
+struct AdmissionTests {
+    @Test("A wrong secret and an unknown token are refused in the same words")
+    func refused() async throws {
+        try await TestGateway.with { gateway in
+            let wrong = try await TestAgent.attach(to: gateway, secret: "nonsense", isReady: false)
+            let unknown = try await TestAgent.attach(to: gateway, tokenID: "aaaaaaaaaaaaaaaa", isReady: false)
+            for agent in [wrong, unknown] {
+                try await eventually("the end") { agent.closed != nil }
+                #expect(agent.welcome == nil)
+                #expect(agent.error?.code == .authFailed)
+                #expect(agent.error?.message == "the token is not accepted")
+                guard case .peer(let code, _)? = agent.closed else {
+                    Issue.record("closed by \(String(describing: agent.closed))")
+                    continue
+                }
+                #expect(HopCode(wire: code) == .authFailed)
+            }
+        }
+    }
+
+    @Test("A service or host that the token does not allow is refused by name")
+    func notAllowed() async throws {
+        try await TestGateway.with(services: ["web"], hosts: ["a.test"]) { gateway in
+            let service = try await TestAgent.attach(to: gateway, services: ["web", "db"], isReady: false)
+            try await eventually("the end") { service.closed != nil }
+            #expect(service.error?.message == "the token does not allow the service \"db\"")
+            let host = try await TestAgent.attach(to: gateway, services: ["web"], hosts: ["b.test"], isReady: false)
+            try await eventually("the end") { host.closed != nil }
+            #expect(host.error?.message == "the token does not allow the host \"b.test\"")
+        }
+    }
+
+    @Test("WELCOME names this process and the keep-alive")
+    func welcome() async throws {
+        try await TestGateway.with { gateway in
+            let agent = try await TestAgent.attach(to: gateway)
+            #expect(agent.welcome?.incarnation.count == 32)
+            #expect(agent.welcome?.keepAliveMilliseconds == 1_000)
+        }
+    }
+
+    @Test("A host that an agent asks for is served, and answers 503 after the agent has left")
+    func hosts() async throws {
+        try await TestGateway.with { gateway in
+            let agent = try await TestAgent.attach(to: gateway, hosts: ["x.agent.test"]) { $0.answer(200, "mine") }
+            let client = try await TestClient.https(gateway)
+            let request = "GET / HTTP/1.1\r\nHost: x.agent.test\r\n\r\n"
+            #expect(try await client.exchange(request).body == "mine")
+            #expect(try await client.exchange("GET / HTTP/1.1\r\nHost: y.agent.test\r\n\r\n").status == 404)
+            agent.close()
+            try await eventually("503") { try await client.exchange(request).status == 503 }
+        }
+    }
+
+    @Test("A revoked token ends its sessions and is refused afterwards")
+    func revoked() async throws {
+        try await TestGateway.with { gateway in
+            let agent = try await TestAgent.attach(to: gateway) { $0.answer(200, "ok") }
+            _ = try CredentialFolder(dataDirectory: gateway.folder).revoke(idOrName: gateway.token.id)
+            try await eventually("the end of the session", within: .seconds(5)) { agent.closed != nil }
+            let again = try await TestAgent.attach(to: gateway, isReady: false)
+            try await eventually("the refusal") { again.closed != nil }
+            #expect(again.error?.code == .authFailed)
+        }
+    }
+
+    @Test("Of two living runs of one name both serve")
+    func twoRuns() async throws {
+        try await TestGateway.with { gateway in
+            let first = try await TestAgent.attach(to: gateway) { $0.answer(200, "first") }
+            let second = try await TestAgent.attach(to: gateway) { $0.answer(200, "second") }
+            let client = try await TestClient.https(gateway)
+            try await eventually("both") {
+                _ = try await client.exchange("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+                return !first.requests.isEmpty && !second.requests.isEmpty
+            }
+            #expect(first.closed == nil)
+        }
+    }
+
+    @Test("Drain tells agents, finishes what is in flight and then ends")
+    func drain() async throws {
+        let gateway = try await TestGateway.start()
+        let agent = try await TestAgent.attach(to: gateway) { $0.accept() }
+        let client = try await TestClient.https(gateway)
+        try await client.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n")
+        try await eventually("the request") { agent.requests.count == 1 }
+        let stopping = Task { await gateway.process.shutDown(grace: .seconds(10)) }
+        try await eventually("GOAWAY") { agent.goaway != nil }
+        #expect(agent.closed == nil)
+        agent.requests[0].answer(200, "last words")
+        try await client.waitFor("last words")
+        #expect(client.text.contains("Connection: close\r\n"))
+        await stopping.value
+        #expect(client.isClosed)
+        try await eventually("the end of the session") { agent.closed != nil }
+    }
+}

@@ -1,0 +1,277 @@
+import DTLS
+import Gateway
+import HopProtocol
+import NIOCore
+import NIOPosix
+import Synchronization
+import Testing
+import Transport
+import Tunnel
+
+/// An agent that a test plays by hand: it attaches over real DTLS and shows every request stream to a script.
+final class TestAgent: Sendable {
+    private struct State {
+        var welcome: Welcome?
+        var error: ErrorMessage?
+        var goaway: Goaway?
+        var closed: SessionCloseReason?
+        var session: TunnelSession?
+        var requests: [TestRequest] = []
+    }
+
+    private final class Shared: Sendable {
+        let state = Mutex(State())
+    }
+
+    private let shared: Shared
+    private let loop: any EventLoop
+
+    private init(shared: Shared, loop: any EventLoop) {
+        self.shared = shared
+        self.loop = loop
+    }
+
+    /// Dials and says HELLO; `script` gets each request when its head is there, on the agent's loop.
+    static func attach(
+        to gateway: TestGateway,
+        tokenID: String? = nil,
+        secret: String? = nil,
+        name: String = "pod-1",
+        run: RunID = .random(),
+        services: [String] = ["web", "api"],
+        hosts: [String] = [],
+        maxRequests: Int = 100,
+        isReady: Bool = true,
+        script: @escaping @Sendable (TestRequest) -> Void = { _ in }
+    ) async throws -> TestAgent {
+        let shared = Shared()
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let hello = Hello(
+            tokenID: tokenID ?? gateway.token.id,
+            secret: secret ?? gateway.token.secret,
+            name: name,
+            run: run,
+            attach: 1,
+            services: services,
+            hosts: hosts,
+            maxRequests: maxRequests
+        )
+        let context = try DTLSContext.client(.init(trust: .caPEM(try gateway.rootPEM), alpn: ["hop/1"]))
+        let address = gateway.process.dtlsAddress
+        try await loop.submit {
+            let handler = Handler(hello: hello, shared: shared, script: script)
+            var configuration = TunnelDiallerConfiguration()
+            configuration.session.tunnel.startsAuthenticated = true
+            let session = try TunnelDialler.dial(
+                to: address,
+                serverName: "localhost",
+                context: context,
+                configuration: configuration,
+                on: loop,
+                handler: handler
+            )
+            shared.state.withLock { $0.session = session }
+        }.get()
+        let agent = TestAgent(shared: shared, loop: loop)
+        if isReady {
+            try await eventually("WELCOME (\(String(describing: agent.error)), \(String(describing: agent.closed)))") {
+                agent.welcome != nil
+            }
+        }
+        return agent
+    }
+
+    var welcome: Welcome? { shared.state.withLock { $0.welcome } }
+    var error: ErrorMessage? { shared.state.withLock { $0.error } }
+    var goaway: Goaway? { shared.state.withLock { $0.goaway } }
+    var closed: SessionCloseReason? { shared.state.withLock { $0.closed } }
+    var requests: [TestRequest] { shared.state.withLock { $0.requests } }
+
+    func close() { shared.state.withLock { $0.session }?.close(code: 0, reason: "test") }
+
+    private final class Handler: SessionHandler, StreamHandler {
+        let hello: Hello
+        let shared: Shared
+        let script: @Sendable (TestRequest) -> Void
+        var codec = ControlCodec()
+        var control: TunnelStream?
+
+        init(hello: Hello, shared: Shared, script: @escaping @Sendable (TestRequest) -> Void) {
+            self.hello = hello
+            self.shared = shared
+            self.script = script
+        }
+
+        func sessionEstablished(_ session: TunnelSession) {
+            control = session.control
+            session.control.handler = self
+            guard let bytes = try? ControlCodec.encode(.hello(hello)) else { return }
+            session.control.write(bytes)
+        }
+
+        func session(_ session: TunnelSession, opened stream: TunnelStream) {
+            let request = TestRequest(stream: stream, script: script)
+            shared.state.withLock { $0.requests.append(request) }
+            stream.handler = request
+        }
+
+        func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
+            shared.state.withLock { $0.closed = reason }
+        }
+
+        func streamRead(_ bytes: ByteBuffer) {
+            control?.consumed(bytes.readableBytes)
+            codec.feed(bytes)
+            while let message = try? codec.next() {
+                shared.state.withLock { state in
+                    switch message {
+                    case .welcome(let welcome): state.welcome = welcome
+                    case .error(let error): state.error = error
+                    case .goaway(let goaway): state.goaway = goaway
+                    default: break
+                    }
+                }
+            }
+        }
+
+        func streamFinished() {}
+        func streamFailed(_ failure: StreamFailure) {}
+        func streamStopped(code: UInt64) {}
+        func streamWritable() {}
+    }
+}
+
+/// One request as the agent sees it.
+final class TestRequest: StreamHandler, Sendable {
+    struct Seen {
+        var head: RequestHead?
+        var body: [UInt8] = []
+        var trailers: FieldSection?
+        var isEnded = false
+        var resetCode: UInt64?
+        var stoppedCode: UInt64?
+        var isFailed = false
+        var takesBody = true
+        var isWritable = true
+    }
+
+    private struct State {
+        var seen = Seen()
+        var decoder = RequestDecoder()
+    }
+
+    private let state = Mutex(State())
+    private let stream: TunnelStream
+    private let script: @Sendable (TestRequest) -> Void
+
+    init(stream: TunnelStream, script: @escaping @Sendable (TestRequest) -> Void) {
+        self.stream = stream
+        self.script = script
+    }
+
+    var seen: Seen { state.withLock { $0.seen } }
+    var head: RequestHead? { seen.head }
+    var body: String { String(decoding: seen.body, as: UTF8.self) }
+    func field(_ name: String) -> String? { head?.fields.first(name) }
+
+    /// No credit is given for the body from now on.
+    func holdBody() { state.withLock { $0.seen.takesBody = false } }
+    func upgraded() { state.withLock { $0.decoder.upgraded() } }
+
+    // MARK: Answering, from anywhere
+
+    func accept() {
+        write { MessageEncoder.writeAccepted(into: &$0) }
+    }
+
+    func head(_ status: Int, _ fields: KeyValuePairs<String, String> = [:]) {
+        let section = FieldSection(fields)
+        write { try? MessageEncoder.writeResponseHead(ResponseHead(status: status, fields: section), into: &$0) }
+    }
+
+    func data(_ text: String) { data(ByteBuffer(string: text)) }
+
+    func data(_ bytes: ByteBuffer) {
+        write { MessageEncoder.writeData(bytes, into: &$0) }
+    }
+
+    func trailers(_ fields: KeyValuePairs<String, String>) {
+        let section = FieldSection(fields)
+        write { try? MessageEncoder.writeTrailers(section, into: &$0) }
+    }
+
+    func finish() { onLoop { $0.finish() } }
+    func reset(_ code: HopCode) { onLoop { $0.reset(code: code.rawValue) } }
+    func stopSending(_ code: HopCode) { onLoop { $0.stopSending(code: code.rawValue) } }
+
+    func answer(_ status: Int = 200, _ body: String, _ fields: KeyValuePairs<String, String> = [:]) {
+        var section = FieldSection(fields)
+        section.append(name: "Content-Length", value: String(body.utf8.count))
+        let head = ResponseHead(status: status, fields: section)
+        write {
+            MessageEncoder.writeAccepted(into: &$0)
+            try? MessageEncoder.writeResponseHead(head, into: &$0)
+            if !body.isEmpty { MessageEncoder.writeData(ByteBuffer(string: body), into: &$0) }
+        }
+        finish()
+    }
+
+    private func write(_ body: @escaping @Sendable (inout ByteBuffer) -> Void) {
+        onLoop { stream in
+            var bytes = ByteBuffer()
+            body(&bytes)
+            stream.write(bytes)
+        }
+    }
+
+    private func onLoop(_ body: @escaping @Sendable (TunnelStream) -> Void) {
+        if stream.userLoop.inEventLoop {
+            body(stream)
+        } else {
+            stream.userLoop.execute { [stream] in body(stream) }
+        }
+    }
+
+    // MARK: StreamHandler
+
+    func streamRead(_ bytes: ByteBuffer) {
+        let (isHead, takesBody) = state.withLock { state in
+            state.decoder.feed(bytes)
+            return (Self.pump(&state), state.seen.takesBody)
+        }
+        if takesBody { stream.consumed(bytes.readableBytes) }
+        if isHead { script(self) }
+    }
+
+    func streamFinished() {
+        state.withLock { state in
+            try? state.decoder.finish()
+            _ = Self.pump(&state)
+        }
+    }
+
+    private static func pump(_ state: inout State) -> Bool {
+        var isHead = false
+        while let event = try? state.decoder.next() {
+            switch event {
+            case .head(let head):
+                state.seen.head = head
+                isHead = true
+            case .data(let bytes): state.seen.body.append(contentsOf: bytes.readableBytesView)
+            case .trailers(let trailers): state.seen.trailers = trailers
+            case .end: state.seen.isEnded = true
+            }
+        }
+        return isHead
+    }
+
+    func streamFailed(_ failure: StreamFailure) {
+        state.withLock { state in
+            state.seen.isFailed = true
+            if case .reset(let code) = failure.reason { state.seen.resetCode = code }
+        }
+    }
+
+    func streamStopped(code: UInt64) { state.withLock { $0.seen.stoppedCode = code } }
+    func streamWritable() {}
+}

@@ -1,0 +1,54 @@
+import HopProtocol
+import Testing
+
+struct HopCodeTests {
+    @Test("The table of codes is what the protocol says")
+    func table() {
+        let table: [(HopCode, UInt64, Int, notStarted: Bool, elsewhere: Bool)] = [
+            (.noError, 0, 502, false, false),
+            (.cancelled, 1, 499, false, false),
+            (.deadline, 2, 504, false, false),
+            (.refused, 3, 503, true, true),
+            (.busy, 4, 503, true, true),
+            (.notHere, 5, 503, true, true),
+            (.loop, 6, 503, true, true),
+            (.wrongRun, 7, 503, true, true),
+            (.unknownService, 8, 503, true, false),
+            (.stale, 9, 502, false, false),
+            (.alreadyRan, 10, 502, false, false),
+            (.originUnreachable, 16, 502, true, false),
+            (.originTimeout, 17, 504, false, false),
+            (.originProtocol, 18, 502, false, false),
+            (.originAborted, 19, 502, false, false),
+            (.protocolViolation, 32, 502, false, false),
+            (.flowControl, 33, 502, false, false),
+            (.finalSizeError, 34, 502, false, false),
+            (.internal, 35, 502, false, false),
+            (.authFailed, 36, 502, false, false),
+            (.superseded, 37, 502, false, false),
+            (.idle, 38, 502, false, false),
+        ]
+        #expect(table.count == HopCode.allCases.count)
+        for (code, raw, status, notStarted, elsewhere) in table {
+            #expect(code.rawValue == raw)
+            #expect(code.status == status)
+            #expect(code.isNotStarted == notStarted)
+            #expect(code.mayRetryElsewhere == elsewhere)
+            #expect(HopCode(wire: raw) == code)
+            #expect(!code.mayRetryElsewhere || code.isNotStarted)
+        }
+    }
+
+    @Test("An unknown code is INTERNAL and may have started")
+    func unknown() {
+        for raw: UInt64 in [11, 15, 20, 31, 39, .max] {
+            #expect(HopCode(wire: raw) == .internal)
+        }
+        #expect(!HopCode(wire: 99).isNotStarted)
+    }
+
+    @Test("Every code has a name of its own")
+    func names() {
+        #expect(Set(HopCode.allCases.map(\.name)).count == HopCode.allCases.count)
+    }
+}

@@ -1,0 +1,312 @@
+"""Who may connect, and what is said when one may not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+
+from client import Connection, trusting
+from harness import Agent, Gateway, Origin, Stack, eventually, token_id
+
+
+def new_gateway(bench, **settings) -> tuple[Gateway, Origin]:
+    gateway = Gateway(bench, routes=[{"host": "app.localhost", "to": "demo/web"}], **settings).start()
+    return gateway, Origin(bench)
+
+
+def assert_refused(gateway: Gateway, agent: Agent, at_gateway: str, at_agent: str) -> None:
+    """Each side says in one line what is wrong; no secret is in any log; the agent serves nothing."""
+    gateway.process.wait_log(at_gateway, 10)
+    agent.process.wait_log(at_agent, 10)
+    assert agent.ops("/readyz", quiet=True) != 200
+    assert gateway.request("GET", "/").status == 503
+    secret = agent.settings["token"].partition(".")[2]
+    for process in (gateway.process, agent.process):
+        assert secret not in process.log(), "a secret in the log"
+
+
+def test_a_wrong_secret_is_refused(bench):
+    gateway, origin = new_gateway(bench)
+    token = gateway.create_token("demo")
+    wrong = token[:-6] + ("AAAAAA" if token[-6:] != "AAAAAA" else "BBBBBB")
+    agent = Agent(bench, gateway, wrong, origin.port).start(wait=False)
+    assert_refused(gateway, agent, "auth|token", "auth|token|refused")
+    assert token_id(token) in gateway.process.log(), "the log names the token's id"
+
+
+def test_an_unknown_token_is_refused_like_a_wrong_one(bench):
+    gateway, origin = new_gateway(bench)
+    token = gateway.create_token("demo")
+    identifier, _, secret = token.partition(".")
+    unknown = identifier[:-4] + ("0000" if identifier[-4:] != "0000" else "1111") + "." + secret
+    agent = Agent(bench, gateway, unknown, origin.port).start(wait=False)
+    assert_refused(gateway, agent, "auth|token", "auth|token|refused")
+
+
+def test_a_revoked_token_ends_its_sessions_and_is_refused(bench):
+    stack = Stack(bench)
+    with stack.connect() as connection:
+        connection.start("GET", "/drip?n=1000&ms=50")
+        connection.head()
+        revoked = time.monotonic()
+        stack.gateway.revoke_token(stack.token)
+        response = connection.finish()
+        assert time.monotonic() - revoked < 5
+        assert not response.complete
+    assert_refused(stack.gateway, stack.agent, "revoked|auth", "revoked|auth|refused|token")
+    stack.agent.process.kill()
+    stack.agent.start(wait=False)
+    assert_refused(stack.gateway, stack.agent, "revoked|auth", "revoked|auth|refused|token")
+
+
+def test_a_token_made_while_the_gateway_runs_is_known_soon(bench):
+    gateway, origin = new_gateway(bench)
+    gateway.create_token("first")
+    time_limit = time.monotonic() + 5
+    Agent(bench, gateway, gateway.create_token("demo"), origin.port).start(wait=False)
+    gateway.wait_serving(timeout=time_limit - time.monotonic())
+
+
+def test_a_service_outside_the_token_is_refused(bench):
+    gateway, origin = new_gateway(bench)
+    token = gateway.create_token("demo", services=["other"])
+    agent = Agent(bench, gateway, token, origin.port, service="web").start(wait=False)
+    gateway.process.wait_log("web", 10)
+    agent.process.wait_log("service.*web|web.*service|not allowed", 10)
+    assert gateway.request("GET", "/").status == 503
+
+
+def test_a_host_outside_the_token_is_refused(bench):
+    gateway, origin = new_gateway(bench)
+    token = gateway.create_token("demo", hosts=["mine.localhost"])
+    agent = Agent(bench, gateway, token, origin.port, hosts=["stolen.localhost"]).start(wait=False)
+    gateway.process.wait_log("stolen.localhost", 10)
+    agent.process.wait_log("stolen.localhost.*|not allowed", 10)
+    response = gateway.request("GET", "/", host="stolen.localhost", server_name="app.localhost")
+    assert response.status in (404, 421, 503)
+
+
+def test_a_gateway_that_cannot_be_verified_gets_no_token(bench):
+    gateway, origin = new_gateway(bench)
+    token = gateway.create_token("demo")
+    other = bench.folder / "other-ca.pem"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-keyout",
+            str(bench.folder / "other.key"),
+            "-out",
+            str(other),
+            "-subj",
+            "/CN=Another CA",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    agent = Agent(bench, gateway, token, origin.port, trust={"ca_file": str(other)}).start(wait=False)
+    assert_refused(gateway, agent, "handshake|certificate|alert", "certificate|verif")
+
+
+def test_a_certificate_for_another_name_is_refused(bench):
+    gateway, origin = new_gateway(bench)
+    token = gateway.create_token("demo")
+    agent = Agent(bench, gateway, token, origin.port, server_name="other.example").start(wait=False)
+    assert_refused(gateway, agent, "handshake|certificate|alert", "certificate|verif|name")
+
+
+def test_the_system_roots_do_not_trust_a_development_ca(bench):
+    """There is no insecure default: an agent without a CA file or a pin uses the system's roots."""
+    gateway, origin = new_gateway(bench)
+    agent = Agent(bench, gateway, gateway.create_token("demo"), origin.port, trust=None).start(wait=False)
+    assert_refused(gateway, agent, "handshake|certificate|alert", "certificate|verif")
+
+
+def test_a_pin_replaces_the_ca_file(bench):
+    gateway, origin = new_gateway(bench)
+    token = gateway.create_token("demo")
+    der = subprocess.run(
+        ["openssl", "x509", "-in", gateway.ca_file, "-outform", "DER"], check=True, capture_output=True
+    ).stdout
+    pin = subprocess.run(
+        ["openssl", "dgst", "-sha256", "-r"], input=der, check=True, capture_output=True
+    ).stdout.split()[0]
+    Agent(bench, gateway, token, origin.port, trust={"pin": "sha256:" + pin.decode()}).start()
+    gateway.wait_serving()
+
+
+def test_a_wrong_pin_is_refused(bench):
+    gateway, origin = new_gateway(bench)
+    agent = Agent(
+        bench, gateway, gateway.create_token("demo"), origin.port, trust={"pin": "sha256:" + "ab" * 32}
+    ).start(wait=False)
+    assert_refused(gateway, agent, "handshake|certificate|alert", "certificate|verif|pin")
+
+
+def test_the_gateway_serves_a_configured_certificate(bench):
+    folder = bench.folder
+    certificate, key = folder / "own.pem", folder / "own.key"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+            "-subj",
+            "/CN=own",
+            "-addext",
+            "subjectAltName=DNS:app.localhost,DNS:localhost",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    key.chmod(0o600)
+    gateway = Gateway(
+        bench,
+        routes=[{"host": "app.localhost", "to": "demo/web"}],
+        certificates=[{"cert": str(certificate), "key": str(key)}],
+    ).start()
+    origin = Origin(bench)
+    Agent(bench, gateway, gateway.create_token("demo"), origin.port, trust={"ca_file": str(certificate)}).start()
+    with Connection(("127.0.0.1", gateway.https_port), "app.localhost", trusting(str(certificate))) as connection:
+        assert connection.request("GET", "/bytes/5").length == 5
+
+
+def test_tokens_are_created_listed_and_revoked(bench):
+    gateway = Gateway(bench).start()
+    one = gateway.create_token("one", services=["web", "api"], hosts=["a.test"])
+    two = gateway.create_token("two")
+    assert one != two and re.fullmatch(r"hgt_[A-Za-z0-9]+\.[A-Za-z0-9_-]{40,}", one)
+    config = ("--config", str(gateway.config_path))
+    listed = gateway.cli("token", "list", *config).stdout
+    for token, name in ((one, "one"), (two, "two")):
+        secret = token.partition(".")[2]
+        assert token_id(token) in listed and name in listed
+        assert secret not in listed
+    gateway.revoke_token(one)
+    line = next(l for l in gateway.cli("token", "list", *config).stdout.splitlines() if token_id(one) in l)
+    assert "revoked" in line.lower()
+    assert gateway.cli("token", "revoke", "doesnotexist", *config, check=False).returncode != 0
+
+
+def test_secrets_lie_hashed_and_private_in_the_data_folder(bench):
+    gateway = Gateway(bench).start()
+    secret = gateway.create_token("one").partition(".")[2]
+    for path in [gateway.data, *gateway.data.rglob("*")]:
+        mode = path.stat().st_mode & 0o777
+        if path.is_dir():
+            assert mode == 0o700, f"{path} has mode {mode:o}"
+        else:
+            assert mode & 0o077 == 0 or "root" in path.name, f"{path} has mode {mode:o}"
+            assert secret not in path.read_text(errors="replace"), f"{path} holds a secret"
+
+
+def test_tls_below_1_2_is_refused(bench):
+    gateway = Gateway(bench).start()
+    for flag, accepted in (("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)):
+        done = subprocess.run(
+            [
+                "openssl",
+                "s_client",
+                "-connect",
+                f"127.0.0.1:{gateway.https_port}",
+                flag,
+                "-cipher",
+                "ALL:@SECLEVEL=0",
+                "-servername",
+                "localhost",
+            ],
+            input="",
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+        shaken = "Cipher is (NONE)" not in done.stdout
+        assert shaken == accepted, f"{flag}: {done.stdout}"
+
+
+def test_the_tunnel_port_speaks_dtls_1_2_with_aead_only(bench):
+    gateway = Gateway(bench).start()
+
+    def handshake(*arguments: str) -> str:
+        done = subprocess.run(
+            [
+                "timeout",
+                "3",
+                "openssl",
+                "s_client",
+                "-dtls1_2",
+                "-connect",
+                f"127.0.0.1:{gateway.https_port}",
+                "-CAfile",
+                gateway.ca_file,
+                "-servername",
+                "localhost",
+                *arguments,
+            ],
+            input="",
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout + done.stderr
+
+    good = handshake("-alpn", "hop/1")
+    assert "ALPN protocol: hop/1" in good and "Verify return code: 0" in good, good
+    assert re.search(r"Cipher is ECDHE-\w+-(AES128-GCM|CHACHA20)", good), good
+    assert "Extended master secret: yes" in good, good
+    assert "Cipher is (NONE)" in handshake(
+        "-alpn", "hop/1", "-cipher", "ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:AES128-SHA"
+    )
+    assert "ALPN protocol: hop/1" not in handshake("-alpn", "http/1.1")
+
+
+def test_a_garbled_hello_is_no_reason_to_stop_serving(bench):
+    """What a session that never authenticates may do is little, and it ends."""
+    stack = Stack(bench)
+    shaken = subprocess.Popen(
+        [
+            "openssl",
+            "s_client",
+            "-dtls1_2",
+            "-connect",
+            f"127.0.0.1:{stack.gateway.https_port}",
+            "-CAfile",
+            stack.gateway.ca_file,
+            "-alpn",
+            "hop/1",
+            "-quiet",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for number in range(20):
+            shaken.stdin.write(b"\x00\x08 not a packet of ours %d\n" % number)
+            shaken.stdin.flush()
+        assert stack.request("GET", "/bytes/10").length == 10
+    except BrokenPipeError:
+        pass
+    finally:
+        shaken.kill()
+        shaken.wait()
+    eventually(lambda: stack.request("GET", "/bytes/10").status == 200, 5, "still serving")

@@ -1,0 +1,254 @@
+import Glibc
+import NIOCore
+import NIOPosix
+import Synchronization
+import Testing
+import Transport
+
+/// Records what a socket receives.
+private final class RecordingSink: DatagramSink {
+    struct Received: Sendable {
+        var datagrams: [[UInt8]] = []
+        var from: [UDPAddress] = []
+        var turns = 0
+        var refusals = 0
+        var closed = 0
+    }
+
+    let signal = Signal(Received())
+
+    func receiveBegins() { self.signal.update { $0.turns += 1 } }
+    func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
+        self.signal.update {
+            $0.datagrams.append(Array(datagram))
+            $0.from.append(address)
+        }
+    }
+    func receiveEnded() {}
+    func peerRefused() { self.signal.update { $0.refusals += 1 } }
+    func channelClosed() { self.signal.update { $0.closed += 1 } }
+}
+
+@Suite("Datagrams through our socket and NIO's reads")
+struct DatagramTests {
+    private let loop = MultiThreadedEventLoopGroup.singleton.next()
+
+    private static func loopback(_ ipv6: Bool = false) throws -> SocketAddress {
+        try SocketAddress(ipAddress: ipv6 ? "::1" : "127.0.0.1", port: 0)
+    }
+
+    /// `count` datagrams of `size` bytes, the last of `lastSize`, each filled with its number.
+    private static func burst(count: Int, size: Int, lastSize: Int) -> [UInt8] {
+        (0..<count).flatMap { [UInt8](repeating: UInt8($0), count: $0 == count - 1 ? lastSize : size) }
+    }
+
+    private func open(
+        _ socket: UDPSocket,
+        _ sink: RecordingSink,
+        _ counters: TransportCounters
+    ) async throws -> any Channel {
+        let bound = UncheckedSendable((socket, sink, counters))
+        return try await self.loop.flatSubmit {
+            let (socket, sink, counters) = bound.value
+            do {
+                return try DatagramChannel.open(socket, on: self.loop, sink: sink, counters: counters)
+            } catch {
+                return self.loop.makeFailedFuture(error)
+            }
+        }.get()
+    }
+
+    @Test("One sendmsg with UDP_SEGMENT arrives as whole datagrams through one NIO socket", arguments: [false, true])
+    func segmentation(ipv6: Bool) async throws {
+        let counters = TransportCounters()
+        let receiver = try UDPSocket.bound(to: Self.loopback(ipv6), sharesPort: true)
+        let sink = RecordingSink()
+        let channel = try await self.open(receiver, sink, counters)
+        let sender = DatagramSender(
+            socket: try UDPSocket.bound(to: Self.loopback(ipv6), sharesPort: false),
+            counters: counters
+        )
+        var path = DatagramSender.Path(address: UDPAddress(receiver.localAddress))
+        let burst = Self.burst(count: 50, size: 1200, lastSize: 700)
+        let fate = burst.withUnsafeBytes { sender.send($0, segmentSize: 1200, path: &path) }
+        #expect(fate == .sent)
+        let received = await sink.signal.wait("50 datagrams") { $0.datagrams.count >= 50 }
+        #expect(received.datagrams.map(\.count) == Array(repeating: 1200, count: 49) + [700])
+        #expect(received.datagrams.enumerated().allSatisfy { index, bytes in bytes.allSatisfy { $0 == index } })
+        #expect(received.from.allSatisfy { $0 == UDPAddress(sender.socket.localAddress) })
+        #expect(counters.burstsOut.current == 1)
+        #expect(counters.datagramsOut.current == 50)
+        #expect(counters.datagramsIn.current == 50)
+        #expect(counters.readsIn.current < 50, "the kernel coalesced")
+        try await channel.close().get()
+        #expect(sink.signal.value.closed == 1)
+    }
+
+    @Test("A burst of 64,000 bytes is not cut by a slot of the vector read")
+    func largeBurst() async throws {
+        let counters = TransportCounters()
+        let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
+        let sink = RecordingSink()
+        let channel = try await self.open(receiver, sink, counters)
+        let sender = DatagramSender(socket: try .connected(to: receiver.localAddress), counters: counters)
+        var path = DatagramSender.Path(address: nil)
+        for _ in 0..<8 {
+            let burst = Self.burst(count: 45, size: 1400, lastSize: 1400)
+            #expect(burst.withUnsafeBytes { sender.send($0, segmentSize: 1400, path: &path) } == .sent)
+        }
+        let received = await sink.signal.wait("360 datagrams") { $0.datagrams.count >= 360 }
+        #expect(received.datagrams.allSatisfy { $0.count == 1400 })
+        try await channel.close().get()
+    }
+
+    @Test("A refused burst leaves one by one and the refusal is remembered", arguments: [EIO, EINVAL, EMSGSIZE])
+    func fallback(code: CInt) async throws {
+        let counters = TransportCounters()
+        let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
+        let sink = RecordingSink()
+        let channel = try await self.open(receiver, sink, counters)
+        let sender = DatagramSender(
+            socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
+            counters: counters
+        )
+        sender.injectedFailure = { segments, _ in segments > 1 ? code : nil }
+        var path = DatagramSender.Path(address: UDPAddress(receiver.localAddress))
+        let burst = Self.burst(count: 10, size: 500, lastSize: 20)
+        for _ in 0..<2 {
+            #expect(burst.withUnsafeBytes { sender.send($0, segmentSize: 500, path: &path) } == .sent)
+        }
+        let received = await sink.signal.wait("20 datagrams") { $0.datagrams.count >= 20 }
+        #expect(
+            received.datagrams.map(\.count) == (Array(repeating: 500, count: 9) + [20])
+                + (Array(repeating: 500, count: 9) + [20])
+        )
+        #expect(counters.burstsRefused.current == 1, "asked once only")
+        #expect(sender.cutsBursts == (code != EIO), "EIO is the socket's, the others are the peer's")
+        #expect(path.cutsBursts == (code == EIO))
+        try await channel.close().get()
+    }
+
+    @Test("A burst that finds the buffer full is kept, and sent when there is room", arguments: [EAGAIN, ENOBUFS])
+    func blocked(code: CInt) async throws {
+        let counters = TransportCounters()
+        let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
+        let sink = RecordingSink()
+        let channel = try await self.open(receiver, sink, counters)
+        let sender = DatagramSender(
+            socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
+            counters: counters
+        )
+        var path = DatagramSender.Path(address: UDPAddress(receiver.localAddress))
+        sender.injectedFailure = { _, _ in code }
+        let burst = Self.burst(count: 5, size: 300, lastSize: 30)
+        #expect(burst.withUnsafeBytes { sender.send($0, segmentSize: 300, path: &path) } == .blocked)
+        #expect(sender.isBlocked)
+        #expect(sender.retry() == .blocked)
+        sender.injectedFailure = nil
+        #expect(sender.retry() == .sent)
+        #expect(!sender.isBlocked)
+        #expect(sender.retry() == .sent)
+        let received = await sink.signal.wait("5 datagrams") { $0.datagrams.count >= 5 }
+        #expect(received.datagrams.map(\.count) == [300, 300, 300, 300, 30])
+        try await channel.close().get()
+    }
+
+    @Test("A buffer that fills up while datagrams leave one by one keeps only the rest")
+    func blockedHalfway() async throws {
+        let counters = TransportCounters()
+        let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
+        let sink = RecordingSink()
+        let channel = try await self.open(receiver, sink, counters)
+        let sender = DatagramSender(
+            socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
+            counters: counters
+        )
+        var path = DatagramSender.Path(address: UDPAddress(receiver.localAddress))
+        let calls = Mutex(0)
+        sender.injectedFailure = { segments, _ in
+            if segments > 1 { return EIO }
+            return calls.withLock { calls in
+                calls += 1
+                return calls == 3 ? EAGAIN : nil
+            }
+        }
+        let burst = Self.burst(count: 6, size: 100, lastSize: 10)
+        #expect(burst.withUnsafeBytes { sender.send($0, segmentSize: 100, path: &path) } == .blocked)
+        #expect(sender.retry() == .sent)
+        let received = await sink.signal.wait("6 datagrams") { $0.datagrams.count >= 6 }
+        #expect(received.datagrams.map(\.first) == [0, 1, 2, 3, 4, 5])
+        try await channel.close().get()
+    }
+
+    @Test("A datagram larger than the device takes is reported as too large")
+    func tooLarge() async throws {
+        let counters = TransportCounters()
+        let sender = DatagramSender(
+            socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
+            counters: counters
+        )
+        sender.injectedFailure = { _, _ in EMSGSIZE }
+        var path = DatagramSender.Path(address: UDPAddress(try SocketAddress(ipAddress: "127.0.0.1", port: 9)))
+        let one = [UInt8](repeating: 0, count: 1200)
+        #expect(one.withUnsafeBytes { sender.send($0, segmentSize: 1200, path: &path) } == .tooLarge)
+        #expect(path.cutsBursts, "a single datagram says nothing about bursts")
+        sender.injectedFailure = { _, _ in ENETUNREACH }
+        #expect(
+            one.withUnsafeBytes { sender.send($0, segmentSize: 1200, path: &path) } == .failed(errno: ENETUNREACH)
+        )
+        #expect(counters.datagramsTooLarge.current == 1)
+        #expect(counters.datagramsFailed.current == 1)
+    }
+
+    @Test("Nobody listening at the peer's port is a hint on a connected socket")
+    func refused() async throws {
+        let counters = TransportCounters()
+        var closed: UDPSocket? = try UDPSocket.bound(to: Self.loopback(), sharesPort: false)
+        let address = try #require(closed).localAddress
+        closed = nil
+        let socket = try UDPSocket.connected(to: address)
+        let sink = RecordingSink()
+        let channel = try await self.open(socket, sink, counters)
+        let sender = UncheckedSendable(DatagramSender(socket: socket, counters: counters))
+        let fates = try await self.loop.submit {
+            var path = DatagramSender.Path(address: nil)
+            let one = [UInt8](repeating: 0, count: 10)
+            return (0..<2).map { _ in one.withUnsafeBytes { sender.value.send($0, segmentSize: 10, path: &path) } }
+        }.get()
+        // The second call reports what became of the first; or NIO's read does.
+        if !fates.contains(.refused) {
+            await sink.signal.wait("the refusal") { $0.refusals > 0 }
+        }
+        try? await channel.close().get()
+    }
+
+    @Test("Sockets of one group share a port, and one of another's cannot take it")
+    func sharedPort() throws {
+        let first = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
+        let second = try UDPSocket.bound(to: first.localAddress, sharesPort: true)
+        #expect(second.localAddress == first.localAddress)
+        #expect(throws: TransportError.self) {
+            try UDPSocket.bound(to: first.localAddress, sharesPort: false)
+        }
+    }
+
+    @Test("An address survives the way to sockaddr and back, and limits count IPv6 by /64")
+    func addresses() throws {
+        let first = try #require(UDPAddress(SocketAddress(ipAddress: "2001:db8::1", port: 4433)))
+        let second = try #require(UDPAddress(SocketAddress(ipAddress: "2001:db8::2", port: 4433)))
+        let other = try #require(UDPAddress(SocketAddress(ipAddress: "2001:db8:0:1::1", port: 4433)))
+        #expect(first != second && first.limitKey == second.limitKey && first.limitKey != other.limitKey)
+        #expect(first.port == 4433)
+        let mapped = try #require(UDPAddress(SocketAddress(ipAddress: "::ffff:10.0.0.1", port: 1)))
+        let mapped2 = try #require(UDPAddress(SocketAddress(ipAddress: "::ffff:10.0.0.2", port: 1)))
+        #expect(mapped.limitKey != mapped2.limitKey)
+        #expect(UDPAddress(try SocketAddress(unixDomainSocketPath: "/tmp/x")) == nil)
+    }
+}
+
+/// Hands a loop-confined value to its loop.
+struct UncheckedSendable<Value>: @unchecked Sendable {
+    let value: Value
+
+    init(_ value: Value) { self.value = value }
+}

@@ -1,0 +1,239 @@
+import DTLS
+import Glibc
+import NIOCore
+import NIOPosix
+import Synchronization
+import Testing
+import Transport
+import Tunnel
+
+@Suite("What comes from the network uninvited", .serialized)
+struct HostileTests {
+    /// A protected application record of a session that nobody has.
+    private static func strayRecord(count: Int = 40) -> [UInt8] {
+        [23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, UInt8(count >> 8), UInt8(count & 255)]
+            + [UInt8](repeating: 0xA5, count: count)
+    }
+
+    @Test("A record of an unknown session is answered by one alert a second, and by 15 bytes")
+    func unknownSession() async throws {
+        let fixture = try await Fixture(loops: 1)
+        let peer = try RawPeer(to: fixture.listener.localAddress)
+        for _ in 0..<50 { peer.send(Self.strayRecord()) }
+        #expect(peer.run { !$0.others.isEmpty })
+        let counters = fixture.listener.counters[0]
+        await eventually("all read") { counters.droppedUnknown.current == 50 }
+        #expect(counters.alertsSent.current == 1)
+        #expect(peer.others.count == 1 && peer.others[0].count == DTLSHint.count && peer.others[0][0] == 21)
+        #expect(
+            peer.run(limit: .seconds(3)) { peer in
+                peer.send(Self.strayRecord())
+                return peer.others.count == 2
+            }
+        )
+        try await fixture.close()
+    }
+
+    @Test("Hints to all addresses together are limited, and two to one address are a second apart")
+    func alertLimits() throws {
+        var limiter = AlertLimiter()
+        let start = NIODeadline.now()
+        let address = { (port: Int) in try #require(UDPAddress(SocketAddress(ipAddress: "10.0.0.1", port: port))) }
+        let first = limiter.allows(try address(1), now: start)
+        let again = limiter.allows(try address(1), now: start + .milliseconds(999))
+        let later = limiter.allows(try address(1), now: start + .milliseconds(1_001))
+        #expect(first && !again && later)
+        var allowed = 0
+        for port in 1...10_000 where limiter.allows(try address(port), now: start + .seconds(10)) { allowed += 1 }
+        #expect(allowed == AlertLimiter.perSecond)
+    }
+
+    @Test("Half-open sessions are counted in all and by address, and room comes back")
+    func halfOpenLimits() throws {
+        let limits = HalfOpenLimits(total: 20, perAddress: 16)
+        let address = { (host: String, port: Int) in
+            try #require(UDPAddress(SocketAddress(ipAddress: host, port: port)))
+        }
+        for port in 1...16 { #expect(limits.enter(try address("10.0.0.1", port)) == .admitted) }
+        #expect(limits.enter(try address("10.0.0.1", 17)) == .tooManyOfAddress)
+        for port in 1...4 { #expect(limits.enter(try address("10.0.0.2", port)) == .admitted) }
+        #expect(limits.wouldAdmit(try address("10.0.0.3", 1)) == .tooManyInAll)
+        limits.leave(try address("10.0.0.1", 1))
+        #expect(limits.current == 19)
+        #expect(limits.enter(try address("10.0.0.1", 17)) == .admitted)
+    }
+
+    @Test("One address gets 16 half-open sessions, others still get in, and they end by themselves")
+    func halfOpenFlood() async throws {
+        var configuration = TunnelListenerConfiguration()
+        configuration.session.handshakeTimeout = .seconds(2)
+        configuration.session.authenticationTimeout = .milliseconds(1_500)
+        let fixture = try await Fixture(loops: 1, configuration: configuration, authenticates: false)
+        var peers: [RawPeer] = []
+        var established = 0
+        for _ in 0..<20 {
+            let peer = try RawPeer(to: fixture.listener.localAddress)
+            try peer.restart()
+            // The 17th and later get no answer at all.
+            if peer.run(limit: .milliseconds(established < 16 ? 1_000 : 30), until: { $0.isEstablished }) {
+                established += 1
+            }
+            peers.append(peer)
+        }
+        #expect(established == 16)
+        #expect(fixture.listener.halfOpen == 16)
+        #expect(fixture.listener.counters[0].droppedHalfOpenAddress.current >= 4)
+        await eventually("they are shown out", limit: .seconds(6)) { fixture.listener.halfOpen == 0 }
+        let late = try RawPeer(to: fixture.listener.localAddress)
+        try late.restart()
+        #expect(late.run { $0.isEstablished })
+        _ = peers.count
+        try await fixture.close()
+    }
+
+    @Test("The limit in all holds as well")
+    func halfOpenTotal() async throws {
+        var configuration = TunnelListenerConfiguration()
+        configuration.halfOpenTotal = 3
+        let fixture = try await Fixture(loops: 1, configuration: configuration, authenticates: false)
+        var peers: [RawPeer] = []
+        var established = 0
+        for _ in 0..<5 {
+            let peer = try RawPeer(to: fixture.listener.localAddress)
+            try peer.restart()
+            if peer.run(limit: .milliseconds(established < 3 ? 1_000 : 30), until: { $0.isEstablished }) {
+                established += 1
+            }
+            peers.append(peer)
+        }
+        #expect(established == 3)
+        #expect(fixture.listener.counters[0].droppedHalfOpenTotal.current >= 2)
+        _ = peers.count
+        try await fixture.close()
+    }
+
+    @Test("A new handshake from a session's address takes its place only when it has proved itself")
+    func replacement() async throws {
+        let fixture = try await Fixture(loops: 1, authenticates: false)
+        let peer = try RawPeer(to: fixture.listener.localAddress)
+        try peer.restart()
+        #expect(peer.run { $0.isEstablished })
+        let first = try #require(await fixture.accepted.wait("first") { $0.count == 1 }.first)
+        first.authenticated()
+        await eventually("authenticated") { fixture.listener.counters[0].sessionsAuthenticated.current == 1 }
+        try peer.restart()
+        #expect(peer.run { $0.isEstablished })
+        let second = try #require(await fixture.accepted.wait("second") { $0.count == 2 }.last)
+        #expect(fixture.listenerLog.value.closed.isEmpty, "the first one is untouched")
+        #expect(fixture.listener.counters[0].sessions.current == 2)
+        second.authenticated()
+        let log = await fixture.listenerLog.wait("replaced") { !$0.closed.isEmpty }
+        guard case .replaced = log.closed[0] else {
+            Issue.record("\(log.closed)")
+            return
+        }
+        #expect(fixture.listener.counters[0].sessions.current == 1)
+        try await fixture.close()
+    }
+
+    @Test("A flood of garbage, strays and hellos harms no session")
+    func flood() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let (session, _) = try await fixture.connect(on: fixture.loops[1])
+        let stop = Mutex(false)
+        let flooder = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let address = fixture.listener.localAddress
+        let sent = flooder.next().submit {
+            var random = SplitMix(seed: 3)
+            let sockets = try (0..<8).map { _ in try UDPSocket.connected(to: address) }
+            let hellos = try (0..<4).map { _ in try Self.hello() }
+            var count = 0
+            while !stop.withLock({ $0 }) || count < 20_000 {
+                let socket = sockets[Int(random.next() % 8)]
+                var bytes: [UInt8]
+                switch random.next() % 4 {
+                case 0: bytes = (0..<Int(random.next() % 1_200)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+                case 1: bytes = Self.strayRecord(count: 20 + Int(random.next() % 200))
+                case 2: bytes = hellos[Int(random.next() % 4)]
+                default:
+                    bytes = Self.strayRecord()
+                    bytes[0] = UInt8(truncatingIfNeeded: random.next())
+                    bytes[4] = UInt8(random.next() % 2)
+                }
+                _ = Glibc.send(socket.descriptor, bytes, bytes.count, 0)
+                count += 1
+            }
+            return count
+        }
+        for _ in 0..<4 {
+            let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(3_000_000))
+            let result = await echo.wait("the echo", limit: .seconds(60)) { $0.isOver }
+            #expect(result.bytes == 3_000_000 && result.finished == 1)
+        }
+        stop.withLock { $0 = true }
+        let count = try await sent.get()
+        let counters = fixture.listener.counters[0]
+        #expect(counters.droppedInvalid.current > 0 && counters.droppedUnknown.current > 0)
+        #expect(counters.cookiesSent.current > 0)
+        #expect(counters.alertsSent.current <= 8 * 60)
+        #expect(fixture.listener.halfOpen == 0, "no state for a hello")
+        #expect(count >= 20_000)
+        let (again, _) = try await fixture.connect(on: fixture.loops[1])
+        #expect(again.isResponsive)
+        try await flooder.shutdownGracefully()
+        try await fixture.close()
+    }
+
+    /// A ClientHello without a cookie.
+    private static func hello() throws -> [UInt8] {
+        let context = try DTLSContext.client(
+            DTLSClientConfiguration(trust: .caPEM(TestCertificates.root), alpn: ["hop/1"])
+        )
+        let session = try DTLSSession(client: context, serverName: "localhost", mtu: 1200, now: .now())
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4_096, alignment: 8)
+        defer { buffer.deallocate() }
+        let count = try #require(session.pollTransmit(into: buffer))
+        return Array(buffer[..<count])
+    }
+
+    @Test("Datagrams from port 0 are dropped unread", .enabled(if: RawUDP.isAllowed))
+    func portZero() async throws {
+        let fixture = try await Fixture(loops: 1)
+        let (session, _) = try await fixture.connect()
+        let port = UInt16(try #require(fixture.listener.localAddress.port))
+        for _ in 0..<20 { RawUDP.send(from: 0, to: port, Self.strayRecord()) }
+        await eventually("counted") { fixture.listener.counters[0].droppedPortZero.current == 20 }
+        #expect(fixture.listener.counters[0].alertsSent.current == 0)
+        let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(100_000))
+        let result = await echo.wait("the echo") { $0.isOver }
+        #expect(result.finished == 1)
+        try await fixture.close()
+    }
+}
+
+/// Datagrams with a source port of one's choice; needs the right to open raw sockets.
+enum RawUDP {
+    static var isAllowed: Bool {
+        let descriptor = self.open()
+        if descriptor >= 0 { _ = Glibc.close(descriptor) }
+        return descriptor >= 0
+    }
+
+    private static func open() -> CInt {
+        socket(AF_INET, CInt(SOCK_RAW.rawValue), 17)
+    }
+
+    static func send(from source: UInt16, to destination: UInt16, _ payload: [UInt8]) {
+        let descriptor = self.open()
+        defer { _ = Glibc.close(descriptor) }
+        let length = UInt16(8 + payload.count)
+        var datagram: [UInt8] = []
+        for value in [source, destination, length, 0] {
+            datagram.append(UInt8(value >> 8))
+            datagram.append(UInt8(value & 255))
+        }
+        datagram += payload
+        guard let address = try? SocketAddress(ipAddress: "127.0.0.1", port: 0) else { return }
+        _ = address.withSockAddr { sendto(descriptor, datagram, datagram.count, 0, $0, socklen_t($1)) }
+    }
+}

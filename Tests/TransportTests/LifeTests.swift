@@ -1,0 +1,405 @@
+import DTLS
+import NIOCore
+import NIOPosix
+import Synchronization
+import Testing
+import Transport
+import Tunnel
+
+@Suite("How sessions begin and end", .serialized)
+struct LifeTests {
+    /// Remembers objects without keeping them.
+    private final class Remains: @unchecked Sendable {
+        private struct Weak { weak var object: AnyObject? }
+        private let objects: Mutex<[Weak]> = Mutex([])
+        func add(_ object: AnyObject) {
+            let weak = UncheckedSendable(object)
+            self.objects.withLock { $0.append(Weak(object: weak.value)) }
+        }
+        var count: Int { self.objects.withLock { $0.count { $0.object != nil } } }
+    }
+
+    @Test("What belonged to a closed session is freed, also streams of other loops")
+    func freed() async throws {
+        let remains = Remains()
+        let fixture = try await Fixture(loops: 2) { session, stream in
+            remains.add(session)
+            remains.add(stream)
+            stream.handler = StreamRecorder(stream: stream, behaviour: .echo)
+        }
+        let context = try DTLSContext.client(
+            DTLSClientConfiguration(trust: .caPEM(TestCertificates.root), alpn: ["hop/1"])
+        )
+        let address = fixture.listener.localAddress
+        for index in 0..<4 {
+            let log = Signal(SessionLog())
+            let echo = Signal(StreamLog())
+            try await fixture.loops[1].submit {
+                let handler = ScriptedSession(
+                    log: log,
+                    established: { session in
+                        for loop in fixture.loops {
+                            let recorder = StreamRecorder(behaviour: .send(300_000), log: echo)
+                            let stream = session.openStream(handler: recorder, on: loop)
+                            remains.add(stream)
+                            let both = UncheckedSendable((recorder, stream))
+                            loop.execute { both.value.0.begin(both.value.1) }
+                        }
+                    }
+                )
+                let session = try TunnelDialler.dial(
+                    to: address,
+                    serverName: "localhost",
+                    context: context,
+                    configuration: TunnelDiallerConfiguration(),
+                    on: fixture.loops[1],
+                    handler: handler
+                )
+                remains.add(session)
+                remains.add(handler)
+                // Ends half of them in the middle.
+                let patience = index % 2 == 0 ? 300_000 : 600_000
+                let weak = UncheckedSendable({ [weak session] in session?.close(code: 0, reason: "enough") })
+                fixture.loops[1].scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(1)) { task in
+                    guard echo.value.bytes >= patience else { return }
+                    task.cancel()
+                    weak.value()
+                }
+            }.get()
+            await log.wait("closed") { !$0.closed.isEmpty }
+        }
+        await fixture.listenerLog.wait("closed there") { $0.closed.count == 4 }
+        fixture.accepted.update { $0.removeAll() }
+        await eventually("everything is freed") { remains.count == 0 }
+        try await fixture.close()
+    }
+
+    @Test("Closing a session tells the peer why and fails every stream on both sides")
+    func close() async throws {
+        let received = Signal(StreamLog())
+        let fixture = try await Fixture(loops: 2) { _, stream in
+            stream.handler = StreamRecorder(stream: stream, behaviour: .hold, log: received)
+        }
+        let log = Signal(SessionLog())
+        let session = try await fixture.dial(on: fixture.loops[1], log: log)
+        await log.wait("established") { $0.established == 1 }
+        let (_, local) = try await fixture.stream(session, on: fixture.loops[1], .hold)
+        let (crossing, remote) = try await fixture.stream(session, on: fixture.loops[0], .hold)
+        try await fixture.loops[0].submit { crossing.write(ByteBuffer(string: "x")) }.get()
+        await received.wait("a byte") { $0.bytes == 1 }
+        session.close(code: 37, reason: "superseded")
+        let closed = await log.wait("closed here") { !$0.closed.isEmpty }
+        guard case .local(37, "superseded") = closed.closed[0] else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        let peer = await fixture.listenerLog.wait("closed there") { !$0.closed.isEmpty }
+        guard case .peer(37, "superseded") = peer.closed[0] else {
+            Issue.record("\(peer.closed)")
+            return
+        }
+        await local.wait("stream failed") { !$0.failures.isEmpty }
+        await remote.wait("stream failed") { !$0.failures.isEmpty }
+        await received.wait("stream failed") { !$0.failures.isEmpty }
+        #expect(local.value.failures == [StreamFailure(reason: .sessionEnded, anyByteSent: false)])
+        #expect(remote.value.failures == [StreamFailure(reason: .sessionEnded, anyByteSent: true)])
+        // Opening after the end is refused.
+        let (_, late) = try await fixture.stream(session, on: fixture.loops[0], .send(10))
+        let result = await late.wait("refused") { $0.isOver }
+        #expect(result.failures == [StreamFailure(reason: .refused, anyByteSent: false)])
+        await eventually("the address is forgotten") { fixture.listener.counters[0].sessions.current == 0 }
+        #expect(log.value.closed.count == 1 && fixture.listenerLog.value.closed.count == 1)
+        try await fixture.close()
+    }
+
+    @Test("A certificate of an unknown authority ends the attempt on both sides")
+    func wrongCertificate() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let log = Signal(SessionLog())
+        _ = try await fixture.dial(trust: .caPEM(TestCertificates.strangerRoot), log: log)
+        let closed = await log.wait("closed") { !$0.closed.isEmpty }
+        guard case .handshakeFailed(let error) = closed.closed[0], error?.code == .unknownAuthority else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        #expect(closed.established == 0)
+        let there = await fixture.failedHandshakes.wait("told there") { !$0.isEmpty }
+        guard case .handshakeFailed(let alert) = there[0], case .peerAlert = alert?.code else {
+            Issue.record("\(there)")
+            return
+        }
+        #expect(fixture.listenerLog.value.established == 0)
+        await eventually("half-open left") { fixture.listener.halfOpen == 0 }
+        try await fixture.close()
+    }
+
+    @Test("A certificate for another name ends the attempt")
+    func wrongName() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let log = Signal(SessionLog())
+        _ = try await fixture.dial(serverName: "elsewhere.test", log: log)
+        let closed = await log.wait("closed") { !$0.closed.isEmpty }
+        guard case .handshakeFailed(let error) = closed.closed[0], error?.code == .nameMismatch else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        try await fixture.close()
+    }
+
+    @Test("Another protocol than ours is refused")
+    func wrongProtocol() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let log = Signal(SessionLog())
+        _ = try await fixture.dial(alpn: ["hop-mesh/1"], log: log)
+        let closed = await log.wait("closed") { !$0.closed.isEmpty }
+        guard case .handshakeFailed = closed.closed[0] else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        try await fixture.close()
+    }
+
+    @Test("A protocol that was agreed and is not wanted ends the session")
+    func unwantedProtocol() async throws {
+        let fixture = try await Fixture(loops: 2, alpn: ["hop-mesh/1"])
+        let log = Signal(SessionLog())
+        _ = try await fixture.dial(alpn: ["hop-mesh/1"], log: log)
+        let closed = await log.wait("closed") { !$0.closed.isEmpty }
+        guard case .wrongProtocol("hop-mesh/1") = closed.closed[0] else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        try await fixture.close()
+    }
+
+    @Test("Nobody listening ends the attempt long before the handshake's deadline")
+    func nobodyThere() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let address = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
+            .localAddress
+        let log = Signal(SessionLog())
+        _ = try await fixture.dial(to: address, log: log)
+        let closed = await log.wait("refused", limit: .seconds(3)) { !$0.closed.isEmpty }
+        guard case .refused = closed.closed.first else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        try await fixture.close()
+    }
+
+    @Test("A peer that says nothing ends the attempt at the handshake's deadline")
+    func silence() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
+        var configuration = TunnelDiallerConfiguration()
+        configuration.session.handshakeTimeout = .milliseconds(300)
+        let log = Signal(SessionLog())
+        _ = try await fixture.dial(to: silent.localAddress, configuration: configuration, log: log)
+        let closed = await log.wait("timeout", limit: .seconds(3)) { !$0.closed.isEmpty }
+        guard case .handshakeTimeout = closed.closed.first else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        try await fixture.close()
+    }
+
+    @Test("An attempt can be given up")
+    func givenUp() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
+        let log = Signal(SessionLog())
+        let session = try await fixture.dial(to: silent.localAddress, log: log)
+        session.close(code: 0, reason: "changed my mind")
+        let closed = await log.wait("closed", limit: .seconds(3)) { !$0.closed.isEmpty }
+        guard case .local(0, _) = closed.closed.first else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        try await fixture.close()
+    }
+
+    @Test("Who does not authenticate in time is shown out with AUTH_FAILED")
+    func notAuthenticated() async throws {
+        var configuration = TunnelListenerConfiguration()
+        configuration.session.authenticationTimeout = .milliseconds(100)
+        let fixture = try await Fixture(loops: 2, configuration: configuration, authenticates: false)
+        let log = Signal(SessionLog())
+        _ = try await fixture.dial(log: log)
+        let closed = await log.wait("shown out") { !$0.closed.isEmpty }
+        guard case .peer(36, _) = closed.closed[0] else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        let there = await fixture.listenerLog.wait("closed there") { !$0.closed.isEmpty }
+        guard case .notAuthenticated = there.closed[0] else {
+            Issue.record("\(there.closed)")
+            return
+        }
+        await eventually("half-open left") { fixture.listener.halfOpen == 0 }
+        try await fixture.close()
+    }
+
+    @Test("A gateway that stops says so to every session")
+    func listenerCloses() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let log = Signal(SessionLog())
+        _ = try await fixture.dial(log: log)
+        await log.wait("established") { $0.established == 1 }
+        await fixture.accepted.wait("accepted") { !$0.isEmpty }
+        await fixture.listener.close()
+        let closed = await log.wait("told") { !$0.closed.isEmpty }
+        guard case .peer(0, _) = closed.closed[0] else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        guard case .listenerClosed = fixture.listenerLog.value.closed.first else {
+            Issue.record("\(fixture.listenerLog.value.closed)")
+            return
+        }
+        // The port is free again.
+        _ = try UDPSocket.bound(to: fixture.listener.localAddress, sharesPort: false)
+        try await fixture.close()
+    }
+
+    @Test("A gateway that was killed is noticed through refusals within two seconds")
+    func gatewayKilled() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let log = Signal(SessionLog())
+        let session = try await fixture.dial(on: fixture.loops[1], log: log)
+        await log.wait("established") { $0.established == 1 }
+        let accepted = try #require(await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
+        // What is left of a killed process: nobody reads and nobody answers.
+        try await accepted.loop.submit { accepted.sender.socket.release() }.get()
+        try await accepted.loop.flatSubmit { accepted.channel?.close() ?? accepted.loop.makeSucceededVoidFuture() }
+            .get()
+        let began = NIODeadline.now()
+        session.ping()
+        let closed = await log.wait("lost", limit: .seconds(3)) { !$0.closed.isEmpty }
+        #expect(NIODeadline.now() - began < .seconds(2))
+        guard case .lost = closed.closed.first else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        try await fixture.close()
+    }
+
+    @Test("A gateway that has forgotten a session hints so, and the session is given up")
+    func forgotten() async throws {
+        let first = try await Fixture(loops: 2)
+        let log = Signal(SessionLog())
+        let session = try await first.dial(on: first.loops[1], log: log)
+        await log.wait("established") { $0.established == 1 }
+        let accepted = try #require(await first.accepted.wait("accepted") { !$0.isEmpty }.first)
+        // A new process on the old port: the dying one says nothing.
+        let address = first.listener.localAddress
+        try await accepted.loop.submit { accepted.sender.injectedFailure = { _, _ in 101 } }.get()
+        await first.listener.close()
+        let context = try DTLSContext.server(
+            DTLSServerConfiguration(
+                certificateChainPEM: TestCertificates.leaf,
+                privateKeyPEM: TestCertificates.leafKey,
+                alpn: ["hop/1"]
+            )
+        )
+        let second = try await TunnelListener.bind(
+            host: "127.0.0.1",
+            port: try #require(address.port),
+            loops: [first.loops[0]],
+            configuration: TunnelListenerConfiguration(),
+            context: { context },
+            accept: { _ in ScriptedSession() }
+        )
+        session.ping()
+        let closed = await log.wait("lost", limit: .seconds(3)) { !$0.closed.isEmpty }
+        guard case .lost = closed.closed.first else {
+            Issue.record("\(closed.closed)")
+            return
+        }
+        #expect(second.counters[0].alertsSent.current >= 1)
+        await second.close()
+        try await first.close()
+    }
+
+    @Test("A hint about a living session ends nothing")
+    func falseHint() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let log = Signal(SessionLog())
+        let session = try await fixture.dial(on: fixture.loops[1], log: log)
+        await log.wait("established") { $0.established == 1 }
+        let accepted = try #require(await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
+        // As if from the gateway: its socket, its port.
+        try await accepted.loop.submit {
+            let alert = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 1)
+            let count = DTLSHint.write(into: alert)
+            let bytes = UnsafeRawBufferPointer(rebasing: alert[..<count])
+            var path = DatagramSender.Path(address: UDPAddress(accepted.remoteAddress))
+            _ = accepted.sender.send(bytes, segmentSize: count, path: &path)
+            alert.deallocate()
+        }.get()
+        let (_, echo) = try await fixture.stream(session, on: fixture.loops[1], .send(500_000))
+        await echo.wait("alive") { $0.isOver }
+        // Longer than a hint may take to be believed.
+        let later = Signal(false)
+        session.loop.scheduleTask(in: .milliseconds(700)) { later.update { $0 = true } }
+        await later.wait("a while") { $0 }
+        #expect(log.value.closed.isEmpty && echo.value.finished == 1)
+        try await fixture.close()
+    }
+
+    @Test("NIO's channel is opened again after it closed, and the session notices nothing")
+    func reopened() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
+        for side in [accepted, session] {
+            try await side.loop.flatSubmit { side.channel?.close() ?? side.loop.makeSucceededVoidFuture() }.get()
+            let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(500_000))
+            let result = await echo.wait("the echo") { $0.isOver }
+            #expect(result.bytes == 500_000 && result.finished == 1)
+        }
+        #expect(fixture.listener.counters[0].channelsReopened.current == 1)
+        try await fixture.close()
+    }
+
+    @Test("A socket that refuses to cut bursts still carries a stream", arguments: [5, 22])
+    func withoutSegmentation(code: Int32) async throws {
+        let counters = TransportCounters()
+        let fixture = try await Fixture(loops: 2)
+        let log = Signal(SessionLog())
+        let session = try await fixture.dial(on: fixture.loops[1], counters: counters, log: log)
+        await log.wait("established") { $0.established == 1 }
+        try await session.loop.submit {
+            session.sender.injectedFailure = { segments, _ in segments > 1 ? code : nil }
+        }.get()
+        let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(2_000_000))
+        let result = await echo.wait("the echo") { $0.isOver }
+        #expect(result.bytes == 2_000_000 && result.finished == 1)
+        #expect(counters.burstsRefused.current == 1)
+        #expect(counters.burstsOut.current == counters.datagramsOut.current, "one by one")
+        try await fixture.close()
+    }
+
+    @Test("A socket that is full again and again delays a stream and loses nothing")
+    func fullSocket() async throws {
+        let counters = TransportCounters()
+        let fixture = try await Fixture(loops: 2)
+        let log = Signal(SessionLog())
+        let session = try await fixture.dial(on: fixture.loops[1], counters: counters, log: log)
+        await log.wait("established") { $0.established == 1 }
+        let calls = Mutex(0)
+        try await session.loop.submit {
+            session.sender.injectedFailure = { _, _ in
+                calls.withLock { calls in
+                    calls += 1
+                    return calls % 3 == 0 ? 11 : nil
+                }
+            }
+        }.get()
+        let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(2_000_000))
+        let result = await echo.wait("the echo") { $0.isOver }
+        #expect(result.bytes == 2_000_000 && result.finished == 1)
+        #expect(counters.burstsBlocked.current > 10)
+        let statistics = try await session.loop.submit { session.statistics }.get()
+        #expect(statistics.packetsLost == 0)
+        try await fixture.close()
+    }
+}

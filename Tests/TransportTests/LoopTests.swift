@@ -1,0 +1,123 @@
+import NIOCore
+import NIOPosix
+import Synchronization
+import Testing
+import Transport
+
+@Suite("Deadlines and mailboxes of a loop")
+struct LoopTests {
+    @Test("The heap yields deadlines in order under random moves and removals", arguments: 0..<20)
+    func randomHeap(seed: UInt64) {
+        var random = SplitMix(seed: seed)
+        var heap = DeadlineHeap()
+        let nodes = (0..<100).map { _ in DeadlineNode() }
+        var expected: [Int: Int] = [:]
+        for _ in 0..<3000 {
+            let index = Int(random.next() % 100)
+            switch random.next() % 5 {
+            case 0:
+                heap.remove(nodes[index])
+                expected[index] = nil
+            case 1:
+                let now = Int(random.next() % 500)
+                let earliest = expected.values.min()
+                if let node = heap.popDue(now: .uptimeNanoseconds(UInt64(now))) {
+                    let popped = nodes.firstIndex { $0 === node }!
+                    #expect(expected[popped] == earliest)
+                    expected[popped] = nil
+                } else {
+                    #expect(earliest == nil || earliest! > now)
+                }
+            default:
+                let deadline = Int(random.next() % 1000)
+                heap.set(nodes[index], at: .uptimeNanoseconds(UInt64(deadline)))
+                expected[index] = deadline
+            }
+            #expect(heap.count == expected.count)
+            #expect(heap.earliest == expected.values.min().map { .uptimeNanoseconds(UInt64($0)) })
+        }
+    }
+
+    @Test("A deadline that keeps moving away asks for no new callback, an earlier one does")
+    func wakeUps() {
+        var stack = WakeUpStack()
+        let at = { NIODeadline.uptimeNanoseconds($0) }
+        let answers = [
+            stack.needsCallback(at: at(300)), stack.needsCallback(at: at(400)), stack.needsCallback(at: at(300)),
+            stack.needsCallback(at: at(100)), stack.needsCallback(at: at(200)),
+        ]
+        #expect(answers == [true, false, false, true, false])
+        #expect(stack.count == 2)
+        stack.callbackCame(now: at(100))
+        #expect(stack.count == 1)
+        let laterIsCovered = !stack.needsCallback(at: at(500))
+        #expect(laterIsCovered, "the callback at 300 comes first and arms the next")
+        stack.callbackCame(now: at(350))
+        #expect(stack.count == 0)
+    }
+
+    @Test("Batches cross in order with one wake-up for what was not yet taken")
+    func mailbox() {
+        let mailbox = LoopMailbox<Int>()
+        var batch = [1, 2]
+        let first = mailbox.publish(&batch)
+        #expect(first && batch.isEmpty)
+        batch = [3]
+        let second = mailbox.publish(&batch)
+        #expect(!second)
+        var taken: [Int] = []
+        mailbox.take(into: &taken)
+        #expect(taken == [1, 2, 3])
+        batch = [4]
+        let third = mailbox.publish(&batch)
+        #expect(third)
+    }
+
+    @Test("A mailbox between two threads loses and reorders nothing")
+    func mailboxBetweenThreads() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        let (source, target) = (group.next(), group.next())
+        let mailbox = LoopMailbox<Int>()
+        let received = Signal<[Int]>([])
+        let wakeUps = Mutex(0)
+        source.execute {
+            var random = SplitMix(seed: 7)
+            var next = 0
+            while next < 100_000 {
+                var batch = Array(next..<min(100_000, next + Int(random.next() % 50) + 1))
+                next += batch.count
+                guard mailbox.publish(&batch) else { continue }
+                wakeUps.withLock { $0 += 1 }
+                target.execute {
+                    var taken: [Int] = []
+                    mailbox.take(into: &taken)
+                    received.update { $0 += taken }
+                }
+            }
+        }
+        let all = await received.wait("all") { $0.count == 100_000 }
+        #expect(all == Array(0..<100_000))
+        #expect(wakeUps.withLock { $0 } >= 1)
+        try await group.shutdownGracefully()
+    }
+}
+
+/// A small seeded generator: the same numbers on every machine.
+struct SplitMix: RandomNumberGenerator {
+    private var state: UInt64
+
+    /// Neighbouring seeds give sequences that have nothing in common.
+    init(seed: UInt64) {
+        self.state = (seed &+ 1) &* 0xD134_2543_DE82_EF95
+        self.state ^= self.state >> 29
+        self.state = self.next()
+    }
+
+    mutating func next() -> UInt64 {
+        self.state &+= 0x9E37_79B9_7F4A_7C15
+        var value = self.state
+        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+        return value ^ (value >> 31)
+    }
+}

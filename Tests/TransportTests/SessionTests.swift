@@ -1,0 +1,59 @@
+import DTLS
+import NIOCore
+import NIOPosix
+import Synchronization
+import Testing
+import Transport
+import Tunnel
+
+@Suite("Sessions and streams over real sockets", .serialized)
+struct SessionTests {
+    @Test("A stream is echoed, between two loops and on one", arguments: [1, 2])
+    func echo(loops: Int) async throws {
+        let fixture = try await Fixture(loops: loops)
+        let (session, _) = try await fixture.connect()
+        let (_, log) = try await fixture.stream(session, on: session.loop, .send(100_000))
+        let result = await log.wait("the echo") { $0.isOver }
+        var expected = Checksum()
+        StreamRecorder.payload(at: 0, count: 100_000).withUnsafeReadableBytes { expected.add($0) }
+        #expect(result.bytes == 100_000 && result.checksum == expected && result.finished == 1)
+        #expect(result.failures.isEmpty)
+        try await fixture.close()
+    }
+
+    @Test("A stream used on another loop than its session's is echoed")
+    func crossLoopEcho() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
+        let (_, log) = try await fixture.stream(session, on: fixture.loops[0], .send(3_000_000))
+        let (_, back) = try await fixture.stream(accepted, on: fixture.loops[1], .send(3_000_000))
+        var expected = Checksum()
+        StreamRecorder.payload(at: 0, count: 3_000_000).withUnsafeReadableBytes { expected.add($0) }
+        for log in [log, back] {
+            let result = await log.wait("the echo") { $0.isOver }
+            #expect(result.bytes == 3_000_000 && result.checksum == expected && result.finished == 1)
+            #expect(result.writable > 0, "3 MB are more than may be unsent")
+        }
+        try await fixture.close()
+    }
+
+    @Test("50 MB go up and come back with the same checksum", arguments: [1, 2])
+    func bulk(loops: Int) async throws {
+        let total = 50 << 20
+        let fixture = try await Fixture(loops: loops)
+        let (session, _) = try await fixture.connect()
+        let began = NIODeadline.now()
+        let (_, log) = try await fixture.stream(session, on: fixture.loops[0], .send(total))
+        let result = await log.wait("50 MB", limit: .seconds(120)) { $0.isOver }
+        let took = Double((NIODeadline.now() - began).nanoseconds) / 1e9
+        let statistics = try await session.loop.submit { session.statistics }.get()
+        print("50 MB each way, \(loops) loop(s): \(took) s; \(statistics)")
+        print(
+            "out \(fixture.listener.counters[0].datagramsOut.current) in \(fixture.listener.counters[0].burstsOut.current) bursts, in \(fixture.listener.counters[0].datagramsIn.current) in \(fixture.listener.counters[0].readsIn.current) reads, blocked \(fixture.listener.counters[0].burstsBlocked.current)"
+        )
+        var expected = Checksum()
+        StreamRecorder.payload(at: 0, count: total).withUnsafeReadableBytes { expected.add($0) }
+        #expect(result.bytes == total && result.checksum == expected && result.finished == 1)
+        try await fixture.close()
+    }
+}
