@@ -9,6 +9,12 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
+/// Targets on the way of a datagram or a request. Their classes are confined to one loop; the run-time check that
+/// accesses do not overlap costs them a third of their CPU time (0.35 against 0.19 CPU-s/GB in Tunnel), so it runs in
+/// debug builds only.
+let hot =
+    strict + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
 /// The binaries carry the Swift runtime. It is a link setting of the two products, not `--static-swift-stdlib`,
 /// because that flag also changes how every module is compiled: tests and products could not share one build.
 /// What FoundationEssentials needs of its own is named here since only that flag would have found it.
@@ -57,12 +63,12 @@ let package = Package(
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
 
         // Sans-IO protocol code: no sockets, no clock, no task.
-        .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: strict),
-        .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: strict),
-        .target(name: "HopProtocol", dependencies: [nioCore], swiftSettings: strict),
+        .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: hot),
+        .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: hot),
+        .target(name: "HopProtocol", dependencies: [nioCore], swiftSettings: hot),
 
         // Drivers and support.
-        .target(name: "Transport", dependencies: ["DTLS", "Tunnel", nioCore, nioPosix], swiftSettings: strict),
+        .target(name: "Transport", dependencies: ["DTLS", "Tunnel", nioCore, nioPosix], swiftSettings: hot),
         .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: strict),
         .target(
             name: "Observability",
@@ -78,7 +84,7 @@ let package = Package(
                 "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
                 nioCore, nioPosix, nioHTTP1, nioSSL, deque, logging, unixSignals, crypto,
             ],
-            swiftSettings: strict
+            swiftSettings: hot
         ),
         .target(
             name: "Agent",
@@ -86,7 +92,7 @@ let package = Package(
                 "DTLS", "HopProtocol", "Observability", "Settings", "Transport",
                 nioCore, nioPosix, deque, logging, unixSignals,
             ],
-            swiftSettings: strict
+            swiftSettings: hot
         ),
         .executableTarget(
             name: "hopgate",
