@@ -28,7 +28,7 @@ test:
 # The tests and both products come out of one build, so nothing is compiled twice.
 unit:
 	swift build -c release --build-tests
-	swift test -c release --skip-build
+	@scripts/unit
 
 system: build
 	@scripts/deps test

@@ -52,9 +52,3 @@ def proportional_memory(roots: list[int]) -> int:
         except OSError:
             pass
     return total
-
-
-def machine_busy_seconds() -> float:
-    """Seconds of all cores in which anything at all ran."""
-    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split(maxsplit=9)[1:8])
-    return (user + nice + system + irq + softirq) / TICKS

@@ -52,10 +52,12 @@ package final class Agent: Sendable {
         let count = max(1, min(configuration.gateways.count, System.coreCount))
         let group = MultiThreadedEventLoopGroup(numberOfThreads: count + 1)
         let loops = Array(group.makeIterator())
+        let monitor = LoopMonitor(loops: loops, metrics: shared.metrics.registry)
         let ops: OpsServer?
         do {
-            ops = try await startOps(on: loops[count], watching: loops)
+            ops = try await startOps(on: loops[count], monitor)
         } catch {
+            monitor.stop()
             try? await group.shutdownGracefully()
             throw error
         }
@@ -86,7 +88,10 @@ package final class Agent: Sendable {
             tasks.cancelAll()
         }
         await ops?.close()
+        monitor.stop()
+        // Connections that are still closing refer to their owners.
         try? await group.shutdownGracefully()
+        withExtendedLifetime(owners) {}
         shared.log.info("agent stopped")
     }
 
@@ -117,10 +122,10 @@ package final class Agent: Sendable {
         return owners
     }
 
-    private func startOps(on loop: any EventLoop, watching loops: [any EventLoop]) async throws -> OpsServer? {
+    private func startOps(on loop: any EventLoop, _ monitor: LoopMonitor) async throws -> OpsServer? {
         guard let listen = shared.configuration.opsListen else { return nil }
         let shared = self.shared
-        let sources = OpsSources(metrics: shared.metrics.registry) {
+        let sources = OpsSources(metrics: shared.metrics.registry, isHealthy: { monitor.allLoopsTurn() }) {
             let tunnels = shared.metrics.readyTunnels.value
             return Readiness([
                 .init("tunnels", isReady: tunnels > 0, detail: "\(tunnels) live"),

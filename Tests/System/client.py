@@ -140,6 +140,7 @@ class Outcome:
     length: int
     seconds: float
     complete: bool
+    reusable: bool  # whether the connection may carry another request
 
 
 class Load:
@@ -168,27 +169,26 @@ class Load:
         began = time.monotonic()
 
         async def exchange() -> None:
-            writer.write(request_bytes(method, target, self.host, fields, body))
-            await writer.drain()
-            while not parser.done:
-                try:
+            try:
+                writer.write(request_bytes(method, target, self.host, fields, body))
+                await writer.drain()
+                while not parser.done:
                     data = await reader.read(262_144)
-                except (ConnectionError, ssl.SSLError):
-                    parser.closed(clean=False)
-                    return
-                if not data:
-                    parser.closed(clean=True)
-                    return
-                parser.feed(data)
+                    if not data:
+                        parser.closed(clean=True)
+                        return
+                    parser.feed(data)
+            except (ConnectionError, ssl.SSLError):
+                parser.closed(clean=False)
 
         await asyncio.wait_for(exchange(), timeout)
         seconds = time.monotonic() - began
         response = parser.response
         if response is None:
-            return Outcome(0, "", 0, seconds, False)
-        return Outcome(
-            response.status, digest.hexdigest(), response.length, seconds, response.ending is Ending.COMPLETE
-        )
+            return Outcome(0, "", 0, seconds, False, False)
+        complete = response.ending is Ending.COMPLETE
+        reusable = complete and "close" not in (response.get("connection") or "").lower()
+        return Outcome(response.status, digest.hexdigest(), response.length, seconds, complete, reusable)
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -10,7 +10,6 @@
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
-#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { KINDS = 5, RING = 512, RECORD_HEADER = 13, HANDSHAKE_HEADER = 12 };
+enum { KINDS = 5, RING = 64, RECORD_HEADER = 13, HANDSHAKE_HEADER = 12 };
 enum { RANDOM_AT = RECORD_HEADER + HANDSHAKE_HEADER + 2 };
 static const char *const names[KINDS] = {"garbage", "records", "port0", "hellos", "half-open"};
 
@@ -67,39 +66,50 @@ static void put24(uint8_t *at, int value) {
     put16(at + 1, value);
 }
 
-/* A full cookie exchange from a fresh address; the handshake is then left open. */
-static void half_open(void) {
-    static int ring[RING], next;
-    if (ring[next]) close(ring[next]);
-    int s = ring[next] = socket(AF_INET, SOCK_DGRAM, 0);
-    next = (next + 1) % RING;
-    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = some_address()};
-    if (s < 0 || bind(s, (struct sockaddr *)&from, sizeof from) < 0 ||
-        connect(s, (struct sockaddr *)&target, sizeof target) < 0)
-        return;
-    uint8_t first[2048], reply[2048], second[2304];
-    memcpy(first, hello, hello_length);
-    randomise(first + RANDOM_AT, 32);
-    send(s, first, hello_length, 0);
-    struct pollfd p = {s, POLLIN, 0};
-    int n = poll(&p, 1, 20) == 1 ? recv(s, reply, sizeof reply, 0) : 0;
+struct attempt {
+    int socket;
+    uint8_t hello[2048];
+};
+
+/* Answers the cookie request of an attempt with the cookie; the handshake is then left open. */
+static void send_cookie(struct attempt *a) {
+    uint8_t reply[2048], second[2304];
+    int n = recv(a->socket, reply, sizeof reply, MSG_DONTWAIT);
     // HelloVerifyRequest: handshake type 3, version, cookie length, cookie.
     if (n < RECORD_HEADER + HANDSHAKE_HEADER + 3 || reply[0] != 22 || reply[RECORD_HEADER] != 3) return;
     int cookie = reply[RECORD_HEADER + HANDSHAKE_HEADER + 2];
     if (n < RECORD_HEADER + HANDSHAKE_HEADER + 3 + cookie) return;
-    int at = RANDOM_AT + 32 + 1 + first[RANDOM_AT + 32];  // the cookie's length byte, behind the session id
-    memcpy(second, first, at);
+    int at = RANDOM_AT + 32 + 1 + a->hello[RANDOM_AT + 32];  // the cookie's length byte, behind the session id
+    memcpy(second, a->hello, at);
     second[at] = cookie;
     memcpy(second + at + 1, reply + RECORD_HEADER + HANDSHAKE_HEADER + 3, cookie);
-    memcpy(second + at + 1 + cookie, first + at + 1, hello_length - at - 1);
+    memcpy(second + at + 1 + cookie, a->hello + at + 1, hello_length - at - 1);
     int length = hello_length + cookie, body = length - RECORD_HEADER - HANDSHAKE_HEADER;
-    second[RECORD_HEADER - 3] = 1;                       // record sequence number 1
-    put16(second + 11, body + HANDSHAKE_HEADER);         // record length
-    put24(second + RECORD_HEADER + 1, body);             // message length
-    put16(second + RECORD_HEADER + 4, 1);                // message_seq 1
-    put24(second + RECORD_HEADER + 9, body);             // fragment length
-    send(s, second, length, 0);
+    second[RECORD_HEADER - 3] = 1;                // record sequence number 1
+    put16(second + 11, body + HANDSHAKE_HEADER);  // record length
+    put24(second + RECORD_HEADER + 1, body);      // message length
+    put16(second + RECORD_HEADER + 4, 1);         // message_seq 1
+    put24(second + RECORD_HEADER + 9, body);      // fragment length
+    send(a->socket, second, length, 0);
     sent[4]++;
+}
+
+/* Goes on with an attempt of a while ago, and begins another from a fresh address. Never waits. */
+static void half_open(void) {
+    static struct attempt ring[RING];
+    static int next;
+    send_cookie(&ring[(next + RING / 2) % RING]);
+    struct attempt *a = &ring[next];
+    next = (next + 1) % RING;
+    if (a->socket) close(a->socket);
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = some_address()};
+    a->socket = socket(AF_INET, SOCK_DGRAM, 0);
+    if (a->socket < 0 || bind(a->socket, (struct sockaddr *)&from, sizeof from) < 0 ||
+        connect(a->socket, (struct sockaddr *)&target, sizeof target) < 0)
+        return;
+    memcpy(a->hello, hello, hello_length);
+    randomise(a->hello + RANDOM_AT, 32);
+    send(a->socket, a->hello, hello_length, 0);
 }
 
 static void one(int kind) {

@@ -266,6 +266,7 @@ def test_the_tunnel_port_speaks_dtls_1_2_with_aead_only(bench):
             input="",
             capture_output=True,
             text=True,
+            errors="replace",
         )
         return done.stdout + done.stderr
 

@@ -100,10 +100,21 @@ def test_the_same_request_id_is_known_at_the_agent(stack: Stack):
 
 def test_hostile_strings_stay_within_their_line(stack: Stack):
     since = stack.gateway.process.mark()
-    stack.request("GET", "/status/404?%0a%22}{\x7f", [("User-Agent", 'x"\\ \x1b[31m')])
+    stack.request("GET", "/status/404?%0a%1b%22\"}{\\'<", [("User-Agent", 'x"\\ \u00e9'), ("Referer", '"}{')])
     eventually(lambda: access_lines(stack.gateway, since), 2, "an access line")
     for line in stack.gateway.process.log(since).splitlines():
         assert all(c.isprintable() for c in line), repr(line)
+        json.loads(line)
+
+
+def test_the_id_on_the_page_of_a_malformed_request_is_in_the_log(stack: Stack):
+    since = stack.gateway.process.mark()
+    with stack.connect() as connection:
+        connection.expect("GET")
+        connection.send(b"GET /\x7f HTTP/1.1\r\nHost: app.localhost\r\nX-Bad: \x00\r\n\r\n")
+        response = connection.finish()
+    assert response.status == 400
+    stack.gateway.process.wait_log(response.text.split()[-1], 2, since)
 
 
 def test_every_log_line_is_json(stack: Stack):

@@ -6,6 +6,7 @@ import hashlib
 import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -59,6 +60,19 @@ def test_a_large_echo_survives_both_directions_being_full(stack: Stack):
         sender.join()
     assert (response.ending, response.length) == (Ending.COMPLETE, length)
     assert digest.hexdigest() == content.digest(length)
+
+
+@pytest.mark.parametrize("target", ["/echo", "/upload"])
+def test_a_connection_goes_on_after_an_upload_that_had_to_wait(stack: Stack, target: str):
+    """Larger than what may stand unsent in the gateway: its reading pauses, and must not stay paused."""
+    for length in (150_000, 260_000, 300_000, 400_000, 1_000_000):
+        body = b"".join(content.pieces(length))
+        for _ in range(5):
+            with stack.connect(timeout=5) as connection:
+                response = connection.request("POST", target, body=body)
+                assert response.status == 200
+                if response.get("connection") != "close":
+                    assert connection.request("GET", "/bytes/10").length == 10
 
 
 def test_a_slow_reader_slows_the_origin_and_costs_little_memory(stack: Stack, test_id):
@@ -185,21 +199,18 @@ def test_a_refused_upgrade_is_an_ordinary_answer(stack: Stack):
 
 
 def test_a_websocket_client_that_vanishes_ends_the_origins_side(stack: Stack, test_id):
-    web = open_websocket(stack, additional_headers={"X-Test-Id": test_id})
-    web.send("here")
-    assert web.recv(timeout=5) == "here"
-    left = time.monotonic()
-    web.socket.shutdown(socket.SHUT_RDWR)
-    assert stack.origin.wait_mark(test_id, "aborted", 3) - left < 2
+    with open_websocket(stack, additional_headers={"X-Test-Id": test_id}) as web:
+        web.send("here")
+        assert web.recv(timeout=5) == "here"
+        left = time.monotonic()
+        web.socket.shutdown(socket.SHUT_RDWR)
+        assert stack.origin.wait_mark(test_id, "aborted", 3) - left < 2
 
 
 def test_many_websockets_live_side_by_side(stack: Stack):
-    sockets = [open_websocket(stack) for _ in range(50)]
-    try:
+    with ExitStack() as all_of_them:
+        sockets = [all_of_them.enter_context(open_websocket(stack)) for _ in range(50)]
         for number, web in enumerate(sockets):
             web.send(f"number {number}")
         for number, web in enumerate(sockets):
             assert web.recv(timeout=10) == f"number {number}"
-    finally:
-        for web in sockets:
-            web.close()

@@ -56,6 +56,7 @@ struct LifeTests {
                     handler: handler
                 )
                 remains.add(session)
+                remains.add(session.sender)
                 remains.add(handler)
                 // Ends half of them in the middle.
                 let patience = index % 2 == 0 ? 300_000 : 600_000

@@ -1,4 +1,5 @@
 import DTLS
+import Glibc
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -8,6 +9,9 @@ import Tunnel
 
 @Suite("Random operations across loops", .serialized)
 struct RandomTests {
+    /// `HOPGATE_SEEDS` makes a long test of a short one.
+    private static let seeds = getenv("HOPGATE_SEEDS").flatMap { UInt64(String(cString: $0)) } ?? 4
+
     /// Checks that what arrives is a prefix of the payload, then does something at random.
     private final class Wild: StreamHandler {
         struct Outcome: Sendable {
@@ -28,6 +32,8 @@ struct RandomTests {
         private var steps = 0
         private var isFinished = false
         private var isSendingOver = false
+        /// Hears nothing more and does nothing more.
+        private var hasGivenUp = false
         private var isDone = false
 
         init(seed: UInt64, outcome: Signal<Outcome>) {
@@ -42,7 +48,7 @@ struct RandomTests {
         }
 
         private func act() {
-            guard let stream = self.stream, !self.isDone else { return }
+            guard let stream = self.stream, !self.hasGivenUp else { return }
             self.steps += 1
             for _ in 0..<Int(self.random.next() % 3 + 1) {
                 switch self.random.next() % 400 {
@@ -53,6 +59,7 @@ struct RandomTests {
                     // From here on nothing more is heard of the peer's direction.
                     stream.stopSending(code: 1)
                     if !self.isSendingOver { stream.finish() }
+                    self.hasGivenUp = true
                     self.end()
                     return
                 case 2...12 where !self.isSendingOver && self.steps > 2:
@@ -89,7 +96,7 @@ struct RandomTests {
         }
 
         func streamRead(_ bytes: ByteBuffer) {
-            if self.isDone { return }
+            if self.hasGivenUp { return }
             if self.isFinished { self.outcome.update { $0.wrong.append("bytes after the end") } }
             let count = bytes.readableBytes
             let expected = StreamRecorder.payload(at: self.read, count: count)
@@ -124,9 +131,41 @@ struct RandomTests {
         func streamWritable() {}
     }
 
+    @Test("Streams survive the loss of every eighth burst in both directions")
+    func lossy() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
+        for (side, seed) in [(session, UInt64(1)), (accepted, 2)] {
+            let random = Mutex(SplitMix(seed: seed))
+            // As if it had been sent.
+            try await side.loop.submit {
+                side.sender.injectedFailure = { _, _ in random.withLock { $0.next() % 8 == 0 ? 0 : nil } }
+            }.get()
+        }
+        var expected = Checksum()
+        StreamRecorder.payload(at: 0, count: 200_000).withUnsafeReadableBytes { expected.add($0) }
+        var logs: [Signal<StreamLog>] = []
+        for index in 0..<8 {
+            logs.append(
+                try await fixture.stream(
+                    index % 2 == 0 ? session : accepted,
+                    on: fixture.loops[(index / 2) % 2],
+                    .send(200_000)
+                ).log
+            )
+        }
+        for log in logs {
+            let result = await log.wait("the echo", limit: .seconds(60)) { $0.isOver }
+            #expect(result.bytes == 200_000 && result.checksum == expected && result.finished == 1)
+        }
+        let statistics = try await session.loop.submit { session.statistics }.get()
+        #expect(statistics.packetsLost > 0)
+        try await fixture.close()
+    }
+
     @Test(
         "Streams of three loops over one session keep their bytes in order, whatever is done to them",
-        arguments: 0..<4
+        arguments: 0..<Self.seeds
     )
     func wild(seed: UInt64) async throws {
         let outcome = Signal(Wild.Outcome())

@@ -12,6 +12,8 @@ enum AddressResolver {
         var description: String { "\(host) cannot be resolved: \(reason)" }
     }
 
+    static let patience = TimeAmount.seconds(10)
+
     /// An address, or `localhost` (RFC 6761 §6.3): no look-up is needed.
     static func literal(_ target: HostPort) -> [SocketAddress]? {
         if target.host == "localhost" {
@@ -22,7 +24,19 @@ enum AddressResolver {
 
     static func resolve(_ target: HostPort, on loop: any EventLoop) -> EventLoopFuture<[SocketAddress]> {
         if let literal = literal(target) { return loop.makeSucceededFuture(literal) }
-        return NIOThreadPool.singleton.runIfActive(eventLoop: loop) { try look(up: target) }
+        // The resolver has time limits of its own, which may be long; nobody here waits longer than this.
+        let answer = loop.makePromise(of: [SocketAddress].self)
+        let limit = loop.scheduleTask(in: patience) {
+            answer.fail(
+                ResolutionError(host: target.host, reason: "no answer in \(patience.nanoseconds / 1_000_000) ms")
+            )
+        }
+        let work = NIOThreadPool.singleton.runIfActive(eventLoop: loop) { try look(up: target) }
+        work.whenComplete { result in
+            limit.cancel()
+            answer.completeWith(result)
+        }
+        return answer.futureResult
     }
 
     /// In the order of RFC 6724, as getaddrinfo gives them. Blocks.

@@ -17,8 +17,6 @@ struct Attachment: Sendable {
     let registry: SessionRegistry
     let counters: TransportCounters
 
-    private static let resolveTime = TimeAmount.seconds(10)
-
     /// Returns when the task is cancelled or the agent drains.
     func run() async {
         var backoff = Backoff()

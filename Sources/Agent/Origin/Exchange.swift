@@ -195,7 +195,10 @@ final class Exchange: StreamHandler {
             framing = .chunked
             connect()
         case .connecting: abort(.deadline)
-        case .exchanging: abort(.originTimeout)
+        case .exchanging:
+            // The client is slow, not the origin, while that has all that came; the gateway judges clients.
+            guard isRequestSent || owedCredit > 0 else { return moveDeadline() }
+            abort(.originTimeout)
         case .upgraded, .done: deadline = .distantFuture
         }
     }

@@ -11,6 +11,8 @@ final class OriginAddress {
 
     private let target: HostPort
     private var known: (addresses: [SocketAddress], until: NIODeadline)?
+    /// A look-up that is under way, for all who ask meanwhile.
+    private var pending: EventLoopFuture<[SocketAddress]>?
 
     init(_ target: HostPort) {
         self.target = target
@@ -19,9 +21,12 @@ final class OriginAddress {
 
     func addresses(on loop: any EventLoop) -> EventLoopFuture<[SocketAddress]> {
         if let known, known.until > .now() { return loop.makeSucceededFuture(known.addresses) }
+        if let pending { return pending }
         let answer = AddressResolver.resolve(target, on: loop)
-        answer.assumeIsolated().whenSuccess { addresses in
-            self.known = (addresses, .now() + Self.memory)
+        pending = answer
+        answer.assumeIsolated().whenComplete { result in
+            self.pending = nil
+            if case .success(let addresses) = result { self.known = (addresses, .now() + Self.memory) }
         }
         return answer
     }

@@ -25,7 +25,7 @@ final class OriginConnection: ChannelInboundHandler {
     private var parser = OriginResponseParser()
     private var isReadOutstanding = false
     private var hasInputEnded = false
-    /// It has not answered yet: its close is not that of a stale pooled connection.
+    /// It has not lain in the pool: its close is not that of a stale pooled connection.
     private(set) var isFresh = true
     private(set) var idleSince = NIODeadline.uptimeNanoseconds(0)
 
@@ -39,6 +39,7 @@ final class OriginConnection: ChannelInboundHandler {
 
     func lieIdle(now: NIODeadline) {
         idleSince = now
+        isFresh = false
         read()
     }
 
@@ -67,7 +68,6 @@ final class OriginConnection: ChannelInboundHandler {
             return false
         }
         state = .idle
-        isFresh = false
         return true
     }
 

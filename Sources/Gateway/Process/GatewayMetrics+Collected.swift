@@ -44,7 +44,6 @@ extension GatewayMetrics {
             samples.add(Self.sum(tunnels) { $0.droppedHello.current }, ["hello"])
             samples.add(Self.sum(tunnels) { $0.droppedHalfOpenTotal.current }, ["half_open"])
             samples.add(Self.sum(tunnels) { $0.droppedHalfOpenAddress.current }, ["half_open_address"])
-            samples.add(Self.sum(tunnels) { $0.droppedPendingBusy.current }, ["pending"])
         }
         self.registry.collect(
             "tunnel_handshakes_total",

@@ -3,7 +3,7 @@ package import NIOCore
 /// The NIO callbacks that are on their way, none of which is ever cancelled (NIO's cancel searches linearly).
 ///
 /// A new one is asked for only when it must come before all of those, so they form a stack with the earliest on top and
-/// a deadline that keeps moving away costs nothing. A callback that comes too early finds nothing due, which is harmless.
+/// a deadline that keeps moving away costs nothing. A callback that comes too early finds nothing due: no harm.
 package struct WakeUpStack {
     /// Descending: the earliest is last.
     private var scheduled: [NIODeadline] = []

@@ -112,6 +112,8 @@ extension TunnelSession {
             self.wantedClose = nil
             self.closeReason = .local(code: wanted.code, reason: wanted.reason)
             if let tunnel = self.tunnel, tunnel.isOpen {
+                // Before the tunnel forgets which of them had sent something.
+                self.failAllStreams()
                 tunnel.close(code: wanted.code, reason: wanted.reason, now: now)
                 self.processEvents(now: now)
             } else if self.phase != .closing {

@@ -39,18 +39,20 @@ extension TunnelSession {
             tunnel.ping(now: now)
             patience = max(Self.hintPatience.lowerBound, min(patience, tunnel.probeTimeout * 3))
         }
-        self.hint = Hint(deadline: now + patience, recordsIn: self.recordsIn, datagramsIn: self.datagramsIn)
+        let countsRecords = self.tunnel != nil
+        self.hint = Hint(
+            deadline: now + patience,
+            received: countsRecords ? self.recordsIn : self.datagramsIn,
+            countsRecords: countsRecords
+        )
         self.context.touch(self)
     }
 
     /// The time of a hint is over: was there a sign of life?
     func settleHint(_ hint: Hint, now: NIODeadline) {
         self.hint = nil
-        if self.tunnel != nil {
-            if self.recordsIn == hint.recordsIn { self.end(.lost, now: now) }
-        } else if self.datagramsIn == hint.datagramsIn {
-            self.end(.refused, now: now)
-        }
+        guard (hint.countsRecords ? self.recordsIn : self.datagramsIn) == hint.received else { return }
+        self.end(hint.countsRecords ? .lost : .refused, now: now)
     }
 
     // MARK: End
@@ -111,6 +113,7 @@ extension TunnelSession {
         guard self.phase != .over else { return }
         if self.phase != .closing, let tunnel = self.tunnel, tunnel.isOpen {
             self.closeReason = reason
+            self.failAllStreams()
             tunnel.close(code: code, reason: text, now: now)
             self.drive(now: now)
         }

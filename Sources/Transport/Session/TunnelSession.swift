@@ -6,8 +6,8 @@ package import Tunnel
 /// One DTLS session and the tunnel in it, on one loop: what arrives becomes stream events, what is written becomes
 /// bursts of datagrams.
 ///
-/// It belongs to `loop`. ``openStream(handler:on:)``, ``close(code:reason:)`` and the properties that say so may be used
-/// from anywhere; everything else is touched on that loop alone, which is what makes it `Sendable`.
+/// It belongs to `loop`. ``openStream(handler:on:)``, ``close(code:reason:)`` and the properties that say so may be
+/// used from anywhere; everything else is touched on that loop alone, which is what makes it `Sendable`.
 package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     package let loop: any EventLoop
     /// Unique in this process.
@@ -63,9 +63,10 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     struct Hint {
         /// Without a sign of life until then it is true.
         let deadline: NIODeadline
-        /// What had been received when it came.
-        let recordsIn: UInt64
-        let datagramsIn: UInt64
+        /// What had been received when it came: records that DTLS vouched for, or datagrams while there was no tunnel
+        /// and anything that comes is a sign of life.
+        let received: UInt64
+        let countsRecords: Bool
     }
 
     private static let lastID = Atomic<UInt64>(0)

@@ -7,7 +7,7 @@ package protocol DatagramSink: AnyObject {
     func receiveBegins()
     /// One datagram, after the kernel's coalescing was undone. The bytes are gone after the call.
     func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress)
-    /// That was all for now.
+    /// That was everything that waited.
     func receiveEnded()
     /// The kernel passed on that nobody listens at the peer's port.
     func peerRefused()

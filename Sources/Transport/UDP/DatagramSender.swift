@@ -4,7 +4,7 @@ import NIOCore
 /// Sends sealed records on one socket, on the loop that seals them.
 ///
 /// Records of one burst lie back to back and leave in one `sendmsg`; with `UDP_SEGMENT` the kernel cuts them apart.
-/// Each errno is the fate of one burst (`transport.md`, UDP). At most one burst waits for room in the socket's buffer;
+/// Each errno is the fate of one burst. At most one burst waits for room in the socket's buffer;
 /// while it does, ``isBlocked`` says that nothing more may be sealed, because a record sealed now and sent after many
 /// later ones would fall out of the peer's replay window.
 package final class DatagramSender {
@@ -40,7 +40,8 @@ package final class DatagramSender {
     let counters: TransportCounters
     /// False once the device said that it cannot checksum cut datagrams (EIO).
     package private(set) var cutsBursts = true
-    /// Asked before each `sendmsg` with its segments and bytes; an errno makes the call fail without being made.
+    /// Asked before each `sendmsg` with its segments and bytes; an errno is taken for the
+    /// call's without making it, and 0 loses the datagrams. For tests.
     package var injectedFailure: ((_ segments: Int, _ bytes: Int) -> CInt?)?
 
     private var kept: KeptBurst?

@@ -64,7 +64,7 @@ struct AttachTests {
         await gateway.sessions.wait("attached") { !$0.isEmpty }
         await gateway.stop()
         await eventually("not ready") { agent.agent.readyTunnels == 0 }
-        #expect(await agent.line("nobody listens")?.text.contains("remedy=") == true)
+        try await expect { await agent.line("nobody listens")?.text.contains("remedy=") == true }
         let second = try await TestGateway(port: port)
         let started = NIODeadline.now()
         await second.sessions.wait("attached again") { !$0.isEmpty }
@@ -90,7 +90,7 @@ struct AttachTests {
             await rig.gateway.sessions.wait("a second tunnel") { $0.count == 2 }
             #expect(rig.gateway.hellos.value.map(\.attach) == [1, 2])
             #expect(!slow.log.value.isOver)
-            #expect(try await rig.get().isComplete)
+            try await expect { try await rig.get().isComplete }
             await eventually("one ready tunnel") { rig.agent.agent.readyTunnels == 1 }
         }
     }
@@ -113,14 +113,14 @@ struct AttachTests {
     func shutdown() async throws {
         let release = Signal<[OriginPeerBox]>([])
         let origin = try await TestOrigin { peer, _ in release.update { $0.append(OriginPeerBox(peer)) } }
-        let rig = try await Rig(origin: origin)
+        let rig = try await Rig(origin: origin, change: { $0.shutdownGrace = .seconds(10) })
         let call = try await rig.gateway.call(try await rig.head())
         let peer = try #require(await release.wait("the request") { !$0.isEmpty }.first)
         let session = try await rig.gateway.session()
         let late = try await rig.head("POST")
         rig.agent.agent.shutdown()
         await rig.gateway.goaways.wait("GOAWAY") { !$0.isEmpty }
-        #expect(try await rig.gateway.call(late, on: session).over().code == .refused)
+        try await expect { try await rig.gateway.call(late, on: session).over().code == .refused }
         #expect(!call.log.value.isOver)
         peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         let answer = await call.over()
@@ -135,7 +135,7 @@ struct AttachTests {
         let call = try await rig.gateway.call(try await rig.head())
         await origin.log.wait("the request") { $0.requests.count == 1 }
         try await rig.agent.stop()
-        #expect(await call.over().code != nil)
+        try await expect { await call.over().failure != nil }
         await rig.gateway.stop()
         await origin.stop()
     }
@@ -149,8 +149,8 @@ struct AttachTests {
             change: { $0.gateways.append(HostPort(host: "localhost", port: port)) }
         ) { rig in
             await eventually("two tunnels") { rig.agent.agent.readyTunnels == 2 }
-            #expect(try await rig.get().isComplete)
-            #expect(try await other.call(try await rig.head()).over().isComplete)
+            try await expect { try await rig.get().isComplete }
+            try await expect { try await other.call(try await rig.head()).over().isComplete }
         }
         await other.stop()
     }
@@ -165,10 +165,10 @@ struct AttachTests {
                 $0.opsListenIsExplicit = true
             }
         ) { rig in
-            #expect(try await rig.get().isComplete)
+            try await expect { try await rig.get().isComplete }
             await eventually("the ops port") { rig.agent.agent.opsListenPort != nil }
             let port = try #require(rig.agent.agent.opsListenPort)
-            #expect(try await httpGet(port, "/readyz").hasPrefix("HTTP/1.1 200"))
+            try await expect { try await httpGet(port, "/readyz").hasPrefix("HTTP/1.1 200") }
             let metrics = try await httpGet(port, "/metrics")
             #expect(metrics.contains("hopagent_ready_tunnels 1"))
             #expect(metrics.contains(#"hopagent_origin_requests_total{service="web",code="200"} 1"#))

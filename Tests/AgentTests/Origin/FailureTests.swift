@@ -33,7 +33,7 @@ struct FailureTests {
             let call = try await rig.gateway.call(try await rig.head())
             await call.log.wait("the part") { $0.body == "part" }
             await origin.abortConnections()
-            #expect(await call.over().code == .originAborted)
+            try await expect { await call.over().code == .originAborted }
         }
     }
 
@@ -41,7 +41,7 @@ struct FailureTests {
     func silentClose() async throws {
         let origin = try await TestOrigin { peer, _ in peer.close() }
         try await Rig.with(origin) { rig in
-            #expect(try await rig.get().code == .originAborted)
+            try await expect { try await rig.get().code == .originAborted }
             #expect(origin.log.value.requests.count == 1)
         }
     }
@@ -52,7 +52,7 @@ struct FailureTests {
             peer.write("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
         }
         try await Rig.with(origin) { rig in
-            #expect(try await rig.get().code == .originProtocol)
+            try await expect { try await rig.get().code == .originProtocol }
             await origin.log.wait("closed") { $0.open == 0 }
         }
     }
@@ -63,8 +63,8 @@ struct FailureTests {
             peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
         }
         try await Rig.with(origin) { rig in
-            #expect(try await rig.get().body == "ok")
-            #expect(try await rig.get().body == "ok")
+            try await expect { try await rig.get().body == "ok" }
+            try await expect { try await rig.get().body == "ok" }
             #expect(origin.log.value.connections == 2)
         }
     }
@@ -73,14 +73,14 @@ struct FailureTests {
     func unreachable() async throws {
         let origin = try await TestOrigin.simple()
         try await Rig.with(origin) { rig in
-            await origin.stop()
+            await origin.disappear()
             let head = try await rig.head("POST")
             let first = try await rig.gateway.call(head).over()
-            #expect(first.code == .originUnreachable && first.isAccepted)
+            #expect(first.code == .originUnreachable)
             var again = head
             again.attempt = 2
-            #expect(try await rig.gateway.call(again).over().code == .originUnreachable)
-            #expect(await rig.agent.line("origin cannot be reached") != nil)
+            try await expect { try await rig.gateway.call(again).over().code == .originUnreachable }
+            try await expect { await rig.agent.line("origin cannot be reached") != nil }
         }
     }
 
@@ -113,24 +113,22 @@ struct FailureTests {
         let completed = Signal(0)
         let origin = try await TestOrigin { _, _ in completed.update { $0 += 1 } }
         try await Rig.with(origin) { rig in
-            for fields in [FieldSection(["Content-Length": "10"]), FieldSection()] {
+            for (count, fields) in [(1, FieldSection(["Content-Length": "10"])), (2, FieldSection())] {
                 let call = try await rig.gateway.call(
                     try await rig.head("POST", fields: fields),
                     body: ByteBuffer(string: "half"),
                     finish: false
                 )
-                let before = origin.log.value.connections
-                await origin.log.wait("the half") { $0.requests.last?.raw.contains("half") ?? false }
+                await origin.log.wait("the half") { $0.requests.count == count && $0.requests[count - 1].rawBytes > 0 }
                 try await call.cancel()
-                await origin.log.wait("closed") { $0.open == 0 && $0.connections >= before }
+                await origin.log.wait("closed") { $0.open == 0 }
             }
             // FIN short of Content-Length is the same.
             let call = try await rig.gateway.call(
                 try await rig.head("POST", fields: FieldSection(["Content-Length": "10"])),
                 body: ByteBuffer(string: "half")
             )
-            #expect(await call.over().code == .cancelled)
-            await origin.log.wait("closed") { $0.open == 0 }
+            try await expect { await call.over().code == .cancelled }
             #expect(completed.value == 0)
         }
     }
@@ -151,7 +149,7 @@ struct FailureTests {
             let answer = await call.over()
             #expect(answer.isComplete && answer.head?.status == 413 && answer.body == "big")
             await call.log.wait("STOP_SENDING") { $0.stopped == .noError }
-            #expect(try await rig.get().isComplete)
+            try await expect { try await rig.get().isComplete }
             #expect(origin.log.value.connections == 2)
         }
     }
@@ -169,7 +167,7 @@ struct FailureTests {
             }
         }
         try await Rig.with(origin) { rig in
-            #expect(try await rig.get().isComplete)
+            try await expect { try await rig.get().isComplete }
             let second = try await rig.get()
             #expect(second.isComplete && second.body == "ok")
             #expect(served.value == 3)
@@ -189,8 +187,8 @@ struct FailureTests {
             }
         }
         try await Rig.with(origin) { rig in
-            #expect(try await rig.get().isComplete)
-            #expect(try await rig.gateway.call(try await rig.head("POST")).over().code == .originAborted)
+            try await expect { try await rig.get().isComplete }
+            try await expect { try await rig.gateway.call(try await rig.head("POST")).over().code == .originAborted }
             #expect(served.value == 2)
         }
     }
@@ -199,7 +197,7 @@ struct FailureTests {
     func freshIsNotRetried() async throws {
         let origin = try await TestOrigin { peer, _ in peer.close() }
         try await Rig.with(origin) { rig in
-            #expect(try await rig.get().code == .originAborted)
+            try await expect { try await rig.get().code == .originAborted }
             #expect(origin.log.value.connections == 1)
         }
     }

@@ -136,7 +136,8 @@ struct OriginResponseParserTests {
             "A: b\n B: c",
         ].map { "HTTP/1.1 200 OK\r\n\($0)\r\n\r\n" }
         let chunks = [
-            "\r\n", "x\r\n", "-1\r\n", "+1\r\n", "0x1\r\nx\r\n", "1\nx\r\n", "1\r\nxy\r\n", "1\r\nx\n", "1 1\r\nx\r\n",
+            "\r\n", "x\r\n", "-1\r\n", "+1\r\n", "0x1\r\nx\r\n", "1\nx\r\n", "1\r\nxy\r\n", "1\r\nx\n0\r\n",
+            "1 1\r\nx\r\n",
             "10000000000000000\r\n", "8000000000000000\r\n", "1;a\u{0}\r\nx\r\n", " 1\r\nx\r\n", "1\r\r\nx\r\n",
             "0\r\nContent-Length: 1\r\n\r\n", "0\r\nHost: a\r\n\r\n", "0\r\nTransfer-Encoding: chunked\r\n\r\n",
             "0\r\nA : b\r\n\r\n", "0\r\n\nx\r\n\r\n", "1;" + String(repeating: "a", count: 5_000) + "\r\nx\r\n",

@@ -92,7 +92,7 @@ final class RunningAgent: Sendable {
         )
         configuration.trust = .caFile(path: try Self.file(TestCertificates.root))
         configuration.opsListen = nil
-        configuration.shutdownGrace = .seconds(5)
+        configuration.shutdownGrace = .milliseconds(500)
         change(&configuration)
         let lines = lines
         let log = Logger(label: "test") { _ in CapturingLog(lines: lines) }

@@ -205,6 +205,18 @@ struct ClientCall: Sendable {
         }.get()
     }
 
+    /// Waits until the stream takes no more.
+    func standsStill() async throws {
+        let stream = stream
+        let isStill = Signal(false)
+        stream.userLoop.scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(5)) { task in
+            guard !stream.isWritable else { return }
+            task.cancel()
+            isStill.update { $0 = true }
+        }
+        await isStill.wait("no more can be written") { $0 }
+    }
+
     /// Sends `count` bytes of the pattern as the stream takes them, then FIN.
     func pour(_ count: Int) async throws {
         let stream = stream
@@ -258,7 +270,8 @@ private final class ClientStream: StreamHandler {
                     log.update {
                         $0.bytes += bytes.readableBytes
                         $0.checksum.add(bytes)
-                        if $0.body.utf8.count < 4096 { $0.body += String(buffer: bytes) }
+                        // Enough for small bodies; bulk is compared by its checksum.
+                        if $0.bytes <= 4096 { $0.body += String(buffer: bytes) }
                     }
                     if !holdsCredit { stream?.consumed(bytes.readableBytes) }
                 case .trailers(let fields): log.update { $0.trailers = fields }

@@ -81,8 +81,14 @@ final class TestOrigin: Sendable {
         for peer in peers.value { try? await peer.close() }
     }
 
-    func stop() async {
+    /// Listens no more, and closes what is open; once.
+    func disappear() async {
         try? await channel.close()
+        await closeConnections()
+    }
+
+    func stop() async {
+        if channel.isActive { try? await channel.close() }
         await closeConnections()
         try? await group.shutdownGracefully()
     }
@@ -130,15 +136,6 @@ final class OriginPeer: ChannelInboundHandler {
         context.channel.setOption(.autoRead, value: false).assumeIsolated().whenFailure { _ in }
     }
 
-    /// Ends with RST.
-    func abort() {
-        _ = try? context.channel.syncOptions?.setOption(
-            .socketOption(.so_linger),
-            value: linger(l_onoff: 1, l_linger: 0)
-        )
-        context.close(promise: nil)
-    }
-
     /// Writes `count` bytes of ``pattern(at:count:)`` as the socket takes them, then calls `then`.
     func pour(_ count: Int, from start: Int = 0, then: @escaping (OriginPeer) -> Void) {
         let piece = min(64 << 10, count)
@@ -176,7 +173,8 @@ final class OriginPeer: ChannelInboundHandler {
             current = (index, length, request)
             onHead(self, request)
         }
-        guard var (index, length, request) = current, !isRaw else { return }
+        guard let (index, length, before) = current, !isRaw else { return }
+        var request = before
         let bytes = input.readableBytes
         if bytes > 0 {
             request.rawBytes += bytes
@@ -245,8 +243,8 @@ extension TestOrigin {
     func abortConnections() async {
         for peer in peers.value {
             try? await peer.eventLoop.submit {
-                try peer.syncOptions?.setOption(.socketOption(.so_linger), value: linger(l_onoff: 1, l_linger: 0))
-                peer.close(promise: nil)
+                guard let socket = peer as? any SocketOptionProvider else { return }
+                socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenComplete { _ in peer.close(promise: nil) }
             }.get()
         }
     }

@@ -83,3 +83,12 @@ func eventually(
     let held = (try? await promise.futureResult.get()) ?? false
     if !held { Issue.record("not in \(limit): \(what)", sourceLocation: sourceLocation) }
 }
+
+/// Expects a condition that has to be awaited.
+func expect(
+    sourceLocation: SourceLocation = #_sourceLocation,
+    _ condition: () async throws -> Bool
+) async throws {
+    let held = try await condition()
+    #expect(held, sourceLocation: sourceLocation)
+}

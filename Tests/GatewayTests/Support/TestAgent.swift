@@ -152,7 +152,7 @@ final class TestRequest: StreamHandler, Sendable {
         var stoppedCode: UInt64?
         var isFailed = false
         var takesBody = true
-        var isWritable = true
+        var isAccepted = false
     }
 
     private struct State {
@@ -180,11 +180,17 @@ final class TestRequest: StreamHandler, Sendable {
 
     // MARK: Answering, from anywhere
 
+    /// ACCEPTED, once; every head below says it first.
     func accept() {
-        write { MessageEncoder.writeAccepted(into: &$0) }
+        let isAccepted = state.withLock { state in
+            defer { state.seen.isAccepted = true }
+            return state.seen.isAccepted
+        }
+        if !isAccepted { write { MessageEncoder.writeAccepted(into: &$0) } }
     }
 
     func head(_ status: Int, _ fields: KeyValuePairs<String, String> = [:]) {
+        accept()
         let section = FieldSection(fields)
         write { try? MessageEncoder.writeResponseHead(ResponseHead(status: status, fields: section), into: &$0) }
     }
@@ -208,8 +214,8 @@ final class TestRequest: StreamHandler, Sendable {
         var section = FieldSection(fields)
         section.append(name: "Content-Length", value: String(body.utf8.count))
         let head = ResponseHead(status: status, fields: section)
+        accept()
         write {
-            MessageEncoder.writeAccepted(into: &$0)
             try? MessageEncoder.writeResponseHead(head, into: &$0)
             if !body.isEmpty { MessageEncoder.writeData(ByteBuffer(string: body), into: &$0) }
         }
