@@ -137,7 +137,7 @@ let package = Package(
         ),
         .testTarget(
             name: "AgentTests",
-            dependencies: ["Agent", "HopProtocol", "Settings", "Transport", nioCore, nioPosix, logging],
+            dependencies: ["Agent", "DTLS", "HopProtocol", "Settings", "Transport", nioCore, nioPosix, logging],
             swiftSettings: strict
         ),
     ],

@@ -217,6 +217,8 @@ final class Exchange: StreamHandler {
     /// Ends the exchange; the streams have been told. nil: the answer is complete.
     func end(_ code: HopCode?) {
         guard !isDone else { return }
+        var isUpgraded = false
+        if case .upgraded = phase { isUpgraded = true }
         phase = .done
         deadline = .distantFuture
         owner.remove(self)
@@ -227,7 +229,7 @@ final class Exchange: StreamHandler {
             if isClean, connection.release() {
                 pool?.put(connection, now: .now())
             } else {
-                connection.close()
+                connection.close(isCut: code != nil && (isUpgraded || !isRequestSent))
             }
         }
         forget(code)
@@ -253,10 +255,17 @@ final class Exchange: StreamHandler {
         }
     }
 
+    /// What the origin did wrong is worth a line; the gateway's access line tells the rest.
     private func report(_ code: HopCode?) {
         let log = owner.shared.log
-        guard log.logLevel <= .debug, let head else { return }
-        log.debug(
+        let level: Logger.Level =
+            switch code {
+            case .originUnreachable, .originTimeout, .originProtocol, .originAborted: .warning
+            default: .debug
+            }
+        guard log.logLevel <= level, let head else { return }
+        log.log(
+            level: level,
             "request",
             metadata: [
                 "request_id": "\(head.requestID)", "service": "\(head.service)", "method": "\(head.method)",

@@ -1,3 +1,4 @@
+import Glibc
 import HopProtocol
 import NIOCore
 
@@ -43,11 +44,17 @@ final class OriginConnection: ChannelInboundHandler {
         read()
     }
 
-    func close() {
+    /// Ends the connection. With `isCut` by a reset: what was sent is incomplete and must not look whole, and an origin
+    /// that does not read would not see an ordinary end behind what it has not read.
+    func close(isCut: Bool = false) {
         if case .closed = state { return }
         state = .closed
         exchange = nil
-        context?.close(promise: nil)
+        guard let context else { return }
+        if isCut, let socket = context.channel as? any SocketOptionProvider {
+            socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenFailure { _ in }
+        }
+        context.close(promise: nil)
     }
 
     // MARK: For the exchange

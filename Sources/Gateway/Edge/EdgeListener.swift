@@ -55,7 +55,9 @@ final class EdgeListener: Sendable {
         identities: TLSIdentities?,
         services: EdgeServices
     ) throws {
-        guard let gauge = services.metrics.connectionsOpen[kind] else { preconditionFailure("every listener has a gauge") }
+        guard let gauge = services.metrics.connectionsOpen[kind] else {
+            preconditionFailure("every listener has a gauge")
+        }
         guard services.connections.load(ordering: .relaxed) < services.limits.connections else {
             services.metrics.connectionsRejected[.limit].increment()
             throw ChannelError.ioOnClosedChannel
@@ -94,7 +96,9 @@ final class EdgeLoops: Sendable {
     }
 
     subscript(loop: any EventLoop) -> EdgeLoop {
-        guard let home = homes[ObjectIdentifier(loop)] else { preconditionFailure("a connection is on one of our loops") }
+        guard let home = homes[ObjectIdentifier(loop)] else {
+            preconditionFailure("a connection is on one of our loops")
+        }
         return home
     }
 

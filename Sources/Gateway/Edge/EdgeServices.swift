@@ -70,17 +70,17 @@ final class EdgeServices: Sendable {
         )
     }
 
-    /// A head that was answered without an exchange.
-    func record(_ refusal: Refusal, of head: HTTPRequestHead, requestID: String, client: String) {
+    /// What was answered without an exchange; nil: not even a head was understood.
+    func record(_ refusal: Refusal, of head: HTTPRequestHead?, requestID: String, client: String) {
         metrics.error(refusal)
         accessLog?.write(
             AccessRecord(
                 requestID: requestID,
                 client: client,
-                method: head.method.rawValue,
-                host: head.headers.first(name: "host") ?? "",
-                path: String(head.uri.prefix { $0 != "?" }),
-                httpVersion: "HTTP/\(head.version.major).\(head.version.minor)",
+                method: head?.method.rawValue ?? "-",
+                host: head?.headers.first(name: "host") ?? "",
+                path: head.map { String($0.uri.prefix { $0 != "?" }) } ?? "-",
+                httpVersion: head.map { "HTTP/\($0.version.major).\($0.version.minor)" } ?? "-",
                 status: refusal.status,
                 bytesIn: 0,
                 bytesOut: 0,

@@ -112,7 +112,9 @@ extension FieldKind {
     /// Equality without regard to case, `_` read as `-`.
     ///
     /// - Parameter hasUnderscore: set when the name matched and contains one.
-    private static func matches(_ name: UnsafeRawBufferPointer, _ known: StaticString, _ hasUnderscore: inout Bool) -> Bool {
+    private static func matches(_ name: UnsafeRawBufferPointer, _ known: StaticString, _ hasUnderscore: inout Bool)
+        -> Bool
+    {
         guard name.count == known.utf8CodeUnitCount else { return false }
         let wanted = known.utf8Start
         var underscore = false

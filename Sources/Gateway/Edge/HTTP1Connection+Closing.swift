@@ -11,10 +11,7 @@ extension HTTP1Connection {
         case .waiting:
             if now >= deadline { closeNow() }
         case .readingHead:
-            if now >= deadline {
-                services.metrics.error(.headerTimeout)
-                refuseWithoutExchange(.headerTimeout)
-            }
+            if now >= deadline { refuseWithoutExchange(.headerTimeout) }
         case .exchanging:
             if !requestReceived { tickBody(now) }
             if phase == .exchanging { tickOutput(now) }

@@ -108,7 +108,9 @@ extension HTTP1Connection: ExchangeClient {
         responseSent = false
         keepsAlive = false
         isHead = false
-        sendRefusal(refusal, requestID: home.makeRequestID().description)
+        let id = home.makeRequestID().description
+        services.record(refusal, of: nil, requestID: id, client: client.address)
+        sendRefusal(refusal, requestID: id)
     }
 
     func abortResponse() {

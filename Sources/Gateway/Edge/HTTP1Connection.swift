@@ -277,7 +277,6 @@ final class HTTP1Connection: ChannelDuplexHandler {
     private func decoderFailed(_ refusal: Refusal) {
         switch phase {
         case .handshaking, .waiting, .readingHead:
-            services.metrics.error(refusal)
             refuseWithoutExchange(refusal)
         case .exchanging:
             if requestReceived {
@@ -324,7 +323,14 @@ final class HTTP1Connection: ChannelDuplexHandler {
             redirect(request, now: now)
             return
         }
-        let exchange = Exchange(services: services, home: home, client: self, identity: client, request: request, now: now)
+        let exchange = Exchange(
+            services: services,
+            home: home,
+            client: self,
+            identity: client,
+            request: request,
+            now: now
+        )
         self.exchange = exchange
         exchange.start()
     }
@@ -339,6 +345,8 @@ final class HTTP1Connection: ChannelDuplexHandler {
         }
         phase = .waiting
         deadline = .now() + services.limits.keepAliveIdle
+        // A body that was paused for its stream may have ended with the response, before the stream took more.
+        resumeReading()
         if !pipelined.isEmpty || isPausedByPipeline || decoderRefusal != nil { takePipelined() }
     }
 }

@@ -17,16 +17,21 @@ extension GatewayProcess {
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         let process = try await start(configuration, version: version, output: output, logger: logger)
         await withTaskGroup(of: Void.self) { group in
-            var iterator = signals.makeAsyncIterator()
-            if let first = await iterator.next() {
-                logger.notice("stopping: finishing what is in flight", metadata: ["signal": "\(first)"])
-            }
+            // One iterator is all that the sequence allows, so one loop hears both signals.
+            let (stops, stop) = AsyncStream<Void>.makeStream()
             group.addTask {
-                for await second in signals {
-                    logger.warning("stopping now: a second signal came", metadata: ["signal": "\(second)"])
-                    exit(128 + (second == .sigint ? SIGINT : SIGTERM))
+                var isStopping = false
+                for await received in signals {
+                    if isStopping {
+                        logger.warning("stopping now: a second signal came", metadata: ["signal": "\(received)"])
+                        exit(1)
+                    }
+                    isStopping = true
+                    logger.notice("stopping: finishing what is in flight", metadata: ["signal": "\(received)"])
+                    stop.finish()
                 }
             }
+            for await _ in stops {}
             await process.shutDown(grace: configuration.shutdownGrace)
             group.cancelAll()
         }

@@ -125,7 +125,10 @@ package final class GatewayProcess: Sendable {
                         try identities.replace(snapshot)
                         logger.info("certificates changed", metadata: ["count": "\(snapshot.certificates.count)"])
                     } catch {
-                        logger.error("a new certificate cannot be used; the old ones stay", metadata: ["error": "\(error)"])
+                        logger.error(
+                            "a new certificate cannot be used; the old ones stay",
+                            metadata: ["error": "\(error)"]
+                        )
                     }
                 },
                 onProblem: { logger.error("a certificate cannot be read", metadata: ["error": "\($0)"]) }
@@ -179,7 +182,10 @@ package final class GatewayProcess: Sendable {
         hosts: [String]
     ) throws -> CertificateSource {
         if configuration.certificates.isEmpty {
-            return try CertificateSource(developmentCA: DevelopmentCA.directory(dataDirectory: configuration.dataDirectory), names: hosts)
+            return try CertificateSource(
+                developmentCA: DevelopmentCA.directory(dataDirectory: configuration.dataDirectory),
+                names: hosts
+            )
         }
         return try CertificateSource(
             files: configuration.certificates.map { Certificates.CertificateFiles(certificate: $0.cert, key: $0.key) }

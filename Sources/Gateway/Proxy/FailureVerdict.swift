@@ -19,7 +19,8 @@ package struct FailureVerdict: Equatable, Sendable {
         switch failure.reason {
         case .refused: self.init(refusal: .refusedByAgent, retry: .always)
         case .sessionEnded:
-            self = failure.anyByteSent
+            self =
+                failure.anyByteSent
                 ? Self(refusal: .sessionLost, retry: .ifIdempotent) : Self(refusal: .noAgent, retry: .always)
         case .reset(let code): self.init(code: HopCode(wire: code))
         }

@@ -42,7 +42,8 @@ final class SessionHub: Sendable {
     /// An attachment of the same name came. The older one gets nothing new until it gives a sign of life, and is ended
     /// if it gives none: so a dead session never holds a name, and two living ones share it.
     func probe(_ older: Attachment) {
-        guard older.move(from: .active, to: .suspended) else { return }
+        // One that is leaving gets nothing new anyway, but its streams must not hang on a dead session.
+        guard older.move(from: .active, to: .suspended) || older.state == .leaving else { return }
         let session = older.session
         session.loop.execute {
             let asked = NIODeadline.now()
@@ -54,10 +55,10 @@ final class SessionHub: Sendable {
     }
 
     private func check(_ older: Attachment, asked: NIODeadline, deadline: NIODeadline) {
-        guard older.state == .suspended else { return }
+        guard older.state == .suspended || older.state == .leaving else { return }
         let session = older.session
         if let heard = session.lastReceived, heard > asked {
-            older.move(from: .suspended, to: .active)
+            guard older.move(from: .suspended, to: .active) else { return }
             logger.info("two agents of one name are alive and both serve", metadata: metadata(older))
         } else if NIODeadline.now() >= deadline {
             logger.notice("a silent session is superseded", metadata: metadata(older))

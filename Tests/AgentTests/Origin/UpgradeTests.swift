@@ -67,7 +67,7 @@ struct UpgradeTests {
             let call = try await rig.gateway.call(try await rig.head(fields: Self.asks), finish: false)
             await call.log.wait("101") { $0.head != nil }
             try await call.cancel()
-            await origin.log.wait("closed") { $0.ends == 1 }
+            await origin.log.wait("reset") { $0.open == 0 }
         }
     }
 }

@@ -80,13 +80,13 @@ struct ForwardingTests {
             _ = client.take()
             try await client.send(
                 "PUT /up HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
-                    + "3\r\nabc\r\n4;ext=1\r\ndefg\r\n0\r\nX-Sum: 7\r\nContent-Length: 9\r\n\r\n"
+                    + "3\r\nabc\r\n4;ext=1\r\ndefg\r\n0\r\nX-Sum: 7\r\nHost: evil.test\r\n\r\n"
             )
             try await eventually("the second request") { agent.requests.count == 2 && agent.requests[1].seen.isEnded }
             #expect(agent.requests[1].body == "abcdefg")
             #expect(agent.requests[1].field("transfer-encoding") == nil)
             #expect(agent.requests[1].seen.trailers?.first("x-sum") == "7")
-            #expect(agent.requests[1].seen.trailers?.contains("content-length") == false)
+            #expect(agent.requests[1].seen.trailers?.contains("host") == false)
             agent.requests[1].answer(200, "ok")
             try await client.waitFor("ok")
         }
@@ -110,8 +110,6 @@ struct ForwardingTests {
             agent.requests[0].finish()
             try await client.waitFor("0\r\nX-End: yes\r\n\r\n")
             #expect(!client.isClosed)
-            let next = try await client.exchange("HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n")
-            _ = next
         }
     }
 

@@ -150,8 +150,9 @@ struct TestResponse {
     subscript(name: String) -> String? { fields.first { $0.name == name }?.value }
 
     var isComplete: Bool {
+        if status == 204 || status == 304 { return true }
         if let length = self["content-length"].flatMap(Int.init) { return body.utf8.count >= length }
         if self["transfer-encoding"] == "chunked" { return body.hasSuffix("0\r\n\r\n") }
-        return status == 204 || status == 304
+        return false
     }
 }
