@@ -27,6 +27,7 @@ let staticRuntime: [LinkerSetting] = [
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -82,7 +83,7 @@ let package = Package(
             name: "Gateway",
             dependencies: [
                 "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
-                nioCore, nioPosix, nioHTTP1, nioSSL, deque, logging, unixSignals, crypto,
+                nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, deque, logging, unixSignals, crypto,
             ],
             swiftSettings: hot
         ),

@@ -153,7 +153,7 @@ final class AgentSession {
         shared.log.info(
             "attached",
             metadata: [
-                "gateway": "\(gateway)", "address": "\(session.remoteAddress)",
+                "gateway": "\(gateway)", "address": "\(session.remoteAddress.text)",
                 "incarnation": "\(welcome.incarnation)",
                 "services": "\(shared.configuration.services.map(\.name).joined(separator: ","))",
                 "hosts": "\(shared.configuration.hosts.joined(separator: ","))",

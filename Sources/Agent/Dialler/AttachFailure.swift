@@ -36,6 +36,9 @@ struct AttachFailure: Equatable, Sendable {
         self.retryAfter = retryAfter
     }
 
+    /// Another address of the same name may do better.
+    var isOfAddress: Bool { kind == .unreachable || kind == .refused }
+
     func backoff(wasLive: Bool) -> Backoff.Failure {
         if wasLive { return .lost }
         return kind == .refused ? .refused : .failed

@@ -62,7 +62,7 @@ struct Attachment: Sendable {
         }
     }
 
-    /// One attempt, at the next of the name's addresses.
+    /// One attempt: at each of the name's addresses until one answers. Which comes first changes from try to try.
     private func attempt(_ number: Int) async -> AgentSession.Outcome {
         let addresses: [SocketAddress]
         do {
@@ -74,7 +74,15 @@ struct Attachment: Sendable {
         guard !addresses.isEmpty else {
             return .ended(AttachFailure(.resolve, "\(gateway.host) has no address"), wasLive: false)
         }
-        let address = addresses[number % addresses.count]
+        var outcome = AgentSession.Outcome.silent
+        for index in addresses.indices {
+            outcome = await attempt(at: addresses[(number + index) % addresses.count])
+            guard case .ended(let failure, wasLive: false) = outcome, failure.isOfAddress, !isOver else { break }
+        }
+        return outcome
+    }
+
+    private func attempt(at address: SocketAddress) async -> AgentSession.Outcome {
         let outcome = loop.makePromise(of: AgentSession.Outcome.self)
         loop.execute { dial(address, outcome) }
         do {

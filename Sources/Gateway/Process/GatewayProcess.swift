@@ -105,9 +105,9 @@ package final class GatewayProcess: Sendable {
             metrics.registry.registerProcessMetrics(build: [("version", version)])
             output?.register(in: metrics.registry)
             let addresses = ReadyAddresses(
-                https: "\(listeners.https.localAddress)",
-                http: "\(listeners.http.localAddress)",
-                dtls: "\(listeners.tunnels.localAddress)"
+                https: listeners.https.localAddress.text,
+                http: listeners.http.localAddress.text,
+                dtls: listeners.tunnels.localAddress.text
             )
             let ops = try await OpsServer.start(
                 host: configuration.opsListen.host,
@@ -159,10 +159,10 @@ package final class GatewayProcess: Sendable {
                 "gateway is ready",
                 metadata: [
                     "version": "\(version)",
-                    "https": "\(process.httpsAddress)",
-                    "http": "\(process.httpAddress)",
-                    "dtls": "\(process.dtlsAddress)",
-                    "ops": "\(process.opsAddress)",
+                    "https": "\(process.httpsAddress.text)",
+                    "http": "\(process.httpAddress.text)",
+                    "dtls": "\(process.dtlsAddress.text)",
+                    "ops": "\(process.opsAddress.text)",
                     "routes": "\(configuration.routes.count)",
                     "loops": "\(loops.count)",
                 ]
@@ -230,7 +230,7 @@ package final class GatewayProcess: Sendable {
             settings.session.applicationProtocols = [TLSIdentities.tunnelProtocol]
             let logger = hub.logger
             settings.handshakeFailed = { address, reason in
-                logger.debug("a handshake failed", metadata: ["remote": "\(address)", "reason": "\(reason)"])
+                logger.debug("a handshake failed", metadata: ["remote": "\(address.text)", "reason": "\(reason)"])
             }
             tunnels = try await TunnelListener.bind(
                 host: dtls.host,

@@ -58,7 +58,7 @@ final class AgentSession: SessionHandler {
             if case .notAuthenticated = reason { hub.metrics.authFailures[.timeout].increment() }
             hub.logger.debug(
                 "a session ended before HELLO",
-                metadata: ["remote": "\(session.remoteAddress)", "reason": "\(Self.text(reason))"]
+                metadata: ["remote": "\(session.remoteAddress.text)", "reason": "\(Self.text(reason))"]
             )
         case .over: break
         }
@@ -182,7 +182,7 @@ final class AgentSession: SessionHandler {
         hub.metrics.sessions[.dtls].increment()
         hub.hostsChanged(admission.hosts.map(\.description))
         var metadata = hub.metadata(attachment)
-        metadata["remote"] = "\(session.remoteAddress)"
+        metadata["remote"] = "\(session.remoteAddress.text)"
         metadata["services"] = "\(admission.services.joined(separator: ","))"
         if !admission.hosts.isEmpty {
             metadata["hosts"] = "\(admission.hosts.map(\.description).joined(separator: ","))"

@@ -16,7 +16,9 @@ struct FailureTests {
             #expect(unknown["content-type"] == "text/html; charset=utf-8")
             let id = try #require(unknown["x-request-id"])
             #expect(unknown.body.contains(id))
-            let absent = try await client.exchange("GET / HTTP/1.1\r\nHost: absent.test\r\nAccept: application/json\r\n\r\n")
+            let absent = try await client.exchange(
+                "GET / HTTP/1.1\r\nHost: absent.test\r\nAccept: application/json\r\n\r\n"
+            )
             #expect(absent.status == 503)
             #expect(absent["retry-after"] == "1")
             #expect(absent.body.contains("\"request_id\":\"\(absent["x-request-id"] ?? "?")\""))

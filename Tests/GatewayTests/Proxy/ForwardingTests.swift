@@ -130,7 +130,11 @@ struct ForwardingTests {
             let client = try await TestClient.https(gateway)
             try await client.send("HEAD / HTTP/1.1\r\nHost: app.test\r\n\r\n")
             try await client.waitFor("Content-Length: 1234\r\n")
-            #expect(client.text.hasPrefix("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n"))
+            #expect(
+                client.text.hasPrefix(
+                    "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n"
+                )
+            )
             #expect(try await client.exchange("GET /204 HTTP/1.1\r\nHost: app.test\r\n\r\n").status == 204)
             let notModified = try await client.exchange("GET /304 HTTP/1.1\r\nHost: app.test\r\n\r\n")
             #expect(notModified.status == 304)

@@ -122,7 +122,9 @@ final class TestClient: Sendable {
     func exchange(_ request: String) async throws -> TestResponse {
         _ = take()
         try await send(request)
-        try await eventually("a whole response; got \(text.prefix(400))") { TestResponse(text)?.isComplete == true || isClosed }
+        try await eventually("a whole response; got \(text.prefix(400))") {
+            TestResponse(text)?.isComplete == true || isClosed
+        }
         return try #require(TestResponse(take()))
     }
 }
