@@ -42,10 +42,10 @@ final class TestAgent: Sendable {
         hosts: [String] = [],
         maxRequests: Int = 100,
         isReady: Bool = true,
+        on loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next(),
         script: @escaping @Sendable (TestRequest) -> Void = { _ in }
     ) async throws -> TestAgent {
         let shared = Shared()
-        let loop = MultiThreadedEventLoopGroup.singleton.next()
         let hello = Hello(
             tokenID: tokenID ?? gateway.token.id,
             secret: secret ?? gateway.token.secret,

@@ -1,0 +1,177 @@
+import Gateway
+import HopProtocol
+import NIOCore
+import Testing
+
+@Suite("Who is attached and what it offers")
+struct AttachmentTableTests {
+    private typealias Table = AttachmentTable<Int>
+
+    private func row(
+        _ id: UInt64,
+        token: String = "t",
+        agent: String = "demo",
+        instance: String = "pod",
+        services: [String] = ["web"],
+        hosts: [String] = []
+    ) throws -> Table.Row {
+        Table.Row(
+            id: id,
+            member: Int(id),
+            tokenID: token,
+            agent: agent,
+            instance: instance,
+            services: services,
+            hosts: try hosts.map { try HostPattern($0) }
+        )
+    }
+
+    private func members(_ table: Table, _ agent: String, _ service: String) -> [Int] {
+        table.byService[.init(agent: agent, service: service)] ?? []
+    }
+
+    @Test("A service is found under the agent's name, in the order of arrival")
+    func services() throws {
+        var table = Table()
+        _ = table.add(try row(1, services: ["web", "api", "web"]))
+        _ = table.add(try row(2, instance: "other"))
+        _ = table.add(try row(3, agent: "else"))
+        #expect(members(table, "demo", "web") == [1, 2])
+        #expect(members(table, "demo", "api") == [1])
+        #expect(members(table, "else", "web") == [3])
+        table.remove(id: 1)
+        #expect(members(table, "demo", "web") == [2])
+        #expect(table.byService[.init(agent: "demo", service: "api")] == nil)
+        #expect(table.rows.count == 2)
+    }
+
+    @Test("Older attachments are those of the same token and name, and no others")
+    func older() throws {
+        var table = Table()
+        #expect(table.add(try row(1)).isEmpty)
+        #expect(table.add(try row(2, instance: "other")).isEmpty)
+        #expect(table.add(try row(3, token: "u")).isEmpty)
+        #expect(table.add(try row(4)).map(\.id) == [1])
+        #expect(table.add(try row(5)).map(\.id) == [1, 4])
+        table.remove(id: 1)
+        #expect(table.add(try row(6)).map(\.id) == [4, 5])
+    }
+
+    @Test("The first to ask has a host; when it leaves the next one has it")
+    func hosts() throws {
+        var table = Table()
+        _ = table.add(try row(1, agent: "a", hosts: ["x.test"]))
+        _ = table.add(try row(2, agent: "b", hosts: ["x.test", "*.y.test"]))
+        #expect(HostTable(table.hosts).find("x.test")?.agent == "a")
+        #expect(HostTable(table.hosts).find("z.y.test")?.agent == "b")
+        table.remove(id: 1)
+        #expect(HostTable(table.hosts).find("x.test")?.agent == "b")
+    }
+
+    @Test("A host is remembered when its agent left, until the token is gone")
+    func remembered() throws {
+        var table = Table()
+        _ = table.add(try row(1, hosts: ["x.test"]))
+        table.remove(id: 1)
+        #expect(HostTable(table.hosts).find("x.test") != nil)
+        table.forget(tokenID: "t")
+        #expect(HostTable(table.hosts).find("x.test") == nil)
+        for id in 2..<UInt64(Table.rememberedHosts + 100) {
+            _ = table.add(try row(id, hosts: ["h\(id).test"]))
+            table.remove(id: id)
+        }
+        #expect(table.hosts.count == Table.rememberedHosts)
+    }
+
+    @Test("A changed offer replaces the old one")
+    func update() throws {
+        var table = Table()
+        _ = table.add(try row(1, services: ["web"], hosts: ["x.test"]))
+        let isKnown = table.update(id: 1, services: ["api"], hosts: [])
+        #expect(isKnown)
+        #expect(members(table, "demo", "web") == [])
+        #expect(members(table, "demo", "api") == [1])
+        #expect(table.hosts.isEmpty)
+        let isUnknown = !table.update(id: 9, services: [], hosts: [])
+        #expect(isUnknown)
+    }
+
+    @Test("Ten thousand agents come and go in moments")
+    func many() throws {
+        var table = Table()
+        let clock = ContinuousClock()
+        let taken = try clock.measure {
+            for id in 0..<UInt64(10_000) { _ = table.add(try row(id, agent: "a\(id)", instance: "i\(id)")) }
+            for id in 0..<UInt64(10_000) { table.remove(id: id) }
+        }
+        #expect(taken < .seconds(5))
+        #expect(table.rows.isEmpty && table.byService.isEmpty)
+    }
+
+    @Test("The keep-alive grows with the number of sessions, within its bounds")
+    func keepAlive() {
+        #expect(SessionRegistry.keepAlive(sessions: 0) == .seconds(1))
+        #expect(SessionRegistry.keepAlive(sessions: 2_000) == .seconds(1))
+        #expect(SessionRegistry.keepAlive(sessions: 10_000) == .seconds(5))
+        #expect(SessionRegistry.keepAlive(sessions: 100_000) == .seconds(15))
+    }
+}
+
+@Suite("What a HELLO may ask for")
+struct AgentAdmissionTests {
+    private func hello(services: [String] = ["web"], hosts: [String] = [], name: String = "pod", max: Int = 10) -> Hello
+    {
+        Hello(
+            tokenID: "t",
+            secret: "s",
+            name: name,
+            run: .random(),
+            attach: 1,
+            services: services,
+            hosts: hosts,
+            maxRequests: max
+        )
+    }
+
+    private func reason(_ hello: Hello) -> AgentAdmission.Refusal.Reason? {
+        do throws(AgentAdmission.Refusal) {
+            _ = try AgentAdmission.check(
+                hello,
+                allowsService: { $0 != "secret" },
+                allowsHost: { $0 == .exact("ok.test") }
+            )
+            return nil
+        } catch {
+            return error.reason
+        }
+    }
+
+    @Test("What the token allows is let in, what it does not is named")
+    func allowed() throws {
+        #expect(reason(hello(hosts: ["OK.test"])) == nil)
+        #expect(reason(hello(services: ["web", "secret"])) == .service)
+        #expect(reason(hello(hosts: ["no.test"])) == .host)
+    }
+
+    @Test("Nonsense is malformed")
+    func malformed() {
+        #expect(reason(hello(services: [])) == .malformed)
+        #expect(reason(hello(services: ["Not A Name"])) == .malformed)
+        #expect(reason(hello(hosts: ["not a host"])) == .malformed)
+        #expect(reason(hello(name: "")) == .malformed)
+        #expect(reason(hello(name: "a\nb")) == .malformed)
+        #expect(reason(hello(name: String(repeating: "a", count: 254))) == .malformed)
+        #expect(reason(hello(max: 0)) == .malformed)
+        #expect(reason(hello(services: (0...AgentAdmission.services).map { "s\($0)" })) == .malformed)
+    }
+
+    @Test("The number of requests is bounded")
+    func bounded() throws {
+        let admission = try AgentAdmission.check(
+            hello(max: .max),
+            allowsService: { _ in true },
+            allowsHost: { _ in true }
+        )
+        #expect(admission.maxRequests == AgentAdmission.requests)
+    }
+}
