@@ -132,7 +132,8 @@ let package = Package(
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "Gateway", "Certificates", "HopProtocol", "Settings", "Transport", nioCore, nioPosix, nioHTTP1, logging,
+                "Gateway", "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
+                nioCore, nioPosix, nioHTTP1, nioSSL, logging,
             ],
             swiftSettings: strict
         ),
