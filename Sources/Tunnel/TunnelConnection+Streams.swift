@@ -95,8 +95,11 @@ extension TunnelConnection {
     /// Written and never sent.
     package func unsentBytes(_ id: StreamID) -> Int { streams[id.rawValue]?.send.unsent ?? 0 }
 
-    /// False proves that the peer saw nothing of this stream.
-    package func sentAnyByte(_ id: StreamID) -> Bool { streams[id.rawValue].map { $0.send.sent > 0 } ?? true }
+    /// False proves that the peer saw nothing of this stream; also after the tunnel's end.
+    package func sentAnyByte(_ id: StreamID) -> Bool {
+        if let stream = streams[id.rawValue] { return stream.send.sent > 0 }
+        return !neverSent.contains(id.rawValue)
+    }
 }
 
 /// The table of streams.

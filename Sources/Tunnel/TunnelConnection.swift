@@ -37,6 +37,8 @@ package final class TunnelConnection {
     var connectionWindow: UInt64
     var connectionWindowRaisedAt = NIODeadline.uptimeNanoseconds(0)
     var undrained: UInt64 = 0
+    /// Streams of which nothing was sent when the tunnel ended: their requests provably did not start.
+    var neverSent: Set<UInt64> = []
 
     // MARK: Frames that wait
     enum ControlFrame {
@@ -200,6 +202,7 @@ package final class TunnelConnection {
     }
 
     func forgetEverything() {
+        for stream in streams.values where stream.send.sent == 0 { neverSent.insert(stream.id.rawValue) }
         streams.removeAll()
         smallStreams.removeAll()
         bulkStreams.removeAll()

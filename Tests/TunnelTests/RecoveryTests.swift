@@ -102,6 +102,20 @@ struct RecoveryTests {
         #expect(reasons == [.local(code: 36, reason: "wrong token"), .peer(code: 36, reason: "wrong token")])
     }
 
+    @Test("After the end it is still known of which streams nothing was sent")
+    func neverSent() {
+        let pair = establishedPair()
+        guard let sent = pair.dialler.openStream(), let unsent = pair.dialler.openStream() else { return }
+        pair.dialler.write(sent, ByteBuffer(string: "x"))
+        _ = pair.run(for: .milliseconds(100)) { false }
+        pair.dialler.write(unsent, ByteBuffer(string: "y"))
+        pair.acceptor.close(code: 0, reason: "", now: pair.now)
+        pair.up.conditions.loss = 1
+        pair.dialler.close(code: 0, reason: "", now: pair.now)
+        #expect(pair.dialler.sentAnyByte(sent))
+        #expect(!pair.dialler.sentAnyByte(unsent))
+    }
+
     @Test("A lost CONNECTION_CLOSE is repeated when the peer still sends")
     func closeIsRepeated() {
         let pair = establishedPair()
