@@ -167,19 +167,25 @@ extension TunnelConnection {
         events.append(.stopSending(id, code: code))
     }
 
+    /// Sheds the stream that stalled longest among those that hold much: a waiting request with a few undrained bytes
+    /// is not what fills memory, and shedding it would free nothing.
     private func shedSlowestStream() {
         var slowest: Stream?
+        var largest: Stream?
         for stream in streams.values where stream.receive.undrained > 0 && !stream.isControl {
+            if largest.map({ stream.receive.undrained > $0.receive.undrained }) ?? true { largest = stream }
+            guard stream.receive.undrained >= configuration.minimumStreamWindow else { continue }
             if slowest.map({ stream.drainedAt < $0.drainedAt }) ?? true { slowest = stream }
         }
-        if let slowest { shed(slowest) }
+        if let victim = slowest ?? largest { shed(victim) }
     }
 
-    /// Gives up on a stream whose bytes this side cannot hold.
+    /// Gives up on a stream whose bytes this side cannot hold. Its request may have started, so the code must not say
+    /// that it did not.
     private func shed(_ stream: Stream) {
         guard !stream.isControl else { return }
         counters.overloadedStreams += 1
-        let code = TunnelError.Code.busy.rawValue
+        let code = TunnelError.Code.internalError.rawValue
         events.append(.reset(stream.id, code: code))
         stopSending(stream.id, code: code)
         reset(stream.id, code: code)

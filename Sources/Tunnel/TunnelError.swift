@@ -4,7 +4,6 @@
 package struct TunnelError: Error, Equatable, CustomStringConvertible {
     package enum Code: UInt64, Sendable {
         case noError = 0
-        case busy = 4
         case protocolViolation = 32
         case flowControl = 33
         case finalSize = 34

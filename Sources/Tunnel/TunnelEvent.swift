@@ -8,7 +8,7 @@ package enum TunnelEvent: Equatable, Sendable {
     case readable(StreamID)
     /// Unsent bytes fell below the low mark after having been above the high mark.
     case writable(StreamID)
-    /// The peer abandoned its sending side, or this side shed the stream (BUSY); earlier bytes may be missing.
+    /// The peer abandoned its sending side, or this side shed the stream (INTERNAL); earlier bytes may be missing.
     case reset(StreamID, code: UInt64)
     /// The peer reads no more. RESET_STREAM with the same code is queued already; write no more.
     case stopSending(StreamID, code: UInt64)

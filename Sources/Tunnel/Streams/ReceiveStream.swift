@@ -5,6 +5,9 @@ struct ReceiveStream {
     /// Chunks kept apart by gaps; beyond it the stream is reset rather than searched ever more slowly.
     static let maxGaps = 1_000
 
+    /// Reads below this are copied out of a larger buffer.
+    private static let pinnedBytes = 4 << 10
+
     private struct Chunk {
         var start: UInt64
         var bytes: ByteBuffer
@@ -149,7 +152,14 @@ struct ReceiveStream {
             return nil
         }
         var taken = ByteBuffer()
-        swap(&taken, &ready)
+        if ready.readableBytes < Self.pinnedBytes, ready.capacity > 4 * ready.readableBytes {
+            // A large buffer is not given away for little: its new owner may hold it for long.
+            taken = ByteBufferAllocator().buffer(capacity: ready.readableBytes)
+            taken.writeImmutableBuffer(ready)
+            ready.clear()
+        } else {
+            swap(&taken, &ready)
+        }
         finishIfAllWasRead()
         return taken
     }
