@@ -232,8 +232,14 @@ package final class DTLSSession {
         state = .closed
     }
 
+    private static let clientHello: UInt8 = 1
+    /// ClientKeyExchange of ECDHE and Finished stay far below; clients show no certificates here.
+    private static let largestClientMessage = 1_024
+
     /// During a handshake OpenSSL takes unencrypted application data for a fatal violation, and five warnings, which
     /// mean nothing, for one too. A datagram with either is from somebody else, or a hint: it must not end the handshake.
+    /// To a server the client sends nothing large either: OpenSSL would put fragments of huge messages aside, as much as
+    /// ten of them in one half-open session.
     private func isPlausible(_ datagram: UnsafeRawBufferPointer) -> Bool {
         var rest = datagram
         let header = DTLSDatagramKind.recordHeaderBytes
@@ -243,6 +249,10 @@ package final class DTLSSession {
             if rest[3] == 0, rest[4] == 0 {
                 switch DTLSDatagramKind.ContentType(rawValue: rest[0]) {
                 case .applicationData: return false
+                case .handshake where context.isServer && count >= header + 12:
+                    let body = UnsafeRawBufferPointer(rebasing: rest[header..<count])
+                    let length = Int(body[1]) << 16 | Int(body[2]) << 8 | Int(body[3])
+                    if body[0] != Self.clientHello, length > Self.largestClientMessage { return false }
                 case .alert where count == header + 2 && rest[header] == 1 && rest[header + 1] != 0: return false
                 default: break
                 }

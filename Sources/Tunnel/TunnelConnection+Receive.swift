@@ -79,7 +79,7 @@ extension TunnelConnection {
             _ = try streamNamedByPeer(id)
         case .connectionClose(let code, let reason):
             let text = String(decoding: reason.prefix(256), as: UTF8.self)
-            phase = .draining(until: now + .nanoseconds(3 * probeTimeout.nanoseconds))
+            phase = .draining(until: now + closingTime)
             forgetEverything()
             events.append(.closed(.peer(code: code, reason: text)))
         case .parameters(let bytes):
@@ -111,9 +111,11 @@ extension TunnelConnection {
         guard let stream = try streamNamedByPeer(id) else { return }
         guard !(fin && stream.isControl) else { throw TunnelError(.protocolViolation, "FIN on the control stream") }
         var newBytes: UInt64 = 0
-        let before = stream.receive.undrained
+        let before = stream.footprint
         let arrival = try stream.receive.receive(offset: offset, fin: fin, data: data, newBytes: &newBytes)
-        undrained = undrained - before + stream.receive.undrained
+        undrained = undrained - before + stream.footprint
+        // A stall begins when bytes first wait, not when the stream last had some.
+        if before == 0 { stream.drainedAt = now }
         counters.streamBytesReceived += newBytes
         try account(newBytes, of: stream)
         switch arrival {
@@ -151,9 +153,9 @@ extension TunnelConnection {
         guard let stream = try streamNamedByPeer(id) else { return }
         guard !stream.isControl else { throw TunnelError(.protocolViolation, "RESET_STREAM on the control stream") }
         var newBytes: UInt64 = 0
-        let before = stream.receive.undrained
+        let before = stream.footprint
         let wins = try stream.receive.reset(finalSize: finalSize, newBytes: &newBytes)
-        undrained = undrained - before + stream.receive.undrained
+        undrained = undrained - before + stream.footprint
         try account(newBytes, of: stream)
         if wins { events.append(.reset(id, code: code)) }
         forgetIfOver(stream)
@@ -172,9 +174,9 @@ extension TunnelConnection {
     private func shedSlowestStream() {
         var slowest: Stream?
         var largest: Stream?
-        for stream in streams.values where stream.receive.undrained > 0 && !stream.isControl {
-            if largest.map({ stream.receive.undrained > $0.receive.undrained }) ?? true { largest = stream }
-            guard stream.receive.undrained >= configuration.minimumStreamWindow else { continue }
+        for stream in streams.values where stream.footprint > 0 {
+            if largest.map({ stream.footprint > $0.footprint }) ?? true { largest = stream }
+            guard stream.footprint >= configuration.minimumStreamWindow else { continue }
             if slowest.map({ stream.drainedAt < $0.drainedAt }) ?? true { slowest = stream }
         }
         if let victim = slowest ?? largest { shed(victim) }

@@ -14,7 +14,7 @@ extension TunnelConnection {
         let previousLargest = largestAcknowledged
         var bytes = 0
         var latestSentAt: NIODeadline?
-        var isLargestNew = false
+        let largestSentAt = sent.takeSampleTime(ack.largest)
         let oldest = sent.oldest
         ack.forEachRange { range in
             var number = max(range.lowerBound, oldest)
@@ -22,7 +22,6 @@ extension TunnelConnection {
                 if let packet = acknowledge(number) {
                     bytes += packet.size
                     latestSentAt = max(latestSentAt ?? packet.sentAt, packet.sentAt)
-                    if number == ack.largest { isLargestNew = true }
                 }
                 number += 1
             }
@@ -32,10 +31,10 @@ extension TunnelConnection {
             sent.trim()
             return
         }
-        if isLargestNew {
+        if let largestSentAt {
             let told = TimeAmount.microseconds(Int64(clamping: min(ack.delayMicroseconds, 1 << 40)))
             let delay = min(told, peerParameters?.maxAckDelay ?? configuration.maxAckDelay)
-            rtt.sample(now - latestSentAt, ackDelay: delay, now: now)
+            rtt.sample(now - largestSentAt, ackDelay: delay, now: now)
         }
         detectLosses()
         congestion.acknowledged(
@@ -65,6 +64,7 @@ extension TunnelConnection {
         case .stream(let id, let range, let fin):
             guard let stream = streams[id.rawValue] else { return }
             stream.send.acknowledge(range, fin: fin)
+            enqueue(stream)
             forgetIfOver(stream)
         case .acknowledgement(let largest):
             acks.acknowledged(upTo: largest)
@@ -173,7 +173,7 @@ extension TunnelConnection {
         case .closing(_, _, let until), .draining(let until): return until
         case .over: return nil
         }
-        var next = idleDeadline
+        var next = min(idleDeadline, stallDeadline)
         if let recovery = lossTime ?? probeDeadline { next = min(next, recovery) }
         if let ack = acks.deadline { next = min(next, ack) }
         if let keepAlive = keepAliveDeadline { next = min(next, keepAlive) }
@@ -195,6 +195,12 @@ extension TunnelConnection {
         return max(lastReceived, elicitingSentSinceReceipt ?? lastReceived) + patience
     }
 
+    /// A peer that sends and never acknowledges is as dead as a silent one, and what is kept for it would only grow.
+    private var stallDeadline: NIODeadline {
+        guard elicitingInFlight > 0 else { return .distantFuture }
+        return lastProgress + max(configuration.idleTimeout, .nanoseconds(3 * probeTimeout.nanoseconds))
+    }
+
     private var keepAliveDeadline: NIODeadline? {
         guard let keepAliveInterval, elicitingInFlight == 0 else { return nil }
         return max(lastReceived, lastElicitingSentAt) + keepAliveInterval
@@ -210,7 +216,7 @@ extension TunnelConnection {
             return
         case .over: return
         }
-        if idleDeadline <= self.now {
+        if min(idleDeadline, stallDeadline) <= self.now {
             phase = .over
             forgetEverything()
             events.append(.closed(.idleTimeout))

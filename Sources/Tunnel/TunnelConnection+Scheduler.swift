@@ -40,6 +40,7 @@ extension TunnelConnection {
         streamsAwaitingData.removeAll(keepingCapacity: true)
         for stream in waiting {
             stream.isQueued = false
+            stream.isParked = false
             if streams[stream.id.rawValue] != nil { enqueue(stream) }
         }
     }
@@ -126,7 +127,9 @@ extension TunnelConnection {
 
     /// Parks a stream until MAX_DATA rises. It stays marked as queued, so that nothing queues it twice.
     private func awaitData(_ stream: Stream) {
+        guard stream.send.hasSendable else { return leaveQueue(stream) }
         removeFromFront(stream)
+        stream.isParked = true
         streamsAwaitingData.append(stream)
         if dataBlockedReported != peerDataLimit {
             dataBlockedReported = peerDataLimit
@@ -136,8 +139,9 @@ extension TunnelConnection {
 
     /// Lost bytes need no new credit: a parked stream that has some goes back into its queue.
     func enqueueRetransmission(_ stream: Stream) {
-        if stream.isQueued, let index = streamsAwaitingData.firstIndex(where: { $0 === stream }) {
-            streamsAwaitingData.remove(at: index)
+        if stream.isParked {
+            streamsAwaitingData.removeAll { $0 === stream }
+            stream.isParked = false
             stream.isQueued = false
         }
         enqueue(stream)

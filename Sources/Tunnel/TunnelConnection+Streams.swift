@@ -153,7 +153,8 @@ extension TunnelConnection {
 
     func forgetIfOver(_ stream: Stream) {
         guard stream.isOver, streams.removeValue(forKey: stream.id.rawValue) != nil else { return }
-        undrained -= stream.receive.undrained
+        undrained -= stream.footprint
+        if stream.isParked { streamsAwaitingData.removeAll { $0 === stream } }
         events.append(.streamClosed(stream.id))
         guard stream.id.initiator != role else { return }
         closedSinceStreamLimit += 1
@@ -166,8 +167,8 @@ extension TunnelConnection {
 
     @discardableResult
     func updatingUndrained<Result>(_ stream: Stream, _ body: (Stream) -> Result) -> Result {
-        let before = stream.receive.undrained
-        defer { undrained = undrained - before + stream.receive.undrained }
+        let before = stream.footprint
+        defer { undrained = undrained - before + stream.footprint }
         return body(stream)
     }
 

@@ -37,7 +37,7 @@ extension TunnelConnection {
         let firstFrame = sent.frameCursor
         var writer = WireWriter(buffer)
         writer.write(varInt: number)
-        if acks.isPending, let largest = acks.largest, acks.write(to: &writer, now: now) {
+        if acks.isPending, let largest = acks.largest, acks.write(to: &writer, now: now), elicits {
             sent.append(frame: .acknowledgement(largest: largest))
         }
         if elicits {

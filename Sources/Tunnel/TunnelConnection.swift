@@ -194,12 +194,15 @@ package final class TunnelConnection {
     }
 
     func close(code: UInt64, reason: String, as why: TunnelCloseReason) {
-        let until = now + .nanoseconds(3 * probeTimeout.nanoseconds)
+        let until = now + closingTime
         phase = .closing(code: code, reason: reason, until: until)
         owesClose = true
         forgetEverything()
         events.append(.closed(why))
     }
+
+    /// 3 PTO (RFC 9000 §10.2); the peer's ack delay must not stretch it without bound.
+    var closingTime: TimeAmount { min(.nanoseconds(3 * probeTimeout.nanoseconds), .seconds(3)) }
 
     func forgetEverything() {
         for stream in streams.values where stream.send.sent == 0 { neverSent.insert(stream.id.rawValue) }

@@ -54,7 +54,10 @@ private final class RandomTraffic {
             seed: seed
         )
         planned = Int.random(in: 1...40, using: &generator)
-        undrainedBound = UInt64(planned * 2) * configuration.maximumStreamWindow
+        undrainedBound = min(
+            UInt64(planned * 2) * configuration.maximumStreamWindow,
+            configuration.undrainedHardLimit + configuration.maximumStreamWindow
+        )
         pair.onEvent = { [unowned self] tunnel, event in handle(tunnel, event) }
     }
 

@@ -122,7 +122,10 @@ package final class LoopContext: @unchecked Sendable {
             for stream in self.creditStreams { stream.returnCredit() }
             self.creditStreams.removeAll(keepingCapacity: true)
         }
-        while let stream = self.refusedStreams.popLast() {
+        // Handlers may open, and be refused, again: that waits for the next round.
+        let refused = self.refusedStreams
+        self.refusedStreams.removeAll()
+        for stream in refused {
             stream.userFailed(StreamFailure(reason: .refused, anyByteSent: false))
         }
     }

@@ -72,8 +72,18 @@ extension TunnelSession {
             self.tunnel?.close(code: Self.authenticationFailed, reason: "not authenticated in time", now: now)
         }
         if let hint = self.hint, hint.deadline <= now { self.settleHint(hint, now: now) }
-        // Only the keep-alive still runs: between its records the session needs no buffers.
-        if self.phase == .open && self.streams.count <= 1 { self.dtls.releaseIdleBuffers() }
+    }
+
+    /// Buffers are given back when no stream was open for so long; between two requests they stay.
+    private static var idleBuffersAfter: TimeAmount { .seconds(1) }
+
+    /// Only the keep-alive still runs: between its records the session needs no buffers.
+    private func releaseBuffersIfIdle(now: NIODeadline) {
+        if self.streams.count > 1 {
+            self.busyAt = now
+        } else if self.phase == .open, self.busyAt + Self.idleBuffersAfter <= now, self.tunnel?.isQuiet ?? false {
+            self.dtls.releaseIdleBuffers()
+        }
     }
 
     /// AUTH_FAILED in the table of codes.
@@ -125,12 +135,17 @@ extension TunnelSession {
         // What sending caused: writable again.
         self.processEvents(now: now)
         self.noticeEnd(now: now)
+        self.releaseBuffersIfIdle(now: now)
         self.updateDeadline(now: now)
         self.updateSilence()
     }
 
     /// DTLS's own datagrams: handshake flights, alerts.
     func sendFlights() {
+        if self.driver.isBlocked {
+            self.driver.waitForRoom(self)
+            return
+        }
         while !self.driver.isBlocked, let count = self.dtls.pollTransmit(into: self.context.arena) {
             let datagram = UnsafeRawBufferPointer(rebasing: self.context.arena[..<count])
             let fate = self.driver.send(datagram, segmentSize: count, path: &self.path)

@@ -37,7 +37,9 @@ extension TunnelSession {
         var patience = Self.hintPatience.upperBound
         if let tunnel = self.tunnel {
             tunnel.ping(now: now)
-            patience = max(Self.hintPatience.lowerBound, min(patience, tunnel.probeTimeout * 3))
+            // Never shorter than an answer can take, or a forged hint would end sessions on long paths.
+            let ceiling = max(patience, tunnel.statistics.rtt * 2)
+            patience = max(Self.hintPatience.lowerBound, min(ceiling, tunnel.probeTimeout * 3))
         }
         let countsRecords = self.tunnel != nil
         self.hint = Hint(

@@ -39,6 +39,8 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     }
 
     var phase = Phase.opening
+    /// When a stream beside the control stream was last open.
+    var busyAt = NIODeadline.uptimeNanoseconds(0)
     /// Listed by the loop's context to be driven.
     var isDirty = false
     /// Listed by the socket's driver until it has room.

@@ -177,8 +177,10 @@ class SocketDriver: DeadlineNode, DatagramSink {
             self.scheduleRetry()
             return
         }
-        let sessions = self.waiting
+        var sessions = self.waiting
         self.waiting.removeAll(keepingCapacity: true)
+        // The first had its burst kept, which has just left: the others come before its next one.
+        if sessions.count > 1 { sessions.append(sessions.removeFirst()) }
         for session in sessions {
             session.isWaitingForRoom = false
             self.context.touch(session)

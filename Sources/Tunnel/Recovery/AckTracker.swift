@@ -109,7 +109,7 @@ struct AckTracker {
         var written = 0
         var index = ranges.count - 2
         // 63 more ranges keep the count in one byte.
-        while index >= 0, written < Self.maxRanges - 1, writer.remaining >= 16 {
+        while index >= 0, written < Self.maxRanges - 1, writer.remaining >= 16 + TunnelParameters.encodedLimit {
             let range = ranges[index]
             writer.write(varInt: smallest - range.upperBound - 2)
             writer.write(varInt: range.upperBound - range.lowerBound)

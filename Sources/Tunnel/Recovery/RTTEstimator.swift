@@ -10,8 +10,8 @@ package struct RTTEstimator: Sendable {
     package private(set) var firstSample: NIODeadline?
 
     static let granularity = TimeAmount.milliseconds(1)
-    /// Until something was measured; with it the first PTO is 300 ms.
-    static let initial = TimeAmount.milliseconds(100)
+    /// Until something was measured; with it the first PTO stays below 300 ms, the peer's ack delay included.
+    static let initial = TimeAmount.milliseconds(96)
 
     /// `handshake`: the round trip of the handshake's last flight, if it was not retransmitted.
     init(handshake: TimeAmount?) {

@@ -56,6 +56,18 @@ struct SentPackets {
         set { packets[Int(number - firstNumber)] = newValue }
     }
 
+    /// When the largest packet of an ACK was sent, if the ACK is the first to name it (RFC 9002 §5.1). It may be one that
+    /// asked for no acknowledgement.
+    mutating func takeSampleTime(_ number: UInt64) -> NIODeadline? {
+        guard contains(number) else { return nil }
+        switch self[number].state {
+        case .outstanding: break
+        case .notTracked: self[number].state = .acknowledged
+        case .acknowledged, .lost: return nil
+        }
+        return self[number].sentAt
+    }
+
     func frame(at index: Int) -> SentFrame { frames[index - firstFrameIndex] }
 
     /// Forgets what is settled at the front.

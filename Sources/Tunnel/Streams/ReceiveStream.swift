@@ -8,6 +8,8 @@ struct ReceiveStream {
     /// Reads below this are copied out of a larger buffer.
     private static let pinnedBytes = 4 << 10
 
+    private static let chunkOverhead: UInt64 = 128
+
     private struct Chunk {
         var start: UInt64
         var bytes: ByteBuffer
@@ -173,6 +175,9 @@ struct ReceiveStream {
 
     /// Received and not given back yet: what the budgets count.
     var undrained: UInt64 { highest - min(consumed, highest) }
+
+    /// ``undrained`` and what chunks behind gaps cost beyond their bytes: a byte kept apart takes a buffer of its own.
+    var footprint: UInt64 { undrained + UInt64(early.count) * Self.chunkOverhead }
 
     mutating func consume(_ count: UInt64) { consumed = min(consumed + count, highest) }
 

@@ -12,6 +12,9 @@ struct SendStream {
     /// A stream that has sent less than this since it last had nothing to send is small: it goes before bulk.
     static let smallStreamLimit: UInt64 = 16 << 10
 
+    /// What is kept for a peer that acknowledges the rest but never the oldest bytes, whatever window it grants.
+    static let maxUnacknowledged: UInt64 = 4 << 20
+
     private var chunks: Deque<Chunk> = []
     /// Offset after the last byte written by the application.
     private(set) var written: UInt64 = 0
@@ -64,10 +67,13 @@ struct SendStream {
 
     // MARK: Sending
 
+    /// How far new bytes may go: the peer's window, and ours.
+    private var allowance: UInt64 { min(limit, acknowledgedUpTo + Self.maxUnacknowledged) }
+
     /// Bytes or a FIN can go, as far as this stream's own window is concerned.
     var hasSendable: Bool {
         guard reset == .none else { return false }
-        return !lost.isEmpty || sent < min(written, limit) || (fin == .queued && sent == written)
+        return !lost.isEmpty || sent < min(written, allowance) || (fin == .queued && sent == written)
     }
 
     /// Only these count against MAX_DATA.
@@ -84,7 +90,7 @@ struct SendStream {
     var nextOffset: UInt64 { lost.first?.lowerBound ?? sent }
 
     /// At most what the next frame would carry, had it the space.
-    var pendingBytes: Int { lost.first?.count ?? Int(min(written, limit) - min(sent, limit)) }
+    var pendingBytes: Int { lost.first?.count ?? Int(min(written, allowance) - min(sent, allowance)) }
 
     struct Segment {
         var range: Range<UInt64>
@@ -98,7 +104,7 @@ struct SendStream {
         if let range = lost.popFirst(atMost: UInt64(space)) {
             return Segment(range: range, fin: takeFin(after: range.upperBound), isRetransmission: true)
         }
-        let end = min(written, limit, sent + connectionCredit, sent + UInt64(space))
+        let end = min(written, allowance, sent + connectionCredit, sent + UInt64(space))
         guard end > sent || (fin == .queued && sent == written) else { return nil }
         let range = sent..<end
         sent = end

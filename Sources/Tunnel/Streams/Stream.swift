@@ -8,6 +8,8 @@ final class Stream {
 
     /// It stands in one of the scheduler's queues.
     var isQueued = false
+    /// It waits for MAX_DATA.
+    var isParked = false
     /// Bytes it may still send before the next bulk stream's turn.
     var quantum = 0
     /// A `readable` event is waiting to be polled.
@@ -28,5 +30,7 @@ final class Stream {
     }
 
     var isControl: Bool { id == .control }
+    /// What counts in the session's budget; stream 0 has bounds of its own.
+    var footprint: UInt64 { isControl ? 0 : receive.footprint }
     var isOver: Bool { !isControl && send.isOver && receive.isOver }
 }
