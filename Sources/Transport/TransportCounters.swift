@@ -45,10 +45,12 @@ package final class TransportCounters: Sendable {
     package let droppedUnknown = LoopCounter()
     /// A ClientHello that the listener refused.
     package let droppedHello = LoopCounter()
-    /// A new handshake while 1,000 are half open.
+    /// A new handshake while as many as may be are half open.
     package let droppedHalfOpenTotal = LoopCounter()
-    /// A new handshake while its address has 16 half open.
+    /// A new handshake while its address has as many half open as it may have.
     package let droppedHalfOpenAddress = LoopCounter()
+    /// Sessions that proved themselves and were too many.
+    package let sessionsRefused = LoopCounter()
 
     // Handshakes and sessions.
     package let cookiesSent = LoopCounter()

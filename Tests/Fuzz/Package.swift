@@ -27,10 +27,36 @@ let package = Package(
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
         ),
         .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: instrumented),
+        .target(name: "HopProtocol", dependencies: [nioCore], swiftSettings: instrumented),
+        .target(name: "OriginHTTP1", dependencies: ["HopProtocol", nioCore], swiftSettings: instrumented),
+        .target(
+            name: "CYAML",
+            cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])],
+            linkerSettings: [.linkedLibrary("yaml")]
+        ),
+        .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: instrumented),
         .target(name: "FuzzDriver", swiftSettings: instrumented),
         .executableTarget(
             name: "FuzzDtls",
             dependencies: ["FuzzDriver", "DTLS", nioCore],
+            swiftSettings: instrumented,
+            linkerSettings: fuzzer
+        ),
+        .executableTarget(
+            name: "FuzzHop",
+            dependencies: ["FuzzDriver", "HopProtocol", nioCore],
+            swiftSettings: instrumented,
+            linkerSettings: fuzzer
+        ),
+        .executableTarget(
+            name: "FuzzOrigin",
+            dependencies: ["FuzzDriver", "HopProtocol", "OriginHTTP1", nioCore],
+            swiftSettings: instrumented,
+            linkerSettings: fuzzer
+        ),
+        .executableTarget(
+            name: "FuzzSettings",
+            dependencies: ["FuzzDriver", "Settings"],
             swiftSettings: instrumented,
             linkerSettings: fuzzer
         ),

@@ -209,6 +209,19 @@ import Testing
         #expect(lines.last == "and 19950 more")
     }
 
+    @Test("A problem stays on one line, whatever the name of a variable or of a map's item holds")
+    func oneLine() {
+        let lines = problems("map: {\"a\\nb\\e[1mc\": x}\n", environment: ["HOPTEST_A\nB\r": "1"]) { root in
+            _ = root.map("map") { _, text throws(Complaint) in try Scalars.int(text, in: 0...9) }
+        }
+        #expect(
+            lines == [
+                #"test.yaml:1: map.a\nb\u{1b}[1mc: "x" is not a whole number. Write a whole number from 0 to 9."#,
+                #"HOPTEST_A\nB\r: no such setting. Unset it."#,
+            ]
+        )
+    }
+
     // MARK: Environment
 
     @Test(
@@ -395,6 +408,7 @@ import Testing
             problems("list: [\(secret)]", body), problems("\(secret): 1", body),
             problems(environment: ["HOPTEST_TOKEN": secret], body),
             problems(environment: ["HOPTEST_TOKEN_FILE": secret], body),
+            problems(environment: ["HOPTEST_\(secret)": "1"], body),
             problems(environment: ["HOPTEST_LIST": "[\(secret)"], body),
             problems(flags: ["token-file": secret], body), problems(flags: ["token": secret], body),
         ]

@@ -50,7 +50,7 @@ struct HostileTests {
 
     @Test("Half-open sessions are counted in all and by address, and room comes back")
     func halfOpenLimits() throws {
-        let limits = HalfOpenLimits(total: 20, perAddress: 16)
+        let limits = SessionLimits(total: 20, perAddress: 16)
         let address = { (host: String, port: Int) in
             try #require(UDPAddress(SocketAddress(ipAddress: host, port: port)))
         }
@@ -88,6 +88,25 @@ struct HostileTests {
         try late.restart()
         #expect(late.run { $0.isEstablished })
         _ = peers.count
+        try await fixture.close()
+    }
+
+    @Test("One address gets a bounded number of sessions that proved themselves; when one ends another gets in")
+    func sessionsPerAddress() async throws {
+        var configuration = TunnelListenerConfiguration()
+        configuration.sessionsPerAddress = 2
+        let fixture = try await Fixture(loops: 1, configuration: configuration)
+        let counters = fixture.listener.counters[0]
+        let first = try await fixture.dial()
+        _ = try await fixture.dial()
+        await eventually("both are in", limit: .seconds(6)) { counters.sessionsAuthenticated.current == 2 }
+        _ = try await fixture.dial()
+        await eventually("the third is refused", limit: .seconds(6)) { counters.sessionsRefused.current == 1 }
+        #expect(counters.sessionsAuthenticated.current == 2)
+        first.close(code: 0, reason: "done")
+        await eventually("its place is free", limit: .seconds(6)) { counters.sessions.current == 1 }
+        _ = try await fixture.dial()
+        await eventually("another is in", limit: .seconds(6)) { counters.sessionsAuthenticated.current == 3 }
         try await fixture.close()
     }
 

@@ -56,6 +56,41 @@ struct RecoveryTests {
         #expect((5...14).contains(pair.dialler.statistics.probeTimeouts))
     }
 
+    @Test("A peer that sends but never acknowledges is dead after the idle timeout")
+    func neverAcknowledges() {
+        let tunnel = TunnelConnection(
+            role: .acceptor,
+            configuration: TunnelConfiguration(),
+            maxPacketSize: 1_163,
+            handshakeRTT: nil,
+            now: Self.start
+        )
+        var buffer = [UInt8](repeating: 0, count: 2_048)
+        var number: UInt16 = 0
+        var closedAfter: TimeAmount?
+        var now = Self.start
+        while closedAfter == nil, now - Self.start < .seconds(120) {
+            // A two-byte packet number and PING.
+            [UInt8(number >> 8) | 0x40, UInt8(truncatingIfNeeded: number), 0x01].withUnsafeBytes {
+                tunnel.handle(packet: $0, now: now)
+            }
+            number += 1
+            if let deadline = tunnel.pollTimeout(), deadline <= now { tunnel.handleTimeout(now: now) }
+            while let event = tunnel.pollEvent() {
+                if case .closed(let reason) = event {
+                    #expect(reason == .idleTimeout)
+                    closedAfter = now - Self.start
+                }
+            }
+            while buffer.withUnsafeMutableBytes({ tunnel.pollTransmit(now: now, into: $0) }) != nil {}
+            now = now + .milliseconds(100)
+        }
+        #expect(
+            closedAfter.map { (.seconds(30)...(.seconds(32))).contains($0) } ?? false,
+            "\(String(describing: closedAfter))"
+        )
+    }
+
     @Test("A keep-alive holds an idle tunnel open")
     func keepAlive() {
         let pair = establishedPair()

@@ -127,7 +127,7 @@ package final class SettingsReader {
             let known = knownVariables.sorted().lazy.map { String($0.dropFirst(start)) }
             let guess = isFull ? nil : nearest(to: String(name.dropFirst(start)), among: known)
             report(
-                .variable(name: String(name.prefix(80)), line: nil),
+                .variable(name: escaped(name), line: nil),
                 "",
                 "no such setting",
                 guess.map { "Did you mean \(prefix)_\($0)?" } ?? "Unset it."

@@ -90,7 +90,7 @@ extension SettingsScope {
                 result.append((name, value))
                 note("\(key).\(name)", show(value.value), value.origin)
             } catch {
-                report("\(key).\(masked(name))", text.origin, error)
+                report("\(key).\(escaped(name))", text.origin, error)
             }
         }
         return result

@@ -1,7 +1,10 @@
 /// A foreign value as messages show it: in quotes, control characters escaped, cut at 80 characters, and with anything
 /// that looks like one of our tokens masked, because a token pasted into the wrong key must not reach a log.
-package func quoted(_ text: String) -> String {
-    var result = "\""
+package func quoted(_ text: String) -> String { "\"\(escaped(text))\"" }
+
+/// A foreign name as part of a longer one (`services.web`): as `quoted` shows it, without the quotes.
+func escaped(_ text: String) -> String {
+    var result = ""
     var count = 0
     for character in masked(text).unicodeScalars {
         if count == 80 {
@@ -19,7 +22,7 @@ package func quoted(_ text: String) -> String {
         default: result.unicodeScalars.append(character)
         }
     }
-    return result + "\""
+    return result
 }
 
 /// `text` with the rest of every word that begins with a token's prefix replaced.

@@ -11,7 +11,8 @@ final class ListenerSocket: SocketDriver {
     }
 
     private let settings: TunnelListenerConfiguration
-    private let limits: HalfOpenLimits
+    private let limits: SessionLimits
+    private let sessionLimits: SessionLimits
     private let currentContext: @Sendable () -> DTLSContext
     private let accept: @Sendable (TunnelSession) -> any SessionHandler
     private let dtls: DTLSListener
@@ -26,13 +27,15 @@ final class ListenerSocket: SocketDriver {
         context: LoopContext,
         socket: UDPSocket,
         settings: TunnelListenerConfiguration,
-        limits: HalfOpenLimits,
+        limits: SessionLimits,
+        sessionLimits: SessionLimits,
         secret: DTLSCookieSecret,
         dtlsContext: @escaping @Sendable () -> DTLSContext,
         accept: @escaping @Sendable (TunnelSession) -> any SessionHandler
     ) {
         self.settings = settings
         self.limits = limits
+        self.sessionLimits = sessionLimits
         self.currentContext = dtlsContext
         self.accept = accept
         self.dtlsContext = dtlsContext()
@@ -111,7 +114,7 @@ final class ListenerSocket: SocketDriver {
         }
     }
 
-    private func admitted(_ verdict: HalfOpenLimits.Verdict) -> Bool {
+    private func admitted(_ verdict: SessionLimits.Verdict) -> Bool {
         switch verdict {
         case .admitted: return true
         case .tooManyInAll: self.counters.droppedHalfOpenTotal.add(1)
@@ -166,13 +169,22 @@ final class ListenerSocket: SocketDriver {
 
     override func sessionAuthenticated(_ session: TunnelSession) {
         guard let address = session.path.address, self.peers[address]?.pending === session else { return }
+        let previous = self.peers[address]?.established
+        // The one it replaces gives it its place.
+        if previous == nil, self.sessionLimits.enter(address) != .admitted {
+            self.counters.sessionsRefused.add(1)
+            session.beginClose(code: Self.busy, reason: "too many sessions of this address, or in all")
+            return
+        }
         self.limits.leave(address)
         self.counters.halfOpen.add(-1)
         self.counters.sessionsAuthenticated.add(1)
-        let previous = self.peers[address]?.established
         self.peers[address] = Peer(established: session, pending: nil)
         previous?.end(.replaced, now: .now())
     }
+
+    /// BUSY in the table of codes.
+    private static let busy: UInt64 = 4
 
     override func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
         if session.wasOpen {
@@ -193,6 +205,7 @@ final class ListenerSocket: SocketDriver {
             self.counters.halfOpen.add(-1)
         } else if peer.established === session {
             peer.established = nil
+            self.sessionLimits.leave(address)
         }
         self.peers[address] = peer.established == nil && peer.pending == nil ? nil : peer
     }

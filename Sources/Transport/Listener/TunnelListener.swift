@@ -11,14 +11,14 @@ package final class TunnelListener: Sendable {
     package let localAddress: SocketAddress
     /// What each loop counts, in the order of the loops.
     package let counters: [TransportCounters]
-    private let limits: HalfOpenLimits
+    private let limits: SessionLimits
     private let sockets: [NIOLoopBound<ListenerSocket>]
     private let loops: [any EventLoop]
 
     private init(
         localAddress: SocketAddress,
         counters: [TransportCounters],
-        limits: HalfOpenLimits,
+        limits: SessionLimits,
         sockets: [NIOLoopBound<ListenerSocket>],
         loops: [any EventLoop]
     ) {
@@ -50,9 +50,13 @@ package final class TunnelListener: Sendable {
             address = socket.localAddress
             sockets.append(UncheckedTransfer(socket))
         }
-        let limits = HalfOpenLimits(
+        let limits = SessionLimits(
             total: configuration.halfOpenTotal,
             perAddress: configuration.halfOpenPerAddress
+        )
+        let sessionLimits = SessionLimits(
+            total: configuration.sessionsInAll,
+            perAddress: configuration.sessionsPerAddress
         )
         let secret = DTLSCookieSecret()
         var drivers: [NIOLoopBound<ListenerSocket>] = []
@@ -64,6 +68,7 @@ package final class TunnelListener: Sendable {
                     socket: socket.value,
                     settings: configuration,
                     limits: limits,
+                    sessionLimits: sessionLimits,
                     secret: secret,
                     dtlsContext: context,
                     accept: accept
@@ -118,8 +123,10 @@ package final class TunnelListener: Sendable {
 /// Limits and times of a listener and of the sessions that it accepts.
 package struct TunnelListenerConfiguration: Sendable {
     package var session = TunnelSessionConfiguration()
-    package var halfOpenTotal = HalfOpenLimits.defaultTotal
-    package var halfOpenPerAddress = HalfOpenLimits.defaultPerAddress
+    package var halfOpenTotal = SessionLimits.halfOpenInAll
+    package var halfOpenPerAddress = SessionLimits.halfOpenPerAddress
+    package var sessionsInAll = SessionLimits.authenticatedInAll
+    package var sessionsPerAddress = SessionLimits.authenticatedPerAddress
     package var buffers = UDPSocket.BufferSizes()
     /// Told, on the session's loop, of each session that ends before it is established.
     package var handshakeFailed: (@Sendable (SocketAddress, SessionCloseReason) -> Void)?

@@ -25,9 +25,9 @@ struct OriginHead {
             } else if hasNoLength, ASCII.equalIgnoringCase(name, "content-length") {
                 continue
             }
+            guard fields.count < HopLimits.fields else { throw OriginError(.violation, "too many fields") }
             fields.append(name: name, value: value)
         }
-        guard fields.count <= HopLimits.fields else { throw OriginError(.violation, "too many fields") }
     }
 
     /// 1xx and 204 bring no Content-Length (RFC 9110 §8.6); with chunks it would contradict them.
@@ -69,6 +69,10 @@ struct OriginHead {
                     } else if ASCII.equalIgnoringCase(option, "keep-alive") {
                         if !isVersion11 { keepsAlive = true }
                     } else {
+                        // Each field is compared with each of them: that must not become long.
+                        guard named.count < HopLimits.fields else {
+                            throw OriginError(.violation, "too many options in Connection")
+                        }
                         named.append(String(decoding: option, as: UTF8.self).lowercased())
                     }
                 }

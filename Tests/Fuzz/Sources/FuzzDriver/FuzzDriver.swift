@@ -1,3 +1,5 @@
+import Glibc
+
 /// libFuzzer's entry for a program that has its own `main`.
 @_silgen_name("LLVMFuzzerRunDriver")
 private func runDriver(
@@ -13,6 +15,8 @@ package func fuzz(
     _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?,
     _ test: @convention(c) (UnsafePointer<UInt8>, Int) -> CInt
 ) -> CInt {
+    // The runtime's own handlers, where they are on, would stay: libFuzzer replaces none, and would not keep the input.
+    for number in [SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE] { signal(number, SIG_DFL) }
     var count = argc
     var values = argv
     return runDriver(&count, &values, test)

@@ -1,8 +1,9 @@
 import Synchronization
 
-/// How many sessions may be under way to proving themselves: in all, and for one address (an IPv4 address or an IPv6
-/// /64). One object for all loops of a listener; asked once a handshake, never for a packet.
-package final class HalfOpenLimits: Sendable {
+/// How many sessions there may be in all, and of one address (an IPv4 address or an IPv6 /64): one such limit for those
+/// under way to proving themselves, one for those that have. One object for all loops of a listener; asked once a
+/// handshake, never for a packet.
+package final class SessionLimits: Sendable {
     package enum Verdict: Equatable {
         case admitted
         case tooManyInAll
@@ -10,8 +11,11 @@ package final class HalfOpenLimits: Sendable {
     }
 
     /// A server's side of a handshake takes some 80 KB: together they stay well below 64 MiB.
-    package static let defaultTotal = 500
-    package static let defaultPerAddress = 16
+    package static let halfOpenInAll = 500
+    package static let halfOpenPerAddress = 16
+    package static let authenticatedInAll = 65_536
+    /// A whole site may stand behind one address.
+    package static let authenticatedPerAddress = 4_096
 
     private struct State {
         var total = 0
@@ -22,7 +26,7 @@ package final class HalfOpenLimits: Sendable {
     private let perAddress: Int
     private let state = Mutex(State())
 
-    package init(total: Int = HalfOpenLimits.defaultTotal, perAddress: Int = HalfOpenLimits.defaultPerAddress) {
+    package init(total: Int, perAddress: Int) {
         self.total = total
         self.perAddress = perAddress
     }

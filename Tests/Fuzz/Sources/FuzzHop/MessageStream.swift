@@ -1,0 +1,168 @@
+import FuzzDriver
+import HopProtocol
+import NIOCore
+
+/// What a decoder said. Pieces of DATA are joined: where they are cut is the network's business.
+enum Said: Equatable {
+    case accepted
+    case request(RequestHead)
+    case response(ResponseHead)
+    case data(ByteBuffer)
+    case trailers(FieldSection)
+    case end
+}
+
+/// A decoder of one direction of a request stream.
+protocol MessageStream {
+    mutating func feed(_ bytes: ByteBuffer)
+    mutating func finish() throws(HopError)
+    mutating func takeOverhead() -> Int
+    mutating func nextSaid() throws(HopError) -> Said?
+}
+
+struct RequestStream: MessageStream {
+    private var decoder = RequestDecoder()
+
+    init(isUpgraded: Bool) { if isUpgraded { decoder.upgraded() } }
+
+    mutating func feed(_ bytes: ByteBuffer) { decoder.feed(bytes) }
+    mutating func finish() throws(HopError) { try decoder.finish() }
+    mutating func takeOverhead() -> Int { decoder.takeOverhead() }
+
+    mutating func nextSaid() throws(HopError) -> Said? {
+        switch try decoder.next() {
+        case .head(let head): .request(head)
+        case .data(let bytes): .data(bytes)
+        case .trailers(let fields): .trailers(fields)
+        case .end: .end
+        case nil: nil
+        }
+    }
+}
+
+struct ResponseStream: MessageStream {
+    private var decoder: ResponseDecoder
+
+    init(method: String) { decoder = ResponseDecoder(method: method) }
+
+    mutating func feed(_ bytes: ByteBuffer) { decoder.feed(bytes) }
+    mutating func finish() throws(HopError) { try decoder.finish() }
+    mutating func takeOverhead() -> Int { decoder.takeOverhead() }
+
+    mutating func nextSaid() throws(HopError) -> Said? {
+        switch try decoder.next() {
+        case .accepted: return .accepted
+        case .interim(let head):
+            precondition(head.isInterim, "a final head is told as interim")
+            return .response(head)
+        case .head(let head):
+            precondition(!head.isInterim, "an interim head is told as final")
+            return .response(head)
+        case .data(let bytes): return .data(bytes)
+        case .trailers(let fields): return .trailers(fields)
+        case .end: return .end
+        case nil: return nil
+        }
+    }
+}
+
+/// All that came out of a stream.
+struct Heard: Equatable {
+    var said: [Said] = []
+    var failure: HopError?
+
+    /// - Parameter isPatient: Reads nothing before everything, FIN too, has arrived.
+    init(_ pieces: [ByteBuffer], isPatient: Bool = false, fin: Bool = true, from stream: consuming some MessageStream) {
+        var overhead = 0
+        do throws(HopError) {
+            for piece in pieces {
+                stream.feed(piece)
+                if !isPatient { try drain(&stream, &overhead) }
+            }
+            if fin { try stream.finish() }
+            try drain(&stream, &overhead)
+        } catch {
+            failure = error
+            do throws(HopError) {
+                _ = try stream.nextSaid()
+                preconditionFailure("an error is not final")
+            } catch { precondition(error == failure, "an error became another one") }
+            // How much of a bad body is passed on depends on when it is found to be bad.
+            if case .data = said.last { said.removeLast() }
+            return
+        }
+        precondition(fin == (said.last == .end), "a message without an end")
+        let data = said.reduce(0) { if case .data(let bytes) = $1 { $0 + bytes.readableBytes } else { $0 } }
+        let count = pieces.reduce(0) { $0 + $1.readableBytes }
+        precondition(overhead + data == count, "flow-control credit is lost or made")
+    }
+
+    private mutating func drain(_ stream: inout some MessageStream, _ overhead: inout Int) throws(HopError) {
+        while let next = try stream.nextSaid() {
+            precondition(said.last != .end, "something behind the end")
+            switch (next, said.last) {
+            case (.data(var bytes), .data(var before)):
+                precondition(bytes.readableBytes > 0, "empty data")
+                said.removeLast()
+                before.writeBuffer(&bytes)
+                said.append(.data(before))
+            default: said.append(next)
+            }
+        }
+        overhead += stream.takeOverhead()
+    }
+}
+
+/// The same result for every split, and again from what it encodes to.
+func check<Stream: MessageStream>(_ bytes: ByteBuffer, _ seed: UInt8, _ stream: () -> Stream) {
+    let heard = Heard([bytes], isPatient: true, from: stream())
+    for split in Splits.all(of: bytes.readableBytes, seed: seed) {
+        let pieces = split.compactMap { bytes.getSlice(at: $0.lowerBound, length: $0.count) }
+        precondition(Heard(pieces, from: stream()) == heard, "the result depends on the split")
+    }
+    let again = encoded(heard.said)
+    // Frame headers at their longest.
+    precondition(again.readableBytes <= bytes.readableBytes + 9 * heard.said.count, "more out than in")
+    let isComplete = heard.failure == nil
+    let heardAgain = Heard([again], fin: isComplete, from: stream())
+    precondition(heardAgain.failure == nil && heardAgain.said == heard.said, "encoding changed the message")
+    // Equal texts need not be equal bytes.
+    precondition(encoded(heardAgain.said) == again, "encoding changed the bytes")
+}
+
+private func encoded(_ said: [Said]) -> ByteBuffer {
+    var buffer = ByteBuffer()
+    do throws(HopError) {
+        for said in said {
+            switch said {
+            case .accepted: MessageEncoder.writeAccepted(into: &buffer)
+            case .request(let head):
+                check(head.fields)
+                try MessageEncoder.writeRequestHead(head, into: &buffer)
+            case .response(let head):
+                check(head.fields)
+                try MessageEncoder.writeResponseHead(head, into: &buffer)
+            case .data(let bytes): MessageEncoder.writeData(bytes, into: &buffer)
+            case .trailers(let fields):
+                check(fields)
+                try MessageEncoder.writeTrailers(fields, into: &buffer)
+            case .end: break
+            }
+        }
+    } catch { preconditionFailure("what was decoded cannot be encoded: \(error)") }
+    return buffer
+}
+
+/// The ways of reading a section agree, and nothing in it can break out of an HTTP/1.1 line.
+private func check(_ fields: FieldSection) {
+    var copies = (FieldSection(), FieldSection())
+    for field in fields { copies.0.append(field) }
+    fields.forEachBytes { name, value in
+        precondition(ASCII.isToken(name) && ASCII.isFieldValue(value), "a field that HTTP has not")
+        copies.1.append(name: name, value: value)
+    }
+    precondition(copies.0 == copies.1 && copies.0.count == fields.count, "two readings of one section")
+    precondition(copies.0.bytes.readableBytes <= fields.bytes.readableBytes, "more out than in")
+    precondition(fields.all("cookie").first == fields.first("Cookie"), "two readings of one field")
+    _ = try? fields.contentLength()
+}
