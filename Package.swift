@@ -83,7 +83,7 @@ let package = Package(
             name: "Gateway",
             dependencies: [
                 "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
-                nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, deque, logging, unixSignals, crypto,
+                nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
             ],
             swiftSettings: hot
         ),

@@ -13,6 +13,7 @@ import Transport
 /// ``run()`` returns after ``shutdown()``, when what was in flight is done or the grace is over.
 package final class Agent: Sendable {
     private let shared: AgentShared
+    private let resolve: AddressResolver.Resolve
     private let registry = SessionRegistry()
     private let wakeUp: AsyncStream<Void>
     private let wake: AsyncStream<Void>.Continuation
@@ -21,13 +22,17 @@ package final class Agent: Sendable {
     package init(
         configuration: AgentConfiguration,
         log: Logger,
-        metrics: MetricsRegistry = MetricsRegistry(namespace: "hopagent")
+        metrics: MetricsRegistry = MetricsRegistry(namespace: "hopagent"),
+        ledgerCapacity: Int = RequestLedgerLimits.capacity,
+        resolve: @escaping AddressResolver.Resolve = AddressResolver.resolve
     ) {
+        self.resolve = resolve
         shared = AgentShared(
             configuration: configuration,
             run: .random(),
             metrics: AgentMetrics(registry: metrics),
-            log: log
+            log: log,
+            ledgerCapacity: ledgerCapacity
         )
         (wakeUp, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
@@ -78,7 +83,8 @@ package final class Agent: Sendable {
                     loop: loops[index % count],
                     context: context,
                     registry: registry,
-                    counters: TransportCounters()
+                    counters: TransportCounters(),
+                    resolve: resolve
                 )
                 tasks.addTask { await attachment.run() }
             }

@@ -15,6 +15,7 @@ final class AgentMetrics: Sendable {
     let duration: Histogram
     let stalePooled: Counter
     let connects: Counter
+    let ledgerFull: Counter
     private let errors: [Counter?]
 
     init(registry: MetricsRegistry) {
@@ -41,6 +42,10 @@ final class AgentMetrics: Sendable {
             help: "Pooled connections that the origin had closed when a request took them."
         )
         connects = registry.counter("origin_connects_total", help: "Connections opened to origins.")
+        ledgerFull = registry.counter(
+            "request_ledger_full_total",
+            help: "Requests that were answered BUSY because the request ledger was full."
+        )
         let reasons: [HopCode] = [
             .cancelled, .deadline, .refused, .busy, .wrongRun, .unknownService, .stale, .alreadyRan, .originUnreachable,
             .originTimeout, .originProtocol, .originAborted, .protocolViolation, .internal, .idle,

@@ -1,6 +1,7 @@
 import HopProtocol
 import Logging
 import NIOCore
+import Observability
 import Synchronization
 
 /// What all loops of an agent share. Everything in it is immutable, atomic, or behind a lock that is held for a table
@@ -18,12 +19,22 @@ final class AgentShared: Sendable {
     private let draining = Atomic<Bool>(false)
     private let attachments = Atomic<UInt64>(0)
 
-    init(configuration: AgentConfiguration, run: RunID, metrics: AgentMetrics, log: Logger) {
+    init(
+        configuration: AgentConfiguration,
+        run: RunID,
+        metrics: AgentMetrics,
+        log: Logger,
+        ledgerCapacity: Int = RequestLedgerLimits.capacity
+    ) {
         self.configuration = configuration
         self.run = run
         self.metrics = metrics
         self.log = log
-        ledger = Mutex(RequestLedger(run: run))
+        ledger = Mutex(RequestLedger(run: run, capacity: ledgerCapacity))
+        metrics.registry.collectedGauge(
+            "request_ledger_entries",
+            help: "Ids of requests that are not idempotent, kept so that none runs twice."
+        ) { [weak self] in Double(self?.ledger.withLock { $0.nonIdempotentCount } ?? 0) }
     }
 
     var requestsInFlight: Int { inFlight.load(ordering: .relaxed) }

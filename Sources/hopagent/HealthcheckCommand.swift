@@ -1,6 +1,6 @@
 import Agent
 import ArgumentParser
-import Glibc
+import Observability
 import Settings
 
 struct HealthcheckCommand: ParsableCommand {
@@ -32,9 +32,15 @@ struct HealthcheckCommand: ParsableCommand {
             throw ValidationError("--ops-listen: \(error.what). \(error.remedy)")
         }
         let path = live ? "/healthz" : "/readyz"
-        let answer = try OpsProbe(address: address, path: path, seconds: timeout).ask()
+        let probe = OpsProbe(host: address.host, port: address.port, path: path, seconds: timeout)
+        let answer: OpsProbe.Answer
+        do {
+            answer = try probe.ask()
+        } catch {
+            throw Failure("\(error); is the agent running, and is this its ops_listen?")
+        }
         guard answer.status == 200 else {
-            throw Failure("http://\(address)\(path) answers \(answer.status):\n\(answer.body)")
+            throw Failure("\(probe.url) answers \(answer.status):\n\(answer.body)")
         }
         print(answer.body, terminator: answer.body.hasSuffix("\n") ? "" : "\n")
     }

@@ -1,5 +1,7 @@
 import ArgumentParser
 import Gateway
+import Observability
+import Settings
 
 struct HealthcheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -22,10 +24,15 @@ struct HealthcheckCommand: ParsableCommand {
 
     func run() throws {
         let address = try options.load(opsListen.map { ["ops_listen": $0] } ?? [:]).opsListen
-        let probe = HealthProbe(address: address, path: "/readyz", seconds: timeout)
-        let answer = try probe.ask()
+        let probe = OpsProbe(host: address.host, port: address.port, path: "/readyz", seconds: timeout)
+        let answer: OpsProbe.Answer
+        do {
+            answer = try probe.ask()
+        } catch {
+            throw Failure("\(error); is the gateway running, and is this its ops_listen?")
+        }
         guard answer.status == 200 else {
-            throw Failure("http://\(probe.address)/readyz answers \(answer.status):\n\(answer.body)")
+            throw Failure("\(probe.url) answers \(answer.status):\n\(answer.body)")
         }
         print(answer.body, terminator: answer.body.hasSuffix("\n") ? "" : "\n")
     }

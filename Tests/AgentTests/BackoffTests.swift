@@ -34,6 +34,20 @@ struct BackoffTests {
         #expect(other.next(after: .refused, retryAfter: nil, fraction: 0.999) < .seconds(1))
     }
 
+    @Test("ELSEWHERE counts like a refused port: a rolling restart does not raise the ceiling")
+    func elsewhere() {
+        let failure = AttachFailure(.elsewhere, "this replica takes no agents now")
+        var backoff = Backoff()
+        for _ in 0..<20 {
+            let wait = backoff.next(after: failure.backoff(wasLive: false), retryAfter: nil, fraction: 0.999)
+            #expect(wait < .seconds(1))
+        }
+        // What comes behind it begins where a refused port leaves off.
+        #expect(backoff.next(after: .failed, retryAfter: nil, fraction: 0.999) < .seconds(1))
+        #expect(AttachFailure(.authFailed, "").backoff(wasLive: false) == .failed)
+        #expect(failure.backoff(wasLive: true) == .lost)
+    }
+
     @Test("What the gateway asks for is the least, and never more than an hour")
     func retryAfter() {
         var backoff = Backoff()

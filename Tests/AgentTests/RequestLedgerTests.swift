@@ -161,6 +161,40 @@ struct RequestLedgerTests {
         #expect(ledger.begin(id, attempt: 3, run: run, isIdempotent: false, now: start, attempt: 1).code == .alreadyRan)
     }
 
+    @Test("A large table holds what it is said to hold, refuses the next one and drains within a few calls")
+    func large() {
+        let capacity = 100_000
+        var ledger = ledger(capacity: capacity)
+        for raw in 0..<UInt128(capacity) {
+            let id = RequestID(rawValue: raw &* 0x9E37_79B9_7F4A_7C15)
+            #expect(ledger.begin(id, attempt: 1, run: run, isIdempotent: false, now: start, attempt: 1).runs)
+            ledger.end(id, attempt: 1, isIdempotent: false, now: start)
+        }
+        #expect(ledger.nonIdempotentCount == capacity)
+        let extra = RequestID(rawValue: .max)
+        #expect(ledger.begin(extra, attempt: 1, run: run, isIdempotent: false, now: start, attempt: 1).code == .busy)
+        // What one call forgets is limited, and none is refused for it.
+        let later = start + .seconds(60)
+        var calls: UInt128 = 0
+        while ledger.nonIdempotentCount > Int(calls) {
+            calls += 1
+            let new = RequestID(rawValue: .max - calls)
+            #expect(ledger.begin(new, attempt: 1, run: run, isIdempotent: false, now: later, attempt: 1).runs)
+        }
+        #expect(calls > 1 && calls < 300)
+    }
+
+    @Test("Idempotent ids have a limit of their own")
+    func idempotentLimit() {
+        var ledger = RequestLedger<Int>(run: run)
+        for raw in 0..<70_000 as Range<UInt128> {
+            let id = RequestID(rawValue: raw)
+            #expect(ledger.begin(id, attempt: 1, run: run, isIdempotent: true, now: start, attempt: 1).runs)
+            ledger.end(id, attempt: 1, isIdempotent: true, now: start)
+        }
+        #expect(ledger.count == RequestLedgerLimits.idempotentCapacity && ledger.nonIdempotentCount == 0)
+    }
+
     @Test("The table is empty again after everything ended and a minute passed")
     func drains() {
         var ledger = RequestLedger<Int>(run: run)
@@ -174,7 +208,8 @@ struct RequestLedgerTests {
         }
         #expect(ledger.count == 10_000)
         now = now + .seconds(60)
-        _ = ledger.begin(id, attempt: 1, run: run, isIdempotent: true, now: now, attempt: 1)
+        // One call forgets a limited number.
+        for _ in 0..<10 { _ = ledger.begin(id, attempt: 1, run: run, isIdempotent: true, now: now, attempt: 1) }
         #expect(ledger.count == 1)
     }
 }

@@ -46,6 +46,23 @@ struct OpsServerTests {
         await server.close()
     }
 
+    @Test("The probe of the commands gets status and body, and says why it got nothing")
+    func probe() async throws {
+        try await self.withServer { port, switches in
+            let probe = OpsProbe(host: "0.0.0.0", port: port, path: "/readyz", seconds: 10)
+            #expect(probe.url == "http://127.0.0.1:\(port)/readyz")
+            let ready = try probe.ask()
+            #expect(ready.status == 200 && ready.body.hasPrefix(#"{"ready":true,"#))
+            switches.ready.store(false, ordering: .relaxed)
+            let unready = try probe.ask()
+            #expect(unready.status == 503 && unready.body.hasPrefix(#"{"ready":false,"#))
+        }
+        // Nobody listens on port 1.
+        let nobody = OpsProbe(host: "::1", port: 1, path: "/healthz", seconds: 10)
+        let error = #expect(throws: OpsProbeError.self) { try nobody.ask() }
+        #expect(error?.url == "http://[::1]:1/healthz")
+    }
+
     @Test("Metrics are answered in the text format")
     func metrics() async throws {
         try await self.withServer { port, _ in

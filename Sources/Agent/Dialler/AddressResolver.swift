@@ -1,10 +1,12 @@
 import Glibc
-import NIOCore
+package import NIOCore
 import NIOPosix
-import Settings
+package import Settings
 
 /// Names to addresses, with the system's resolver, on a thread that may wait.
-enum AddressResolver {
+package enum AddressResolver {
+    package typealias Resolve = @Sendable (HostPort, any EventLoop) -> EventLoopFuture<[SocketAddress]>
+
     struct ResolutionError: Error, CustomStringConvertible {
         var host: String
         var reason: String
@@ -22,7 +24,8 @@ enum AddressResolver {
         return (try? SocketAddress(ipAddress: target.host, port: target.port)).map { [$0] }
     }
 
-    static func resolve(_ target: HostPort, on loop: any EventLoop) -> EventLoopFuture<[SocketAddress]> {
+    @Sendable
+    package static func resolve(_ target: HostPort, on loop: any EventLoop) -> EventLoopFuture<[SocketAddress]> {
         if let literal = literal(target) { return loop.makeSucceededFuture(literal) }
         // The resolver has time limits of its own, which may be long; nobody here waits longer than this.
         let answer = loop.makePromise(of: [SocketAddress].self)

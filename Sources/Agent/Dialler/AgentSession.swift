@@ -66,6 +66,8 @@ final class AgentSession {
         guard case .dialling = stage else { return }
         self.session = session
         registry.add(self, on: owner.loop)
+        // Whoever closed all that is registered did not see this one.
+        if shared.isDraining { return close() }
         after(Self.dialTime) { me in
             if case .dialling = me.stage { me.giveUp(.unreachable) }
         }
@@ -145,6 +147,7 @@ final class AgentSession {
 
     private func welcomed(_ welcome: Welcome) {
         guard case .introduced = stage, let session else { return }
+        if shared.isDraining { return close() }
         stage = .live
         session.authenticated()
         let asked = TimeAmount.milliseconds(Int64(min(welcome.keepAliveMilliseconds, 15_000)))
@@ -159,7 +162,6 @@ final class AgentSession {
                 "hosts": "\(shared.configuration.hosts.joined(separator: ","))",
             ]
         )
-        if shared.isDraining { leave(deadline: .zero) }
         watch()
     }
 

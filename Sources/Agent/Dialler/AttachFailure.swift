@@ -1,11 +1,11 @@
 import DTLS
 import HopProtocol
-import NIOCore
+package import NIOCore
 import Transport
 
 /// Why an attempt to attach failed, or a live tunnel ended, as an operator should read it.
-struct AttachFailure: Equatable, Sendable {
-    enum Kind: String, CaseIterable, Sendable {
+package struct AttachFailure: Equatable, Sendable {
+    package enum Kind: String, CaseIterable, Sendable {
         case resolve
         case unreachable
         case refused
@@ -29,7 +29,7 @@ struct AttachFailure: Equatable, Sendable {
     var remedy: String?
     var retryAfter: TimeAmount?
 
-    init(_ kind: Kind, _ message: String, remedy: String? = nil, retryAfter: TimeAmount? = nil) {
+    package init(_ kind: Kind, _ message: String, remedy: String? = nil, retryAfter: TimeAmount? = nil) {
         self.kind = kind
         self.message = message
         self.remedy = remedy
@@ -39,9 +39,10 @@ struct AttachFailure: Equatable, Sendable {
     /// Another address of the same name may do better.
     var isOfAddress: Bool { kind == .unreachable || kind == .refused }
 
-    func backoff(wasLive: Bool) -> Backoff.Failure {
+    package func backoff(wasLive: Bool) -> Backoff.Failure {
         if wasLive { return .lost }
-        return kind == .refused ? .refused : .failed
+        // A gateway that is about to stop answers at once and its successor may be there already.
+        return kind == .refused || kind == .elsewhere ? .refused : .failed
     }
 }
 

@@ -16,6 +16,7 @@ struct Attachment: Sendable {
     let context: DTLSContext
     let registry: SessionRegistry
     let counters: TransportCounters
+    let resolve: AddressResolver.Resolve
 
     /// Returns when the task is cancelled or the agent drains.
     func run() async {
@@ -66,7 +67,7 @@ struct Attachment: Sendable {
     private func attempt(_ number: Int) async -> AgentSession.Outcome {
         let addresses: [SocketAddress]
         do {
-            addresses = try await AddressResolver.resolve(gateway, on: loop).get()
+            addresses = try await look()
         } catch {
             let remedy = "Check the gateway's name and this machine's DNS."
             return .ended(AttachFailure(.resolve, "\(error)", remedy: remedy), wasLive: false)
@@ -82,6 +83,17 @@ struct Attachment: Sendable {
         return outcome
     }
 
+    /// The resolver knows no cancellation; nobody waits for it when the agent stops.
+    private func look() async throws -> [SocketAddress] {
+        let answer = loop.makePromise(of: [SocketAddress].self)
+        resolve(gateway, loop).cascade(to: answer)
+        return try await withTaskCancellationHandler {
+            try await answer.futureResult.get()
+        } onCancel: {
+            answer.fail(CancellationError())
+        }
+    }
+
     private func attempt(at address: SocketAddress) async -> AgentSession.Outcome {
         let outcome = loop.makePromise(of: AgentSession.Outcome.self)
         loop.execute { dial(address, outcome) }
@@ -93,6 +105,10 @@ struct Attachment: Sendable {
     }
 
     private func dial(_ address: SocketAddress, _ outcome: EventLoopPromise<AgentSession.Outcome>) {
+        guard !shared.isDraining else {
+            outcome.succeed(.ended(AttachFailure(.local, "the agent stops"), wasLive: false))
+            return
+        }
         let session = AgentSession(
             gateway: gateway.description,
             owner: owner.value,

@@ -4,12 +4,13 @@ package import NIOCore
 ///
 /// The first wait after a live tunnel is 0–250 ms. Then it is full jitter: anything between 0 and a ceiling that starts
 /// at 250 ms and doubles up to 30 s. A gateway that *refuses* (nobody listens on the port: the kernel says so, at no
-/// cost to anybody) is asked at least once a second, so that it is served within two seconds of its start.
+/// cost to anybody; or a replica sends us elsewhere) is asked at least once a second, so that it is served within two
+/// seconds of its start.
 package struct Backoff: Sendable {
     package enum Failure: Sendable {
         /// A live tunnel ended.
         case lost
-        /// Nobody listens there.
+        /// Nobody listens there, or it takes no agents now.
         case refused
         /// Everything else: silence, a certificate, a token, a fault.
         case failed

@@ -34,7 +34,9 @@ extension Exchange {
         switch decision {
         case .run: break
         case .replace(let older): older.replaced()
-        case .refuse(let code): return abort(code)
+        case .refuse(let code):
+            if code == .busy { shared.metrics.ledgerFull.increment() }
+            return abort(code)
         }
         isRecorded = true
         self.pool = pool
@@ -105,7 +107,8 @@ extension Exchange {
                 "reason": "\(reason)", "request_id": "\(head?.requestID.description ?? "")",
             ]
         )
-        abort(.originUnreachable)
+        // After a retry the first connection may have carried the request to the origin.
+        abort(isRetried ? .originAborted : .originUnreachable)
     }
 
     func sendBody(_ bytes: ByteBuffer) {

@@ -31,11 +31,11 @@ package struct GatewayConfiguration: Sendable, Equatable {
         package var tlsHandshake: TimeAmount = .seconds(10)
         /// From the first byte of a request to the end of its head.
         package var header: TimeAmount = .seconds(10)
-        /// Between two pieces of a body, in either direction.
+        /// A client that sends nothing more of its request's body, or takes nothing more of the response.
         package var bodyIdle: TimeAmount = .seconds(30)
         /// A connection kept open between two requests.
         package var keepAliveIdle: TimeAmount = .seconds(60)
-        /// From the end of a request's head to the response's; a route's `timeout` replaces it.
+        /// From the end of the request to the response's head; a route's `timeout` replaces it.
         package var responseHead: TimeAmount = .seconds(30)
         /// A connection after an upgrade on which nothing moves in either direction.
         package var webSocketIdle: TimeAmount = .seconds(120)

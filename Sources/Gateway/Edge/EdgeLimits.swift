@@ -16,6 +16,8 @@ package struct EdgeLimits: Sendable {
     package static let replay = 64 * 1024
     /// Attempts at one request.
     package static let attempts = 3
+    /// 1xx heads before the final one.
+    static let interimHeads = 32
     /// Parts of pipelined requests that may wait behind the current one.
     package static let pipelinedParts = 256
 
@@ -23,9 +25,10 @@ package struct EdgeLimits: Sendable {
     /// From the first byte of a head, or the end of the handshake, to its last.
     package var header: TimeAmount = .seconds(10)
     package var keepAliveIdle: TimeAmount = .seconds(60)
-    /// Without a byte of the request's body although we would read, or without the client taking one of the response.
+    /// Without a byte of the request's body although we would read, or without the client taking any of what waits
+    /// for it.
     package var bodyIdle: TimeAmount = .seconds(30)
-    /// From the end of the request to the response head, unless the route says otherwise.
+    /// From the end of the request to the response's head, unless the route says otherwise.
     package var responseHead: TimeAmount = .seconds(30)
     /// An upgraded connection without a byte in either direction.
     package var upgradedIdle: TimeAmount = .seconds(300)

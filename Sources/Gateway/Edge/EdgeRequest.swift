@@ -17,11 +17,11 @@ package struct EdgeRequest: Sendable {
     var dropped: DropMask
     package var body: Body
     package var isWebSocket: Bool
-    /// The HTTP/1 decoder stops behind this request, whether or not we take the upgrade.
+    /// The HTTP/1 decoder may stop behind this request, whether or not we take the upgrade. Any Upgrade field counts:
+    /// the decoder takes Proxy-Connection for Connection.
     package var stopsDecoder: Bool
     /// The client wants the connection to stay (RFC 9112 §9.3).
     package var keepsAlive: Bool
-    package var hasExpectation: Bool
     package var accept: ErrorPage.Format
 
     package enum Body: Equatable, Sendable {

@@ -70,22 +70,24 @@ final class EdgeServices: Sendable {
         )
     }
 
-    /// What was answered without an exchange; nil: not even a head was understood.
-    func record(_ refusal: Refusal, of head: HTTPRequestHead?, requestID: String, client: String) {
-        metrics.error(refusal)
+    /// What the edge answered without an exchange.
+    func record(_ answer: EdgeAnswer, home: EdgeLoop) {
+        if let refusal = answer.refusal { metrics.error(refusal) }
+        let isHTTP10 = answer.httpVersion == "HTTP/1.0"
+        home.count(answer.status, method: answer.method, isHTTP10: isHTTP10, in: metrics.registry)
         accessLog?.write(
             AccessRecord(
-                requestID: requestID,
-                client: client,
-                method: head?.method.rawValue ?? "-",
-                host: head?.headers.first(name: "host") ?? "",
-                path: head.map { String($0.uri.prefix { $0 != "?" }) } ?? "-",
-                httpVersion: head.map { "HTTP/\($0.version.major).\($0.version.minor)" } ?? "-",
-                status: refusal.status,
+                requestID: answer.requestID,
+                client: answer.client,
+                method: answer.method,
+                host: answer.host,
+                path: answer.path,
+                httpVersion: answer.httpVersion,
+                status: answer.status,
                 bytesIn: 0,
                 bytesOut: 0,
                 duration: .zero,
-                error: refusal.rawValue
+                error: answer.refusal?.rawValue
             )
         )
     }

@@ -22,7 +22,9 @@ extension HTTP1Connection {
                 deadline = now + services.limits.upgradedIdle
             } else if now >= deadline {
                 closeNow()
+                return
             }
+            tickOutput(now)
         case .closing: tickOutput(now)
         case .lingering:
             if now >= deadline { closeNow() }
@@ -84,7 +86,8 @@ extension HTTP1Connection {
         let bytes = output
         output = ByteBuffer()
         context.writeAndFlush(wrapOutboundOut(bytes), promise: promise)
-        // Reading goes on, so that a client that leaves is noticed.
+        // Reading goes on, so that a client that leaves is noticed; nothing of it is kept.
+        try? context.pipeline.syncOperations.addHandler(InboundDrain(), position: .before(decoder))
         isPausedByExchange = false
         isPausedByPipeline = false
         readAgain()
@@ -126,4 +129,12 @@ extension HTTP1Connection {
             context.close(promise: nil)
         }
     }
+}
+
+/// Stands in front of the decoder of a connection that is closing and drops what arrives: a decoder that has stopped
+/// behind an upgrade would keep it all.
+private final class InboundDrain: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {}
 }

@@ -8,7 +8,7 @@ extension HTTP1Connection {
     func redirect(_ request: EdgeRequest, now: NIODeadline) {
         let id = home.makeRequestID().description
         guard services.router.knows(host: request.host) else {
-            services.metrics.error(.unknownHost)
+            record(Refusal.unknownHost.status, .unknownHost, of: request, requestID: id)
             sendRefusal(.unknownHost, requestID: id)
             return
         }
@@ -18,6 +18,7 @@ extension HTTP1Connection {
         let authority = port == 443 ? request.host : "\(request.host):\(port)"
         let target = request.target == "*" ? "/" : request.target
         keepsAlive = keepsAlive && requestReceived
+        record(status, nil, of: request, requestID: id)
         sendOwn(
             status,
             contentType: "text/plain; charset=utf-8",

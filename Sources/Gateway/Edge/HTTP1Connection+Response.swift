@@ -36,6 +36,7 @@ extension HTTP1Connection: ExchangeClient {
     func sendBody(_ bytes: ByteBuffer) {
         let count = bytes.readableBytes
         guard count > 0 else { return }
+        if framing == .raw { hasProgress = true }
         switch framing {
         case .noBody: return
         case .length, .untilClose, .raw: append(bytes)
@@ -109,7 +110,7 @@ extension HTTP1Connection: ExchangeClient {
         keepsAlive = false
         isHead = false
         let id = home.makeRequestID().description
-        services.record(refusal, of: nil, requestID: id, client: client.address)
+        record(refusal, requestID: id)
         sendRefusal(refusal, requestID: id)
     }
 

@@ -15,13 +15,16 @@ extension HTTP1Connection {
             pipeline.removeHandler(context: decoderContext, promise: nil)
         } catch {
             closeNow()
+            return
         }
+        isPausedByPipeline = false
+        readAgain()
     }
 
     func receivedRaw(_ bytes: ByteBuffer) {
-        guard phase == .upgraded else { return }
+        guard phase == .upgraded, let exchange, exchange.phase != .done else { return }
         hasProgress = true
-        exchange?.clientBody(bytes)
+        exchange.clientBody(bytes)
     }
 
     /// The agent's direction is over.

@@ -74,8 +74,10 @@ final class HTTP1Connection: ChannelDuplexHandler {
 
     /// Back-pressure of the request's body.
     var isPausedByExchange = false
-    /// Pipelined requests wait.
+    /// Pipelined requests wait, or the decoder takes no more and would keep all that is read.
     var isPausedByPipeline = false
+    /// The decoder stops behind the request under way: nothing is read until a 101 or the end.
+    var stopsDecoder = false
     var isReadWithheld = false
     /// The decoder has yet to say that a request without a body is over.
     var isEmptyEndDue = false
@@ -158,6 +160,9 @@ final class HTTP1Connection: ChannelDuplexHandler {
         switch error {
         case NIOSSLError.uncleanShutdown:
             // The channel says by itself what follows: the end of the input or of the connection.
+            break
+        case is ByteToMessageDecoderError:
+            // More bytes behind the ones that were refused; the refusal is on its way.
             break
         case is NIOSSLError where phase == .handshaking:
             services.metrics.tlsFailures.increment()
@@ -251,6 +256,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         case .body(let bytes): exchange?.clientBody(bytes)
         case .end(let trailers):
             requestReceived = true
+            if stopsDecoder { isPausedByPipeline = true }
             exchange?.clientEnded(trailers: trailers)
         }
     }
@@ -270,7 +276,8 @@ final class HTTP1Connection: ChannelDuplexHandler {
             decoderFailed(refusal)
             return
         }
-        isPausedByPipeline = false
+        // The last of them may have stopped the decoder.
+        isPausedByPipeline = stopsDecoder && requestReceived && phase == .exchanging
         readAgain()
     }
 
@@ -309,14 +316,16 @@ final class HTTP1Connection: ChannelDuplexHandler {
         case .failure(let refusal):
             accept = head.headers.first(name: "accept").map(ErrorPage.Format.init(accept:)) ?? .text
             let id = home.makeRequestID().description
-            services.record(refusal, of: head, requestID: id, client: client.address)
+            record(refusal, of: head, requestID: id)
             sendRefusal(refusal, requestID: id)
             return
         }
         accept = request.accept
+        stopsDecoder = request.stopsDecoder
         if request.body == .none {
             requestReceived = true
             isEmptyEndDue = true
+            if stopsDecoder { isPausedByPipeline = true }
         }
         keepsAlive = request.keepsAlive && !request.stopsDecoder && !services.lifecycle.isDraining
         if role == .redirect {

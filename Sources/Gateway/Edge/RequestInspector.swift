@@ -52,9 +52,8 @@ package enum RequestInspector {
             dropped: fields.dropped,
             body: body,
             isWebSocket: isWebSocket,
-            stopsDecoder: fields.hasUpgrade && fields.asksForUpgrade,
+            stopsDecoder: fields.hasUpgrade,
             keepsAlive: keepsAlive,
-            hasExpectation: fields.hasExpectation,
             accept: fields.accept
         )
     }
@@ -98,7 +97,6 @@ extension RequestInspector {
         private var upgradeIsWebSocket = false
         private var webSocketKeys = 0
         private var webSocketVersionIs13 = false
-        var hasExpectation = false
         var accept = ErrorPage.Format.text
 
         mutating func take(_ name: String, _ value: String, at index: Int) throws(Refusal) {
@@ -111,7 +109,7 @@ extension RequestInspector {
                 return
             }
             switch classified.kind {
-            case .other, .date, .credentials, .trailer: break
+            case .other, .date, .credentials, .trailer, .expect: break
             case .host:
                 hostCount += 1
                 host = value
@@ -137,7 +135,6 @@ extension RequestInspector {
             case .te:
                 // `trailers` alone is end to end in effect: gRPC needs it.
                 dropped[index] = value.lowercased() != "trailers"
-            case .expect: hasExpectation = true
             case .accept: accept = ErrorPage.Format(accept: value)
             case .webSocketKey: webSocketKeys += 1
             case .webSocketVersion: webSocketVersionIs13 = value == "13"
@@ -161,7 +158,8 @@ extension RequestInspector {
             }
         }
 
-        /// RFC 9110 §7.6.1: fields named by Connection end here. A field that frames or routes cannot be named away.
+        /// RFC 9110 §7.6.1: fields named by Connection end here. A field that frames or routes cannot be named away, and
+        /// TE is always named (§10.1.4): what it says decides.
         mutating func dropNamed(in headers: HTTPHeaders) {
             var named: Set<String> = []
             for (name, value) in headers where FieldKind.classify(name).kind == .connection {
@@ -170,7 +168,10 @@ extension RequestInspector {
             var index = 0
             for (name, _) in headers {
                 let kind = FieldKind.classify(name).kind
-                if kind != .contentLength, kind != .host, named.contains(name.lowercased()) { dropped[index] = true }
+                switch kind {
+                case .contentLength, .host, .te: break
+                default: if named.contains(name.lowercased()) { dropped[index] = true }
+                }
                 index += 1
             }
         }

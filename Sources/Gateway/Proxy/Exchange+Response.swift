@@ -5,15 +5,12 @@ import Transport
 
 /// From the agent to the client.
 extension Exchange: StreamHandler {
-    /// A head larger than this gets credit before it is whole, so that it can become whole.
-    private static let headCredit = 16 * 1024
-
     func streamRead(_ bytes: ByteBuffer) {
         guard phase != .done else { return }
-        untaken += bytes.readableBytes
         decoder.feed(bytes)
         pump()
-        if phase == .awaitingHead, untaken >= Self.headCredit { socketTookBytes() }
+        // Only the body waits for the client; what frames it, and heads, were taken.
+        stream?.consumed(decoder.takeOverhead())
     }
 
     func streamFinished() {
@@ -37,12 +34,19 @@ extension Exchange: StreamHandler {
 
     private func take(_ event: ResponseDecoder.Event) {
         switch event {
-        case .accepted: break
+        case .accepted: isAccepted = true
         case .interim(let head):
+            interimHeads += 1
+            guard interimHeads <= EdgeLimits.interimHeads else {
+                cancelStream(.protocolViolation)
+                refuse(.originProtocol)
+                return
+            }
             if phase == .awaitingHead { client?.sendInterim(head) }
         case .head(let head): takeHead(head)
         case .data(let bytes):
             bytesOut += bytes.readableBytes
+            untaken += bytes.readableBytes
             client?.sendBody(bytes)
         case .trailers(let trailers): client?.sendTrailers(trailers)
         case .end: ended()
@@ -62,6 +66,8 @@ extension Exchange: StreamHandler {
             refuse(.originProtocol)
             return
         }
+        // A connection that could not turn raw is gone, and this exchange with it.
+        guard phase == .awaitingHead else { return }
         phase = .responding
         status = head.status
         firstByte = .now()
@@ -119,14 +125,14 @@ extension Exchange: StreamHandler {
         }
     }
 
-    /// Not started: any request may go elsewhere. Perhaps started: an idempotent one. In both cases only if its body
-    /// can be sent again.
+    /// Not started: any request may go elsewhere. Perhaps started, which after ACCEPTED is all that anyone can say: an
+    /// idempotent one. In both cases only if its body can be sent again.
     private func mayRetry(_ verdict: FailureVerdict) -> Bool {
         guard attempt < UInt64(EdgeLimits.attempts), replay.isComplete, deadline > .now() else { return false }
         switch verdict.retry {
         case .never: return false
-        case .always: return true
-        case .ifIdempotent:
+        case .always where !isAccepted: return true
+        case .always, .ifIdempotent:
             switch request.method {
             case "GET", "HEAD", "OPTIONS", "PUT", "DELETE": return !request.isWebSocket
             default: return false
@@ -142,6 +148,7 @@ extension Exchange: StreamHandler {
         isUploadOver = true
         replay.drop()
         client?.resumeReading()
+        if isUpgraded { concludeUpgrade() }
     }
 
     func streamWritable() {

@@ -35,6 +35,10 @@ final class Exchange {
     /// Of the last attempt, for the access line.
     var agent: String?
     var stream: TunnelStream?
+    /// The agent of this attempt said ACCEPTED: from then on the request may have started.
+    var isAccepted = false
+    /// 1xx heads of this attempt.
+    var interimHeads = 0
     var decoder: ResponseDecoder
     var attempt: UInt64 = 0
     var tried: [UInt64] = []
@@ -51,7 +55,7 @@ final class Exchange {
     /// Behind a 101: the agent's direction is over.
     var isResponseOver = false
     var replay = ReplayBuffer(limit: EdgeLimits.replay)
-    /// Bytes handed to the connection whose credit was not given back yet.
+    /// Body bytes handed to the connection whose credit was not given back yet.
     var untaken = 0
 
     // For the access line and the metrics.
@@ -154,9 +158,12 @@ final class Exchange {
         let stream = attachment.session.openStream(handler: self, on: home.loop)
         self.stream = stream
         decoder = ResponseDecoder(method: request.method)
+        isAccepted = false
+        interimHeads = 0
+        untaken = 0
         isUploadStopped = false
         stream.write(bytes)
-        for piece in replay.pieces { writeData(piece, to: stream) }
+        writeData(replay.bytes, to: stream)
         // For an upgrade FIN waits: behind a 101 it would end the client's direction.
         if isRequestOver, !request.isWebSocket { finishUpload() }
     }

@@ -188,6 +188,12 @@ final class AgentSession: SessionHandler {
             metadata["hosts"] = "\(admission.hosts.map(\.description).joined(separator: ","))"
         }
         hub.logger.info("agent attached", metadata: metadata)
+        // Whoever changed the credential meanwhile may have looked for its sessions before this one was among them.
+        guard hub.credentials.credential(id: credential.id) === credential else {
+            attachment.move(from: .active, to: .leaving)
+            session.close(code: HopCode.authFailed.rawValue, reason: "the token was changed")
+            return
+        }
         for attachment in older { hub.probe(attachment) }
     }
 
@@ -218,15 +224,18 @@ final class AgentSession: SessionHandler {
         retryAfter: TimeAmount?
     ) {
         hub.metrics.authFailures[reason].increment()
-        hub.logger.warning(
-            "agent refused",
-            metadata: [
-                "remote": "\(session.map { "\($0.remoteAddress)" } ?? "")",
-                "token_id": "\(hello.tokenID)",
-                "instance": "\(hello.name)",
-                "reason": "\(log)",
-            ]
-        )
+        // Whoever fails more often than the limiter allows fills no log.
+        if retryAfter == nil {
+            hub.logger.warning(
+                "agent refused",
+                metadata: [
+                    "remote": "\(session.map { "\($0.remoteAddress)" } ?? "")",
+                    "token_id": "\(hello.tokenID)",
+                    "instance": "\(hello.name)",
+                    "reason": "\(log)",
+                ]
+            )
+        }
         state = .over
         let wait = retryAfter.map { UInt64(max(0, $0.nanoseconds / 1_000_000)) } ?? 0
         send(.error(ErrorMessage(code: .authFailed, message: message, retryAfterMilliseconds: wait)))

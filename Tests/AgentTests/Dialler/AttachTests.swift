@@ -140,6 +140,79 @@ struct AttachTests {
         await origin.stop()
     }
 
+    @Test("A name that is never resolved does not hold up the stop")
+    func stopsInLookUp() async throws {
+        let lookUps = Signal<[EventLoopPromise<[SocketAddress]>]>([])
+        let agent = try RunningAgent(
+            gatewayPort: 1,
+            originPort: 1,
+            resolve: { _, loop in
+                let promise = loop.makePromise(of: [SocketAddress].self)
+                lookUps.update { $0.append(promise) }
+                return promise.futureResult
+            }
+        )
+        let lookUp = try #require(await lookUps.wait("the look-up") { !$0.isEmpty }.first)
+        let began = NIODeadline.now()
+        try await agent.stop()
+        #expect(NIODeadline.now() - began < .seconds(5))
+        lookUp.fail(CancellationError())
+    }
+
+    @Test("An address that is found when the agent stops is not dialled")
+    func stopsBeforeDial() async throws {
+        let gateway = try await TestGateway()
+        let port = gateway.port
+        let running = Signal<RunningAgent?>(nil)
+        let agent = try RunningAgent(
+            gatewayPort: port,
+            originPort: 1,
+            resolve: { _, loop in
+                let promise = loop.makePromise(of: [SocketAddress].self)
+                // As a look-up that ends just after SIGTERM.
+                Task {
+                    await running.wait("the agent") { $0 != nil }?.agent.shutdown()
+                    promise.completeWith(Result { [try SocketAddress(ipAddress: "127.0.0.1", port: port)] })
+                }
+                return promise.futureResult
+            }
+        )
+        running.update { $0 = agent }
+        try await agent.stop()
+        #expect(gateway.hellos.value.isEmpty)
+        running.update { $0 = nil }
+        await gateway.stop()
+    }
+
+    @Test("A WELCOME that comes when the agent stops makes no tunnel live")
+    func stopsBeforeWelcome() async throws {
+        let running = Signal<RunningAgent?>(nil)
+        let gateway = try await TestGateway { hello in
+            running.value?.agent.shutdown()
+            return TestGateway.welcome(hello)
+        }
+        let origin = try await TestOrigin.simple()
+        // The look-up waits until the gateway knows the agent.
+        let agent = try RunningAgent(
+            gatewayPort: gateway.port,
+            originPort: origin.port,
+            resolve: { target, loop in
+                let promise = loop.makePromise(of: Void.self)
+                promise.completeWithTask { await running.wait("the agent") { $0 != nil } }
+                return promise.futureResult.flatMap { AddressResolver.resolve(target, on: loop) }
+            }
+        )
+        running.update { $0 = agent }
+        await gateway.hellos.wait("HELLO") { !$0.isEmpty }
+        try await agent.stop()
+        await gateway.sessions.wait("no session") { $0.isEmpty }
+        #expect(gateway.hellos.value.count == 1 && gateway.goaways.value.isEmpty)
+        #expect(!agent.lines.value.contains { $0.text.hasPrefix("attached") })
+        running.update { $0 = nil }
+        await gateway.stop()
+        await origin.stop()
+    }
+
     @Test("Two gateways: both are attached, and either serves")
     func twoGateways() async throws {
         let other = try await TestGateway()

@@ -1,6 +1,7 @@
 import Agent
 import HopProtocol
 import NIOCore
+import Settings
 import Testing
 import Transport
 
@@ -52,6 +53,31 @@ struct AdmissionTests {
             let again = try await rig.gateway.call(head).over()
             #expect(again.code == .alreadyRan && !again.isAccepted)
             #expect(origin.log.value.requests.count == 1)
+        }
+    }
+
+    @Test("A full ledger answers BUSY to what is not idempotent, and both show in the metrics")
+    func ledgerFull() async throws {
+        let origin = try await TestOrigin.simple()
+        try await Rig.with(
+            origin,
+            ledgerCapacity: 2,
+            change: {
+                $0.opsListen = ListenAddress(host: "127.0.0.1", port: 0)
+                $0.opsListenIsExplicit = true
+            }
+        ) { rig in
+            for _ in 0..<2 {
+                try await expect { try await rig.gateway.call(try await rig.head("POST")).over().isComplete }
+            }
+            let third = try await rig.gateway.call(try await rig.head("POST")).over()
+            #expect(third.code == .busy && !third.isAccepted)
+            try await expect { try await rig.get().isComplete }
+            #expect(origin.log.value.requests.count == 3)
+            await eventually("the ops port") { rig.agent.agent.opsListenPort != nil }
+            let metrics = try await httpGet(try #require(rig.agent.agent.opsListenPort), "/metrics")
+            #expect(metrics.contains("\nhopagent_request_ledger_entries 2\n"))
+            #expect(metrics.contains("\nhopagent_request_ledger_full_total 1\n"))
         }
     }
 

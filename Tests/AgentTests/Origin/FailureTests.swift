@@ -175,6 +175,25 @@ struct FailureTests {
         }
     }
 
+    @Test("An origin that goes after it had the request is ORIGIN_ABORTED, not ORIGIN_UNREACHABLE")
+    func goneAfterRetry() async throws {
+        let origin = try await TestOrigin { peer, request in
+            if request.requestLine.contains("hang") { return }
+            peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        }
+        try await Rig.with(origin) { rig in
+            try await expect { try await rig.get().isComplete }
+            let call = try await rig.gateway.call(try await rig.head("GET", "/hang"))
+            await origin.log.wait("the request, on the pooled connection") {
+                $0.requests.count == 2 && $0.connections == 1
+            }
+            // The listener goes first, so that the retry finds nobody.
+            await origin.disappear()
+            try await expect { await call.over().code == .originAborted }
+            #expect(await rig.agent.line("origin cannot be reached") != nil)
+        }
+    }
+
     @Test("A request that must not run twice is not repeated on a fresh connection")
     func staleNotIdempotent() async throws {
         let served = Signal(0)

@@ -16,11 +16,17 @@ final class Rig: Sendable {
     init(
         origin: TestOrigin,
         answer: @escaping @Sendable (Hello) -> ControlMessage = TestGateway.welcome,
+        ledgerCapacity: Int = RequestLedgerLimits.capacity,
         change: (inout AgentConfiguration) -> Void = { _ in }
     ) async throws {
         self.origin = origin
         gateway = try await TestGateway(answer: answer)
-        agent = try RunningAgent(gatewayPort: gateway.port, originPort: origin.port, change)
+        agent = try RunningAgent(
+            gatewayPort: gateway.port,
+            originPort: origin.port,
+            ledgerCapacity: ledgerCapacity,
+            change
+        )
     }
 
     /// A head for this agent's run.
@@ -63,10 +69,11 @@ final class Rig: Sendable {
     static func with(
         _ origin: TestOrigin,
         answer: @escaping @Sendable (Hello) -> ControlMessage = TestGateway.welcome,
+        ledgerCapacity: Int = RequestLedgerLimits.capacity,
         change: (inout AgentConfiguration) -> Void = { _ in },
         _ body: (Rig) async throws -> Void
     ) async throws {
-        let rig = try await Rig(origin: origin, answer: answer, change: change)
+        let rig = try await Rig(origin: origin, answer: answer, ledgerCapacity: ledgerCapacity, change: change)
         do {
             try await body(rig)
         } catch {
@@ -83,7 +90,13 @@ final class RunningAgent: Sendable {
     let lines = Signal<[LoggedLine]>([])
     private let task: Task<Void, any Error>
 
-    init(gatewayPort: Int, originPort: Int, _ change: (inout AgentConfiguration) -> Void = { _ in }) throws {
+    init(
+        gatewayPort: Int,
+        originPort: Int,
+        ledgerCapacity: Int = RequestLedgerLimits.capacity,
+        resolve: @escaping AddressResolver.Resolve = AddressResolver.resolve,
+        _ change: (inout AgentConfiguration) -> Void = { _ in }
+    ) throws {
         var configuration = AgentConfiguration(
             gateways: [HostPort(host: "127.0.0.1", port: gatewayPort)],
             token: AgentToken(id: "test", secret: "secret"),
@@ -96,7 +109,7 @@ final class RunningAgent: Sendable {
         change(&configuration)
         let lines = lines
         let log = Logger(label: "test") { _ in CapturingLog(lines: lines) }
-        let agent = Agent(configuration: configuration, log: log)
+        let agent = Agent(configuration: configuration, log: log, ledgerCapacity: ledgerCapacity, resolve: resolve)
         self.agent = agent
         task = Task { try await agent.run() }
     }

@@ -127,4 +127,15 @@ struct EdgeTests {
             }
         }
     }
+
+    @Test("The 400 for a malformed head reaches a client that is still sending")
+    func malformedAndMore() async throws {
+        try await TestGateway.with(loops: 1) { gateway in
+            let client = try await TestClient.https(gateway)
+            try await client.send("GET / HTTP/1.1\r\nHost: app.test\r\nBad Header: x\r\n\r\n")
+            for _ in 0..<64 { client.send(ByteBuffer(repeating: 0x61, count: 32 * 1024)) }
+            try await client.waitForClose()
+            #expect(TestResponse(client.text)?.status == 400)
+        }
+    }
 }

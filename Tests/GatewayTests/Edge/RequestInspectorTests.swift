@@ -92,6 +92,17 @@ struct RequestInspectorTests {
     func te() throws {
         #expect(try forwarded([("TE", "trailers")]).first("te") == "trailers")
         #expect(try !forwarded([("TE", "trailers, gzip")]).contains("te"))
+        // As RFC 9110 §10.1.4 asks of whoever sends it.
+        #expect(try forwarded([("TE", "trailers"), ("Connection", "TE, X-One")]).first("te") == "trailers")
+        #expect(try !forwarded([("TE", "gzip"), ("Connection", "TE")]).contains("te"))
+    }
+
+    @Test("Any Upgrade may stop the decoder, whatever field names it")
+    func stopsDecoder() throws {
+        #expect(try inspect([("Host", "a.test"), ("Connection", "Upgrade"), ("Upgrade", "h2c")]).get().stopsDecoder)
+        let proxy = [("Host", "a.test"), ("Proxy-Connection", "Upgrade"), ("Upgrade", "h2c")]
+        #expect(try inspect(proxy).get().stopsDecoder)
+        #expect(try !inspect([("Host", "a.test"), ("Connection", "Upgrade")]).get().stopsDecoder)
     }
 
     @Test("What the client says of itself is replaced, its aliases with underscores dropped")

@@ -183,4 +183,58 @@ struct FailureTests {
             try await first.waitFor("one")
         }
     }
+
+    @Test("After ACCEPTED no reset says any more that a request did not start")
+    func acceptedThenRefused() async throws {
+        try await TestGateway.with { gateway in
+            let first = try await TestAgent.attach(to: gateway, name: "one") { $0.accept() }
+            let post = try await TestClient.https(gateway)
+            try await post.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 0\r\n\r\n")
+            let get = try await TestClient.https(gateway)
+            try await get.send(Self.get)
+            try await eventually("the requests") { first.requests.count == 2 }
+            let second = try await TestAgent.attach(to: gateway, name: "two") { $0.answer(200, "second") }
+            for request in first.requests { request.reset(.busy) }
+            try await post.waitFor("request id")
+            #expect(post.text.hasPrefix("HTTP/1.1 503 "))
+            try await get.waitFor("second")
+            #expect(second.requests.map(\.head?.method) == ["GET"])
+        }
+    }
+
+    @Test("ACCEPTED of one attempt says nothing of the next")
+    func acceptedIsOfAnAttempt() async throws {
+        try await TestGateway.with { gateway in
+            let first = try await TestAgent.attach(to: gateway, name: "one") { $0.accept() }
+            let client = try await TestClient.https(gateway)
+            try await client.send("PUT / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 4\r\n\r\nbody")
+            try await eventually("the first attempt") { first.requests.first?.seen.isEnded == true }
+            let second = try await TestAgent.attach(to: gateway, name: "two") { _ in }
+            first.requests[0].reset(.busy)
+            try await eventually("the second attempt") { second.requests.first?.seen.isEnded == true }
+            let third = try await TestAgent.attach(to: gateway, name: "three") { $0.answer(200, "third") }
+            second.requests[0].reset(.busy)
+            try await client.waitFor("third")
+            #expect(third.requests[0].body == "body")
+        }
+    }
+
+    @Test("32 interim heads pass, one more is no valid answer", arguments: [32, 33])
+    func interimHeads(count: Int) async throws {
+        try await TestGateway.with { gateway in
+            let agent = try await TestAgent.attach(to: gateway) { request in
+                for _ in 0..<count { request.head(103, ["Link": "</style.css>"]) }
+                if count <= 32 { request.answer(200, "final") }
+            }
+            let client = try await TestClient.https(gateway)
+            try await client.send(Self.get)
+            try await client.waitFor(count <= 32 ? "final" : "request id")
+            #expect(client.text.contains(count <= 32 ? "HTTP/1.1 200 OK" : "HTTP/1.1 502 "))
+            if count > 32 {
+                try await eventually("STOP_SENDING") {
+                    agent.requests[0].seen.stoppedCode == HopCode.protocolViolation.rawValue
+                }
+            }
+        }
+    }
 }

@@ -1,6 +1,5 @@
 import Gateway
 import HopProtocol
-import NIOCore
 import Testing
 import Transport
 
@@ -36,19 +35,5 @@ struct FailureVerdictTests {
         #expect(FailureVerdict(.init(reason: .sessionEnded, anyByteSent: true)).retry == .ifIdempotent)
         #expect(FailureVerdict(.init(reason: .refused, anyByteSent: false)).retry == .always)
         #expect(FailureVerdict(.init(reason: .reset(code: 9_999), anyByteSent: true)).retry == .never)
-    }
-
-    @Test("A body is kept for another attempt up to its bound")
-    func replay() {
-        var replay = ReplayBuffer(limit: 8)
-        replay.keep(ByteBuffer(string: "1234"))
-        replay.keep(ByteBuffer(string: "5678"))
-        #expect(replay.isComplete)
-        #expect(replay.pieces.map { String(buffer: $0) } == ["1234", "5678"])
-        replay.keep(ByteBuffer(string: "9"))
-        #expect(!replay.isComplete)
-        #expect(replay.pieces.isEmpty)
-        replay.keep(ByteBuffer(string: "10"))
-        #expect(replay.pieces.isEmpty)
     }
 }

@@ -102,4 +102,16 @@ struct AdmissionTests {
         #expect(client.isClosed)
         try await eventually("the end of the session") { agent.closed != nil }
     }
+
+    @Test("Refusals above the limit of failures are counted, not logged")
+    func quiet() async throws {
+        let log = try TestLog()
+        try await TestGateway.with(log: log) { gateway in
+            for _ in 0..<FailureLimiter.failures + 3 {
+                let agent = try await TestAgent.attach(to: gateway, secret: "nonsense", isReady: false)
+                try await eventually("the end") { agent.closed != nil }
+            }
+            #expect(try log.lines.count { $0.contains("agent refused") } == FailureLimiter.failures)
+        }
+    }
 }

@@ -90,8 +90,29 @@ final class TestClient: Sendable {
         channel.writeAndFlush(bytes, promise: nil)
     }
 
+    /// Writes one after the other; the answer says when the kernel has taken the last.
+    func sendAll(_ pieces: [ByteBuffer]) -> Written {
+        let written = Written()
+        for piece in pieces.dropLast() { channel.write(piece, promise: nil) }
+        if let last = pieces.last { channel.writeAndFlush(last).whenSuccess { written.done.withLock { $0 = true } } }
+        return written
+    }
+
+    final class Written: Sendable {
+        fileprivate let done = Mutex(false)
+        var isDone: Bool { done.withLock { $0 } }
+    }
+
     func close() async {
         try? await channel.close().get()
+    }
+
+    /// Closes the socket without a word of TLS, as the end of a process does.
+    func leave() async {
+        let channel = channel
+        try? await channel.eventLoop.submit {
+            try channel.pipeline.syncOperations.context(handlerType: NIOSSLClientHandler.self).close(promise: nil)
+        }.get()
     }
 
     func closeOutput() async throws {

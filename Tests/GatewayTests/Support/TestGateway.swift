@@ -16,6 +16,7 @@ final class TestGateway: Sendable {
         services: [String] = ["*"],
         hosts: [String] = ["*.agent.test"],
         loops: Int = 2,
+        log: TestLog? = nil,
         _ change: (inout GatewayConfiguration) -> Void = { _ in }
     ) async throws -> TestGateway {
         let folder = FileManager.default.temporaryDirectory.path + "/hopgate-test-\(UInt64.random(in: 0 ... .max))"
@@ -40,7 +41,12 @@ final class TestGateway: Sendable {
         )
         var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         logger.logLevel = .critical
-        let process = try await GatewayProcess.start(configuration, version: "test", output: nil, logger: logger)
+        let process = try await GatewayProcess.start(
+            configuration,
+            version: "test",
+            output: log?.output,
+            logger: log?.logger ?? logger
+        )
         return TestGateway(process: process, token: token, folder: folder)
     }
 
@@ -67,10 +73,11 @@ final class TestGateway: Sendable {
         services: [String] = ["*"],
         hosts: [String] = ["*.agent.test"],
         loops: Int = 2,
+        log: TestLog? = nil,
         _ change: (inout GatewayConfiguration) -> Void = { _ in },
         _ body: (TestGateway) async throws -> Void
     ) async throws {
-        let gateway = try await start(services: services, hosts: hosts, loops: loops, change)
+        let gateway = try await start(services: services, hosts: hosts, loops: loops, log: log, change)
         do {
             try await body(gateway)
         } catch {

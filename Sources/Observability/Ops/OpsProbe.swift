@@ -1,42 +1,49 @@
 import Glibc
-import Settings
 
-/// One GET through a plain socket, with one deadline for all of it.
-struct OpsProbe {
-    struct Answer {
-        var status: Int
-        /// At most what fits in ``limit``.
-        var body: String
+/// One GET of an ops listener through a plain socket, with one deadline for all of it: what a command asks the process
+/// that runs. It blocks.
+package struct OpsProbe: Sendable {
+    package struct Answer: Sendable {
+        package var status: Int
+        /// At most 64 KiB, with the head.
+        package var body: String
     }
 
     private static let limit = 64 * 1024
 
     /// Where to connect: a listener on all addresses is asked on the loopback.
-    let address: ListenAddress
-    let path: String
-    let seconds: Int
+    private let host: String
+    private let port: Int
+    private let path: String
+    private let seconds: Int
 
-    init(address: ListenAddress, path: String, seconds: Int) {
+    /// - Parameter host: A name or an address, without brackets.
+    package init(host: String, port: Int, path: String, seconds: Int) {
         let loopback = ["0.0.0.0": "127.0.0.1", "::": "::1"]
-        self.address = ListenAddress(host: loopback[address.host] ?? address.host, port: address.port)
+        self.host = loopback[host] ?? host
+        self.port = port
         self.path = path
         self.seconds = seconds
     }
 
-    func ask() throws(Failure) -> Answer {
+    private var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    /// What is asked.
+    package var url: String { "http://\(authority)\(path)" }
+
+    package func ask() throws(OpsProbeError) -> Answer {
         let deadline = Self.now() + seconds * 1_000
         let socket = try connect(deadline)
         defer { close(socket) }
-        try send("GET \(path) HTTP/1.1\r\nHost: \(address)\r\nConnection: close\r\n\r\n", socket, deadline)
+        try send("GET \(path) HTTP/1.1\r\nHost: \(authority)\r\nConnection: close\r\n\r\n", socket, deadline)
         return try parse(try receive(socket, deadline))
     }
 
-    private func connect(_ deadline: Int) throws(Failure) -> Int32 {
+    private func connect(_ deadline: Int) throws(OpsProbeError) -> Int32 {
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var list: UnsafeMutablePointer<addrinfo>?
-        let code = getaddrinfo(address.host, "\(address.port)", &hints, &list)
+        let code = getaddrinfo(host, "\(port)", &hints, &list)
         guard code == 0 else { throw failure("cannot be resolved: \(String(cString: gai_strerror(code)))") }
         defer { freeaddrinfo(list) }
         var reason = "has no address"
@@ -58,7 +65,7 @@ struct OpsProbe {
         throw failure(reason)
     }
 
-    private func send(_ request: String, _ socket: Int32, _ deadline: Int) throws(Failure) {
+    private func send(_ request: String, _ socket: Int32, _ deadline: Int) throws(OpsProbeError) {
         var bytes = Array(request.utf8)[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes {
@@ -72,7 +79,7 @@ struct OpsProbe {
         }
     }
 
-    private func receive(_ socket: Int32, _ deadline: Int) throws(Failure) -> [UInt8] {
+    private func receive(_ socket: Int32, _ deadline: Int) throws(OpsProbeError) -> [UInt8] {
         var received: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 4_096)
         while received.count < Self.limit {
@@ -88,7 +95,7 @@ struct OpsProbe {
         return received
     }
 
-    private func parse(_ bytes: [UInt8]) throws(Failure) -> Answer {
+    private func parse(_ bytes: [UInt8]) throws(OpsProbeError) -> Answer {
         let text = String(decoding: bytes, as: UTF8.self)
         let line = text.prefix { !$0.isNewline }.split(separator: " ")
         guard line.count >= 2, line[0].hasPrefix("HTTP/1."), let status = Int(line[1]) else {
@@ -117,7 +124,13 @@ struct OpsProbe {
         return time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
     }
 
-    private func failure(_ reason: String) -> Failure {
-        Failure("http://\(address)\(path): \(reason); is the agent running, and is this its ops_listen?")
-    }
+    private func failure(_ reason: String) -> OpsProbeError { OpsProbeError(url: url, reason: reason) }
+}
+
+/// Why nothing was answered.
+package struct OpsProbeError: Error, Equatable, CustomStringConvertible {
+    package var url: String
+    package var reason: String
+
+    package var description: String { "\(url): \(reason)" }
 }

@@ -1,0 +1,49 @@
+import HopProtocol
+import NIOHTTP1
+
+/// For the access line and the metrics: an answer of the edge itself to what never became an exchange. The defaults
+/// stand for a head that was not understood.
+struct EdgeAnswer {
+    var requestID: String
+    var client: String
+    var method = "-"
+    var host = ""
+    var path = "-"
+    var httpVersion = "-"
+    var status: Int
+    var refusal: Refusal?
+}
+
+extension HTTP1Connection {
+    /// A head that was refused; nil: none was understood.
+    func record(_ refusal: Refusal, of head: HTTPRequestHead? = nil, requestID: String) {
+        var answer = EdgeAnswer(
+            requestID: requestID,
+            client: client.address,
+            status: refusal.status,
+            refusal: refusal
+        )
+        if let head {
+            answer.method = head.method.rawValue
+            answer.host = head.headers.first(name: "host") ?? ""
+            answer.path = String(head.uri.prefix { $0 != "?" })
+            answer.httpVersion = "HTTP/\(head.version.major).\(head.version.minor)"
+        }
+        services.record(answer, home: home)
+    }
+
+    /// A request that was understood and not forwarded.
+    func record(_ status: Int, _ refusal: Refusal?, of request: EdgeRequest, requestID: String) {
+        let answer = EdgeAnswer(
+            requestID: requestID,
+            client: client.address,
+            method: request.method,
+            host: request.host,
+            path: String(request.path),
+            httpVersion: request.version == .http1_0 ? "HTTP/1.0" : "HTTP/1.1",
+            status: status,
+            refusal: refusal
+        )
+        services.record(answer, home: home)
+    }
+}

@@ -1,0 +1,38 @@
+import FoundationEssentials
+import Glibc
+import Logging
+import Observability
+
+/// The log and the access lines of a gateway, in a file of its own.
+final class TestLog: Sendable {
+    let output: LogOutput
+    private let path: String
+    private let descriptor: Int32
+
+    init() throws {
+        path = FileManager.default.temporaryDirectory.path + "/hopgate-log-\(UInt64.random(in: 0 ... .max))"
+        descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw CocoaError(.fileWriteUnknown) }
+        output = LogOutput(descriptor: descriptor, form: .json)
+    }
+
+    deinit {
+        output.stop()
+        Glibc.close(descriptor)
+        unlink(path)
+    }
+
+    var logger: Logger {
+        Logger(label: "test") { [output] in LineLogHandler(label: $0, level: .info, output: output) }
+    }
+
+    /// All lines so far.
+    var lines: [Substring] {
+        get throws {
+            output.flush()
+            return String(decoding: try Data(contentsOf: URL(fileURLWithPath: path)), as: UTF8.self).split(
+                separator: "\n"
+            )
+        }
+    }
+}
