@@ -80,7 +80,7 @@ extension TunnelConnection {
         case .connectionClose(let code, let reason):
             let text = String(decoding: reason.prefix(256), as: UTF8.self)
             phase = .draining(until: now + closingTime)
-            forgetEverything()
+            forgetSending()
             events.append(.closed(.peer(code: code, reason: text)))
         case .parameters(let bytes):
             try handleParameters(bytes)

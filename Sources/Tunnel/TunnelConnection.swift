@@ -149,7 +149,12 @@ package final class TunnelConnection {
 
     // MARK: Verbs
 
-    package func pollEvent() -> TunnelEvent? { events.popFirst() }
+    package func pollEvent() -> TunnelEvent? {
+        let event = events.popFirst()
+        // What the peer said before it closed could be read until here.
+        if case .closed = event { forgetEverything() }
+        return event
+    }
 
     /// True when nothing is left to do and the object can be dropped.
     package var isOver: Bool {
@@ -207,12 +212,16 @@ package final class TunnelConnection {
     func forgetEverything() {
         for stream in streams.values where stream.send.sent == 0 { neverSent.insert(stream.id.rawValue) }
         streams.removeAll()
+        forgetSending()
+        events.removeAll()
+        undrained = 0
+    }
+
+    func forgetSending() {
         smallStreams.removeAll()
         bulkStreams.removeAll()
         streamsAwaitingData.removeAll()
         controlFrames.removeAll()
-        events.removeAll()
-        undrained = 0
     }
 
     package var statistics: TunnelStatistics {

@@ -137,6 +137,31 @@ struct RecoveryTests {
         #expect(reasons == [.local(code: 36, reason: "wrong token"), .peer(code: 36, reason: "wrong token")])
     }
 
+    @Test("What the peer said before it closed can still be read")
+    func lastWords() {
+        let pair = establishedPair()
+        var packets: [[UInt8]] = []
+        var buffer = [UInt8](repeating: 0, count: 2_048)
+        pair.acceptor.write(.control, ByteBuffer(string: "go away"))
+        for isClosing in [false, true] {
+            if isClosing { pair.acceptor.close(code: 36, reason: "", now: pair.now) }
+            while let size = buffer.withUnsafeMutableBytes({ pair.acceptor.pollTransmit(now: pair.now, into: $0) }) {
+                packets.append(Array(buffer[..<size]))
+            }
+        }
+        for packet in packets { packet.withUnsafeBytes { pair.dialler.handle(packet: $0, now: pair.now) } }
+        var said = ""
+        var events: [TunnelEvent] = []
+        while let event = pair.dialler.pollEvent() {
+            events.append(event)
+            if event == .readable(.control) {
+                while let bytes = pair.dialler.read(.control) { said += String(buffer: bytes) }
+            }
+        }
+        #expect(said == "go away")
+        #expect(events == [.readable(.control), .closed(.peer(code: 36, reason: ""))])
+    }
+
     @Test("After the end it is still known of which streams nothing was sent")
     func neverSent() {
         let pair = establishedPair()
