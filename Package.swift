@@ -62,6 +62,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
         ),
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
+        .target(name: "CStore"),
 
         // Sans-IO protocol code: no sockets, no clock, no task.
         .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: hot),
@@ -76,13 +77,14 @@ let package = Package(
             dependencies: [nioCore, nioPosix, nioHTTP1, logging],
             swiftSettings: strict
         ),
-        .target(name: "Certificates", dependencies: [x509, asn1, crypto], swiftSettings: strict),
+        .target(name: "Store", dependencies: ["CStore", nioCore, deque, crypto], swiftSettings: strict),
+        .target(name: "Certificates", dependencies: ["Store", nioCore, x509, asn1, crypto], swiftSettings: strict),
 
         // The two processes.
         .target(
             name: "Gateway",
             dependencies: [
-                "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
+                "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Store", "Transport", "Tunnel",
                 nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
             ],
             swiftSettings: hot
@@ -97,7 +99,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "hopgate",
-            dependencies: ["Certificates", "Gateway", "Observability", "Settings", argumentParser, logging],
+            dependencies: ["Certificates", "Gateway", "Observability", "Settings", "Store", argumentParser, logging],
             swiftSettings: strict,
             linkerSettings: staticRuntime
         ),
@@ -124,16 +126,28 @@ let package = Package(
             dependencies: ["Observability", nioCore, nioPosix, nioHTTP1, logging],
             swiftSettings: strict
         ),
+        .executableTarget(
+            name: "StoreProbe",
+            dependencies: ["Store", nioCore],
+            path: "Tests/StoreTests/Probe",
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "StoreTests",
+            dependencies: ["Store", "StoreProbe", "TestSupport", nioCore],
+            exclude: ["Probe"],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "CertificatesTests",
-            dependencies: ["Certificates", x509, asn1, crypto],
+            dependencies: ["Certificates", "Store", nioCore, x509, asn1, crypto],
             swiftSettings: strict
         ),
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "Gateway", "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
-                nioCore, nioPosix, nioHTTP1, nioSSL, logging,
+                "Gateway", "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Store", "Transport",
+                "Tunnel", nioCore, nioPosix, nioHTTP1, nioSSL, logging,
             ],
             swiftSettings: strict
         ),

@@ -31,7 +31,7 @@ struct AuthorityCommand: ParsableCommand {
     }
 
     func run() throws {
-        let directory = DevelopmentCA.directory(dataDirectory: try options.load().dataDirectory)
+        let directory = DevelopmentCA.directory(dataDirectory: try options.load().store.path)
         let root = try DevelopmentRoot.loadOrCreate(directory: directory)
         if pem {
             print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")

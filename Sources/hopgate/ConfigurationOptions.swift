@@ -7,11 +7,11 @@ struct ConfigurationOptions: ParsableArguments {
     @Option(name: [.short, .long], help: ArgumentHelp("The configuration file (YAML).", valueName: "file"))
     var config: String?
 
-    @Option(help: ArgumentHelp("The folder of credentials and certificates.", valueName: "folder"))
-    var dataDir: String?
+    @Option(help: ArgumentHelp("The folder that all replicas share.", valueName: "folder"))
+    var storePath: String?
 
     var flags: [String: String] {
-        dataDir.map { ["data_dir": $0] } ?? [:]
+        storePath.map { ["store.path": $0] } ?? [:]
     }
 
     /// - Parameter more: flags of one command, by the key of their setting.
@@ -38,6 +38,12 @@ struct GatewayOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Where /healthz, /readyz and /metrics are served.", valueName: "host:port"))
     var opsListen: String?
 
+    @Option(help: ArgumentHelp("Where operators reach this process, with a bearer token.", valueName: "host:port"))
+    var adminListen: String?
+
+    @Option(help: ArgumentHelp("volume or memory.", valueName: "driver"))
+    var storeDriver: String?
+
     @Option(help: ArgumentHelp("Event loops (default: one a core).", valueName: "count"))
     var loops: String?
 
@@ -56,6 +62,8 @@ struct GatewayOptions: ParsableArguments {
             "https_listen": httpsListen,
             "dtls_listen": dtlsListen,
             "ops_listen": opsListen,
+            "admin_listen": adminListen,
+            "store.driver": storeDriver,
             "loops": loops,
             "log_level": logLevel,
             "log_format": logFormat,

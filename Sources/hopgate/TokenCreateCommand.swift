@@ -33,7 +33,7 @@ struct TokenCreateCommand: ParsableCommand {
     var json = false
 
     func run() throws {
-        let folder = CredentialFolder(dataDirectory: try options.load().dataDirectory)
+        let folder = CredentialFolder(dataDirectory: try options.load().store.path)
         let others = try folder.list().credentials.filter { $0.name == name && !$0.isRevoked }
         let (token, credential) = try folder.create(
             name: name,

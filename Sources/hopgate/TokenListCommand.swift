@@ -10,7 +10,7 @@ struct TokenListCommand: ParsableCommand {
     var json = false
 
     func run() throws {
-        let folder = CredentialFolder(dataDirectory: try options.load().dataDirectory)
+        let folder = CredentialFolder(dataDirectory: try options.load().store.path)
         let (credentials, problems) = try folder.list()
         if json {
             print(try TokenDescription.json(credentials.map { TokenDescription($0) }))

@@ -19,7 +19,7 @@ struct TokenRevokeCommand: ParsableCommand {
     var json = false
 
     func run() throws {
-        let folder = CredentialFolder(dataDirectory: try options.load().dataDirectory)
+        let folder = CredentialFolder(dataDirectory: try options.load().store.path)
         let revoked = try folder.revoke(idOrName: token, all: all)
         if json { print(try TokenDescription.json(revoked.map { TokenDescription($0) })) }
         for credential in revoked { Terminal.note("Token \(credential.id) of \"\(credential.name)\" is revoked.") }

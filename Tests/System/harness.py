@@ -288,13 +288,15 @@ class Gateway:
         self.bench, self.name = bench, name
         self.folder = bench.subfolder(name)
         self.data = self.folder / "data"
-        self.http_port, self.https_port, self.ops_port = free_port(), free_port(), free_port()
+        self.http_port, self.https_port = free_port(), free_port()
+        self.ops_port, self.admin_port = free_port(), free_port()
         self.config_path = self.folder / "hopgate.yaml"
         self.settings = {
             "http_listen": f"127.0.0.1:{self.http_port}",
             "https_listen": f"127.0.0.1:{self.https_port}",
             "ops_listen": f"127.0.0.1:{self.ops_port}",
-            "data_dir": str(self.data),
+            "admin_listen": f"127.0.0.1:{self.admin_port}",
+            "store": {"path": str(self.data)},
             "log_format": "json",
             "routes": routes if routes is not None else [],
             **settings,

@@ -12,7 +12,9 @@ GOOD = """\
 https_listen: 127.0.0.1:{port}
 http_listen: 127.0.0.1:{http}
 ops_listen: 127.0.0.1:{ops}
-data_dir: {folder}/data
+admin_listen: 127.0.0.1:0
+store:
+  path: {folder}/data
 routes:
   - host: app.test
     to: demo/web

@@ -1,4 +1,3 @@
-internal import Glibc
 internal import Logging
 internal import NIOCore
 internal import Observability
@@ -40,7 +39,8 @@ extension AgentConfiguration {
 
         let gateways = readGateways(root)
         let token = root.secret("token", parse: AgentToken.parse)
-        let name = root.value("name", default: defaultName(environment)) { text throws(Complaint) in
+        let name = root.value("name", default: ProcessName.standard(environment: environment, fallback: "agent")) {
+            text throws(Complaint) in
             try Scalars.name(text, longest: 253)
         }
         let targetHosts = root.list("target_hosts", parse: parseTargetHost)
@@ -141,16 +141,5 @@ extension AgentConfiguration {
 
     private static func parseOptionalAddress(_ text: String) throws(Complaint) -> ListenAddress? {
         text == "off" ? nil : try ListenAddress.parse(text)
-    }
-
-    /// The pod's name, told by the downward API, else the machine's.
-    private static func defaultName(_ environment: [String: String]) -> String {
-        if let pod = environment["POD_NAME"], let name = try? Scalars.name(pod, longest: 253) { return name }
-        var buffer = [CChar](repeating: 0, count: 256)
-        // One byte less: a name that is cut need not be terminated.
-        let status = gethostname(&buffer, buffer.count - 1)
-        let host = String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
-        guard status == 0, let name = try? Scalars.name(host, longest: 253) else { return "agent" }
-        return name
     }
 }

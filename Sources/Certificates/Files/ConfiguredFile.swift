@@ -3,8 +3,8 @@ import Glibc
 /// Reading of files that the operator names in the configuration. Unlike in a ``PrivateFolder`` symbolic links are
 /// followed and modes are the operator's affair: mounted secrets are links to files that anybody in the container may
 /// read.
-enum ConfiguredFile {
-    static func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
+package enum ConfiguredFile {
+    package static func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
         try read(path, at: AT_FDCWD, shown: path, limit: limit)
     }
 

@@ -1,6 +1,6 @@
 internal import Glibc
 
-/// Where a gateway keeps its data when nobody says.
+/// Where the store is when nobody says.
 package enum DataDirectory {
     /// The folder that the image and packages make.
     package static let system = "/var/lib/hopgate"

@@ -41,14 +41,25 @@ extension GatewayConfiguration {
         let https = root.address("https_listen", default: result.httpsListen)
         let dtls = root.address("dtls_listen", default: https.value)
         let ops = root.address("ops_listen", default: result.opsListen)
-        reportCollisions([("http_listen", http), ("https_listen", https), ("ops_listen", ops)], in: root)
+        let admin = root.address("admin_listen", default: result.adminListen)
+        reportCollisions(
+            [("http_listen", http), ("https_listen", https), ("ops_listen", ops), ("admin_listen", admin)],
+            in: root
+        )
         result.httpListen = http.value
         result.httpsListen = https.value
         result.dtlsListen = dtls.value
         result.opsListen = ops.value
+        result.adminListen = admin.value
 
-        let data = root.path("data_dir", default: DataDirectory.standard(environment: environment))
-        result.dataDirectory = data.value
+        result.name =
+            root.value("name", default: ProcessName.standard(environment: environment, fallback: "gateway")) {
+                text throws(Complaint) in
+                try Scalars.name(text, longest: 253)
+            }.value
+        result.store = readStore(root, environment)
+        result.adminTokenFile = root.readableFile("admin_token_file", isRequired: false)?.value
+        result.tunnelAddresses = readTunnelAddresses(root, port: dtls.value.port)
         result.loops =
             root.optional("loops", absent: "one a core") { text throws(Complaint) in
                 try Scalars.int(text, in: 1...256)
@@ -85,6 +96,26 @@ extension GatewayConfiguration {
                 )
             }
         }
+    }
+
+    private static func readStore(_ root: SettingsScope, _ environment: [String: String]) -> SharedStoreConfiguration {
+        let section = root.section("store")
+        let path = section.path("path", default: DataDirectory.standard(environment: environment))
+        var result = SharedStoreConfiguration(path: path.value)
+        result.driver = section.choice("driver", default: result.driver).value
+        result.clusterKeyFile = root.readableFile("cluster_key_file", isRequired: false)?.value
+        return result
+    }
+
+    private static func readTunnelAddresses(_ root: SettingsScope, port: Int) -> [HostPort] {
+        let addresses = root.list("tunnel_addresses", flag: "tunnel-address") { text throws(Complaint) in
+            try HostPort.parse(
+                text,
+                defaultPort: port,
+                remedy: "Write HOST or HOST:PORT as agents see it, as in gateway.example.com:443."
+            )
+        }
+        return addresses.map(\.value)
     }
 
     private static func readTimeouts(_ section: SettingsScope) -> Timeouts {

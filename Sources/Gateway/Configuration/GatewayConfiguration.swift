@@ -12,8 +12,16 @@ package struct GatewayConfiguration: Sendable, Equatable {
     package var dtlsListen: ListenAddress
     /// `/healthz`, `/readyz`, `/metrics`.
     package var opsListen: ListenAddress
-    /// Credentials and the development CA live here. It may not exist yet.
-    package var dataDirectory: String
+    /// JSON and verbs for operators, with a bearer token. Never public.
+    package var adminListen: ListenAddress
+    /// A file with the admin port's bearer token; nil: it is derived from the cluster key.
+    package var adminTokenFile: String?
+    /// What this replica calls itself, for people.
+    package var name: String
+    /// What all replicas share.
+    package var store: SharedStoreConfiguration
+    /// Where agents reach the gateway from outside, as join strings tell them; empty: nobody said.
+    package var tunnelAddresses: [HostPort]
     package var routes: [Route]
     /// Readable when the configuration was loaded. Empty: the development CA issues one.
     package var certificates: [CertificateFiles]
@@ -54,13 +62,16 @@ package struct GatewayConfiguration: Sendable, Equatable {
         }
     }
 
-    /// All defaults, with the data folder chosen from the environment.
+    /// All defaults, with the store's folder and the name chosen from the environment.
     package init(environment: [String: String] = [:]) {
         httpListen = ListenAddress(host: "0.0.0.0", port: 8080)
         httpsListen = ListenAddress(host: "0.0.0.0", port: 8443)
         dtlsListen = httpsListen
         opsListen = ListenAddress(host: "0.0.0.0", port: 9090)
-        dataDirectory = DataDirectory.standard(environment: environment)
+        adminListen = ListenAddress(host: "127.0.0.1", port: 9091)
+        name = ProcessName.standard(environment: environment, fallback: "gateway")
+        store = SharedStoreConfiguration(path: DataDirectory.standard(environment: environment))
+        tunnelAddresses = []
         routes = []
         certificates = []
         logLevel = .info

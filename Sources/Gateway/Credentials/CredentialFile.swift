@@ -1,6 +1,7 @@
 import Certificates
 import FoundationEssentials
 import Settings
+import Store
 
 /// The form of `<data>/agents/<id>.json`, format 1.
 struct CredentialFile {

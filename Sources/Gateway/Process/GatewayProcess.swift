@@ -5,6 +5,7 @@ package import NIOCore
 import NIOPosix
 package import Observability
 import Settings
+import Store
 import Synchronization
 import Transport
 import Tunnel
@@ -30,6 +31,8 @@ package final class GatewayProcess: Sendable {
         let homes: EdgeLoops
         let services: EdgeServices
         let hub: SessionHub
+        let shared: SharedStore
+        let presence: ReplicaPresence
         let certificates: CertificateSource
         let credentials: CredentialStore
         let monitor: LoopMonitor
@@ -38,6 +41,8 @@ package final class GatewayProcess: Sendable {
         var http: EdgeListener
         var tunnels: TunnelListener
         var ops: OpsServer
+        /// What follows the store; ended with the process.
+        let tasks: [Task<Void, Never>]
     }
 
     private init(_ parts: Parts) {
@@ -61,6 +66,9 @@ package final class GatewayProcess: Sendable {
         output: LogOutput?,
         logger: Logger
     ) async throws -> GatewayProcess {
+        let shared = try await SharedStore.open(configuration.store)
+        let presence = ReplicaPresence(shared: shared, name: configuration.name, version: version, logger: logger)
+        let watch = ReplicaWatch(shared: shared, logger: logger)
         let routes = RouteTable(configuration.routes)
         let certificates = try loadCertificates(configuration, hosts: routes.hostPatterns.map(\.description))
         if let root = certificates.developmentRoot {
@@ -70,7 +78,7 @@ package final class GatewayProcess: Sendable {
             )
         }
         let identities = try TLSIdentities(certificates.snapshot)
-        let credentials = try CredentialStore(dataDirectory: configuration.dataDirectory, logger: logger)
+        let credentials = try CredentialStore(dataDirectory: configuration.store.path, logger: logger)
 
         let metrics = GatewayMetrics(registry: MetricsRegistry(namespace: "hopgate"))
         let lifecycle = Lifecycle()
@@ -134,9 +142,19 @@ package final class GatewayProcess: Sendable {
                 onProblem: { logger.error("a certificate cannot be read", metadata: ["error": "\($0)"]) }
             )
             credentials.watch { hub.credentialsChanged($0) }
+            let tasks = [
+                Task {
+                    await shared.run {
+                        logger.error("the cluster's keys cannot be read again", metadata: ["error": "\($0)"])
+                    }
+                },
+                Task { await presence.run() },
+                Task { await watch.run() },
+            ]
             let sampler = SessionSampler(hub: hub, loop: group.next())
             sampler.start()
             lifecycle.stage = .active
+            presence.update { $0.state = .active }
             let process = GatewayProcess(
                 Parts(
                     logger: logger,
@@ -145,6 +163,8 @@ package final class GatewayProcess: Sendable {
                     homes: homes,
                     services: services,
                     hub: hub,
+                    shared: shared,
+                    presence: presence,
                     certificates: certificates,
                     credentials: credentials,
                     monitor: monitor,
@@ -152,7 +172,8 @@ package final class GatewayProcess: Sendable {
                     https: listeners.https,
                     http: listeners.http,
                     tunnels: listeners.tunnels,
-                    ops: ops
+                    ops: ops,
+                    tasks: tasks
                 )
             )
             logger.notice(
@@ -171,6 +192,7 @@ package final class GatewayProcess: Sendable {
         } catch {
             certificates.stop()
             credentials.stop()
+            shared.close()
             try? await group.shutdownGracefully()
             try? await opsGroup.shutdownGracefully()
             throw error
@@ -183,7 +205,7 @@ package final class GatewayProcess: Sendable {
     ) throws -> CertificateSource {
         if configuration.certificates.isEmpty {
             return try CertificateSource(
-                developmentCA: DevelopmentCA.directory(dataDirectory: configuration.dataDirectory),
+                developmentCA: DevelopmentCA.directory(dataDirectory: configuration.store.path),
                 names: hosts
             )
         }
@@ -276,6 +298,7 @@ package final class GatewayProcess: Sendable {
         let services = parts.services
         services.lifecycle.stage = .draining
         services.metrics.drainState.set(1)
+        parts.presence.update { $0.state = .draining }
         parts.hub.sendGoaway(deadline: grace, spread: .zero)
         await parts.https.close()
         await parts.http.close()
@@ -296,6 +319,9 @@ package final class GatewayProcess: Sendable {
         await parts.ops.close()
         parts.certificates.stop()
         parts.credentials.stop()
+        await parts.presence.leave()
+        parts.tasks.forEach { $0.cancel() }
+        parts.shared.close()
         try? await parts.group.shutdownGracefully()
         try? await parts.opsGroup.shutdownGracefully()
         parts.logger.notice("gateway has stopped")

@@ -81,7 +81,8 @@ import Testing
             https_listen: "[::1]:443"
             dtls_listen: :4443
             ops_listen: localhost:0
-            data_dir: /srv/hopgate
+            store:
+              path: /srv/hopgate
             loops: 4
             log_level: debug
             log_format: json
@@ -111,7 +112,7 @@ import Testing
         #expect(configuration.httpsListen == ListenAddress(host: "::1", port: 443))
         #expect(configuration.dtlsListen == ListenAddress(host: "0.0.0.0", port: 4443))
         #expect(configuration.opsListen == ListenAddress(host: "localhost", port: 0))
-        #expect(configuration.dataDirectory == "/srv/hopgate")
+        #expect(configuration.store.path == "/srv/hopgate")
         #expect(configuration.loops == 4)
         #expect("\(configuration.logLevel)" == "debug")
         #expect(configuration.logFormat == .json)
@@ -254,11 +255,11 @@ import Testing
 
     @Test("The check prints every setting with its source")
     func check() throws {
-        let file = write("gateway.yaml", "data_dir: /d\nroutes:\n  - {host: a.test, to: demo/web, timeout: 90s}\n")
+        let file = write("gateway.yaml", "store: {path: /d}\nroutes:\n  - {host: a.test, to: demo/web, timeout: 90s}\n")
         defer { unlink(file) }
         let summary = try GatewayConfiguration.check(
             file: file,
-            environment: ["HOPGATE_LOOPS": "2"],
+            environment: ["HOPGATE_LOOPS": "2", "POD_NAME": "gateway-0"],
             flags: ["https-listen": ":1443"]
         )
         let rows = summary.replacing(file, with: "F").split(separator: "\n").map {
@@ -267,8 +268,10 @@ import Testing
         #expect(
             rows == [
                 "http_listen 0.0.0.0:8080 default", "https_listen 0.0.0.0:1443 --https-listen",
-                "dtls_listen 0.0.0.0:1443 default", "ops_listen 0.0.0.0:9090 default", "data_dir /d F:1",
-                "loops 2 HOPGATE_LOOPS", "log_level info default", "log_format auto default",
+                "dtls_listen 0.0.0.0:1443 default", "ops_listen 0.0.0.0:9090 default",
+                "admin_listen 127.0.0.1:9091 default", "name gateway-0 default", "store.path /d F:1",
+                "store.driver volume default", "tunnel_addresses none default", "loops 2 HOPGATE_LOOPS",
+                "log_level info default", "log_format auto default",
                 "shutdown_grace 30s default", "timeouts.tls_handshake 10s default", "timeouts.header 10s default",
                 "timeouts.body_idle 30s default", "timeouts.keep_alive_idle 1m default",
                 "timeouts.response_head 30s default", "timeouts.websocket_idle 2m default",

@@ -1,5 +1,7 @@
-/// Any JSON value. Files are read into it so that fields which this version does not know survive a rewrite.
-enum JSONValue: Codable, Equatable, Sendable {
+internal import FoundationEssentials
+
+/// Any JSON value. Documents are read into it, so that fields which this release does not know survive a rewrite.
+package enum JSONValue: Codable, Equatable, Sendable {
     case null
     case bool(Bool)
     case integer(Int64)
@@ -8,7 +10,7 @@ enum JSONValue: Codable, Equatable, Sendable {
     case array([JSONValue])
     case object([String: JSONValue])
 
-    init(from decoder: any Decoder) throws {
+    package init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
             self = .null
@@ -27,7 +29,7 @@ enum JSONValue: Codable, Equatable, Sendable {
         }
     }
 
-    func encode(to encoder: any Encoder) throws {
+    package func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         switch self {
         case .null: try container.encodeNil()
@@ -40,14 +42,36 @@ enum JSONValue: Codable, Equatable, Sendable {
         }
     }
 
-    var string: String? {
+    package var string: String? {
         if case .string(let value) = self { value } else { nil }
     }
 
+    package var integer: Int64? {
+        if case .integer(let value) = self { value } else { nil }
+    }
+
     /// Nil unless every element is a string.
-    var strings: [String]? {
+    package var strings: [String]? {
         guard case .array(let values) = self else { return nil }
         let strings = values.compactMap(\.string)
         return strings.count == values.count ? strings : nil
+    }
+}
+
+extension [String: JSONValue] {
+    /// The fields of a JSON object; nil for anything else.
+    package init?(json bytes: [UInt8]) {
+        guard let fields = try? JSONDecoder().decode([String: JSONValue].self, from: Data(bytes)) else { return nil }
+        self = fields
+    }
+
+    /// The object on one line, its fields in the order of their names.
+    package var json: [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        guard let data = try? encoder.encode(self) else {
+            preconditionFailure("only numbers that are no numbers cannot be written as JSON, and none come from JSON")
+        }
+        return Array(data)
     }
 }

@@ -1,0 +1,19 @@
+/// Where the replicas keep what they share.
+package struct SharedStoreConfiguration: Sendable, Equatable {
+    package enum Driver: String, Sendable, CaseIterable {
+        /// A folder that all replicas mount.
+        case volume
+        /// The memory of this process: one replica, nothing survives it.
+        case memory
+    }
+
+    package var driver = Driver.volume
+    /// The folder; it may not exist yet.
+    package var path: String
+    /// A mounted secret with the cluster's keys, the first of which signs; nil: the key is in the store.
+    package var clusterKeyFile: String?
+
+    package init(path: String) {
+        self.path = path
+    }
+}

@@ -1,0 +1,110 @@
+import FoundationEssentials
+package import Logging
+package import Store
+import Synchronization
+
+/// This process among the replicas: its card and its heartbeat in the store.
+///
+/// Nothing waits for it. While the volume takes no writes the process serves without being seen, and is seen as soon as
+/// the volume does.
+package final class ReplicaPresence: Sendable {
+    private static let interval = Duration.milliseconds(500)
+
+    private struct State {
+        var journal: (any StoreJournal)?
+        var wanted: @Sendable (inout Heartbeat) -> Void = { _ in }
+    }
+
+    private let shared: SharedStore
+    private let name: String
+    private let version: String
+    private let logger: Logger
+    private let first = Incarnation(milliseconds: UInt64(Date().timeIntervalSince1970 * 1_000)) {
+        UInt64.random(in: .min ... .max)
+    }
+    private let state = Mutex(State())
+
+    package init(shared: SharedStore, name: String, version: String, logger: Logger) {
+        self.shared = shared
+        self.name = name
+        self.version = version
+        self.logger = logger
+    }
+
+    /// The name of this process; a new one when others took it for dead.
+    package var incarnation: Incarnation { state.withLock { $0.journal?.incarnation } ?? first }
+
+    /// What the next heartbeats say: state, sessions, load.
+    package func update(_ change: @escaping @Sendable (inout Heartbeat) -> Void) {
+        let journal = state.withLock { state in
+            let before = state.wanted
+            state.wanted = { heartbeat in
+                before(&heartbeat)
+                change(&heartbeat)
+            }
+            return state.journal
+        }
+        journal?.update(change)
+    }
+
+    /// Says the last word and waits for it, for as long as the store gives it.
+    package func leave() async {
+        guard let journal = state.withLock({ $0.journal }) else { return }
+        journal.update { $0.state = .left }
+        try? await journal.flush()
+    }
+
+    /// Begins as soon as the volume lets it, then keeps the card current, until the task is cancelled.
+    package func run() async {
+        var isKnownToFail = false
+        while !Task.isCancelled, state.withLock({ $0.journal == nil }) {
+            do throws(StoreError) {
+                try await begin()
+            } catch {
+                if !isKnownToFail {
+                    let metadata: Logger.Metadata = ["error": "\(error)"]
+                    logger.warning("this replica cannot be seen in the store yet", metadata: metadata)
+                }
+                isKnownToFail = true
+                try? await Task.sleep(for: Self.interval)
+            }
+        }
+        var keys = shared.keyring
+        while !Task.isCancelled {
+            try? await Task.sleep(for: Self.interval)
+            guard shared.keyring != keys else { continue }
+            keys = shared.keyring
+            state.withLock { $0.journal }?.renewCard()
+        }
+    }
+
+    private func begin() async throws(StoreError) {
+        let (shared, name, version, logger, first) = (shared, name, version, logger, first)
+        let names = Mutex([first])
+        let journal = try await shared.store.journal(
+            JournalOptions(
+                incarnation: {
+                    names.withLock { $0.popLast() }
+                        ?? Incarnation(milliseconds: first.milliseconds) { UInt64.random(in: .min ... .max) }
+                },
+                card: { incarnation in
+                    let keyring = shared.keyring
+                    return ReplicaCard(name: name, version: version, keys: keyring.keys.map(\.id))
+                        .sealed(for: incarnation, with: keyring.signing)
+                },
+                onNewIncarnation: { incarnation in
+                    let metadata: Logger.Metadata = ["incarnation": "\(incarnation)"]
+                    logger.warning(
+                        "other replicas took this one for dead; it goes on under a new name",
+                        metadata: metadata
+                    )
+                }
+            )
+        )
+        let wanted = state.withLock { state in
+            state.journal = journal
+            return state.wanted
+        }
+        journal.update(wanted)
+    }
+}

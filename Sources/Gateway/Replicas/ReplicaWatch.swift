@@ -1,0 +1,94 @@
+package import Logging
+package import NIOCore
+package import Store
+import Synchronization
+
+/// A replica as this process sees it.
+package struct ReplicaStatus: Sendable {
+    package let incarnation: Incarnation
+    /// Nil while its card cannot be read, or is not genuine.
+    package var card: ReplicaCard?
+    package var heartbeat: Heartbeat?
+    /// When the heartbeat moved last, on this process's monotonic clock.
+    package var movedAt: NIODeadline?
+    package var problem: StoreError?
+}
+
+/// Looks at the journals of all replicas once a second, and puts those away that have been dead for long.
+package final class ReplicaWatch: Sendable {
+    static let interval = Duration.seconds(1)
+    /// A heartbeat that did not move for so long, while the store works for us, is no sign of life any more.
+    package static let stale = TimeAmount.seconds(5)
+    /// The dead are put away after this.
+    static let buriedAfter = TimeAmount.minutes(10)
+
+    private let shared: SharedStore
+    private let logger: Logger
+    private let current = Mutex<[ReplicaStatus]>([])
+
+    package init(shared: SharedStore, logger: Logger) {
+        self.shared = shared
+        self.logger = logger
+    }
+
+    /// As of the last look.
+    package var replicas: [ReplicaStatus] { current.withLock { $0 } }
+
+    package static func isLive(_ replica: ReplicaStatus, now: NIODeadline) -> Bool {
+        guard let heartbeat = replica.heartbeat, heartbeat.state != .left, let moved = replica.movedAt else {
+            return false
+        }
+        return now - moved < stale
+    }
+
+    /// Until the task is cancelled.
+    package func run() async {
+        var firstSeen: [Incarnation: NIODeadline] = [:]
+        while !Task.isCancelled {
+            if let found = try? await look() {
+                current.withLock { $0 = found }
+                let now = NIODeadline.now()
+                firstSeen = Dictionary(
+                    uniqueKeysWithValues: found.map { ($0.incarnation, firstSeen[$0.incarnation] ?? now) }
+                )
+                for replica in found {
+                    // Silence counts from when it was first heard; a replica that was never heard, from when it was seen.
+                    let since = replica.movedAt ?? firstSeen[replica.incarnation] ?? now
+                    guard now - since > Self.buriedAfter, shared.store.state == .healthy else { continue }
+                    await bury(replica)
+                }
+            }
+            try? await Task.sleep(for: Self.interval)
+        }
+    }
+
+    private func look() async throws(StoreError) -> [ReplicaStatus] {
+        var found: [ReplicaStatus] = []
+        let known = Dictionary(uniqueKeysWithValues: replicas.map { ($0.incarnation, $0) })
+        for incarnation in try await shared.store.replicas() {
+            let sight = await shared.store.follow(incarnation)
+            var status = known[incarnation] ?? ReplicaStatus(incarnation: incarnation)
+            status.heartbeat = sight.pulse?.heartbeat ?? status.heartbeat
+            status.movedAt = sight.pulse?.movedAt ?? status.movedAt
+            status.problem = sight.problem
+            do throws(StoreError) {
+                let bytes = try await shared.store.card(of: incarnation)
+                status.card = try ReplicaCard(bytes, of: incarnation, with: shared.keyring)
+            } catch {
+                status.problem = status.problem ?? error
+            }
+            found.append(status)
+        }
+        return found
+    }
+
+    private func bury(_ replica: ReplicaStatus) async {
+        do throws(StoreError) {
+            try await shared.store.bury(replica.incarnation)
+            logger.info("a dead replica was put away", metadata: ["incarnation": "\(replica.incarnation)"])
+        } catch {
+            let metadata: Logger.Metadata = ["incarnation": "\(replica.incarnation)", "error": "\(error)"]
+            logger.debug("a dead replica could not be put away", metadata: metadata)
+        }
+    }
+}

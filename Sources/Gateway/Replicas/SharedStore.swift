@@ -1,0 +1,96 @@
+import Certificates
+import NIOCore
+package import Store
+import Synchronization
+
+/// The store of this process, and the cluster that it belongs to.
+///
+/// Everything that replicas share is read through ``store``; the keys that seal documents are in ``keyring``, which
+/// follows a rotation within two seconds while ``run()`` goes on.
+package final class SharedStore: Sendable {
+    /// How often cluster.json and the mounted keys are read again.
+    static let interval = Duration.seconds(1)
+
+    package let store: any Store
+    private let keyFile: String?
+    private let current: Mutex<ClusterIdentity>
+
+    private init(store: any Store, keyFile: String?, cluster: ClusterIdentity) {
+        self.store = store
+        self.keyFile = keyFile
+        self.current = Mutex(cluster)
+    }
+
+    /// The volume under the store; nil with the memory driver.
+    package var volume: VolumeStore? { store as? VolumeStore }
+
+    package var cluster: ClusterIdentity { current.withLock { $0 } }
+    package var keyring: ClusterKeyring { cluster.keyring }
+
+    // MARK: Opening
+
+    /// Opens the store, or founds the cluster when the store is empty.
+    ///
+    /// - Throws: `stalled` when the volume does not answer within ten seconds.
+    package static func open(_ configuration: SharedStoreConfiguration) async throws(StoreError) -> SharedStore {
+        switch configuration.driver {
+        case .memory:
+            return SharedStore(store: MemoryStore(), keyFile: nil, cluster: .ephemeral())
+        case .volume:
+            let mounted = try configuration.clusterKeyFile.map { path throws(StoreError) in try mountedKeys(path) }
+            let (store, cluster) = try await VolumeStore.open(path: configuration.path + "/v1", mounted: mounted)
+            return SharedStore(store: store, keyFile: configuration.clusterKeyFile, cluster: cluster)
+        }
+    }
+
+    /// Opens the store for a command line, which cannot see into the memory of another process.
+    package static func openForCommand(
+        _ configuration: SharedStoreConfiguration
+    ) async throws(StoreError) -> (shared: SharedStore, volume: VolumeStore) {
+        let shared = try await open(configuration)
+        guard let volume = shared.volume else {
+            throw StoreError(
+                .unsupported,
+                "store.driver",
+                "is \"memory\": what is in it is known to the running gateway alone; use \"volume\""
+            )
+        }
+        return (shared, volume)
+    }
+
+    private static func mountedKeys(_ path: String) throws(StoreError) -> [ClusterKey] {
+        let bytes: [UInt8]
+        do {
+            bytes = try ConfiguredFile.read(path, limit: ClusterKeyFile.sizeLimit)
+        } catch {
+            throw StoreError(.denied, path, "cluster_key_file: \(error.reason)")
+        }
+        return try ClusterKeyFile.parse(bytes, path: path)
+    }
+
+    // MARK: Keeping up
+
+    /// Follows rotations of the cluster's keys until the task is cancelled.
+    ///
+    /// - Parameter onProblem: told once of each new problem; the keys that were known last stay in use.
+    package func run(onProblem: @Sendable (StoreError) -> Void) async {
+        guard let volume else { return }
+        var known: StoreError?
+        while !Task.isCancelled {
+            do throws(StoreError) {
+                let mounted = try keyFile.map { path throws(StoreError) in try Self.mountedKeys(path) }
+                if let cluster = try await volume.readCluster(mounted: mounted) {
+                    current.withLock { if cluster.version >= $0.version { $0 = cluster } }
+                }
+                known = nil
+            } catch {
+                // What the volume says of itself is the store's state, not a problem of the keys.
+                if !error.isTransient, error.code != known?.code { onProblem(error) }
+                known = error
+            }
+            try? await Task.sleep(for: Self.interval)
+        }
+    }
+
+    package func close() { store.close() }
+}

@@ -1,0 +1,71 @@
+/// A JSON object whose first field is a MAC over all the rest, byte for byte as it stands there:
+///
+/// ```
+/// {"mac":"<key id>.<64 hexadecimal digits>",…the other fields…}
+/// ```
+///
+/// Nothing is put into a canonical form, so nothing can be read in two ways; an edit by hand is noticed. The MAC also
+/// covers where the document stands (its key and version, or its incarnation), so that a copy elsewhere is not genuine.
+package enum SealedDocument {
+    private static let beginning = Array(#"{"mac":""#.utf8)
+
+    /// - Parameter body: a JSON object without blanks before or after it, and without a field "mac".
+    package static func seal(
+        _ body: [UInt8],
+        _ purpose: ClusterKey.Purpose,
+        context: String,
+        with key: ClusterKey
+    ) -> [UInt8] {
+        precondition(body.first == UInt8(ascii: "{") && body.last == UInt8(ascii: "}"), "a JSON object is sealed")
+        let mac = Hex.string(key.mac(purpose, context: context, body))
+        var bytes = beginning + Array("\(key.id).\(mac)\"".utf8)
+        if body.count > 2 { bytes.append(UInt8(ascii: ",")) }
+        bytes += body.dropFirst()
+        return bytes
+    }
+
+    /// The object without its MAC.
+    ///
+    /// - Parameter place: for messages.
+    /// - Throws: `corrupt` if there is no MAC, if it is wrong, or of a key that is not known here.
+    package static func open(
+        _ bytes: [UInt8],
+        _ purpose: ClusterKey.Purpose,
+        context: String,
+        with keyring: ClusterKeyring,
+        place: String
+    ) throws(StoreError) -> [UInt8] {
+        guard let (keyID, mac, body) = parts(bytes) else {
+            throw StoreError(.corrupt, place, "has no MAC; it was made or edited by hand")
+        }
+        guard let key = keyring[keyID] else {
+            throw StoreError(.foreign, place, "is signed with a key that this gateway does not have (\(keyID))")
+        }
+        guard key.isMAC(mac, purpose, context: context, of: body) else {
+            throw StoreError(.corrupt, place, "has a wrong MAC: it was edited, copied from elsewhere, or damaged")
+        }
+        return body
+    }
+
+    /// The id of the key that a document names; the name proves nothing.
+    static func keyID(_ bytes: [UInt8]) -> String? { parts(bytes)?.keyID }
+
+    private static func parts(_ bytes: [UInt8]) -> (keyID: String, mac: [UInt8], body: [UInt8])? {
+        // 32 digits of the id, a dot, 64 digits of the MAC, a quotation mark, and "," or "}".
+        let start = beginning.count
+        guard bytes.starts(with: beginning), bytes.count >= start + 99, bytes[start + 97] == UInt8(ascii: "\"") else {
+            return nil
+        }
+        let text = String(decoding: bytes[start..<start + 97], as: UTF8.self)
+        let fields = text.split(separator: ".", omittingEmptySubsequences: false)
+        guard fields.count == 2, fields[0].utf8.count == 32, fields[1].utf8.count == 64,
+            let mac = Hex.bytes(fields[1])
+        else { return nil }
+        let rest = bytes[(start + 98)...]
+        let hasFields = rest.count > 1
+        let inner = hasFields ? rest.dropFirst() : rest
+        guard inner.last == UInt8(ascii: "}") else { return nil }
+        if hasFields, rest.first != UInt8(ascii: ",") || inner.count == 1 { return nil }
+        return (String(fields[0]), mac, [UInt8(ascii: "{")] + inner)
+    }
+}

@@ -1,0 +1,174 @@
+internal import NIOCore
+internal import Synchronization
+
+// MARK: Leases
+
+/// A lease of a ``MemoryStore``. Its holder cannot die without the store, so it does not run out; letting it go
+/// releases it.
+final class MemoryLease: StoreLease {
+    let epoch: UInt64
+    private let store: MemoryStore
+    private let name: StoreKey
+
+    init(store: MemoryStore, name: StoreKey, epoch: UInt64) {
+        self.store = store
+        self.name = name
+        self.epoch = epoch
+    }
+
+    deinit { end() }
+
+    var isHeld: Bool { store.contents.withLock { $0.holders[name] == epoch && !$0.isClosed } }
+
+    func check() async throws(StoreError) {
+        guard isHeld else {
+            throw StoreError(.fenced, "locks/\(name)", "the lease of epoch \(epoch) was lost or released")
+        }
+    }
+
+    func release() async { end() }
+
+    private func end() {
+        store.contents.withLock { contents in
+            if contents.holders[name] == epoch { contents.holders[name] = nil }
+        }
+    }
+}
+
+extension MemoryStore {
+    package func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease {
+        let deadline = NIODeadline.now() + options.patience
+        while !Task.isCancelled {
+            if contents.withLock({ $0.isClosed }) { break }
+            let epoch = contents.withLock { contents -> UInt64? in
+                guard contents.holders[name] == nil, !contents.isClosed else { return nil }
+                let floor = options.fencing.flatMap { contents.generations[$0]?.last?.generation.epoch } ?? 0
+                let epoch = max(contents.epochs[name] ?? 0, floor) + 1
+                contents.epochs[name] = epoch
+                contents.holders[name] = epoch
+                return epoch
+            }
+            if let epoch { return MemoryLease(store: self, name: name, epoch: epoch) }
+            guard NIODeadline.now() < deadline else {
+                throw StoreError(.stalled, "locks/\(name)", "somebody else holds this lease")
+            }
+            try? await Task.sleep(nanoseconds: 20_000_000)
+        }
+        throw StoreError(.closed, "locks/\(name)", "nobody waits for this lease any more")
+    }
+}
+
+// MARK: Journals
+
+/// The journal of a process whose store is in its memory: durable and visible at once, as far as that goes.
+final class MemoryJournal: StoreJournal {
+    private let store: MemoryStore
+
+    init(store: MemoryStore) {
+        self.store = store
+    }
+
+    var incarnation: Incarnation {
+        store.contents.withLock { $0.journal ?? Incarnation(high: 0, low: 0) }
+    }
+
+    func put(key: [UInt8], value: [UInt8]) {
+        precondition(key.count <= JournalRecord.keyLimit && value.count <= JournalRecord.valueLimit)
+        change { $0.view?.table.apply(.put(key: key, value: value)) }
+    }
+
+    func remove(key: [UInt8]) {
+        change { $0.view?.table.apply(.remove(key: key)) }
+    }
+
+    func update(_ change: @escaping @Sendable (inout Heartbeat) -> Void) {
+        self.change { $0.beat(change) }
+    }
+
+    func renewCard() {
+        store.contents.withLock { contents in
+            guard let own = contents.journal, var journal = contents.journals[own] else { return }
+            journal.card = journal.options.card(own)
+            contents.journals[own] = journal
+        }
+    }
+
+    func flush() async throws(StoreError) {
+        guard store.contents.withLock({ !$0.isClosed }) else {
+            throw StoreError(.closed, "journal", "the store was closed")
+        }
+    }
+
+    /// Whoever was buried begins again, as on a volume.
+    private func change(_ body: (inout ReplicaSight) -> Void) {
+        let reborn = store.contents.withLock { contents -> (JournalOptions, Incarnation)? in
+            guard let own = contents.journal, var journal = contents.journals[own] ?? contents.buried else {
+                return nil
+            }
+            let isBuried = contents.journals[own] == nil
+            body(&journal.sight)
+            guard isBuried else {
+                journal.sight.beat { _ in }
+                contents.journals[own] = journal
+                return nil
+            }
+            let new = journal.options.incarnation()
+            journal.card = journal.options.card(new)
+            journal.sight.beat { $0.incarnation = new }
+            contents.journals[new] = journal
+            contents.journal = new
+            contents.buried = nil
+            return (journal.options, new)
+        }
+        if let (options, new) = reborn { options.onNewIncarnation(new) }
+    }
+}
+
+extension MemoryStore {
+    package func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal {
+        let incarnation = options.incarnation()
+        let first = Heartbeat(incarnation: incarnation, sequence: 1)
+        let sight = ReplicaSight(
+            pulse: Pulse(heartbeat: first, movedAt: .now()),
+            view: ReplicaView(heartbeat: first, table: JournalTable()),
+            problem: nil
+        )
+        let isFirst = contents.withLock { contents in
+            guard contents.journal == nil, !contents.isClosed else { return false }
+            contents.journal = incarnation
+            contents.journals[incarnation] = Journal(sight: sight, card: options.card(incarnation), options: options)
+            return true
+        }
+        guard isFirst else {
+            throw StoreError(.closed, "journal", "the store is closed, or has a journal already")
+        }
+        return MemoryJournal(store: self)
+    }
+
+    package func replicas() async throws(StoreError) -> [Incarnation] {
+        contents.withLock { $0.journals.keys.sorted() }
+    }
+
+    package func card(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
+        guard let card = contents.withLock({ $0.journals[replica]?.card }) else { throw Self.unknown(replica) }
+        return card
+    }
+
+    package func follow(_ replica: Incarnation) async -> ReplicaSight {
+        contents.withLock { $0.journals[replica]?.sight }
+            ?? ReplicaSight(pulse: nil, view: nil, problem: Self.unknown(replica))
+    }
+
+    package func bury(_ replica: Incarnation) async throws(StoreError) {
+        let isKnown = contents.withLock { contents in
+            guard let journal = contents.journals.removeValue(forKey: replica) else { return false }
+            if contents.journal == replica { contents.buried = journal }
+            return true
+        }
+        guard isKnown else { throw Self.unknown(replica) }
+    }
+
+    private static func unknown(_ replica: Incarnation) -> StoreError {
+        StoreError(.notFound, "replicas/\(replica)", "there is no such replica")
+    }
+}

@@ -1,0 +1,206 @@
+internal import NIOCore
+internal import Synchronization
+
+/// A store in the memory of one process: for one replica without a volume, and for tests. Nothing survives the process;
+/// everything else is as the users of ``Store`` know it.
+package final class MemoryStore: Store {
+    struct Contents {
+        /// By version; a removed value is nil.
+        var values: [StoreKey: (version: UInt64, bytes: [UInt8]?)] = [:]
+        var generations: [StoreKey: [StoredGeneration]] = [:]
+        var epochs: [StoreKey: UInt64] = [:]
+        var holders: [StoreKey: UInt64] = [:]
+        var feeds: [StoreKey: [ChangeFeed]] = [:]
+        var journals: [Incarnation: Journal] = [:]
+        var journal: Incarnation?
+        /// The own journal after others took it for dead.
+        var buried: Journal?
+        var hook: (@Sendable (StoreKey) -> Void)?
+        var isClosed = false
+    }
+
+    struct Journal {
+        var sight: ReplicaSight
+        var card: [UInt8]
+        var options: JournalOptions
+    }
+
+    let contents = Mutex(Contents())
+
+    package init() {}
+
+    package var state: StoreState { .healthy }
+
+    package func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) {
+        contents.withLock { $0.hook = body }
+    }
+
+    package func announced(_ keys: [StoreKey]) {}
+
+    package func close() {
+        let feeds = contents.withLock { contents in
+            contents.isClosed = true
+            defer { contents.feeds = [:] }
+            return contents.feeds
+        }
+        for feed in feeds.values.joined() { feed.finish() }
+    }
+
+    /// Changes the contents under the lock and tells of it outside.
+    func change<Result: Sendable>(
+        _ key: StoreKey,
+        _ body: (inout Contents) throws(StoreError) -> (Result, StoreChange.Mark)
+    ) throws(StoreError) -> Result {
+        let outcome = contents.withLock { contents -> Swift.Result<(Result, Told), StoreError> in
+            guard !contents.isClosed else { return .failure(StoreError(.closed, key.path, "the store was closed")) }
+            do throws(StoreError) {
+                let (result, mark) = try body(&contents)
+                if let own = contents.journal { contents.journals[own]?.sight.beat { $0.published &+= 1 } }
+                let feeds = key.parent.flatMap { contents.feeds[$0] } ?? []
+                let told = Told(change: StoreChange(key: key, newest: mark), feeds: feeds, hook: contents.hook)
+                return .success((result, told))
+            } catch {
+                return .failure(error)
+            }
+        }
+        let (result, told) = try outcome.get()
+        for feed in told.feeds { feed.offer([told.change]) }
+        told.hook?(key)
+        return result
+    }
+
+    struct Told {
+        let change: StoreChange
+        let feeds: [ChangeFeed]
+        let hook: (@Sendable (StoreKey) -> Void)?
+    }
+}
+
+// MARK: Values and generations
+
+extension MemoryStore {
+    package func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
+        let found = contents.withLock { $0.values[key] }
+        guard let found, let bytes = found.bytes else { throw Self.notFound(key) }
+        return StoredValue(bytes: bytes, version: found.version)
+    }
+
+    package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {
+        contents.withLock { contents in
+            Set(contents.values.keys).union(contents.generations.keys).filter { $0.parent == prefix }.sorted()
+        }
+    }
+
+    package func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
+        try Self.requireValue(bytes, key)
+        return try change(key) { contents throws(StoreError) in
+            let before = contents.values[key]
+            guard before?.bytes == nil else {
+                throw StoreError(.exists(newest: before?.version ?? 0), key.path, "is there already")
+            }
+            let version = (before?.version ?? 0) + 1
+            contents.values[key] = (version, bytes)
+            return (version, .version(version))
+        }
+    }
+
+    package func replace(
+        _ key: StoreKey,
+        expecting version: UInt64,
+        _ bytes: [UInt8]
+    ) async throws(StoreError) -> UInt64 {
+        try Self.requireValue(bytes, key)
+        return try change(key) { contents throws(StoreError) in
+            guard let before = contents.values[key], before.bytes != nil else { throw Self.notFound(key) }
+            guard before.version == version else { throw Self.conflict(key, before.version) }
+            contents.values[key] = (version + 1, bytes)
+            return (version + 1, .version(version + 1))
+        }
+    }
+
+    package func remove(_ key: StoreKey, expecting version: UInt64? = nil) async throws(StoreError) {
+        try change(key) { contents throws(StoreError) in
+            guard let before = contents.values[key], before.bytes != nil else { throw Self.notFound(key) }
+            if let version, version != before.version { throw Self.conflict(key, before.version) }
+            contents.values[key] = (before.version + 1, nil)
+            return ((), .version(before.version + 1))
+        }
+    }
+
+    package func publish(
+        _ key: StoreKey,
+        _ files: [String: [UInt8]],
+        under lease: any StoreLease
+    ) async throws(StoreError) -> Generation {
+        try await lease.check()
+        let epoch = lease.epoch
+        return try change(key) { contents throws(StoreError) in
+            let before = contents.generations[key]?.last?.generation
+            if let before, before.epoch > epoch {
+                throw StoreError(.fenced, key.path, "epoch \(before.epoch) has published")
+            }
+            let counter = before?.epoch == epoch ? (before?.counter ?? 0) + 1 : 1
+            let mine = Generation(epoch: epoch, counter: counter)
+            let stored = StoredGeneration(generation: mine, files: files)
+            contents.generations[key] = (contents.generations[key] ?? []).suffix(1) + [stored]
+            return (mine, .generation(mine))
+        }
+    }
+
+    package func newest(
+        _ key: StoreKey,
+        files: [String],
+        accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
+    ) async throws(StoreError) -> StoredGeneration {
+        for stored in contents.withLock({ $0.generations[key] ?? [] }).reversed() {
+            let wanted = stored.files.filter { files.contains($0.key) }
+            if wanted.count == Set(files).count, accepts(wanted) {
+                return StoredGeneration(generation: stored.generation, files: wanted)
+            }
+        }
+        throw StoreError(.notFound, key.path, "has no generation that can be used")
+    }
+
+    package func changes(_ prefix: StoreKey) -> StoreChanges {
+        let feed = ChangeFeed()
+        let (existing, isClosed) = contents.withLock { contents -> ([StoreChange], Bool) in
+            contents.feeds[prefix, default: []].removeAll { $0.isFinished }
+            contents.feeds[prefix, default: []].append(feed)
+            let values = contents.values.filter { $0.key.parent == prefix }.map {
+                StoreChange(key: $0.key, newest: .version($0.value.version))
+            }
+            let sets = contents.generations.filter { $0.key.parent == prefix }.compactMap { key, all in
+                all.last.map { StoreChange(key: key, newest: .generation($0.generation)) }
+            }
+            return (values + sets, contents.isClosed)
+        }
+        feed.offer(existing)
+        if isClosed { feed.finish() }
+        return StoreChanges(feed: feed)
+    }
+
+    private static func notFound(_ key: StoreKey) -> StoreError {
+        StoreError(.notFound, key.path, "there is no such value")
+    }
+
+    private static func conflict(_ key: StoreKey, _ newest: UInt64) -> StoreError {
+        StoreError(.conflict(newest: newest), key.path, "has been changed meanwhile; read it again")
+    }
+
+    private static func requireValue(_ bytes: [UInt8], _ key: StoreKey) throws(StoreError) {
+        guard bytes.count <= Volume.valueLimit else {
+            throw StoreError(.tooLarge, key.path, "a value has at most \(Volume.valueLimit) bytes")
+        }
+    }
+}
+
+extension ReplicaSight {
+    /// A heartbeat in memory moves with every change.
+    mutating func beat(_ change: (inout Heartbeat) -> Void) {
+        guard var heartbeat = pulse?.heartbeat else { return }
+        change(&heartbeat)
+        heartbeat.sequence += 1
+        pulse = Pulse(heartbeat: heartbeat, movedAt: .now())
+        view?.heartbeat = heartbeat
+    }
+}

@@ -1,0 +1,164 @@
+package import NIOCore
+internal import Synchronization
+
+/// The store on a volume that all replicas mount: the default driver.
+///
+/// One thread writes and is never replaced: while it hangs, the state is `stalled`. A few threads read; while some hang
+/// others are added. A further thread holds the deadlines and touches no file. Callers wait for a deadline at most.
+package final class VolumeStore: Store {
+    package struct Options: Sendable {
+        /// The longest that any call waits.
+        package var callDeadline = TimeAmount.seconds(10)
+        /// How often prefixes and journals may be looked at.
+        package var watchInterval = PrefixWatch.interval
+        package var pace = JournalWriter.Pace()
+        /// Prefixes whose removed keys are deleted for good; see ``Housekeeper``.
+        package var disposable: [StoreKey] = []
+        package var readers = 2
+        package var readersAtMost = 16
+
+        package init() {}
+    }
+
+    /// The blocking calls, for command lines and start-up.
+    package let volume: Volume
+    package let health: StoreHealth
+    let options: Options
+    let writer: JobLine
+    let readers: JobLine
+    let timers = TimerThread()
+    let shared = Mutex(Shared())
+
+    struct Shared {
+        var isClosed = false
+        var watches: [StoreKey: [Watcher]] = [:]
+        var followed: [Incarnation: Followed] = [:]
+        var journal: VolumeJournal?
+        var nextSpaceProbe = NIODeadline.uptimeNanoseconds(0)
+        var publishedHook: (@Sendable (StoreKey) -> Void)?
+    }
+
+    package init(volume: Volume, options: Options = Options()) {
+        self.volume = volume
+        self.options = options
+        health = StoreHealth(now: volume.now())
+        writer = JobLine(name: "store-writer", usual: 1, limit: 1, queueLimit: 1_024)
+        readers = JobLine(
+            name: "store-reader",
+            usual: options.readers,
+            limit: options.readersAtMost,
+            queueLimit: 4_096
+        )
+        scheduleUpkeep()
+        scheduleSweep(Housekeeper(volume: volume, removedUnder: options.disposable))
+    }
+
+    deinit { close() }
+
+    package var state: StoreState { health.state(now: .now()) }
+
+    package func close() {
+        let (watches, journal) = shared.withLock { shared in
+            defer {
+                shared.watches = [:]
+                shared.followed = [:]
+                shared.journal = nil
+                shared.publishedHook = nil
+            }
+            shared.isClosed = true
+            return (shared.watches, shared.journal)
+        }
+        for watch in watches.values.joined() { watch.feed.finish() }
+        journal?.close()
+        timers.close()
+        writer.close()
+        readers.close()
+    }
+
+    package func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) {
+        shared.withLock { $0.publishedHook = body }
+    }
+}
+
+// MARK: Values and generations
+
+extension VolumeStore {
+    package func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
+        try await perform(on: readers) { volume throws(StoreError) in try volume.read(key) }
+    }
+
+    package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {
+        try await perform(on: readers) { volume throws(StoreError) in try volume.keys(prefix) }
+    }
+
+    package func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
+        try await write(key) { volume throws(StoreError) in try volume.create(key, bytes) }
+    }
+
+    package func replace(
+        _ key: StoreKey,
+        expecting version: UInt64,
+        _ bytes: [UInt8]
+    ) async throws(StoreError) -> UInt64 {
+        try await write(key) { volume throws(StoreError) in try volume.replace(key, expecting: version, bytes) }
+    }
+
+    package func remove(_ key: StoreKey, expecting version: UInt64? = nil) async throws(StoreError) {
+        try await write(key) { volume throws(StoreError) in try volume.remove(key, expecting: version) }
+    }
+
+    package func publish(
+        _ key: StoreKey,
+        _ files: [String: [UInt8]],
+        under lease: any StoreLease
+    ) async throws(StoreError) -> Generation {
+        try await lease.check()
+        let epoch = lease.epoch
+        return try await write(key) { volume throws(StoreError) in try volume.publish(key, files, epoch: epoch) }
+    }
+
+    package func newest(
+        _ key: StoreKey,
+        files: [String],
+        accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
+    ) async throws(StoreError) -> StoredGeneration {
+        try await perform(on: readers) { volume throws(StoreError) in
+            try volume.newest(key, files: files, accepts: accepts)
+        }
+    }
+
+    package func replicas() async throws(StoreError) -> [Incarnation] {
+        try await perform(on: readers) { volume throws(StoreError) in try volume.replicaFolders() }
+    }
+
+    package func card(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
+        try await perform(on: readers) { volume throws(StoreError) in try volume.card(of: replica) }
+    }
+
+    package func bury(_ replica: Incarnation) async throws(StoreError) {
+        try await perform(on: writer) { volume throws(StoreError) in try volume.bury(replica) }
+    }
+
+    /// A change of a key: its writer is told of by hook and heartbeat, and what the volume said by the health.
+    private func write<Result: Sendable>(
+        _ key: StoreKey,
+        _ body: @escaping @Sendable (Volume) throws(StoreError) -> Result
+    ) async throws(StoreError) -> Result {
+        let health = health
+        let result = try await perform(on: writer) { volume throws(StoreError) in
+            do throws(StoreError) {
+                let result = try body(volume)
+                health.space(found: true)
+                return result
+            } catch {
+                if error.code == .full { health.space(found: false) }
+                throw error
+            }
+        }
+        let (journal, hook) = shared.withLock { ($0.journal, $0.publishedHook) }
+        journal?.update { $0.published &+= 1 }
+        hook?(key)
+        announced([key])
+        return result
+    }
+}

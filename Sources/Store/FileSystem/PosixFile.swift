@@ -1,0 +1,84 @@
+internal import CStore
+internal import Glibc
+
+/// An open descriptor of a plain file, closed when it is let go.
+final class PosixFile: OpenFile {
+    private let number: Int32
+    private let path: String
+
+    init(_ number: Int32, path: String) {
+        self.number = number
+        self.path = path
+    }
+
+    deinit { close(number) }
+
+    func status() throws(FileFault) -> FileStatus {
+        var found = hop_file_status()
+        guard hop_status(number, 0, &found) == 0 else { throw FileFault(.stat, path, errno) }
+        return FileStatus(found)
+    }
+
+    func read(at offset: UInt64, count: Int) throws(FileFault) -> [UInt8] {
+        guard let position = off_t(exactly: offset) else { throw FileFault(.read, path, EFBIG) }
+        var failure: Int32 = 0
+        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            var got = pread(number, buffer.baseAddress, count, position)
+            while got < 0 && errno == EINTR { got = pread(number, buffer.baseAddress, count, position) }
+            failure = got < 0 ? errno : 0
+            filled = max(got, 0)
+        }
+        guard failure == 0 else { throw FileFault(.read, path, failure) }
+        return bytes
+    }
+
+    func write(_ bytes: ArraySlice<UInt8>, at offset: UInt64) throws(FileFault) -> Int {
+        guard let position = off_t(exactly: offset) else { throw FileFault(.write, path, EFBIG) }
+        let count = bytes.withUnsafeBytes { buffer in
+            var put = pwrite(number, buffer.baseAddress, buffer.count, position)
+            while put < 0 && errno == EINTR { put = pwrite(number, buffer.baseAddress, buffer.count, position) }
+            return put
+        }
+        guard count >= 0 else { throw FileFault(.write, path, errno) }
+        return count
+    }
+
+    func sync() throws(FileFault) {
+        guard fsync(number) == 0 else { throw FileFault(.fsync, path, errno) }
+    }
+
+    func syncData() throws(FileFault) {
+        guard fdatasync(number) == 0 else { throw FileFault(.fdatasync, path, errno) }
+    }
+}
+
+extension FileStatus {
+    init(_ found: hop_file_status) {
+        let kind: Kind =
+            switch found.mode & S_IFMT {
+            case S_IFREG: .file
+            case S_IFDIR: .folder
+            case S_IFLNK: .symbolicLink
+            default: .other
+            }
+        self.init(
+            kind: kind,
+            size: found.size,
+            inode: found.inode,
+            mode: found.mode & 0o7777,
+            owner: found.owner,
+            isOwnedByUs: found.owner == geteuid(),
+            groupIsOurs: Self.isOwnGroup(found.group),
+            links: found.links
+        )
+    }
+
+    private static func isOwnGroup(_ group: gid_t) -> Bool {
+        if group == getegid() { return true }
+        let count = getgroups(0, nil)
+        guard count > 0 else { return false }
+        var groups = [gid_t](repeating: 0, count: Int(count))
+        let filled = getgroups(count, &groups)
+        return filled > 0 && groups.prefix(Int(filled)).contains(group)
+    }
+}

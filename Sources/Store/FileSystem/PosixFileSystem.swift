@@ -1,0 +1,164 @@
+internal import CStore
+internal import Glibc
+
+/// The store's folder on a file system that Linux has mounted.
+///
+/// The root itself is configured by the operator and may be reached through symbolic links; it is resolved once. Below
+/// it no symbolic link is followed, on any component (openat2 with RESOLVE_NO_SYMLINKS, or component by component where
+/// a kernel or a container's filter lacks that call).
+package struct PosixFileSystem: FileSystem {
+    package let root: String
+    let descriptors: DescriptorOpener
+
+    /// - Parameters:
+    ///   - path: the folder of the store.
+    ///   - creating: makes the folder, and what is missing above it, with mode 0700.
+    package init(path: String, creating: Bool) throws(FileFault) {
+        guard !path.isEmpty, !path.utf8.contains(0) else { throw FileFault(.open, path, EINVAL) }
+        if creating { try Self.makeFolders(path) }
+        guard let resolved = realpath(path, nil) else { throw FileFault(.open, path, errno) }
+        defer { free(resolved) }
+        root = String(cString: resolved)
+        descriptors = DescriptorOpener()
+    }
+
+    package func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
+        let flags =
+            switch access {
+            case .read: O_RDONLY
+            case .update: O_RDWR
+            case .createNew: O_RDWR | O_CREAT | O_EXCL
+            }
+        let full = absolute(path)
+        let file = PosixFile(try descriptors.open(full, flags, mode: 0o600, call: .open), path: full)
+        // Whoever can plant a pipe or a device here must not be able to make us read it.
+        guard try file.status().kind == .file else { throw FileFault(.open, full, EISDIR) }
+        return file
+    }
+
+    package func status(_ path: String) throws(FileFault) -> FileStatus {
+        try withParent(of: path, .stat) { folder, name throws(FileFault) in
+            var found = hop_file_status()
+            guard hop_status_at(folder, name, &found) == 0 else { throw FileFault(.stat, absolute(path), errno) }
+            return FileStatus(found)
+        }
+    }
+
+    package func forceSync(_ folder: String) throws(FileFault) {
+        let full = absolute(folder)
+        let number = try descriptors.open(full, O_RDONLY | O_DIRECTORY, call: .forceSync)
+        defer { close(number) }
+        var found = hop_file_status()
+        guard hop_status(number, 1, &found) == 0 else { throw FileFault(.forceSync, full, errno) }
+    }
+
+    package func list(_ folder: String, limit: Int) throws(FileFault) -> FolderListing {
+        let full = absolute(folder)
+        let number = try descriptors.open(full, O_RDONLY | O_DIRECTORY, call: .list)
+        var found = hop_file_status()
+        guard hop_status(number, 0, &found) == 0, let stream = fdopendir(number) else {
+            let fault = FileFault(.list, full, errno)
+            close(number)
+            throw fault
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        errno = 0
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != "." && name != ".." {
+                guard names.count < limit else { throw FileFault(.list, full, EFBIG) }
+                names.append(name)
+            }
+            errno = 0
+        }
+        guard errno == 0 else { throw FileFault(.list, full, errno) }
+        return FolderListing(names: names, status: FileStatus(found))
+    }
+
+    package func link(_ path: String, to target: String) throws(FileFault) {
+        try withParents(of: path, target, .link) { from, name, to, newName in linkat(from, name, to, newName, 0) }
+    }
+
+    package func rename(_ path: String, to target: String) throws(FileFault) {
+        try withParents(of: path, target, .rename) { from, name, to, newName in renameat(from, name, to, newName) }
+    }
+
+    package func unlink(_ path: String) throws(FileFault) {
+        try withParent(of: path, .unlink) { folder, name throws(FileFault) in
+            guard unlinkat(folder, name, 0) == 0 else { throw FileFault(.unlink, absolute(path), errno) }
+        }
+    }
+
+    package func makeFolder(_ path: String) throws(FileFault) {
+        try withParent(of: path, .mkdir) { folder, name throws(FileFault) in
+            guard mkdirat(folder, name, 0o700) == 0 else { throw FileFault(.mkdir, absolute(path), errno) }
+        }
+    }
+
+    package func removeFolder(_ path: String) throws(FileFault) {
+        try withParent(of: path, .rmdir) { folder, name throws(FileFault) in
+            guard unlinkat(folder, name, AT_REMOVEDIR) == 0 else { throw FileFault(.rmdir, absolute(path), errno) }
+        }
+    }
+
+    package func syncFolder(_ path: String) throws(FileFault) {
+        let full = absolute(path)
+        let number = try descriptors.open(full, O_RDONLY | O_DIRECTORY, call: .syncFolder)
+        defer { close(number) }
+        guard fsync(number) == 0 else { throw FileFault(.syncFolder, full, errno) }
+    }
+}
+
+extension PosixFileSystem {
+    func absolute(_ path: String) -> String { path.isEmpty ? root : "\(root)/\(path)" }
+
+    /// Opens the folder that a name stands in, for the calls that take a folder and a name.
+    private func withParent<Result>(
+        of path: String,
+        _ call: FileFault.Call,
+        _ body: (_ folder: Int32, _ name: String) throws(FileFault) -> Result
+    ) throws(FileFault) -> Result {
+        let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+        let folder = slash.map { String(path[..<$0]) } ?? ""
+        let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
+        let number = try descriptors.open(absolute(folder), HOP_O_PATH | O_DIRECTORY, call: call)
+        defer { close(number) }
+        return try body(number, name)
+    }
+
+    private func withParents(
+        of path: String,
+        _ target: String,
+        _ call: FileFault.Call,
+        _ body: (_ from: Int32, _ name: String, _ to: Int32, _ newName: String) -> Int32
+    ) throws(FileFault) {
+        try withParent(of: path, call) { from, name throws(FileFault) in
+            try withParent(of: target, call) { to, newName throws(FileFault) in
+                guard body(from, name, to, newName) == 0 else { throw FileFault(call, absolute(target), errno) }
+            }
+        }
+    }
+
+    private static func makeFolders(_ path: String) throws(FileFault) {
+        var missing: [String] = []
+        var current = path
+        // Walk up to the first folder that exists, then make what is below it.
+        while mkdir(current, 0o700) != 0 {
+            let number = errno
+            if number == EEXIST { break }
+            guard number == ENOENT, let slash = current.lastIndex(of: "/"), slash != current.startIndex else {
+                // A folder that exists on a volume without write access is a folder all the same.
+                if access(path, F_OK) == 0 { return }
+                throw FileFault(.mkdir, current, number)
+            }
+            missing.append(current)
+            current = String(current[..<slash])
+        }
+        for folder in missing.reversed() where mkdir(folder, 0o700) != 0 {
+            guard errno == EEXIST else { throw FileFault(.mkdir, folder, errno) }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+/// The folder of a lease: one file an epoch.
+struct LeaseFolder {
+    /// Epochs so far below the top are deleted; the newest never is.
+    static let epochsKept: UInt64 = 8
+
+    let volume: Volume
+    let path: String
+    let fencing: StoreKey?
+
+    init(volume: Volume, name: StoreKey, fencing: StoreKey?) {
+        self.volume = volume
+        self.path = "locks/\(name)"
+        self.fencing = fencing
+    }
+
+    func path(of epoch: UInt64) -> String { "\(path)/\(epoch)" }
+
+    /// The epochs in rising order, and the highest that has published; past every cache.
+    func epochs() throws(StoreError) -> (epochs: [UInt64], floor: UInt64) {
+        let epochs = try (volume.namesIfPresent(in: path) ?? []).compactMap { name -> UInt64? in
+            guard let epoch = UInt64(name), epoch > 0, epoch < .max, name == "\(epoch)" else {
+                volume.count(\.badNames)
+                return nil
+            }
+            return epoch
+        }.sorted()
+        guard let fencing else { return (epochs, 0) }
+        return (epochs, try volume.generations(fencing).last?.epoch ?? 0)
+    }
+
+    /// What stands in an epoch's file; nil if neither slot can be read, or if the file is of another kind.
+    func record(_ epoch: UInt64) throws(StoreError) -> (record: LeaseRecord, freeSlot: UInt64)? {
+        let bytes: [UInt8]
+        do {
+            bytes = try volume.readFile(path(of: epoch), limit: LeaseRecord.fileSize)
+        } catch {
+            switch error.code {
+            case .tooLarge, .refused: return nil
+            default: throw error
+            }
+        }
+        guard let found = LeaseRecord.newest(in: bytes), found.record.epoch == epoch else {
+            volume.count(\.corrupt)
+            return nil
+        }
+        return found
+    }
+
+    func deleteOld(_ epochs: [UInt64]) {
+        guard let top = epochs.last else { return }
+        for epoch in epochs where top - epoch > Self.epochsKept {
+            try? volume.files.unlink(path(of: epoch))
+        }
+    }
+}

@@ -1,0 +1,49 @@
+/// Hints that something below a prefix changed: small numbered files in `PREFIX/.changes`, each with the name of a key.
+///
+/// They only make watchers faster where thousands of folders cannot be listed every second. A hint may be lost in a
+/// crash or not be written at all; whoever watches looks through everything from time to time.
+extension Volume {
+    static let hintsKept: UInt64 = 64
+
+    static func hints(_ prefix: String) -> String { "\(prefix)/.changes" }
+
+    /// Leaves a hint, as well as it can be done.
+    func note(_ key: StoreKey) {
+        guard let prefix = key.parent?.path else { return }
+        let folder = Self.hints(prefix)
+        let bytes = Array("\(key.name)\n\(nonce())\n".utf8)
+        for _ in 0..<Self.attempts {
+            do throws(StoreError) {
+                let numbers = try hintNumbers(prefix)
+                let mine = (numbers.last ?? 0) + 1
+                guard try create("\(folder)/\(mine)", bytes, .content, durable: false) else { continue }
+                for number in numbers where mine - number >= Self.hintsKept {
+                    try? files.unlink("\(folder)/\(number)")
+                }
+                return
+            } catch {
+                guard error.code == .notFound, (try? files.makeFolder(folder)) != nil else { return }
+            }
+        }
+    }
+
+    /// In rising order; empty where there never was a hint.
+    func hintNumbers(_ prefix: String) throws(StoreError) -> [UInt64] {
+        do {
+            return try names(in: Self.hints(prefix), fresh: true).compactMap { UInt64($0) }.filter { $0 < .max }
+                .sorted()
+        } catch {
+            guard error.code == .notFound else { throw error }
+            return []
+        }
+    }
+
+    /// The name of the key that changed; nil if the hint cannot be read.
+    func hint(_ prefix: String, _ number: UInt64) -> String? {
+        guard let bytes = try? readFile("\(Self.hints(prefix))/\(number)", limit: 512),
+            let line = bytes.firstIndex(of: UInt8(ascii: "\n"))
+        else { return nil }
+        let name = String(decoding: bytes[..<line], as: UTF8.self)
+        return StoreKey.isComponent(name) ? name : nil
+    }
+}

@@ -1,0 +1,181 @@
+import Foundation
+import Store
+import Testing
+
+@Suite("The cluster key")
+struct ClusterKeyTests {
+    let scratch = Scratch()
+    static let known = ClusterKey(secret: (0..<32).map { UInt8($0) })
+
+    @Test("Everything is derived as it always was")
+    func derivation() {
+        let key = Self.known
+        #expect(key.id == "cc420ee3d6f5c9607e4c37299ad31302")
+        #expect(key.meshAuthoritySeed == hex("85c0de9136f586412ef9e9babf5ec651a3118db85a779f404f3fa4d4447dfd27"))
+        #expect(key.adminToken == "ec87347f99fdbca79ea004bcc97fb5acfc32ee4de0efc50a52a373ba35d94bdf")
+        #expect(key.foundedClusterID == "72b17dbb20e40bfce1805af790a12718")
+    }
+
+    @Test("A sealed document opens at its place, and nowhere else, and not after an edit")
+    func sealing() throws {
+        let body = bytes(#"{"cluster":"c1","format":1,"keys":["k1"]}"#)
+        let sealed = SealedDocument.seal(body, .cluster, context: "cluster.json/1", with: Self.known)
+        let golden =
+            #"{"mac":"cc420ee3d6f5c9607e4c37299ad31302."#
+            + "675a03f988ad3f71983a7ac8d3c0c91e868e507f391b78c0fde7afcb20a1983a"
+            + #"","cluster":"c1","format":1,"keys":["k1"]}"#
+        #expect(String(decoding: sealed, as: UTF8.self) == golden)
+        #expect((try JSONSerialization.jsonObject(with: Data(sealed)) as? [String: Any])?.count == 4)
+        let ring = ClusterKeyring([Self.known])
+        func open(
+            _ bytes: [UInt8],
+            _ purpose: ClusterKey.Purpose = .cluster,
+            context: String = "cluster.json/1",
+            with ring: ClusterKeyring = ClusterKeyring([Self.known])
+        ) throws -> [UInt8] {
+            try SealedDocument.open(bytes, purpose, context: context, with: ring, place: "x")
+        }
+        #expect(try open(sealed) == body)
+        #expect(throws: StoreError.self) { try open(sealed, .credential) }
+        #expect(throws: StoreError.self) { try open(sealed, context: "cluster.json/2") }
+        let other = ClusterKey.generate { .random(in: .min ... .max) }
+        #expect(throws: StoreError.self) { try open(sealed, with: ClusterKeyring([other])) }
+        #expect(try open(sealed, with: ClusterKeyring([other, Self.known])) == body)
+        for index in sealed.indices {
+            for bit in 0..<8 {
+                var edited = sealed
+                edited[index] ^= 1 << bit
+                // The digits of the MAC may be written in either case; that changes nothing.
+                if String(decoding: edited, as: UTF8.self).lowercased() == golden.lowercased(), index < 110 { continue }
+                #expect((try? open(edited)) != body)
+            }
+            #expect(throws: StoreError.self) { try open(Array(sealed[..<index])) }
+        }
+        let empty = SealedDocument.seal(bytes("{}"), .card, context: "", with: Self.known)
+        #expect(try open(empty, .card, context: "", with: ring) == bytes("{}"))
+    }
+
+    @Test("A store is founded once; whoever comes later finds the same cluster")
+    func founding() throws {
+        let volume = try scratch.volume()
+        let founded = try volume.openCluster(mounted: nil)
+        let found = try scratch.volume().openCluster(mounted: nil)
+        #expect(founded == found && founded.isKeyOnVolume)
+        #expect(scratch.names("v1/keys") == [founded.keyring.signing.id])
+        #expect(scratch.names("v1/cluster.json") == ["1"])
+        #expect(founded.id == founded.keyring.signing.foundedClusterID)
+    }
+
+    @Test("With a mounted key nothing secret is on the volume, and another key is refused")
+    func mounted() throws {
+        let first = try ClusterKeyFile.parse(bytes(String(repeating: "k", count: 40) + "\n"), path: "key")
+        let other = try ClusterKeyFile.parse(bytes(String(repeating: "o", count: 40) + "\n"), path: "key")
+        let cluster = try scratch.volume().openCluster(mounted: first)
+        #expect(!cluster.isKeyOnVolume && scratch.names("v1/keys").isEmpty)
+        #expect(try scratch.volume().openCluster(mounted: other + first).id == cluster.id)
+        let elsewhere = try scratch.volume()
+        do {
+            _ = try elsewhere.openCluster(mounted: other)
+            Issue.record("a foreign key was accepted")
+        } catch {
+            #expect(error.code == .foreign)
+        }
+        #expect(throws: StoreError.self) { try scratch.volume().openCluster(mounted: nil) }
+    }
+
+    @Test("A key moves from the volume into a mounted secret as 64 digits")
+    func moving() throws {
+        let cluster = try scratch.volume().openCluster(mounted: nil)
+        let digits = cluster.keyring.signing.storedBytes.map { String(format: "%02X", $0) }.joined()
+        let mounted = try ClusterKeyFile.parse(bytes("# moved\n\n \(digits)\r\n"), path: "key")
+        #expect(mounted == cluster.keyring.keys)
+        let moved = try scratch.volume().openCluster(mounted: mounted)
+        #expect(moved.id == cluster.id && moved.isKeyOnVolume)
+        try FileManager.default.removeItem(atPath: scratch.file("v1/keys/\(mounted[0].id)"))
+        #expect(try scratch.volume().openCluster(mounted: mounted).isKeyOnVolume == false)
+    }
+
+    @Test(
+        "A key file that is no key file says what is wrong",
+        arguments: [
+            "", "\n# only a remark\n", "short\n", String(repeating: "k", count: 1_025),
+            "k\u{1}" + String(repeating: "k", count: 40),
+        ]
+    )
+    func badKeyFiles(_ text: String) {
+        #expect(throws: StoreError.self) { try ClusterKeyFile.parse(bytes(text), path: "key") }
+    }
+
+    @Test("A key is rotated in three steps; fields of later releases stay")
+    func rotation() throws {
+        let volume = try scratch.volume()
+        let first = try volume.openCluster(mounted: nil)
+        // A later release has written a field of its own.
+        let stored = try volume.read("cluster.json")
+        let body = try SealedDocument.open(
+            stored.bytes,
+            .cluster,
+            context: "cluster.json/1",
+            with: first.keyring,
+            place: "x"
+        )
+        let extended = Array(body.dropLast()) + bytes(#","later":{"a":[1,2.5,null,true]}}"#)
+        let sealed = SealedDocument.seal(extended, .cluster, context: "cluster.json/2", with: first.keyring.signing)
+        _ = try volume.replace("cluster.json", expecting: 1, sealed)
+
+        let known = try volume.openCluster(mounted: nil)
+        let added = try volume.addKey(to: known)
+        #expect(added.keyring.keys.count == 2 && added.keyring.signing == first.keyring.signing)
+        #expect(try volume.openCluster(mounted: nil) == added)
+        let new = added.keyring.keys[1].id
+        let signed = try volume.sign(with: new, in: added)
+        #expect(signed.keyring.signing.id == new)
+        #expect(throws: StoreError.self) { try volume.retire(new, from: signed) }
+        #expect(throws: StoreError.self) { try volume.sign(with: new, in: added) }
+        let retired = try volume.retire(first.keyring.signing.id, from: signed)
+        #expect(retired.keyring.keys.map(\.id) == [new] && retired.id == first.id)
+        #expect(try volume.openCluster(mounted: nil) == retired)
+        #expect(scratch.names("v1/keys") == [new])
+        let text = String(decoding: try volume.read("cluster.json").bytes, as: UTF8.self)
+        #expect(text.contains(#""later":{"a":[1,2.5,null,true]}"#))
+    }
+
+    @Test("A damaged key, a forged cluster.json and one of a later format stop the start")
+    func damaged() throws {
+        let volume = try scratch.volume()
+        let cluster = try volume.openCluster(mounted: nil)
+        let keyPath = scratch.file("v1/keys/\(cluster.keyring.signing.id)")
+        let key = try Data(contentsOf: URL(fileURLWithPath: keyPath))
+        try Data(key.reversed()).write(to: URL(fileURLWithPath: keyPath))
+        #expect(throws: StoreError.self) { try volume.openCluster(mounted: nil) }
+        try key.prefix(31).write(to: URL(fileURLWithPath: keyPath))
+        #expect(throws: StoreError.self) { try volume.openCluster(mounted: nil) }
+        try key.write(to: URL(fileURLWithPath: keyPath))
+        #expect(try volume.openCluster(mounted: nil) == cluster)
+
+        let document = URL(fileURLWithPath: scratch.file("v1/cluster.json/1"))
+        let text = try String(contentsOf: document, encoding: .utf8)
+        let forged = text.replacingOccurrences(of: cluster.id, with: String(repeating: "0", count: cluster.id.count))
+        try forged.write(to: document, atomically: false, encoding: .utf8)
+        #expect(throws: StoreError.self) { try volume.openCluster(mounted: nil) }
+        try text.replacingOccurrences(of: #""format":1"#, with: #""format":2"#)
+            .write(to: document, atomically: false, encoding: .utf8)
+        do {
+            _ = try volume.openCluster(mounted: nil)
+            Issue.record("a later format was accepted")
+        } catch {
+            #expect(error.code == .newerFormat)
+        }
+        try "{".write(to: document, atomically: false, encoding: .utf8)
+        #expect(throws: StoreError.self) { try volume.openCluster(mounted: nil) }
+    }
+
+    @Test("A store that lost its cluster.json is not founded a second time")
+    func halfAStore() throws {
+        let volume = try scratch.volume()
+        _ = try volume.openCluster(mounted: nil)
+        _ = try volume.create("agents/a", [1])
+        try FileManager.default.removeItem(atPath: scratch.file("v1/cluster.json"))
+        #expect(throws: StoreError.self) { try volume.openCluster(mounted: nil) }
+    }
+}

@@ -1,0 +1,227 @@
+import Foundation
+import NIOCore
+import Store
+import Testing
+
+/// What every driver does alike: run for each of them, and for the volume driver on each file system.
+enum Driver: String, CaseIterable, Sendable {
+    case memory
+    case volume
+    case simulatedVolume
+
+    /// The store, and what has to live as long.
+    func open() throws -> (store: any Store, owner: Scratch?) {
+        var options = VolumeStore.Options()
+        options.watchInterval = .milliseconds(100)
+        switch self {
+        case .memory: return (MemoryStore(), nil)
+        case .volume:
+            let scratch = Scratch()
+            return (VolumeStore(volume: try scratch.volume(), options: options), scratch)
+        case .simulatedVolume:
+            let server = SimulatedVolume(seed: 1) { NIODeadline.now().uptimeNanoseconds }
+            server.faults = .caching
+            let volume = Volume(files: SimulatedFileSystem(volume: server))
+            try volume.prepare()
+            return (VolumeStore(volume: volume, options: options), nil)
+        }
+    }
+}
+
+@Suite("Every driver")
+struct ConformanceTests {
+    @Test("A value is made once, replaced by whoever knows its newest version, and removed", arguments: Driver.allCases)
+    func values(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        let key: StoreKey = "agents/a1"
+        #expect(await code { _ = try await store.read(key) } == .notFound)
+        #expect(await code { _ = try await store.replace(key, expecting: 1, [1]) } == .notFound)
+        #expect(try await store.create(key, bytes("one")) == 1)
+        #expect(await code { _ = try await store.create(key, bytes("two")) } == .exists(newest: 1))
+        #expect(try await store.read(key) == StoredValue(bytes: bytes("one"), version: 1))
+        #expect(try await store.replace(key, expecting: 1, bytes("two")) == 2)
+        #expect(await code { _ = try await store.replace(key, expecting: 1, [3]) } == .conflict(newest: 2))
+        #expect(await code { try await store.remove(key, expecting: 1) } == .conflict(newest: 2))
+        #expect(try await store.read(key) == StoredValue(bytes: bytes("two"), version: 2))
+        try await store.remove(key, expecting: 2)
+        #expect(await code { _ = try await store.read(key) } == .notFound)
+        #expect(await code { try await store.remove(key, expecting: nil) } == .notFound)
+        #expect(await code { _ = try await store.replace(key, expecting: 3, [3]) } == .notFound)
+        // Versions never start again.
+        #expect(try await store.create(key, bytes("three")) == 4)
+        #expect(try await store.read(key).version == 4)
+    }
+
+    @Test("A prefix lists the keys one level below it", arguments: Driver.allCases)
+    func listing(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        #expect(try await store.list("agents") == [])
+        for name in ["b", "a", "c"] { _ = try await store.create(StoreKey("agents/\(name)"), [1]) }
+        _ = try await store.create("acme/le/account.json", [1])
+        #expect(try await store.list("agents").map(\.path) == ["agents/a", "agents/b", "agents/c"])
+        #expect(try await store.list("acme/le").map(\.path) == ["acme/le/account.json"])
+    }
+
+    @Test("Of many that write the same value exactly one wins each version", arguments: Driver.allCases)
+    func races(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        let key: StoreKey = "agents/counter"
+        let made = await withTaskGroup(of: Bool.self) { group in
+            for _ in 0..<16 {
+                // The same bytes: who won must not be told by them.
+                group.addTask { (try? await store.create(key, bytes("0"))) != nil }
+            }
+            return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+        }
+        #expect(made == 1)
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<8 {
+                group.addTask {
+                    var left = 5
+                    while left > 0 {
+                        guard let value = try? await store.read(key),
+                            let count = Int(String(decoding: value.bytes, as: UTF8.self))
+                        else { continue }
+                        if (try? await store.replace(key, expecting: value.version, bytes("\(count + 1)"))) != nil {
+                            left -= 1
+                        }
+                    }
+                }
+            }
+        }
+        #expect(try await store.read(key) == StoredValue(bytes: bytes("40"), version: 41))
+    }
+
+    @Test("A value has a size limit", arguments: Driver.allCases)
+    func size(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        let most = [UInt8](repeating: 7, count: Volume.valueLimit)
+        #expect(try await store.create("agents/large", most) == 1)
+        #expect(try await store.read("agents/large").bytes == most)
+        #expect(await code { _ = try await store.create("agents/larger", most + [7]) } == .tooLarge)
+    }
+
+    @Test("Whoever watches a prefix gets what is there and then every change", arguments: Driver.allCases)
+    func watching(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        _ = try await store.create("agents/a", [1])
+        var changes = store.changes("agents").makeAsyncIterator()
+        #expect(await changes.next() == [StoreChange(key: "agents/a", newest: .version(1))])
+        _ = try await store.replace("agents/a", expecting: 1, [2])
+        #expect(await changes.next() == [StoreChange(key: "agents/a", newest: .version(2))])
+        _ = try await store.create("acme/elsewhere", [1])
+        try await store.remove("agents/a", expecting: nil)
+        #expect(await changes.next() == [StoreChange(key: "agents/a", newest: .version(3))])
+        store.close()
+        #expect(await changes.next() == nil)
+    }
+
+    @Test("A lease has one holder at a time, and each holder a higher epoch", arguments: Driver.allCases)
+    func leases(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        var options = LeaseOptions(fencing: "certs/site")
+        options.timeToLive = .seconds(3)
+        let first = try await store.lease("site", options)
+        #expect(first.epoch == 1 && first.isHeld)
+        try await first.check()
+        var impatient = options
+        impatient.patience = .milliseconds(300)
+        #expect(await code { _ = try await store.lease("site", impatient) } == .stalled)
+        let waiting = Task { [options] in try await store.lease("site", options) }
+        await first.release()
+        #expect(!first.isHeld)
+        #expect(await code { try await first.check() } == .fenced)
+        let second = try await waiting.value
+        #expect(second.epoch == 2 && second.isHeld)
+        await second.release()
+    }
+
+    @Test(
+        "A set of files is published under a lease, and never over that of a later holder",
+        arguments: Driver.allCases
+    )
+    func generations(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        let key: StoreKey = "certs/site"
+        let names = ["fullchain.pem", "key.pem"]
+        func set(_ text: String) -> [String: [UInt8]] { ["fullchain.pem": bytes(text), "key.pem": bytes("k" + text)] }
+        #expect(await code { _ = try await store.newest(key, files: names) { _ in true } } == .notFound)
+        let first = try await store.lease("site", LeaseOptions(fencing: key))
+        #expect(try await store.publish(key, set("1"), under: first) == Generation(epoch: 1, counter: 1))
+        #expect(try await store.publish(key, set("2"), under: first) == Generation(epoch: 1, counter: 2))
+        #expect(try await store.newest(key, files: names) { _ in true }.files == set("2"))
+        // What a reader does not take falls back to the one before.
+        let older = try await store.newest(key, files: names) { $0["key.pem"] != bytes("k2") }
+        #expect(older.generation == Generation(epoch: 1, counter: 1))
+        await first.release()
+        let second = try await store.lease("site", LeaseOptions(fencing: key))
+        #expect(try await store.publish(key, set("3"), under: second) == Generation(epoch: 2, counter: 1))
+        #expect(await code { _ = try await store.publish(key, set("4"), under: first) } == .fenced)
+        #expect(try await store.newest(key, files: names) { _ in true }.files == set("3"))
+    }
+
+    @Test("A journal shows its rows and its life to the others", arguments: Driver.allCases)
+    func journals(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        let journal = try await store.journal(
+            JournalOptions(incarnation: { randomIncarnation() }, card: { bytes("card of \($0)") })
+        )
+        let name = journal.incarnation
+        #expect(try await store.replicas() == [name])
+        #expect(try await store.card(of: name) == bytes("card of \(name)"))
+        journal.put(key: [1], value: bytes("one"))
+        journal.put(key: [2], value: bytes("two"))
+        journal.remove(key: [1])
+        journal.update { $0.state = .active }
+        try await journal.flush()
+        let sight = await store.follow(name)
+        #expect(sight.problem == nil)
+        #expect(sight.view?.table.rows == [[2]: bytes("two")])
+        #expect(sight.pulse?.heartbeat.state == .active)
+        let published = sight.pulse?.heartbeat.published ?? 0
+        _ = try await store.create("agents/x", [1])
+        try await journal.flush()
+        #expect(await store.follow(name).pulse?.heartbeat.published == published + 1)
+        #expect(await store.follow(randomIncarnation()).problem?.code == .notFound)
+    }
+
+    @Test("Whoever is buried alive comes back under a new name with all its rows", arguments: Driver.allCases)
+    func buried(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        let journal = try await store.journal(
+            JournalOptions(incarnation: { randomIncarnation() }, card: { bytes("card of \($0)") })
+        )
+        let before = journal.incarnation
+        journal.put(key: [1], value: bytes("one"))
+        try await journal.flush()
+        try await store.bury(before)
+        journal.put(key: [2], value: bytes("two"))
+        #expect(await eventually { journal.incarnation != before })
+        try await journal.flush()
+        let after = journal.incarnation
+        #expect(try await store.replicas() == [after])
+        #expect(try await store.card(of: after) == bytes("card of \(after)"))
+        #expect(await store.follow(after).view?.table.rows == [[1]: bytes("one"), [2]: bytes("two")])
+    }
+
+    @Test("A closed store answers at once", arguments: Driver.allCases)
+    func closed(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        let journal = try await store.journal(
+            JournalOptions(incarnation: { randomIncarnation() }, card: { _ in [1] })
+        )
+        withExtendedLifetime(owner) { store.close() }
+        #expect(await code { _ = try await store.create("agents/a", [1]) } == .closed)
+        #expect(await code { try await journal.flush() } == .closed)
+        #expect(await code { _ = try await store.lease("a", LeaseOptions()) } == .closed)
+    }
+}

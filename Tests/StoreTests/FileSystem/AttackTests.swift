@@ -1,0 +1,163 @@
+import Foundation
+import Glibc
+import Store
+import Testing
+
+/// What somebody who can write to the volume may leave there.
+@Suite("A hostile volume")
+struct AttackTests {
+    let scratch = Scratch()
+
+    private func code(_ body: () throws(StoreError) -> Void) -> StoreError.Code? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return error.code
+        }
+    }
+
+    @Test("What others may read or write is refused and counted; a group of ours is not others")
+    func modes() throws {
+        let volume = try scratch.volume()
+        _ = try volume.create("agents/a", [1])
+        let file = scratch.file("v1/agents/a/1.json")
+        for mode in [0o604, 0o602, 0o666, 0o601] {
+            chmod(file, mode_t(mode))
+            #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .refused)
+        }
+        #expect(volume.counts.refused == 4)
+        for mode in [0o600, 0o660, 0o640] {
+            chmod(file, mode_t(mode))
+            #expect(try volume.read("agents/a").bytes == [1])
+        }
+        chown(file, geteuid(), 54_321)
+        chmod(file, 0o660)
+        #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .refused)
+        chmod(file, 0o600)
+        #expect(try volume.read("agents/a").bytes == [1])
+        chmod(scratch.file("v1/agents"), 0o2770)
+        #expect(try volume.keys("agents").count == 1)
+        #expect(volume.unusualModes().contains { $0.contains("v1/agents: mode 2770") && $0.hasSuffix("accepted") })
+        chmod(scratch.file("v1/agents"), 0o707)
+        #expect(code { () throws(StoreError) in _ = try volume.keys("agents") } == .refused)
+        #expect(volume.unusualModes().contains { $0.contains("v1/agents: mode 707") && $0.hasSuffix("not used") })
+    }
+
+    @Test("No symbolic link is followed, on any component of a path", arguments: [false, true])
+    func symbolicLinks(_ asFolder: Bool) throws {
+        let volume = try scratch.volume()
+        _ = try volume.create("agents/good", [1])
+        let outside = scratch.file("outside")
+        try FileManager.default.createDirectory(atPath: outside, withIntermediateDirectories: false)
+        try Data([9]).write(to: URL(fileURLWithPath: outside + "/1.json"))
+        chmod(outside, 0o700)
+        chmod(outside + "/1.json", 0o600)
+        if asFolder {
+            symlink(outside, scratch.file("v1/agents/evil"))
+        } else {
+            mkdir(scratch.file("v1/agents/evil"), 0o700)
+            symlink(outside + "/1.json", scratch.file("v1/agents/evil/1.json"))
+        }
+        #expect(code { () throws(StoreError) in _ = try volume.read("agents/evil") } == .refused)
+        #expect(volume.counts.refused >= 1)
+        if asFolder {
+            #expect(
+                code { () throws(StoreError) in _ = try volume.replace("agents/evil", expecting: 1, [2]) } == .refused
+            )
+            #expect(code { () throws(StoreError) in _ = try volume.create("agents/evil", [2]) } != nil)
+            #expect(try Data(contentsOf: URL(fileURLWithPath: outside + "/1.json")) == Data([9]))
+            #expect(scratch.names("outside") == ["1.json"])
+        }
+        // The others are served all the same.
+        let view = ValueView(volume: volume, prefix: "agents") { _, value throws(StoreError) in value.bytes }
+        let report = try view.poll()
+        #expect(view.values == ["agents/good": [1]])
+        #expect(report.problems["agents/evil"]?.code == .refused)
+    }
+
+    @Test("The way without openat2 follows no link either")
+    func fallback() throws {
+        mkdir(scratch.file("real"), 0o700)
+        try Data([1]).write(to: URL(fileURLWithPath: scratch.file("real/file")))
+        symlink(scratch.file("real"), scratch.file("way"))
+        symlink(scratch.file("real/file"), scratch.file("real/end"))
+        #expect(PosixFileSystem.opensByWalking(scratch.file("real/file")) == nil)
+        #expect(PosixFileSystem.opensByWalking(scratch.file("way/file"))?.kind == .symbolicLink)
+        #expect(PosixFileSystem.opensByWalking(scratch.file("real/end"))?.kind == .symbolicLink)
+        #expect(PosixFileSystem.opensByWalking(scratch.file("real/none"))?.kind == .missing)
+    }
+
+    @Test("Pipes, folders, sockets and devices in the place of files are refused and hold nothing up")
+    func kinds() throws {
+        let volume = try scratch.volume()
+        for name in ["pipe", "folder", "device"] { mkdir(scratch.file("v1/agents/\(name)"), 0o700) }
+        mkfifo(scratch.file("v1/agents/pipe/1.json"), 0o600)
+        mkdir(scratch.file("v1/agents/folder/1.json"), 0o700)
+        #expect(code { () throws(StoreError) in _ = try volume.read("agents/pipe") } == .refused)
+        #expect(code { () throws(StoreError) in _ = try volume.read("agents/folder") } == .refused)
+        if mknod(scratch.file("v1/agents/device/1.json"), S_IFCHR | 0o600, 0x0105) == 0 {
+            #expect(code { () throws(StoreError) in _ = try volume.read("agents/device") } != nil)
+        }
+        try Data([1]).write(to: URL(fileURLWithPath: scratch.file("v1/agents/file")))
+        #expect(code { () throws(StoreError) in _ = try volume.read("agents/file") } == .refused)
+    }
+
+    @Test("Nothing larger than its limit is read")
+    func sizes() throws {
+        let volume = try scratch.volume()
+        _ = try volume.create("agents/a", [1])
+        let file = scratch.file("v1/agents/a/1.json")
+        truncate(file, Volume.valueLimit + 1)
+        #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .tooLarge)
+        // Sparse, and larger than any memory.
+        truncate(file, 1 << 42)
+        #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .tooLarge)
+        #expect(volume.counts.tooLarge == 2)
+        let name = randomIncarnation()
+        let writer = JournalWriter(volume: volume)
+        try writer.begin(as: name, card: [1], now: volume.now())
+        truncate(scratch.file("v1/replicas/\(name)/hb"), 1 << 40)
+        let reader = JournalReader(volume: volume, replica: name)
+        #expect(code { () throws(StoreError) in _ = try reader.poll() } == .tooLarge)
+        // The writer puts a good one in its place.
+        #expect(try writer.tick(now: volume.now()) == .committed)
+        #expect(try reader.poll())
+    }
+
+    @Test("Names that are not ours are counted and have no effect")
+    func names() throws {
+        let volume = try scratch.volume()
+        _ = try volume.create("agents/a", [1])
+        for name in ["0.json", "01.json", "2.jsonx", "2", "-1.json", "99999999999999999999.json", "2.json ", "2 .json"]
+        {
+            try Data([9]).write(to: URL(fileURLWithPath: scratch.file("v1/agents/a/\(name)")))
+        }
+        for name in ["\u{e4}", "a b", "x\n"] { mkdir(scratch.file("v1/agents/\(name)"), 0o700) }
+        #expect(try volume.read("agents/a") == StoredValue(bytes: [1], version: 1))
+        #expect(try volume.keys("agents") == ["agents/a"])
+        #expect(volume.counts.badNames >= 5)
+        for name in ["nobody", "01ARZ3NDEKTSV4RRFFQ69G5FAV.old", ".x"] {
+            mkdir(scratch.file("v1/replicas/\(name)"), 0o700)
+        }
+        #expect(try volume.replicaFolders() == [])
+        // A version number at the end of all numbers leaves no place for another.
+        try Data([9]).write(to: URL(fileURLWithPath: scratch.file("v1/agents/a/\(UInt64.max).json")))
+        #expect(try volume.replace("agents/a", expecting: 1, [2]) == 2)
+    }
+
+    @Test("A folder that cannot be used says why and how to mend it")
+    func messages() throws {
+        chmod(scratch.path, 0o755)
+        let volume = try scratch.volume()
+        _ = try volume.create("agents/a", [1])
+        chmod(scratch.file("v1/agents/a/1.json"), 0o644)
+        do {
+            _ = try volume.read("agents/a")
+            Issue.record("a file that all may read was read")
+        } catch {
+            let file = scratch.file("v1/agents/a/1.json")
+            #expect(error.description == "\(file): is open to other users (mode 644); mend it with: chmod 600 \(file)")
+        }
+    }
+}

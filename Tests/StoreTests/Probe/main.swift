@@ -1,0 +1,94 @@
+// A process of its own that uses a store, for the tests that kill, stop and race processes.
+//
+//   StoreProbe found FOLDER START            opens the cluster at that instant of the monotonic clock, prints its ids
+//   StoreProbe write FOLDER                  writes values, generations and a journal until it is killed
+//   StoreProbe lease FOLDER TTL-MS           takes a lease and publishes under it until it is fenced
+
+import Glibc
+import NIOCore
+import Store
+
+/// A line at once, whatever becomes of the process afterwards.
+func say(_ words: Any...) {
+    let line = words.map { "\($0)" }.joined(separator: " ") + "\n"
+    _ = write(1, line, line.utf8.count)
+}
+
+func volume(_ folder: String) throws -> Volume {
+    let volume = Volume(files: try PosixFileSystem(path: folder, creating: true))
+    try volume.prepare()
+    return volume
+}
+
+func fail(_ text: String) -> Never {
+    say("failed: \(text)")
+    exit(1)
+}
+
+/// Everything in this process's files tells whole from torn: a number, and so many bytes of it.
+func content(_ number: UInt64) -> [UInt8] {
+    let text = Array("\(number) ".utf8)
+    return text + [UInt8](repeating: UInt8(number & 0xff), count: Int(number % 5_000))
+}
+
+let arguments = CommandLine.arguments
+guard arguments.count >= 3 else { fail("no arguments") }
+
+do {
+    switch arguments[1] {
+    case "found":
+        let start = NIODeadline.uptimeNanoseconds(UInt64(arguments[3]) ?? 0)
+        while NIODeadline.now() < start {}
+        let cluster = try volume(arguments[2]).openCluster(mounted: nil)
+        say(cluster.id, cluster.keyring.signing.id)
+    case "write":
+        let volume = try volume(arguments[2])
+        let store = VolumeStore(volume: volume)
+        let journal = try await store.journal(
+            JournalOptions(
+                incarnation: { Incarnation(milliseconds: 1) { UInt64.random(in: .min ... .max) } },
+                card: { Array("card of \($0)".utf8) }
+            )
+        )
+        let lease = try await store.lease(
+            "site",
+            {
+                var options = LeaseOptions(fencing: "certs/site")
+                options.timeToLive = .milliseconds(300)
+                return options
+            }()
+        )
+        say("ready", journal.incarnation)
+        var number = UInt64.random(in: 0...1_000_000)
+        while true {
+            number += 1
+            let bytes = content(number)
+            do {
+                let value = try await store.read("agents/shared")
+                let version = try await store.replace("agents/shared", expecting: value.version, bytes)
+                say("value", version)
+            } catch {
+                if error.code == .notFound { _ = try? await store.create("agents/shared", bytes) }
+            }
+            let published = try await store.publish("certs/site", ["a": bytes, "b": bytes], under: lease)
+            say("generation", published)
+            journal.put(key: Array("row \(number % 50)".utf8), value: bytes)
+            if number % 7 == 0 { try await journal.flush() }
+        }
+    case "lease":
+        let store = VolumeStore(volume: try volume(arguments[2]))
+        var options = LeaseOptions(fencing: "certs/site")
+        options.timeToLive = .milliseconds(Int64(arguments[3]) ?? 3_000)
+        let lease = try await store.lease("site", options)
+        say("held", lease.epoch)
+        while true {
+            let text = Array("epoch \(lease.epoch)".utf8)
+            say("published", try await store.publish("certs/site", ["a": text], under: lease))
+            usleep(20_000)
+        }
+    default: fail("no such command")
+    }
+} catch let error as StoreError {
+    say("\(error.code):", error)
+    exit(error.code == .fenced ? 3 : 1)
+}

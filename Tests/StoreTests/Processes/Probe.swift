@@ -1,0 +1,58 @@
+import Foundation
+import Glibc
+
+/// A process that runs the probe; it is killed with the test at the latest. Its output goes to a file, so that nothing
+/// here has to run for it to go on.
+final class Probe {
+    private let number: pid_t
+    private let output = NSTemporaryDirectory() + "hopgate-probe-\(UUID().uuidString)"
+    private var ending: Int32?
+
+    init(_ arguments: [String]) throws {
+        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let program = URL(fileURLWithPath: own).deletingLastPathComponent().appending(path: "StoreProbe").path
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        var words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
+        defer { for word in words { free(word) } }
+        var number: pid_t = 0
+        let failure = posix_spawn(&number, program, &actions, nil, &words, environ)
+        guard failure == 0 else { throw POSIXError(POSIXErrorCode(rawValue: failure) ?? .ENOENT) }
+        self.number = number
+    }
+
+    deinit {
+        if isRunning {
+            send(SIGKILL)
+            wait()
+        }
+        unlink(output)
+    }
+
+    var lines: [String] {
+        ((try? String(contentsOfFile: output, encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
+    }
+
+    func send(_ signal: Int32) { kill(number, signal) }
+
+    var isRunning: Bool {
+        guard ending == nil else { return false }
+        var status: Int32 = 0
+        guard waitpid(number, &status, WNOHANG) == number else { return true }
+        ending = status
+        return false
+    }
+
+    /// What it exited with; nil while it runs, or if a signal ended it.
+    var status: Int32? { ending.flatMap { $0 & 0x7f == 0 ? $0 >> 8 & 0xff : nil } }
+
+    func wait() {
+        guard ending == nil else { return }
+        var status: Int32 = 0
+        while waitpid(number, &status, 0) < 0, errno == EINTR {}
+        ending = status
+    }
+}

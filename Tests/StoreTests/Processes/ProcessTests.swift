@@ -1,0 +1,115 @@
+import Foundation
+import Glibc
+import NIOCore
+import Store
+import TestSupport
+import Testing
+
+/// Real processes on one folder of a real file system.
+@Suite("Processes", .serialized)
+struct ProcessTests {
+    @Test("Eight processes that start at once on an empty store found one cluster with one key, in each of 50 rounds")
+    func founding() throws {
+        for round in 0..<50 {
+            let scratch = Scratch()
+            let start = NIODeadline.now() + .milliseconds(60)
+            let probes = try (0..<8).map { _ in
+                try Probe(["found", scratch.file("v1"), "\(start.uptimeNanoseconds)"])
+            }
+            for probe in probes { probe.wait() }
+            let answers = Set(probes.map { $0.lines.joined(separator: "|") })
+            #expect(answers.count == 1, "round \(round): \(answers)")
+            #expect(scratch.names("v1/keys").count == 1, "round \(round)")
+            #expect(scratch.names("v1/cluster.json") == ["1"])
+            #expect(scratch.names("v1/tmp").isEmpty)
+            let words = answers.first?.split(separator: " ") ?? []
+            #expect(words.count == 2 && scratch.names("v1/keys") == [String(words.last ?? "")])
+        }
+    }
+
+    @Test("After kill -9 at a random moment every reader reads whole things, and nothing that was said is lost")
+    func killed() async throws {
+        let scratch = Scratch()
+        let volume = try scratch.volume()
+        let view = ValueView(volume: volume, prefix: "agents") { _, value throws(StoreError) in
+            guard isWhole(value.bytes) else { throw StoreError(.corrupt, "agents/shared", "is torn") }
+            return value.version
+        }
+        var promisedVersion: UInt64 = 0
+        var promisedGeneration: Generation?
+        var readers: [Incarnation: JournalReader] = [:]
+        for round in 0..<100 {
+            let probe = try Probe(["write", scratch.file("v1")])
+            #expect(await eventually { probe.lines.count > 3 || !probe.isRunning })
+            try await Task.sleep(nanoseconds: UInt64.random(in: 0...8_000_000))
+            probe.send(SIGKILL)
+            probe.wait()
+            for line in probe.lines.dropLast() {
+                let words = line.split(separator: " ")
+                if words.first == "value", let version = UInt64(words[1]) {
+                    promisedVersion = max(promisedVersion, version)
+                }
+                if words.first == "generation", let generation = Generation(words[1]) {
+                    promisedGeneration = max(promisedGeneration ?? generation, generation)
+                }
+            }
+            let report = try view.poll()
+            #expect(report.problems.isEmpty, "round \(round)")
+            #expect(try #require(view.values["agents/shared"]) >= promisedVersion)
+            let stored = try volume.newest("certs/site", files: ["a", "b"])
+            #expect(stored.files["a"] == stored.files["b"] && isWhole(stored.files["a"] ?? []))
+            #expect(stored.generation >= (promisedGeneration ?? stored.generation))
+            for replica in try volume.replicaFolders() {
+                let reader = readers[replica] ?? JournalReader(volume: volume, replica: replica)
+                readers[replica] = reader
+                _ = try reader.poll()
+                #expect(reader.view?.table.rows.values.allSatisfy(isWhole) == true)
+                #expect(try volume.card(of: replica) == bytes("card of \(replica)"))
+            }
+        }
+        #expect(readers.count == 100 && promisedVersion > 100)
+        #expect(volume.counts.corrupt == 0 && volume.counts.transient == 0)
+        // What a hundred killed processes left behind is swept.
+        let housekeeper = Housekeeper(volume: volume)
+        for replica in readers.keys { try volume.bury(replica) }
+        let now = NIODeadline.now()
+        _ = try housekeeper.sweep(now: now)
+        _ = try housekeeper.sweep(now: now + .minutes(9))
+        #expect(scratch.names("v1/tombs").count == 100)
+        _ = try housekeeper.sweep(now: now + .minutes(11))
+        #expect(scratch.names("v1/tombs").isEmpty && scratch.names("v1/tmp").isEmpty)
+    }
+
+    @Test("A holder that was stopped for longer than its time to live cannot publish when it wakes")
+    func stopped() async throws {
+        let scratch = Scratch()
+        let volume = try scratch.volume()
+        let first = try Probe(["lease", scratch.file("v1"), "3000"])
+        #expect(await eventually { first.lines.contains { $0.hasPrefix("published") } })
+        first.send(SIGSTOP)
+        let stopped = ContinuousClock.now
+        let second = try Probe(["lease", scratch.file("v1"), "3000"])
+        #expect(await eventually(within: 20) { second.lines.contains { $0.hasPrefix("published") } })
+        let taken = ContinuousClock.now - stopped
+        #expect(taken > .seconds(2.9) && taken < .seconds(6), "taken over after \(taken)")
+        let before = try volume.newest("certs/site", files: ["a"])
+        #expect(before.generation.epoch == 2)
+        first.send(SIGCONT)
+        #expect(await eventually { !first.isRunning })
+        #expect(first.status == 3, "\(first.lines.suffix(2))")
+        let after = try volume.newest("certs/site", files: ["a"])
+        #expect(after.generation.epoch == 2 && after.files["a"] == bytes("epoch 2"))
+        #expect(second.isRunning)
+        second.send(SIGKILL)
+        second.wait()
+        print("NOTE taken over after \(taken)")
+    }
+}
+
+private func isWhole(_ bytes: [UInt8]) -> Bool {
+    guard let space = bytes.firstIndex(of: 0x20),
+        let number = UInt64(String(decoding: bytes[..<space], as: UTF8.self))
+    else { return false }
+    let rest = bytes[(space + 1)...]
+    return rest.count == Int(number % 5_000) && rest.allSatisfy { $0 == UInt8(number & 0xff) }
+}

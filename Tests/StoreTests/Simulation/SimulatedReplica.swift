@@ -1,0 +1,310 @@
+import NIOCore
+import Store
+import TestSupport
+
+/// One process of a ``SimulatedWorld``: a client of the volume, a monotonic clock of its own, and the threads that use the
+/// store as a gateway does.
+final class SimulatedReplica: @unchecked Sendable {
+    let number: Int
+    let world: SimulatedWorld
+    private(set) var files: SimulatedFileSystem!
+    private(set) var volume: Volume!
+    /// Nothing of the process runs until then (SIGSTOP).
+    var stoppedUntil: UInt64 = 0
+    private let clockOffset: UInt64
+    private let clockRate: Double
+    private(set) var journal: JournalWriter!
+    private(set) var view: ValueView<[UInt8]>!
+    private(set) var sites: StoredGeneration?
+    private(set) var journals: [Incarnation: JournalReader] = [:]
+    /// When the last look at everything succeeded.
+    private(set) var lastLook: UInt64 = 0
+    private(set) var lastProblem: String?
+    private(set) var lookProblem: String?
+    /// Threads that still change something.
+    private(set) var busyWriters = 0
+
+    init(number: Int, world: SimulatedWorld) {
+        self.number = number
+        self.world = world
+        clockOffset = world.random.next() % 1_000_000_000_000_000
+        clockRate = 0.999 + Double(world.random.next() % 2_000) / 1_000_000
+        files = SimulatedFileSystem(volume: world.server) { [unowned self] _, _ in passCall() }
+        volume = Volume(
+            files: files,
+            now: { [unowned self] in now },
+            random: { [world] in world.random.next() }
+        )
+    }
+
+    var now: NIODeadline {
+        .uptimeNanoseconds(clockOffset + UInt64(Double(world.scheduler.now) * clockRate))
+    }
+
+    var isAlive: Bool { !files.isDead && !world.isOver }
+
+    /// The time that a call takes, most of it very little.
+    private func passCall() {
+        let faults = world.server.faults
+        world.scheduler.pass(20_000 + world.random.next() % 1_000_000)
+        if world.random.chance(faults.hang) {
+            let end =
+                world.scheduler.now + UInt64(Double(world.random.next() % 1_000) / 1_000 * faults.hangSeconds * 1e9)
+            // A server that is well again answers what hangs.
+            while world.scheduler.now < end, world.server.faults.hang > 0 { world.scheduler.pass(500_000_000) }
+        }
+        while stoppedUntil > world.scheduler.now { world.scheduler.pass(stoppedUntil - world.scheduler.now) }
+    }
+
+    func sleep(milliseconds: UInt64) {
+        world.scheduler.pass(milliseconds * 1_000_000)
+        while stoppedUntil > world.scheduler.now { world.scheduler.pass(stoppedUntil - world.scheduler.now) }
+    }
+
+    private func sleep(until due: NIODeadline) {
+        let wait = due - now
+        sleep(milliseconds: UInt64(max(wait.nanoseconds / 1_000_000, 1)))
+    }
+
+    /// Makes a call whose failure is of no interest; nil then.
+    func attempt<Result>(_ body: () throws(StoreError) -> Result) -> Result? {
+        do {
+            return try body()
+        } catch {
+            if !files.isDead {
+                world.outcome.facts.failedCalls += 1
+                lastProblem = "\(error)"
+            }
+            return nil
+        }
+    }
+
+    func start() {
+        spawn(writesValues)
+        spawn(takesLeases)
+        spawn(keepsJournal)
+        spawn(looks)
+    }
+
+    private func spawn(_ body: @escaping @Sendable () -> Void) {
+        busyWriters += 1
+        world.scheduler.spawn { [self] in
+            body()
+            busyWriters -= 1
+        }
+    }
+
+    // MARK: What a gateway does
+
+    private func writesValues() {
+        while isAlive, !world.isQuiet {
+            sleep(milliseconds: 50 + world.random.next() % 700)
+            let key = SimulatedWorld.keys[Int(world.random.next() % UInt64(SimulatedWorld.keys.count))]
+            let size = Int(world.random.next() % 1_500)
+            let nonce = world.random.next()
+            func content(_ counter: UInt64) -> [UInt8] {
+                SimulatedWorld.value(key, counter: counter, nonce: nonce, size: size)
+            }
+            _ = attempt { () throws(StoreError) in
+                let promised = world.acknowledged[key] ?? 0
+                do throws(StoreError) {
+                    let value = try volume.read(key)
+                    world.sawValue(key, value, by: number)
+                    if value.version < promised {
+                        world.violation("\(key): version \(value.version) was read after \(promised) was published")
+                    }
+                    let bytes = content(value.version + 1)
+                    let version = try volume.replace(key, expecting: value.version, bytes)
+                    world.published(key, version, bytes, by: number)
+                } catch {
+                    guard error.code == .notFound else { throw error }
+                    if promised > 0, isAlive, error.place.hasSuffix(key.path), !world.server.isUnmounted {
+                        world.violation("\(key): gone after version \(promised) was published")
+                    }
+                    let bytes = content(1)
+                    let version = try volume.create(key, bytes)
+                    world.published(key, version, bytes, by: number)
+                }
+            }
+        }
+    }
+
+    private func takesLeases() {
+        while isAlive, !world.isQuiet {
+            sleep(milliseconds: world.random.next() % 3_000)
+            let candidate = LeaseCandidate(
+                volume: volume,
+                name: "site",
+                fencing: SimulatedWorld.site,
+                timeToLive: .seconds(3)
+            )
+            var won: HeldLease?
+            while isAlive, !world.isQuiet, won == nil {
+                let step = attempt { () throws(StoreError) in try candidate.poll(now: now) }
+                switch step {
+                case .take(let epoch): won = attempt { () throws(StoreError) in try candidate.take(epoch) } ?? nil
+                case .wait(let until): sleep(until: until)
+                case nil: sleep(milliseconds: 500)
+                }
+            }
+            guard let lease = won else { continue }
+            world.tookLease(lease.epoch, by: number)
+            uses(lease)
+        }
+    }
+
+    /// Publishes under a lease until it is lost, given back, or simply forgotten.
+    private func uses(_ lease: HeldLease) {
+        let rounds = world.random.next() % 5
+        for round in 0..<rounds where isAlive {
+            if world.random.chance(0.2) { sleep(milliseconds: world.random.next() % 6_000) }
+            guard attempt({ () throws(StoreError) in try lease.move(now: now) }) != nil else { return }
+            guard attempt({ () throws(StoreError) in try lease.check() }) != nil else { continue }
+            let content = "chain \(number) \(lease.epoch) \(round) \(world.random.next())"
+            let before = world.newestGeneration
+            let generation = attempt { () throws(StoreError) in
+                try volume.publish(
+                    SimulatedWorld.site,
+                    ["fullchain.pem": Array(content.utf8), "key.pem": Array("key of \(content)".utf8)],
+                    epoch: lease.epoch
+                )
+            }
+            if let generation { world.published(generation, content, after: before) }
+            sleep(milliseconds: world.random.next() % 900)
+        }
+        if world.random.chance(0.7) { _ = attempt { () throws(StoreError) in try lease.release(now: now) } }
+    }
+
+    private func keepsJournal() {
+        var pace = JournalWriter.Pace()
+        pace.logLimit = 3_000
+        pace.logStep = 4_096
+        pace.oldFilesStay = .seconds(5)
+        let writer = JournalWriter(volume: volume, pace: pace)
+        var hasBegun = false
+        var incarnation = name()
+        // The journal goes on after the writers became quiet: the others have to see it alive.
+        while isAlive {
+            if !hasBegun {
+                world.tables[incarnation, default: []].append(writer.table)
+                let card = Array("card of \(incarnation)".utf8)
+                hasBegun =
+                    attempt { () throws(StoreError) in
+                        try writer.begin(as: incarnation, card: card, now: now)
+                        return true
+                    } ?? false
+                if hasBegun { journal = writer } else { sleep(milliseconds: 300) }
+                continue
+            }
+            if !world.isQuiet { changes(writer) }
+            if world.tables[incarnation]?.last != writer.table {
+                world.tables[incarnation, default: []].append(writer.table)
+            }
+            switch attempt({ () throws(StoreError) in try writer.tick(now: now) }) {
+            case .committed:
+                world.outcome.facts.commits += 1
+                world.committed[incarnation] = writer.heartbeat.sequence
+            case .fenced:
+                world.outcome.facts.fenced += 1
+                incarnation = name()
+                hasBegun = false
+            case .idle, nil: break
+            }
+            sleep(until: max(writer.nextTick, now + .milliseconds(Int64(world.random.next() % 400))))
+        }
+    }
+
+    private func name() -> Incarnation {
+        Incarnation(milliseconds: world.scheduler.now / 1_000_000) { world.random.next() }
+    }
+
+    private func changes(_ writer: JournalWriter) {
+        for _ in 0..<world.random.next() % 4 {
+            let key = [UInt8(world.random.next() % 12)]
+            if world.random.chance(0.3) {
+                writer.remove(key: key)
+            } else {
+                writer.put(key: key, value: [UInt8](repeating: UInt8(world.random.next() % 250), count: 60))
+            }
+        }
+        if world.random.chance(0.1) { writer.update { $0.sessions &+= 1 } }
+    }
+
+    private func looks() {
+        view = ValueView(volume: volume, prefix: "agents") { key, value throws(StoreError) in
+            guard SimulatedWorld.counter(in: value.bytes, of: key) != nil else {
+                throw StoreError(.corrupt, key.path, "has a wrong checksum")
+            }
+            return value.bytes
+        }
+        while isAlive {
+            let began = world.scheduler.now
+            var isComplete = looksAtValues()
+            isComplete = looksAtSite() && isComplete
+            isComplete = looksAtJournals() && isComplete
+            if isComplete, isAlive {
+                world.outcome.facts.looks += 1
+                lastLook = began
+            }
+            // A second at most, whatever the look took.
+            let took = (world.scheduler.now - began) / 1_000_000
+            sleep(milliseconds: took < 1_000 ? 1_000 - took : 1)
+        }
+    }
+
+    private func looksAtValues() -> Bool {
+        let good = view.values
+        guard let report = attempt({ () throws(StoreError) in try view.poll() }) else { return false }
+        for (key, bytes) in good where view.values[key] == nil {
+            world.violation("replica \(number) lost its good view of \(key), which had \(bytes.count) bytes")
+        }
+        for key in report.changed where SimulatedWorld.keys.contains(key) {
+            if let bytes = view.values[key], let version = SimulatedWorld.counter(in: bytes, of: key) {
+                world.sawValue(key, StoredValue(bytes: bytes, version: version), by: number)
+            }
+        }
+        let problem = report.problems.first { $0.key != SimulatedWorld.rotten && $0.value.isTransient }
+        if let problem { lookProblem = "\(problem)" }
+        return problem == nil
+    }
+
+    private func looksAtSite() -> Bool {
+        let promised = world.newestGeneration
+        do {
+            let stored = try volume.newest(SimulatedWorld.site, files: ["fullchain.pem", "key.pem"])
+            world.sawGeneration(stored, atLeast: promised, by: number)
+            if let sites, stored.generation < sites.generation {
+                world.violation("replica \(number) went back from \(sites.generation) to \(stored.generation)")
+            }
+            sites = stored
+            return true
+        } catch {
+            guard error.code == .notFound else { return false }
+            if promised != nil, isAlive, !world.server.isUnmounted {
+                world.violation("replica \(number) found no generation although \(promised!) was published")
+            }
+            return true
+        }
+    }
+
+    private func looksAtJournals() -> Bool {
+        guard let replicas = attempt({ () throws(StoreError) in try volume.replicaFolders() }) else { return false }
+        journals = journals.filter { replicas.contains($0.key) }
+        var isComplete = true
+        for replica in replicas {
+            let reader = journals[replica] ?? JournalReader(volume: volume, replica: replica)
+            journals[replica] = reader
+            let promised = world.committed[replica] ?? 0
+            let hasView = reader.view != nil
+            if attempt({ () throws(StoreError) in try reader.poll() }) == nil {
+                // A dead replica never mends what a vandal and a crash left of its heartbeat.
+                isComplete = isComplete && world.disturbed.contains(replica) && !world.lives(replica)
+                lookProblem = lastProblem
+                if hasView, reader.view == nil { world.violation("a bad journal erased a good view") }
+            } else if let view = reader.view {
+                world.sawJournal(view, of: replica, promised: promised, by: number)
+            }
+        }
+        return isComplete
+    }
+}

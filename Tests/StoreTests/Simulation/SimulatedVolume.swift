@@ -1,0 +1,159 @@
+import Foundation
+import Glibc
+import Store
+import TestSupport
+
+/// The server of a simulated network file system: what all clients see, and what of it would survive a loss of power.
+final class SimulatedVolume: @unchecked Sendable {
+    final class Node {
+        let number: UInt64
+        let isFolder: Bool
+        var mode: UInt32
+        /// As every client sees it that asks the server.
+        var data: [UInt8] = []
+        var entries: [String: UInt64] = [:]
+        /// As a loss of power would leave it.
+        var durableData: [UInt8] = []
+        var durableEntries: [String: UInt64] = [:]
+
+        init(number: UInt64, isFolder: Bool) {
+            self.number = number
+            self.isFolder = isFolder
+            mode = isFolder ? 0o700 : 0o600
+        }
+    }
+
+    /// What goes wrong, each with its probability a call.
+    struct Faults {
+        /// The call succeeds, its answer is lost, and the repeated call finds its own traces.
+        var lostReply = 0.0
+        /// EIO, ESTALE or ETIMEDOUT without anything having been done.
+        var failure = 0.0
+        /// EIO although it was done.
+        var failureAfter = 0.0
+        /// fsync says EIO and drops what it should have written.
+        var failedSync = 0.0
+        var shortTransfer = 0.0
+        /// Seconds that listings and names may be cached, at most.
+        var cacheSeconds = 0.0
+        /// Parts of names that are cached at all.
+        var cached = 0.0
+        /// A call that hangs, and for how many seconds at most.
+        var hang = 0.0
+        var hangSeconds = 20.0
+
+        static let none = Faults()
+        /// An honest network file system: caches, and nothing else.
+        static let caching = Faults(cacheSeconds: 60, cached: 0.5)
+    }
+
+    let lock = NSRecursiveLock()
+    var faults = Faults.none
+    var isFull = false
+    var isReadOnly = false
+    /// The whole store is gone from where it was mounted.
+    var isUnmounted = false
+    var random: SeededGenerator
+    /// Nanoseconds of whatever clock the clients live by.
+    let now: @Sendable () -> UInt64
+    private(set) var nodes: [UInt64: Node] = [:]
+    private var lastNumber: UInt64 = 1
+    private var counts: [UInt64: Int] = [:]
+
+    static let root: UInt64 = 1
+
+    init(seed: UInt64, now: @escaping @Sendable () -> UInt64) {
+        random = SeededGenerator(seed: seed)
+        self.now = now
+        nodes[Self.root] = Node(number: Self.root, isFolder: true)
+    }
+
+    func node(_ number: UInt64) -> Node? { nodes[number] }
+
+    func make(isFolder: Bool) -> Node {
+        lastNumber += 1
+        let node = Node(number: lastNumber, isFolder: isFolder)
+        nodes[lastNumber] = node
+        return node
+    }
+
+    /// How many names a node has.
+    func links(of number: UInt64) -> Int { counts[number] ?? 0 }
+
+    /// Gives a name to a node, or takes it away.
+    func set(_ folder: Node, _ name: String, _ number: UInt64?) {
+        if let old = folder.entries[name] { counts[old, default: 0] -= 1 }
+        if let number { counts[number, default: 0] += 1 }
+        folder.entries[name] = number
+    }
+
+    /// The node that the server itself finds by a path.
+    func find(_ path: String) -> Node? {
+        var node = nodes[Self.root]
+        for name in path.split(separator: "/") { node = node?.entries[String(name)].flatMap { nodes[$0] } }
+        return node
+    }
+
+    /// Makes names durable. What was renamed into this folder is not left in the durable state of the other one.
+    func sync(_ folder: Node) {
+        let news = folder.entries.filter { folder.durableEntries[$0.key] != $0.value }
+        folder.durableEntries = folder.entries
+        for (_, number) in news {
+            for other in nodes.values where other.isFolder && other !== folder {
+                for (name, entry) in other.durableEntries where entry == number && other.entries[name] != number {
+                    other.durableEntries[name] = nil
+                }
+            }
+        }
+    }
+
+    /// The server loses its memory: of what was not made durable each block and each name is there or not.
+    func losePower() {
+        for node in nodes.values {
+            if node.isFolder {
+                var survivors = node.durableEntries
+                for name in Set(node.entries.keys).union(node.durableEntries.keys)
+                where node.entries[name] != node.durableEntries[name] && random.chance(0.5) {
+                    survivors[name] = node.entries[name]
+                }
+                for name in Set(node.entries.keys).union(survivors.keys) { set(node, name, survivors[name]) }
+                node.durableEntries = survivors
+            } else if node.data != node.durableData {
+                node.data = torn(old: node.durableData, new: node.data)
+                node.durableData = node.data
+            }
+        }
+    }
+
+    private func torn(old: [UInt8], new: [UInt8]) -> [UInt8] {
+        // What was synced keeps its length, unless it was cut off since.
+        let (least, most) = (min(new.count, old.count), max(new.count, old.count))
+        let size = least + Int(random.next() % UInt64(most - least + 1))
+        var result = [UInt8](repeating: 0, count: size)
+        for start in stride(from: 0, to: size, by: 512) {
+            let source = random.chance(0.5) ? new : old
+            for index in start..<min(start + 512, size) where index < source.count { result[index] = source[index] }
+        }
+        return result
+    }
+
+    // MARK: Vandals
+
+    /// Changes a file behind everybody's back.
+    func tamper(_ path: String, _ change: (inout [UInt8]) -> Void) {
+        guard let node = find(path), !node.isFolder else { return }
+        change(&node.data)
+        node.durableData = node.data
+    }
+
+    /// Puts a file there behind everybody's back.
+    func plant(_ path: String, _ bytes: [UInt8]) {
+        guard let slash = path.lastIndex(of: "/"), let folder = find(String(path[..<slash])) else { return }
+        let node = make(isFolder: false)
+        node.data = bytes
+        node.durableData = bytes
+        let name = String(path[path.index(after: slash)...])
+        set(folder, name, node.number)
+        folder.durableEntries[name] = node.number
+    }
+}

@@ -1,0 +1,191 @@
+import NIOCore
+import Store
+import TestSupport
+
+extension SimulatedWorld {
+    enum Kind: Sendable {
+        case everything
+    }
+
+    private static let troubleSeconds: UInt64 = 25
+    private static let calmSeconds: UInt64 = 8
+    /// Two looks and what the second takes.
+    private static let agreementSeconds: UInt64 = 3
+
+    func run(_ kind: Kind) -> Outcome {
+        server.faults = .caching
+        scheduler.spawn { [self] in
+            prepare()
+            for number in 0..<3 { startReplica(number) }
+            makeTrouble()
+            heal()
+            sleep(Self.calmSeconds)
+            isQuiet = true
+            // The looks that count begin when nothing changes any more.
+            while replicas.contains(where: { $0.isAlive && $0.busyWriters > 2 }) { sleep(milliseconds: 50) }
+            let quietSince = scheduler.now
+            sleep(Self.agreementSeconds)
+            compare(since: quietSince)
+            isOver = true
+        }
+        scheduler.run()
+        for replica in replicas {
+            outcome.facts.repeatedReplies += replica.volume.counts.repeatedReplies
+            outcome.facts.corrupt += replica.volume.counts.corrupt
+        }
+        outcome.facts.steps = scheduler.steps
+        return outcome
+    }
+
+    private func sleep(_ seconds: UInt64) { scheduler.pass(seconds * 1_000_000_000) }
+
+    private func sleep(milliseconds: UInt64) { scheduler.pass(milliseconds * 1_000_000) }
+
+    /// A store as it stands before anything goes wrong.
+    private func prepare() {
+        let volume = Volume(files: SimulatedFileSystem(volume: server), random: { [self] in random.next() })
+        do {
+            try volume.prepare()
+            let bytes = Self.value(Self.rotten, counter: 1, nonce: 1, size: 100)
+            _ = try volume.create(Self.rotten, bytes)
+        } catch {
+            violation("an empty store could not be prepared: \(error)")
+        }
+    }
+
+    private func startReplica(_ number: Int) {
+        let replica = SimulatedReplica(number: number, world: self)
+        replicas.append(replica)
+        replica.start()
+    }
+
+    // MARK: Trouble
+
+    private func makeTrouble() {
+        server.faults.lostReply = 0.02
+        server.faults.failure = 0.005
+        server.faults.failureAfter = 0.005
+        server.faults.failedSync = 0.01
+        server.faults.shortTransfer = 0.05
+        server.faults.hang = 0.001
+        let end = scheduler.now + Self.troubleSeconds * 1_000_000_000
+        while scheduler.now < end {
+            sleep(milliseconds: 200 + random.next() % 1_500)
+            switch random.next() % 12 {
+            case 0, 1: crash()
+            case 2: if random.chance(0.3) { losePower() }
+            case 3: living?.stoppedUntil = scheduler.now + random.next() % 8_000_000_000
+            case 4: during(3_000) { server.isFull = $0 }
+            case 5: during(3_000) { server.isReadOnly = $0 }
+            case 6: if random.chance(0.5) { during(2_000) { server.isUnmounted = $0 } }
+            case 7, 8: bury()
+            default: vandalise()
+            }
+        }
+    }
+
+    private func heal() {
+        server.faults = .caching
+        for replica in replicas { replica.stoppedUntil = 0 }
+        // The disturbed file is as it was.
+        let bytes = Self.value(Self.rotten, counter: 1, nonce: 1, size: 100)
+        server.tamper("\(Self.rotten)/1.json") { $0 = bytes }
+        while replicas.filter(\.isAlive).count < 3 { startReplica(replicas.count) }
+    }
+
+    private var living: SimulatedReplica? {
+        let alive = replicas.filter(\.isAlive)
+        return alive.isEmpty ? nil : alive[Int(random.next() % UInt64(alive.count))]
+    }
+
+    private func during(_ milliseconds: UInt64, _ set: (Bool) -> Void) {
+        set(true)
+        sleep(milliseconds: random.next() % milliseconds)
+        set(false)
+    }
+
+    private func crash() {
+        guard let victim = living else { return }
+        outcome.facts.crashes += 1
+        victim.files.die()
+        sleep(milliseconds: random.next() % 3_000)
+        startReplica(replicas.count)
+    }
+
+    private func losePower() {
+        outcome.facts.powerLosses += 1
+        for replica in replicas where replica.isAlive { replica.files.die() }
+        server.losePower()
+        forgetUnconfirmed()
+        for _ in 0..<3 { startReplica(replicas.count) }
+    }
+
+    /// The folder of somebody, perhaps alive, is put away.
+    private func bury() {
+        guard let gravedigger = living, let victim = replicas[Int(random.next() % UInt64(replicas.count))].journal
+        else {
+            return
+        }
+        let name = victim.incarnation
+        buried.insert(name)
+        _ = gravedigger.attempt { () throws(StoreError) in try gravedigger.volume.bury(name) }
+    }
+
+    /// Bytes that nobody of ours wrote.
+    private func vandalise() {
+        switch random.next() % 6 {
+        case 0:
+            server.tamper("\(Self.rotten)/1.json") { [self] in
+                if !$0.isEmpty { $0[Int(random.next() % UInt64($0.count))] ^= 0x40 }
+            }
+        case 1: server.tamper("\(Self.rotten)/1.json") { [self] in $0 = Array($0.prefix(Int(random.next() % 90))) }
+        case 2: server.plant("agents/garbage\(random.next() % 3)", [1, 2, 3])
+        case 3: server.plant("agents/k0/junk", [0])
+        case 4:
+            // One slot of a heartbeat: the other one still counts, or the next beat mends it.
+            guard let name = living?.journal?.incarnation else { return }
+            disturbed.insert(name)
+            server.tamper("replicas/\(name)/hb") { [self] bytes in
+                let slot = Int(random.next() % 2) * 4_096
+                if bytes.count > slot + 40 { bytes[slot + 30] ^= 0xff }
+            }
+        default: server.plant("replicas/not-a-replica-\(random.next() % 3)", [0])
+        }
+    }
+
+    // MARK: The end
+
+    /// All replicas know the same things, and they are the true ones.
+    private func compare(since quiet: UInt64) {
+        let truth = Volume(files: SimulatedFileSystem(volume: server), random: { [self] in random.next() })
+        for replica in replicas where replica.isAlive {
+            if replica.lastLook < quiet {
+                let ago = (scheduler.now - replica.lastLook) / 1_000_000
+                violation("replica \(replica.number) has not looked for \(ago) ms: \(replica.lookProblem ?? "?")")
+                continue
+            }
+            for key in Self.keys + [Self.rotten] {
+                let stored = try? truth.read(key)
+                if stored?.bytes != replica.view.values[key] {
+                    violation("replica \(replica.number) does not know version \(stored?.version ?? 0) of \(key)")
+                }
+                if let promised = acknowledged[key], stored?.version ?? 0 < promised {
+                    violation("\(key): version \(promised) was published and is lost")
+                }
+            }
+            if let promised = newestGeneration, replica.sites.map({ $0.generation < promised }) ?? true {
+                violation("replica \(replica.number) does not know \(promised)")
+            }
+            for other in replicas where other.isAlive {
+                guard let journal = other.journal else {
+                    violation("replica \(other.number) never began a journal")
+                    continue
+                }
+                let known = replica.journals[journal.incarnation]?.view
+                if known?.table != journal.table {
+                    violation("replica \(replica.number) does not know the rows of replica \(other.number)")
+                }
+            }
+        }
+    }
+}

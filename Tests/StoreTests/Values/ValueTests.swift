@@ -1,0 +1,80 @@
+import Store
+import Testing
+
+@Suite("Names, numbers and checksums")
+struct ValueTests {
+    @Test("An incarnation is a ULID that sorts by time and reads back as it was written")
+    func incarnations() throws {
+        let known = Incarnation(high: 0x0156_3e3a_b5d3_d676, low: 0x4c61_efb9_9302_bd5b)
+        #expect(known.description == "01ARZ3NDEKTSV4RRFFQ69G5FAV")
+        #expect(Incarnation("01ARZ3NDEKTSV4RRFFQ69G5FAV") == known)
+        #expect(known.milliseconds == 1_469_922_850_259)
+        let earlier = Incarnation(milliseconds: 5) { .max }
+        let later = Incarnation(milliseconds: 6) { 0 }
+        #expect(earlier < later && earlier.description < later.description)
+        #expect(Incarnation(high: .max, low: .max).description == "7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
+    }
+
+    @Test(
+        "What is no ULID is no incarnation",
+        arguments: [
+            "", "01ARZ3NDEKTSV4RRFFQ69G5FA", "01ARZ3NDEKTSV4RRFFQ69G5FAVV", "81ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "01arz3ndektsv4rrffq69g5fav", "01ARZ3NDEKTSV4RRFFQ69G5FAI", "01ARZ3NDEKTSV4RRFFQ69G5F\u{00c4}",
+            "../../../../../../etc/pass",
+        ]
+    )
+    func noIncarnations(_ text: String) {
+        #expect(Incarnation(text) == nil)
+    }
+
+    @Test("The checksum is CRC32C, whatever the length and alignment")
+    func checksums() {
+        #expect(CRC32C.checksum(bytes("123456789")) == 0xe306_9283)
+        #expect(CRC32C.checksum([UInt8](repeating: 0, count: 32)) == 0x8a91_36aa)
+        #expect(CRC32C.checksum([UInt8](repeating: 0xff, count: 32)) == 0x62a8_ab43)
+        #expect(CRC32C.checksum([]) == 0)
+        let long = (0..<1_000).map { UInt8($0 & 0xff) }
+        for cut in [0, 1, 7, 8, 9, 500, 999] {
+            var state = CRC32C.State()
+            long[..<cut].withUnsafeBytes { state.update($0) }
+            long[cut...].withUnsafeBytes { state.update($0) }
+            #expect(state.value == CRC32C.checksum(long))
+        }
+    }
+
+    @Test(
+        "Names outside the alphabet are no keys",
+        arguments: [
+            "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", ".hidden", "a/.b", "a b", "a\u{0}b", "\u{e4}", "a\\b",
+            String(repeating: "x", count: 129), "1/2/3/4/5/6/7/8/9",
+        ]
+    )
+    func badKeys(_ path: String) {
+        #expect(throws: StoreError.self) { try StoreKey(path) }
+    }
+
+    @Test("A key knows its place")
+    func keys() throws {
+        let key: StoreKey = "acme/le-1/Account_key.json"
+        #expect(key.name == "Account_key.json")
+        #expect(key.parent?.path == "acme/le-1")
+        let top: StoreKey = "top"
+        #expect(top.parent == nil)
+        let sibling = try key.parent?.child("other")
+        #expect(sibling == "acme/le-1/other")
+    }
+
+    @Test("A generation's name reads back, and no other way of writing it does")
+    func generations() {
+        let generation = Generation(epoch: 12, counter: 3)
+        #expect(generation.description == "gen-0000000012-000003")
+        #expect(Generation("gen-0000000012-000003") == generation)
+        #expect(Generation(epoch: .max, counter: 1) > generation)
+        #expect(Generation(Generation(epoch: .max - 1, counter: 1).description) != nil)
+        #expect(Generation(Generation(epoch: .max, counter: 1).description) == nil)
+        for text in ["gen-12-3", "gen-0000000012-000003-1", "gen-0000000012", "gen--1-000001", "gen-+000000012-000003"]
+        {
+            #expect(Generation(text) == nil)
+        }
+    }
+}
