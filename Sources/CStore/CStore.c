@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CStore.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -52,4 +53,14 @@ int hop_status_at(int folder, const char *name, hop_file_status *status) {
     }
     fill(&found, status);
     return 0;
+}
+
+int64_t hop_read_names(int folder, void *buffer, size_t size) {
+    return getdents64(folder, buffer, size);
+}
+
+hop_folder_entry hop_name(const void *entry) {
+    const struct dirent64 *found = entry;
+    hop_folder_entry name = {found->d_name, (uint32_t)strlen(found->d_name), found->d_reclen};
+    return name;
 }

@@ -2,6 +2,7 @@
 #ifndef HOPGATE_CSTORE_H
 #define HOPGATE_CSTORE_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -29,5 +30,20 @@ int hop_status(int descriptor, int force, hop_file_status *status);
 
 /// The same for a name in an open folder; a symbolic link is not followed.
 int hop_status_at(int folder, const char *name, hop_file_status *status);
+
+/// getdents64(2): the next names of an open folder into the buffer. Returns how many bytes they take, 0 at the end, or
+/// -1 with errno set. (readdir(3) would allocate 32 KiB for each folder.)
+int64_t hop_read_names(int folder, void *buffer, size_t size);
+
+/// One name in what hop_read_names gave.
+typedef struct {
+    const void *name;
+    /// Bytes of the name.
+    uint32_t size;
+    /// Bytes to the next entry.
+    uint32_t length;
+} hop_folder_entry;
+
+hop_folder_entry hop_name(const void *entry);
 
 #endif

@@ -85,6 +85,14 @@ extension MemoryStore {
         return StoredValue(bytes: bytes, version: found.version)
     }
 
+    package func readAll(_ prefix: StoreKey) async throws(StoreError) -> StoredValues {
+        var result = StoredValues()
+        for (key, value) in contents.withLock({ $0.values }) where key.parent == prefix {
+            if let bytes = value.bytes { result.values[key] = StoredValue(bytes: bytes, version: value.version) }
+        }
+        return result
+    }
+
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {
         contents.withLock { contents in
             Set(contents.values.keys).union(contents.generations.keys).filter { $0.parent == prefix }.sorted()

@@ -9,6 +9,11 @@ package protocol Store: Sendable {
     /// The newest version of a value.
     func read(_ key: StoreKey) async throws(StoreError) -> StoredValue
 
+    /// The values one level below a prefix: a first look at thousands of them at once. On a network file system one that
+    /// was changed within the last minute may be the version before; ``changes(_:)`` then tells of the newest within two
+    /// seconds.
+    func readAll(_ prefix: StoreKey) async throws(StoreError) -> StoredValues
+
     /// The keys one level below a prefix, sorted. Among them may be keys that were removed.
     func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey]
 

@@ -87,6 +87,28 @@ extension VolumeStore {
         try await perform(on: readers) { volume throws(StoreError) in try volume.read(key) }
     }
 
+    package func readAll(_ prefix: StoreKey) async throws(StoreError) -> StoredValues {
+        let keys = try await list(prefix)
+        // A part for each reader; a part is small enough to be done long before the deadline of a call.
+        let size = min(max(keys.count / options.readers + 1, 256), 4_096)
+        let parts = stride(from: 0, to: keys.count, by: size).map { keys[$0..<min($0 + size, keys.count)] }
+        let results = await withTaskGroup(of: Swift.Result<StoredValues, StoreError>.self) { group in
+            for part in parts {
+                group.addTask {
+                    do throws(StoreError) {
+                        return .success(try await self.perform(on: self.readers) { $0.readAll(part) })
+                    } catch {
+                        return .failure(error)
+                    }
+                }
+            }
+            return await group.reduce(into: []) { $0.append($1) }
+        }
+        var all = StoredValues()
+        for result in results { all.merge(try result.get()) }
+        return all
+    }
+
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {
         try await perform(on: readers) { volume throws(StoreError) in try volume.keys(prefix) }
     }

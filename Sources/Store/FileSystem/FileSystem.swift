@@ -19,10 +19,12 @@ package protocol FileSystem: Sendable {
     /// no older than this call for whatever follows it (statx with AT_STATX_FORCE_SYNC).
     func forceSync(_ folder: String) throws(FileFault)
 
-    /// The names in a folder, in no order, without "." and "..". May come from a cache; see ``forceSync(_:)``.
+    /// The names in a folder, in no order, without "." and "..".
     ///
-    /// - Parameter limit: more names than this are a fault (EFBIG): such a folder is not ours.
-    func list(_ folder: String, limit: Int) throws(FileFault) -> FolderListing
+    /// - Parameters:
+    ///   - fresh: asks the server first, as ``forceSync(_:)`` does; otherwise the answer may come from a cache.
+    ///   - limit: more names than this are a fault (EFBIG): such a folder is not ours.
+    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing
 
     /// Gives a file a further name. Fails if that name is taken: of many callers exactly one succeeds.
     func link(_ path: String, to target: String) throws(FileFault)

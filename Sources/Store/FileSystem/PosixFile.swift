@@ -67,18 +67,17 @@ extension FileStatus {
             inode: found.inode,
             mode: found.mode & 0o7777,
             owner: found.owner,
-            isOwnedByUs: found.owner == geteuid(),
-            groupIsOurs: Self.isOwnGroup(found.group),
+            isOwnedByUs: found.owner == Self.user,
+            groupIsOurs: Self.groups.contains(found.group),
             links: found.links
         )
     }
 
-    private static func isOwnGroup(_ group: gid_t) -> Bool {
-        if group == getegid() { return true }
-        let count = getgroups(0, nil)
-        guard count > 0 else { return false }
-        var groups = [gid_t](repeating: 0, count: Int(count))
-        let filled = getgroups(count, &groups)
-        return filled > 0 && groups.prefix(Int(filled)).contains(group)
-    }
+    // A process of ours never changes who it is.
+    private static let user = geteuid()
+    private static let groups: Set<gid_t> = {
+        var groups = [gid_t](repeating: 0, count: Int(max(getgroups(0, nil), 0)))
+        let filled = getgroups(Int32(groups.count), &groups)
+        return Set(groups.prefix(Int(max(filled, 0)))).union([getegid()])
+    }()
 }

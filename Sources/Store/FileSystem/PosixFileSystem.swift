@@ -52,29 +52,32 @@ package struct PosixFileSystem: FileSystem {
         guard hop_status(number, 1, &found) == 0 else { throw FileFault(.forceSync, full, errno) }
     }
 
-    package func list(_ folder: String, limit: Int) throws(FileFault) -> FolderListing {
+    package func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
         let full = absolute(folder)
         let number = try descriptors.open(full, O_RDONLY | O_DIRECTORY, call: .list)
+        defer { close(number) }
         var found = hop_file_status()
-        guard hop_status(number, 0, &found) == 0, let stream = fdopendir(number) else {
-            let fault = FileFault(.list, full, errno)
-            close(number)
-            throw fault
+        guard hop_status(number, fresh ? 1 : 0, &found) == 0 else {
+            throw FileFault(fresh ? .forceSync : .list, full, errno)
         }
-        defer { closedir(stream) }
         var names: [String] = []
-        errno = 0
-        while let entry = readdir(stream) {
-            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+        // Most folders of a store hold a handful of names; larger ones take a few turns.
+        let failure = withUnsafeTemporaryAllocation(byteCount: 16_384, alignment: 8) { buffer -> Int32 in
+            while true {
+                let count = hop_read_names(number, buffer.baseAddress, buffer.count)
+                guard count > 0 else { return count == 0 ? 0 : errno }
+                var position = 0
+                while position < count {
+                    let entry = hop_name(buffer.baseAddress! + position)
+                    position += Int(entry.length)
+                    let name = UnsafeRawBufferPointer(start: entry.name, count: Int(entry.size))
+                    if name.elementsEqual(".".utf8) || name.elementsEqual("..".utf8) { continue }
+                    guard names.count < limit else { return EFBIG }
+                    names.append(String(decoding: name, as: UTF8.self))
+                }
             }
-            if name != "." && name != ".." {
-                guard names.count < limit else { throw FileFault(.list, full, EFBIG) }
-                names.append(name)
-            }
-            errno = 0
         }
-        guard errno == 0 else { throw FileFault(.list, full, errno) }
+        guard failure == 0 else { throw FileFault(.list, full, failure) }
         return FolderListing(names: names, status: FileStatus(found))
     }
 

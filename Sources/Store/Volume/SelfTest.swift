@@ -92,7 +92,7 @@ extension Volume {
     package func unusualModes() -> [String] {
         var lines: [String] = []
         for folder in ["", "agents", "certs", "keys", "locks", Self.replicas, Self.temporaries, Self.tombs] {
-            guard let listing = try? files.list(folder, limit: 200_000) else { continue }
+            guard let listing = try? files.list(folder, fresh: false, limit: 200_000) else { continue }
             var judged = [(folder, listing.status)]
             for name in listing.names.prefix(1_000) {
                 let path = folder.isEmpty ? name : "\(folder)/\(name)"

@@ -146,7 +146,7 @@ extension Volume {
     /// Removes a file or a folder with what is in it, as well as it can be done.
     func erase(_ path: String, depth: Int = 3) {
         guard depth > 0 else { return }
-        if let listing = try? files.list(path, limit: 100_000) {
+        if let listing = try? files.list(path, fresh: false, limit: 100_000) {
             for name in listing.names { erase("\(path)/\(name)", depth: depth - 1) }
             try? files.removeFolder(path)
         } else {

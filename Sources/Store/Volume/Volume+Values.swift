@@ -32,6 +32,38 @@ extension Volume {
         try (namesIfPresent(in: prefix.path) ?? []).sorted().map { name throws(StoreError) in try prefix.child(name) }
     }
 
+    /// The newest version of each of these keys, removed ones left out; for a first look at thousands of them.
+    func readAll(_ keys: ArraySlice<StoreKey>) -> StoredValues {
+        var result = StoredValues()
+        result.values.reserveCapacity(keys.count)
+        for key in keys {
+            do throws(StoreError) {
+                let value = try newestOfListed(key)
+                if let value, !Tombstone.isTombstone(value.bytes) { result.values[key] = value }
+            } catch {
+                result.problems[key] = error
+            }
+        }
+        return result
+    }
+
+    /// Most keys have one version only, and then this costs two looks at names instead of a listing. Whether there is a
+    /// second one may be answered from a cache; see ``Store/readAll(_:)``.
+    private func newestOfListed(_ key: StoreKey) throws(StoreError) -> StoredValue? {
+        let first = "\(key.path)/\(VersionName.name(of: 1, key: key))"
+        do throws(StoreError) {
+            let bytes = try readFile(first, limit: Self.valueLimit)
+            do {
+                _ = try files.open("\(key.path)/\(VersionName.name(of: 2, key: key))", .read)
+            } catch {
+                if error.kind == .missing { return StoredValue(bytes: bytes, version: 1) }
+            }
+        } catch {
+            guard error.code == .notFound || error.fault?.kind == .stale else { throw error }
+        }
+        return try newest(key, fresh: true)
+    }
+
     /// Makes a value that is not there. Returns its version.
     package func create(_ key: StoreKey, _ bytes: [UInt8]) throws(StoreError) -> UInt64 {
         try requireValue(bytes, key)

@@ -107,8 +107,7 @@ extension Volume {
     ///
     /// - Parameter fresh: asks the server first; an answer that matters is never taken from a cache.
     func names(in folder: String, fresh: Bool, limit: Int = 200_000) throws(StoreError) -> [String] {
-        if fresh { try call { () throws(FileFault) in try files.forceSync(folder) } }
-        let listing = try call { () throws(FileFault) in try files.list(folder, limit: limit) }
+        let listing = try call { () throws(FileFault) in try files.list(folder, fresh: fresh, limit: limit) }
         try requirePrivate(listing.status, folder, mend: "700")
         return listing.names.filter { name in
             if StoreKey.isComponent(name) { return true }

@@ -53,6 +53,21 @@ struct ConformanceTests {
         #expect(try await store.read(key).version == 4)
     }
 
+    @Test("All values of a prefix are read at once, without those that were removed", arguments: Driver.allCases)
+    func readingAll(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        #expect(try await store.readAll("agents").values.isEmpty)
+        for number in 0..<300 { _ = try await store.create(try StoreKey("agents/k\(number)"), bytes("\(number)")) }
+        _ = try await store.replace("agents/k7", expecting: 1, bytes("seven"))
+        try await store.remove("agents/k8", expecting: 1)
+        _ = try await store.create("acme/account.json", bytes("{}"))
+        let all = try await store.readAll("agents")
+        #expect(all.problems.isEmpty && all.values.count == 299 && all.values["agents/k8"] == nil)
+        #expect(all.values["agents/k7"] == StoredValue(bytes: bytes("seven"), version: 2))
+        #expect(all.values["agents/k299"] == StoredValue(bytes: bytes("299"), version: 1))
+    }
+
     @Test("A prefix lists the keys one level below it", arguments: Driver.allCases)
     func listing(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()

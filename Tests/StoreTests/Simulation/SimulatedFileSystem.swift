@@ -84,8 +84,9 @@ final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
         }
     }
 
-    func list(_ folder: String, limit: Int) throws(FileFault) -> FolderListing {
-        try call(.list, folder) { () throws(FileFault) in
+    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
+        if fresh { try forceSync(folder) }
+        return try call(.list, folder) { () throws(FileFault) in
             let node = try self.folder(folder, .list)
             let names = entries(of: node).keys
             guard names.count <= limit else { throw FileFault(.list, folder, EFBIG) }

@@ -8,7 +8,7 @@ import Testing
 struct SimulationTests {
     @Test("With everything going wrong nothing partial is seen, nothing published is lost, and all agree in the end")
     func everything() async throws {
-        let facts = await run(seeds: testSeeds(default: 100), kind: .everything)
+        let facts = await run(seeds: testSeeds(default: 1_000), kind: .everything)
         #expect(facts.values > 0 && facts.leases > 0 && facts.generations > 0 && facts.commits > 0)
         #expect(facts.fenced > 0 && facts.crashes > 0 && facts.powerLosses > 0 && facts.repeatedReplies > 0)
     }

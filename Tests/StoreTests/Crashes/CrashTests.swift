@@ -1,0 +1,243 @@
+import NIOCore
+import Store
+import Testing
+
+/// A process that dies in the middle of one act: at its first call, at its second, and so on to the last; with and without
+/// the server losing its power at that moment. Whoever comes next finds the state before or the state after.
+@Suite("A crash at every step")
+struct CrashTests {
+    @Test("Making a value")
+    func creating() throws {
+        try atEveryStep { volume throws(StoreError) in
+            _ = try volume.create("acme/new", bytes("new"))
+        } check: { volume, isDone in
+            let found = try value(volume, "acme/new")
+            #expect(found == nil && !isDone || found == StoredValue(bytes: bytes("new"), version: 1))
+            if found == nil { #expect(try volume.create("acme/new", bytes("again")) == 1) }
+        }
+    }
+
+    @Test("Replacing a value")
+    func replacing() throws {
+        try atEveryStep { volume throws(StoreError) in
+            _ = try volume.replace("acme/old", expecting: 1, bytes("new"))
+        } check: { volume, isDone in
+            let found = try #require(try value(volume, "acme/old"))
+            #expect(found.version == 2 ? found.bytes == bytes("new") : found.bytes == bytes("old") && !isDone)
+            #expect(try volume.replace("acme/old", expecting: found.version, bytes("next")) == found.version + 1)
+        }
+    }
+
+    @Test("Removing a value")
+    func removing() throws {
+        try atEveryStep { volume throws(StoreError) in
+            try volume.remove("acme/old", expecting: 1)
+        } check: { volume, isDone in
+            let found = try value(volume, "acme/old")
+            #expect(found == nil || found == StoredValue(bytes: bytes("old"), version: 1) && !isDone)
+            // A removed key goes on counting.
+            if found == nil { #expect(try volume.create("acme/old", bytes("again")) == 3) }
+        }
+    }
+
+    @Test("Publishing a generation")
+    func publishing() throws {
+        let new = ["a": bytes("new a"), "b": bytes("new b")]
+        try atEveryStep { volume throws(StoreError) in
+            _ = try volume.publish("certs/site", new, epoch: 2)
+        } check: { volume, isDone in
+            let found = try volume.newest("certs/site", files: ["a", "b"])
+            let isNew = found.generation == Generation(epoch: 2, counter: 1) && found.files == new
+            #expect(isNew || found.generation.epoch == 1 && found.files == Self.set && !isDone)
+            #expect(try volume.publish("certs/site", Self.set, epoch: 3).epoch == 3)
+        }
+    }
+
+    @Test("Founding a cluster")
+    func founding() throws {
+        try atEveryStep { volume throws(StoreError) in
+            _ = try volume.openCluster(mounted: nil)
+        } check: { volume, _ in
+            let first = try volume.openCluster(mounted: nil)
+            #expect(try volume.openCluster(mounted: nil) == first)
+        }
+    }
+
+    @Test("Rotating the cluster's key, at each of its steps")
+    func rotating() throws {
+        try atEveryStep { volume throws(StoreError) in
+            try rotate(volume)
+        } check: { volume, isDone in
+            let cluster = try volume.openCluster(mounted: nil)
+            #expect(!isDone || cluster.keyring.keys.count == 1)
+            try rotate(volume)
+            let after = try volume.openCluster(mounted: nil)
+            #expect(after.id == cluster.id && after.keyring.signing != cluster.keyring.signing)
+        } prepare: { volume throws(StoreError) in
+            _ = try volume.openCluster(mounted: nil)
+        }
+    }
+
+    @Test("Taking, moving and giving back a lease")
+    func leasing() throws {
+        try atEveryStep { volume throws(StoreError) in
+            let lease = try take(volume)
+            try lease.check()
+            try lease.move(now: volume.now())
+            try lease.release(now: volume.now())
+        } check: { volume, isDone in
+            // Whatever is left of it keeps nobody out for longer than its time to live.
+            let lease = try take(volume)
+            #expect(lease.epoch >= (isDone ? 3 : 2))
+            try lease.check()
+        }
+    }
+
+    @Test("Beginning a journal, committing to it, and beginning a new generation")
+    func journal() throws {
+        let incarnation = randomIncarnation()
+        let rows = (0..<40).map { number in (bytes("row \(number)"), [UInt8](repeating: UInt8(number), count: 100)) }
+        try atEveryStep { volume throws(StoreError) in
+            var pace = JournalWriter.Pace()
+            pace.logLimit = 1_000
+            pace.logStep = 4_096
+            let writer = JournalWriter(volume: volume, pace: pace)
+            try writer.begin(as: incarnation, card: bytes("card"), now: volume.now())
+            for (number, row) in rows.enumerated() {
+                writer.put(key: row.0, value: row.1)
+                guard number % 5 == 4 else { continue }
+                _ = try writer.tick(now: writer.nextTick)
+            }
+        } check: { volume, isDone in
+            guard try volume.replicaFolders().contains(incarnation) else {
+                #expect(!isDone)
+                return
+            }
+            let reader = JournalReader(volume: volume, replica: incarnation)
+            _ = try reader.poll()
+            let view = try #require(reader.view)
+            // A prefix of what was written, in whole commits.
+            #expect(view.table.rows.count % 5 == 0 && (!isDone || view.table.rows.count == rows.count))
+            for (key, value) in rows.prefix(view.table.rows.count) { #expect(view.table.rows[key] == value) }
+            #expect(try volume.card(of: incarnation) == bytes("card"))
+        }
+    }
+
+    @Test("Putting a dead replica away")
+    func burying() throws {
+        let incarnation = randomIncarnation()
+        try atEveryStep { volume throws(StoreError) in
+            try volume.bury(incarnation)
+        } check: { volume, isDone in
+            let isThere = try volume.replicaFolders().contains(incarnation)
+            #expect(!isThere || !isDone)
+            if isThere { try volume.bury(incarnation) }
+            #expect(try !volume.replicaFolders().contains(incarnation))
+        } prepare: { volume throws(StoreError) in
+            let writer = JournalWriter(volume: volume)
+            try writer.begin(as: incarnation, card: bytes("card"), now: volume.now())
+            try? volume.files.syncFolder("replicas")
+        }
+    }
+}
+
+extension CrashTests {
+    static let set = ["a": bytes("old a"), "b": bytes("old b")]
+
+    /// - Parameters:
+    ///   - act: what dies in the middle.
+    ///   - check: of whoever comes next; told whether the act had come to its end.
+    private func atEveryStep(
+        _ act: (Volume) throws(StoreError) -> Void,
+        check: (Volume, _ isDone: Bool) throws -> Void,
+        prepare: (Volume) throws(StoreError) -> Void = { _ throws(StoreError) in }
+    ) throws {
+        for losesPower in [false, true] {
+            var steps = 0
+            for last in 1...2_000 {
+                // Of what was not made durable anything may be left: a few of the ways in which that can be.
+                for seed in 0..<(losesPower ? 4 : 1) as Range<UInt64> {
+                    let clock = SimulatedClock()
+                    let server = SimulatedVolume(seed: seed &* 7_919 &+ UInt64(last)) { clock.now }
+                    let healthy = Volume(files: SimulatedFileSystem(volume: server), now: clock.deadline)
+                    try prepareStore(healthy)
+                    try prepare(healthy)
+                    let victim = Victim(server: server, dyingAt: last)
+                    var isDone = false
+                    do throws(StoreError) {
+                        try act(Volume(files: victim.files, now: clock.deadline))
+                        isDone = !victim.files.isDead
+                    } catch {
+                        if !victim.files.isDead { Issue.record("step \(last): \(error)") }
+                    }
+                    victim.files.die()
+                    if losesPower { server.losePower() }
+                    try check(Volume(files: SimulatedFileSystem(volume: server), now: clock.deadline), isDone)
+                    steps = victim.calls
+                }
+                if steps < last { break }
+            }
+            #expect(steps > 2 && steps < 2_000, "the act has \(steps) steps")
+        }
+    }
+
+    private func prepareStore(_ volume: Volume) throws(StoreError) {
+        try volume.prepare()
+        _ = try volume.create("acme/old", bytes("old"))
+        _ = try volume.publish("certs/site", Self.set, epoch: 1)
+    }
+
+    private func value(_ volume: Volume, _ key: StoreKey) throws(StoreError) -> StoredValue? {
+        do throws(StoreError) {
+            return try volume.read(key)
+        } catch {
+            guard error.code == .notFound else { throw error }
+            return nil
+        }
+    }
+
+    private func take(_ volume: Volume) throws(StoreError) -> HeldLease {
+        let candidate = LeaseCandidate(volume: volume, name: "site", fencing: "certs/site", timeToLive: .seconds(3))
+        for _ in 0..<100 {
+            switch try candidate.poll(now: volume.now()) {
+            case .take(let epoch): if let lease = try candidate.take(epoch) { return lease }
+            // Time passes with every look at the clock.
+            case .wait: continue
+            }
+        }
+        throw StoreError(.stalled, "locks/site", "nobody gives it back")
+    }
+
+    private func rotate(_ volume: Volume) throws(StoreError) {
+        var cluster = try volume.openCluster(mounted: nil)
+        cluster = try volume.addKey(to: cluster)
+        let new = cluster.keyring.keys.last!.id
+        cluster = try volume.sign(with: new, in: cluster)
+        for key in cluster.keyring.keys.dropFirst() { cluster = try volume.retire(key.id, from: cluster) }
+    }
+}
+
+/// A monotonic clock that moves by a tenth of a second whenever somebody looks.
+private final class SimulatedClock: @unchecked Sendable {
+    private(set) var now: UInt64 = 1_000_000_000_000
+
+    var deadline: @Sendable () -> NIODeadline {
+        { [self] in
+            now += 100_000_000
+            return .uptimeNanoseconds(now)
+        }
+    }
+}
+
+/// A client of the server that dies at one of its calls.
+private final class Victim: @unchecked Sendable {
+    private(set) var files: SimulatedFileSystem!
+    private(set) var calls = 0
+
+    init(server: SimulatedVolume, dyingAt last: Int) {
+        files = SimulatedFileSystem(volume: server) { [unowned self] _, _ in
+            calls += 1
+            if calls == last { files.die() }
+        }
+    }
+}

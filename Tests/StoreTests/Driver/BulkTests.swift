@@ -1,0 +1,47 @@
+import Foundation
+import Glibc
+import NIOCore
+import Store
+import Testing
+
+@Suite("Many values")
+struct BulkTests {
+    @Test("Ten thousand values are read at once, and one that cannot be read is told and holds up nothing")
+    func tenThousand() async throws {
+        let scratch = Scratch()
+        let volume = try scratch.volume()
+        // As the store would have written them, without ten thousand times five fsyncs.
+        for number in 0..<10_000 {
+            try volume.files.makeFolder("agents/k\(number)")
+            let path = scratch.file("v1/agents/k\(number)/1.json")
+            let content = bytes(#"{"number":\#(number),"text":"\#(String(repeating: "x", count: 400))"}"#)
+            let made = FileManager.default.createFile(
+                atPath: path,
+                contents: Data(content),
+                attributes: [.posixPermissions: number == 77 ? 0o644 : 0o600]
+            )
+            try #require(made)
+        }
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
+        var fastest = TimeAmount.hours(1)
+        var cheapest = Int.max
+        for _ in 0..<5 {
+            let (began, used) = (NIODeadline.now(), processorMicroseconds())
+            let all = try await store.readAll("agents")
+            fastest = min(fastest, NIODeadline.now() - began)
+            cheapest = min(cheapest, processorMicroseconds() - used)
+            #expect(all.values.count == 9_999)
+            #expect(all.problems["agents/k77"]?.code == .refused && all.problems.count == 1)
+        }
+        print("NOTE 10,000 values read in \(fastest.nanoseconds / 1_000) us, \(cheapest) us of CPU time")
+    }
+}
+
+/// User and system time of this process.
+private func processorMicroseconds() -> Int {
+    var usage = rusage()
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    let seconds = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec
+    return seconds * 1_000_000 + Int(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec)
+}
