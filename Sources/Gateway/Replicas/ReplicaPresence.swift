@@ -47,11 +47,11 @@ package final class ReplicaPresence: Sendable {
         journal?.update(change)
     }
 
-    /// Says the last word and waits for it, for as long as the store gives it.
+    /// Says the last word, and waits for as long as a volume takes that is well: one that hangs keeps nobody from leaving.
     package func leave() async {
         guard let journal = state.withLock({ $0.journal }) else { return }
         journal.update { $0.state = .left }
-        try? await journal.flush()
+        try? await journal.flush(within: StoreHealth.limit)
     }
 
     /// Begins as soon as the volume lets it, then keeps the card current, until the task is cancelled.

@@ -93,7 +93,7 @@ final class MemoryJournal: StoreJournal {
         }
     }
 
-    func flush() async throws(StoreError) {
+    func flush(within limit: TimeAmount) async throws(StoreError) {
         guard store.contents.withLock({ !$0.isClosed }) else {
             throw StoreError(.closed, "journal", "the store was closed")
         }

@@ -144,7 +144,14 @@ package protocol StoreJournal: AnyObject, Sendable {
     func renewCard()
 
     /// Returns when every change made before is durable, with the store's answer.
-    func flush() async throws(StoreError)
+    ///
+    /// - Parameter limit: how long to wait for that.
+    /// - Throws: `stalled` when it took longer; it may still happen.
+    func flush(within limit: TimeAmount) async throws(StoreError)
+}
+
+extension StoreJournal {
+    package func flush() async throws(StoreError) { try await flush(within: .seconds(10)) }
 }
 
 /// What is known of a replica.

@@ -12,6 +12,8 @@ final class VolumeJournal: StoreJournal {
         var isChanged = false
         var isCardOld = false
         var flushes: [@Sendable (Swift.Result<Void, StoreError>) -> Void] = []
+        /// Those whose job of the writer is under way.
+        var flushing: [@Sendable (Swift.Result<Void, StoreError>) -> Void] = []
         /// A job of the writer is on its way.
         var isTicking = false
         /// When the timer will start the next one.
@@ -69,11 +71,11 @@ final class VolumeJournal: StoreJournal {
         wake(at: .now())
     }
 
-    func flush() async throws(StoreError) {
+    func flush(within limit: TimeAmount) async throws(StoreError) {
         let result: Swift.Result<Void, StoreError> = await withCheckedContinuation { continuation in
             let waiter = Waiter(continuation)
             let root = volume.files.root
-            let timer = timers.schedule(at: .now() + .seconds(10)) {
+            let timer = timers.schedule(at: .now() + limit) {
                 _ = waiter.answer(.failure(StoreError(.stalled, root, "the volume did not answer in time")))
             }
             _ = waiter.holds(timer: timer)
@@ -94,9 +96,9 @@ final class VolumeJournal: StoreJournal {
 
     func close() {
         let (flushes, timer) = state.withLock { state in
-            defer { state.flushes = [] }
+            defer { (state.flushes, state.flushing) = ([], []) }
             state.isClosed = true
-            return (state.flushes, state.timer)
+            return (state.flushes + state.flushing, state.timer)
         }
         timers.cancel(timer)
         for flush in flushes { flush(.failure(StoreError(.closed, volume.files.root, "the journal was closed"))) }
@@ -138,6 +140,7 @@ final class VolumeJournal: StoreJournal {
                 state.rows = [:]
                 state.isChanged = false
                 state.isCardOld = false
+                state.flushing = state.flushes
                 state.flushes = []
             }
             return (state.rows, state.wanted, state.flushes, state.isCardOld)
@@ -165,6 +168,7 @@ final class VolumeJournal: StoreJournal {
         let next = journal.nextTick
         state.withLock { state in
             state.isTicking = false
+            state.flushing = []
             if failure == nil, !isCommitted { state.flushes = flushes + state.flushes }
         }
         if let failure {

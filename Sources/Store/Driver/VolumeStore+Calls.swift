@@ -1,7 +1,8 @@
 internal import NIOCore
 internal import Synchronization
 
-/// A caller that waits for the first of two: its job, or its deadline.
+/// A caller that waits for the first of two: its job, or its deadline. When the store is closed both may be dropped; then
+/// nobody holds the waiter any more, and its end is the answer.
 final class Waiter<Result: Sendable>: Sendable {
     private struct State {
         var continuation: CheckedContinuation<Swift.Result<Result, StoreError>, Never>?
@@ -12,6 +13,11 @@ final class Waiter<Result: Sendable>: Sendable {
 
     init(_ continuation: CheckedContinuation<Swift.Result<Result, StoreError>, Never>) {
         state = Mutex(State(continuation: continuation))
+    }
+
+    deinit {
+        let closed = StoreError(.closed, "the store", "was closed before it answered")
+        state.withLock { $0.continuation.take() }?.resume(returning: .failure(closed))
     }
 
     /// False: nobody waits any more.
@@ -80,11 +86,12 @@ extension VolumeStore {
     /// Returns then, or as soon as the task is cancelled.
     func sleep(until due: NIODeadline) async throws(StoreError) {
         let volume = volume
-        let box = Mutex<Waiter<Void>?>(nil)
+        // Weak, so that a closed store, which drops the timer, wakes whoever sleeps.
+        let box = Mutex(WeakBox<Waiter<Void>>())
         let result: Swift.Result<Void, StoreError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let waiter = Waiter(continuation)
-                box.withLock { $0 = waiter }
+                box.withLock { $0.value = waiter }
                 let timer = timers.schedule(at: due) { _ = waiter.answer(.success(())) }
                 if !waiter.holds(timer: timer) || Task.isCancelled || shared.withLock({ $0.isClosed }) {
                     timers.cancel(timer)
@@ -92,9 +99,13 @@ extension VolumeStore {
                 }
             }
         } onCancel: {
-            let waiter = box.withLock { $0 }
+            let waiter = box.withLock { $0.value }
             _ = waiter?.answer(.failure(StoreError(.closed, volume.files.root, "nobody waits any more")))
         }
         try result.get()
     }
+}
+
+private struct WeakBox<Value: AnyObject & Sendable>: Sendable {
+    weak var value: Value?
 }

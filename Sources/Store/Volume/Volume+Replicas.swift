@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// The folders of the replicas, and what becomes of them.
 extension Volume {
     static let replicas = "replicas"
@@ -5,10 +7,20 @@ extension Volume {
     package static let cardLimit = 16_384
 
     /// Makes the folders that every store has. Names that are missing later mean that the volume is not there.
+    ///
+    /// - Throws: `refused` when something else has such a name, or when others may use such a folder.
     package func prepare() throws(StoreError) {
         for folder in ["agents", "acme", "certs", "keys", "locks", Self.replicas, Self.temporaries, Self.tombs] {
             try ensureFolder(folder)
+            let status = try call { () throws(FileFault) in try files.status(folder) }
+            switch status.kind {
+            case .folder: try requirePrivate(status, folder, mend: "700")
+            case .symbolicLink: throw counted(FileFault(.mkdir, shown(folder), ELOOP))
+            default: throw counted(FileFault(.mkdir, shown(folder), ENOTDIR))
+            }
         }
+        // The store's own folder: whoever may change it puts others in the place of those above.
+        _ = try names(in: "", fresh: false)
     }
 
     /// The processes that have a folder, dead or alive, past every cache.

@@ -44,6 +44,25 @@ struct AttackTests {
         #expect(volume.unusualModes().contains { $0.contains("v1/agents: mode 707") && $0.hasSuffix("not used") })
     }
 
+    @Test("A store is not opened while something foreign stands where its folders have to be")
+    func foreignFolders() throws {
+        let volume = try scratch.volume()
+        for folder in ["", "agents", "replicas", "tmp"] {
+            let path = scratch.file("v1/\(folder)")
+            chmod(path, 0o707)
+            #expect(code { () throws(StoreError) in try volume.prepare() } == .refused)
+            chmod(path, 0o700)
+        }
+        rmdir(scratch.file("v1/certs"))
+        symlink(scratch.path, scratch.file("v1/certs"))
+        #expect(code { () throws(StoreError) in try volume.prepare() } == .refused)
+        unlink(scratch.file("v1/certs"))
+        try Data([1]).write(to: URL(fileURLWithPath: scratch.file("v1/certs")))
+        #expect(code { () throws(StoreError) in try volume.prepare() } == .refused)
+        unlink(scratch.file("v1/certs"))
+        try volume.prepare()
+    }
+
     @Test("No symbolic link is followed, on any component of a path", arguments: [false, true])
     func symbolicLinks(_ asFolder: Bool) throws {
         let volume = try scratch.volume()

@@ -1,0 +1,79 @@
+import Foundation
+import Store
+
+/// A file system whose calls hang while they are told to, as on a mount whose server is away.
+struct HangingFileSystem: FileSystem {
+    /// What hangs waits here.
+    final class Gate: @unchecked Sendable {
+        private let condition = NSCondition()
+        private var isClosed = false
+
+        func hang(_ isHanging: Bool) {
+            condition.lock()
+            isClosed = isHanging
+            condition.broadcast()
+            condition.unlock()
+        }
+
+        func pass() {
+            condition.lock()
+            while isClosed { condition.wait() }
+            condition.unlock()
+        }
+    }
+
+    let files: PosixFileSystem
+    let gate = Gate()
+
+    var root: String { files.root }
+
+    func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
+        gate.pass()
+        return try files.open(path, access)
+    }
+
+    func status(_ path: String) throws(FileFault) -> FileStatus {
+        gate.pass()
+        return try files.status(path)
+    }
+
+    func forceSync(_ folder: String) throws(FileFault) {
+        gate.pass()
+        try files.forceSync(folder)
+    }
+
+    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
+        gate.pass()
+        return try files.list(folder, fresh: fresh, limit: limit)
+    }
+
+    func link(_ path: String, to target: String) throws(FileFault) {
+        gate.pass()
+        try files.link(path, to: target)
+    }
+
+    func rename(_ path: String, to target: String) throws(FileFault) {
+        gate.pass()
+        try files.rename(path, to: target)
+    }
+
+    func unlink(_ path: String) throws(FileFault) {
+        gate.pass()
+        try files.unlink(path)
+    }
+
+    func makeFolder(_ path: String) throws(FileFault) {
+        gate.pass()
+        try files.makeFolder(path)
+    }
+
+    func removeFolder(_ path: String) throws(FileFault) {
+        gate.pass()
+        try files.removeFolder(path)
+    }
+
+    func syncFolder(_ path: String) throws(FileFault) {
+        gate.pass()
+        try files.syncFolder(path)
+    }
+}

@@ -1,0 +1,68 @@
+import NIOCore
+import Store
+import Testing
+
+/// Nobody waits longer than was said for a volume that hangs, and nobody at all for a store that was closed.
+@Suite("A volume that hangs", .timeLimit(.minutes(1)))
+struct HangingTests {
+    let scratch = Scratch()
+    let store: VolumeStore
+    let gate: HangingFileSystem.Gate
+
+    init() throws {
+        _ = try scratch.volume()
+        let files = HangingFileSystem(files: try PosixFileSystem(path: scratch.file("v1"), creating: false))
+        gate = files.gate
+        store = VolumeStore(volume: Volume(files: files))
+    }
+
+    private func journal() async throws -> any StoreJournal {
+        try await store.journal(JournalOptions(incarnation: { randomIncarnation() }, card: { _ in [1] }))
+    }
+
+    @Test("A flush waits for as long as its caller wants")
+    func flush() async throws {
+        let journal = try await journal()
+        try await journal.flush()
+        gate.hang(true)
+        defer { gate.hang(false) }
+        journal.update { $0.state = .left }
+        let began = NIODeadline.now()
+        #expect(await code { try await journal.flush(within: .milliseconds(200)) } == .stalled)
+        #expect(NIODeadline.now() - began < .seconds(3))
+        store.close()
+    }
+
+    @Test("Closing answers everybody who waits: in the queue, in a job that hangs, for a lease")
+    func closing() async throws {
+        let journal = try await journal()
+        let held = try await store.lease("a", LeaseOptions())
+        gate.hang(true)
+        defer { gate.hang(false) }
+        let agents: StoreKey = "agents"
+        let (store, isWaiting) = (store, NIODeadline.now() + .milliseconds(500))
+        let codes = await withTaskGroup(of: StoreError.Code?.self) { group in
+            // As many as there are readers hang in their job, and more than those wait in the line.
+            for number in 0..<40 {
+                group.addTask { await code { _ = try await store.read(agents.child("a\(number)")) } }
+            }
+            for _ in 0..<3 { group.addTask { await code { try await journal.flush() } } }
+            group.addTask { await code { _ = try await store.lease("a", LeaseOptions()) } }
+            group.addTask {
+                _ = await eventually { NIODeadline.now() > isWaiting }
+                store.close()
+                // What hangs in its job hears nothing before the volume does; that the others have heard is seen below.
+                return nil
+            }
+            var codes: [StoreError.Code?] = []
+            let hanging = 16
+            while codes.count < 45 - hanging, let code = await group.next() { codes.append(code) }
+            gate.hang(false)
+            for await code in group { codes.append(code) }
+            return codes
+        }
+        #expect(codes.count == 45)
+        #expect(codes.count { $0 == StoreError.Code.closed } >= 27)
+        withExtendedLifetime(held) {}
+    }
+}
