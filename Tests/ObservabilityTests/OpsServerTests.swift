@@ -14,7 +14,7 @@ struct OpsServerTests {
     }
 
     private func withServer(
-        _ configuration: OpsServerConfiguration = .init(),
+        _ configuration: ResponderLimits = .init(),
         _ body: (_ port: Int, _ switches: Switches) throws -> Void
     ) async throws {
         let switches = Switches()
@@ -35,7 +35,7 @@ struct OpsServerTests {
                     ])
                 }
             ),
-            configuration: configuration
+            limits: configuration
         )
         do {
             try body(try #require(server.localAddress.port), switches)
@@ -165,7 +165,7 @@ struct OpsServerTests {
 
     @Test("A client that sends no request is cut off")
     func timeout() async throws {
-        var configuration = OpsServerConfiguration()
+        var configuration = ResponderLimits()
         configuration.requestTimeout = .milliseconds(50)
         try await self.withServer(configuration) { port, _ in
             let answer = try RawClient(port: port).exchange("GET /healthz HTTP/1.1\r\n")
@@ -175,7 +175,7 @@ struct OpsServerTests {
 
     @Test("Connections beyond the cap are closed, and there is room again once others left")
     func cap() async throws {
-        var configuration = OpsServerConfiguration()
+        var configuration = ResponderLimits()
         configuration.maximumConnections = 2
         try await self.withServer(configuration) { port, _ in
             let request = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"

@@ -1,29 +1,46 @@
 import Glibc
 
-/// One GET of an ops listener through a plain socket, with one deadline for all of it: what a command asks the process
-/// that runs. It blocks.
+/// One request to a listener for operators through a plain socket, with one deadline for all of it: what a command asks
+/// the process that runs. It blocks.
 package struct OpsProbe: Sendable {
     package struct Answer: Sendable {
         package var status: Int
-        /// At most 64 KiB, with the head.
         package var body: String
     }
-
-    private static let limit = 64 * 1024
 
     /// Where to connect: a listener on all addresses is asked on the loopback.
     private let host: String
     private let port: Int
     private let path: String
     private let seconds: Int
+    private let method: String
+    private let fields: [(name: String, value: String)]
+    private let requestBody: String
+    private let limit: Int
 
-    /// - Parameter host: A name or an address, without brackets.
-    package init(host: String, port: Int, path: String, seconds: Int) {
+    /// - Parameters:
+    ///   - host: A name or an address, without brackets.
+    ///   - fields: Beyond Host and those about the body; ours, so they are not checked.
+    ///   - limit: Bytes of an answer at most, its head included; more is a failure.
+    package init(
+        host: String,
+        port: Int,
+        path: String,
+        seconds: Int,
+        method: String = "GET",
+        fields: [(name: String, value: String)] = [],
+        body: String = "",
+        limit: Int = 64 * 1024
+    ) {
         let loopback = ["0.0.0.0": "127.0.0.1", "::": "::1"]
         self.host = loopback[host] ?? host
         self.port = port
         self.path = path
         self.seconds = seconds
+        self.method = method
+        self.fields = fields
+        self.requestBody = body
+        self.limit = limit
     }
 
     private var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
@@ -34,7 +51,10 @@ package struct OpsProbe: Sendable {
         let deadline = Self.now() + seconds * 1_000
         let socket = try connect(deadline)
         defer { close(socket) }
-        try send("GET \(path) HTTP/1.1\r\nHost: \(authority)\r\nConnection: close\r\n\r\n", socket, deadline)
+        var request = "\(method) \(path) HTTP/1.1\r\nHost: \(authority)\r\nConnection: close\r\n"
+        for field in fields { request += "\(field.name): \(field.value)\r\n" }
+        if method != "GET" { request += "Content-Length: \(requestBody.utf8.count)\r\n" }
+        try send("\(request)\r\n\(requestBody)", socket, deadline)
         return try parse(try receive(socket, deadline))
     }
 
@@ -47,6 +67,7 @@ package struct OpsProbe: Sendable {
         guard code == 0 else { throw failure("cannot be resolved: \(String(cString: gai_strerror(code)))") }
         defer { freeaddrinfo(list) }
         var reason = "has no address"
+        var isRefused = false
         var next = list
         while let entry = next?.pointee {
             next = entry.ai_next
@@ -59,10 +80,11 @@ package struct OpsProbe: Sendable {
                 getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &status, &length)
             }
             if status == 0 { return descriptor }
+            isRefused = status == ECONNREFUSED
             reason = status == EINPROGRESS ? "does not answer" : String(cString: strerror(status))
             close(descriptor)
         }
-        throw failure(reason)
+        throw OpsProbeError(url: url, reason: reason, isRefused: isRefused)
     }
 
     private func send(_ request: String, _ socket: Int32, _ deadline: Int) throws(OpsProbeError) {
@@ -81,18 +103,18 @@ package struct OpsProbe: Sendable {
 
     private func receive(_ socket: Int32, _ deadline: Int) throws(OpsProbeError) -> [UInt8] {
         var received: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 4_096)
-        while received.count < Self.limit {
+        var chunk = [UInt8](repeating: 0, count: 16_384)
+        while true {
+            guard received.count <= limit else { throw failure("answers with more than \(limit) bytes") }
             guard wait(socket, Int16(POLLIN), deadline) else { throw failure("does not answer in \(seconds) s") }
             let count = recv(socket, &chunk, chunk.count, 0)
-            if count == 0 { break }
+            if count == 0 { return received }
             if count < 0 {
                 if errno == EAGAIN || errno == EINTR { continue }
                 throw failure("broke off: \(String(cString: strerror(errno)))")
             }
             received += chunk[..<count]
         }
-        return received
     }
 
     private func parse(_ bytes: [UInt8]) throws(OpsProbeError) -> Answer {
@@ -131,6 +153,8 @@ package struct OpsProbe: Sendable {
 package struct OpsProbeError: Error, Equatable, CustomStringConvertible {
     package var url: String
     package var reason: String
+    /// Nobody listens there.
+    package var isRefused = false
 
     package var description: String { "\(url): \(reason)" }
 }
