@@ -7,6 +7,8 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -63,4 +65,19 @@ hop_folder_entry hop_name(const void *entry) {
     const struct dirent64 *found = entry;
     hop_folder_entry name = {found->d_name, (uint32_t)strlen(found->d_name), found->d_reclen};
     return name;
+}
+
+int hop_volume(const char *path, hop_volume_facts *facts) {
+    struct statfs found;
+    if (statfs(path, &found) != 0) {
+        return -1;
+    }
+    facts->type = (int64_t)(uint32_t)found.f_type;
+    facts->block_size = (uint64_t)found.f_bsize;
+    facts->blocks = found.f_blocks;
+    facts->available = found.f_bavail;
+    facts->inodes = found.f_files;
+    facts->free_inodes = found.f_ffree;
+    facts->read_only = (found.f_flags & ST_RDONLY) != 0;
+    return 0;
 }

@@ -11,6 +11,7 @@ let instrumented: [SwiftSetting] = [
 ]
 let fuzzer: [LinkerSetting] = [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 
 let package = Package(
@@ -18,6 +19,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     ],
     targets: [
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: instrumented),
@@ -35,7 +37,15 @@ let package = Package(
             linkerSettings: [.linkedLibrary("yaml")]
         ),
         .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: instrumented),
+        .target(name: "CStore", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]),
+        .target(name: "Store", dependencies: ["CStore", nioCore, deque, crypto], swiftSettings: instrumented),
         .target(name: "FuzzDriver", swiftSettings: instrumented),
+        .executableTarget(
+            name: "FuzzBackup",
+            dependencies: ["FuzzDriver", "Store"],
+            swiftSettings: instrumented,
+            linkerSettings: fuzzer
+        ),
         .executableTarget(
             name: "FuzzDtls",
             dependencies: ["FuzzDriver", "DTLS", nioCore],

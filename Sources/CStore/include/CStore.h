@@ -46,4 +46,21 @@ typedef struct {
 
 hop_folder_entry hop_name(const void *entry);
 
+/// The facts of a mounted file system (statfs).
+typedef struct {
+    /// The magic number of its kind.
+    int64_t type;
+    uint64_t block_size;
+    uint64_t blocks;
+    /// Blocks that an unprivileged process may still use.
+    uint64_t available;
+    /// Zero where the file system does not count them.
+    uint64_t inodes;
+    uint64_t free_inodes;
+    int32_t read_only;
+} hop_volume_facts;
+
+/// Returns 0, or -1 with errno set.
+int hop_volume(const char *path, hop_volume_facts *facts);
+
 #endif

@@ -6,10 +6,19 @@ package struct ClusterIdentity: Sendable, Equatable {
     package let isKeyOnVolume: Bool
     /// The version of cluster.json that says so.
     package let version: UInt64
+    /// The key that cluster.json is sealed with. With mounted keys another one may sign by now.
+    package let sealedBy: String
     /// All fields of cluster.json, those of later releases too.
     let fields: [String: JSONValue]
 
-    static let format: Int64 = 1
+    package static let format: Int64 = 1
+    /// The field of cluster.json that names the key which a rotation leads to, until the rotation is finished.
+    static let rotationField = "rotating_to"
+
+    /// The key that a rotation under way leads to.
+    package var rotatingTo: ClusterKey? {
+        fields[Self.rotationField]?.string.flatMap { keyring[$0] }
+    }
 
     /// A cluster of one process, which ends with it.
     package static func ephemeral() -> ClusterIdentity {
@@ -20,6 +29,7 @@ package struct ClusterIdentity: Sendable, Equatable {
             keyring: ClusterKeyring([key]),
             isKeyOnVolume: false,
             version: 0,
+            sealedBy: key.id,
             fields: document.fields
         )
     }

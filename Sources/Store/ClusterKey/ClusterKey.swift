@@ -9,6 +9,7 @@ package struct ClusterKey: Sendable, Equatable {
         case card
         case cluster
         case credential
+        case backup
     }
 
     package static let size = 32

@@ -48,7 +48,7 @@ package enum SealedDocument {
     }
 
     /// The id of the key that a document names; the name proves nothing.
-    static func keyID(_ bytes: [UInt8]) -> String? { parts(bytes)?.keyID }
+    package static func keyID(_ bytes: [UInt8]) -> String? { parts(bytes)?.keyID }
 
     private static func parts(_ bytes: [UInt8]) -> (keyID: String, mac: [UInt8], body: [UInt8])? {
         // 32 digits of the id, a dot, 64 digits of the MAC, a quotation mark, and "," or "}".

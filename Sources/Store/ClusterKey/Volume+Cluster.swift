@@ -77,53 +77,15 @@ extension Volume {
             keyring: keyring,
             isKeyOnVolume: mounted == nil || keyIsOnVolume(document.keys),
             version: stored.version,
+            sealedBy: SealedDocument.keyID(stored.bytes) ?? "",
             fields: document.fields
         )
-    }
-
-    /// Adds a key that verifies from now on. First step of a rotation; the second is ``sign(with:in:)`` as soon as every
-    /// live card lists it.
-    package func addKey(to cluster: ClusterIdentity) throws(StoreError) -> ClusterIdentity {
-        let key = try writeNewKey()
-        return try rewrite(cluster, keys: cluster.keyring.keys + [key])
-    }
-
-    /// Signs with this key from now on.
-    package func sign(with id: String, in cluster: ClusterIdentity) throws(StoreError) -> ClusterIdentity {
-        guard let key = cluster.keyring[id] else {
-            throw StoreError(.notFound, shown("\(ClusterDocument.keyFolder)/\(id)"), "is no key of this cluster")
-        }
-        return try rewrite(cluster, keys: [key] + cluster.keyring.keys.filter { $0 != key })
-    }
-
-    /// Forgets a key that signs nothing any more.
-    package func retire(_ id: String, from cluster: ClusterIdentity) throws(StoreError) -> ClusterIdentity {
-        guard cluster.keyring.signing.id != id, let key = cluster.keyring[id] else {
-            throw StoreError(.notFound, shown("\(ClusterDocument.keyFolder)/\(id)"), "is no key that can be retired")
-        }
-        let changed = try rewrite(cluster, keys: cluster.keyring.keys.filter { $0 != key })
-        try? files.unlink("\(ClusterDocument.keyFolder)/\(id)")
-        return changed
     }
 }
 
 extension Volume {
-    private func rewrite(_ cluster: ClusterIdentity, keys: [ClusterKey]) throws(StoreError) -> ClusterIdentity {
-        let document = ClusterDocument(cluster: cluster.id, keys: keys.map(\.id), keeping: cluster.fields)
-        let version = cluster.version + 1
-        let bytes = document.sealed(version: version, with: keys[0])
-        _ = try replace(ClusterDocument.key, expecting: cluster.version, bytes)
-        return ClusterIdentity(
-            id: cluster.id,
-            keyring: ClusterKeyring(keys),
-            isKeyOnVolume: cluster.isKeyOnVolume,
-            version: version,
-            fields: document.fields
-        )
-    }
-
     /// Makes a key and its file. The file is durable before anything names it.
-    private func writeNewKey() throws(StoreError) -> ClusterKey {
+    func writeNewKey() throws(StoreError) -> ClusterKey {
         let key = ClusterKey.generate(random: random)
         try ensureFolder(ClusterDocument.keyFolder)
         guard try create("\(ClusterDocument.keyFolder)/\(key.id)", key.storedBytes, .content) else {

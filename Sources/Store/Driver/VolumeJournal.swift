@@ -30,6 +30,7 @@ final class VolumeJournal: StoreJournal {
     /// Touched by jobs of the writer only.
     private let journal: Unshared<JournalWriter>
     private let betweenCommits: TimeAmount
+    private let observe: @Sendable (TimeAmount) -> Void
     private let state: Mutex<State>
 
     /// - Parameter journal: has begun.
@@ -41,6 +42,7 @@ final class VolumeJournal: StoreJournal {
         self.options = options
         self.journal = Unshared(journal)
         betweenCommits = journal.pace.betweenCommits
+        observe = { [weak store] in store?.observed(.heartbeat, $0) }
         state = Mutex(State(incarnation: journal.incarnation, wanted: journal.heartbeat))
         wake(at: .now())
     }
@@ -151,11 +153,14 @@ final class VolumeJournal: StoreJournal {
         journal.update { $0.take(wanted) }
         if isCardOld { journal.replace(card: options.card(journal.incarnation)) }
         var failure: StoreError?
+        let began = volume.now()
         do throws(StoreError) {
             // Changes wait for the pause between commits: come back then, and let the flushes wait too.
             switch try journal.tick(now: volume.now()) {
             case .idle: health.abandoned()
-            case .committed: health.succeeded(now: .now())
+            case .committed:
+                health.succeeded(now: .now())
+                observe(volume.now() - began)
             case .fenced:
                 try beginAgain(journal)
                 health.succeeded(now: .now())
@@ -163,6 +168,7 @@ final class VolumeJournal: StoreJournal {
         } catch {
             failure = error
             health.failed(error, now: .now())
+            observe(volume.now() - began)
         }
         let isCommitted = failure == nil && !journal.hasChanges
         let next = journal.nextTick

@@ -31,7 +31,7 @@ final class VolumeLease: StoreLease {
         guard isHeld else { throw lost() }
         let held = held
         do {
-            try await store.perform(on: store.writer) { _ throws(StoreError) in try held.value.check() }
+            try await store.perform(on: store.writer, .lease) { _ throws(StoreError) in try held.value.check() }
         } catch {
             if error.code == .fenced { life.withLock { $0.isOver = true } }
             throw error
@@ -44,7 +44,7 @@ final class VolumeLease: StoreLease {
         life.withLock { $0.isOver = true }
         guard wasHeld else { return }
         let held = held
-        try? await store.perform(on: store.writer) { volume throws(StoreError) in
+        try? await store.perform(on: store.writer, .lease) { volume throws(StoreError) in
             try held.value.release(now: volume.now())
         }
     }
@@ -59,8 +59,10 @@ final class VolumeLease: StoreLease {
         let (held, volume) = (held, store.volume)
         let isAccepted = store.writer.submit { [weak self] in
             guard let self, isHeld else { return }
+            let began = volume.now()
+            defer { store.observed(.lease, volume.now() - began) }
             do throws(StoreError) {
-                try held.value.move(now: volume.now())
+                try held.value.move(now: began)
                 let end = held.value.end
                 life.withLock { $0.end = end }
                 schedule(at: held.value.nextMove)
@@ -89,13 +91,13 @@ extension VolumeStore {
             }
             var next = NIODeadline.now() + options.timeToLive.third
             do {
-                let step = try await perform(on: readers) { volume throws(StoreError) in
+                let step = try await perform(on: readers, .lease) { volume throws(StoreError) in
                     try candidate.value.poll(now: volume.now())
                 }
                 switch step {
                 case .wait(let until): next = until
                 case .take(let epoch):
-                    let held = try await perform(on: writer) { _ throws(StoreError) in
+                    let held = try await perform(on: writer, .lease) { _ throws(StoreError) in
                         try candidate.value.take(epoch).map { Unshared($0) }
                     }
                     if let held { return VolumeLease(store: self, held: held.value) }

@@ -40,16 +40,12 @@ final class Waiter<Result: Sendable>: Sendable {
 }
 
 extension VolumeStore {
-    /// What cluster.json says now, if it is genuine; nil if there is none.
-    ///
-    /// - Parameter mounted: the keys of a mounted secret.
-    package func readCluster(mounted: [ClusterKey]?) async throws(StoreError) -> ClusterIdentity? {
-        try await perform(on: readers) { volume throws(StoreError) in try volume.readCluster(mounted: mounted) }
-    }
-
     /// Does a piece of blocking work on a line. A job whose caller has gone before it began is not done at all.
+    ///
+    /// - Parameter operation: what its duration counts as; nil: as nothing.
     func perform<Result: Sendable>(
         on line: JobLine,
+        _ operation: StoreOperation? = nil,
         _ body: @escaping @Sendable (Volume) throws(StoreError) -> Result
     ) async throws(StoreError) -> Result {
         let volume = volume
@@ -57,14 +53,16 @@ extension VolumeStore {
         let deadline = NIODeadline.now() + options.callDeadline
         let result: Swift.Result<Result, StoreError> = await withCheckedContinuation { continuation in
             let waiter = Waiter(continuation)
-            let isAccepted = line.submit {
+            let isAccepted = line.submit { [weak self] in
                 guard waiter.isAwaited else { return }
+                let began = volume.now()
                 let result: Swift.Result<Result, StoreError>
                 do throws(StoreError) {
                     result = .success(try body(volume))
                 } catch {
                     result = .failure(error)
                 }
+                if let operation { self?.observed(operation, volume.now() - began) }
                 if let timer = waiter.answer(result) { timers.cancel(timer) }
             }
             guard isAccepted else {

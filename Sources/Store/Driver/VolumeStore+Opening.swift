@@ -13,39 +13,55 @@ extension VolumeStore {
         options: Options = Options(),
         deadline: TimeAmount = .seconds(10)
     ) async throws(StoreError) -> (store: VolumeStore, cluster: ClusterIdentity) {
-        let timers = TimerThread()
-        defer { timers.close() }
-        let result: Swift.Result<(Volume, ClusterIdentity), StoreError> = await withCheckedContinuation {
-            continuation in
-            let waiter = Waiter(continuation)
-            startThread("store-opener") {
-                _ = waiter.answer(opened(path, mounted))
-            }
-            timers.schedule(at: .now() + deadline) {
-                let reason = "the volume does not answer; is its server up?"
-                _ = waiter.answer(.failure(StoreError(.stalled, path, reason)))
-            }
+        let (volume, cluster) = try await onThread("store-opener", deadline: deadline, place: path) {
+            () throws(StoreError) -> (Volume, ClusterIdentity) in
+            let volume = try Volume.at(path, creating: true)
+            try volume.prepare()
+            return (volume, try volume.openCluster(mounted: mounted))
         }
-        let (volume, cluster) = try result.get()
         return (VolumeStore(volume: volume, options: options), cluster)
     }
 
-    private static func opened(
-        _ path: String,
-        _ mounted: [ClusterKey]?
-    ) -> Swift.Result<(Volume, ClusterIdentity), StoreError> {
-        do throws(StoreError) {
-            let files: PosixFileSystem
-            do {
-                files = try PosixFileSystem(path: path, creating: true)
+    /// The same for whoever has no business to found a cluster.
+    ///
+    /// - Throws: `notFound` where there is none.
+    package static func openFounded(
+        path: String,
+        mounted: [ClusterKey]?,
+        options: Options = Options(),
+        deadline: TimeAmount = .seconds(10)
+    ) async throws(StoreError) -> (store: VolumeStore, cluster: ClusterIdentity) {
+        let (volume, cluster) = try await onThread("store-opener", deadline: deadline, place: path) {
+            () throws(StoreError) -> (Volume, ClusterIdentity) in
+            let nothing = StoreError(
+                .notFound,
+                path,
+                "there is no cluster yet; the first start of a gateway founds one. Is store.path the gateway's?"
+            )
+            let volume: Volume
+            do throws(StoreError) {
+                volume = try Volume.at(path, creating: false)
             } catch {
-                throw StoreError(error)
+                throw error.code == .notFound ? nothing : error
             }
-            let volume = Volume(files: files)
-            try volume.prepare()
-            return .success((volume, try volume.openCluster(mounted: mounted)))
+            guard let cluster = try volume.readCluster(mounted: mounted) else { throw nothing }
+            return (volume, cluster)
+        }
+        return (VolumeStore(volume: volume, options: options), cluster)
+    }
+}
+
+extension Volume {
+    /// The volume in a folder of this machine.
+    ///
+    /// - Parameters:
+    ///   - path: of `STORE/v1`.
+    ///   - creating: makes the folder, and what is missing above it.
+    package static func at(_ path: String, creating: Bool) throws(StoreError) -> Volume {
+        do {
+            return Volume(files: try PosixFileSystem(path: path, creating: creating))
         } catch {
-            return .failure(error)
+            throw StoreError(error)
         }
     }
 }

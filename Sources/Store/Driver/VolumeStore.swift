@@ -36,6 +36,7 @@ package final class VolumeStore: Store {
         var journal: VolumeJournal?
         var nextSpaceProbe = NIODeadline.uptimeNanoseconds(0)
         var publishedHook: (@Sendable (StoreKey) -> Void)?
+        var operationHook: (@Sendable (StoreOperation, TimeAmount) -> Void)?
     }
 
     package init(volume: Volume, options: Options = Options()) {
@@ -64,6 +65,7 @@ package final class VolumeStore: Store {
                 shared.followed = [:]
                 shared.journal = nil
                 shared.publishedHook = nil
+                shared.operationHook = nil
             }
             shared.isClosed = true
             return (shared.watches, shared.journal)
@@ -84,7 +86,7 @@ package final class VolumeStore: Store {
 
 extension VolumeStore {
     package func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
-        try await perform(on: readers) { volume throws(StoreError) in try volume.read(key) }
+        try await perform(on: readers, .read) { volume throws(StoreError) in try volume.read(key) }
     }
 
     package func readAll(_ prefix: StoreKey) async throws(StoreError) -> StoredValues {
@@ -110,7 +112,7 @@ extension VolumeStore {
     }
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {
-        try await perform(on: readers) { volume throws(StoreError) in try volume.keys(prefix) }
+        try await perform(on: readers, .list) { volume throws(StoreError) in try volume.keys(prefix) }
     }
 
     package func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
@@ -136,7 +138,9 @@ extension VolumeStore {
     ) async throws(StoreError) -> Generation {
         try await lease.check()
         let epoch = lease.epoch
-        return try await write(key) { volume throws(StoreError) in try volume.publish(key, files, epoch: epoch) }
+        return try await write(key, .publish) { volume throws(StoreError) in
+            try volume.publish(key, files, epoch: epoch)
+        }
     }
 
     package func newest(
@@ -144,17 +148,17 @@ extension VolumeStore {
         files: [String],
         accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
     ) async throws(StoreError) -> StoredGeneration {
-        try await perform(on: readers) { volume throws(StoreError) in
+        try await perform(on: readers, .read) { volume throws(StoreError) in
             try volume.newest(key, files: files, accepts: accepts)
         }
     }
 
     package func replicas() async throws(StoreError) -> [Incarnation] {
-        try await perform(on: readers) { volume throws(StoreError) in try volume.replicaFolders() }
+        try await perform(on: readers, .list) { volume throws(StoreError) in try volume.replicaFolders() }
     }
 
     package func card(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
-        try await perform(on: readers) { volume throws(StoreError) in try volume.card(of: replica) }
+        try await perform(on: readers, .read) { volume throws(StoreError) in try volume.card(of: replica) }
     }
 
     package func bury(_ replica: Incarnation) async throws(StoreError) {
@@ -164,10 +168,11 @@ extension VolumeStore {
     /// A change of a key: its writer is told of by hook and heartbeat, and what the volume said by the health.
     private func write<Result: Sendable>(
         _ key: StoreKey,
+        _ operation: StoreOperation = .write,
         _ body: @escaping @Sendable (Volume) throws(StoreError) -> Result
     ) async throws(StoreError) -> Result {
         let health = health
-        let result = try await perform(on: writer) { volume throws(StoreError) in
+        let result = try await perform(on: writer, operation) { volume throws(StoreError) in
             do throws(StoreError) {
                 let result = try body(volume)
                 health.space(found: true)

@@ -85,14 +85,7 @@ package final class JournalReader {
     }
 
     private func heartbeat() throws(StoreError) -> Heartbeat {
-        let path = "\(folder)/hb"
-        let bytes = try volume.readFile(path, limit: Heartbeat.fileSize)
-        guard let found = Heartbeat.newest(in: bytes)?.heartbeat else {
-            throw volume.corrupt(path, "has no heartbeat that can be read")
-        }
-        guard found.incarnation == replica else {
-            throw volume.corrupt(path, "is the heartbeat of another replica, \(found.incarnation)")
-        }
+        let found = try volume.heartbeat(of: replica)
         if found.sequence > pulse?.heartbeat.sequence ?? 0 {
             pulse = Pulse(heartbeat: found, movedAt: volume.now())
         }

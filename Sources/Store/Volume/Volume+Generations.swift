@@ -4,6 +4,8 @@
 extension Volume {
     package static let generationFileLimit = 1 << 20
     static let filesPerGeneration = 16
+    /// The last two stay: readers may be in the middle of the one before.
+    static let generationsKept = 2
 
     /// The generations of a key, in rising order; empty where none was published.
     package func generations(_ key: StoreKey) throws(StoreError) -> [Generation] {
@@ -41,8 +43,7 @@ extension Volume {
         try requireTop(key, after, epoch)
         count(\.published)
         note(key)
-        // The last two stay: readers may be in the middle of the one before.
-        for old in after.filter({ $0 <= mine }).dropLast(2) { erase("\(key.path)/\(old)") }
+        for old in after.filter({ $0 <= mine }).dropLast(Self.generationsKept) { erase("\(key.path)/\(old)") }
         return mine
     }
 
@@ -119,7 +120,7 @@ extension Volume {
     }
 
     /// Whether a rename that said otherwise has succeeded.
-    private func isPublished(
+    func isPublished(
         _ set: [String: [UInt8]],
         at target: String,
         after fault: FileFault

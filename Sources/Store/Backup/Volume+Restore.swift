@@ -1,0 +1,125 @@
+extension Volume {
+    /// Writes a backup into a store that has no cluster, by the store's own rules of publication. `cluster.json` comes
+    /// last: until then nothing counts, and the same backup can be restored again over what an interrupted restore left.
+    ///
+    /// - Throws: `exists` if the store has a cluster, or anything that is not of this backup.
+    package func restore(_ backup: Backup) throws(StoreError) {
+        try prepare()
+        try requireUnfounded()
+        try requireNothingElse(backup)
+        let generations = Dictionary(grouping: backup.files.compactMap(GenerationFile.init)) { $0.folder }
+        // Credentials first: beside them no gateway founds a cluster of its own.
+        for phase in [Phase.credentials, .keys, .others] {
+            for (item, content) in backup.files where Phase(item) == phase { try place(item.path, Array(content)) }
+        }
+        for (folder, set) in generations.sorted(by: { $0.key < $1.key }) {
+            try place(generation: folder, Dictionary(uniqueKeysWithValues: set.map { ($0.name, $0.content) }))
+        }
+        for (item, content) in backup.files where Phase(item) == .cluster {
+            try requireUnfounded()
+            try place(item.path, Array(content))
+            try requireAlone(item)
+        }
+    }
+
+    private enum Phase {
+        case credentials, keys, others, generations, cluster
+
+        init(_ item: BackupItem) {
+            switch item {
+            case .value(ClusterDocument.key, _): self = .cluster
+            case .value(let key, _): self = key.parent == BackupItem.agents ? .credentials : .others
+            case .key: self = .keys
+            case .file: self = .generations
+            }
+        }
+    }
+
+    private struct GenerationFile {
+        let folder: String
+        let name: String
+        let content: [UInt8]
+
+        init?(_ file: (item: BackupItem, content: ArraySlice<UInt8>)) {
+            guard case .file(let key, let generation, let name) = file.item else { return nil }
+            folder = "\(key)/\(generation)"
+            self.name = name
+            content = Array(file.content)
+        }
+    }
+}
+
+extension Volume {
+    private func requireUnfounded() throws(StoreError) {
+        guard let found = try newest(ClusterDocument.key, fresh: true) else { return }
+        let place = shown(ClusterDocument.key.path)
+        let id = (try? ClusterDocument(found.bytes, place: place))?.cluster
+        throw StoreError(
+            .exists(newest: found.version),
+            files.root,
+            "belongs to a cluster already\(id.map { " (\($0))" } ?? ""); restore into an empty folder"
+        )
+    }
+
+    /// What stands where the backup writes has to be what an earlier attempt at this restore wrote.
+    private func requireNothingElse(_ backup: Backup) throws(StoreError) {
+        let known = Set(backup.files.map(\.item.path))
+        for folder in [BackupItem.agents] + BackupItem.folders {
+            for path in try filesBelow(folder.path, depth: StoreKey.depthLimit) where !known.contains(path) {
+                throw StoreError(
+                    .exists(newest: 0),
+                    shown(path),
+                    "is not of this backup; restore into an empty folder"
+                )
+            }
+        }
+    }
+
+    private func filesBelow(_ folder: String, depth: Int) throws(StoreError) -> [String] {
+        var found: [String] = []
+        for name in try namesIfPresent(in: folder) ?? [] {
+            let path = "\(folder)/\(name)"
+            let status = try call { () throws(FileFault) in try files.status(path) }
+            if status.kind == .folder, depth > 0 {
+                found += try filesBelow(path, depth: depth - 1)
+            } else {
+                found.append(path)
+            }
+        }
+        return found
+    }
+
+    /// A file that nobody has, or that has these bytes already.
+    private func place(_ path: String, _ bytes: [UInt8]) throws(StoreError) {
+        try ensureFolder(Self.folder(of: path))
+        guard try create(path, bytes, .content) else {
+            throw StoreError(.exists(newest: 0), shown(path), "has other contents; restore into an empty folder")
+        }
+    }
+
+    private func place(generation folder: String, _ set: [String: [UInt8]]) throws(StoreError) {
+        try ensureFolder(Self.folder(of: folder))
+        let temporary = try writeFolder(set)
+        defer { erase(temporary) }
+        do {
+            try files.rename(temporary, to: folder)
+        } catch {
+            guard try isPublished(set, at: folder, after: error) else {
+                throw StoreError(.exists(newest: 0), shown(folder), "has other contents; restore into an empty folder")
+            }
+        }
+        try confirm(folder: Self.folder(of: folder))
+    }
+
+    /// A gateway that was started meanwhile on a store without credentials may have founded a cluster: then ours goes.
+    private func requireAlone(_ item: BackupItem) throws(StoreError) {
+        guard case .value(let key, let version) = item else { return }
+        guard try versions(key, fresh: true) != [version] else { return }
+        try? files.unlink(item.path)
+        throw StoreError(
+            .exists(newest: version),
+            files.root,
+            "a gateway founded a cluster here meanwhile; stop all gateways and restore into an empty folder"
+        )
+    }
+}

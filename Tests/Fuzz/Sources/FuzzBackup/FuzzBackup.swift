@@ -1,0 +1,82 @@
+import FuzzDriver
+import Store
+
+/// The first byte says what the rest is. Archives are larger than inputs, so an input is a short description of one.
+@_cdecl("FuzzBackup_main")
+public func fuzzBackupMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
+    fuzz(argc, argv) { start, count in
+        var script = Script(start, count)
+        switch script.byte() & 3 {
+        case 0: checkArchive(script.rest())
+        case 1: checkArchive(damaged(&script))
+        default: checkBackup(&script)
+        }
+        return 0
+    }
+}
+
+/// What is read from an archive is what it would be written as, and has a name that stays within the store.
+private func checkArchive(_ bytes: [UInt8]) {
+    guard let entries = try? TarReader.entries(bytes, place: "input") else { return }
+    var writer = TarWriter(time: 0)
+    for entry in entries {
+        let parts = entry.name.split(separator: "/", omittingEmptySubsequences: false)
+        precondition(parts.allSatisfy { StoreKey.isComponent($0) }, "a name that leads out of the store")
+        if let item = BackupItem(entry.name) { precondition("v1/" + item.path == entry.name, "two spellings") }
+        // A name may be split where the writer would not split it, but never one that has no room at all.
+        guard (try? writer.add(entry.name, Array(entry.content))) != nil else { return }
+    }
+    let again = try? TarReader.entries(writer.finish(), place: "again")
+    precondition(again?.map(\.name) == entries.map(\.name), "names changed")
+    precondition(again.map { $0.map { Array($0.content) } } == entries.map { Array($0.content) }, "contents changed")
+    _ = try? Backup(bytes, mounted: nil, place: "input")
+}
+
+/// Files: a name up to a line break, then a length and so many bytes; a length of 255 ends them.
+private func files(_ script: inout Script) -> [(name: String, content: [UInt8])] {
+    var files: [(name: String, content: [UInt8])] = []
+    while !script.isAtEnd, files.count < 64 {
+        let name = String(decoding: script.bytes(until: 0x0a), as: UTF8.self)
+        let length = script.byte()
+        if length == 255 { break }
+        files.append((name, script.bytes(Int(length))))
+    }
+    return files
+}
+
+/// An archive with some bytes changed (two bytes of position, one of value), and the first header's checksum made good.
+private func damaged(_ script: inout Script) -> [UInt8] {
+    var writer = TarWriter(time: 1)
+    for (name, content) in files(&script) { try? writer.add(name, content) }
+    var bytes = writer.finish()
+    while !script.isAtEnd {
+        let position = Int(script.byte()) << 8 | Int(script.byte())
+        bytes[position % bytes.count] ^= script.byte()
+    }
+    var sum = 8 * 0x20
+    for (offset, byte) in bytes[..<512].enumerated() where !(148..<156).contains(offset) { sum += Int(byte) }
+    let digits = String(sum, radix: 8)
+    let field = String(repeating: "0", count: 6 - digits.count) + digits + "\u{0} "
+    for (offset, byte) in field.utf8.enumerated() { bytes[148 + offset] = byte }
+    return bytes
+}
+
+private let key = ClusterKey(secret: [UInt8](repeating: 7, count: 32))
+
+/// Files that a list of contents fits, and seals that are right: what is left to be refused is what they say.
+private func checkBackup(_ script: inout Script) {
+    let isSealed = script.byte() & 1 == 0
+    var all = files(&script)
+    for index in all.indices {
+        let content = all[index].content
+        guard isSealed, content.first == 0x7b, content.last == 0x7d,
+            case .value(let name, let version)? = BackupItem(all[index].name)
+        else { continue }
+        let purpose: ClusterKey.Purpose = name == "cluster.json" ? .cluster : .credential
+        all[index].content = SealedDocument.seal(content, purpose, context: "\(name)/\(version)", with: key)
+    }
+    let origin = BackupOrigin(cluster: "c", release: "r", time: 1, created: "then")
+    guard let bytes = try? Backup.pack(all, origin, with: key) else { return }
+    guard let backup = try? Backup(bytes, mounted: [key], place: "input") else { return }
+    precondition(backup.cluster == "c" && backup.fileCount <= all.count && !backup.holdsKeys)
+}

@@ -1,0 +1,297 @@
+import Foundation
+import Glibc
+import Store
+import Synchronization
+import Testing
+
+@Suite("Backup and restore")
+struct BackupTests {
+    let scratch = Scratch()
+    let other = Scratch()
+
+    /// A store with everything that a backup has to keep.
+    private func filled(mounted: [ClusterKey]? = nil) throws -> (Volume, ClusterIdentity) {
+        let volume = try scratch.volume()
+        let cluster = try volume.openCluster(mounted: mounted)
+        for name in ["a", "b", "gone"] { try put(volume, cluster, "agents/\(name)", "1") }
+        _ = try replace(volume, cluster, "agents/b", 1, "2")
+        try volume.remove("agents/gone")
+        for round in 1...3 {
+            _ = try volume.publish("certs/app.test", ["fullchain.pem": [1], "key.pem": [UInt8(round)]], epoch: 4)
+        }
+        _ = try volume.create("acme/ca.test/account.json", bytes("{}"))
+        _ = try volume.create("acme/ca.test", bytes(#"{"not_before":1}"#))
+        _ = try volume.publish("acme/ca.test/orders/x", ["order": [9]], epoch: 1)
+        return (volume, cluster)
+    }
+
+    private func seal(_ cluster: ClusterIdentity, _ key: StoreKey, _ version: UInt64, _ text: String) -> [UInt8] {
+        let body = [String: JSONValue](dictionaryLiteral: ("text", .string(text))).json
+        return SealedDocument.seal(body, .credential, context: "\(key)/\(version)", with: cluster.keyring.signing)
+    }
+
+    private func put(_ volume: Volume, _ cluster: ClusterIdentity, _ name: String, _ text: String) throws {
+        let key = try StoreKey(name)
+        _ = try volume.create(key, seal(cluster, key, 1, text))
+    }
+
+    private func replace(
+        _ volume: Volume,
+        _ cluster: ClusterIdentity,
+        _ name: String,
+        _ version: UInt64,
+        _ text: String
+    ) throws -> UInt64 {
+        let key = try StoreKey(name)
+        return try volume.replace(key, expecting: version, seal(cluster, key, version + 1, text))
+    }
+
+    private func backup(_ volume: Volume, mounted: [ClusterKey]? = nil) throws -> BackupArchive {
+        try volume.backup(mounted: mounted, release: "test", time: 1, created: "then")
+    }
+
+    private func requireRestored(_ cluster: ClusterIdentity, mounted: [ClusterKey]? = nil) throws {
+        let volume = try other.volume()
+        let found = try #require(try volume.readCluster(mounted: mounted))
+        #expect(found.id == cluster.id && found.keyring == cluster.keyring && found.version == cluster.version)
+        #expect(try volume.read("agents/a").version == 1)
+        let b = try volume.read("agents/b")
+        #expect(b.version == 2 && b.bytes == seal(cluster, "agents/b", 2, "2"))
+        #expect(throws: StoreError.self) { try volume.read("agents/gone") }
+        // The number goes on from where it was: an old document of this name can never be valid again.
+        #expect(try volume.create("agents/gone", [1]) == 3)
+        let certificate = try volume.newest("certs/app.test", files: ["fullchain.pem", "key.pem"])
+        #expect(certificate.generation == Generation(epoch: 4, counter: 3) && certificate.files["key.pem"] == [3])
+        #expect(try volume.generations("certs/app.test").count == 2)
+        #expect(try volume.read("acme/ca.test/account.json").bytes == bytes("{}"))
+        #expect(try volume.read("acme/ca.test").bytes == bytes(#"{"not_before":1}"#))
+        #expect(try volume.newest("acme/ca.test/orders/x", files: ["order"]).files["order"] == [9])
+    }
+
+    @Test("Everything comes back with its versions and generations, and what was removed stays removed")
+    func roundTrip() throws {
+        let (volume, cluster) = try filled()
+        let archive = try backup(volume)
+        #expect(archive.notes.isEmpty && archive.holdsKeys && archive.cluster == cluster.id)
+        let backup = try Backup(archive.bytes, mounted: nil, place: "x")
+        #expect(backup.cluster == cluster.id && backup.credentialCount == 3 && backup.holdsKeys)
+        try other.volume().restore(backup)
+        try requireRestored(cluster)
+    }
+
+    @Test("With a mounted key the backup holds none, and without that key it cannot be restored")
+    func mounted() throws {
+        let keys = try ClusterKeyFile.parse(bytes(String(repeating: "k", count: 40)), path: "key")
+        let (volume, cluster) = try filled(mounted: keys)
+        let archive = try backup(volume, mounted: keys)
+        #expect(!archive.holdsKeys)
+        #expect(throws: StoreError.self) { try Backup(archive.bytes, mounted: nil, place: "x") }
+        let foreign = try ClusterKeyFile.parse(bytes(String(repeating: "o", count: 40)), path: "key")
+        #expect(throws: StoreError.self) { try Backup(archive.bytes, mounted: foreign, place: "x") }
+        try other.volume().restore(try Backup(archive.bytes, mounted: keys, place: "x"))
+        try requireRestored(cluster, mounted: keys)
+    }
+
+    @Test("A store that has a cluster, or anything that is not of the backup, is left alone")
+    func notEmpty() throws {
+        let (volume, _) = try filled()
+        let backup = try Backup(try backup(volume).bytes, mounted: nil, place: "x")
+        let founded = try other.volume()
+        let cluster = try founded.openCluster(mounted: nil)
+        #expect(throws: StoreError.self) { try founded.restore(backup) }
+        #expect(try founded.readCluster(mounted: nil) == cluster)
+
+        let third = Scratch()
+        let used = try third.volume()
+        _ = try used.create("agents/stranger", [1])
+        #expect(throws: StoreError.self) { try used.restore(backup) }
+        #expect(third.names("v1/agents").filter { !$0.hasPrefix(".") } == ["stranger"])
+        #expect(try used.readCluster(mounted: nil) == nil)
+    }
+
+    private func lowercased(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.map { (0x41...0x5a).contains($0) ? $0 + 0x20 : $0 }
+    }
+
+    @Test("Any changed byte is noticed before anything is written")
+    func damage() throws {
+        let (volume, _) = try filled()
+        let good = try backup(volume).bytes
+        var random = SystemRandomNumberGenerator()
+        for _ in 0..<400 {
+            var bad = good
+            bad[Int.random(in: 0..<bad.count, using: &random)] ^= UInt8.random(in: 1...255, using: &random)
+            // A digit of a MAC in the other case is the same digit.
+            guard (try? Backup(bad, mounted: nil, place: "x")) != nil else { continue }
+            #expect(lowercased(bad) == lowercased(good))
+        }
+        #expect(throws: StoreError.self) { try Backup(Array(good.dropLast(10_240)), mounted: nil, place: "x") }
+        #expect(throws: StoreError.self) { try Backup([], mounted: nil, place: "x") }
+    }
+
+    /// An archive of these files with a list of contents that fits, sealed or not.
+    private func forged(
+        _ files: [(String, [UInt8])],
+        cluster: String,
+        key: ClusterKey
+    ) throws -> [UInt8] {
+        try Backup.pack(files, BackupOrigin(cluster: cluster, release: "x", time: 0, created: "then"), with: key)
+    }
+
+    @Test("What is put together by hand is refused, whatever its list says")
+    func forgeries() throws {
+        let key = ClusterKey.generate { .random(in: .min ... .max) }
+        let fields: [String: JSONValue] = [
+            "format": .integer(1), "cluster": .string("c"), "keys": .array([.string(key.id)]),
+        ]
+        let sealed = SealedDocument.seal(fields.json, .cluster, context: "cluster.json/1", with: key)
+        let head: [(String, [UInt8])] = [("v1/cluster.json/1", sealed), ("v1/keys/\(key.id)", key.storedBytes)]
+        func code(_ files: [(String, [UInt8])], cluster: String = "c", key: ClusterKey) -> StoreError.Code? {
+            do {
+                _ = try Backup(try forged(files, cluster: cluster, key: key), mounted: nil, place: "x")
+                return nil
+            } catch {
+                return (error as? StoreError)?.code
+            }
+        }
+        #expect(code(head, key: key) == nil)
+        let stranger = ClusterKey.generate { .random(in: .min ... .max) }
+        let credential = SealedDocument.seal(bytes("{}"), .credential, context: "agents/a/1", with: stranger)
+        let mine = SealedDocument.seal(bytes("{}"), .credential, context: "agents/a/1", with: key)
+        #expect(code(head + [("v1/agents/a/1.json", mine)], key: key) == nil)
+        #expect(code(head + [("v1/agents/a/1.json", credential)], key: key) == .foreign)
+        #expect(code(head + [("v1/agents/a/2.json", mine)], key: key) == .corrupt)
+        #expect(code(head + [("v1/agents/b/1.json", mine)], key: key) == .corrupt)
+        #expect(code(head + [("v1/agents/a/1.json", bytes("{}"))], key: key) == .corrupt)
+        #expect(code(head + [("v1/agents/a/1.json", mine), ("v1/agents/a/2.json", mine)], key: key) == .corrupt)
+        #expect(code(head, cluster: "d", key: key) == .corrupt)
+        #expect(code(head, key: stranger) == .foreign)
+        #expect(code([head[0]], key: key) == .notFound)
+        #expect(code([head[1]], key: key) == .corrupt)
+        #expect(code([("v1/cluster.json/2", sealed), head[1]], key: key) == .corrupt)
+        #expect(code(head + [("v1/keys/\(stranger.id)", stranger.storedBytes)], key: key) == .corrupt)
+        #expect(code([head[0], ("v1/keys/\(key.id)", stranger.storedBytes)], key: key) == .corrupt)
+        for name in [
+            "v1/locks/a/1", "v1/agents/1.json", "v1/agents/a/b/1.json", "v1/agents/a/01.json", "v1/agents/a/0.json",
+            "v1/certs/1.json", "v1/certs/gen-0000000001-000001/x", "v1/replicas/x/hb", "v2/agents/a/1.json",
+            "agents/a/1.json", "v1/keys/short", "v1/certs/a/x.json", "v1/tmp/x",
+        ] {
+            #expect(code(head + [(name, [1])], key: key) == .badName, "\(name)")
+        }
+        let big = [UInt8](repeating: 0, count: Volume.generationFileLimit + 1)
+        #expect(code(head + [("v1/certs/a/gen-0000000001-000001/x", big)], key: key) == .tooLarge)
+        let generations = (1...3).map { ("v1/certs/a/gen-0000000001-00000\($0)/x", [UInt8(1)]) }
+        #expect(code(head + generations, key: key) == .corrupt)
+        let many = (1...17).map { ("v1/certs/a/gen-0000000001-000001/f\($0)", [UInt8(1)]) }
+        #expect(code(head + many, key: key) == .corrupt)
+        let both = [("v1/acme/a/1.json", [UInt8(1)]), ("v1/acme/a/1.json/gen-0000000001-000001/x", [UInt8(1)])]
+        #expect(code(head + both, key: key) == .corrupt)
+    }
+
+    @Test("What a gateway would not accept is left out and told")
+    func leftOut() throws {
+        let (volume, _) = try filled()
+        _ = try volume.create("agents/forged", bytes("{}"))
+        chmod(scratch.file("v1/agents/a/1.json"), 0o666)
+        let archive = try backup(volume)
+        #expect(archive.notes.count == 2 && archive.notes.allSatisfy { $0.hasSuffix("left out") })
+        #expect(try Backup(archive.bytes, mounted: nil, place: "x").credentialCount == 2)
+    }
+
+    @Test("A restore that is broken off anywhere leaves a store that is not founded, and can be made again")
+    func crashes() throws {
+        let (volume, cluster) = try filled()
+        let backup = try Backup(try backup(volume).bytes, mounted: nil, place: "x")
+        var calls = 0
+        while true {
+            let target = Scratch()
+            let files = try PosixFileSystem(path: target.file("v1"), creating: true)
+            let failing = FailingFileSystem(files, after: calls)
+            do {
+                try Volume(files: failing).restore(backup)
+                break
+            } catch {
+                let looked = Volume(files: files)
+                if try looked.readCluster(mounted: nil) == nil {
+                    #expect(throws: Never.self) { try looked.restore(backup) }
+                }
+                #expect(try looked.readCluster(mounted: nil)?.id == cluster.id, "broken off at call \(calls)")
+                #expect(try looked.read("agents/b").version == 2)
+                #expect(try looked.newest("certs/app.test", files: ["key.pem"]).files["key.pem"] == [3])
+            }
+            calls += 1
+        }
+        #expect(calls > 50)
+    }
+}
+
+/// A file system that stops working after so many calls, as for a process that is killed.
+private final class FailingFileSystem: FileSystem {
+    private let inner: PosixFileSystem
+    private let left: Mutex<Int>
+
+    init(_ inner: PosixFileSystem, after calls: Int) {
+        self.inner = inner
+        left = Mutex(calls)
+    }
+
+    var root: String { inner.root }
+
+    private func spend(_ call: FileFault.Call, _ path: String) throws(FileFault) {
+        let isLeft = left.withLock { left in
+            left -= 1
+            return left >= 0
+        }
+        guard isLeft else { throw FileFault(call, path, EPERM) }
+    }
+
+    func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
+        try spend(.open, path)
+        return try inner.open(path, access)
+    }
+
+    func status(_ path: String) throws(FileFault) -> FileStatus {
+        try spend(.stat, path)
+        return try inner.status(path)
+    }
+
+    func forceSync(_ folder: String) throws(FileFault) {
+        try spend(.forceSync, folder)
+        try inner.forceSync(folder)
+    }
+
+    func list(_ folder: String, limit: Int) throws(FileFault) -> FolderListing {
+        try spend(.list, folder)
+        return try inner.list(folder, limit: limit)
+    }
+
+    func link(_ path: String, to target: String) throws(FileFault) {
+        try spend(.link, path)
+        try inner.link(path, to: target)
+    }
+
+    func rename(_ path: String, to target: String) throws(FileFault) {
+        try spend(.rename, path)
+        try inner.rename(path, to: target)
+    }
+
+    func unlink(_ path: String) throws(FileFault) {
+        try spend(.unlink, path)
+        try inner.unlink(path)
+    }
+
+    func makeFolder(_ path: String) throws(FileFault) {
+        try spend(.mkdir, path)
+        try inner.makeFolder(path)
+    }
+
+    func removeFolder(_ path: String) throws(FileFault) {
+        try spend(.rmdir, path)
+        try inner.removeFolder(path)
+    }
+
+    func syncFolder(_ path: String) throws(FileFault) {
+        try spend(.syncFolder, path)
+        try inner.syncFolder(path)
+    }
+}

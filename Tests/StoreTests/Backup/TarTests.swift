@@ -1,0 +1,139 @@
+import Foundation
+import Store
+import Testing
+
+@Suite("Tar archives of backups")
+struct TarTests {
+    private func archive(_ files: [(String, [UInt8])]) throws -> [UInt8] {
+        var writer = TarWriter(time: 1_700_000_000)
+        for (name, content) in files { try writer.add(name, content) }
+        return writer.finish()
+    }
+
+    private func read(_ bytes: [UInt8]) throws -> [TarReader.Entry] {
+        try TarReader.entries(bytes, place: "x.tar")
+    }
+
+    /// The header of the first file changed, with a checksum that fits again.
+    private func patched(_ bytes: [UInt8], at offset: Int, _ with: [UInt8]) -> [UInt8] {
+        var bytes = bytes
+        for (index, byte) in with.enumerated() { bytes[offset + index] = byte }
+        var sum = 8 * 0x20
+        for (offset, byte) in bytes[..<512].enumerated() where !(148..<156).contains(offset) { sum += Int(byte) }
+        let text = String(sum, radix: 8)
+        let digits = String(repeating: "0", count: 6 - text.count) + text
+        for (index, byte) in digits.utf8.enumerated() { bytes[148 + index] = byte }
+        return bytes
+    }
+
+    @Test("What was written is read again, files of every size and long names too")
+    func roundTrip() throws {
+        let long = "v1/certs/\(String(repeating: "n", count: 128))/gen-0000000001-000001/fullchain.pem"
+        let files: [(String, [UInt8])] = [
+            ("a", []), ("v1/b", [1]), ("v1/c", [UInt8](repeating: 2, count: 512)),
+            (long, [UInt8](repeating: 3, count: 70_000)),
+        ]
+        let bytes = try archive(files)
+        #expect(bytes.count % 10_240 == 0)
+        let entries = try read(bytes)
+        #expect(entries.map(\.name) == files.map(\.0))
+        #expect(entries.map { Array($0.content) } == files.map(\.1))
+        #expect(try read(archive([])) == [])
+    }
+
+    @Test("tar lists and extracts it")
+    func tar() throws {
+        let scratch = Scratch()
+        let path = scratch.file("x.tar")
+        try Data(archive([("v1/agents/a/1.json", bytes("hello\n")), ("v1/keys/k", [0, 1, 2])])).write(
+            to: URL(fileURLWithPath: path)
+        )
+        let tar = Process()
+        tar.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        tar.arguments = ["tar", "-xvf", path, "-C", scratch.path]
+        let output = Pipe()
+        tar.standardOutput = output
+        try tar.run()
+        let listed = output.fileHandleForReading.readDataToEndOfFile()
+        tar.waitUntilExit()
+        #expect(tar.terminationStatus == 0)
+        #expect(String(decoding: listed, as: UTF8.self) == "v1/agents/a/1.json\nv1/keys/k\n")
+        #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.file("v1/agents/a/1.json"))) == Data("hello\n".utf8))
+    }
+
+    @Test("A name that has no room is refused, not cut")
+    func longName() throws {
+        var writer = TarWriter(time: 0)
+        #expect(throws: StoreError.self) { try writer.add(String(repeating: "n", count: 101), []) }
+        let deep = (0..<3).map { _ in String(repeating: "n", count: 90) }.joined(separator: "/")
+        #expect(throws: StoreError.self) { try writer.add(deep, []) }
+    }
+
+    @Test("Links, folders, devices, extensions and other formats are refused", arguments: 0..<10)
+    func kinds(_ index: Int) throws {
+        let good = try archive([("v1/a", [7])])
+        #expect(try read(patched(good, at: 0, bytes("v1/b"))).count == 1)
+        let bad: [[UInt8]] = [
+            patched(good, at: 156, bytes("1")), patched(good, at: 156, bytes("2")), patched(good, at: 156, bytes("5")),
+            patched(good, at: 156, bytes("x")), patched(good, at: 156, bytes("L")), patched(good, at: 156, [0]),
+            patched(good, at: 257, bytes("ustar  \u{0}")), patched(good, at: 157, bytes("v1/b")),
+            patched(good, at: 500, [1]), patched(good, at: 156, bytes("3")),
+        ]
+        #expect(throws: StoreError.self) { try read(bad[index]) }
+    }
+
+    @Test(
+        "No name leads out of the store or can be read in two ways",
+        arguments: [
+            "../a", "/etc/passwd", "v1/../a", "v1//a", "v1/./a", "./v1/a", "v1/.a", "v1/a/", "v1/a b", "v1/a\\b",
+            "v1/ä",
+            "v1/a\u{0}b", "", "v1/a\n",
+        ]
+    )
+    func names(_ name: String) throws {
+        let good = try archive([(String(repeating: "n", count: 40), [7])])
+        let field = Array(name.utf8) + [UInt8](repeating: 0, count: 100 - name.utf8.count)
+        #expect(throws: StoreError.self) { try read(patched(good, at: 0, field)) }
+    }
+
+    @Test("Sizes that lie, and numbers that are none, are refused")
+    func sizes() throws {
+        let good = try archive([("v1/a", [UInt8](repeating: 7, count: 600))])
+        for size in [
+            "00000077777", "77777777777", "0000000113 ", " 0000001130", "0000000113x", "-0000001130",
+        ] {
+            #expect(throws: StoreError.self, "\(size)") { try read(patched(good, at: 124, bytes(size))) }
+        }
+        #expect(throws: StoreError.self) { try read(patched(good, at: 135, bytes(" "))) }
+        // Base 256, as GNU tar writes large sizes.
+        #expect(throws: StoreError.self) { try read(patched(good, at: 124, [0x80] + [UInt8](repeating: 0, count: 11))) }
+    }
+
+    @Test("Nothing may stand where nothing belongs, and nothing may be missing")
+    func ends() throws {
+        let good = try archive([("v1/a", [7]), ("v1/b", [8])])
+        for count in stride(from: 0, to: 2_560, by: 64) {
+            #expect(throws: StoreError.self) { try read(Array(good[..<count])) }
+        }
+        for position in [512 + 1, 1_023, 1_024 + 513, 2_048, 3_000, good.count - 1] {
+            var bad = good
+            bad[position] ^= 1
+            #expect(throws: StoreError.self, "\(position)") { try read(bad) }
+        }
+        #expect(throws: StoreError.self) { try read(good + [1]) }
+        #expect(throws: StoreError.self) { try read(good + good) }
+        #expect(throws: StoreError.self) { try read(archive([("v1/a", [7]), ("v1/a", [7])])) }
+    }
+
+    @Test("Any changed bit of a header is noticed")
+    func bits() throws {
+        let good = try archive([("v1/agents/abc/1.json", [7])])
+        for index in 0..<512 {
+            for bit in 0..<8 {
+                var bad = good
+                bad[index] ^= 1 << bit
+                #expect((try? read(bad)) == nil, "byte \(index), bit \(bit)")
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+import Foundation
+import Glibc
+import NIOCore
+import Store
+import Synchronization
+import Testing
+
+@Suite("Looking at a volume")
+struct CheckTests {
+    let scratch = Scratch()
+
+    @Test("A good store has nothing to complain of")
+    func good() throws {
+        let volume = try scratch.volume()
+        let cluster = try volume.openCluster(mounted: nil)
+        _ = try volume.create("agents/a", [1])
+        let inspection = volume.inspect()
+        #expect(inspection.problems.isEmpty && inspection.remarks.isEmpty)
+        #expect(try volume.strayKeys(cluster).isEmpty)
+        #expect(volume.selfTest().isUsable)
+    }
+
+    @Test("Links, pipes, open modes and strangers are told, each with its path")
+    func bad() throws {
+        let volume = try scratch.volume()
+        _ = try volume.create("agents/open", [1])
+        chmod(scratch.file("v1/agents/open/1.json"), 0o644)
+        symlink("/etc", scratch.file("v1/agents/link"))
+        mkfifo(scratch.file("v1/agents/pipe"), 0o600)
+        mkdir(scratch.file("v1/lost+found"), 0o700)
+        chmod(scratch.file("v1/certs"), 0o2770)
+        rmdir(scratch.file("v1/acme"))
+        symlink(scratch.file("v1/certs"), scratch.file("v1/acme"))
+        let inspection = volume.inspect()
+        func problem(_ path: String, _ words: String) -> Bool {
+            inspection.problems.contains { $0.contains(scratch.file(path)) && $0.contains(words) }
+        }
+        #expect(problem("v1/agents/open/1.json", "chmod 600"))
+        #expect(problem("v1/agents/link", "symbolic link"))
+        #expect(problem("v1/agents/pipe", "neither"))
+        #expect(problem("v1/acme", "symbolic link"))
+        #expect(inspection.problems.count == 4)
+        #expect(inspection.remarks.contains { $0.contains("lost+found") })
+        #expect(inspection.remarks.contains { $0.contains("v1/certs: mode 2770") })
+    }
+
+    @Test("Thousands of the same problem are a few lines and a number")
+    func many() throws {
+        let volume = try scratch.volume()
+        for number in 0..<50 { symlink("/etc", scratch.file("v1/agents/l\(number)")) }
+        let inspection = volume.inspect()
+        #expect(inspection.problems.count == 11 && inspection.problems.last?.contains("40 more") == true)
+    }
+
+    @Test("Every time is measured often enough to have a median, and nothing stays behind")
+    func timings() throws {
+        let volume = try scratch.volume()
+        let timings = try volume.timings(rounds: 10)
+        #expect(timings.map(\.operation) == ["create", "rename", "link", "fsync", "fsync of a folder", "list"])
+        #expect(timings.allSatisfy { $0.minimum <= $0.median && $0.median <= $0.maximum && $0.maximum > .zero })
+        #expect(scratch.names("v1/tmp").isEmpty)
+    }
+
+    @Test("The system says what kind of volume it is, and when nothing can be written")
+    func facts() throws {
+        let facts = try VolumeFacts(of: scratch.path)
+        #expect(!facts.type.isEmpty && facts.bytes > 0)
+        #expect(try VolumeFacts(of: "/proc").type.hasPrefix("0x"))
+        #expect(throws: FileFault.self) { try VolumeFacts(of: scratch.file("nothing")) }
+        var full = facts
+        full.freeBytes = 0
+        full.freeInodes = 0
+        full.isReadOnly = false
+        #expect(full.problems.count == 2)
+        full.isReadOnly = true
+        #expect(full.problems.contains { $0.contains("read-only") })
+        full.type = "tmpfs"
+        #expect(full.remarks.contains { $0.contains("memory") })
+    }
+
+    @Test("Alive is who moves between two looks")
+    func vitals() {
+        let replicas = (0..<4).map { _ in randomIncarnation() }.sorted()
+        func beat(_ replica: Incarnation, _ sequence: UInt64, _ state: Heartbeat.State = .active) -> Heartbeat {
+            Heartbeat(incarnation: replica, sequence: sequence, state: state)
+        }
+        let before: [Incarnation: Heartbeat?] = [
+            replicas[0]: beat(replicas[0], 5), replicas[1]: beat(replicas[1], 5), replicas[2]: beat(replicas[2], 5),
+        ]
+        let after: [Incarnation: Heartbeat?] = [
+            replicas[0]: beat(replicas[0], 8), replicas[1]: beat(replicas[1], 5),
+            replicas[2]: beat(replicas[2], 6, .left), replicas[3]: beat(replicas[3], 1),
+        ]
+        let vitals = ReplicaVitals.compare(before, after)
+        #expect(vitals.map(\.replica) == replicas && vitals.map(\.isLive) == [true, false, false, true])
+    }
+
+    @Test("Operations are told of with the time that they took")
+    func operations() async throws {
+        let volume = try scratch.volume()
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
+        let seen = Mutex<[StoreOperation]>([])
+        store.onOperation { operation, duration in
+            if duration > .zero { seen.withLock { $0.append(operation) } }
+        }
+        _ = try await store.create("agents/a", [1])
+        _ = try await store.read("agents/a")
+        _ = try await store.list("agents")
+        let lease = try await store.lease("x", LeaseOptions(fencing: "certs/x"))
+        _ = try await store.publish("certs/x", ["a": [1]], under: lease)
+        await lease.release()
+        let name = randomIncarnation()
+        _ = try await store.journal(JournalOptions(incarnation: { name }, card: { _ in [1] }))
+        #expect(await eventually { Set(seen.withLock { $0 }) == Set(StoreOperation.allCases) })
+    }
+
+    @Test("Who opens a store without founding finds one, or hears that there is none")
+    func openFounded() async throws {
+        let path = scratch.file("v1")
+        #expect(await code { _ = try await VolumeStore.openFounded(path: path, mounted: nil) } == .notFound)
+        #expect(scratch.names(".").isEmpty)
+        let founded = try await VolumeStore.open(path: path, mounted: nil)
+        founded.store.close()
+        let found = try await VolumeStore.openFounded(path: path, mounted: nil)
+        found.store.close()
+        #expect(found.cluster == founded.cluster)
+    }
+}
