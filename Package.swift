@@ -99,7 +99,9 @@ let package = Package(
         ),
         .executableTarget(
             name: "hopgate",
-            dependencies: ["Certificates", "Gateway", "Observability", "Settings", "Store", argumentParser, logging],
+            dependencies: [
+                "Certificates", "Gateway", "Observability", "Settings", "Store", nioCore, argumentParser, logging,
+            ],
             swiftSettings: strict,
             linkerSettings: staticRuntime
         ),

@@ -3,6 +3,7 @@ import Certificates
 import Gateway
 import Glibc
 import Settings
+import Store
 
 /// Runs a command and turns what it throws into a message on standard error and an exit code.
 @main
@@ -32,6 +33,12 @@ enum Main {
         case let error as CredentialError:
             Terminal.error("\(error)")
             exit(error.code == .invalid ? 2 : 1)
+        case let error as StoreError:
+            Terminal.error("\(error)")
+            exit(1)
+        case let error as AdminTokenError:
+            Terminal.error("\(error)")
+            exit(2)
         case let error as Failure:
             Terminal.error(error.message)
             exit(1)

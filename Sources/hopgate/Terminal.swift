@@ -1,4 +1,6 @@
+import ArgumentParser
 import Glibc
+import Settings
 
 /// What a command says: results go to standard output by `print`, everything else here, to standard error.
 enum Terminal {
@@ -31,5 +33,14 @@ enum Terminal {
             .joined(separator: "  ")
         }
         .joined(separator: "\n")
+    }
+
+    /// A duration that a flag gives, such as 30s; up to a day.
+    static func duration(_ text: String, flag: String) throws -> Duration {
+        do {
+            return try Scalars.duration(text, in: .zero ... .seconds(86_400))
+        } catch {
+            throw ValidationError("\(flag): \(error.what). \(error.remedy)")
+        }
     }
 }

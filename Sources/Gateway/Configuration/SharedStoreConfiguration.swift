@@ -1,3 +1,6 @@
+import Certificates
+package import Store
+
 /// Where the replicas keep what they share.
 package struct SharedStoreConfiguration: Sendable, Equatable {
     package enum Driver: String, Sendable, CaseIterable {
@@ -15,5 +18,22 @@ package struct SharedStoreConfiguration: Sendable, Equatable {
 
     package init(path: String) {
         self.path = path
+    }
+}
+
+extension SharedStoreConfiguration {
+    /// The keys of the mounted secret; nil: the key is in the store.
+    package func mountedKeys() throws(StoreError) -> [ClusterKey]? {
+        try clusterKeyFile.map { path throws(StoreError) in try Self.keys(in: path) }
+    }
+
+    static func keys(in path: String) throws(StoreError) -> [ClusterKey] {
+        let bytes: [UInt8]
+        do {
+            bytes = try ConfiguredFile.read(path, limit: ClusterKeyFile.sizeLimit)
+        } catch {
+            throw StoreError(.denied, path, "cluster_key_file: \(error.reason)")
+        }
+        return try ClusterKeyFile.parse(bytes, path: path)
     }
 }

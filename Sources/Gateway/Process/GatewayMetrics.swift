@@ -1,5 +1,6 @@
 import NIOCore
 import Observability
+import Store
 
 /// Everything the gateway counts. Made once; counting is an atomic add from any loop.
 final class GatewayMetrics: Sendable {
@@ -62,6 +63,8 @@ final class GatewayMetrics: Sendable {
     let streamBytesIn: Counter
     let streamBytesOut: Counter
     let drainState: Gauge
+    let adminFailures: CounterTable<AdminAccess.Failure>
+    private let storeOperations: [StoreOperation: Histogram]
 
     init(registry: MetricsRegistry) {
         self.registry = registry
@@ -138,6 +141,26 @@ final class GatewayMetrics: Sendable {
             labels: [("direction", "out")]
         )
         drainState = registry.gauge("drain_state", help: "1 while the gateway drains.")
+        adminFailures = registry.counters(
+            "admin_auth_failures_total",
+            help: "Requests to the admin port without a good token.",
+            label: "reason",
+            by: AdminAccess.Failure.self
+        )
+        var operations: [StoreOperation: Histogram] = [:]
+        for operation in StoreOperation.allCases {
+            operations[operation] = registry.histogram(
+                "store_operation_seconds",
+                help: "Time that the volume took for operations of the store.",
+                buckets: .storeDurations,
+                labels: [("operation", operation.rawValue)]
+            )
+        }
+        storeOperations = operations
+    }
+
+    func store(_ operation: StoreOperation, took duration: TimeAmount) {
+        storeOperations[operation]?.observe(duration)
     }
 
     func error(_ refusal: Refusal) { errors[refusal].increment() }

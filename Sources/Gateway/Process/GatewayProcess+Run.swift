@@ -31,6 +31,12 @@ extension GatewayProcess {
                     stop.finish()
                 }
             }
+            group.addTask {
+                await process.drainRequested()
+                guard !Task.isCancelled else { return }
+                logger.notice("stopping: the admin port was asked to; finishing what is in flight")
+                stop.finish()
+            }
             for await _ in stops {}
             await process.shutDown(grace: configuration.shutdownGrace)
             group.cancelAll()

@@ -18,6 +18,7 @@ package final class GatewayProcess: Sendable {
     package let httpAddress: SocketAddress
     package let dtlsAddress: SocketAddress
     package let opsAddress: SocketAddress
+    package let adminAddress: SocketAddress
     /// Path and pin of the development CA's root, if that is where the certificate comes from.
     package let developmentRoot: (path: String, pin: String)?
 
@@ -41,6 +42,9 @@ package final class GatewayProcess: Sendable {
         var http: EdgeListener
         var tunnels: TunnelListener
         var ops: OpsServer
+        var admin: AdminServer
+        /// The admin port asked for the drain.
+        let drain: DrainRequest
         /// What follows the store; ended with the process.
         let tasks: [Task<Void, Never>]
     }
@@ -51,6 +55,7 @@ package final class GatewayProcess: Sendable {
         httpAddress = parts.http.localAddress
         dtlsAddress = parts.tunnels.localAddress
         opsAddress = parts.ops.localAddress
+        adminAddress = parts.admin.localAddress
         developmentRoot = parts.certificates.developmentRoot.map { ($0.path, $0.pin) }
     }
 
@@ -66,6 +71,7 @@ package final class GatewayProcess: Sendable {
         output: LogOutput?,
         logger: Logger
     ) async throws -> GatewayProcess {
+        let started = NIODeadline.now()
         let shared = try await SharedStore.open(configuration.store)
         let presence = ReplicaPresence(shared: shared, name: configuration.name, version: version, logger: logger)
         let watch = ReplicaWatch(shared: shared, logger: logger)
@@ -124,8 +130,36 @@ package final class GatewayProcess: Sendable {
                 sources: OpsSources(
                     metrics: metrics.registry,
                     isHealthy: { monitor.allLoopsTurn() },
-                    readiness: { readiness(addresses, lifecycle, registry) }
+                    readiness: { readiness(addresses, lifecycle, registry, shared) }
                 )
+            )
+            metrics.collect(store: shared, replicas: watch)
+            shared.volume?.onOperation { metrics.store($0, took: $1) }
+            let drain = DrainRequest()
+            let reports = AdminReports(
+                name: configuration.name,
+                version: version,
+                started: started,
+                lifecycle: lifecycle,
+                shared: shared,
+                presence: presence,
+                watch: watch,
+                registry: registry,
+                connections: { services.connections.load(ordering: .relaxed) }
+            )
+            let admin = try await startAdmin(
+                configuration,
+                on: opsGroup.next(),
+                shared: shared,
+                metrics: metrics,
+                sources: AdminSources(
+                    status: { reports.status() },
+                    replicas: { reports.replicas() },
+                    agents: { reports.agents() },
+                    certificates: { AdminReports.certificates(certificates.snapshot.certificates) },
+                    drain: { drain.ask() }
+                ),
+                logger: logger
             )
             certificates.watch(
                 onChange: { snapshot in
@@ -150,6 +184,8 @@ package final class GatewayProcess: Sendable {
                 },
                 Task { await presence.run() },
                 Task { await watch.run() },
+                Task { await StoreFollower.run(shared.store, logger: logger) },
+                Task { await selfTest(shared, logger) },
             ]
             let sampler = SessionSampler(hub: hub, loop: group.next())
             sampler.start()
@@ -173,6 +209,8 @@ package final class GatewayProcess: Sendable {
                     http: listeners.http,
                     tunnels: listeners.tunnels,
                     ops: ops,
+                    admin: admin,
+                    drain: drain,
                     tasks: tasks
                 )
             )
@@ -184,6 +222,7 @@ package final class GatewayProcess: Sendable {
                     "http": "\(process.httpAddress.text)",
                     "dtls": "\(process.dtlsAddress.text)",
                     "ops": "\(process.opsAddress.text)",
+                    "admin": "\(process.adminAddress.text)",
                     "routes": "\(configuration.routes.count)",
                     "loops": "\(loops.count)",
                 ]
@@ -275,13 +314,18 @@ package final class GatewayProcess: Sendable {
         var dtls: String
     }
 
+    /// The admin port asked for the drain that SIGTERM begins. For one waiter.
+    package func drainRequested() async { await parts.drain.wait() }
+
     /// Depends on no agent and no disk.
     private static func readiness(
         _ addresses: ReadyAddresses,
         _ lifecycle: Lifecycle,
-        _ registry: SessionRegistry
+        _ registry: SessionRegistry,
+        _ shared: SharedStore
     ) -> Readiness {
         let isUp = lifecycle.stage >= .active
+        let store = shared.store.state
         return Readiness([
             .init("https", isReady: isUp, detail: addresses.https),
             .init("http", isReady: isUp, detail: addresses.http),
@@ -289,6 +333,7 @@ package final class GatewayProcess: Sendable {
             .init("certificate", isReady: isUp),
             .init("accepting", isReady: !lifecycle.isDraining, detail: lifecycle.isDraining ? "draining" : nil),
             .init("agents", isReady: registry.count > 0, detail: "\(registry.count) attached", isRequired: false),
+            .init("store", isReady: store == .healthy, detail: store.rawValue, isRequired: false),
         ])
     }
 
@@ -317,6 +362,7 @@ package final class GatewayProcess: Sendable {
         await parts.homes.forEach { $0.stop() }
         await parts.tunnels.close()
         await parts.ops.close()
+        await parts.admin.close()
         parts.certificates.stop()
         parts.credentials.stop()
         await parts.presence.leave()

@@ -1,4 +1,3 @@
-import Certificates
 import NIOCore
 package import Store
 import Synchronization
@@ -37,7 +36,7 @@ package final class SharedStore: Sendable {
         case .memory:
             return SharedStore(store: MemoryStore(), keyFile: nil, cluster: .ephemeral())
         case .volume:
-            let mounted = try configuration.clusterKeyFile.map { path throws(StoreError) in try mountedKeys(path) }
+            let mounted = try configuration.mountedKeys()
             let (store, cluster) = try await VolumeStore.open(path: configuration.path + "/v1", mounted: mounted)
             return SharedStore(store: store, keyFile: configuration.clusterKeyFile, cluster: cluster)
         }
@@ -48,24 +47,30 @@ package final class SharedStore: Sendable {
         _ configuration: SharedStoreConfiguration
     ) async throws(StoreError) -> (shared: SharedStore, volume: VolumeStore) {
         let shared = try await open(configuration)
-        guard let volume = shared.volume else {
-            throw StoreError(
-                .unsupported,
-                "store.driver",
-                "is \"memory\": what is in it is known to the running gateway alone; use \"volume\""
-            )
-        }
+        guard let volume = shared.volume else { throw onlyInMemory }
         return (shared, volume)
     }
 
-    private static func mountedKeys(_ path: String) throws(StoreError) -> [ClusterKey] {
-        let bytes: [UInt8]
-        do {
-            bytes = try ConfiguredFile.read(path, limit: ClusterKeyFile.sizeLimit)
-        } catch {
-            throw StoreError(.denied, path, "cluster_key_file: \(error.reason)")
-        }
-        return try ClusterKeyFile.parse(bytes, path: path)
+    /// The same for a command that has no business to found a cluster.
+    ///
+    /// - Throws: `notFound` where there is none.
+    package static func openFounded(
+        _ configuration: SharedStoreConfiguration
+    ) async throws(StoreError) -> (shared: SharedStore, volume: VolumeStore) {
+        guard configuration.driver == .volume else { throw onlyInMemory }
+        let (store, cluster) = try await VolumeStore.openFounded(
+            path: configuration.path + "/v1",
+            mounted: try configuration.mountedKeys()
+        )
+        return (SharedStore(store: store, keyFile: configuration.clusterKeyFile, cluster: cluster), store)
+    }
+
+    private static var onlyInMemory: StoreError {
+        StoreError(
+            .unsupported,
+            "store.driver",
+            "is \"memory\": what is in it is known to the running gateway alone; use \"volume\""
+        )
     }
 
     // MARK: Keeping up
@@ -78,7 +83,9 @@ package final class SharedStore: Sendable {
         var known: StoreError?
         while !Task.isCancelled {
             do throws(StoreError) {
-                let mounted = try keyFile.map { path throws(StoreError) in try Self.mountedKeys(path) }
+                let mounted = try keyFile.map { path throws(StoreError) in
+                    try SharedStoreConfiguration.keys(in: path)
+                }
                 if let cluster = try await volume.readCluster(mounted: mounted) {
                     current.withLock { if cluster.version >= $0.version { $0 = cluster } }
                 }

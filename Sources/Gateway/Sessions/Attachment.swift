@@ -1,4 +1,5 @@
 package import HopProtocol
+package import NIOCore
 import Synchronization
 package import Transport
 
@@ -26,6 +27,8 @@ package final class Attachment: Sendable {
     package let run: RunID
     package let number: UInt64
     package let maxRequests: Int
+    /// When it was let in.
+    package let since: NIODeadline
 
     private let current = Atomic<UInt8>(State.active.rawValue)
     private let requests = Atomic<Int>(0)
@@ -37,7 +40,8 @@ package final class Attachment: Sendable {
         instance: String,
         run: RunID,
         number: UInt64,
-        maxRequests: Int
+        maxRequests: Int,
+        since: NIODeadline = .now()
     ) {
         self.id = session.id
         self.session = session
@@ -47,6 +51,7 @@ package final class Attachment: Sendable {
         self.run = run
         self.number = number
         self.maxRequests = maxRequests
+        self.since = since
     }
 
     package var state: State { State(rawValue: current.load(ordering: .relaxed)) ?? .ended }

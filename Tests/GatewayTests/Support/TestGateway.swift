@@ -25,6 +25,7 @@ final class TestGateway: Sendable {
         configuration.httpsListen = ListenAddress(host: "127.0.0.1", port: 0)
         configuration.dtlsListen = configuration.httpsListen
         configuration.opsListen = ListenAddress(host: "127.0.0.1", port: 0)
+        configuration.adminListen = ListenAddress(host: "127.0.0.1", port: 0)
         configuration.store.path = folder
         configuration.loops = loops
         configuration.routes = [

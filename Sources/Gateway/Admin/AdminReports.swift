@@ -1,0 +1,168 @@
+import Certificates
+import Glibc
+import NIOCore
+import Store
+
+/// What the admin port tells of this process. No secret gets in: tokens, hashes and keys stay where they are.
+struct AdminReports: Sendable {
+    /// More attachments than this are counted, not listed.
+    static let agentLimit = 10_000
+
+    let name: String
+    let version: String
+    let started: NIODeadline
+    let lifecycle: Lifecycle
+    let shared: SharedStore
+    let presence: ReplicaPresence
+    let watch: ReplicaWatch
+    let registry: SessionRegistry
+    let connections: @Sendable () -> Int
+
+    // MARK: /v1/status
+
+    func status() -> [String: JSONValue] {
+        [
+            "name": .string(name),
+            "version": .string(version),
+            "incarnation": .string("\(presence.incarnation)"),
+            "uptime_seconds": .seconds(.now() - started),
+            "stage": .string(lifecycle.stage.name),
+            "store": .object(store()),
+            "cluster": .object(cluster()),
+            "replicas": .integer(Int64(ReplicaTally(watch.replicas, now: .now()).live)),
+            "agents": .integer(Int64(registry.count)),
+            "connections": .integer(Int64(connections())),
+        ]
+    }
+
+    private func store() -> [String: JSONValue] {
+        var fields: [String: JSONValue] = ["state": .string(shared.store.state.rawValue)]
+        guard let store = shared.volume else {
+            fields["driver"] = .string(SharedStoreConfiguration.Driver.memory.rawValue)
+            return fields
+        }
+        let counts = store.volume.counts
+        fields["driver"] = .string(SharedStoreConfiguration.Driver.volume.rawValue)
+        fields["path"] = .string(store.volume.files.root)
+        fields["round_trip_seconds"] = store.health.roundTrip.map { .seconds($0) } ?? .null
+        fields["last_error"] = store.health.failure.map { .string($0.description) } ?? .null
+        fields["refused"] = .object([
+            "refused": .integer(Int64(clamping: counts.refused)),
+            "too_large": .integer(Int64(clamping: counts.tooLarge)),
+            "bad_name": .integer(Int64(clamping: counts.badNames)),
+            "corrupt": .integer(Int64(clamping: counts.corrupt)),
+        ])
+        fields["transient_errors"] = .integer(Int64(clamping: counts.transient))
+        fields["conflicts"] = .integer(Int64(clamping: counts.conflicts))
+        fields["published"] = .integer(Int64(clamping: counts.published))
+        return fields
+    }
+
+    private func cluster() -> [String: JSONValue] {
+        let cluster = shared.cluster
+        return [
+            "id": .string(cluster.id),
+            "format": .integer(ClusterIdentity.format),
+            "keys": .array(cluster.keyring.keys.map { .string($0.id) }),
+            "key_on_volume": .bool(cluster.isKeyOnVolume),
+            "rotating_to": cluster.rotatingTo.map { .string($0.id) } ?? .null,
+        ]
+    }
+
+    // MARK: /v1/replicas
+
+    func replicas() -> [String: JSONValue] {
+        let now = NIODeadline.now()
+        let own = presence.incarnation
+        return [
+            "replicas": .array(
+                watch.replicas.map { replica in
+                    .object([
+                        "incarnation": .string("\(replica.incarnation)"),
+                        "self": .bool(replica.incarnation == own),
+                        "name": replica.card.map { .string($0.name) } ?? .null,
+                        "version": replica.card.map { .string($0.version) } ?? .null,
+                        "keys": replica.card.map { .array($0.keys.map { .string($0) }) } ?? .null,
+                        "state": .string(ReplicaTally.state(of: replica, now: now).rawValue),
+                        "sessions": replica.heartbeat.map { .integer(Int64($0.sessions)) } ?? .null,
+                        "silent_seconds": replica.movedAt.map { .seconds(now - $0) } ?? .null,
+                        "problem": replica.problem.map { .string($0.description) } ?? .null,
+                    ])
+                }
+            )
+        ]
+    }
+
+    // MARK: /v1/agents
+
+    func agents() -> [String: JSONValue] {
+        let rows = registry.rows.sorted { $0.id < $1.id }
+        return [
+            "count": .integer(Int64(rows.count)),
+            "truncated": .bool(rows.count > Self.agentLimit),
+            "agents": .array(
+                rows.prefix(Self.agentLimit).map { row in
+                    let member = row.member
+                    return .object([
+                        "session": .integer(Int64(clamping: row.id)),
+                        "token_id": .string(row.tokenID),
+                        "name": .string(row.agent),
+                        "instance": .string(row.instance),
+                        "run": .string("\(member.run)"),
+                        "attachment": .integer(Int64(clamping: member.number)),
+                        "state": .string(member.state.name),
+                        "services": .array(row.services.map { .string($0) }),
+                        "hosts": .array(row.hosts.map { .string($0.description) }),
+                        "attached_seconds": .seconds(.now() - member.since),
+                        "requests_in_flight": .integer(Int64(member.requestsInFlight)),
+                    ])
+                }
+            ),
+        ]
+    }
+
+    // MARK: /v1/certificates
+
+    static func certificates(_ certificates: [ServerCertificate]) -> [String: JSONValue] {
+        [
+            "certificates": .array(
+                certificates.map { certificate in
+                    .object([
+                        "names": .array(certificate.names.map { .string("\($0)") }),
+                        "not_after": .integer(certificate.notValidAfter),
+                        "sha256": .string(certificate.leafSHA256.hexadecimal),
+                        "origin": .string(certificate.origin),
+                    ])
+                }
+            )
+        ]
+    }
+}
+
+extension JSONValue {
+    /// Whole milliseconds, as seconds.
+    static func seconds(_ duration: TimeAmount) -> JSONValue {
+        .number((Double(duration.nanoseconds) / 1e6).rounded() / 1_000)
+    }
+}
+
+extension Lifecycle.Stage {
+    var name: String {
+        switch self {
+        case .starting: "starting"
+        case .active: "active"
+        case .draining: "draining"
+        }
+    }
+}
+
+extension Attachment.State {
+    var name: String {
+        switch self {
+        case .active: "active"
+        case .suspended: "suspended"
+        case .leaving: "leaving"
+        case .ended: "ended"
+        }
+    }
+}

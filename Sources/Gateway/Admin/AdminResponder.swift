@@ -1,0 +1,107 @@
+package import NIOCore
+import NIOHTTP1
+package import Observability
+package import Store
+
+/// What the admin port asks the process. Everything is answered from memory, on the admin port's loop.
+package struct AdminSources: Sendable {
+    package var status: @Sendable () -> [String: JSONValue]
+    package var replicas: @Sendable () -> [String: JSONValue]
+    package var agents: @Sendable () -> [String: JSONValue]
+    package var certificates: @Sendable () -> [String: JSONValue]
+    /// Starts the drain, or does nothing if it has begun.
+    package var drain: @Sendable () -> Void
+
+    package init(
+        status: @escaping @Sendable () -> [String: JSONValue],
+        replicas: @escaping @Sendable () -> [String: JSONValue],
+        agents: @escaping @Sendable () -> [String: JSONValue],
+        certificates: @escaping @Sendable () -> [String: JSONValue],
+        drain: @escaping @Sendable () -> Void
+    ) {
+        self.status = status
+        self.replicas = replicas
+        self.agents = agents
+        self.certificates = certificates
+        self.drain = drain
+    }
+}
+
+/// The resources of the admin port. Without a token nobody learns which there are.
+package struct AdminResponder: Sendable {
+    /// Bytes of a request's body at most.
+    package static let bodyLimit = 64 * 1024
+
+    private let access: AdminAccess
+    private let sources: AdminSources
+    private let now: @Sendable () -> NIODeadline
+
+    package init(
+        access: AdminAccess,
+        sources: AdminSources,
+        now: @escaping @Sendable () -> NIODeadline = { .now() }
+    ) {
+        self.access = access
+        self.sources = sources
+        self.now = now
+    }
+
+    package func answer(_ request: ResponderRequest) -> ResponderAnswer {
+        switch access.judge(request, now: now()) {
+        case .granted: resource(request)
+        case .missing: Self.unauthorized("this port needs a token: Authorization: Bearer TOKEN")
+        case .wrong: Self.unauthorized("the token is wrong")
+        case .limited(let wait): Self.limited(wait)
+        }
+    }
+
+    private func resource(_ request: ResponderRequest) -> ResponderAnswer {
+        let read: (@Sendable () -> [String: JSONValue])?
+        switch request.path {
+        case "/v1/status": read = sources.status
+        case "/v1/replicas": read = sources.replicas
+        case "/v1/agents": read = sources.agents
+        case "/v1/certificates": read = sources.certificates
+        case "/v1/drain": read = nil
+        default: return Self.error(.notFound, "there is no such resource")
+        }
+        if let read {
+            guard request.method == .GET || request.method == .HEAD else { return Self.notAllowed("GET, HEAD") }
+            return Self.json(.ok, read())
+        }
+        guard request.method == .POST else { return Self.notAllowed("POST") }
+        sources.drain()
+        return Self.json(.accepted, ["stage": .string("draining")])
+    }
+
+    private static func json(
+        _ status: HTTPResponseStatus,
+        _ fields: [String: JSONValue],
+        _ more: [(name: String, value: String)] = []
+    ) -> ResponderAnswer {
+        var body = ByteBuffer(bytes: fields.json)
+        body.writeInteger(UInt8(ascii: "\n"))
+        return ResponderAnswer(status, type: "application/json", fields: more, body: body)
+    }
+
+    private static func error(
+        _ status: HTTPResponseStatus,
+        _ reason: String,
+        _ more: [(name: String, value: String)] = []
+    ) -> ResponderAnswer {
+        json(status, ["error": .string(reason)], more)
+    }
+
+    private static func notAllowed(_ methods: String) -> ResponderAnswer {
+        error(.methodNotAllowed, "\(methods) only", [("allow", methods)])
+    }
+
+    private static func unauthorized(_ reason: String) -> ResponderAnswer {
+        error(.unauthorized, reason, [("www-authenticate", #"Bearer realm="hopgate""#)])
+    }
+
+    private static func limited(_ wait: TimeAmount) -> ResponderAnswer {
+        let seconds = max(1, (wait.nanoseconds + 999_999_999) / 1_000_000_000)
+        return error(.tooManyRequests, "too many wrong tokens from this address", [("retry-after", "\(seconds)")])
+    }
+}

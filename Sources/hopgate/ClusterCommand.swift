@@ -1,0 +1,106 @@
+import ArgumentParser
+import Gateway
+import NIOCore
+import Settings
+import Store
+
+struct ClusterCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cluster",
+        abstract: "Look at the replicas, and change the cluster's key.",
+        subcommands: [ClusterStatusCommand.self, RotateKeyCommand.self],
+        defaultSubcommand: ClusterStatusCommand.self
+    )
+}
+
+struct ClusterStatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "List the replicas as the gateway that runs with this configuration sees them."
+    )
+
+    @OptionGroup var options: AdminOptions
+
+    @Flag(help: "Print the answer as a JSON object.")
+    var json = false
+
+    func run() async throws {
+        let answer = try await options.client().get("/v1/replicas")
+        if json { return print(String(decoding: answer.json, as: UTF8.self)) }
+        let rows = (answer["replicas"]?.objects ?? []).map { replica in
+            [
+                replica.text("incarnation") + (replica["self"] == .bool(true) ? " *" : ""),
+                replica.text("name"), replica.text("version"), replica.text("state"),
+                replica.text("sessions"), replica.text("silent_seconds"),
+                replica["keys"]?.strings?.first ?? "?", replica.text("problem", absent: ""),
+            ]
+        }
+        print(Terminal.table([["REPLICA", "NAME", "VERSION", "STATE", "SESSIONS", "SILENT", "KEY", ""]] + rows))
+    }
+}
+
+struct RotateKeyCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "rotate-key",
+        abstract: "Change the cluster's key while everything goes on.",
+        discussion: """
+            Adds a key that verifies, waits until every live replica has it, signs with it and seals all credentials
+            anew. Old keys stay good until they are retired. May be interrupted and run again: it goes on.
+            With cluster_key_file the keys are yours to change: this explains how, and seals what is to be sealed anew.
+            """
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Flag(help: "Forget the keys that sign no more, once no live replica needs them.")
+    var retireOld = false
+
+    @Option(help: ArgumentHelp("How long live replicas may take to learn of a key.", valueName: "duration"))
+    var wait: String = "60s"
+
+    func run() async throws {
+        let configuration = try options.load()
+        var rotation = KeyRotation.Options()
+        rotation.retiresOld = retireOld
+        rotation.patience = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
+        let isMounted = configuration.store.clusterKeyFile != nil
+        if isMounted { Terminal.note(Self.mountedSteps) }
+        let (_, volume) = try await SharedStore.openFounded(configuration.store)
+        defer { volume.close() }
+        let store = configuration.store
+        let mounted: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in
+            try store.mountedKeys() ?? []
+        }
+        let cluster = try await KeyRotation(
+            store: volume,
+            mounted: isMounted ? mounted : nil,
+            options: rotation,
+            report: { Terminal.note(Self.text($0)) }
+        ).run()
+        print(Terminal.table([["cluster", cluster.id], ["key", cluster.keyring.signing.id]]))
+        let old = cluster.keyring.keys.dropFirst().map(\.id)
+        guard !old.isEmpty, !isMounted else { return }
+        Terminal.note("Still good: \(old.joined(separator: ", ")).")
+        Terminal.note("Forget them with: hopgate cluster rotate-key --retire-old")
+    }
+
+    private static let mountedSteps = """
+        The cluster's keys are mounted (cluster_key_file), so the change is made in that file:
+          1. add the new key as the last line, and wait until "hopgate cluster status" shows all replicas again;
+          2. move it to the first line: every replica signs with it within seconds;
+          3. run this command: it seals with the first key what others have sealed;
+          4. remove the old line.
+        Now doing step 3.
+        """
+
+    private static func text(_ event: KeyRotation.Event) -> String {
+        switch event {
+        case .added(let id): "Key \(id) is made and verifies."
+        case .waiting(let names): "Waiting for \(names.joined(separator: ", "))."
+        case .signing(let id): "Key \(id) signs."
+        case .resealed(let count): "\(count) credentials are sealed anew."
+        case .skipped(let key, let problem): "\(key) is left as it is: \(problem)"
+        case .retired(let id): "Key \(id) is forgotten."
+        }
+    }
+}

@@ -1,0 +1,225 @@
+import FoundationEssentials
+import Gateway
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import Observability
+import Store
+import Synchronization
+import Testing
+
+@Suite("The admin port")
+struct AdminTests {
+    private static let token = String(repeating: "t", count: 40)
+
+    private final class Recorded: Sendable {
+        let drains = Atomic<Int>(0)
+        let failures = Mutex<[AdminAccess.Failure]>([])
+    }
+
+    private func responder(
+        _ tokens: AdminTokens,
+        _ recorded: Recorded,
+        now: @escaping @Sendable () -> NIODeadline = { .now() }
+    ) -> AdminResponder {
+        AdminResponder(
+            access: AdminAccess(tokens: tokens) { failure in recorded.failures.withLock { $0.append(failure) } },
+            sources: AdminSources(
+                status: { ["name": .string("one")] },
+                replicas: { [:] },
+                agents: { [:] },
+                certificates: { [:] },
+                drain: { recorded.drains.wrappingAdd(1, ordering: .relaxed) }
+            ),
+            now: now
+        )
+    }
+
+    private func tokens() -> (AdminTokens, ClusterKeyring) {
+        let keyring = ClusterKeyring((0..<2).map { _ in ClusterKey.generate { .random(in: .min ... .max) } })
+        return (AdminTokens { keyring }, keyring)
+    }
+
+    private func request(
+        _ method: HTTPMethod,
+        _ path: String,
+        token: String?,
+        from address: String = "192.0.2.1"
+    ) throws -> ResponderRequest {
+        ResponderRequest(
+            method: method,
+            path: path,
+            fields: token.map { ["authorization": "Bearer \($0)"] } ?? [:],
+            remote: try SocketAddress(ipAddress: address, port: 1)
+        )
+    }
+
+    @Test("The token of every key opens it, any other does not, and nobody learns what there is")
+    func access() throws {
+        let (tokens, keyring) = tokens()
+        let recorded = Recorded()
+        let responder = responder(tokens, recorded)
+        for token in keyring.adminTokens {
+            let answer = responder.answer(try request(.GET, "/v1/status", token: token))
+            #expect(answer.status == .ok && answer.type == "application/json")
+            #expect(String(buffer: answer.body) == "{\"name\":\"one\"}\n")
+        }
+        for path in ["/v1/status", "/v1/nothing", "/"] {
+            let answer = responder.answer(try request(.GET, path, token: nil))
+            #expect(answer.status == .unauthorized)
+            #expect(answer.fields.contains { $0.name == "www-authenticate" && $0.value.hasPrefix("Bearer") })
+        }
+        let wrong = keyring.adminTokens[0].dropLast() + "x"
+        #expect(responder.answer(try request(.GET, "/v1/status", token: String(wrong))).status == .unauthorized)
+        #expect(recorded.failures.withLock { $0 } == [.missing, .missing, .missing, .wrong])
+        #expect(responder.answer(try request(.GET, "/v1/nothing", token: keyring.adminTokens[0])).status == .notFound)
+    }
+
+    @Test("Other schemes, two tokens and empty ones are no token")
+    func schemes() throws {
+        let (tokens, keyring) = tokens()
+        let responder = responder(tokens, Recorded())
+        let token = keyring.adminTokens[0]
+        func status(_ fields: HTTPHeaders) -> HTTPResponseStatus {
+            responder.answer(ResponderRequest(method: .GET, path: "/v1/status", fields: fields)).status
+        }
+        #expect(status(["authorization": "bearer  \(token)"]) == .ok)
+        for value in ["Basic \(token)", token, "Bearer", "Bearer ", "Bearer \(token) x", "Bearer\(token)"] {
+            #expect(status(["authorization": value]) == .unauthorized, "\(value)")
+        }
+        #expect(
+            status(HTTPHeaders([("authorization", "Bearer \(token)"), ("authorization", "Bearer x")])) == .unauthorized
+        )
+    }
+
+    @Test("Whoever guesses too often is told to wait; a right token is taken all the same")
+    func limits() throws {
+        let (tokens, keyring) = tokens()
+        let responder = responder(tokens, Recorded()) { .uptimeNanoseconds(1_000_000_000) }
+        var statuses: [HTTPResponseStatus] = []
+        for _ in 0..<12 { statuses.append(responder.answer(try request(.GET, "/v1/status", token: "x")).status) }
+        #expect(statuses.prefix(10).allSatisfy { $0 == .unauthorized })
+        #expect(statuses.suffix(2).allSatisfy { $0 == .tooManyRequests })
+        let answer = responder.answer(try request(.GET, "/v1/status", token: "x"))
+        #expect(answer.fields.contains { $0.name == "retry-after" && $0.value == "6" })
+        #expect(responder.answer(try request(.GET, "/v1/status", token: keyring.adminTokens[1])).status == .ok)
+        let elsewhere = try request(.GET, "/v1/status", token: "x", from: "192.0.2.2")
+        #expect(responder.answer(elsewhere).status == .unauthorized)
+    }
+
+    @Test("Resources have their methods, and the drain may be asked for again")
+    func methods() throws {
+        let (tokens, keyring) = tokens()
+        let recorded = Recorded()
+        let responder = responder(tokens, recorded)
+        let token = keyring.adminTokens[0]
+        for path in ["/v1/status", "/v1/replicas", "/v1/agents", "/v1/certificates"] {
+            let answer = responder.answer(try request(.POST, path, token: token))
+            #expect(answer.status == .methodNotAllowed)
+            #expect(answer.fields.contains { $0.name == "allow" && $0.value == "GET, HEAD" })
+            #expect(responder.answer(try request(.HEAD, path, token: token)).status == .ok)
+        }
+        #expect(responder.answer(try request(.GET, "/v1/drain", token: token)).status == .methodNotAllowed)
+        #expect(recorded.drains.load(ordering: .relaxed) == 0)
+        for _ in 0..<2 { #expect(responder.answer(try request(.POST, "/v1/drain", token: token)).status == .accepted) }
+        #expect(recorded.drains.load(ordering: .relaxed) == 2)
+    }
+
+    @Test("A token in a file is trimmed, long enough, and followed when it changes")
+    func file() async throws {
+        let path = FileManager.default.temporaryDirectory.path + "/hopgate-token-\(UInt64.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        func write(_ text: String) throws { try Data(text.utf8).write(to: URL(fileURLWithPath: path)) }
+        #expect(throws: AdminTokenError.self) { try AdminTokens(file: path) { _ in } }
+        for bad in ["", "short", String(repeating: "x", count: 31), Self.token + " " + Self.token] {
+            try write(bad)
+            #expect(throws: AdminTokenError.self, "\(bad)") { try AdminTokens(file: path) { _ in } }
+        }
+        try write("  \(Self.token)\r\n")
+        let problems = Mutex<[String]>([])
+        let tokens = try AdminTokens(file: path) { problem in problems.withLock { $0.append(problem) } }
+        defer { tokens.stop() }
+        #expect(tokens.accepts(Self.token) && !tokens.accepts(Self.token + "t") && !tokens.accepts(""))
+        try write("bad")
+        try await eventually("the problem is told") { problems.withLock { $0.count } == 1 }
+        #expect(tokens.accepts(Self.token))
+        #expect(problems.withLock { !$0[0].contains(Self.token) })
+        let next = String(repeating: "u", count: 32)
+        try write(next)
+        try await eventually("the new token opens") { tokens.accepts(next) }
+        #expect(!tokens.accepts(Self.token))
+    }
+
+    @Test("A body beyond the limit is refused, one within it is read")
+    func bodies() async throws {
+        let (tokens, keyring) = tokens()
+        let server = try await AdminServer.start(
+            host: "127.0.0.1",
+            port: 0,
+            on: MultiThreadedEventLoopGroup.singleton.any(),
+            tokens: tokens,
+            responder: responder(tokens, Recorded())
+        )
+        let port = try #require(server.localAddress.port)
+        func post(_ size: Int) throws -> Int {
+            try OpsProbe(
+                host: "127.0.0.1",
+                port: port,
+                path: "/v1/drain",
+                seconds: 10,
+                method: "POST",
+                fields: [("Authorization", "Bearer \(keyring.adminTokens[0])")],
+                body: String(repeating: "x", count: size)
+            ).ask().status
+        }
+        #expect(try post(0) == 202)
+        #expect(try post(AdminResponder.bodyLimit) == 202)
+        #expect(try post(AdminResponder.bodyLimit + 1) == 413)
+        await server.close()
+    }
+
+    @Test("A running gateway tells of itself, its store and its cluster, and holds no secret in it")
+    func gateway() async throws {
+        try await TestGateway.with { gateway in
+            let port = try #require(gateway.process.adminAddress.port)
+            let (store, cluster) = try await VolumeStore.openFounded(path: gateway.folder + "/v1", mounted: nil)
+            defer { store.close() }
+            func get(_ path: String) throws -> (Int, String) {
+                let answer = try OpsProbe(
+                    host: "127.0.0.1",
+                    port: port,
+                    path: path,
+                    seconds: 10,
+                    fields: [("Authorization", "Bearer \(cluster.keyring.signing.adminToken)")]
+                ).ask()
+                return (answer.status, answer.body)
+            }
+            try await eventually("the replica sees itself") { try get("/v1/replicas").1.contains(#""self":true"#) }
+            let (status, body) = try get("/v1/status")
+            #expect(status == 200)
+            for part in [
+                #""stage":"active""#, #""state":"healthy""#, #""driver":"volume""#, #""id":"\#(cluster.id)""#,
+                #""key_on_volume":true"#, #""last_error":null"#,
+            ] {
+                #expect(body.contains(part), "\(part) in \(body)")
+            }
+            for path in ["/v1/status", "/v1/replicas", "/v1/agents", "/v1/certificates"] {
+                let body = try get(path).1
+                #expect(!body.contains(cluster.keyring.signing.adminToken) && !body.contains(gateway.token.secret))
+            }
+            let ops = try #require(gateway.process.opsAddress.port)
+            let ready = try OpsProbe(host: "127.0.0.1", port: ops, path: "/readyz", seconds: 10).ask()
+            #expect(ready.body.contains(#""store":{"ready":true,"detail":"healthy"}"#))
+            let metrics = try OpsProbe(host: "127.0.0.1", port: ops, path: "/metrics", seconds: 10, limit: 1 << 20)
+                .ask()
+            for line in [
+                #"hopgate_store_state{state="healthy"} 1"#, #"hopgate_store_state{state="read-only"} 0"#,
+                #"hopgate_store_refused_total{reason="corrupt"} 0"#, #"hopgate_cluster_replicas{state="active"} 1"#,
+                #"hopgate_admin_auth_failures_total{reason="wrong"} 0"#,
+            ] {
+                #expect(metrics.body.contains(line + "\n"), "\(line)")
+            }
+            #expect(!metrics.body.contains(#"hopgate_store_operation_seconds_count{operation="heartbeat"} 0"#))
+        }
+    }
+}

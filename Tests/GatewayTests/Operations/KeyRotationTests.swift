@@ -1,0 +1,217 @@
+import FoundationEssentials
+import Gateway
+import Logging
+import NIOCore
+import Store
+import Synchronization
+import Testing
+
+@Suite("Changing the cluster's key")
+struct KeyRotationTests {
+    /// A store with some credentials, and replicas on it.
+    private final class Rig: Sendable {
+        let folder = FileManager.default.temporaryDirectory.path + "/hopgate-keys-\(UInt64.random(in: 0 ... .max))"
+        let store: VolumeStore
+        let first: ClusterIdentity
+        private let tasks = Mutex<[Task<Void, Never>]>([])
+        private let replicas = Mutex<[SharedStore]>([])
+
+        init(credentials: Int = 3) async throws {
+            (store, first) = try await VolumeStore.open(path: folder + "/v1", mounted: nil)
+            for number in 0..<credentials {
+                let key = try StoreKey("agents/token\(number)")
+                let sealed = SealedDocument.seal(
+                    Array(#"{"id":"token\#(number)"}"#.utf8),
+                    .credential,
+                    context: "\(key)/1",
+                    with: first.keyring.signing
+                )
+                _ = try await store.create(key, sealed)
+            }
+        }
+
+        func startReplica(_ name: String, follows: Bool = true) async throws -> SharedStore {
+            let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
+            var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            logger.logLevel = .critical
+            let presence = ReplicaPresence(shared: shared, name: name, version: "test", logger: logger)
+            presence.update { $0.state = .active }
+            tasks.withLock { $0.append(Task { await presence.run() }) }
+            if follows { tasks.withLock { $0.append(Task { await shared.run { _ in } }) } }
+            replicas.withLock { $0.append(shared) }
+            // Seen by others before anything is asked of it.
+            let store = store
+            try await eventually("\(name) has a heartbeat") {
+                try await store.vitals(patience: .milliseconds(1_200)).contains { $0.isLive }
+            }
+            return shared
+        }
+
+        func rotation(
+            retiring: Bool = false,
+            patience: TimeAmount = .seconds(30),
+            _ report: @escaping @Sendable (KeyRotation.Event) -> Void = { _ in }
+        ) -> KeyRotation {
+            var options = KeyRotation.Options()
+            options.retiresOld = retiring
+            options.patience = patience
+            options.look = .milliseconds(1_500)
+            return KeyRotation(store: store, mounted: nil, options: options, report: report)
+        }
+
+        /// The ids of the keys that seal the credentials, of those that open.
+        func seals(_ keyring: ClusterKeyring) async throws -> Set<String> {
+            var ids: Set<String> = []
+            for key in try await store.list("agents") {
+                let value = try await store.read(key)
+                _ = try SealedDocument.open(
+                    value.bytes,
+                    .credential,
+                    context: "\(key)/\(value.version)",
+                    with: keyring,
+                    place: "x"
+                )
+                if let id = SealedDocument.keyID(value.bytes) { ids.insert(id) }
+            }
+            return ids
+        }
+
+        func stop() {
+            for task in tasks.withLock({ $0 }) { task.cancel() }
+            for replica in replicas.withLock({ $0 }) { replica.close() }
+            store.close()
+            try? FileManager.default.removeItem(atPath: folder)
+        }
+    }
+
+    @Test("Two replicas follow, credentials stay what they are under the new key, and the old key can be retired")
+    func rotation() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        let one = try await rig.startReplica("one")
+        let two = try await rig.startReplica("two")
+        let rotated = try await rig.rotation().run()
+        #expect(rotated.id == rig.first.id && rotated.keyring.signing != rig.first.keyring.signing)
+        #expect(rotated.keyring.keys.last == rig.first.keyring.signing && rotated.rotatingTo == nil)
+        #expect(try await rig.seals(rotated.keyring) == [rotated.keyring.signing.id])
+        for replica in [one, two] {
+            try await eventually("a replica signs with the new key") {
+                replica.keyring.signing == rotated.keyring.signing
+            }
+            #expect(replica.keyring.adminTokens.count == 2)
+        }
+
+        let retired = try await rig.rotation(retiring: true).run()
+        #expect(retired.keyring == ClusterKeyring([rotated.keyring.signing]))
+        #expect(try await rig.seals(retired.keyring) == [retired.keyring.signing.id])
+        try await eventually("a replica forgets the old key") { one.keyring == retired.keyring }
+        // Nothing is left to retire, so this makes a new key and retires the one before.
+        let again = try await rig.rotation(retiring: true).run()
+        #expect(again.keyring.keys.count == 1 && again.keyring != retired.keyring)
+    }
+
+    @Test("It waits for a live replica that does not know the key, says which, and goes on later")
+    func waiting() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        let slow = try await rig.startReplica("slow", follows: false)
+        let told = Mutex<[String]>([])
+        do {
+            _ = try await rig.rotation(patience: .milliseconds(100)) { event in
+                if case .waiting(let names) = event { told.withLock { $0 += names } }
+            }.run()
+            Issue.record("it did not wait")
+        } catch {
+            #expect(error.code == .stalled && "\(error)".contains("slow"))
+        }
+        let between = try #require(try await rig.store.readCluster(mounted: nil))
+        #expect(between.keyring.signing == rig.first.keyring.signing && between.rotatingTo != nil)
+        #expect(try await rig.seals(rig.first.keyring) == [rig.first.keyring.signing.id])
+
+        let follow = Task { await slow.run { _ in } }
+        defer { follow.cancel() }
+        let done = try await rig.rotation().run()
+        // The key that was made before is used; no second one.
+        #expect(done.keyring.signing == between.rotatingTo && done.keyring.keys.count == 2)
+    }
+
+    @Test("Interrupted after any step, it goes on from there and makes no second key")
+    func interrupted() async throws {
+        for steps in 1...4 {
+            let rig = try await Rig(credentials: 5)
+            defer { rig.stop() }
+            var cluster = rig.first
+            let volume = rig.store.volume
+            cluster = try volume.addKey(to: cluster)
+            let new = try #require(cluster.rotatingTo)
+            if steps >= 2 { cluster = try volume.sign(with: new.id, in: cluster) }
+            if steps >= 3 {
+                let key: StoreKey = "agents/token1"
+                let body = Array(#"{"id":"token1"}"#.utf8)
+                let sealed = SealedDocument.seal(body, .credential, context: "\(key)/2", with: new)
+                _ = try volume.replace(key, expecting: 1, sealed)
+            }
+            if steps >= 4 {
+                _ = try await rig.rotation().run()
+                cluster = try #require(try volume.readCluster(mounted: nil))
+                // Finished, so the next one would be a new rotation; retiring is not.
+                cluster = try await rig.rotation(retiring: true).run()
+                #expect(cluster.keyring == ClusterKeyring([new]))
+                continue
+            }
+            cluster = try await rig.rotation().run()
+            #expect(cluster.keyring == ClusterKeyring([new, rig.first.keyring.signing]) && cluster.rotatingTo == nil)
+            #expect(try await rig.seals(cluster.keyring) == [new.id])
+            #expect(try volume.strayKeys(cluster).isEmpty)
+        }
+    }
+
+    @Test("Two at a time do one rotation")
+    func twice() async throws {
+        let rig = try await Rig(credentials: 20)
+        defer { rig.stop() }
+        async let one = rig.rotation().run()
+        async let two = rig.rotation().run()
+        let (first, second) = try await (one, two)
+        let cluster = try #require(try await rig.store.readCluster(mounted: nil))
+        #expect(cluster.rotatingTo == nil && cluster.keyring.keys.contains(rig.first.keyring.signing))
+        #expect(first.id == second.id)
+        #expect(try await rig.seals(cluster.keyring).count == 1)
+    }
+
+    @Test("What no key here seals is told and left alone; what changes meanwhile is sealed all the same")
+    func odd() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        _ = try await rig.store.create("agents/forged", Array("{}".utf8))
+        try await rig.store.remove("agents/token0")
+        let skipped = Mutex<[StoreKey]>([])
+        let count = Mutex(0)
+        _ = try await rig.rotation { event in
+            switch event {
+            case .skipped(let key, _): skipped.withLock { $0.append(key) }
+            case .resealed(let number): count.withLock { $0 += number }
+            default: break
+            }
+        }.run()
+        #expect(skipped.withLock { $0 } == ["agents/forged"] && count.withLock { $0 } == 2)
+        #expect(try await rig.store.read("agents/forged").version == 1)
+    }
+
+    @Test("With mounted keys the first of them seals everything anew, cluster.json too")
+    func mounted() async throws {
+        let folder = FileManager.default.temporaryDirectory.path + "/hopgate-keys-\(UInt64.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let keys = (0..<2).map { _ in ClusterKey.generate { .random(in: .min ... .max) } }
+        let (store, cluster) = try await VolumeStore.open(path: folder + "/v1", mounted: [keys[0]])
+        defer { store.close() }
+        let sealed = SealedDocument.seal(Array("{}".utf8), .credential, context: "agents/a/1", with: keys[0])
+        _ = try await store.create("agents/a", sealed)
+        let changed: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in [keys[1], keys[0]] }
+        let done = try await KeyRotation(store: store, mounted: changed, options: .init(), report: { _ in }).run()
+        #expect(done.id == cluster.id && done.sealedBy == keys[1].id)
+        // The old key can go now.
+        #expect(try await store.readCluster(mounted: [keys[1]])?.id == cluster.id)
+        #expect(SealedDocument.keyID(try await store.read("agents/a").bytes) == keys[1].id)
+    }
+}

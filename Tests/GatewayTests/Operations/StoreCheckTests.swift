@@ -1,0 +1,103 @@
+import FoundationEssentials
+import Gateway
+import Glibc
+import NIOCore
+import Store
+import Testing
+
+@Suite("hopgate store check")
+struct StoreCheckTests {
+    private let folder = FileManager.default.temporaryDirectory.path + "/hopgate-check-\(UInt64.random(in: 0 ... .max))"
+
+    private func check(_ change: (inout SharedStoreConfiguration) -> Void = { _ in }) async -> StoreCheckReport {
+        var configuration = SharedStoreConfiguration(path: folder)
+        change(&configuration)
+        return await StoreCheck(configuration, look: .milliseconds(10)).run()
+    }
+
+    private func found() throws -> ClusterIdentity {
+        let volume = Volume(files: try PosixFileSystem(path: folder + "/v1", creating: true))
+        try volume.prepare()
+        return try volume.openCluster(mounted: nil)
+    }
+
+    private func names() -> [String] { (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] }
+    private func cleanUp() { try? FileManager.default.removeItem(atPath: folder) }
+
+    @Test("A good store is usable, and the report says where the key is")
+    func good() async throws {
+        let cluster = try found()
+        defer { cleanUp() }
+        let report = await check()
+        #expect(report.isUsable && report.cluster == cluster && report.timings.count == 6)
+        let text = report.text { $0.map { $0.joined(separator: " ") }.joined(separator: "\n") }
+        #expect(text.contains("whoever can read the volume is the cluster") && text.hasSuffix("can be used."))
+        #expect(report.json["usable"] == .bool(true))
+    }
+
+    @Test("An empty folder stays empty and founds nothing")
+    func empty() async throws {
+        mkdir(folder, 0o700)
+        defer { cleanUp() }
+        let report = await check()
+        #expect(report.isUsable && report.cluster == nil && report.remarks.contains { $0.contains("founded") })
+        #expect(names().isEmpty)
+    }
+
+    @Test("No folder, a file, and a link are told as such")
+    func noFolder() async throws {
+        defer { unlink(folder) }
+        #expect(await check().problems.count == 1)
+        #expect(names().isEmpty)
+        try Data().write(to: URL(fileURLWithPath: folder))
+        #expect(await check().problems == ["\(folder): is not a folder; store.path has to name one"])
+    }
+
+    @Test("A missing key, a newer format, open modes and links have a line each")
+    func broken() async throws {
+        defer { cleanUp() }
+        let cluster = try found()
+        let key = "\(folder)/v1/keys/\(cluster.keyring.signing.id)"
+        func problem(_ words: String) async -> Bool {
+            let report = await check()
+            return !report.isUsable && report.problems.contains { $0.contains(words) }
+        }
+        rename(key, key + ".away")
+        #expect(await problem("the key of cluster \(cluster.id) is not there"))
+        rename(key + ".away", key)
+        chmod(key, 0o644)
+        #expect(await problem("is open to other users (mode 644)"))
+        chmod(key, 0o600)
+        #expect(await check().isUsable)
+        symlink("/etc", "\(folder)/v1/agents/link")
+        #expect(await problem("is a symbolic link"))
+        unlink("\(folder)/v1/agents/link")
+        let document = "\(folder)/v1/cluster.json/2"
+        try Data(#"{"format":99,"cluster":"x","keys":["y"]}"#.utf8).write(to: URL(fileURLWithPath: document))
+        chmod(document, 0o600)
+        #expect(await problem("has format 99; this release reads 1"))
+        unlink(document)
+        #expect(await problem("store.driver") == false)
+        #expect(await check { $0.driver = .memory }.isUsable == false)
+    }
+}
+
+@Suite("Where backups are written")
+struct BackupFileTests {
+    @Test("A file is private from its first byte, replaces the old one whole, and leaves nothing beside it")
+    func file() throws {
+        let folder = FileManager.default.temporaryDirectory.path + "/hopgate-backup-\(UInt64.random(in: 0 ... .max))"
+        mkdir(folder, 0o700)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let path = folder + "/b.tar"
+        for content in [[UInt8](repeating: 1, count: 3_000_000), [2]] {
+            try BackupFile.write(content, to: path)
+            #expect(try BackupFile.read(path) == content)
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["b.tar"])
+        let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+        #expect(mode == 0o600)
+        #expect(throws: StoreError.self) { try BackupFile.write([1], to: folder + "/no/b.tar") }
+        #expect(throws: StoreError.self) { try BackupFile.read(folder + "/nothing") }
+    }
+}
