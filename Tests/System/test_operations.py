@@ -1,0 +1,378 @@
+"""What operators do with the store and the cluster: check, back up, restore, rotate, look, drain."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from client import Connection
+from harness import ENVIRONMENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually
+
+
+def run(gateway: Gateway, *words: str, check: bool = True) -> subprocess.CompletedProcess:
+    return gateway.cli(*words, "--config", str(gateway.config_path), check=check)
+
+
+def answer(gateway: Gateway, *words: str) -> dict:
+    return json.loads(run(gateway, *words, "--json").stdout)
+
+
+def admin(gateway: Gateway, method: str, path: str, fields=(), body: bytes = b""):
+    with Connection(("127.0.0.1", gateway.admin_port), "localhost", None, timeout=5) as connection:
+        return connection.request(method, path, fields, body)
+
+
+def keys_of(gateway: Gateway) -> list[str]:
+    return answer(gateway, "status")["cluster"]["keys"]
+
+
+def sharing(bench, name: str, other: Gateway, **settings) -> Gateway:
+    """A second replica on the store of another."""
+    return Gateway(bench, name, routes=other.settings["routes"], store=other.settings["store"], **settings)
+
+
+# -- store check
+
+
+def check(gateway: Gateway) -> tuple[int, dict]:
+    done = run(gateway, "store", "check", "--json", check=False)
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_good_store_is_usable_and_says_what_it_can(bench):
+    gateway = Gateway(bench).start()
+    code, report = check(gateway)
+    assert code == 0 and report["usable"] and not report["problems"], report
+    assert all(step["works"] for step in report["abilities"]) and len(report["abilities"]) >= 10
+    assert {time["operation"] for time in report["times"]} >= {"create", "rename", "link", "fsync", "list"}
+    assert all(0 < time["min_ms"] <= time["median_ms"] <= time["max_ms"] for time in report["times"])
+    assert report["cluster"]["id"] == answer(gateway, "status")["cluster"]["id"]
+    assert report["cluster"]["key_on_volume"]
+    assert [replica["state"] for replica in report["replicas"]] == ["active"]
+    assert "whoever can read the volume is the cluster" in run(gateway, "store", "check").stdout
+    gateway.process.kill()
+    assert check(gateway)[1]["replicas"][0]["state"] == "dead"
+
+
+def test_a_check_of_an_empty_folder_founds_nothing(bench):
+    gateway = Gateway(bench)
+    code, report = check(gateway)
+    assert code == 1 and "No such file" in report["problems"][0] and not gateway.data.exists()
+    gateway.data.mkdir(mode=0o700)
+    code, report = check(gateway)
+    assert code == 0 and report["cluster"] is None and any("founded" in line for line in report["remarks"])
+    assert list(gateway.data.iterdir()) == []
+    for words in (["status"], ["drain"], ["cluster", "rotate-key"], ["backup", "x.tar"]):
+        done = run(gateway, *words, check=False)
+        assert done.returncode == 1 and "there is no cluster yet" in done.stderr, done.stderr
+    assert list(gateway.data.iterdir()) == []
+
+
+def broken_key(store: Path) -> None:
+    next((store / "keys").iterdir()).unlink()
+
+
+def newer_format(store: Path) -> None:
+    path = store / "cluster.json" / "2"
+    path.write_text('{"format":2,"cluster":"x","keys":["y"]}')
+    path.chmod(0o600)
+
+
+def open_mode(store: Path) -> None:
+    (store / "agents").chmod(0o755)
+
+
+def link(store: Path) -> None:
+    (store / "agents" / "evil").symlink_to("/etc")
+
+
+def no_folder(store: Path) -> None:
+    store.rename(store.with_name("away"))
+    store.write_text("")
+
+
+def edited(store: Path) -> None:
+    path = store / "cluster.json" / "1"
+    path.write_text(path.read_text().replace('"format":1', '"format":1,"x":1'))
+
+
+@pytest.mark.parametrize(
+    "harm, words",
+    [
+        (broken_key, "the key of cluster"),
+        (newer_format, "has format 2; this release reads 1"),
+        (open_mode, "open to other users"),
+        (link, "symbolic link"),
+        (no_folder, "not a folder"),
+        (edited, "wrong MAC"),
+    ],
+)
+def test_a_broken_store_has_a_clear_line(bench, harm, words):
+    gateway = Gateway(bench).start()
+    gateway.process.stop()
+    harm(gateway.data / "v1")
+    code, report = check(gateway)
+    assert code == 1 and any(words in line for line in report["problems"]), report["problems"]
+    done = run(gateway, "store", "check", check=False)
+    assert done.returncode == 1 and words in done.stdout and done.stdout.strip().endswith("cannot be used as it is.")
+
+
+# -- status and the admin port
+
+
+def test_status_shows_the_agent_and_no_secret(stack: Stack):
+    gateway = stack.gateway
+    status = answer(gateway, "status")
+    assert status["stage"] == "active" and status["agents"] == 1 and status["store"]["state"] == "healthy"
+    secret = stack.token.partition(".")[2]
+    texts = [run(gateway, "status").stdout, run(gateway, "status", "--json").stdout]
+    assert "demo" in texts[0] and "web" in texts[0]
+    replicas = eventually(lambda: answer(gateway, "cluster", "status")["replicas"], 5, "the replica sees itself")
+    assert [replica["self"] for replica in replicas] == [True]
+    key = next((gateway.data / "v1" / "keys").iterdir()).read_bytes().hex()
+    for text in texts:
+        assert secret not in text and key not in text
+
+
+def test_the_admin_port_needs_the_token(stack: Stack):
+    gateway = stack.gateway
+    for fields in ([], [("Authorization", "Bearer nonsense")], [("Authorization", "Basic eDp5")]):
+        refused = admin(gateway, "GET", "/v1/status", fields)
+        assert refused.status == 401 and refused.get("www-authenticate").startswith("Bearer")
+    metrics = gateway.metrics()
+    assert metrics['hopgate_admin_auth_failures_total{reason="missing"}'] >= 2
+    assert metrics['hopgate_admin_auth_failures_total{reason="wrong"}'] >= 1
+
+
+def test_no_route_leads_from_the_public_side_to_ops_or_admin(stack: Stack):
+    gateway = stack.gateway
+    for host in ("localhost", "admin", f"127.0.0.1:{gateway.admin_port}", "127.0.0.1"):
+        for target in ("/v1/status", "/metrics", "/readyz", "/healthz"):
+            answered = gateway.request("GET", target, host=host, server_name="app.localhost")
+            assert answered.status in (404, 421), (host, target)
+    # On a known host they are the service's own paths.
+    assert gateway.request("GET", "/v1/status").get("www-authenticate") is None
+
+
+def test_a_token_of_the_operators_own(bench):
+    gateway = Gateway(bench)
+    token = gateway.folder / "admin-token"
+    token.write_text("too short\n")
+    gateway.settings["admin_token_file"] = str(token)
+    gateway.write_config()
+    gateway.start(wait=False)
+    assert gateway.process.wait() != 0
+    gateway.process.wait_log("at least 32")
+    token.write_text("a" * 40 + "\n")
+    gateway.start()
+    assert admin(gateway, "GET", "/v1/status", [("Authorization", "Bearer " + "a" * 40)]).status == 200
+    assert answer(gateway, "status")["stage"] == "active"
+    token.write_text("b" * 40 + "\n")
+    eventually(
+        lambda: admin(gateway, "GET", "/v1/status", [("Authorization", "Bearer " + "b" * 40)]).status == 200,
+        5,
+        "the new token opens",
+    )
+    # 429 if the polling above has asked too often already.
+    assert admin(gateway, "GET", "/v1/status", [("Authorization", "Bearer " + "a" * 40)]).status in (401, 429)
+
+
+def test_drain_finishes_what_is_in_flight_and_ends(bench, test_id):
+    stack = Stack(bench)
+    gateway = stack.gateway
+    connection = stack.connect()
+    connection.start("GET", "/hang", [("X-Test-Id", test_id)])
+    stack.origin.wait_mark(test_id, "started")
+    run(gateway, "drain")
+    gateway.process.wait_log("the admin port was asked to", 5)
+    eventually(lambda: gateway.ops("/readyz", quiet=True) in (503, 0), 5, "it is not ready any more")
+    assert gateway.process.alive
+    # Asked again, it goes on; SIGTERM now is the first one.
+    run(gateway, "drain", check=False)
+    connection.close()
+    run(gateway, "drain", "--wait", "15s", check=False)
+    assert gateway.process.wait(15) == 0
+    done = run(gateway, "drain", check=False)
+    assert done.returncode == 1 and "is the gateway running" in done.stderr
+
+
+# -- the store's state
+
+
+def test_a_store_that_goes_away_is_told_and_comes_back_without_a_restart(bench):
+    stack = Stack(bench)
+    gateway = stack.gateway
+    connection = stack.connect()
+    assert connection.request("GET", "/bytes/10").status == 200
+    since = gateway.process.mark()
+    away = gateway.data.with_name("away")
+    gateway.data.rename(away)
+
+    def store_part() -> dict:
+        return json.loads(gateway.ops("/readyz").text)["parts"]["store"]
+
+    eventually(lambda: store_part()["detail"] == "gone", 10, "the store is gone")
+    assert not store_part()["ready"] and gateway.ops("/readyz").status == 200
+    assert connection.request("GET", "/bytes/10").status == 200
+    eventually(lambda: gateway.metrics()['hopgate_store_state{state="gone"}'] == 1, 5, "the gauge says so")
+    gateway.process.wait_log("the store is in trouble", 5, since)
+    if gateway.data.exists():
+        subprocess.run(["rm", "-r", str(gateway.data)], check=True)
+    away.rename(gateway.data)
+    eventually(lambda: store_part()["detail"] == "healthy", 10, "the store is back")
+    gateway.process.wait_log("the store is healthy again", 15, since)
+    lines = [line for line in gateway.process.log_objects(since) if "the store is" in line["msg"]]
+    assert len(lines) == 2, lines
+
+
+# -- backup and restore
+
+
+def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
+    stack = Stack(bench)
+    gateway = stack.gateway
+    gone = gateway.create_token("gone")
+    gateway.revoke_token(gone)
+    cluster = answer(gateway, "status")["cluster"]
+    path = gateway.folder / "backup.tar"
+    done = run(gateway, "backup", str(path))
+    assert cluster["id"] in done.stderr
+    assert path.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(path) as archive:
+        names = archive.getnames()
+    assert names[0] == "hopgate-backup.json" and any(name.startswith("v1/agents/") for name in names)
+    stack.agent.process.stop()
+    gateway.process.stop()
+
+    new = Gateway(bench, "restored", routes=gateway.settings["routes"])
+    run(new, "restore", str(path))
+    new.start()
+    assert answer(new, "status")["cluster"] == cluster
+    agent = Agent(bench, new, stack.token, stack.origin.port, name="old-agent").start()
+    new.wait_serving()
+    refused = Agent(bench, new, gone, stack.origin.port, name="gone-agent").start(wait=False)
+    refused.process.wait_log("AUTH_FAILED", 10)
+    agent.process.stop()
+    # It belongs to a cluster now.
+    again = run(new, "restore", str(path), check=False)
+    assert again.returncode == 1 and "belongs to a cluster already" in again.stderr
+
+
+def test_a_damaged_backup_writes_nothing(bench):
+    gateway = Gateway(bench).start()
+    path = gateway.folder / "backup.tar"
+    run(gateway, "backup", str(path))
+    good = path.read_bytes()
+    new = Gateway(bench, "restored")
+    for harm in (good[:-10_240], good[:5_000], b"", good.replace(b"cluster", b"clusteR"), os.urandom(20_480)):
+        path.write_bytes(harm)
+        done = run(new, "restore", str(path), check=False)
+        assert done.returncode == 1 and str(path) in done.stderr, done.stderr
+        assert not (new.data / "v1" / "cluster.json").exists()
+    path.write_bytes(good)
+    run(new, "restore", str(path))
+
+
+def test_a_backup_goes_through_pipes(bench):
+    gateway = Gateway(bench).start()
+    new = Gateway(bench, "restored")
+    backup = subprocess.run(
+        [HOPGATE, "backup", "-", "--config", str(gateway.config_path)],
+        capture_output=True,
+        timeout=20,
+        env=ENVIRONMENT,
+        check=True,
+    )
+    subprocess.run(
+        [HOPGATE, "restore", "-", "--config", str(new.config_path)],
+        input=backup.stdout,
+        capture_output=True,
+        timeout=20,
+        env=ENVIRONMENT,
+        check=True,
+    )
+    new.start()
+    assert keys_of(new) == keys_of(gateway)
+
+
+# -- rotation
+
+
+def test_the_key_is_changed_under_running_gateways(bench):
+    stack = Stack(bench)
+    one = stack.gateway
+    two = sharing(bench, "second", one).start()
+    eventually(lambda: len(answer(one, "cluster", "status")["replicas"]) == 2, 5, "both replicas are seen")
+    before = keys_of(one)
+    session = answer(one, "status")
+    pid = stack.agent.process.pid
+
+    run(one, "cluster", "rotate-key")
+    after = keys_of(two)
+    assert len(after) == 2 and after[1:] == before and after == keys_of(one)
+    # Sessions stay, old and new tokens work, on both.
+    assert stack.agent.process.pid == pid and stack.agent.metrics()["hopagent_ready_tunnels"] == 1
+    assert "hopagent_reconnects_total" not in stack.agent.metrics() or (
+        stack.agent.metrics()["hopagent_reconnects_total"] == 0
+    )
+    assert stack.request("GET", "/bytes/10").status == 200
+    assert session["agents"] == 1
+    token = one.create_token("fresh")
+    for gateway, credential, name in ((two, stack.token, "old-token"), (two, token, "new-token")):
+        Agent(bench, gateway, credential, stack.origin.port, name=name, trust={"ca_file": one.ca_file}).start()
+
+    run(one, "cluster", "rotate-key", "--retire-old")
+    eventually(lambda: keys_of(one) == keys_of(two) == after[:1], 5, "the old key is forgotten by both")
+    assert [path.name for path in (one.data / "v1" / "keys").iterdir()] == after[:1]
+    assert stack.request("GET", "/bytes/10").status == 200
+    one.process.stop()
+    one.start()
+    one.wait_serving(timeout=40)
+
+
+def test_a_rotation_that_is_killed_goes_on_when_it_is_run_again(bench):
+    origin = Origin(bench)
+    gateway = Gateway(bench)
+    token = gateway.create_token("demo")
+    gateway.start()
+    before = keys_of(gateway)
+    for number, delay in enumerate((0.05, 0.5, 2.0, 3.5, 5.0)):
+        command = [HOPGATE, "cluster", "rotate-key", "--config", gateway.config_path]
+        process = bench.start(f"rotate-{number}", command)
+        try:
+            process.wait(delay)
+        except subprocess.TimeoutExpired:
+            process.signal(signal.SIGKILL)
+            process.wait()
+        assert before[0] in keys_of(gateway)
+    run(gateway, "cluster", "rotate-key", "--retire-old")
+    keys = eventually(lambda: len(k := keys_of(gateway)) == 1 and k, 5, "one key is left")
+    assert keys != before
+    assert check(gateway)[0] == 0
+    Agent(bench, gateway, token, origin.port).start()
+
+
+def test_a_mounted_key_is_the_operators_to_change(bench):
+    keys = bench.folder / "cluster-keys"
+    first, second = "1" * 64, "2" * 64
+    keys.write_text(first + "\n")
+    origin = Origin(bench)
+    gateway = Gateway(bench, cluster_key_file=str(keys))
+    token = gateway.create_token("demo")
+    gateway.start()
+    assert not answer(gateway, "status")["cluster"]["key_on_volume"]
+    keys.write_text(first + "\n" + second + "\n")
+    eventually(lambda: len(keys_of(gateway)) == 2, 5, "both keys are known")
+    keys.write_text(second + "\n" + first + "\n")
+    done = run(gateway, "cluster", "rotate-key")
+    assert "cluster_key_file" in done.stderr and "sealed anew" in done.stderr
+    keys.write_text(second + "\n")
+    eventually(lambda: len(keys_of(gateway)) == 1, 5, "the old key is gone")
+    gateway.process.stop()
+    gateway.start()
+    Agent(bench, gateway, token, origin.port).start()
