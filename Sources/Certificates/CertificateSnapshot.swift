@@ -9,7 +9,8 @@ package struct CertificateSnapshot: Sendable {
     /// By what stands behind `*.`.
     private let wildcard: [String: ServerCertificate]
 
-    /// - Parameter certificates: at least one; the first is the fallback. Of two for one name the earlier is served.
+    /// - Parameter certificates: at least one, the strongest source first; the first is the fallback. Of two for one
+    ///   name the earlier is served.
     package init(_ certificates: [ServerCertificate]) {
         precondition(!certificates.isEmpty, "a snapshot holds at least one certificate")
         var exact: [String: ServerCertificate] = [:]
@@ -34,10 +35,25 @@ package struct CertificateSnapshot: Sendable {
     /// fallback.
     package func select(serverName: String?) -> ServerCertificate {
         guard let serverName, !serverName.isEmpty else { return fallback }
+        return certificate(covering: serverName) ?? fallback
+    }
+
+    /// The same without the fallback.
+    private func certificate(covering serverName: String) -> ServerCertificate? {
         var name = serverName.lowercased()
         if name.hasSuffix(".") { name.removeLast() }
         if let certificate = exact[name] { return certificate }
-        guard let dot = name.firstIndex(of: "."), dot != name.startIndex else { return fallback }
-        return wildcard[String(name[name.index(after: dot)...])] ?? fallback
+        guard let dot = name.firstIndex(of: "."), dot != name.startIndex else { return nil }
+        return wildcard[String(name[name.index(after: dot)...])]
+    }
+
+    /// The certificate that whoever asks for this name gets and finds it in; nil if there is none. An address is never
+    /// in a hello, so it is the fallback that has to hold it.
+    package func certificate(for name: CertificateName) -> ServerCertificate? {
+        switch name {
+        case .address: fallback.names.contains(name) ? fallback : nil
+        case .dns(let text) where text.hasPrefix("*."): wildcard[String(text.dropFirst(2))]
+        case .dns(let text): certificate(covering: text)
+        }
     }
 }

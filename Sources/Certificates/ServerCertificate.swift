@@ -16,12 +16,15 @@ package final class ServerCertificate: Sendable {
     package let names: [CertificateName]
     /// SHA-256 of the leaf's DER. Two certificates are the same one if this is equal.
     package let leafSHA256: [UInt8]
-    /// End of the leaf's validity, seconds since 1970.
+    /// The leaf's validity, seconds since 1970.
+    package let notValidBefore: Int64
     package let notValidAfter: Int64
-    /// Where it came from: the path of the certificate file.
+    /// Where it came from: the path of the certificate file, or a key in the store.
     package let origin: String
 
-    let leaf: Certificate
+    /// Leaf first.
+    let chain: [Certificate]
+    var leaf: Certificate { chain[0] }
 
     /// - Parameters:
     ///   - chain: text with at least one CERTIFICATE block, leaf first; other blocks and text between are left out.
@@ -60,17 +63,47 @@ package final class ServerCertificate: Sendable {
                     ?? "the key does not belong to the certificate in \(chainPath); give the pair that was issued together"
             )
         }
-        self.init(chain: documents, leaf: certificates[0], key: keyDocument, origin: chainPath)
+        self.init(documents: documents, chain: certificates, key: keyDocument, origin: chainPath)
     }
 
-    init(chain: [PEMDocument], leaf: Certificate, key: PEMDocument, origin: String) {
-        self.chainPEM = chain.flatMap { Array(($0.pemString + "\n").utf8) }
+    /// - Parameter documents: the chain's, in its order.
+    init(documents: [PEMDocument], chain: [Certificate], key: PEMDocument, origin: String) {
+        self.chainPEM = documents.flatMap { Array(($0.pemString + "\n").utf8) }
         self.keyPEM = Array((key.pemString + "\n").utf8)
-        self.names = Self.names(of: leaf)
-        self.leafSHA256 = Array(SHA256.hash(data: chain[0].derBytes))
-        self.notValidAfter = Int64(leaf.notValidAfter.timeIntervalSince1970)
+        self.names = Self.names(of: chain[0])
+        self.leafSHA256 = Array(SHA256.hash(data: documents[0].derBytes))
+        self.notValidBefore = Int64(chain[0].notValidBefore.timeIntervalSince1970)
+        self.notValidAfter = Int64(chain[0].notValidAfter.timeIntervalSince1970)
         self.origin = origin
-        self.leaf = leaf
+        self.chain = chain
+    }
+
+    /// The issuer's name as certificates write it, such as `CN=R11,O=Let's Encrypt,C=US`.
+    package var issuer: String { "\(leaf.issuer)" }
+
+    /// Checks that each certificate of the chain is signed by the one behind it. A chain in another order is understood
+    /// by some clients and not by others.
+    package func requireOrder() throws(CertificatesError) {
+        for (index, certificate) in chain.enumerated().dropLast() {
+            let above = chain[index + 1]
+            guard certificate.issuer == above.subject,
+                above.publicKey.isValidSignature(certificate.signature, for: certificate)
+            else {
+                throw CertificatesError(
+                    .chainOrder,
+                    origin,
+                    """
+                    certificate \(index + 1) is not signed by certificate \(index + 2); put the leaf first, then each \
+                    issuer behind what it issued, and leave out what does not belong there
+                    """
+                )
+            }
+        }
+    }
+
+    /// The same certificate in every byte that is served.
+    func isSame(as other: ServerCertificate) -> Bool {
+        chainPEM == other.chainPEM && keyPEM == other.keyPEM
     }
 
     /// Names in the subject alternative name extension; the common name counts for nothing (RFC 9525 section 6.3).

@@ -1,14 +1,15 @@
 import ArgumentParser
 import Certificates
 import Gateway
+import Store
 
-struct AuthorityCommand: ParsableCommand {
+struct AuthorityCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ca",
         abstract: "Print where the development CA's root is, and its fingerprint.",
         discussion: """
-            The root is made when there is none yet. Agents take the file (ca) or the pin; browsers and curl the file.
-            A gateway with certificates of its own does not use it.
+            The root is made when there is none yet, once for all replicas. Agents take the file (ca) or the pin; browsers
+            and curl the file. It counts for names that no other certificate covers.
             """
     )
 
@@ -21,7 +22,7 @@ struct AuthorityCommand: ParsableCommand {
     var json = false
 
     private struct Description: Encodable {
-        let path: String
+        let path: String?
         let sha256: String
         let pin: String
     }
@@ -30,16 +31,17 @@ struct AuthorityCommand: ParsableCommand {
         if pem && json { throw ValidationError("--pem and --json cannot be given together.") }
     }
 
-    func run() throws {
-        let directory = DevelopmentCA.directory(dataDirectory: try options.load().store.path)
-        let root = try DevelopmentRoot.loadOrCreate(directory: directory)
+    func run() async throws {
+        let (_, store) = try await SharedStore.openForCommand(try options.load().store)
+        defer { store.close() }
+        let root = try await DevelopmentRoot.obtain(in: store)
         if pem {
             print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")
         } else if json {
             let description = Description(path: root.path, sha256: root.fingerprint, pin: root.pin)
             print(try TokenDescription.json(description))
         } else {
-            print(Terminal.table([["root", root.path], ["pin", root.pin]]))
+            print(Terminal.table([["root", root.path ?? "-"], ["pin", root.pin]]))
         }
     }
 }

@@ -22,7 +22,8 @@ struct ConfigCheckCommand: ParsableCommand {
         let configuration = try options.load()
         // A start reads the pairs too: a key that does not fit its certificate is found here first.
         for files in configuration.certificates {
-            _ = try CertificateFiles(certificate: files.cert, key: files.key).load()
+            let certificate = try CertificateFiles(certificate: files.cert, key: files.key).load()
+            try certificate.require(configuration.servedCertificates.check)
         }
         print(
             try GatewayConfiguration.check(

@@ -11,8 +11,9 @@ struct HopGate: AsyncParsableCommand {
             """,
         version: version,
         subcommands: [
-            RunCommand.self, ConfigCommand.self, TokenCommand.self, AuthorityCommand.self, StatusCommand.self,
-            DrainCommand.self, ClusterCommand.self, StoreCommand.self, BackupCommand.self, RestoreCommand.self,
+            RunCommand.self, ConfigCommand.self, TokenCommand.self, CertificateCommand.self, AuthorityCommand.self,
+            StatusCommand.self, DrainCommand.self, ClusterCommand.self, StoreCommand.self, BackupCommand.self,
+            RestoreCommand.self,
             HealthcheckCommand.self, VersionCommand.self,
         ],
         defaultSubcommand: RunCommand.self

@@ -65,8 +65,8 @@ extension CertificatesError {
     /// Whether the operator's files or folders are to be mended; else it is the system that failed.
     var isConfiguration: Bool {
         switch code {
-        case .file(.system), .issuance: false
-        case .file, .malformed, .unsupported, .keyMismatch: true
+        case .file(.system), .store, .issuance: false
+        case .file, .malformed, .unsupported, .keyMismatch, .chainOrder, .incomplete, .missing: true
         }
     }
 }

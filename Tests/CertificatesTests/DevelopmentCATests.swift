@@ -1,49 +1,105 @@
 import Certificates
-import Dispatch
 import Foundation
+import NIOCore
+import Store
 import SwiftASN1
-import Synchronization
 import Testing
 import X509
 
 @Suite("The development CA")
 struct DevelopmentCATests {
     let scratch = Scratch()
-    var folder: String { scratch.file("data/development-ca") }
+    let root: StoreKey = "certs/development-ca"
 
-    @Test("The first start makes it, the second one reads it")
-    func madeOnce() throws {
-        let first = try DevelopmentCA.loadOrCreate(directory: folder, names: ["app.test"])
-        let second = try DevelopmentCA.loadOrCreate(directory: folder, names: ["app.test"])
-        #expect(first.root.fingerprint == second.root.fingerprint)
-        #expect(first.leaf.leafSHA256 == second.leaf.leafSHA256)
-        #expect(first.root.pin == "sha256:" + first.root.fingerprint)
-        #expect(first.root.path == folder + "/root.pem")
-        #expect(scratch.read("data/development-ca/root.pem") == first.root.certificatePEM)
+    private func open(_ store: any Store, names: [String] = [], now: Date = Date()) async throws -> ServedCertificates {
+        let settings = ServedCertificates.Settings(files: [], usesDevelopmentCA: true, names: names)
+        return try await ServedCertificates.open(settings, store: store, now: now)
     }
 
-    @Test("Folders are 0700, files 0600, and no temporary file is left")
-    func modes() throws {
-        _ = try DevelopmentCA.loadOrCreate(directory: folder)
-        #expect(scratch.mode("data") == 0o700)
-        #expect(scratch.mode("data/development-ca") == 0o700)
-        #expect(scratch.names("data/development-ca") == ["leaf.pem", "root-with-key.pem", "root.pem"])
-        for name in scratch.names("data/development-ca") {
-            #expect(scratch.mode("data/development-ca/\(name)") == 0o600)
+    @Test("The first start makes it, the second one reads it")
+    func madeOnce() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        #expect(try await DevelopmentRoot.read(in: store) == nil)
+        let first = try await DevelopmentRoot.obtain(in: store)
+        let other = try scratch.store()
+        defer { other.close() }
+        let second = try await DevelopmentRoot.obtain(in: other)
+        #expect(first.fingerprint == second.fingerprint && first.generation == second.generation)
+        #expect(first.pin == "sha256:" + first.fingerprint)
+        let folder = "v1/certs/development-ca/\(first.generation)"
+        #expect(scratch.names(folder) == ["fullchain.pem", "key.pem", "meta.json"])
+        #expect(first.path?.hasSuffix("\(folder)/fullchain.pem") == true)
+        #expect(scratch.read("\(folder)/fullchain.pem") == first.certificatePEM)
+        for name in scratch.names(folder) { #expect(scratch.mode("\(folder)/\(name)") == 0o600) }
+        #expect(!String(decoding: first.certificatePEM, as: UTF8.self).contains("PRIVATE"))
+    }
+
+    @Test("In memory it is the same, but has no path")
+    func memory() async throws {
+        let store = MemoryStore()
+        let first = try await DevelopmentRoot.obtain(in: store)
+        #expect(try await DevelopmentRoot.obtain(in: store).pin == first.pin)
+        #expect(first.path == nil)
+    }
+
+    @Test("Eight that start at once on an empty store end with one root, published once", arguments: 1...10)
+    func race(_ round: Int) async throws {
+        let stores = try (0..<8).map { _ in try scratch.store() }
+        defer { stores.forEach { $0.close() } }
+        let pins = try await withThrowingTaskGroup(of: String.self) { group in
+            for store in stores {
+                group.addTask { try await DevelopmentRoot.obtain(in: store).pin }
+            }
+            return try await group.reduce(into: [String]()) { $0.append($1) }
         }
+        #expect(pins.count == 8 && Set(pins).count == 1)
+        #expect(scratch.names("v1/certs/development-ca").count == 1)
+    }
+
+    @Test("A process that was killed while it made the root delays the others by its time to live at most")
+    func killedHolder() async throws {
+        let dead = try scratch.volume()
+        let candidate = LeaseCandidate(volume: dead, name: root, fencing: root, timeToLive: .seconds(4))
+        let holder = try #require(try candidate.take(1))
+        let store = try scratch.store()
+        defer { withExtendedLifetime(holder) { store.close() } }
+        let start = ContinuousClock.now
+        _ = try await DevelopmentRoot.obtain(in: store)
+        #expect(ContinuousClock.now - start < .seconds(8))
+    }
+
+    @Test("Whoever waits for the lease takes the root as soon as it is there")
+    func readWhileWaiting() async throws {
+        let holder = try scratch.store()
+        let store = try scratch.store()
+        defer { [holder, store].forEach { $0.close() } }
+        let lease = try await CertificateSet.lease(of: root, in: holder) { $0.timeToLive = .minutes(1) }
+        async let waiting = DevelopmentRoot.obtain(in: store)
+        let pair = try TestCertificate(["root"])
+        _ = try await CertificateSet.publish(
+            try pair.loaded(),
+            as: root,
+            origin: "development-ca",
+            in: holder,
+            under: lease
+        )
+        #expect(try await waiting.fingerprint == (try pair.loaded().leafSHA256.hexadecimal))
+        #expect(lease.isHeld)
     }
 
     @Test("openssl verifies the leaf for each kind of name, and agrees on the fingerprint")
-    func openssl() throws {
-        let authority = try DevelopmentCA.loadOrCreate(
-            directory: folder,
-            names: ["App.Test", "*.wild.test", "10.1.2.3"]
-        )
-        let leaf = folder + "/leaf.pem"
+    func openssl() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let served = try await open(store, names: ["App.Test", "*.wild.test", "10.1.2.3"])
+        let authority = try #require(served.developmentRoot)
+        let path = try #require(authority.path)
+        let leaf = scratch.write("leaf.pem", served.snapshot.fallback.chainPEM)
         func verify(_ arguments: [String]) throws -> (status: Int32, output: String) {
             try run(
                 "/usr/bin/openssl",
-                ["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", authority.root.path] + arguments + [leaf]
+                ["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", path] + arguments + [leaf]
             )
         }
         for name in ["localhost", "app.test", "one.wild.test"] {
@@ -55,173 +111,131 @@ struct DevelopmentCATests {
             #expect(result.status == 0, "\(address): \(result.output)")
         }
         #expect(try verify(["-verify_hostname", "other.test"]).status != 0)
-        let printed = try run(
-            "/usr/bin/openssl",
-            ["x509", "-in", authority.root.path, "-noout", "-fingerprint", "-sha256"]
-        )
+        let printed = try run("/usr/bin/openssl", ["x509", "-in", path, "-noout", "-fingerprint", "-sha256"])
         let digits = printed.output.drop { $0 != "=" }.dropFirst().filter { $0 != ":" && !$0.isWhitespace }
-        #expect(digits.lowercased() == authority.root.fingerprint)
+        #expect(digits.lowercased() == authority.fingerprint)
     }
 
     @Test("The chain that is served is the leaf and then the root")
-    func chain() throws {
-        let authority = try DevelopmentCA.loadOrCreate(directory: folder)
-        let text = String(decoding: authority.leaf.chainPEM, as: UTF8.self)
+    func chain() async throws {
+        let served = try await open(MemoryStore())
+        let text = String(decoding: served.snapshot.fallback.chainPEM, as: UTF8.self)
+        let root = try #require(served.developmentRoot).certificatePEM
         #expect(text.components(separatedBy: "BEGIN CERTIFICATE").count == 3)
-        #expect(text.hasSuffix(String(decoding: authority.root.certificatePEM, as: UTF8.self)))
+        #expect(text.hasSuffix(String(decoding: root, as: UTF8.self)))
+        try served.snapshot.fallback.requireOrder()
     }
 
     @Test("Root and leaf begin a day in the past and last ten years and 90 days")
-    func dates() throws {
+    func dates() async throws {
         let now = Date(timeIntervalSince1970: 1_800_000_000)
-        let authority = try DevelopmentCA.loadOrCreate(directory: folder, now: now)
-        func certificate(_ pem: [UInt8]) throws -> Certificate {
-            let text = String(decoding: pem, as: UTF8.self)
-            return try Certificate(
-                pemEncoded: text.components(separatedBy: "-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----"
-            )
-        }
-        let root = try certificate(authority.root.certificatePEM)
-        let leaf = try certificate(authority.leaf.chainPEM)
+        let served = try await open(MemoryStore(), now: now)
+        let leaf = served.snapshot.fallback
+        let pem = String(decoding: try #require(served.developmentRoot).certificatePEM, as: UTF8.self)
+        let root = try Certificate(pemEncoded: pem)
         #expect(root.notValidBefore == now - 86_400)
         #expect(root.notValidAfter == now + 3_650 * 86_400)
-        #expect(leaf.notValidBefore == now - 86_400)
-        #expect(leaf.notValidAfter == now + 90 * 86_400)
+        #expect(leaf.notValidBefore == 1_800_000_000 - 86_400)
+        #expect(leaf.notValidAfter == 1_800_000_000 + 90 * 86_400)
     }
 
-    @Test("The leaf is issued again for other names or when worn; the root stays")
-    func reissue() throws {
-        let now = Date()
-        let first = try DevelopmentCA.loadOrCreate(directory: folder, names: ["a.test"], now: now)
-        let renamed = try DevelopmentCA.loadOrCreate(directory: folder, names: ["b.test"], now: now)
-        #expect(renamed.leaf.leafSHA256 != first.leaf.leafSHA256)
-        #expect(renamed.leaf.names.contains(.dns("b.test")) && !renamed.leaf.names.contains(.dns("a.test")))
-        let young = try DevelopmentCA.loadOrCreate(directory: folder, names: ["b.test"], now: now + 59 * 86_400)
-        #expect(young.leaf.leafSHA256 == renamed.leaf.leafSHA256)
-        let worn = try DevelopmentCA.loadOrCreate(directory: folder, names: ["b.test"], now: now + 61 * 86_400)
-        #expect(worn.leaf.leafSHA256 != renamed.leaf.leafSHA256)
-        #expect(worn.root.fingerprint == first.root.fingerprint)
+    @Test("The leaf is issued again when a third of its life is left; the root stays")
+    func renewal() async throws {
+        let start = Date()
+        let served = try await open(MemoryStore(), now: start)
+        let first = served.snapshot.fallback
+        let root = served.developmentRoot?.pin
+        served.rebuild(now: start + 59 * 86_400)
+        #expect(served.snapshot.fallback === first)
+        served.rebuild(now: start + 61 * 86_400)
+        #expect(served.snapshot.fallback !== first)
+        #expect(served.snapshot.fallback.notValidAfter > first.notValidAfter)
+        #expect(served.developmentRoot?.pin == root)
     }
 
-    @Test("A damaged leaf, or one of another root, is issued again")
-    func damagedLeaf() throws {
-        let first = try DevelopmentCA.loadOrCreate(directory: folder)
-        let foreign = try DevelopmentCA.loadOrCreate(directory: scratch.file("other"))
-        for bytes in [[], [0xFF], first.root.certificatePEM, foreign.leaf.chainPEM + foreign.leaf.keyPEM] {
-            scratch.write("data/development-ca/leaf.pem", bytes)
-            let again = try DevelopmentCA.loadOrCreate(directory: folder)
-            #expect(again.root.fingerprint == first.root.fingerprint)
-            let verified = try run("/usr/bin/openssl", ["verify", "-CAfile", again.root.path, folder + "/leaf.pem"])
-            #expect(verified.status == 0, "\(verified.output)")
-        }
+    @Test("A host that an agent serves enters the leaf at once, also on a volume that takes no writes")
+    func readOnlyVolume() async throws {
+        let store = try scratch.store()
+        let pin = try await DevelopmentRoot.obtain(in: store).pin
+        store.close()
+        let files = ReadOnlyFileSystem(try PosixFileSystem(path: scratch.file("v1"), creating: false))
+        let readOnly = VolumeStore(volume: Volume(files: files))
+        defer { readOnly.close() }
+        let served = try await open(readOnly, names: ["route.test"])
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        served.cover(names: ["agent.test", "not a name"])
+        #expect(await eventually(within: .seconds(5)) { served.snapshot.fallback.names.contains(.dns("agent.test")) })
+        #expect(served.snapshot.fallback.names.contains(.dns("route.test")))
+        #expect(served.developmentRoot?.pin == pin)
     }
 
-    @Test("A damaged root stops the start, names the file and is left as it is")
-    func damagedRoot() throws {
-        let first = try DevelopmentCA.loadOrCreate(directory: folder)
-        for bytes in [[], first.root.certificatePEM, [0xFF, 0x00]] {
-            scratch.write("data/development-ca/root-with-key.pem", bytes)
-            let error = #expect(throws: CertificatesError.self) { try DevelopmentCA.loadOrCreate(directory: folder) }
-            #expect(error?.path == folder + "/root-with-key.pem")
+    @Test("A leaf has at most 256 names; names that others cover take no room")
+    func nameLimit() async throws {
+        let store = MemoryStore()
+        try await publish(try TestCertificate(["*.covered.test"]), as: "certs/_wildcard.covered.test", in: store)
+        let served = try await open(store)
+        served.cover(names: (0..<1_000).map { "a\($0).covered.test" })
+        served.cover(names: ["new.test"])
+        served.rebuild()
+        #expect(served.snapshot.select(serverName: "new.test").names.contains(.dns("new.test")))
+        served.cover(names: (0..<5_000).map { "b\($0).test" })
+        served.rebuild()
+        #expect(served.snapshot.select(serverName: "new.test").names.count == 256)
+    }
+
+    @Test("A damaged root stops the start, names the remedy and is left as it is")
+    func damagedRoot() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let made = try await DevelopmentRoot.obtain(in: store)
+        let key = "v1/certs/development-ca/\(made.generation)/key.pem"
+        let foreign = Array(try TestCertificate(["x"]).key.utf8)
+        for bytes in [[], made.certificatePEM, [0xFF, 0x00], foreign] {
+            scratch.write(key, bytes)
+            let error = await #expect(throws: CertificatesError.self) { try await open(store) }
+            #expect(error?.path == "certs/development-ca")
             #expect(error?.reason.contains("backup") == true)
-            #expect(scratch.read("data/development-ca/root-with-key.pem") == bytes)
+            #expect(scratch.read(key) == bytes)
         }
+        try FileManager.default.removeItem(atPath: scratch.file("v1/certs/development-ca"))
+        let new = try await open(store)
+        #expect(new.developmentRoot?.pin != made.pin)
     }
 
-    @Test("A public copy of the root that was lost or changed is written again")
-    func publicCopy() throws {
-        let first = try DevelopmentCA.loadOrCreate(directory: folder)
-        scratch.write("data/development-ca/root.pem", Array("other".utf8))
-        _ = try DevelopmentCA.loadOrCreate(directory: folder)
-        #expect(scratch.read("data/development-ca/root.pem") == first.root.certificatePEM)
+    @Test("With other certificates the start goes on without a root, and takes it when it is there")
+    func laterRoot() async throws {
+        let store = MemoryStore()
+        let lease = try await CertificateSet.lease(of: root, in: store)
+        _ = try await store.publish(root, [CertificateSet.chainFile: []], under: lease)
+        let filed = try TestCertificate(["filed.test"])
+        let files = CertificateFiles(
+            certificate: scratch.write("chain.pem", filed.chain),
+            key: scratch.write("key.pem", filed.key)
+        )
+        let settings = ServedCertificates.Settings(files: [files], usesDevelopmentCA: true)
+        let served = try await ServedCertificates.open(settings, store: store)
+        #expect(served.snapshot.certificates.count == 1 && served.developmentRoot == nil)
+        #expect(served.statuses.last?.problem?.code == .malformed)
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        let pair = try TestCertificate(["root"]).loaded()
+        _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: store, under: lease)
+        #expect(await eventually { served.snapshot.certificates.count == 2 })
+        #expect(served.statuses.allSatisfy { $0.problem == nil })
     }
 
-    @Test(
-        "A symbolic link in place of a file is refused and what it points to stays untouched",
-        arguments: ["root-with-key.pem", "root.pem", "leaf.pem"]
-    )
-    func linkedFile(_ name: String) throws {
-        let victim = scratch.write("victim", "keep me")
-        _ = try PrivateFolder.make(path: folder)
-        scratch.link("data/development-ca/\(name)", to: victim)
-        let error = #expect(throws: CertificatesError.self) { try DevelopmentCA.loadOrCreate(directory: folder) }
-        #expect(error?.code == .file(.symbolicLink))
-        #expect(error?.path == "\(folder)/\(name)")
-        #expect(scratch.read("victim") == Array("keep me".utf8))
-    }
-
-    @Test("A symbolic link in place of the folder is refused")
-    func linkedFolder() throws {
-        try FileManager.default.createDirectory(atPath: scratch.file("elsewhere"), withIntermediateDirectories: true)
-        try FileManager.default.createDirectory(atPath: scratch.file("data"), withIntermediateDirectories: true)
-        scratch.link("data/development-ca", to: scratch.file("elsewhere"))
-        let error = #expect(throws: CertificatesError.self) { try DevelopmentCA.loadOrCreate(directory: folder) }
-        #expect(error?.code == .file(.symbolicLink))
-        #expect(scratch.names("elsewhere").isEmpty)
-    }
-
-    @Test("What others may read or write is refused with the command that mends it", arguments: [0o604, 0o602, 0o606])
-    func openToOthers(_ mode: Int) throws {
-        _ = try DevelopmentCA.loadOrCreate(directory: folder)
-        #expect(chmod(folder + "/root-with-key.pem", mode_t(mode)) == 0)
-        let error = #expect(throws: CertificatesError.self) { try DevelopmentCA.loadOrCreate(directory: folder) }
-        #expect(error?.code == .file(.openToOthers))
-        #expect(error?.reason.contains("chmod 600") == true)
-        #expect(chmod(folder + "/root-with-key.pem", 0o660) == 0)
-        _ = try DevelopmentCA.loadOrCreate(directory: folder)
-        #expect(chmod(folder, 0o755) == 0)
-        #expect(throws: CertificatesError.self) { try DevelopmentCA.loadOrCreate(directory: folder) }
-        #expect(chmod(folder, 0o2770) == 0)
-        _ = try DevelopmentCA.loadOrCreate(directory: folder)
-    }
-
-    @Test("An oversized root is refused unread")
-    func oversize() throws {
-        _ = try PrivateFolder.make(path: folder)
-        scratch.write("data/development-ca/root-with-key.pem", [UInt8](repeating: 0x41, count: 2 << 20))
-        let error = #expect(throws: CertificatesError.self) { try DevelopmentCA.loadOrCreate(directory: folder) }
-        #expect(error?.code == .file(.tooLarge))
-    }
-
-    @Test("32 threads that start at once end with one root", arguments: 1...10)
-    func threads(_ round: Int) {
-        let folder = scratch.file("race/ca")
-        let fingerprints = Mutex<[String?]>([])
-        let (gate, ended) = (DispatchSemaphore(value: 0), DispatchGroup())
-        for _ in 0..<32 {
-            ended.enter()
-            Thread.detachNewThread {
-                gate.wait()
-                let fingerprint = try? DevelopmentCA.loadOrCreate(directory: folder).root.fingerprint
-                fingerprints.withLock { $0.append(fingerprint) }
-                ended.leave()
-            }
-        }
-        for _ in 0..<32 { gate.signal() }
-        #expect(ended.wait(timeout: .now() + 60) == .success)
-        let seen = fingerprints.withLock { $0 }
-        #expect(seen.count == 32)
-        #expect(Set(seen).count == 1 && seen[0] != nil)
-    }
-
-    @Test("Processes that start at once end with one root", .timeLimit(.minutes(2)))
-    func processes() async throws {
-        let path = scratch.path
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for number in 0..<6 {
-                group.addTask {
-                    await #expect(processExitsWith: .success) { [path = path as String, number = number as Int] in
-                        let authority = try DevelopmentCA.loadOrCreate(directory: path + "/ca")
-                        try Data(authority.root.fingerprint.utf8).write(
-                            to: URL(fileURLWithPath: "\(path)/process-\(number)")
-                        )
-                    }
-                }
-            }
-            try await group.waitForAll()
-        }
-        let fingerprints = (0..<6).map { String(decoding: scratch.read("process-\($0)"), as: UTF8.self) }
-        #expect(Set(fingerprints).count == 1)
-        #expect(fingerprints[0] == (try DevelopmentCA.loadOrCreate(directory: path + "/ca").root.fingerprint))
+    @Test("A root that was made anew is taken by running processes")
+    func replacedRoot() async throws {
+        let store = MemoryStore()
+        let served = try await open(store)
+        let before = served.snapshot.fallback
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        let pair = try TestCertificate(["root"]).loaded()
+        let lease = try await CertificateSet.lease(of: root, in: store)
+        _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: store, under: lease)
+        let pin = "sha256:" + pair.leafSHA256.hexadecimal
+        #expect(await eventually { served.developmentRoot?.pin == pin && served.snapshot.fallback !== before })
     }
 }

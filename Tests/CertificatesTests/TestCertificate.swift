@@ -6,10 +6,12 @@ import X509
 
 /// A self-signed certificate for tests, as PEM.
 struct TestCertificate {
+    let names: [String]
     var chain: String
     var key: String
 
     init(_ names: [String], key: P256.Signing.PrivateKey = .init(), from start: Date = Date() - 60) throws {
+        self.names = names
         let privateKey = Certificate.PrivateKey(key)
         let name = try DistinguishedName { CommonName("test") }
         let certificate = try Certificate(

@@ -15,6 +15,23 @@ package enum ConfiguredFile {
         _ second: String,
         limit: Int
     ) throws(FileError) -> (first: [UInt8], second: [UInt8]) {
+        var attempts = 3
+        while true {
+            do {
+                return try readPairOnce(first, second, limit: limit)
+            } catch {
+                attempts -= 1
+                // The version was resolved, and deleted before both files were open: there is a newer one.
+                guard error.code == .notFound, attempts > 0 else { throw error }
+            }
+        }
+    }
+
+    private static func readPairOnce(
+        _ first: String,
+        _ second: String,
+        limit: Int
+    ) throws(FileError) -> (first: [UInt8], second: [UInt8]) {
         let (folder, firstName) = split(first)
         let (secondFolder, secondName) = split(second)
         guard folder == secondFolder else {

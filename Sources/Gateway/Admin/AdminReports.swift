@@ -1,4 +1,5 @@
 import Certificates
+import FoundationEssentials
 import Glibc
 import NIOCore
 import Store
@@ -123,19 +124,9 @@ struct AdminReports: Sendable {
 
     // MARK: /v1/certificates
 
-    static func certificates(_ certificates: [ServerCertificate]) -> [String: JSONValue] {
-        [
-            "certificates": .array(
-                certificates.map { certificate in
-                    .object([
-                        "names": .array(certificate.names.map { .string("\($0)") }),
-                        "not_after": .integer(certificate.notValidAfter),
-                        "sha256": .string(certificate.leafSHA256.hexadecimal),
-                        "origin": .string(certificate.origin),
-                    ])
-                }
-            )
-        ]
+    static func certificates(_ statuses: [CertificateStatus]) -> [String: JSONValue] {
+        let now = Date()
+        return ["certificates": .array(statuses.map { .object($0.document(now: now)) })]
     }
 }
 

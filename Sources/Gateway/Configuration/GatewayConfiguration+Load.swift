@@ -70,6 +70,7 @@ extension GatewayConfiguration {
         result.shutdownGrace = TimeAmount(grace.value)
         result.timeouts = readTimeouts(root.section("timeouts"))
         result.certificates = readCertificates(root, reader)
+        result.developmentCA = root.choice("development_ca", default: result.developmentCA).value
         result.routes = readRoutes(root, reader)
 
         try reader.finish()
@@ -136,7 +137,7 @@ extension GatewayConfiguration {
 
     private static func readCertificates(_ root: SettingsScope, _ reader: SettingsReader) -> [CertificateFiles] {
         let items = root.maps("certificates")
-        if items.isEmpty { reader.note("certificates", "development CA", .fallback) }
+        if items.isEmpty { reader.note("certificates", "none", .fallback) }
         return items.compactMap { item in
             let cert = item.readableFile("cert", isRequired: true)
             let key = item.readableFile("key", isRequired: true)

@@ -23,8 +23,10 @@ package struct GatewayConfiguration: Sendable, Equatable {
     /// Where agents reach the gateway from outside, as join strings tell them; empty: nobody said.
     package var tunnelAddresses: [HostPort]
     package var routes: [Route]
-    /// Readable when the configuration was loaded. Empty: the development CA issues one.
+    /// Readable when the configuration was loaded.
     package var certificates: [CertificateFiles]
+    /// Whether the development CA covers names that nothing else does.
+    package var developmentCA: DevelopmentCA
     /// Event loops; nil takes one a core.
     package var loops: Int?
     package var logLevel: Logger.Level
@@ -51,6 +53,14 @@ package struct GatewayConfiguration: Sendable, Equatable {
         package init() {}
     }
 
+    /// When the development CA is in use.
+    package enum DevelopmentCA: String, Sendable, CaseIterable {
+        /// While no certificate is configured by files.
+        case auto
+        case on
+        case off
+    }
+
     /// A certificate chain and its private key, PEM files.
     package struct CertificateFiles: Sendable, Equatable {
         package var cert: String
@@ -74,6 +84,7 @@ package struct GatewayConfiguration: Sendable, Equatable {
         tunnelAddresses = []
         routes = []
         certificates = []
+        developmentCA = .auto
         logLevel = .info
         logFormat = .auto
         shutdownGrace = .seconds(30)

@@ -4,24 +4,27 @@ import NIOCore
 import NIOSSL
 import Synchronization
 
-/// The gateway's certificates in the forms that the TLS and DTLS libraries take, made once for each snapshot of the
-/// certificate store, so that no handshake parses PEM.
+/// The gateway's certificates in the forms that the TLS and DTLS libraries take, made once for each certificate, so that
+/// no handshake parses PEM.
 final class TLSIdentities: Sendable {
     /// What new connections use.
     private struct Current {
         var tls: NIOSSLContext
         var dtls: DTLSContext
+        /// By the identity of the certificate, which each of them keeps alive.
+        var forms: [ObjectIdentifier: Forms]
     }
 
     private let current: Mutex<Current>
 
     init(_ snapshot: CertificateSnapshot) throws {
-        current = Mutex(try Self.make(snapshot))
+        current = Mutex(try Self.make(snapshot, [:]))
     }
 
-    /// On the certificate store's thread. The old contexts live on in their connections.
+    /// On the task that keeps the certificates. The old contexts live on in their connections; what did not change is
+    /// not made again.
     func replace(_ snapshot: CertificateSnapshot) throws {
-        let new = try Self.make(snapshot)
+        let new = try Self.make(snapshot, current.withLock { $0.forms })
         current.withLock { $0 = new }
     }
 
@@ -31,20 +34,33 @@ final class TLSIdentities: Sendable {
     /// The application protocol of agents.
     static let tunnelProtocol = "hop/1"
 
-    private static func make(_ snapshot: CertificateSnapshot) throws -> Current {
-        Current(tls: try makeTLS(snapshot), dtls: try makeDTLS(snapshot))
+    /// Throws if one of the libraries does not take the certificate.
+    static func check(_ certificate: ServerCertificate) throws {
+        let forms = try Forms(certificate)
+        _ = try NIOSSLContext(configuration: configuration(forms))
     }
 
-    // MARK: TLS
+    private static func make(_ snapshot: CertificateSnapshot, _ known: [ObjectIdentifier: Forms]) throws -> Current {
+        var forms: [ObjectIdentifier: Forms] = [:]
+        for certificate in snapshot.certificates {
+            let id = ObjectIdentifier(certificate)
+            forms[id] = try known[id] ?? Forms(certificate)
+        }
+        return Current(tls: try makeTLS(snapshot, forms), dtls: try makeDTLS(snapshot, forms), forms: forms)
+    }
 
-    /// One parsed certificate.
-    private struct Parsed {
-        var chain: [NIOSSLCertificateSource]
-        var key: NIOSSLPrivateKeySource
+    /// One certificate, parsed by both libraries.
+    private struct Forms: Sendable {
+        let certificate: ServerCertificate
+        let chain: [NIOSSLCertificateSource]
+        let key: NIOSSLPrivateKeySource
+        let dtls: DTLSContext
 
         init(_ certificate: ServerCertificate) throws {
+            self.certificate = certificate
             chain = try NIOSSLCertificate.fromPEMBytes(certificate.chainPEM).map { .certificate($0) }
             key = .privateKey(try NIOSSLPrivateKey(bytes: certificate.keyPEM, format: .pem))
+            dtls = try TLSIdentities.dtlsContext(certificate)
         }
 
         var override: NIOSSLContextConfigurationOverride {
@@ -55,11 +71,12 @@ final class TLSIdentities: Sendable {
         }
     }
 
-    private static func makeTLS(_ snapshot: CertificateSnapshot) throws -> NIOSSLContext {
-        let fallback = try Parsed(snapshot.fallback)
+    // MARK: TLS
+
+    private static func configuration(_ forms: Forms) -> TLSConfiguration {
         var configuration = TLSConfiguration.makeServerConfiguration(
-            certificateChain: fallback.chain,
-            privateKey: fallback.key
+            certificateChain: forms.chain,
+            privateKey: forms.key
         )
         configuration.minimumTLSVersion = .tlsv12
         // TLS 1.2 with forward secrecy and AEAD only; TLS 1.3 has nothing else.
@@ -70,41 +87,53 @@ final class TLSIdentities: Sendable {
         ]
         configuration.applicationProtocols = ["http/1.1"]
         configuration.shutdownTimeout = .seconds(2)
+        return configuration
+    }
+
+    private static func makeTLS(
+        _ snapshot: CertificateSnapshot,
+        _ forms: [ObjectIdentifier: Forms]
+    ) throws -> NIOSSLContext {
+        var configuration = configuration(try form(of: snapshot.fallback, forms))
         if snapshot.certificates.count > 1 {
-            var overrides: [[UInt8]: NIOSSLContextConfigurationOverride] = [:]
-            for certificate in snapshot.certificates.dropFirst() {
-                overrides[certificate.leafSHA256] = try Parsed(certificate).override
-            }
-            let bySNI = overrides
+            let overrides = forms.mapValues(\.override)
             configuration.sslContextCallback = { hello, promise in
                 let chosen = snapshot.select(serverName: hello.serverHostname)
-                promise.succeed(bySNI[chosen.leafSHA256] ?? .noChanges)
+                let override = chosen === snapshot.fallback ? nil : overrides[ObjectIdentifier(chosen)]
+                promise.succeed(override ?? .noChanges)
             }
         }
         return try NIOSSLContext(configuration: configuration)
     }
 
+    private static func form(of certificate: ServerCertificate, _ forms: [ObjectIdentifier: Forms]) throws -> Forms {
+        try forms[ObjectIdentifier(certificate)] ?? Forms(certificate)
+    }
+
     // MARK: DTLS
 
-    private static func makeDTLS(_ snapshot: CertificateSnapshot) throws -> DTLSContext {
-        func context(
-            _ certificate: ServerCertificate,
-            select: (@Sendable (String?) -> DTLSContext?)? = nil
-        ) throws -> DTLSContext {
-            var configuration = DTLSServerConfiguration(
-                certificateChainPEM: certificate.chainPEM,
-                privateKeyPEM: certificate.keyPEM,
-                alpn: [tunnelProtocol]
-            )
-            configuration.selectContext = select
-            return try DTLSContext.server(configuration)
+    private static func dtlsContext(
+        _ certificate: ServerCertificate,
+        select: (@Sendable (String?) -> DTLSContext?)? = nil
+    ) throws -> DTLSContext {
+        var configuration = DTLSServerConfiguration(
+            certificateChainPEM: certificate.chainPEM,
+            privateKeyPEM: certificate.keyPEM,
+            alpn: [tunnelProtocol]
+        )
+        configuration.selectContext = select
+        return try DTLSContext.server(configuration)
+    }
+
+    private static func makeDTLS(
+        _ snapshot: CertificateSnapshot,
+        _ forms: [ObjectIdentifier: Forms]
+    ) throws -> DTLSContext {
+        guard snapshot.certificates.count > 1 else { return try form(of: snapshot.fallback, forms).dtls }
+        let contexts = forms.mapValues(\.dtls)
+        return try dtlsContext(snapshot.fallback) { name in
+            let chosen = snapshot.select(serverName: name)
+            return chosen === snapshot.fallback ? nil : contexts[ObjectIdentifier(chosen)]
         }
-        guard snapshot.certificates.count > 1 else { return try context(snapshot.fallback) }
-        var others: [[UInt8]: DTLSContext] = [:]
-        for certificate in snapshot.certificates.dropFirst() {
-            others[certificate.leafSHA256] = try context(certificate)
-        }
-        let bySNI = others
-        return try context(snapshot.fallback) { name in bySNI[snapshot.select(serverName: name).leafSHA256] }
     }
 }

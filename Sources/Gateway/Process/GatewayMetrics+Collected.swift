@@ -4,17 +4,31 @@ import Transport
 
 /// What others count and is read when the metrics are scraped.
 extension GatewayMetrics {
-    func collect(certificates: CertificateSource, registry: SessionRegistry, tunnels: TunnelListener) {
+    func collect(certificates: ServedCertificates, registry: SessionRegistry, tunnels: TunnelListener) {
         self.registry.collect(
             "certificate_not_after_timestamp_seconds",
             .gauge,
             help: "End of the validity of a served certificate, seconds since the epoch.",
             labelNames: ["name"]
         ) { samples in
+            // Each by its first name that no stronger one has: what is left out is served to nobody.
             var seen: Set<String> = []
             for certificate in certificates.snapshot.certificates {
-                let name = certificate.names.first.map { "\($0)" } ?? certificate.origin
-                if seen.insert(name).inserted { samples.add(Double(certificate.notValidAfter), [name]) }
+                let names = certificate.names.isEmpty ? [certificate.origin] : certificate.names.map { "\($0)" }
+                guard let name = names.first(where: { !seen.contains($0) }) else { continue }
+                seen.formUnion(names)
+                samples.add(Double(certificate.notValidAfter), [name])
+            }
+        }
+        self.registry.collect(
+            "certificate_problems",
+            .gauge,
+            help: "Certificates whose newest form cannot be used; the last good one is served, if there was one.",
+            labelNames: ["reason"]
+        ) { samples in
+            let problems = certificates.statuses.compactMap(\.problem?.kind)
+            for kind in CertificatesError.Kind.allCases {
+                samples.add(Double(problems.count { $0 == kind }), [kind.rawValue])
             }
         }
         self.registry.collectedGauge("agents_connected", help: "Agent sessions that take requests.") {

@@ -19,8 +19,10 @@ package final class GatewayProcess: Sendable {
     package let dtlsAddress: SocketAddress
     package let opsAddress: SocketAddress
     package let adminAddress: SocketAddress
-    /// Path and pin of the development CA's root, if that is where the certificate comes from.
-    package let developmentRoot: (path: String, pin: String)?
+    /// The development CA's root, if that is in use; its path is nil with a store in memory.
+    package var developmentRoot: (path: String?, pin: String, pem: [UInt8])? {
+        parts.certificates.developmentRoot.map { ($0.path, $0.pin, $0.certificatePEM) }
+    }
 
     private let parts: Parts
 
@@ -34,7 +36,7 @@ package final class GatewayProcess: Sendable {
         let hub: SessionHub
         let shared: SharedStore
         let presence: ReplicaPresence
-        let certificates: CertificateSource
+        let certificates: ServedCertificates
         let credentials: CredentialStore
         let monitor: LoopMonitor
         let sampler: SessionSampler
@@ -56,7 +58,6 @@ package final class GatewayProcess: Sendable {
         dtlsAddress = parts.tunnels.localAddress
         opsAddress = parts.ops.localAddress
         adminAddress = parts.admin.localAddress
-        developmentRoot = parts.certificates.developmentRoot.map { ($0.path, $0.pin) }
     }
 
     // MARK: Start
@@ -76,13 +77,7 @@ package final class GatewayProcess: Sendable {
         let presence = ReplicaPresence(shared: shared, name: configuration.name, version: version, logger: logger)
         let watch = ReplicaWatch(shared: shared, logger: logger)
         let routes = RouteTable(configuration.routes)
-        let certificates = try loadCertificates(configuration, hosts: routes.hostPatterns.map(\.description))
-        if let root = certificates.developmentRoot {
-            logger.notice(
-                "certificates come from the development CA of this data folder",
-                metadata: ["root": "\(root.path)", "fingerprint": "\(root.pin)"]
-            )
-        }
+        let certificates = try await loadCertificates(configuration, shared, logger)
         let identities = try TLSIdentities(certificates.snapshot)
         let credentials = try CredentialStore(dataDirectory: configuration.store.path, logger: logger)
 
@@ -156,24 +151,10 @@ package final class GatewayProcess: Sendable {
                     status: { reports.status() },
                     replicas: { reports.replicas() },
                     agents: { reports.agents() },
-                    certificates: { AdminReports.certificates(certificates.snapshot.certificates) },
+                    certificates: { AdminReports.certificates(certificates.statuses) },
                     drain: { drain.ask() }
                 ),
                 logger: logger
-            )
-            certificates.watch(
-                onChange: { snapshot in
-                    do {
-                        try identities.replace(snapshot)
-                        logger.info("certificates changed", metadata: ["count": "\(snapshot.certificates.count)"])
-                    } catch {
-                        logger.error(
-                            "a new certificate cannot be used; the old ones stay",
-                            metadata: ["error": "\(error)"]
-                        )
-                    }
-                },
-                onProblem: { logger.error("a certificate cannot be read", metadata: ["error": "\($0)"]) }
             )
             credentials.watch { hub.credentialsChanged($0) }
             let tasks = [
@@ -186,6 +167,7 @@ package final class GatewayProcess: Sendable {
                 Task { await watch.run() },
                 Task { await StoreFollower.run(shared.store, logger: logger) },
                 Task { await selfTest(shared, logger) },
+                Task { await follow(certificates, identities, logger) },
             ]
             let sampler = SessionSampler(hub: hub, loop: group.next())
             sampler.start()
@@ -229,28 +211,12 @@ package final class GatewayProcess: Sendable {
             )
             return process
         } catch {
-            certificates.stop()
             credentials.stop()
             shared.close()
             try? await group.shutdownGracefully()
             try? await opsGroup.shutdownGracefully()
             throw error
         }
-    }
-
-    private static func loadCertificates(
-        _ configuration: GatewayConfiguration,
-        hosts: [String]
-    ) throws -> CertificateSource {
-        if configuration.certificates.isEmpty {
-            return try CertificateSource(
-                developmentCA: DevelopmentCA.directory(dataDirectory: configuration.store.path),
-                names: hosts
-            )
-        }
-        return try CertificateSource(
-            files: configuration.certificates.map { Certificates.CertificateFiles(certificate: $0.cert, key: $0.key) }
-        )
     }
 
     private static func bind(
@@ -363,7 +329,6 @@ package final class GatewayProcess: Sendable {
         await parts.tunnels.close()
         await parts.ops.close()
         await parts.admin.close()
-        parts.certificates.stop()
         parts.credentials.stop()
         await parts.presence.leave()
         parts.tasks.forEach { $0.cancel() }

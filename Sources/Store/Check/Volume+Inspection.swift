@@ -55,7 +55,7 @@ extension Volume {
     private func inspect(_ folder: String, _ depth: Int, _ left: inout Int, _ result: inout VolumeInspection) {
         let listing: FolderListing
         do {
-            listing = try files.list(folder, limit: 200_000)
+            listing = try files.list(folder, fresh: false, limit: 200_000)
         } catch {
             // What vanished while we walked was somebody's temporary file.
             if error.kind != .missing { result.refuse(StoreError(error).description) }

@@ -45,7 +45,7 @@ extension Volume {
             list += [
                 try timed { () throws(FileFault) in
                     try files.forceSync(folder)
-                    _ = try files.list(folder, limit: 100_000)
+                    _ = try files.list(folder, fresh: true, limit: 100_000)
                 }
             ]
         }

@@ -97,6 +97,7 @@ import Testing
             certificates:
               - cert: \(cert)
                 key: \(key)
+            development_ca: on
             routes:
               - host: App.Test
                 to: demo/web
@@ -126,6 +127,7 @@ import Testing
         timeouts.webSocketIdle = .hours(1)
         #expect(configuration.timeouts == timeouts)
         #expect(configuration.certificates == [.init(cert: cert, key: key)])
+        #expect(configuration.developmentCA == .on && configuration.usesDevelopmentCA)
         #expect(
             configuration.routes == [
                 Route(host: "app.test", agent: "demo", service: "web"),
@@ -275,7 +277,8 @@ import Testing
                 "shutdown_grace 30s default", "timeouts.tls_handshake 10s default", "timeouts.header 10s default",
                 "timeouts.body_idle 30s default", "timeouts.keep_alive_idle 1m default",
                 "timeouts.response_head 30s default", "timeouts.websocket_idle 2m default",
-                "certificates development CA default", "routes[0] a.test/ to demo/web, timeout 1m30s F:3",
+                "certificates none default", "development_ca auto default",
+                "routes[0] a.test/ to demo/web, timeout 1m30s F:3",
             ]
         )
     }

@@ -64,8 +64,7 @@ final class TestGateway: Sendable {
 
     var rootPEM: [UInt8] {
         get throws {
-            let root = try #require(process.developmentRoot)
-            return try [UInt8](Data(contentsOf: URL(fileURLWithPath: root.path)))
+            try #require(process.developmentRoot).pem
         }
     }
 

@@ -260,9 +260,9 @@ private final class FailingFileSystem: FileSystem {
         try inner.forceSync(folder)
     }
 
-    func list(_ folder: String, limit: Int) throws(FileFault) -> FolderListing {
+    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
         try spend(.list, folder)
-        return try inner.list(folder, limit: limit)
+        return try inner.list(folder, fresh: fresh, limit: limit)
     }
 
     func link(_ path: String, to target: String) throws(FileFault) {

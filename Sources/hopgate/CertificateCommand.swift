@@ -1,0 +1,45 @@
+import ArgumentParser
+import Certificates
+import Gateway
+import Store
+
+struct CertificateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "cert",
+        abstract: "List, show, import and remove certificates.",
+        discussion: """
+            Of several certificates for one name the gateway serves that from a configured file, else that of the store,
+            else that of the development CA. Every running replica has a change within two seconds.
+            """,
+        subcommands: [
+            CertificateListCommand.self, CertificateShowCommand.self, CertificateImportCommand.self,
+            CertificateRemoveCommand.self,
+        ]
+    )
+}
+
+/// What the commands have in common.
+enum CertificateTool {
+    /// The certificates as a gateway with this configuration sees them.
+    static func inspect(
+        _ options: ConfigurationOptions
+    ) async throws -> (served: ServedCertificates, store: VolumeStore) {
+        let configuration = try options.load()
+        let (_, store) = try await SharedStore.openForCommand(configuration.store)
+        return (try await ServedCertificates.inspect(configuration.servedCertificates, store: store), store)
+    }
+
+    /// A name as people write it.
+    static func name(_ text: String) throws -> CertificateName {
+        guard let name = CertificateName(text) else {
+            throw ValidationError(
+                "\"\(text)\" is no name of a certificate; write app.example.com, *.example.com or an address."
+            )
+        }
+        return name
+    }
+
+    static func names(_ certificate: ServerCertificate?) -> String {
+        certificate.map { $0.names.map(\.description).joined(separator: ",") } ?? "-"
+    }
+}

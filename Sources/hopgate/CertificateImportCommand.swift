@@ -1,0 +1,74 @@
+import ArgumentParser
+import Certificates
+import FoundationEssentials
+import Gateway
+import Store
+
+struct CertificateImportCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import",
+        abstract: "Put a certificate and its key into the store, for all replicas.",
+        discussion: """
+            Running gateways serve it within two seconds; connections stay. An import of the same name replaces the one
+            before. The files may be deleted afterwards.
+            """
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Option(help: ArgumentHelp("PEM file with the certificate, then its chain.", valueName: "file"))
+    var cert: String
+
+    @Option(help: ArgumentHelp("PEM file with the private key.", valueName: "file"))
+    var key: String
+
+    @Option(help: ArgumentHelp("What it is called in the store (default: its first name).", valueName: "name"))
+    var name: String?
+
+    @Flag(help: "Print a JSON object.")
+    var json = false
+
+    func run() async throws {
+        let configuration = try options.load()
+        let certificate = try CertificateFiles(certificate: cert, key: key).load()
+        try certificate.requireOrder()
+        try certificate.require(configuration.servedCertificates.check)
+        guard let first = certificate.names.first else {
+            throw CertificatesError(
+                .unsupported,
+                cert,
+                "names no host (subject alternative name); clients would refuse it"
+            )
+        }
+        let called = try name.map { try CertificateTool.name($0) } ?? first
+        let place = try called.storeKey
+        let (_, store) = try await SharedStore.openForCommand(configuration.store)
+        defer { store.close() }
+        let generation = try await CertificateSet.publish(certificate, as: place, origin: "import", in: store)
+        let status = CertificateStatus(
+            source: .store,
+            place: place.path,
+            generation: generation,
+            origin: "import",
+            certificate: certificate
+        )
+        print(json ? try TokenDescription.json(status.document(now: Date())) : "\(place)/\(generation)")
+        note(status, configuration)
+    }
+
+    private func note(_ status: CertificateStatus, _ configuration: GatewayConfiguration) {
+        guard let certificate = status.certificate else { return }
+        let end = CertificateStatus.time(certificate.notValidAfter)
+        let state = status.state(now: Date())
+        Terminal.note(
+            "Names \(CertificateTool.names(certificate)); valid until \(end)\(state == "good" ? "" : " (\(state))")."
+        )
+        let files = configuration.servedCertificates.files.compactMap { try? $0.load() }
+        guard !files.isEmpty else { return }
+        let configured = CertificateSnapshot(files)
+        let hidden = certificate.names.filter { configured.certificate(for: $0)?.names.contains($0) == true }
+        guard !hidden.isEmpty else { return }
+        let names = hidden.map(\.description).joined(separator: ", ")
+        Terminal.note("A gateway with this configuration serves \(names) from a configured file, which is stronger.")
+    }
+}

@@ -1,0 +1,45 @@
+import ArgumentParser
+import Certificates
+import FoundationEssentials
+import Store
+
+struct CertificateListCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list",
+        abstract: "List the certificates of all sources, the strongest source first."
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Flag(help: "Print a JSON array.")
+    var json = false
+
+    func run() async throws {
+        let (served, store) = try await CertificateTool.inspect(options)
+        defer { store.close() }
+        let now = Date()
+        let statuses = served.statuses
+        if json {
+            print(try TokenDescription.json(statuses.map { $0.document(now: now) }))
+        } else if statuses.isEmpty {
+            Terminal.note("There are no certificates; a start with \"development_ca: auto\" makes a development CA.")
+        } else {
+            let rows = statuses.map { status in
+                [
+                    status.source == .development ? "(root)" : CertificateTool.names(status.certificate),
+                    status.source.rawValue,
+                    status.certificate.map { CertificateStatus.time($0.notValidAfter) } ?? "-",
+                    status.state(now: now),
+                    status.generation.map { "\(status.place)/\($0)" } ?? status.place,
+                    status.certificate.map { String($0.leafSHA256.hexadecimal.prefix(16)) } ?? "-",
+                    status.certificate?.issuer ?? "-",
+                ]
+            }
+            print(Terminal.table([["NAMES", "SOURCE", "NOT AFTER", "STATE", "PLACE", "SHA256", "ISSUER"]] + rows))
+        }
+        let problems = statuses.compactMap(\.problem)
+        guard problems.isEmpty else {
+            throw Failure("some certificates cannot be used:\n" + problems.map(\.description).joined(separator: "\n"))
+        }
+    }
+}

@@ -1,0 +1,370 @@
+import Certificates
+import Foundation
+import NIOCore
+import Store
+import Synchronization
+import Testing
+
+@Suite("What is served")
+struct ServedCertificatesTests {
+    let scratch = Scratch()
+
+    private func files(_ test: TestCertificate, _ name: String = "") -> CertificateFiles {
+        CertificateFiles(
+            certificate: scratch.write("\(name)chain.pem", test.chain),
+            key: scratch.write("\(name)key.pem", test.key)
+        )
+    }
+
+    private func open(
+        _ files: [CertificateFiles] = [],
+        store: any Store = MemoryStore(),
+        development: Bool = true,
+        names: [String] = [],
+        now: Date = Date(),
+        check: @escaping CertificateCheck = { _ in }
+    ) async throws -> ServedCertificates {
+        try await ServedCertificates.open(
+            ServedCertificates.Settings(files: files, usesDevelopmentCA: development, names: names, check: check),
+            store: store,
+            now: now
+        )
+    }
+
+    /// Runs it for the time of `body`.
+    private func running(
+        _ served: ServedCertificates,
+        _ body: (_ changes: @Sendable () -> Int, _ problems: @Sendable () -> [CertificatesError]) async throws -> Void
+    ) async throws {
+        let counted = Mutex((changes: 0, problems: [CertificatesError]()))
+        let task = Task {
+            await served.run(
+                onChange: { _ in counted.withLock { $0.changes += 1 } },
+                onProblem: { problem in counted.withLock { $0.problems.append(problem) } }
+            )
+        }
+        defer { task.cancel() }
+        try await body({ counted.withLock { $0.changes } }, { counted.withLock { $0.problems } })
+    }
+
+    // MARK: Sources and precedence
+
+    @Test("Files are stronger than the store, and the store than the development CA, name by name")
+    func precedence() async throws {
+        let store = MemoryStore()
+        let filed = try TestCertificate(["both.test", "filed.test"])
+        let stored = try TestCertificate(["both.test", "stored.test"])
+        try await publish(stored, as: "certs/stored.test", in: store)
+        let served = try await open([files(filed)], store: store, names: ["both.test", "stored.test", "route.test"])
+        let snapshot = served.snapshot
+        #expect(snapshot.select(serverName: "both.test").names == names(filed))
+        #expect(snapshot.select(serverName: "filed.test").names == names(filed))
+        #expect(snapshot.select(serverName: "stored.test").names == names(stored))
+        let leaf = snapshot.select(serverName: "route.test")
+        #expect(leaf.names.contains(.dns("route.test")) && leaf.names.contains(.dns("localhost")))
+        #expect(!leaf.names.contains(.dns("both.test")) && !leaf.names.contains(.dns("stored.test")))
+        #expect(snapshot.fallback.names == names(filed))
+    }
+
+    @Test("Without files the first certificate of the store is the fallback, else the development leaf")
+    func fallback() async throws {
+        let store = MemoryStore()
+        let development = try await open(store: store)
+        #expect(development.snapshot.fallback.names.contains(.dns("localhost")))
+        for name in ["b.test", "a.test"] {
+            try await publish(try TestCertificate([name]), as: try #require(CertificateName(name)).storeKey, in: store)
+        }
+        let served = try await open(store: store)
+        #expect(served.snapshot.fallback.names == [.dns("a.test")])
+        #expect(served.snapshot.select(serverName: "localhost").names.contains(.dns("localhost")))
+    }
+
+    @Test("A name that a wildcard of another source covers leaves the development leaf, and comes back without it")
+    func wildcards() async throws {
+        let store = MemoryStore()
+        let served = try await open(store: store, names: ["one.app.test"])
+        #expect(served.snapshot.fallback.names.contains(.dns("one.app.test")))
+        try await running(served) { _, _ in
+            let wildcard = try TestCertificate(["*.app.test"])
+            let key: StoreKey = "certs/_wildcard.app.test"
+            try await publish(wildcard, as: key, in: store)
+            #expect(await eventually { served.snapshot.select(serverName: "one.app.test").names == names(wildcard) })
+            _ = try await CertificateSet.remove(key, in: store)
+            #expect(
+                await eventually {
+                    served.snapshot.select(serverName: "one.app.test").names.contains(.dns("localhost"))
+                }
+            )
+            #expect(served.snapshot.certificates.count == 1)
+        }
+    }
+
+    @Test("With no certificate and no development CA the start says what to do")
+    func nothing() async throws {
+        let error = await #expect(throws: CertificatesError.self) { try await open(development: false) }
+        #expect(error?.code == .missing)
+        #expect(error?.reason.contains("hopgate cert import") == true)
+    }
+
+    @Test("The last certificate stays served even when it is removed from the store")
+    func lastOne() async throws {
+        let store = MemoryStore()
+        let only = try TestCertificate(["only.test"])
+        try await publish(only, as: "certs/only.test", in: store)
+        let served = try await open(store: store, development: false)
+        try await running(served) { _, _ in
+            _ = try await CertificateSet.remove("certs/only.test", in: store)
+            #expect(await eventually { served.statuses.isEmpty })
+            #expect(served.snapshot.fallback.names == names(only))
+        }
+        await #expect(throws: CertificatesError.self) { try await open(store: store, development: false) }
+    }
+
+    @Test("The pin for agents is the development root's where that CA answers for their host")
+    func pin() async throws {
+        let store = MemoryStore()
+        let alone = try await open(store: store)
+        let pin = try #require(alone.developmentRoot?.pin)
+        #expect(alone.tunnelPin(hosts: []) == pin && alone.tunnelPin(hosts: ["gw.test", "10.0.0.1"]) == pin)
+        try await publish(try TestCertificate(["gw.test", "*.wild.test"]), as: "certs/gw.test", in: store)
+        let mixed = try await open(store: store)
+        #expect(mixed.tunnelPin(hosts: ["other.test"]) == pin)
+        for hosts in [["gw.test"], ["a.wild.test"], ["other.test", "gw.test"], ["10.0.0.1"], []] {
+            #expect(mixed.tunnelPin(hosts: hosts) == nil, "\(hosts)")
+        }
+        #expect(try await open(store: store, development: false).tunnelPin(hosts: ["other.test"]) == nil)
+    }
+
+    // MARK: Last good
+
+    @Test("A torn or bad pair of files keeps the last good certificate and is reported once", .timeLimit(.minutes(2)))
+    func lastGoodFile() async throws {
+        let first = try TestCertificate(["first.test"])
+        let second = try TestCertificate(["second.test"])
+        let served = try await open([files(first)], development: false)
+        try await running(served) { changes, problems in
+            // The certificate is new, the key is still the old one.
+            _ = scratch.write("chain.pem", second.chain)
+            #expect(await eventually { problems().map(\.code) == [.keyMismatch] })
+            #expect(served.snapshot.fallback.names == names(first))
+            #expect(served.statuses.map(\.problem?.code) == [.keyMismatch])
+            _ = scratch.write("key.pem", second.key)
+            #expect(await eventually { served.snapshot.fallback.names == names(second) })
+            #expect(served.statuses.map(\.problem) == [nil])
+            try FileManager.default.removeItem(atPath: scratch.file("key.pem"))
+            #expect(await eventually { problems().map(\.code) == [.keyMismatch, .file(.notFound)] })
+            #expect(served.snapshot.select(serverName: "second.test").names == names(second))
+            // Mended with the same bytes: nothing changes, and a later problem is reported again.
+            _ = scratch.write("key.pem", second.key)
+            #expect(await eventually { served.statuses.map(\.problem) == [nil] })
+            _ = scratch.write("key.pem", first.key)
+            #expect(await eventually { problems().count == 3 })
+            #expect(changes() == 1)
+        }
+    }
+
+    @Test("Bad files at start are an error; a command line tells them instead")
+    func badAtStart() async throws {
+        let bad = files(try TestCertificate(["first.test"]))
+        _ = scratch.write("key.pem", "nothing")
+        await #expect(throws: CertificatesError.self) { try await open([bad]) }
+        let settings = ServedCertificates.Settings(files: [bad], usesDevelopmentCA: false)
+        let inspected = try await ServedCertificates.inspect(settings, store: MemoryStore())
+        #expect(inspected.statuses.map(\.problem?.code) == [.malformed])
+    }
+
+    @Test("A bad generation in the store keeps the last good one, is told once, and the next good one is served")
+    func lastGoodGeneration() async throws {
+        let store = MemoryStore()
+        let first = try TestCertificate(["a.test"])
+        let second = try TestCertificate(["a.test", "b.test"])
+        try await publish(first, as: "certs/a.test", in: store)
+        let served = try await open(store: store, development: false)
+        try await running(served) { _, problems in
+            let lease = try await CertificateSet.lease(of: "certs/a.test", in: store)
+            let torn = [
+                CertificateSet.chainFile: Array(second.chain.utf8), CertificateSet.keyFile: Array(first.key.utf8),
+                CertificateSet.metaFile: Array("{}".utf8),
+            ]
+            _ = try await store.publish("certs/a.test", torn, under: lease)
+            #expect(await eventually { problems().map(\.code) == [.keyMismatch] })
+            #expect(served.snapshot.fallback.names == names(first))
+            #expect(served.statuses.first?.state(now: Date()).contains("key does not fit") == true)
+            // Both generations that are left are bad now: what was read before stays.
+            _ = try await store.publish("certs/a.test", torn, under: lease)
+            _ = try await store.publish("certs/a.test", [CertificateSet.metaFile: []], under: lease)
+            #expect(await eventually { served.statuses.first?.problem?.code == .keyMismatch })
+            #expect(served.snapshot.fallback.names == names(first))
+            await lease.release()
+            try await publish(second, as: "certs/a.test", in: store)
+            #expect(await eventually { served.snapshot.fallback.names == names(second) })
+            #expect(served.statuses.map(\.problem) == [nil])
+        }
+    }
+
+    @Test("A certificate that the TLS library refuses is not served, whatever its source")
+    func refused() async throws {
+        struct Weak: Error {}
+        let check: CertificateCheck = { if $0.names.contains(.dns("weak.test")) { throw Weak() } }
+        let store = MemoryStore()
+        try await publish(try TestCertificate(["a.test"]), as: "certs/a.test", in: store)
+        try await publish(try TestCertificate(["weak.test"]), as: "certs/a.test", in: store)
+        try await publish(try TestCertificate(["weak.test"]), as: "certs/weak.test", in: store)
+        let served = try await open(store: store, check: check)
+        #expect(served.snapshot.certificates.allSatisfy { !$0.names.contains(.dns("weak.test")) })
+        #expect(served.snapshot.fallback.names == [.dns("a.test")])
+        #expect(served.statuses.compactMap(\.problem?.code) == [.unsupported, .unsupported])
+        await #expect(throws: CertificatesError.self) {
+            try await open([files(try TestCertificate(["weak.test"]))], check: check)
+        }
+    }
+
+    @Test("What is out of date is served all the same")
+    func expired() async throws {
+        let store = MemoryStore()
+        let old = try TestCertificate(["old.test"], from: Date() - 1_000_000)
+        try await publish(old, as: "certs/old.test", in: store)
+        let served = try await open(store: store)
+        #expect(served.snapshot.select(serverName: "old.test").names == names(old))
+        #expect(served.statuses.first?.state(now: Date()) == "expired")
+    }
+
+    // MARK: Time
+
+    @Test("New files, and new generations of another process on the same folder, are served within 2.5 s")
+    func timely() async throws {
+        let served = try await open([files(try TestCertificate(["first.test"]))], store: try scratch.store())
+        try await running(served) { _, _ in
+            var start = ContinuousClock.now
+            _ = files(try TestCertificate(["second.test"]))
+            #expect(await eventually { served.snapshot.fallback.names == [.dns("second.test")] })
+            #expect(ContinuousClock.now - start < .milliseconds(2_500))
+            let other = try scratch.store()
+            defer { other.close() }
+            start = ContinuousClock.now
+            try await publish(try TestCertificate(["new.test"]), as: "certs/new.test", in: other)
+            #expect(await eventually { served.snapshot.select(serverName: "new.test").names == [.dns("new.test")] })
+            #expect(ContinuousClock.now - start < .milliseconds(2_500))
+        }
+    }
+
+    @Test("A certificate whose folder was deleted by hand is served no more")
+    func deletedByHand() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        try await publish(try TestCertificate(["gone.test"]), as: "certs/gone.test", in: store)
+        let served = try await open(store: store)
+        #expect(served.snapshot.certificates.count == 2)
+        try await running(served) { changes, _ in
+            // The watch is under way.
+            try await publish(try TestCertificate(["gone.test"]), as: "certs/gone.test", in: store)
+            #expect(await eventually { changes() == 1 })
+            try FileManager.default.removeItem(atPath: scratch.file("v1/certs/gone.test"))
+            #expect(await eventually { served.snapshot.certificates.count == 1 })
+        }
+    }
+
+    @Test("A generation that others may read is refused until its modes are mended")
+    func modes() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let generation = try await publish(try TestCertificate(["open.test"]), as: "certs/open.test", in: store)
+        let key = scratch.file("v1/certs/open.test/\(generation)/key.pem")
+        #expect(chmod(key, 0o644) == 0)
+        let served = try await open(store: store)
+        #expect(served.statuses.first?.problem?.code == .incomplete)
+        #expect(served.snapshot.certificates.count == 1)
+        try await running(served) { _, _ in
+            #expect(await eventually { served.statuses.first?.problem != nil })
+            #expect(chmod(key, 0o600) == 0)
+            #expect(await eventually { served.snapshot.certificates.count == 2 })
+        }
+    }
+
+    // MARK: Swaps
+
+    @Test("Look-ups during swaps always see a whole certificate")
+    func swaps() async throws {
+        let tests = [try TestCertificate(["a.test"]), try TestCertificate(["b.test"])]
+        let store = MemoryStore()
+        try await publish(tests[0], as: "certs/x.test", in: store)
+        let served = try await open(store: store, development: false)
+        try await running(served) { changes, _ in
+            let torn = Atomic(0)
+            let reader = Busy {
+                let seen = served.snapshot.fallback
+                let index = seen.names == [.dns("a.test")] ? 0 : 1
+                if seen.chainPEM != Array(tests[index].chain.utf8) { torn.add(1, ordering: .relaxed) }
+            }
+            for round in 1...200 {
+                try await publish(tests[round % 2], as: "certs/x.test", in: store)
+                #expect(await eventually { served.snapshot.fallback.names == names(tests[round % 2]) })
+            }
+            #expect(await eventually { changes() == 200 })
+            #expect(reader.stop() > 1_000)
+            #expect(torn.load(ordering: .relaxed) == 0)
+        }
+    }
+
+    @Test("A mounted secret that is swapped while it is read never gives a torn pair")
+    func secretSwaps() async throws {
+        let tests = [try TestCertificate(["a.test"]), try TestCertificate(["b.test"])]
+        for (index, test) in tests.enumerated() {
+            try FileManager.default.createDirectory(
+                atPath: scratch.file("..v\(index)"),
+                withIntermediateDirectories: true
+            )
+            _ = scratch.write("..v\(index)/tls.crt", test.chain, mode: 0o644)
+            _ = scratch.write("..v\(index)/tls.key", test.key, mode: 0o644)
+        }
+        scratch.link("..data", to: "..v0")
+        scratch.link("tls.crt", to: "..data/tls.crt")
+        scratch.link("tls.key", to: "..data/tls.key")
+        let path = scratch.path
+        let round = Atomic(0)
+        let swapper = Busy {
+            let version = round.add(1, ordering: .relaxed).newValue % 2
+            symlink("..v\(version)", path + "/..data_tmp")
+            rename(path + "/..data_tmp", path + "/..data")
+        }
+        let mounted = CertificateFiles(certificate: scratch.file("tls.crt"), key: scratch.file("tls.key"))
+        var seen: Set<CertificateName> = []
+        for _ in 0..<2_000 { seen.formUnion(try mounted.load().names) }
+        #expect(swapper.stop() > 100)
+        #expect(seen == [.dns("a.test"), .dns("b.test")])
+    }
+
+    @Test("10,000 reads during continuous publication by another volume on the same folder: no torn pair")
+    func tornPairs() async throws {
+        let tests = try (0..<4).map { try TestCertificate(["torn-\($0).test"]) }
+        let writer = try scratch.store()
+        let reader = try scratch.volume()
+        let key: StoreKey = "certs/x"
+        try await publish(tests[0], as: key, in: writer)
+        let pairs = Set(tests.map { $0.chain + $0.key })
+        let seen = Mutex((reads: 0, torn: 0, generations: Set<Generation>()))
+        let reads = Busy {
+            let files = [CertificateSet.chainFile, CertificateSet.keyFile]
+            guard let found = try? reader.newest(key, files: files) else { return }
+            let pair = files.map { String(decoding: found.files[$0] ?? [], as: UTF8.self) }.joined()
+            seen.withLock {
+                $0.reads += 1
+                $0.torn += pairs.contains(pair) ? 0 : 1
+                $0.generations.insert(found.generation)
+            }
+        }
+        let lease = try await CertificateSet.lease(of: key, in: writer)
+        var published = 0
+        while seen.withLock({ $0.reads }) < 10_000 || published < 100 {
+            let certificate = try tests[published % 4].loaded()
+            _ = try await CertificateSet.publish(certificate, as: key, origin: "test", in: writer, under: lease)
+            published += 1
+        }
+        _ = reads.stop()
+        writer.close()
+        let result = seen.withLock { $0 }
+        #expect(result.torn == 0)
+        #expect(result.generations.count > 20, "of \(published)")
+        print("NOTE \(result.reads) reads of \(result.generations.count) generations, \(published) published")
+    }
+}
