@@ -351,7 +351,7 @@ class Gateway:
     @property
     def ca_file(self) -> str:
         """The root of the development CA that it made on its first start."""
-        roots = list(self.data.rglob("root.pem"))
+        roots = list(self.data.glob("v1/certs/development-ca/*/fullchain.pem"))
         assert len(roots) == 1, f"one development root expected under {self.data}, found {roots}"
         return str(roots[0])
 
