@@ -152,16 +152,16 @@ package final class ServedCertificates: Sendable {
 
     /// The pin by which an agent that is given these hosts knows this gateway: the development root's if the development
     /// CA is what answers for every one of them, else nil. Without hosts: for whoever dials an address.
-    package func tunnelPin(hosts: [String]) -> String? {
+    package func tunnelPin(hosts: [String]) -> [UInt8]? {
         guard let root = developmentRoot else { return nil }
-        guard let others = current.withLock({ $0.others }) else { return root.pin }
+        guard let others = current.withLock({ $0.others }) else { return root.certificateSHA256 }
         guard !hosts.isEmpty else { return nil }
         let isDevelopment = hosts.allSatisfy { host in
             // A dialled address is in no hello: the fallback answers, and that is another's.
             guard let name = CertificateName(host), case .dns = name else { return false }
             return others.certificate(for: name) == nil
         }
-        return isDevelopment ? root.pin : nil
+        return isDevelopment ? root.certificateSHA256 : nil
     }
 
     // MARK: The snapshot

@@ -18,6 +18,17 @@ struct CommonOptions: ParsableArguments {
     @Option(help: ArgumentHelp("A file that holds the token.", valueName: "file"))
     var tokenFile: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "The join string of \"hopgate token create\": gateways, trust and token in one. Better: HOPAGENT_JOIN_FILE.",
+            valueName: "join-string"
+        )
+    )
+    var join: String?
+
+    @Option(help: ArgumentHelp("A file that holds the join string.", valueName: "file"))
+    var joinFile: String?
+
     @Option(help: ArgumentHelp("A host to ask the gateway for; may be repeated.", valueName: "host"))
     var host: [String] = []
 
@@ -58,6 +69,8 @@ struct CommonOptions: ParsableArguments {
             "gateway": Self.joined(gateway),
             "token": token,
             "token_file": tokenFile,
+            "join": join,
+            "join_file": joinFile,
             "host": Self.joined(host),
             "name": name,
             "ca_file": caFile,

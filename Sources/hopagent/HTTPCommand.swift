@@ -6,6 +6,7 @@ struct HTTPCommand: AsyncParsableCommand {
         commandName: "http",
         abstract: "Offer one local HTTP service, without a configuration file.",
         discussion: """
+            hopagent http 8080 --join hgj_… --host app.example.com
             hopagent http 8080 --gateway gateway.example.com --token hgt_… --host app.example.com
 
             Without --host, requests come by the gateway's own routes to this token's name and service.

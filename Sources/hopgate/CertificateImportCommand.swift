@@ -52,7 +52,7 @@ struct CertificateImportCommand: AsyncParsableCommand {
             origin: "import",
             certificate: certificate
         )
-        print(json ? try TokenDescription.json(status.document(now: Date())) : "\(place)/\(generation)")
+        print(json ? Terminal.json(.object(status.document(now: Date()))) : "\(place)/\(generation)")
         note(status, configuration)
     }
 

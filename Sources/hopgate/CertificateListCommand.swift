@@ -20,7 +20,7 @@ struct CertificateListCommand: AsyncParsableCommand {
         let now = Date()
         let statuses = served.statuses
         if json {
-            print(try TokenDescription.json(statuses.map { $0.document(now: now) }))
+            print(Terminal.json(.array(statuses.map { .object($0.document(now: now)) })))
         } else if statuses.isEmpty {
             Terminal.note("There are no certificates; a start with \"development_ca: auto\" makes a development CA.")
         } else {

@@ -48,7 +48,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
             }
             print(String(decoding: certificate.chainPEM, as: UTF8.self), terminator: "")
         } else if json {
-            print(try TokenDescription.json(found.document(now: Date())))
+            print(Terminal.json(.object(found.document(now: Date()))))
         } else {
             print(Terminal.table(Self.rows(found)))
         }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Settings
+import Store
 
 /// What a command says: results go to standard output by `print`, everything else here, to standard error.
 enum Terminal {
@@ -16,6 +17,9 @@ enum Terminal {
             bytes = bytes.dropFirst(count)
         }
     }
+
+    /// On one line, as scripts read it.
+    static func json(_ value: JSONValue) -> String { String(decoding: value.json, as: UTF8.self) }
 
     /// Columns padded to the widest cell of each, two spaces between; no padding at the end of a line.
     static func table(_ rows: [[String]]) -> String {

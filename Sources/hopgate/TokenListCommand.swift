@@ -1,7 +1,7 @@
 import ArgumentParser
 import Gateway
 
-struct TokenListCommand: ParsableCommand {
+struct TokenListCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "list", abstract: "List the tokens, without secrets.")
 
     @OptionGroup var options: ConfigurationOptions
@@ -9,25 +9,25 @@ struct TokenListCommand: ParsableCommand {
     @Flag(help: "Print a JSON array.")
     var json = false
 
-    func run() throws {
-        let folder = CredentialFolder(dataDirectory: try options.load().store.path)
-        let (credentials, problems) = try folder.list()
+    func run() async throws {
+        let session = try await TokenSession.open(options)
+        defer { session.close() }
+        let (credentials, problems) = try await session.editor.list()
         if json {
             print(try TokenDescription.json(credentials.map { TokenDescription($0) }))
         } else if credentials.isEmpty {
-            Terminal.note("There are no tokens in \(folder.path). Make one with: hopgate token create NAME")
+            Terminal.note("There are no tokens. Make one with: hopgate token create NAME")
         } else {
-            let rows = credentials.map { credential in
-                [
-                    credential.id,
-                    credential.name,
-                    credential.revoked.map { "revoked \($0)" } ?? "good",
-                    credential.services.map(\.description).joined(separator: ","),
-                    credential.hosts.isEmpty ? "-" : credential.hosts.map(\.description).joined(separator: ","),
+            let rows = credentials.map { credential -> [String] in
+                let hosts = credential.hostsText(separator: ",")
+                let agents = credential.maxAgents.map { String($0) } ?? "-"
+                let services = credential.servicesText(separator: ",")
+                return [
+                    credential.id, credential.name, credential.stateText, services, hosts.isEmpty ? "-" : hosts, agents,
                     credential.created,
                 ]
             }
-            print(Terminal.table([["ID", "NAME", "STATE", "SERVICES", "HOSTS", "CREATED"]] + rows))
+            print(Terminal.table([["ID", "NAME", "STATE", "SERVICES", "HOSTS", "AGENTS", "CREATED"]] + rows))
         }
         guard problems.isEmpty else {
             throw Failure("some tokens cannot be read:\n" + problems.map(\.description).joined(separator: "\n"))

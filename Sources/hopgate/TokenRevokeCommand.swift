@@ -1,7 +1,7 @@
 import ArgumentParser
 import Gateway
 
-struct TokenRevokeCommand: ParsableCommand {
+struct TokenRevokeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "revoke",
         abstract: "Revoke a token; running gateways end its sessions within seconds."
@@ -15,14 +15,15 @@ struct TokenRevokeCommand: ParsableCommand {
     @Flag(help: "Revoke every token of this name.")
     var all = false
 
-    @Flag(help: "Print the revoked tokens as a JSON array.")
+    @Flag(help: "Print the ids of the revoked tokens as a JSON array.")
     var json = false
 
-    func run() throws {
-        let folder = CredentialFolder(dataDirectory: try options.load().store.path)
-        let revoked = try folder.revoke(idOrName: token, all: all)
-        if json { print(try TokenDescription.json(revoked.map { TokenDescription($0) })) }
-        for credential in revoked { Terminal.note("Token \(credential.id) of \"\(credential.name)\" is revoked.") }
+    func run() async throws {
+        let session = try await TokenSession.open(options)
+        defer { session.close() }
+        let revoked = try await session.editor.revoke(token, all: all)
+        if json { print(try TokenDescription.json(revoked)) }
+        for id in revoked { Terminal.note("Token \(id) is revoked.") }
         if revoked.isEmpty { Terminal.note("It was revoked already.") }
     }
 }

@@ -124,7 +124,7 @@ struct ServedCertificatesTests {
     func pin() async throws {
         let store = MemoryStore()
         let alone = try await open(store: store)
-        let pin = try #require(alone.developmentRoot?.pin)
+        let pin = try #require(alone.developmentRoot?.certificateSHA256)
         #expect(alone.tunnelPin(hosts: []) == pin && alone.tunnelPin(hosts: ["gw.test", "10.0.0.1"]) == pin)
         try await publish(try TestCertificate(["gw.test", "*.wild.test"]), as: "certs/gw.test", in: store)
         let mixed = try await open(store: store)

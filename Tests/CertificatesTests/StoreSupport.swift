@@ -38,7 +38,9 @@ final class ReadOnlyFileSystem: FileSystem {
 
     func status(_ path: String) throws(FileFault) -> FileStatus { try files.status(path) }
     func forceSync(_ folder: String) throws(FileFault) { try files.forceSync(folder) }
-    func list(_ folder: String, limit: Int) throws(FileFault) -> FolderListing { try files.list(folder, limit: limit) }
+    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
+        try files.list(folder, fresh: fresh, limit: limit)
+    }
     func link(_ path: String, to target: String) throws(FileFault) { throw FileFault(.link, path, EROFS) }
     func rename(_ path: String, to target: String) throws(FileFault) { throw FileFault(.rename, path, EROFS) }
     func unlink(_ path: String) throws(FileFault) { throw FileFault(.unlink, path, EROFS) }

@@ -71,6 +71,12 @@ let package = Package(
             linkerSettings: fuzzer
         ),
         .executableTarget(
+            name: "FuzzStore",
+            dependencies: ["FuzzDriver", "Store"],
+            swiftSettings: instrumented,
+            linkerSettings: fuzzer
+        ),
+        .executableTarget(
             name: "FuzzTunnel",
             dependencies: ["FuzzDriver", "Tunnel", nioCore],
             swiftSettings: instrumented,

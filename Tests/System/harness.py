@@ -346,6 +346,10 @@ class Gateway:
     def revoke_token(self, token: str) -> None:
         self.cli("token", "revoke", token_id(token), "--config", str(self.config_path))
 
+    def token(self, command: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+        """`hopgate token COMMAND` with this gateway's configuration."""
+        return self.cli("token", command, *arguments, "--config", str(self.config_path), check=check)
+
     # -- its ports
 
     @property

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
 
 from client import Connection, trusting
-from harness import Agent, Gateway, Origin, Stack, eventually, token_id
+from harness import (
+    ENVIRONMENT,
+    HOPAGENT,
+    Agent,
+    Gateway,
+    Origin,
+    Stack,
+    ask_ops,
+    eventually,
+    free_port,
+    token_id,
+)
 
 
 def new_gateway(bench, **settings) -> tuple[Gateway, Origin]:
@@ -206,6 +218,148 @@ def test_tokens_are_created_listed_and_revoked(bench):
     line = next(l for l in gateway.cli("token", "list", *config).stdout.splitlines() if token_id(one) in l)
     assert "revoked" in line.lower()
     assert gateway.cli("token", "revoke", "doesnotexist", *config, check=False).returncode != 0
+
+
+def run_agent(bench, words: list[str], name: str = "joined", env: dict | None = None):
+    """What a person does with the line that `token create` printed; nothing else is configured."""
+    ops_port = free_port()
+    command = [HOPAGENT, *words, "--ops-listen", f"127.0.0.1:{ops_port}", "--log-format", "json"]
+    process = bench.start(name, command, env)
+
+    def ready() -> bool:
+        assert process.alive, f"hopagent ended with {process.child.returncode}:\n{process.log()[-3000:]}"
+        return ask_ops(ops_port, "/readyz", quiet=True) == 200
+
+    eventually(ready, 10, "the agent has a tunnel")
+    return process
+
+
+def test_the_printed_line_enrols_an_agent(bench):
+    gateway, origin = new_gateway(bench)
+    made = gateway.token("create", "demo", "--service", "web", "--host", "copied.localhost")
+    token = made.stdout.strip()
+    line = next(l.strip() for l in made.stderr.splitlines() if l.strip().startswith("hopagent "))
+    words = line.replace(" 3000 ", f" {origin.port} ").split()
+    assert words[0] == "hopagent" and words[-2] == "--join"
+    agent = run_agent(bench, words[1:])
+    gateway.wait_serving()
+    gateway.wait_serving(host="copied.localhost")
+    for process in (gateway.process, agent):
+        assert token.partition(".")[2] not in process.log() and words[-1] not in process.log()
+    described = json.loads(gateway.token("create", "other", "--gateway", "gw.test:1", "--json").stdout)
+    assert described["command"] == f"hopagent http 3000 --join {described['join']}"
+    shown = json.loads(gateway.token("show", "other", "--json").stdout)
+    assert [t["id"] for t in shown] == [described["id"]] and "token" not in shown[0] and "join" not in shown[0]
+
+
+def test_a_join_string_comes_by_variable_and_file_and_is_checked(bench):
+    gateway, origin = new_gateway(bench)
+    join = json.loads(gateway.token("create", "demo", "--json").stdout)["join"]
+    for name, env in (
+        ("by-variable", {"HOPAGENT_JOIN": join}),
+        ("by-file", {"HOPAGENT_JOIN_FILE": str(bench.folder / "join")}),
+    ):
+        (bench.folder / "join").write_text(f"\n  {join}\n\n")
+        run_agent(bench, ["http", str(origin.port), "--service", "web"], name, env).stop()
+    for arguments, what in (
+        (["--join", join[:-20]], "cut or damaged"),
+        (["--join", join, "--token", "hgt_a.b"], "and so is token (--token)"),
+        ([], "token: is missing, and so is join"),
+    ):
+        done = subprocess.run(
+            [HOPAGENT, "http", "3000", *arguments], capture_output=True, text=True, timeout=10, env=ENVIRONMENT
+        )
+        assert done.returncode == 2 and what in done.stderr, done.stderr
+        assert join[:40] not in done.stderr
+
+
+def test_a_rotated_token_works_with_both_secrets_until_the_grace_is_over(bench):
+    gateway, origin = new_gateway(bench)
+    old = gateway.create_token("demo")
+    agent = Agent(bench, gateway, old, origin.port).start()
+    new = gateway.token("rotate", "demo").stdout.strip()
+    assert token_id(new) == token_id(old) and new != old
+    assert "replaced, accepted until" in gateway.token("show", "demo").stdout
+    agent.process.kill()
+    agent.start()
+    gateway.wait_serving()
+    # Now without a grace: the first secret is ended with it, the newest is the only one.
+    newest = gateway.token("rotate", "demo", "--grace", "0s").stdout.strip()
+    gateway.process.wait_log("secret was replaced", 5)
+    assert_refused(gateway, agent, "expired_secret|wrong_secret", "auth|token|refused")
+    agent.settings["token"] = newest
+    agent.write_config()
+    agent.process.kill()
+    agent.start()
+    gateway.wait_serving()
+
+
+def test_no_more_agents_than_the_token_allows(bench):
+    gateway, origin = new_gateway(bench)
+    token = gateway.token("create", "demo", "--service", "web", "--max-agents", "1").stdout.strip()
+    first = Agent(bench, gateway, token, origin.port, name="first").start()
+    second = Agent(bench, gateway, token, origin.port, name="second").start(wait=False)
+    gateway.process.wait_log("allows 1 agent at a time", 10)
+    second.process.wait_log("allows 1 agent at a time", 10)
+    assert gateway.metrics()['hopgate_agent_auth_failures_total{reason="limit"}'] >= 1
+    assert second.metrics()['hopagent_attach_failures_total{reason="limit"}'] >= 1
+    assert second.ops("/readyz", quiet=True) != 200
+    # A crash leaves a session behind that nobody uses; its place is given to the process that comes after it.
+    second.process.kill()
+    first.process.kill()
+    first.start(timeout=30)
+    gateway.wait_serving()
+
+
+def test_enrolment_can_be_run_any_number_of_times(bench):
+    gateway, origin = new_gateway(bench)
+    file = bench.folder / "join"
+
+    def enrol(*more: str, check: bool = True) -> subprocess.CompletedProcess:
+        return gateway.token(
+            "create", "demo", "--service", "web", "--if-absent", "--join-file", str(file), *more, check=check
+        )
+
+    for _ in range(3):
+        assert enrol().stdout == ""
+        assert file.stat().st_mode & 0o777 == 0o600
+    first = file.read_text()
+    assert len(json.loads(gateway.token("list", "--json").stdout)) == 1
+    agent = run_agent(bench, ["http", str(origin.port), "--service", "web", "--join-file", str(file)])
+    gateway.wait_serving()
+    # The file is lost: another secret, and the agent that runs is not cut off.
+    file.unlink()
+    assert enrol().stdout == "" and file.read_text() != first
+    tokens = json.loads(gateway.token("list", "--json").stdout)
+    assert len(tokens) == 1 and len(tokens[0]["secrets"]) == 2
+    assert gateway.request("GET", "/bytes/5").status == 200 and agent.alive
+    # The address changed: the same token, written anew.
+    second = file.read_text()
+    enrol("--gateway", "elsewhere.test:443")
+    assert file.read_text() != second
+    assert len(json.loads(gateway.token("show", "demo", "--json").stdout)[0]["secrets"]) == 2
+    # What is no file of ours is left alone.
+    (bench.folder / "link").symlink_to(file)
+    done = gateway.token("create", "x", "--join-file", str(bench.folder / "link"), check=False)
+    assert done.returncode == 1 and "symbolic link" in done.stderr
+    assert "x" not in [t["name"] for t in json.loads(gateway.token("list", "--json").stdout)]
+    assert gateway.token("create", "demo", "--if-absent").stdout == ""
+
+
+def test_a_document_that_was_edited_by_hand_changes_nothing(bench):
+    stack = Stack(bench)
+    folder = next(stack.gateway.data.rglob(f"agents/{token_id(stack.token)}"))
+    forged = folder / "2.json"
+    forged.write_text((folder / "1.json").read_text().replace('"web"', '"*"'))
+    forged.chmod(0o600)
+    stack.gateway.process.wait_log("a credential cannot be used", 5)
+    assert stack.request("GET", "/bytes/5").status == 200
+    metrics = stack.gateway.metrics()
+    assert metrics['hopgate_credentials{state="bad"}'] == 1
+    assert metrics['hopgate_credential_documents_refused_total{reason="mac"}'] == 1
+    assert stack.gateway.token("list", check=False).returncode == 1
+    stack.gateway.revoke_token(stack.token)
+    eventually(lambda: stack.gateway.metrics()["hopgate_agents_connected"] == 0, 5, "the session has ended")
 
 
 def test_secrets_lie_hashed_and_private_in_the_data_folder(bench):

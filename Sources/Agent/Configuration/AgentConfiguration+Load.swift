@@ -37,8 +37,8 @@ extension AgentConfiguration {
         let reader = SettingsReader(prefix: "HOPAGENT", file: file, environment: environment, flags: flags)
         let root = reader.root
 
-        let gateways = readGateways(root)
-        let token = root.secret("token", parse: AgentToken.parse)
+        let identity = readIdentity(root)
+        let gateways = readGateways(root, identity)
         let name = root.value("name", default: ProcessName.standard(environment: environment, fallback: "agent")) {
             text throws(Complaint) in
             try Scalars.name(text, longest: 253)
@@ -46,7 +46,7 @@ extension AgentConfiguration {
         let targetHosts = root.list("target_hosts", parse: parseTargetHost)
         let services = readServices(root, targetHosts: targetHosts.map(\.value))
         let hosts = root.list("hosts", flag: "host", parse: Host.parsePattern)
-        let trust = readTrust(root.section("trust"), reader)
+        let trust = readTrust(root.section("trust"), reader, join: identity.join)
         let serverName = root.optional("server_name", absent: "the gateway's host", parse: parseServerName)
         let ops = root.value(
             "ops_listen",
@@ -60,8 +60,8 @@ extension AgentConfiguration {
         let grace = root.duration("shutdown_grace", default: .seconds(30), in: .zero ... .seconds(3600))
 
         try reader.finish()
-        guard let token else { preconditionFailure("a missing token is a problem that finish() throws") }
-        var result = AgentConfiguration(gateways: gateways, token: token.value, name: name.value, services: services)
+        guard let token = identity.token else { preconditionFailure("finish() throws when there is none") }
+        var result = AgentConfiguration(gateways: gateways, token: token, name: name.value, services: services)
         result.hosts = hosts.map(\.value)
         result.trust = trust
         result.serverName = serverName?.value
@@ -75,14 +75,20 @@ extension AgentConfiguration {
         return (result, reader.effective)
     }
 
-    private static func readGateways(_ root: SettingsScope) -> [HostPort] {
-        let gateways = root.list("gateways", flag: "gateway", isRequired: true) { text throws(Complaint) in
+    private static func readGateways(_ root: SettingsScope, _ identity: Identity) -> [HostPort] {
+        let joined = identity.join?.value.gateways ?? []
+        let absent = joined.isEmpty ? "none" : joined.map(\.description).joined(separator: ", ") + " (by join)"
+        // Where a join string was given, they are in it, also if it cannot be read.
+        let isRequired = !identity.isJoined
+        let gateways = root.list("gateways", flag: "gateway", isRequired: isRequired, absent: absent) {
+            text throws(Complaint) in
             try HostPort.parse(
                 text,
                 defaultPort: defaultGatewayPort,
                 remedy: "Write HOST or HOST:PORT, as in gateway.example.com:8443."
             )
         }
+        if gateways.isEmpty { return joined }
         for (index, gateway) in gateways.enumerated() {
             guard let first = gateways[..<index].first(where: { $0.value == gateway.value }) else { continue }
             let complaint = Complaint("\(gateway.value) is already listed at \(first.origin)", "Keep one of the two.")

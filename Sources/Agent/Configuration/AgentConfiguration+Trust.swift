@@ -2,8 +2,12 @@ internal import Settings
 
 extension AgentConfiguration {
     /// One of `ca_file`, `pin` and `system`. Two from one source contradict each other; from different sources the
-    /// stronger wins, as with every setting.
-    static func readTrust(_ section: SettingsScope, _ reader: SettingsReader) -> AgentTrust {
+    /// stronger wins, as with every setting. Each of them wins over what a join string says.
+    static func readTrust(
+        _ section: SettingsScope,
+        _ reader: SettingsReader,
+        join: Setting<AgentJoin>?
+    ) -> AgentTrust {
         // Summed up in one line below.
         section.isQuiet = true
         var given: [(key: String, trust: Setting<AgentTrust>)] = []
@@ -28,7 +32,8 @@ extension AgentConfiguration {
                 )
             )
         }
-        let trust = strongest.first?.trust ?? Setting(.system, .fallback)
+        let joined = join.flatMap { join in join.value.trust.map { Setting($0, join.origin) } }
+        let trust = strongest.first?.trust ?? joined ?? Setting(.system, .fallback)
         reader.note(section.path, summary(of: trust.value), trust.origin)
         return trust.value
     }

@@ -13,6 +13,8 @@ package struct AttachFailure: Equatable, Sendable {
         case handshake
         case wrongProtocol = "wrong_protocol"
         case authFailed = "auth_failed"
+        /// The token has as many agents as it may have.
+        case limit
         case elsewhere
         case superseded
         case goaway
@@ -100,6 +102,13 @@ extension AttachFailure {
                 "the gateway refused the token: \(text)",
                 remedy: "Check the token (it may be wrong or revoked), and that it allows these services and hosts;"
                     + " \"hopgate token create\" makes a new one.",
+                retryAfter: retryAfter
+            )
+        case .busy:
+            return AttachFailure(
+                .limit,
+                "the gateway refused this agent: \(text)",
+                remedy: "Stop another agent of this token, or give this one a token of its own.",
                 retryAfter: retryAfter
             )
         case .superseded: return AttachFailure(.superseded, text, retryAfter: retryAfter)

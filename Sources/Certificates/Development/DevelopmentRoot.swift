@@ -16,7 +16,8 @@ package struct DevelopmentRoot: Sendable {
     /// The certificate alone, to be handed to browsers and agents.
     package var certificatePEM: [UInt8] { pair.chainPEM }
     /// SHA-256 of the certificate's DER, 64 hexadecimal digits in lower case.
-    package var fingerprint: String { pair.leafSHA256.hexadecimal }
+    package var fingerprint: String { certificateSHA256.hexadecimal }
+    package var certificateSHA256: [UInt8] { pair.leafSHA256 }
     /// The form in which agents pin it.
     package var pin: String { "sha256:\(fingerprint)" }
     /// The file to hand to clients; nil where the store is no folder.

@@ -21,12 +21,11 @@ extension GatewayConfiguration {
         )
     }
 
-    /// The pin that an agent needs for the gateway that runs with this configuration: the development root's, made now if
-    /// there is none, when the development CA is what answers at every one of the tunnel addresses. Nil: the agent's
-    /// system roots, or what it is told otherwise, decide.
-    package func tunnelPin(in store: any Store) async throws(CertificatesError) -> String? {
+    /// The pin by which an agent that dials these hosts knows the gateway that runs with this configuration: SHA-256 of the
+    /// development root, made now if there is none, when the development CA is what answers at every one of them. Nil: the
+    /// agent's system roots, or what it is told otherwise, decide.
+    package func tunnelPin(hosts: [String], in store: any Store) async throws(CertificatesError) -> [UInt8]? {
         guard usesDevelopmentCA else { return nil }
-        let served = try await ServedCertificates.open(servedCertificates, store: store)
-        return served.tunnelPin(hosts: tunnelAddresses.map(\.host))
+        return try await ServedCertificates.open(servedCertificates, store: store).tunnelPin(hosts: hosts)
     }
 }

@@ -1,4 +1,4 @@
-/// What is known of one token, without its secret. Immutable.
+/// What is known of one token, without its secrets. Immutable.
 package final class Credential: Sendable {
     /// The public part of the token.
     package let id: String
@@ -6,32 +6,53 @@ package final class Credential: Sendable {
     package let name: String
     package let services: [ServicePattern]
     package let hosts: [HostPattern]
+    /// Agent processes that may be attached with it at a time; nil: any number.
+    package let maxAgents: Int?
     /// When it was made, RFC 3339; only to be shown.
     package let created: String
-    /// When it was revoked, as the file says it; nil while it is good.
+    /// When it was revoked, as the document says it; nil while it is good.
     package let revoked: String?
+    /// At least one; the newest first.
+    package let secrets: [Secret]
 
-    let secretHash: SecretHash
+    /// One of the secrets that a token may come with. After a rotation there are two for a while.
+    package struct Secret: Sendable, Equatable {
+        package let hash: SecretHash
+        /// Not accepted from then on; nil: until it is replaced.
+        package let notAfter: WallTime?
+
+        package func isAccepted(at now: WallTime) -> Bool { notAfter.map { now < $0 } ?? true }
+    }
+
+    /// Secrets of one token at most.
+    package static let secretLimit = 8
 
     init(
         id: String,
         name: String,
         services: [ServicePattern],
         hosts: [HostPattern],
-        secretHash: SecretHash,
+        maxAgents: Int?,
         created: String,
-        revoked: String?
+        revoked: String?,
+        secrets: [Secret]
     ) {
         self.id = id
         self.name = name
         self.services = services
         self.hosts = hosts
-        self.secretHash = secretHash
+        self.maxAgents = maxAgents
         self.created = created
         self.revoked = revoked
+        self.secrets = secrets
     }
 
     package var isRevoked: Bool { revoked != nil }
+
+    /// Whether it would let an agent in that comes with this secret.
+    package func accepts(_ hash: SecretHash, at now: WallTime) -> Bool {
+        !isRevoked && secrets.contains { $0.hash == hash && $0.isAccepted(at: now) }
+    }
 
     /// To be asked when an agent registers, and again for every stream.
     package func allows(service: String) -> Bool {

@@ -1,5 +1,6 @@
 import Crypto
-import FoundationEssentials
+import HopProtocol
+import Store
 
 /// A token as its owner gets it, once: `hgt_<id>.<secret>`. The gateway keeps only the hash of the secret.
 ///
@@ -12,9 +13,23 @@ package struct IssuedToken: Sendable, CustomStringConvertible, CustomDebugString
 
     package init() {
         id = Self.randomID()
-        secret = SymmetricKey(size: .bits256).withUnsafeBytes { bytes in
-            String(decoding: Data(bytes).base64EncodedString().utf8.compactMap(Self.urlSafe), as: UTF8.self)
-        }
+        secret = Self.randomSecret()
+    }
+
+    /// Another secret of a token that is there already.
+    package init(id: String) {
+        precondition(Self.isID(id))
+        self.id = id
+        secret = Self.randomSecret()
+    }
+
+    /// One that somebody has, such as in a join string; nil if it is none of ours.
+    package init?(_ text: String) {
+        guard text.utf8.count <= 256, text.hasPrefix("hgt_") else { return nil }
+        let parts = text.dropFirst(4).split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, Self.isID(String(parts[0])), Base64URL.bytes(parts[1])?.count == 32 else { return nil }
+        id = String(parts[0])
+        secret = String(parts[1])
     }
 
     package var text: String { "hgt_\(id).\(secret)" }
@@ -23,14 +38,8 @@ package struct IssuedToken: Sendable, CustomStringConvertible, CustomDebugString
     package var debugDescription: String { description }
     package var customMirror: Mirror { Mirror(self, children: ["id": id]) }
 
-    /// RFC 4648 section 5, without padding.
-    private static func urlSafe(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case UInt8(ascii: "+"): UInt8(ascii: "-")
-        case UInt8(ascii: "/"): UInt8(ascii: "_")
-        case UInt8(ascii: "="): nil
-        default: byte
-        }
+    private static func randomSecret() -> String {
+        SymmetricKey(size: .bits256).withUnsafeBytes { Base64URL.string($0) }
     }
 
     /// 16 characters of base32 in lower case: 80 bits.
@@ -50,7 +59,7 @@ package struct IssuedToken: Sendable, CustomStringConvertible, CustomDebugString
 }
 
 /// The SHA-256 of a secret's text: all of the secret that a gateway keeps.
-struct SecretHash: Sendable, Equatable {
+package struct SecretHash: Sendable, Equatable {
     static let length = 32
 
     let bytes: [UInt8]
@@ -61,12 +70,13 @@ struct SecretHash: Sendable, Equatable {
 
     /// Nil unless it is 64 hexadecimal digits.
     init?(hexadecimal text: String) {
-        let digits = text.utf8.compactMap { Character(UnicodeScalar($0)).hexDigitValue }
-        guard text.utf8.count == 2 * Self.length, digits.count == 2 * Self.length else { return nil }
-        bytes = stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+        guard let bytes = Hex.bytes(text), bytes.count == Self.length else { return nil }
+        self.bytes = bytes
     }
 
-    static func == (left: SecretHash, right: SecretHash) -> Bool {
+    var hexadecimal: String { Hex.string(bytes) }
+
+    package static func == (left: SecretHash, right: SecretHash) -> Bool {
         constantTimeEquals(left.bytes, right.bytes)
     }
 }

@@ -4,6 +4,30 @@ import Transport
 
 /// What others count and is read when the metrics are scraped.
 extension GatewayMetrics {
+    /// The credentials, as this replica knows them.
+    func collect(credentials: KnownCredentials) {
+        self.registry.collect(
+            "credentials",
+            .gauge,
+            help: "Credentials in the store by state; bad: their document cannot be used, the last good view may be.",
+            labelNames: ["state"]
+        ) { samples in
+            let statistics = credentials.statistics
+            samples.add(Double(statistics.good), ["good"])
+            samples.add(Double(statistics.revoked), ["revoked"])
+            samples.add(Double(statistics.bad), ["bad"])
+        }
+        self.registry.collect(
+            "credential_documents_refused_total",
+            .counter,
+            help: "Documents of credentials that were not taken, by reason.",
+            labelNames: ["reason"]
+        ) { samples in
+            let faults = credentials.statistics.faults
+            for fault in CredentialFault.allCases { samples.add(Double(faults[fault] ?? 0), [fault.rawValue]) }
+        }
+    }
+
     func collect(certificates: ServedCertificates, registry: SessionRegistry, tunnels: TunnelListener) {
         self.registry.collect(
             "certificate_not_after_timestamp_seconds",

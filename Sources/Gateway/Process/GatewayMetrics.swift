@@ -31,6 +31,8 @@ final class GatewayMetrics: Sendable {
         case credential
         case service
         case host
+        /// The token has as many agents as it may have.
+        case limit
         case timeout
         case malformed
         case draining

@@ -37,7 +37,6 @@ package final class GatewayProcess: Sendable {
         let shared: SharedStore
         let presence: ReplicaPresence
         let certificates: ServedCertificates
-        let credentials: CredentialStore
         let monitor: LoopMonitor
         let sampler: SessionSampler
         var https: EdgeListener
@@ -79,7 +78,13 @@ package final class GatewayProcess: Sendable {
         let routes = RouteTable(configuration.routes)
         let certificates = try await loadCertificates(configuration, shared, logger)
         let identities = try TLSIdentities(certificates.snapshot)
-        let credentials = try CredentialStore(dataDirectory: configuration.store.path, logger: logger)
+        let credentials = KnownCredentials(store: shared.store, keyring: { shared.keyring }, logger: logger)
+        do throws(StoreError) {
+            try await credentials.load()
+        } catch {
+            shared.close()
+            throw GatewayStartError("the credentials in the store cannot be read: \(error)")
+        }
 
         let metrics = GatewayMetrics(registry: MetricsRegistry(namespace: "hopgate"))
         let lifecycle = Lifecycle()
@@ -110,6 +115,7 @@ package final class GatewayProcess: Sendable {
         do {
             let listeners = try await bind(configuration, loops, group, homes, identities, services, hub)
             let monitor = LoopMonitor(loops: loops, metrics: metrics.registry)
+            metrics.collect(credentials: credentials)
             metrics.collect(certificates: certificates, registry: registry, tunnels: listeners.tunnels)
             metrics.registry.registerProcessMetrics(build: [("version", version)])
             output?.register(in: metrics.registry)
@@ -156,7 +162,6 @@ package final class GatewayProcess: Sendable {
                 ),
                 logger: logger
             )
-            credentials.watch { hub.credentialsChanged($0) }
             let tasks = [
                 Task {
                     await shared.run {
@@ -164,6 +169,7 @@ package final class GatewayProcess: Sendable {
                     }
                 },
                 Task { await presence.run() },
+                Task { await credentials.run { hub.credentialsChanged($0) } },
                 Task { await watch.run() },
                 Task { await StoreFollower.run(shared.store, logger: logger) },
                 Task { await selfTest(shared, logger) },
@@ -184,7 +190,6 @@ package final class GatewayProcess: Sendable {
                     shared: shared,
                     presence: presence,
                     certificates: certificates,
-                    credentials: credentials,
                     monitor: monitor,
                     sampler: sampler,
                     https: listeners.https,
@@ -211,7 +216,6 @@ package final class GatewayProcess: Sendable {
             )
             return process
         } catch {
-            credentials.stop()
             shared.close()
             try? await group.shutdownGracefully()
             try? await opsGroup.shutdownGracefully()
@@ -329,7 +333,6 @@ package final class GatewayProcess: Sendable {
         await parts.tunnels.close()
         await parts.ops.close()
         await parts.admin.close()
-        parts.credentials.stop()
         await parts.presence.leave()
         parts.tasks.forEach { $0.cancel() }
         parts.shared.close()

@@ -119,14 +119,17 @@ final class AgentSession: SessionHandler {
         case .refused(let refusal, let retryAfter):
             // Nothing of the secret is logged, and the other side learns no reason.
             refuse(hello, .credential, log: refusal.rawValue, "the token is not accepted", retryAfter: retryAfter)
-        case .granted(let credential):
+        case .granted(let credential, let secret):
             do throws(AgentAdmission.Refusal) {
                 let admission = try AgentAdmission.check(
                     hello,
                     allowsService: credential.allows(service:),
                     allowsHost: credential.allows(host:)
                 )
-                welcome(hello, credential, admission, session)
+                guard hub.registry.claim(run: hello.run, tokenID: credential.id, limit: credential.maxAgents) else {
+                    return refuseTooMany(hello, credential)
+                }
+                welcome(hello, credential, secret, admission, session)
             } catch {
                 let reason: GatewayMetrics.AuthFailure =
                     switch error.reason {
@@ -134,7 +137,7 @@ final class AgentSession: SessionHandler {
                     case .service: .service
                     case .host: .host
                     }
-                refuse(hello, reason, log: error.message, error.message, retryAfter: nil)
+                refuse(hello, reason, log: error.message, error.message)
             }
         }
     }
@@ -142,6 +145,7 @@ final class AgentSession: SessionHandler {
     private func welcome(
         _ hello: Hello,
         _ credential: Credential,
+        _ secret: SecretHash,
         _ admission: AgentAdmission,
         _ session: TunnelSession
     ) {
@@ -149,6 +153,7 @@ final class AgentSession: SessionHandler {
             session: session,
             tokenID: credential.id,
             name: credential.name,
+            secret: secret,
             instance: hello.name,
             run: hello.run,
             number: hello.attach,
@@ -175,6 +180,7 @@ final class AgentSession: SessionHandler {
                 tokenID: credential.id,
                 agent: credential.name,
                 instance: hello.name,
+                run: hello.run,
                 services: admission.services,
                 hosts: admission.hosts
             )
@@ -216,12 +222,27 @@ final class AgentSession: SessionHandler {
 
     // MARK: Refusing
 
+    /// How soon an agent that was one too many may come again.
+    private static let limitRetry = TimeAmount.seconds(1)
+
+    private func refuseTooMany(_ hello: Hello, _ credential: Credential) {
+        let limit = credential.maxAgents ?? 0
+        let agents = limit == 1 ? "1 agent" : "\(limit) agents"
+        let message = "the token allows \(agents) at a time, and as many are attached"
+        // Of a process of the same name that died the session may still be there: then the next try finds room.
+        let older = hub.registry.attachments(tokenID: credential.id, instance: hello.name)
+        for attachment in older where !attachment.session.isResponsive { hub.probe(attachment) }
+        refuse(hello, .limit, log: message, message, code: .busy, wait: Self.limitRetry)
+    }
+
     private func refuse(
         _ hello: Hello,
         _ reason: GatewayMetrics.AuthFailure,
         log: String,
         _ message: String,
-        retryAfter: TimeAmount?
+        code: HopCode = .authFailed,
+        wait: TimeAmount = .zero,
+        retryAfter: TimeAmount? = nil
     ) {
         hub.metrics.authFailures[reason].increment()
         // Whoever fails more often than the limiter allows fills no log.
@@ -237,9 +258,9 @@ final class AgentSession: SessionHandler {
             )
         }
         state = .over
-        let wait = retryAfter.map { UInt64(max(0, $0.nanoseconds / 1_000_000)) } ?? 0
-        send(.error(ErrorMessage(code: .authFailed, message: message, retryAfterMilliseconds: wait)))
-        closeSoon(.authFailed, message)
+        let milliseconds = UInt64(max(0, (retryAfter ?? wait).nanoseconds / 1_000_000))
+        send(.error(ErrorMessage(code: code, message: message, retryAfterMilliseconds: milliseconds)))
+        closeSoon(code, message)
     }
 
     private func violation(_ message: String) {

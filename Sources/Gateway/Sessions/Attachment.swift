@@ -22,6 +22,8 @@ package final class Attachment: Sendable {
     /// The token's id and NAME.
     package let tokenID: String
     package let name: String
+    /// What it authenticated with.
+    package let secret: SecretHash
     /// The agent's own name, its run, and the number of this attachment within the run.
     package let instance: String
     package let run: RunID
@@ -37,6 +39,7 @@ package final class Attachment: Sendable {
         session: TunnelSession,
         tokenID: String,
         name: String,
+        secret: SecretHash,
         instance: String,
         run: RunID,
         number: UInt64,
@@ -47,6 +50,7 @@ package final class Attachment: Sendable {
         self.session = session
         self.tokenID = tokenID
         self.name = name
+        self.secret = secret
         self.instance = instance
         self.run = run
         self.number = number

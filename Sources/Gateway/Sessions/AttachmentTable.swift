@@ -1,3 +1,5 @@
+package import HopProtocol
+
 /// Who is attached and what it offers: pure bookkeeping, generic over what an attachment is so that it can be tested
 /// without sessions.
 package struct AttachmentTable<Member: Sendable>: Sendable {
@@ -10,6 +12,7 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
         package var agent: String
         /// The agent's own name.
         package var instance: String
+        package var run: RunID
         package var services: [String]
         package var hosts: [HostPattern]
 
@@ -19,6 +22,7 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
             tokenID: String,
             agent: String,
             instance: String,
+            run: RunID,
             services: [String],
             hosts: [HostPattern]
         ) {
@@ -27,6 +31,7 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
             self.tokenID = tokenID
             self.agent = agent
             self.instance = instance
+            self.run = run
             self.services = services
             self.hosts = hosts
         }
@@ -50,6 +55,8 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
     package private(set) var byService: [Key: [Member]] = [:]
     private var memberIDs: [Key: [UInt64]] = [:]
     private var byInstance: [Instance: [UInt64]] = [:]
+    /// Sessions of each run, by the token's id; those that have claimed a place and are not attached yet included.
+    private var runs: [String: [RunID: Int]] = [:]
     /// Rows that ask for hosts, in the order of arrival; the first to ask has the host.
     private var hostRows: [UInt64] = []
     private var remembered: [(tokenID: String, registration: HostRegistration)] = []
@@ -61,11 +68,25 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
 
     package init() {}
 
-    /// Adds one and returns those of the same token and name that were there before it.
+    /// Takes a place for a session of this run, unless `limit` other runs of the token are there. The place is given back
+    /// by ``remove(id:)``. A run that is there already has its place, however many sessions it has.
+    package mutating func claim(run: RunID, tokenID: String, limit: Int?) -> Bool {
+        let known = runs[tokenID] ?? [:]
+        if let limit, known[run] == nil, known.count >= limit { return false }
+        runs[tokenID, default: [:]][run, default: 0] += 1
+        return true
+    }
+
+    /// Those of this token and agent's name.
+    package func rows(tokenID: String, instance: String) -> [Row] {
+        (byInstance[Instance(tokenID: tokenID, name: instance)] ?? []).compactMap { rows[$0] }
+    }
+
+    /// Adds one, whose run has a place, and returns those of the same token and name that were there before it.
     package mutating func add(_ row: Row) -> [Row] {
         precondition(rows[row.id] == nil, "a session attaches once")
         let instance = Instance(tokenID: row.tokenID, name: row.instance)
-        let older = (byInstance[instance] ?? []).compactMap { rows[$0] }
+        let older = rows(tokenID: row.tokenID, instance: row.instance)
         byInstance[instance, default: []].append(row.id)
         insert(row)
         return older
@@ -89,12 +110,19 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
         let instance = Instance(tokenID: row.tokenID, name: row.instance)
         byInstance[instance]?.removeAll { $0 == id }
         if byInstance[instance]?.isEmpty == true { byInstance[instance] = nil }
+        leave(row.run, tokenID: row.tokenID)
         for registration in Self.registrations(of: row) {
             remembered.removeAll { $0.registration == registration }
             remembered.append((row.tokenID, registration))
         }
         if remembered.count > Self.rememberedHosts { remembered.removeFirst(remembered.count - Self.rememberedHosts) }
         return row
+    }
+
+    private mutating func leave(_ run: RunID, tokenID: String) {
+        guard let sessions = runs[tokenID]?[run] else { return }
+        runs[tokenID]?[run] = sessions > 1 ? sessions - 1 : nil
+        if runs[tokenID]?.isEmpty == true { runs[tokenID] = nil }
     }
 
     /// The token is no more: its hosts are unknown.

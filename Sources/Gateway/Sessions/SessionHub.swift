@@ -7,7 +7,7 @@ import Tunnel
 /// What all agent sessions share, and what is done to many of them at once.
 final class SessionHub: Sendable {
     let registry: SessionRegistry
-    let credentials: CredentialStore
+    let credentials: KnownCredentials
     let metrics: GatewayMetrics
     let lifecycle: Lifecycle
     let logger: Logger
@@ -18,7 +18,7 @@ final class SessionHub: Sendable {
 
     init(
         registry: SessionRegistry,
-        credentials: CredentialStore,
+        credentials: KnownCredentials,
         metrics: GatewayMetrics,
         lifecycle: Lifecycle,
         logger: Logger,
@@ -72,7 +72,8 @@ final class SessionHub: Sendable {
 
     // MARK: Credentials
 
-    /// Ends sessions whose token is gone and takes away what a token allows no more. On the store's thread.
+    /// Ends sessions whose token is gone or whose secret is not accepted any more, and takes away what a token allows no
+    /// more. On any thread.
     func credentialsChanged(_ changes: CredentialChanges) {
         let rows = registry.rows
         for id in changes.ended {
@@ -87,7 +88,11 @@ final class SessionHub: Sendable {
             guard let credential = credentials.credential(id: row.tokenID) else { continue }
             let services = row.services.filter { credential.allows(service: $0) }
             let hosts = row.hosts.filter { credential.allows(host: $0) }
-            if services.isEmpty || credential.name != row.agent {
+            if !credentials.accepts(row.member.secret, id: row.tokenID) {
+                logger.notice("a token's secret was replaced: its session ends", metadata: metadata(row.member))
+                row.member.move(from: .active, to: .leaving)
+                row.member.session.close(code: HopCode.authFailed.rawValue, reason: "the token's secret was replaced")
+            } else if services.isEmpty || credential.name != row.agent {
                 row.member.session.close(code: HopCode.authFailed.rawValue, reason: "the token was changed")
             } else if services.count != row.services.count || hosts.count != row.hosts.count {
                 logger.notice("a token allows less now", metadata: metadata(row.member))

@@ -1,3 +1,4 @@
+package import HopProtocol
 package import NIOCore
 import Synchronization
 import Transport
@@ -29,9 +30,9 @@ package final class SessionRegistry: Sendable {
 
     private let state = Mutex(State())
     private let router: Router
-    private let credentials: CredentialStore
+    private let credentials: KnownCredentials
 
-    package init(router: Router, credentials: CredentialStore) {
+    package init(router: Router, credentials: KnownCredentials) {
         self.router = router
         self.credentials = credentials
     }
@@ -64,6 +65,20 @@ package final class SessionRegistry: Sendable {
     }
 
     // MARK: Changes
+
+    /// Takes a place for this run among those that a token may have attached at a time, which it keeps until the last
+    /// of its sessions is detached. To be followed by ``attach(_:)``.
+    ///
+    /// - Parameter limit: runs at most; nil: any number.
+    /// - Returns: false when that many others are there.
+    package func claim(run: RunID, tokenID: String, limit: Int?) -> Bool {
+        state.withLock { $0.table.claim(run: run, tokenID: tokenID, limit: limit) }
+    }
+
+    /// The attachments of this token and agent's name.
+    package func attachments(tokenID: String, instance: String) -> [Attachment] {
+        state.withLock { $0.table.rows(tokenID: tokenID, instance: instance).map(\.member) }
+    }
 
     /// Lets an agent in. Returns the attachments of the same name that were there before.
     package func attach(_ row: Table.Row) -> [Attachment] {

@@ -88,10 +88,21 @@ extension SettingsScope {
         _ key: String,
         parse: (String) throws(Complaint) -> Value
     ) -> Setting<Value>? {
-        guard let found = findSecret(key) else {
+        guard let given = secretIfGiven(key, parse: parse) else {
             reportMissing(key)
             return nil
         }
+        return given.value.map { Setting($0, given.origin) }
+    }
+
+    /// The same for a secret that need not be given.
+    ///
+    /// - Returns: nil: it is not given. Its value is nil if it was given and cannot be used, which is reported.
+    package func secretIfGiven<Value: Sendable>(
+        _ key: String,
+        parse: (String) throws(Complaint) -> Value
+    ) -> (value: Value?, origin: SettingOrigin)? {
+        guard let found = findSecret(key) else { return nil }
         let outcome = scalar(found, key: key) { text throws(Complaint) -> Value in
             do throws(Complaint) {
                 return try parse(text)
@@ -100,9 +111,9 @@ extension SettingsScope {
                 throw Complaint("is not valid", "Check how it was copied.")
             }
         }
-        guard case .value(let value) = outcome else { return nil }
+        guard case .value(let value) = outcome else { return (nil, found.origin) }
         note(key, "(set, not shown)", value.origin)
-        return value
+        return (value.value, value.origin)
     }
 
     private func findSecret(_ key: String) -> SettingsValue? {

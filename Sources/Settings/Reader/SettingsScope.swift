@@ -167,6 +167,18 @@ package final class SettingsScope {
         report(key, isOverridable ? .fallback : origin, Complaint("is missing", remedy))
     }
 
+    /// Neither of two settings is given, of which one has to be.
+    ///
+    /// - Parameter which: what speaks for the second.
+    package func reportMissing(_ key: String, or other: String, which: String) {
+        guard !reader.fileFailed else { return }
+        func ways(_ key: String) -> String {
+            "\"\(key)\" in the file, \(variableName(key)) or --\(flagName(key))"
+        }
+        let remedy = "Set \(ways(key)); or \(ways(other)), which \(which)."
+        report(key, .fallback, Complaint("is missing, and so is \(other)", remedy))
+    }
+
     /// One line of the summary; items of lists are summed up by whoever reads them.
     func note(_ key: String, _ shown: String, _ origin: SettingOrigin) {
         if isOverridable && !isQuiet { reader.note(fullKey(key), shown, origin) }

@@ -1,5 +1,5 @@
 /// A foreign value as messages show it: in quotes, control characters escaped, cut at 80 characters, and with anything
-/// that looks like one of our tokens masked, because a token pasted into the wrong key must not reach a log.
+/// that looks like one of our tokens or join strings masked, because one that was pasted into the wrong key must not reach a log.
 package func quoted(_ text: String) -> String { "\"\(escaped(text))\"" }
 
 /// A foreign name as part of a longer one (`services.web`): as `quoted` shows it, without the quotes.
@@ -25,14 +25,16 @@ func escaped(_ text: String) -> String {
     return result
 }
 
-/// `text` with the rest of every word that begins with a token's prefix replaced.
+/// What tokens and join strings begin with.
+private let secretPrefixes = ["hgt_", "hgj_"].map { Array($0.utf8) }
+
+/// `text` with the rest of every word that begins with the prefix of a token or join string replaced.
 package func masked(_ text: String) -> String {
-    let prefix = Array("hgt_".utf8)
     let bytes = Array(text.utf8)
     var result: [UInt8] = []
     var index = 0
     while index < bytes.count {
-        guard bytes[index...].starts(with: prefix) else {
+        guard let prefix = secretPrefixes.first(where: { bytes[index...].starts(with: $0) }) else {
             result.append(bytes[index])
             index += 1
             continue

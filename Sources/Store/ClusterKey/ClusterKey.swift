@@ -5,7 +5,7 @@ internal import FoundationEssentials
 /// so there is nothing else to make, race for, or renew.
 package struct ClusterKey: Sendable, Equatable {
     /// Documents that carry a MAC, each kind with a key of its own.
-    package enum Purpose: String, Sendable {
+    package enum Purpose: String, CaseIterable, Sendable {
         case card
         case cluster
         case credential
@@ -15,6 +15,8 @@ package struct ClusterKey: Sendable, Equatable {
     package static let size = 32
 
     private let secret: [UInt8]
+    /// By purpose; derived once, because thousands of documents are verified with them.
+    private let macKeys: [Purpose: SymmetricKey]
     /// Names the key without telling anything of it; also shows whether a key file is damaged.
     package let id: String
 
@@ -22,6 +24,11 @@ package struct ClusterKey: Sendable, Equatable {
     package init(secret: [UInt8]) {
         precondition(secret.count >= Self.size)
         self.secret = secret
+        self.macKeys = Dictionary(
+            uniqueKeysWithValues: Purpose.allCases.map { purpose in
+                (purpose, SymmetricKey(data: Self.derive(secret, "mac/\(purpose.rawValue)", 32)))
+            }
+        )
         self.id = Hex.string(Self.derive(secret, "key-id", 16))
     }
 
@@ -63,7 +70,8 @@ package struct ClusterKey: Sendable, Equatable {
     }
 
     private func key(_ purpose: Purpose) -> SymmetricKey {
-        SymmetricKey(data: derive("mac/\(purpose.rawValue)", 32))
+        guard let key = macKeys[purpose] else { preconditionFailure("every purpose has a key") }
+        return key
     }
 
     /// The context's length first, so that no byte of it can pass for one of the document.

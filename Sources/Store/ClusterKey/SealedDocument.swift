@@ -56,16 +56,15 @@ package enum SealedDocument {
         guard bytes.starts(with: beginning), bytes.count >= start + 99, bytes[start + 97] == UInt8(ascii: "\"") else {
             return nil
         }
-        let text = String(decoding: bytes[start..<start + 97], as: UTF8.self)
-        let fields = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard fields.count == 2, fields[0].utf8.count == 32, fields[1].utf8.count == 64,
-            let mac = Hex.bytes(fields[1])
-        else { return nil }
+        guard bytes[start + 32] == UInt8(ascii: "."), let mac = Hex.bytes(of: bytes[start + 33..<start + 97]) else {
+            return nil
+        }
+        let keyID = String(decoding: bytes[start..<start + 32], as: UTF8.self)
         let rest = bytes[(start + 98)...]
         let hasFields = rest.count > 1
         let inner = hasFields ? rest.dropFirst() : rest
         guard inner.last == UInt8(ascii: "}") else { return nil }
         if hasFields, rest.first != UInt8(ascii: ",") || inner.count == 1 { return nil }
-        return (String(fields[0]), mac, [UInt8(ascii: "{")] + inner)
+        return (keyID, mac, [UInt8(ascii: "{")] + inner)
     }
 }

@@ -1,5 +1,6 @@
 import Agent
 import Glibc
+import HopProtocol
 import NIOCore
 import Observability
 import Settings
@@ -138,11 +139,89 @@ import Testing
     func missing() {
         #expect(
             problems() == [
+                #"token: is missing, and so is join. Set "token" in the file, HOPAGENT_TOKEN or --token; or "join" in the file, HOPAGENT_JOIN or --join, which brings gateways and trust with it."#,
                 #"gateways: is missing. Set "gateways" in the file, HOPAGENT_GATEWAYS or --gateway."#,
-                #"token: is missing. Set "token" in the file, HOPAGENT_TOKEN or --token."#,
                 #"services: is missing. Set "services" in the file, HOPAGENT_SERVICES or --service."#,
             ]
         )
+    }
+
+    private static let pin = (0..<32).map { UInt8($0) }
+    private static func join(
+        _ gateways: [String] = ["gw.test:443", "[2001:db8::1]:8443"],
+        pin: [UInt8]? = pin
+    ) -> String {
+        JoinString(gateways: gateways, pin: pin, token: token).text
+    }
+
+    @Test(
+        "A join string brings gateways, trust and token",
+        arguments: ["flag", "variable", "variable file", "key", "file"]
+    )
+    func joined(_ way: String) throws {
+        let secret = write("join", "\n  \(Self.join())\r\n\n")
+        defer { unlink(secret) }
+        var flags = ["service": "http=8080"]
+        var environment: [String: String] = [:]
+        var yaml: String?
+        switch way {
+        case "flag": flags["join"] = Self.join()
+        case "variable": environment["HOPAGENT_JOIN"] = Self.join()
+        case "variable file": environment["HOPAGENT_JOIN_FILE"] = secret
+        case "key": yaml = "join: \(Self.join())"
+        default: yaml = "join_file: \(secret)"
+        }
+        let configuration = try load(yaml, environment: environment, flags: flags)
+        #expect(configuration.gateways.map(\.description) == ["gw.test:443", "[2001:db8::1]:8443"])
+        #expect(configuration.token == AgentToken(id: "id1", secret: "TOPSECRET"))
+        #expect(configuration.trust == .pin(sha256: Self.pin))
+        let summary = try AgentConfiguration.check(
+            file: nil,
+            environment: [:],
+            flags: flags.merging(["join": Self.join()]) { $1 }
+        )
+        #expect(!summary.contains("TOPSECRET") && !summary.contains("hgj_") && summary.contains("gw.test:443"))
+    }
+
+    @Test("What is set beside a join string wins over it")
+    func explicitOverJoin() throws {
+        var flags = ["service": "http=8080", "join": Self.join()]
+        #expect(try load(flags: ["service": "a=1", "join": Self.join(pin: nil)]).trust == .system)
+        flags["gateway"] = "other.test:1"
+        var configuration = try load(flags: flags)
+        #expect(configuration.gateways.map(\.description) == ["other.test:1"])
+        #expect(configuration.trust == .pin(sha256: Self.pin))
+        configuration = try load(
+            "gateways: [third.test]\ntrust: {system: true}",
+            flags: ["service": "a=1", "join": Self.join()]
+        )
+        #expect(configuration.gateways.map(\.description) == ["third.test:8443"])
+        #expect(configuration.trust == .system)
+    }
+
+    @Test("A token and a join string together are told with both places, and so is what is no join string")
+    func badJoins() {
+        let both = problems(
+            "join: \(Self.join())",
+            environment: ["HOPAGENT_TOKEN": Self.token],
+            flags: ["service": "a=1"]
+        )
+        #expect(
+            both == [
+                "F:1: join: is given (F:1), and so is token (HOPAGENT_TOKEN). Keep one of the two: a join string has a token in it."
+            ]
+        )
+        let whole = Self.join()
+        for text in [String(whole.dropLast()), String(whole.prefix(60)), Self.token, "hgj_", "nonsense", whole + "=="] {
+            let lines = problems(flags: ["service": "a=1", "join": text])
+            #expect(lines.count == 1 && lines[0].hasPrefix("--join: join: "), "\(lines)")
+            #expect(!lines.joined().contains("TOPSECRET") && !lines.joined().contains("hgj_eyJ"))
+        }
+        let odd = problems(flags: ["service": "a=1", "join": Self.join(["not//a:gateway"])])
+        #expect(odd.count == 1 && odd[0].contains("--gateway HOST:PORT"))
+        // One in the place of a path is not repeated either.
+        let path = problems(environment: ["HOPAGENT_JOIN_FILE": whole], flags: ["service": "a=1"])
+        #expect(path.count == 1 && path[0].contains("\"hgj_…\""))
     }
 
     @Test("Mistakes are told with line, key, reason and remedy, all at once")

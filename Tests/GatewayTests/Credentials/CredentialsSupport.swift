@@ -2,42 +2,118 @@ import Foundation
 import Gateway
 import Logging
 import NIOCore
+import Store
 import Synchronization
+import Testing
 
-/// A data folder of a test's own, removed with it.
-final class DataFolder: Sendable {
-    let path: String
-
-    init() {
-        path = NSTemporaryDirectory() + "hopgate-credentials-\(UUID().uuidString)"
-        try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+/// A store of a test's own with the keys of a cluster, and a wall clock that the test moves.
+final class TestStore: Sendable {
+    enum Driver: String, CaseIterable, Sendable {
+        case memory
+        case volume
     }
 
-    deinit { try? FileManager.default.removeItem(atPath: path) }
+    let store: any Store
+    /// Of the volume; nil in memory.
+    let path: String?
+    private let state: Mutex<(keyring: ClusterKeyring, now: WallTime)>
 
-    var folder: CredentialFolder { CredentialFolder(dataDirectory: path) }
-
-    func file(_ id: String) -> String { "\(path)/agents/\(id).json" }
-
-    func text(_ id: String) -> String {
-        FileManager.default.contents(atPath: file(id)).map { String(decoding: $0, as: UTF8.self) } ?? ""
+    init(_ driver: Driver = .memory) throws {
+        let opened = try Self.open(driver)
+        store = opened.store
+        path = opened.path
+        state = Mutex((opened.keyring, WallTime(seconds: 1_800_000_000)))
     }
 
-    func write(_ id: String, _ text: String, mode: Int = 0o600) {
-        let attributes: [FileAttributeKey: Any] = [.posixPermissions: mode]
-        _ = FileManager.default.createFile(atPath: file(id), contents: Data(text.utf8), attributes: attributes)
+    private static func open(_ driver: Driver) throws -> (store: any Store, path: String?, keyring: ClusterKeyring) {
+        guard driver == .volume else { return (MemoryStore(), nil, ClusterIdentity.ephemeral().keyring) }
+        let path = NSTemporaryDirectory() + "hopgate-credentials-\(UUID().uuidString)"
+        let volume = Volume(files: try PosixFileSystem(path: path, creating: true))
+        try volume.prepare()
+        let keyring = try volume.openCluster(mounted: nil).keyring
+        var options = VolumeStore.Options()
+        options.watchInterval = .milliseconds(100)
+        return (VolumeStore(volume: volume, options: options), path, keyring)
     }
 
-    func edit(_ id: String, _ old: String, _ new: String) {
-        write(id, text(id).replacingOccurrences(of: old, with: new))
+    deinit {
+        store.close()
+        if let path { try? FileManager.default.removeItem(atPath: path) }
     }
 
-    func mode(_ path: String) -> Int? {
-        ((try? FileManager.default.attributesOfItem(atPath: path))?[.posixPermissions] as? NSNumber)?.intValue
+    var keyring: ClusterKeyring {
+        get { state.withLock { $0.keyring } }
+        set { state.withLock { $0.keyring = newValue } }
+    }
+
+    var now: WallTime {
+        get { state.withLock { $0.now } }
+        set { state.withLock { $0.now = newValue } }
+    }
+
+    var editor: CredentialEditor {
+        CredentialEditor(store: store, keyring: keyring) { [self] in now }
+    }
+
+    func known(_ logger: Logger = LogLines().logger) -> KnownCredentials {
+        KnownCredentials(store: store, keyring: { [self] in keyring }, logger: logger) { [self] in now }
+    }
+
+    /// Puts any bytes in the place of the next version.
+    func plant(_ bytes: [UInt8], id: String) async throws {
+        let key = try StoreKey("agents/\(id)")
+        let newest = try? await store.read(key).version
+        if let newest {
+            _ = try await store.replace(key, expecting: newest, bytes)
+        } else {
+            _ = try await store.create(key, bytes)
+        }
+    }
+
+    /// The fields of a document, changed and sealed as our own.
+    func edit(_ id: String, _ change: (inout [String: JSONValue]) -> Void) async throws {
+        let stored = try await store.read(try StoreKey("agents/\(id)"))
+        var fields = try #require([String: JSONValue](json: stored.bytes))
+        fields["mac"] = nil
+        change(&fields)
+        let place = "agents/\(id)/\(stored.version + 1)"
+        try await plant(SealedDocument.seal(fields.json, .credential, context: place, with: keyring.signing), id: id)
     }
 }
 
-/// Remembers the lines that a store logs.
+/// Runs a follower for as long as `body` takes, and tells what it heard.
+func following(
+    _ known: KnownCredentials,
+    _ body: (_ heard: @escaping @Sendable () -> CredentialChanges) async throws -> Void
+) async throws {
+    let heard = HeardChanges()
+    let task = Task { await known.run { heard.add($0) } }
+    do {
+        try await body { heard.all }
+    } catch {
+        task.cancel()
+        await task.value
+        throw error
+    }
+    task.cancel()
+    await task.value
+}
+
+private final class HeardChanges: Sendable {
+    private let changes = Mutex(CredentialChanges())
+
+    var all: CredentialChanges { changes.withLock { $0 } }
+
+    func add(_ more: CredentialChanges) {
+        changes.withLock { changes in
+            changes.ended += more.ended
+            changes.changed += more.changed
+            changes.added += more.added
+        }
+    }
+}
+
+/// Remembers the lines that are logged.
 final class LogLines: Sendable {
     let lines = Mutex<[String]>([])
 
@@ -64,13 +140,24 @@ final class LogLines: Sendable {
 }
 
 /// Waits until the condition holds; false after the deadline.
-func becomesTrue(within limit: Duration = .seconds(20), _ condition: () -> Bool) async -> Bool {
+func becomesTrue(within limit: Duration = .seconds(20), _ condition: () async -> Bool) async -> Bool {
     let deadline = ContinuousClock.now + limit
-    while !condition() {
+    while await !condition() {
         guard ContinuousClock.now < deadline else { return false }
         try? await Task.sleep(for: .milliseconds(5))
     }
     return true
+}
+
+extension KnownCredentials {
+    func verify(_ id: String, _ secret: String, host: Int = 1) throws -> CredentialVerdict {
+        let address = try SocketAddress(ipAddress: "192.0.2.\(host)", port: 7)
+        return verify(id: id, secret: secret, from: address, now: .uptimeNanoseconds(1_000_000_000_000))
+    }
+
+    func verify(_ token: IssuedToken, host: Int = 1) throws -> CredentialVerdict {
+        try verify(token.id, token.secret, host: host)
+    }
 }
 
 extension CredentialVerdict {
@@ -84,5 +171,15 @@ extension CredentialVerdict {
 
     var wait: TimeAmount? {
         if case .refused(_, let wait) = self { wait } else { nil }
+    }
+}
+
+/// The error that a call on credentials ends with.
+func credentialError(_ body: () async throws -> Void) async -> CredentialError? {
+    do {
+        try await body()
+        return nil
+    } catch {
+        return error as? CredentialError
     }
 }

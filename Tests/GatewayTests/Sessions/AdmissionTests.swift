@@ -63,11 +63,76 @@ struct AdmissionTests {
     func revoked() async throws {
         try await TestGateway.with { gateway in
             let agent = try await TestAgent.attach(to: gateway) { $0.answer(200, "ok") }
-            _ = try CredentialFolder(dataDirectory: gateway.folder).revoke(idOrName: gateway.token.id)
+            _ = try await gateway.edit { try await $0.revoke(gateway.token.id) }
             try await eventually("the end of the session", within: .seconds(5)) { agent.closed != nil }
             let again = try await TestAgent.attach(to: gateway, isReady: false)
             try await eventually("the refusal") { again.closed != nil }
             #expect(again.error?.code == .authFailed)
+        }
+    }
+
+    @Test("A rotation without grace ends the sessions of the secret before; the new one is let in")
+    func rotated() async throws {
+        try await TestGateway.with { gateway in
+            let old = try await TestAgent.attach(to: gateway)
+            let token = try await gateway.edit { try await $0.rotate("demo", grace: .zero).token }
+            try await eventually("the end of the session", within: .seconds(5)) { old.closed != nil }
+            let new = try await TestAgent.attach(to: gateway, secret: token.secret)
+            #expect(new.closed == nil)
+        }
+    }
+
+    @Test("With a grace both secrets are let in, and sessions stay")
+    func grace() async throws {
+        try await TestGateway.with { gateway in
+            let old = try await TestAgent.attach(to: gateway)
+            let token = try await gateway.edit { try await $0.rotate("demo").token }
+            try await eventually("the new secret is known") {
+                let new = try await TestAgent.attach(to: gateway, secret: token.secret, isReady: false)
+                try await eventually("an answer") { new.welcome != nil || new.closed != nil }
+                return new.welcome != nil
+            }
+            _ = try await TestAgent.attach(to: gateway)
+            #expect(old.closed == nil)
+        }
+    }
+
+    @Test("One agent more than the token allows is refused; further tunnels of those that are in are not")
+    func tooMany() async throws {
+        let log = try TestLog()
+        try await TestGateway.with(maxAgents: 2, log: log) { gateway in
+            let run = RunID.random()
+            let first = try await TestAgent.attach(to: gateway, name: "one", run: run)
+            _ = try await TestAgent.attach(to: gateway, name: "two")
+            let third = try await TestAgent.attach(to: gateway, name: "three", isReady: false)
+            try await eventually("the end") { third.closed != nil }
+            #expect(third.welcome == nil && third.error?.code == .busy)
+            let message = "the token allows 2 agents at a time, and as many are attached"
+            #expect(third.error?.message == message && third.error?.retryAfterMilliseconds == 1_000)
+            #expect(try log.lines.contains { $0.contains(message) })
+            let ops = try await TestClient.connect(to: gateway.process.opsAddress, serverName: nil)
+            let metrics = try await ops.exchange("GET /metrics HTTP/1.1\r\nHost: ops\r\n\r\n").body
+            #expect(metrics.contains("hopgate_agent_auth_failures_total{reason=\"limit\"} 1\n"))
+            // The session before lingers, and does not count against its own run.
+            _ = try await TestAgent.attach(to: gateway, name: "one", run: run)
+            #expect(first.closed == nil)
+            first.close()
+            let other = try await TestAgent.attach(to: gateway, name: "three", isReady: false)
+            try await eventually("the end") { other.closed != nil }
+            #expect(other.error?.code == .busy)
+        }
+    }
+
+    @Test("When an agent has left, another one takes its place")
+    func room() async throws {
+        try await TestGateway.with(maxAgents: 1) { gateway in
+            let first = try await TestAgent.attach(to: gateway, name: "one")
+            first.close()
+            try await eventually("room") {
+                let second = try await TestAgent.attach(to: gateway, name: "two", isReady: false)
+                try await eventually("an answer") { second.welcome != nil || second.closed != nil }
+                return second.welcome != nil
+            }
         }
     }
 

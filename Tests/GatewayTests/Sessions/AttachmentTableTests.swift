@@ -12,6 +12,7 @@ struct AttachmentTableTests {
         token: String = "t",
         agent: String = "demo",
         instance: String = "pod",
+        run: RunID = RunID(rawValue: 1),
         services: [String] = ["web"],
         hosts: [String] = []
     ) throws -> Table.Row {
@@ -21,6 +22,7 @@ struct AttachmentTableTests {
             tokenID: token,
             agent: agent,
             instance: instance,
+            run: run,
             services: services,
             hosts: try hosts.map { try HostPattern($0) }
         )
@@ -81,6 +83,34 @@ struct AttachmentTableTests {
             table.remove(id: id)
         }
         #expect(table.hosts.count == Table.rememberedHosts)
+    }
+
+    @Test("Runs of a token are counted, not their sessions; a place is free when a run's last session is gone")
+    func runs() throws {
+        var table = Table()
+        try attach(1, run: 1, to: &table)
+        try attach(2, run: 1, to: &table)
+        try attach(3, run: 2, to: &table)
+        var answers = [claim(3, in: &table), claim(3, token: "u", in: &table)]
+        table.remove(id: 1)
+        answers.append(claim(3, in: &table))
+        table.remove(id: 2)
+        answers.append(claim(3, in: &table))
+        #expect(answers == [false, true, false, true])
+        // A limit that was lowered ends nobody, and lets nobody new in.
+        answers = [claim(4, limit: 1, in: &table), claim(3, limit: 1, in: &table), claim(5, limit: nil, in: &table)]
+        #expect(answers == [false, true, true])
+        #expect(table.rows(tokenID: "t", instance: "i2").map(\.id) == [3])
+    }
+
+    private func claim(_ run: UInt128, token: String = "t", limit: Int? = 2, in table: inout Table) -> Bool {
+        table.claim(run: RunID(rawValue: run), tokenID: token, limit: limit)
+    }
+
+    private func attach(_ id: UInt64, run: UInt128, to table: inout Table) throws {
+        let isIn = claim(run, in: &table)
+        #expect(isIn)
+        _ = table.add(try row(id, instance: "i\(run)", run: RunID(rawValue: run)))
     }
 
     @Test("A changed offer replaces the old one")

@@ -11,10 +11,12 @@ final class TestGateway: Sendable {
     let process: GatewayProcess
     let token: IssuedToken
     let folder: String
+    private let configuration: GatewayConfiguration
 
     static func start(
         services: [String] = ["*"],
         hosts: [String] = ["*.agent.test"],
+        maxAgents: Int? = nil,
         loops: Int = 2,
         log: TestLog? = nil,
         _ change: (inout GatewayConfiguration) -> Void = { _ in }
@@ -35,11 +37,9 @@ final class TestGateway: Sendable {
             Route(host: "absent.test", agent: "nobody", service: "web"),
         ]
         change(&configuration)
-        let (token, _) = try CredentialFolder(dataDirectory: folder).create(
-            name: "demo",
-            services: services,
-            hosts: hosts
-        )
+        let token = try await edit(configuration) { editor in
+            try await editor.create(name: "demo", services: services, hosts: hosts, maxAgents: maxAgents).token
+        }
         var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         logger.logLevel = .critical
         let process = try await GatewayProcess.start(
@@ -48,13 +48,28 @@ final class TestGateway: Sendable {
             output: log?.output,
             logger: log?.logger ?? logger
         )
-        return TestGateway(process: process, token: token, folder: folder)
+        return TestGateway(process: process, token: token, configuration: configuration)
     }
 
-    private init(process: GatewayProcess, token: IssuedToken, folder: String) {
+    private init(process: GatewayProcess, token: IssuedToken, configuration: GatewayConfiguration) {
         self.process = process
         self.token = token
-        self.folder = folder
+        self.configuration = configuration
+        self.folder = configuration.store.path
+    }
+
+    /// What a command on the gateway's store does.
+    func edit<Result: Sendable>(_ body: (CredentialEditor) async throws -> Result) async throws -> Result {
+        try await Self.edit(configuration, body)
+    }
+
+    private static func edit<Result: Sendable>(
+        _ configuration: GatewayConfiguration,
+        _ body: (CredentialEditor) async throws -> Result
+    ) async throws -> Result {
+        let shared = try await SharedStore.openForCommand(configuration.store).shared
+        defer { shared.close() }
+        return try await body(CredentialEditor(store: shared.store, keyring: shared.keyring))
     }
 
     func stop() async {
@@ -72,12 +87,20 @@ final class TestGateway: Sendable {
     static func with(
         services: [String] = ["*"],
         hosts: [String] = ["*.agent.test"],
+        maxAgents: Int? = nil,
         loops: Int = 2,
         log: TestLog? = nil,
         _ change: (inout GatewayConfiguration) -> Void = { _ in },
         _ body: (TestGateway) async throws -> Void
     ) async throws {
-        let gateway = try await start(services: services, hosts: hosts, loops: loops, log: log, change)
+        let gateway = try await start(
+            services: services,
+            hosts: hosts,
+            maxAgents: maxAgents,
+            loops: loops,
+            log: log,
+            change
+        )
         do {
             try await body(gateway)
         } catch {

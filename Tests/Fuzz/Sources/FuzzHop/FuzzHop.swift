@@ -17,6 +17,8 @@ public func fuzzHopMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutable
         case 1:
             let bytes = isRaw ? ByteBuffer(bytes: script.rest()) : frames(&script)
             check(bytes, seed) { ResponseStream(method: kind & 8 != 0 ? "HEAD" : "GET") }
+        case 3:
+            checkJoin(script.rest(), isJSON: !isRaw)
         default:
             checkControl(isRaw ? ByteBuffer(bytes: script.rest()) : messages(&script), seed)
         }

@@ -15,12 +15,13 @@ func checkReader(_ script: inout Script) {
     }
 }
 
-/// Behind the beginning of every token stands what hides the rest.
+/// Behind the beginning of every token and join string stands what hides the rest.
 private func checkMasked(_ line: String) {
     let bytes = Array(line.utf8)
-    let prefix = Array("hgt_".utf8)
-    for index in bytes.indices where bytes[index...].starts(with: prefix) {
-        precondition(bytes[(index + prefix.count)...].starts(with: "…".utf8), "a token in a message")
+    for prefix in ["hgt_", "hgj_"].map({ Array($0.utf8) }) {
+        for index in bytes.indices where bytes[index...].starts(with: prefix) {
+            precondition(bytes[(index + prefix.count)...].starts(with: "…".utf8), "a token in a message")
+        }
     }
 }
 

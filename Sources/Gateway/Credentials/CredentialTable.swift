@@ -1,0 +1,121 @@
+import Store
+
+/// What is known of every credential, and what is wrong with its document: pure bookkeeping.
+///
+/// A document that cannot be used keeps what was known of its credential, and is told of once; what is gone is gone.
+struct CredentialTable: Sendable {
+    /// Credentials at most; further ones are not taken up, which is told once.
+    static let limit = 200_000
+
+    struct Entry: Sendable {
+        /// The newest version that was genuine, or that said that it was removed.
+        var version: UInt64 = 0
+        var credential: Credential?
+        var problem: CredentialError?
+    }
+
+    private(set) var entries: [String: Entry] = [:]
+    private(set) var credentials: [String: Credential] = [:]
+    /// Ids whose document cannot be used now.
+    private(set) var bad: Set<String> = []
+    /// Counts the changes of all this.
+    private(set) var revision: UInt64 = 0
+    private var isFull = false
+
+    /// What taking up documents came to, since the last ``takeNews()``.
+    struct News: Sendable {
+        /// Problems that were not there before.
+        var problems: [CredentialError] = []
+        /// Ids whose problem is gone.
+        var mended: [String] = []
+    }
+    private var news = News()
+
+    mutating func takeNews() -> News {
+        defer { news = News() }
+        return news
+    }
+
+    /// Takes up what reading a credential came to.
+    mutating func take(_ id: String, _ outcome: Result<StoredValue, StoreError>, _ keyring: ClusterKeyring) {
+        let before = entries[id]
+        var entry = before ?? Entry()
+        do throws(CredentialError) {
+            guard before != nil || entries.count < Self.limit else { return reportFull() }
+            let document = try CredentialDocument(outcome, id: id, keyring: keyring)
+            var isChanged = entry.problem != nil
+            if case .success(let stored) = outcome {
+                guard stored.version >= entry.version else {
+                    let place = "\(CredentialDocument.prefix)/\(id)"
+                    let what = "version \(stored.version) is the newest, but version \(entry.version) was there already"
+                    let remedy = "somebody removed files by hand; revoke it if it is not to be trusted"
+                    throw CredentialError(.rolledBack, "\(place): \(what); \(remedy)")
+                }
+                // The same version says the same: it keeps its identity.
+                if stored.version != entry.version || entry.credential == nil {
+                    entry.credential = document.credential
+                    isChanged = true
+                }
+                entry.version = stored.version
+            }
+            if isChanged { revision += 1 }
+            if entry.problem != nil { news.mended.append(id) }
+            entry.problem = nil
+            bad.remove(id)
+        } catch {
+            if entry.problem != error {
+                news.problems.append(error)
+                revision += 1
+            }
+            entry.problem = error
+            bad.insert(id)
+        }
+        entries[id] = entry
+        credentials[id] = entry.credential
+    }
+
+    /// It was removed.
+    ///
+    /// - Parameter version: the one that says so, below which nothing counts any more; nil: its folder is gone.
+    mutating func remove(_ id: String, version: UInt64?) {
+        guard entries[id] != nil || entries.count < Self.limit else { return }
+        var entry = entries[id] ?? Entry()
+        if entry.problem != nil { news.mended.append(id) }
+        if entry.problem != nil || entry.credential != nil { revision += 1 }
+        entry.version = max(entry.version, version ?? 0)
+        entry.credential = nil
+        entry.problem = nil
+        entries[id] = entry
+        credentials[id] = nil
+        bad.remove(id)
+    }
+
+    private mutating func reportFull() {
+        guard !isFull else { return }
+        isFull = true
+        revision += 1
+        news.problems.append(
+            CredentialError(
+                .malformed,
+                "the store has more than \(Self.limit) credentials; the others are not known here"
+            )
+        )
+    }
+
+    /// Of two moments.
+    static func changes(from old: [String: Credential], to new: [String: Credential]) -> CredentialChanges {
+        var changes = CredentialChanges()
+        for (id, before) in old where !before.isRevoked {
+            guard let after = new[id], !after.isRevoked else {
+                changes.ended.append(id)
+                continue
+            }
+            if after !== before { changes.changed.append(id) }
+        }
+        for (id, after) in new where !after.isRevoked && old[id]?.isRevoked != false { changes.added.append(id) }
+        changes.ended.sort()
+        changes.changed.sort()
+        changes.added.sort()
+        return changes
+    }
+}

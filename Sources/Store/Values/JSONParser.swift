@@ -1,0 +1,298 @@
+/// Why a text is no JSON that this store reads.
+package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Bytes before the place.
+    package let offset: Int
+    package let reason: String
+
+    package var description: String { "byte \(offset): \(reason)" }
+}
+
+/// What a JSON text may have at most, whoever wrote it.
+package struct JSONLimits: Sendable {
+    /// Bytes.
+    package var size = Volume.valueLimit
+    /// Objects and lists within each other.
+    package var depth = 32
+    /// Values of all kinds.
+    package var values = 65_536
+    /// Characters of one number.
+    package var number = 64
+
+    package init() {}
+}
+
+/// Reads one JSON text (RFC 8259) and nothing that only looks like one: no duplicate names, no lone surrogates, no bytes
+/// that are not UTF-8, nothing behind the value. What is refused here is refused in the same way by every replica.
+struct JSONParser {
+    private let bytes: UnsafeBufferPointer<UInt8>
+    private let limits: JSONLimits
+    private var position = 0
+    private var depth = 0
+    private var values = 0
+
+    static func parse(_ bytes: [UInt8], _ limits: JSONLimits) throws(JSONError) -> JSONValue {
+        try bytes.withUnsafeBufferPointer { (buffer) throws(JSONError) -> JSONValue in
+            var parser = JSONParser(buffer, limits)
+            return try parser.text()
+        }
+    }
+
+    private init(_ bytes: UnsafeBufferPointer<UInt8>, _ limits: JSONLimits) {
+        self.bytes = bytes
+        self.limits = limits
+    }
+
+    private mutating func text() throws(JSONError) -> JSONValue {
+        guard bytes.count <= limits.size else { throw failure("is longer than \(limits.size) bytes") }
+        skipBlanks()
+        let value = try value()
+        skipBlanks()
+        guard position == bytes.count else { throw failure("something stands behind the value") }
+        return value
+    }
+
+    private func failure(_ reason: String) -> JSONError { JSONError(offset: position, reason: reason) }
+
+    // MARK: Values
+
+    private mutating func value() throws(JSONError) -> JSONValue {
+        guard position < bytes.count else { throw failure("the text ends where a value should be") }
+        values += 1
+        guard values <= limits.values else { throw failure("has more than \(limits.values) values") }
+        switch bytes[position] {
+        case UInt8(ascii: "\""): return .string(try string())
+        case UInt8(ascii: "{"): return .object(try object())
+        case UInt8(ascii: "["): return .array(try array())
+        case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number()
+        case UInt8(ascii: "t"): return try word("true", .bool(true))
+        case UInt8(ascii: "f"): return try word("false", .bool(false))
+        case UInt8(ascii: "n"): return try word("null", .null)
+        default: throw failure("no value begins like this")
+        }
+    }
+
+    private mutating func object() throws(JSONError) -> [String: JSONValue] {
+        try descend()
+        defer { depth -= 1 }
+        var fields: [String: JSONValue] = [:]
+        if take(UInt8(ascii: "}")) { return fields }
+        fields.reserveCapacity(12)
+        while true {
+            guard position < bytes.count, bytes[position] == UInt8(ascii: "\"") else {
+                throw failure("a name in quotation marks should be here")
+            }
+            let start = position
+            let name = try string()
+            guard take(UInt8(ascii: ":")) else { throw failure("a colon should be here") }
+            let value = try value()
+            guard fields.updateValue(value, forKey: name) == nil else {
+                position = start
+                throw failure("a name stands twice in one object")
+            }
+            if try isLast(before: UInt8(ascii: "}")) { return fields }
+        }
+    }
+
+    private mutating func array() throws(JSONError) -> [JSONValue] {
+        try descend()
+        defer { depth -= 1 }
+        var elements: [JSONValue] = []
+        if take(UInt8(ascii: "]")) { return elements }
+        while true {
+            elements.append(try value())
+            if try isLast(before: UInt8(ascii: "]")) { return elements }
+        }
+    }
+
+    private mutating func descend() throws(JSONError) {
+        depth += 1
+        guard depth <= limits.depth else { throw failure("is nested deeper than \(limits.depth)") }
+        position += 1
+        skipBlanks()
+    }
+
+    /// After an element: a comma, or the end.
+    private mutating func isLast(before end: UInt8) throws(JSONError) -> Bool {
+        skipBlanks()
+        if take(end, keepingBlanks: true) { return true }
+        guard take(UInt8(ascii: ",")) else { throw failure("a comma, or the end, should be here") }
+        return false
+    }
+
+    private mutating func word(_ word: StaticString, _ value: JSONValue) throws(JSONError) -> JSONValue {
+        let count = word.utf8CodeUnitCount
+        let isThere = word.withUTF8Buffer { letters in
+            bytes.count - position >= count && bytes[position..<position + count].elementsEqual(letters)
+        }
+        guard isThere else { throw failure("no value begins like this") }
+        position += count
+        return value
+    }
+
+    // MARK: Characters
+
+    @inline(__always)
+    private mutating func skipBlanks() {
+        while position < bytes.count {
+            switch bytes[position] {
+            case 0x20, 0x09, 0x0a, 0x0d: position += 1
+            default: return
+            }
+        }
+    }
+
+    /// Takes one character, with the blanks around it.
+    private mutating func take(_ byte: UInt8, keepingBlanks: Bool = false) -> Bool {
+        skipBlanks()
+        guard position < bytes.count, bytes[position] == byte else { return false }
+        position += 1
+        if !keepingBlanks { skipBlanks() }
+        return true
+    }
+}
+
+// MARK: Strings and numbers
+
+extension JSONParser {
+    /// From one quotation mark behind the other.
+    private mutating func string() throws(JSONError) -> String {
+        position += 1
+        let start = position
+        var isASCII = true
+        while position < bytes.count {
+            let byte = bytes[position]
+            if byte == UInt8(ascii: "\"") {
+                defer { position += 1 }
+                return try decoded(UnsafeBufferPointer(rebasing: bytes[start..<position]), isASCII: isASCII)
+            }
+            if byte == UInt8(ascii: "\\") { return try escapedString(from: start) }
+            guard byte >= 0x20 else { throw failure("a control character stands in a string") }
+            if byte >= 0x80 { isASCII = false }
+            position += 1
+        }
+        throw failure("the text ends within a string")
+    }
+
+    private func decoded(_ bytes: UnsafeBufferPointer<UInt8>, isASCII: Bool) throws(JSONError) -> String {
+        if isASCII { return String(decoding: bytes, as: UTF8.self) }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw failure("a string is not UTF-8")
+        }
+        return text
+    }
+
+    /// The same from the first backslash on.
+    private mutating func escapedString(from start: Int) throws(JSONError) -> String {
+        var text = Array(bytes[start..<position])
+        while position < bytes.count {
+            let byte = bytes[position]
+            switch byte {
+            case UInt8(ascii: "\""):
+                defer { position += 1 }
+                return try text.withUnsafeBufferPointer { (whole) throws(JSONError) in
+                    try decoded(whole, isASCII: false)
+                }
+            case UInt8(ascii: "\\"): text += String(try escape()).utf8
+            case ..<0x20: throw failure("a control character stands in a string")
+            default:
+                text.append(byte)
+                position += 1
+            }
+        }
+        throw failure("the text ends within a string")
+    }
+
+    private mutating func escape() throws(JSONError) -> Unicode.Scalar {
+        let bad = failure("no escape is written like this")
+        guard position + 1 < bytes.count else { throw bad }
+        let letter = bytes[position + 1]
+        position += 2
+        switch letter {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return Unicode.Scalar(letter)
+        case UInt8(ascii: "b"): return "\u{8}"
+        case UInt8(ascii: "f"): return "\u{c}"
+        case UInt8(ascii: "n"): return "\n"
+        case UInt8(ascii: "r"): return "\r"
+        case UInt8(ascii: "t"): return "\t"
+        case UInt8(ascii: "u"): break
+        default: throw bad
+        }
+        guard let first = codeUnit() else { throw bad }
+        if let scalar = Unicode.Scalar(first) { return scalar }
+        // A high surrogate, and behind it a low one.
+        guard (0xd800..<0xdc00).contains(first), position + 1 < bytes.count, bytes[position] == UInt8(ascii: "\\"),
+            bytes[position + 1] == UInt8(ascii: "u")
+        else { throw bad }
+        position += 2
+        guard let second = codeUnit(), (0xdc00..<0xe000).contains(second),
+            let scalar = Unicode.Scalar(0x10000 + (UInt32(first - 0xd800) << 10 | UInt32(second - 0xdc00)))
+        else { throw bad }
+        return scalar
+    }
+
+    /// Four hexadecimal digits.
+    private mutating func codeUnit() -> UInt16? {
+        guard bytes.count - position >= 4 else { return nil }
+        var unit: UInt16 = 0
+        for byte in bytes[position..<position + 4] {
+            guard let digit = Hex.digit(byte) else { return nil }
+            unit = unit << 4 | UInt16(digit)
+        }
+        position += 4
+        return unit
+    }
+
+    private mutating func number() throws(JSONError) -> JSONValue {
+        let start = position
+        let isNegative = bytes[position] == UInt8(ascii: "-")
+        if isNegative { position += 1 }
+        let digits = position
+        // Counted downwards, because the smallest number has no positive twin.
+        var integer: Int64? = 0
+        while position < bytes.count, let digit = digit(bytes[position]) {
+            integer = integer.flatMap { value in
+                let (tens, first) = value.multipliedReportingOverflow(by: 10)
+                let (sum, second) = tens.subtractingReportingOverflow(Int64(digit))
+                return first || second ? nil : sum
+            }
+            position += 1
+        }
+        guard position > digits else { throw failure("a digit should be here") }
+        guard bytes[digits] != UInt8(ascii: "0") || position == digits + 1 else {
+            throw failure("a number begins with 0")
+        }
+        var isInteger = true
+        if position < bytes.count, bytes[position] == UInt8(ascii: ".") {
+            isInteger = false
+            position += 1
+            try takeDigits()
+        }
+        if position < bytes.count, bytes[position] | 0x20 == UInt8(ascii: "e") {
+            isInteger = false
+            position += 1
+            if position < bytes.count, bytes[position] == UInt8(ascii: "+") || bytes[position] == UInt8(ascii: "-") {
+                position += 1
+            }
+            try takeDigits()
+        }
+        guard position - start <= limits.number else { throw failure("a number is longer than \(limits.number)") }
+        if isInteger, let integer, !(isNegative && integer == 0) {
+            if isNegative { return .integer(integer) }
+            if integer != .min { return .integer(-integer) }
+        }
+        let text = String(decoding: UnsafeBufferPointer(rebasing: bytes[start..<position]), as: UTF8.self)
+        guard let value = Double(text), value.isFinite else { throw failure("a number is too large") }
+        return .number(value)
+    }
+
+    private mutating func takeDigits() throws(JSONError) {
+        let start = position
+        while position < bytes.count, digit(bytes[position]) != nil { position += 1 }
+        guard position > start else { throw failure("a digit should be here") }
+    }
+
+    private func digit(_ byte: UInt8) -> UInt8? {
+        let digit = byte &- UInt8(ascii: "0")
+        return digit < 10 ? digit : nil
+    }
+}

@@ -1,0 +1,49 @@
+import ArgumentParser
+import Gateway
+
+struct TokenShowCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show",
+        abstract: "Show everything of a token but its secrets."
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Argument(help: ArgumentHelp("The token's id or name; a name shows all tokens of it.", valueName: "id-or-name"))
+    var token: String
+
+    @Flag(help: "Print a JSON array.")
+    var json = false
+
+    func run() async throws {
+        let session = try await TokenSession.open(options)
+        defer { session.close() }
+        let found = try await session.editor.find(token)
+        if json {
+            print(try TokenDescription.json(found.map { TokenDescription($0) }))
+        } else {
+            print(found.map(Self.text).joined(separator: "\n\n"))
+        }
+    }
+
+    private static func text(_ credential: Credential) -> String {
+        let now = WallTime.now()
+        let secrets = credential.secrets.map { secret in
+            guard let end = secret.notAfter else { return "current" }
+            return secret.isAccepted(at: now)
+                ? "replaced, accepted until \(end)" : "replaced, not accepted since \(end)"
+        }
+        let hosts = credential.hostsText(separator: ", ")
+        let agents = credential.maxAgents.map { "\($0) on each gateway" } ?? "no limit"
+        let rows: [[String]] = [
+            ["id", credential.id],
+            ["name", credential.name],
+            ["state", credential.stateText],
+            ["services", credential.servicesText(separator: ", ")],
+            ["hosts", hosts.isEmpty ? "none" : hosts],
+            ["max agents", agents],
+            ["created", credential.created],
+        ]
+        return Terminal.table(rows + secrets.map { ["secret", $0] })
+    }
+}

@@ -1,0 +1,21 @@
+import HopProtocol
+
+/// A join string that is taken is taken again from what it writes; one that is refused is not repeated.
+///
+/// - Parameter isJSON: What would be in one, rather than the whole of it.
+func checkJoin(_ bytes: [UInt8], isJSON: Bool) {
+    let text = isJSON ? "hgj_" + Base64URL.string(bytes) : String(decoding: bytes, as: UTF8.self)
+    if isJSON { precondition(Base64URL.bytes(text.dropFirst(4)) == bytes, "base64url changed the bytes") }
+    do throws(JoinStringError) {
+        let join = try JoinString(text)
+        precondition(join.text.utf8.count <= JoinString.sizeLimit, "longer than it may be")
+        do throws(JoinStringError) {
+            let again = try JoinString(join.text)
+            precondition(again == join && again.text == join.text, "writing changed a join string")
+        } catch { preconditionFailure("what was written cannot be read: \(error)") }
+        let secret = join.token.drop { $0 != "." }
+        precondition(secret.utf8.count < 8 || !"\(join)".contains(secret), "a secret is shown")
+    } catch {
+        precondition(text.utf8.count < 16 || !"\(error.what)\(error.remedy)".contains(text), "a text is repeated")
+    }
+}

@@ -1,0 +1,44 @@
+import Store
+
+private let incarnation = Incarnation(high: 0x0156_3e3a_b5d3_d676, low: 0x4c61_efb9_9302_bd5b)
+
+/// With the checksum behind it that belongs there, so that it is not all that is ever tested.
+private func checked(_ bytes: [UInt8]) -> [UInt8] {
+    bytes + withUnsafeBytes(of: CRC32C.checksum(bytes).littleEndian) { Array($0) }
+}
+
+func checkHeartbeat(_ bytes: [UInt8]) {
+    for slot in [bytes, checked(bytes)] {
+        guard let heartbeat = slot.withUnsafeBytes({ Heartbeat(slot: $0) }) else { continue }
+        let again = heartbeat.encoded().withUnsafeBytes { Heartbeat(slot: $0) }
+        precondition(again == heartbeat, "encoding changed a heartbeat")
+        precondition(Heartbeat.newest(in: heartbeat.file())?.heartbeat == heartbeat, "a file without its heartbeat")
+    }
+    _ = Heartbeat.newest(in: bytes)
+}
+
+func checkSnapshot(_ bytes: [UInt8]) {
+    for snapshot in [bytes, checked(bytes)] {
+        let decoded = JournalSnapshot.decode(snapshot, incarnation: incarnation, generation: 3)
+        guard let decoded else { continue }
+        let written = JournalSnapshot.encode(decoded, incarnation: incarnation, generation: 3)
+        let again = JournalSnapshot.decode(written, incarnation: incarnation, generation: 3)
+        precondition(again == decoded, "encoding changed a snapshot")
+    }
+}
+
+func checkLog(_ bytes: [UInt8]) {
+    var table = JournalTable()
+    guard table.apply(log: bytes, from: 0, incarnation: incarnation, generation: 3) else { return }
+    precondition(table.rows.count <= bytes.count, "more rows than bytes")
+}
+
+func checkLease(_ bytes: [UInt8]) {
+    var whole = bytes
+    if whole.count >= 48 { whole = checked(Array(whole[..<48])) }
+    for record in [bytes, whole] {
+        guard let lease = record.withUnsafeBytes({ LeaseRecord($0) }) else { continue }
+        let again = lease.encoded().withUnsafeBytes { LeaseRecord($0) }
+        precondition(again == lease, "encoding changed a lease")
+    }
+}

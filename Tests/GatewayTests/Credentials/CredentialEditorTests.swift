@@ -1,0 +1,244 @@
+import Foundation
+import Gateway
+import Store
+import Testing
+
+@Suite("Credentials in the store, as operators change them")
+struct CredentialEditorTests {
+    @Test("A token has an id of 80 bits and a secret of 256, and shows only the id when printed")
+    func token() {
+        let tokens = (0..<200).map { _ in IssuedToken() }
+        #expect(Set(tokens.map(\.id)).count == 200 && Set(tokens.map(\.secret)).count == 200)
+        for token in tokens {
+            #expect(IssuedToken.isID(token.id))
+            #expect(token.secret.utf8.count == 43)
+            #expect(token.text.wholeMatch(of: /hgt_[a-z2-7]{16}\.[A-Za-z0-9_-]{43}/) != nil)
+            #expect(!"\(token)".contains(token.secret) && !String(reflecting: token).contains(token.secret))
+            var dumped = ""
+            dump(token, to: &dumped)
+            #expect(!dumped.contains(token.secret))
+            #expect(IssuedToken(token.text)?.text == token.text)
+        }
+        for text in ["", "hgt_", "hgt_aaaaaaaaaaaaaaaa.x", "hgt_AAAAAAAAAAAAAAAA." + tokens[0].secret] {
+            #expect(IssuedToken(text) == nil)
+        }
+    }
+
+    @Test("The document holds the hash and never the secret, sealed", arguments: TestStore.Driver.allCases)
+    func document(_ driver: TestStore.Driver) async throws {
+        let store = try TestStore(driver)
+        let (token, credential) = try await store.editor.create(
+            name: "web",
+            services: ["front", "api-*"],
+            hosts: ["*.App.test"],
+            maxAgents: 3
+        )
+        let bytes = try await store.store.read(try StoreKey("agents/\(token.id)")).bytes
+        let text = String(decoding: bytes, as: UTF8.self)
+        #expect(!text.contains(token.secret))
+        let json = try #require(try JSONSerialization.jsonObject(with: Data(bytes)) as? [String: Any])
+        #expect(json["format"] as? Int == 1)
+        #expect(json["id"] as? String == token.id && json["name"] as? String == "web")
+        #expect(json["services"] as? [String] == ["front", "api-*"])
+        #expect(json["hosts"] as? [String] == ["*.app.test"])
+        #expect(json["max_agents"] as? Int == 3)
+        #expect(json["created"] as? String == "2027-01-15T08:00:00Z")
+        let secrets = try #require(json["secrets"] as? [[String: Any]])
+        #expect(secrets.count == 1 && (secrets[0]["sha256"] as? String)?.count == 64 && secrets[0].count == 1)
+        #expect((json["mac"] as? String)?.hasPrefix(store.keyring.signing.id) == true)
+        #expect(credential.maxAgents == 3)
+        let listed = try await store.editor.list()
+        #expect(listed.credentials.map(\.id) == [token.id] && listed.problems.isEmpty)
+    }
+
+    @Test("The hash is the SHA-256 of the secret's text")
+    func hash() async throws {
+        let store = try TestStore()
+        let token = try await store.editor.create(name: "web").token
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/sha256sum")
+        let (input, output) = (Pipe(), Pipe())
+        process.standardInput = input
+        process.standardOutput = output
+        try process.run()
+        input.fileHandleForWriting.write(Data(token.secret.utf8))
+        try input.fileHandleForWriting.close()
+        let digest = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self).prefix(64)
+        process.waitUntilExit()
+        let stored = try await store.store.read(try StoreKey("agents/\(token.id)"))
+        #expect(String(decoding: stored.bytes, as: UTF8.self).contains(digest))
+    }
+
+    @Test(
+        "Names and patterns that are none are refused with a remedy",
+        arguments: ["", "Web", "a b", "a/b", "../x", "ä", String(repeating: "a", count: 64)]
+    )
+    func badNames(_ name: String) async throws {
+        let editor = try TestStore().editor
+        #expect(await credentialError { _ = try await editor.create(name: name) }?.code == .invalid)
+        for host in ["*", "a..b", "http://x", "x:1", "*.*.x"] {
+            let error = await credentialError { _ = try await editor.create(name: "web", hosts: [host]) }
+            #expect(error?.code == .invalid)
+        }
+        #expect(await credentialError { _ = try await editor.create(name: "web", services: ["a b"]) } != nil)
+        for count in [0, -1, 1_000_001] {
+            let error = await credentialError { _ = try await editor.create(name: "web", maxAgents: count) }
+            #expect(error?.code == .invalid)
+        }
+        #expect(try await editor.list().credentials.isEmpty)
+    }
+
+    @Test("What a token allows")
+    func allows() async throws {
+        let editor = try TestStore().editor
+        let (_, credential) = try await editor.create(
+            name: "web",
+            services: ["front", "api-*"],
+            hosts: ["one.test", "*.two.test"]
+        )
+        #expect(credential.allows(service: "front") && credential.allows(service: "api-1"))
+        #expect(
+            !credential.allows(service: "fronty") && !credential.allows(service: "api")
+                && !credential.allows(service: "")
+        )
+        #expect(credential.allows(host: try HostPattern("one.test")))
+        #expect(credential.allows(host: try HostPattern("x.two.test")))
+        #expect(!credential.allows(host: try HostPattern("two.test")))
+        #expect(!credential.allows(host: try HostPattern("*.one.test")))
+        let everything = try await editor.create(name: "all").credential
+        #expect(everything.allows(service: "anything"))
+        #expect(!everything.allows(host: try HostPattern("one.test")))
+    }
+
+    @Test(
+        "Revoking by id and by name keeps fields that this release does not know",
+        arguments: TestStore.Driver.allCases
+    )
+    func revoke(_ driver: TestStore.Driver) async throws {
+        let store = try TestStore(driver)
+        let editor = store.editor
+        let first = try await editor.create(name: "web").token
+        let second = try await editor.create(name: "web").token
+        let limits: JSONValue = .object(["rate": .integer(5), "x": .array([.number(1.5), .bool(true), .null])])
+        try await store.edit(first.id) { $0["limits"] = limits }
+        let error = await credentialError { _ = try await editor.revoke("web") }
+        #expect(error?.code == .ambiguous)
+        #expect(error?.reason.contains(first.id) == true && error?.reason.contains(second.id) == true)
+        #expect(try await editor.revoke(first.id) == [first.id])
+        let stored = try await store.store.read(try StoreKey("agents/\(first.id)"))
+        let fields = try #require([String: JSONValue](json: stored.bytes))
+        #expect(stored.version == 3 && fields["limits"] == limits && fields["revoked"]?.string != nil)
+        #expect(try await editor.revoke(first.id).isEmpty)
+        #expect(try await editor.revoke("web") == [second.id])
+        #expect(try await editor.list().credentials.allSatisfy(\.isRevoked))
+        let third = try await editor.create(name: "web").token
+        let fourth = try await editor.create(name: "web").token
+        #expect(Set(try await editor.revoke("web", all: true)) == [third.id, fourth.id])
+        #expect(await credentialError { _ = try await editor.revoke("none") }?.code == .notFound)
+    }
+
+    @Test("A rotation adds a secret, ends the one before after the grace, and keeps what is unknown of both")
+    func rotate() async throws {
+        let store = try TestStore()
+        let editor = store.editor
+        let first = try await editor.create(name: "web").token
+        try await store.edit(first.id) { fields in
+            guard case .object(var secret)? = fields["secrets"]?.array?.first else { return }
+            secret["note"] = .string("laptop")
+            fields["secrets"] = .array([.object(secret)])
+        }
+        let (second, credential) = try await editor.rotate("web", grace: .seconds(3_600))
+        #expect(second.id == first.id && second.secret != first.secret)
+        #expect(credential.secrets.map { $0.notAfter?.description } == [nil, "2027-01-15T09:00:00Z"])
+        let stored = try await store.store.read(try StoreKey("agents/\(first.id)"))
+        let secrets = [String: JSONValue](json: stored.bytes)?["secrets"]?.array?.compactMap(\.object)
+        #expect(secrets?.map { $0["note"] } == [nil, .string("laptop")])
+        store.now = store.now + .seconds(1_800)
+        // A later end does not lengthen what was promised.
+        let third = try await editor.rotate(first.id, grace: .seconds(86_400)).credential
+        #expect(
+            third.secrets.map { $0.notAfter?.description } == [nil, "2027-01-16T08:30:00Z", "2027-01-15T09:00:00Z"]
+        )
+        let now = try await editor.rotate(first.id, grace: .zero).credential
+        #expect(now.secrets.count == 1)
+        for _ in 0..<Credential.secretLimit + 4 { _ = try await editor.rotate(first.id, grace: .seconds(60)) }
+        #expect(try await editor.find(first.id)[0].secrets.count == Credential.secretLimit)
+        _ = try await editor.revoke(first.id)
+        #expect(await credentialError { _ = try await editor.rotate("web") }?.code == .revoked)
+        _ = try await editor.create(name: "two")
+        _ = try await editor.create(name: "two")
+        #expect(await credentialError { _ = try await editor.rotate("two") }?.code == .ambiguous)
+    }
+
+    @Test("Of two operators who change one token at once neither loses a change", arguments: TestStore.Driver.allCases)
+    func races(_ driver: TestStore.Driver) async throws {
+        let store = try TestStore(driver)
+        let token = try await store.editor.create(name: "web").token
+        let (one, other) = (store.editor, store.editor)
+        let issued = try await withThrowingTaskGroup(of: IssuedToken.self) { group in
+            for editor in [one, other, one, other] {
+                group.addTask { try await editor.rotate(token.id, grace: .seconds(600)).token }
+            }
+            return try await group.reduce(into: [IssuedToken]()) { $0.append($1) }
+        }
+        let known = store.known()
+        try await known.load()
+        #expect(issued.count == 4)
+        for token in issued + [token] { #expect(try known.verify(token).isGranted) }
+        async let revoked = one.revoke(token.id)
+        _ = await credentialError { _ = try await other.rotate(token.id) }
+        _ = try await revoked
+        #expect(try await one.find(token.id)[0].isRevoked)
+    }
+
+    @Test("A document that cannot be read is told of beside the others, and can be revoked by removing it")
+    func unreadable() async throws {
+        let store = try TestStore(.volume)
+        let editor = store.editor
+        let good = try await editor.create(name: "good").token
+        let bad = try await editor.create(name: "bad").token
+        try await store.plant(Array(#"{"format":1}"#.utf8), id: bad.id)
+        let (credentials, problems) = try await editor.list()
+        #expect(credentials.map(\.id) == [good.id])
+        #expect(problems.count == 1 && problems.first?.reason.contains(bad.id) == true)
+        #expect(await credentialError { _ = try await editor.rotate(bad.id) } != nil)
+        #expect(try await editor.revoke(bad.id) == [bad.id])
+        #expect(try await editor.list().problems.isEmpty)
+    }
+
+    @Test("Secrets are compared over their whole length")
+    func constantTime() {
+        let hash = [UInt8](repeating: 7, count: 32)
+        #expect(constantTimeEquals(hash, hash))
+        for index in 0..<32 {
+            var other = hash
+            other[index] ^= 1
+            #expect(!constantTimeEquals(hash, other))
+        }
+        #expect(!constantTimeEquals(hash, Array(hash.dropLast())))
+        #expect(constantTimeEquals([], []))
+    }
+
+    @Test("A moment is written and read as RFC 3339, over all years of four digits")
+    func times() {
+        for (seconds, text): (Int64, String) in [
+            (0, "1970-01-01T00:00:00Z"), (951_782_399, "2000-02-28T23:59:59Z"), (951_782_400, "2000-02-29T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"), (253_402_300_799, "9999-12-31T23:59:59Z"),
+            (-62_167_219_200, "0000-01-01T00:00:00Z"), (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            #expect(WallTime(seconds: seconds).description == text)
+            #expect(WallTime(text)?.seconds == seconds)
+        }
+        for _ in 0..<2_000 {
+            let time = WallTime(seconds: .random(in: -62_167_219_200...253_402_300_799))
+            #expect(WallTime(time.description) == time)
+        }
+        #expect(WallTime("2026-01-31T12:00:00.123Z")?.description == "2026-01-31T12:00:00Z")
+        for text in [
+            "", "2026-01-31", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01T00:00:00",
+            "2026-01-01T00:00:00.Z", "2026-01-01t00:00:00z", "2026-01-01T00:00:00+00:00", "+026-01-01T00:00:00Z",
+            "20\u{e4}6-01-01T00:00:00Z",
+        ] { #expect(WallTime(text) == nil, "\(text)") }
+    }
+}
