@@ -97,10 +97,11 @@ extension VolumeStore {
                 switch step {
                 case .wait(let until): next = until
                 case .take(let epoch):
-                    let held = try await perform(on: writer, .lease) { _ throws(StoreError) in
-                        try candidate.value.take(epoch).map { Unshared($0) }
+                    // It moves from now on, however late this task comes to hear of it.
+                    let lease = try await perform(on: writer, .lease) { _ throws(StoreError) in
+                        try candidate.value.take(epoch).map { VolumeLease(store: self, held: $0) }
                     }
-                    if let held { return VolumeLease(store: self, held: held.value) }
+                    if let lease { return lease }
                     continue
                 }
             } catch {

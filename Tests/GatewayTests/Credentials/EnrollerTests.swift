@@ -162,7 +162,8 @@ struct EnrollerTests {
     @Test("Addresses come from the operator, the configuration, the listener, and last this machine")
     func addresses() async throws {
         defer { remove() }
-        let local = try await enrolment(at: ListenAddress(host: "0.0.0.0", port: 8443))
+        let store = MemoryStore()
+        let local = try await enrolment(at: ListenAddress(host: "0.0.0.0", port: 8443), in: store)
         #expect(local.gateways.map(\.description) == ["127.0.0.1:8443"] && local.pin?.count == 32)
         #expect(local.notes.count == 1 && local.notes[0].contains("tunnel_addresses"))
         let six = try await enrolment(at: ListenAddress(host: "::", port: 4433))
@@ -173,7 +174,7 @@ struct EnrollerTests {
         let configured = [HostPort(host: "gw.test", port: 443)]
         #expect(try await enrolment(at: listen, configured: configured).gateways == configured)
         let named = [HostPort(host: "x.test", port: 1)]
-        let explicit = try await enrolment(at: listen, configured: configured, named: named)
+        let explicit = try await enrolment(at: listen, configured: configured, named: named, in: store)
         #expect(explicit.gateways == named && explicit.pin == local.pin)
         let many = (1...17).map { HostPort(host: "x.test", port: $0) }
         await #expect(throws: CredentialError.self) { try await enrolment(at: listen, named: many) }
@@ -182,13 +183,14 @@ struct EnrollerTests {
     private func enrolment(
         at listen: ListenAddress,
         configured: [HostPort] = [],
-        named: [HostPort] = []
+        named: [HostPort] = [],
+        in store: any Store = MemoryStore()
     ) async throws -> Enrolment {
         var configuration = GatewayConfiguration()
         configuration.store.path = folder + "/data"
         configuration.dtlsListen = listen
         configuration.tunnelAddresses = configured
-        return try await Enrolment(configuration, gateways: named, store: MemoryStore())
+        return try await Enrolment(configuration, gateways: named, store: store)
     }
 
     @Test("The command offers what the token allows")

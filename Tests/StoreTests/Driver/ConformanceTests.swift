@@ -140,15 +140,14 @@ struct ConformanceTests {
     func leases(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
-        var options = LeaseOptions(fencing: "certs/site")
-        options.timeToLive = .seconds(3)
+        let options = LeaseOptions(fencing: "certs/site")
         let first = try await store.lease("site", options)
         #expect(first.epoch == 1 && first.isHeld)
         try await first.check()
         var impatient = options
         impatient.patience = .milliseconds(300)
         #expect(await code { _ = try await store.lease("site", impatient) } == .stalled)
-        let waiting = Task { [options] in try await store.lease("site", options) }
+        let waiting = Task { try await store.lease("site", options) }
         await first.release()
         #expect(!first.isHeld)
         #expect(await code { try await first.check() } == .fenced)
