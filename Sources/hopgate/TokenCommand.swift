@@ -18,14 +18,23 @@ struct TokenCommand: ParsableCommand {
 /// A token as `--json` shows it. The secret part is there only when it was just made.
 struct TokenDescription: Encodable {
     struct Secret: Encodable {
-        var not_after: String?
+        var notAfter: String?
+
+        enum CodingKeys: String, CodingKey {
+            case notAfter = "not_after"
+        }
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case id, name, services, hosts, created, revoked, secrets, token, join, command
+        case maxAgents = "max_agents"
     }
 
     var id: String
     var name: String
     var services: [String]
     var hosts: [String]
-    var max_agents: Int?
+    var maxAgents: Int?
     var created: String
     var revoked: String?
     var secrets: [Secret]
@@ -39,10 +48,10 @@ struct TokenDescription: Encodable {
         name = credential.name
         services = credential.services.map(\.description)
         hosts = credential.hosts.map(\.description)
-        max_agents = credential.maxAgents
+        maxAgents = credential.maxAgents
         created = credential.created
         revoked = credential.revoked
-        secrets = credential.secrets.map { Secret(not_after: $0.notAfter?.description) }
+        secrets = credential.secrets.map { Secret(notAfter: $0.notAfter?.description) }
     }
 
     init(_ credential: Credential, token: IssuedToken, enrolment: Enrolment) {

@@ -31,6 +31,11 @@ package struct CredentialDocument: Sendable {
         return key
     }
 
+    /// Where a version stands; the MAC covers it.
+    private static func place(_ id: String, _ version: UInt64) -> String {
+        prefix.path + "/" + id + "/" + String(version)
+    }
+
     /// A new one.
     init(
         token: IssuedToken,
@@ -68,7 +73,7 @@ package struct CredentialDocument: Sendable {
     ///   - id: from the key; the one inside must be the same.
     ///   - keyring: its MAC must be of one of these keys.
     package init(_ stored: StoredValue, id: String, keyring: ClusterKeyring) throws(CredentialError) {
-        let place = "\(Self.prefix)/\(id)/\(stored.version)"
+        let place = Self.place(id, stored.version)
         func malformed(_ reason: String) -> CredentialError {
             CredentialError(.malformed, "\(place): \(reason); revoke it and make a new token")
         }
@@ -128,7 +133,7 @@ package struct CredentialDocument: Sendable {
 
     /// The bytes of the version after which it is written.
     package func sealed(version: UInt64, with key: ClusterKey) -> [UInt8] {
-        let place = "\(Self.prefix)/\(credential.id)/\(version)"
+        let place = Self.place(credential.id, version)
         return SealedDocument.seal(fields.json, .credential, context: place, with: key)
     }
 }

@@ -36,28 +36,44 @@ struct CredentialTable: Sendable {
         return news
     }
 
-    /// Takes up what reading a credential came to.
-    mutating func take(_ id: String, _ outcome: Result<StoredValue, StoreError>, _ keyring: ClusterKeyring) {
+    /// What reading a credential came to.
+    struct Reading: Sendable {
+        let id: String
+        let outcome: Result<(version: UInt64, credential: Credential), CredentialError>
+
+        init(_ id: String, _ outcome: Result<StoredValue, StoreError>, _ keyring: ClusterKeyring) {
+            self.id = id
+            do throws(CredentialError) {
+                let document = try CredentialDocument(outcome, id: id, keyring: keyring)
+                let version = (try? outcome.get().version) ?? 0
+                self.outcome = .success((version, document.credential))
+            } catch {
+                self.outcome = .failure(error)
+            }
+        }
+    }
+
+    /// Takes it up.
+    mutating func take(_ reading: Reading) {
+        let id = reading.id
         let before = entries[id]
         var entry = before ?? Entry()
         do throws(CredentialError) {
             guard before != nil || entries.count < Self.limit else { return reportFull() }
-            let document = try CredentialDocument(outcome, id: id, keyring: keyring)
+            let (version, credential) = try reading.outcome.get()
             var isChanged = entry.problem != nil
-            if case .success(let stored) = outcome {
-                guard stored.version >= entry.version else {
-                    let place = "\(CredentialDocument.prefix)/\(id)"
-                    let what = "version \(stored.version) is the newest, but version \(entry.version) was there already"
-                    let remedy = "somebody removed files by hand; revoke it if it is not to be trusted"
-                    throw CredentialError(.rolledBack, "\(place): \(what); \(remedy)")
-                }
-                // The same version says the same: it keeps its identity.
-                if stored.version != entry.version || entry.credential == nil {
-                    entry.credential = document.credential
-                    isChanged = true
-                }
-                entry.version = stored.version
+            guard version >= entry.version else {
+                let place = "\(CredentialDocument.prefix)/\(id)"
+                let what = "version \(version) is the newest, but version \(entry.version) was there already"
+                let remedy = "somebody removed files by hand; revoke it if it is not to be trusted"
+                throw CredentialError(.rolledBack, "\(place): \(what); \(remedy)")
             }
+            // The same version says the same: it keeps its identity.
+            if version != entry.version || entry.credential == nil {
+                entry.credential = credential
+                isChanged = true
+            }
+            entry.version = version
             if isChanged { revision += 1 }
             if entry.problem != nil { news.mended.append(id) }
             entry.problem = nil

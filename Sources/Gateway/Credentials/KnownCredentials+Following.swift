@@ -14,11 +14,24 @@ extension KnownCredentials {
     /// - Throws: when the store cannot be read within the limit.
     package func load(within limit: TimeAmount = .seconds(30)) async throws(StoreError) {
         let found = try await store.readEach(CredentialDocument.prefix, within: limit)
-        let keyring = keyring()
-        table.withLock { table in
-            for (key, outcome) in found { table.take(key.name, outcome, keyring) }
-        }
+        let readings = await Self.verified(Array(found), keyring())
+        table.withLock { table in for reading in readings { table.take(reading) } }
         _ = publish()
+    }
+
+    /// Verifies and decodes on all cores: of many thousands it takes longer than reading them.
+    private static func verified(
+        _ found: [(key: StoreKey, value: Result<StoredValue, StoreError>)],
+        _ keyring: ClusterKeyring
+    ) async -> [CredentialTable.Reading] {
+        let share = max(256, found.count / System.coreCount + 1)
+        return await withTaskGroup(of: [CredentialTable.Reading].self) { group in
+            for start in stride(from: 0, to: found.count, by: share) {
+                let part = found[start..<min(start + share, found.count)]
+                group.addTask { part.map { CredentialTable.Reading($0.key.name, $0.value, keyring) } }
+            }
+            return await group.reduce(into: []) { $0 += $1 }
+        }
     }
 
     /// Keeps the view current until the task is cancelled; call it once.
@@ -92,7 +105,7 @@ extension KnownCredentials {
             guard !Task.isCancelled else { return }
             do throws(StoreError) {
                 let stored = try await store.read(key)
-                table.withLock { $0.take(key.name, .success(stored), keyring) }
+                take(key, .success(stored), keyring)
                 if case .version(let version) = follower.due[key]?.newest, stored.version < version {
                     // An old answer of a network file system: the change stays due.
                     continue
@@ -106,7 +119,7 @@ extension KnownCredentials {
                     case .transient, .unconfirmed: continue
                     default: break
                     }
-                    table.withLock { $0.take(key.name, .failure(error), keyring) }
+                    take(key, .failure(error), keyring)
                     follower.due[key] = nil
                     continue
                 }
@@ -121,6 +134,11 @@ extension KnownCredentials {
                 follower.due[key] = nil
             }
         }
+    }
+
+    private func take(_ key: StoreKey, _ outcome: Result<StoredValue, StoreError>, _ keyring: ClusterKeyring) {
+        let reading = CredentialTable.Reading(key.name, outcome, keyring)
+        table.withLock { $0.take(reading) }
     }
 
     /// Ids of credentials of which a secret was accepted then and is not now.

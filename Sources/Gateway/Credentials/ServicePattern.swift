@@ -7,12 +7,12 @@ package enum ServicePattern: Hashable, Sendable, CustomStringConvertible {
     case prefix(String)
 
     package init(_ text: String) throws(Complaint) {
-        if text == "*" {
-            self = .prefix("")
-        } else if text.hasSuffix("*") {
-            self = .prefix(try Scalars.name(String(text.dropLast())))
-        } else {
+        if text.utf8.last != UInt8(ascii: "*") {
             self = .exact(try Scalars.name(text))
+        } else if text == "*" {
+            self = .prefix("")
+        } else {
+            self = .prefix(try Scalars.name(String(text.dropLast())))
         }
     }
 

@@ -8,8 +8,42 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     case below(String)
 
     package init(_ text: String) throws(Complaint) {
+        if let plain = Self.plain(text) {
+            self = plain
+            return
+        }
         let host = try Host.parsePattern(text)
         self = host.hasPrefix("*.") ? .below(String(host.dropFirst(2))) : .exact(host)
+    }
+
+    /// A name as it is written in the end, or `*.` and such a name: what is read from the store thousands of times needs
+    /// no look at all other forms. Nil: perhaps another form.
+    private static func plain(_ text: String) -> HostPattern? {
+        let isBelow = text.utf8.starts(with: "*.".utf8)
+        let name = isBelow ? text.utf8.dropFirst(2) : text.utf8[...]
+        guard text.utf8.count <= 253 else { return nil }
+        var label = 0
+        var hasOtherThanDigits = false
+        var before = UInt8(ascii: ".")
+        for byte in name {
+            switch byte {
+            case UInt8(ascii: "."):
+                guard label > 0, before != UInt8(ascii: "-") else { return nil }
+                label = -1
+                hasOtherThanDigits = false
+            case UInt8(ascii: "-"):
+                guard label > 0 else { return nil }
+                hasOtherThanDigits = true
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "_"): hasOtherThanDigits = true
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): break
+            default: return nil
+            }
+            label += 1
+            guard label <= 63 else { return nil }
+            before = byte
+        }
+        guard label > 0, hasOtherThanDigits, before != UInt8(ascii: "-") else { return nil }
+        return isBelow ? .below(String(Substring(name))) : .exact(text)
     }
 
     package var description: String {

@@ -15,8 +15,8 @@ package struct ClusterKey: Sendable, Equatable {
     package static let size = 32
 
     private let secret: [UInt8]
-    /// By purpose; derived once, because thousands of documents are verified with them.
-    private let macKeys: [Purpose: SymmetricKey]
+    /// By purpose; made once, because thousands of documents are verified with them.
+    private let keyed: [Purpose: HMAC<SHA256>]
     /// Names the key without telling anything of it; also shows whether a key file is damaged.
     package let id: String
 
@@ -24,9 +24,10 @@ package struct ClusterKey: Sendable, Equatable {
     package init(secret: [UInt8]) {
         precondition(secret.count >= Self.size)
         self.secret = secret
-        self.macKeys = Dictionary(
+        self.keyed = Dictionary(
             uniqueKeysWithValues: Purpose.allCases.map { purpose in
-                (purpose, SymmetricKey(data: Self.derive(secret, "mac/\(purpose.rawValue)", 32)))
+                let key = SymmetricKey(data: Self.derive(secret, "mac/\(purpose.rawValue)", 32))
+                return (purpose, HMAC<SHA256>(key: key))
             }
         )
         self.id = Hex.string(Self.derive(secret, "key-id", 16))
@@ -62,16 +63,14 @@ package struct ClusterKey: Sendable, Equatable {
     }
 
     package func isMAC(_ mac: [UInt8], _ purpose: Purpose, context: String, of bytes: [UInt8]) -> Bool {
-        HMAC<SHA256>.isValidAuthenticationCode(mac, authenticating: Self.framed(context, bytes), using: key(purpose))
+        // Compared in constant time.
+        authenticate(purpose, context, bytes) == mac
     }
 
     private func authenticate(_ purpose: Purpose, _ context: String, _ bytes: [UInt8]) -> HMAC<SHA256>.MAC {
-        HMAC<SHA256>.authenticationCode(for: Self.framed(context, bytes), using: key(purpose))
-    }
-
-    private func key(_ purpose: Purpose) -> SymmetricKey {
-        guard let key = macKeys[purpose] else { preconditionFailure("every purpose has a key") }
-        return key
+        guard var keyed = keyed[purpose] else { preconditionFailure("every purpose has a key") }
+        keyed.update(data: Self.framed(context, bytes))
+        return keyed.finalize()
     }
 
     /// The context's length first, so that no byte of it can pass for one of the document.

@@ -16,7 +16,7 @@ package enum Hex {
     }
 
     /// Nil unless there are pairs of digits only; both cases are read.
-    package static func bytes(_ text: some StringProtocol) -> [UInt8]? { bytes(of: text.utf8) }
+    package static func bytes(_ text: String) -> [UInt8]? { bytes(of: text.utf8) }
 
     /// The same of text that is bytes already.
     static func bytes(of text: some Collection<UInt8>) -> [UInt8]? {
