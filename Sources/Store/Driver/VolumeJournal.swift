@@ -197,12 +197,18 @@ final class VolumeJournal: StoreJournal {
 
 extension VolumeStore {
     package func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal {
-        let pace = self.options.pace
+        let (pace, health) = (self.options.pace, health)
         let incarnation = options.incarnation()
         let card = options.card(incarnation)
         let begun = try await perform(on: writer) { volume throws(StoreError) in
             let journal = JournalWriter(volume: volume, pace: pace)
-            try journal.begin(as: incarnation, card: card, now: volume.now())
+            do throws(StoreError) {
+                try journal.begin(as: incarnation, card: card, now: volume.now())
+            } catch {
+                // No beat follows that could say so.
+                health.failed(error, now: .now())
+                throw error
+            }
             return Unshared(journal)
         }
         let journal = VolumeJournal(store: self, options: options, journal: begun.value)
