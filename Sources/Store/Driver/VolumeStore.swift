@@ -34,6 +34,8 @@ package final class VolumeStore: Store {
         var watches: [StoreKey: [Watcher]] = [:]
         var followed: [Incarnation: Followed] = [:]
         var journal: VolumeJournal?
+        /// A job of the writer is on its way.
+        var isProbing = false
         var nextSpaceProbe = NIODeadline.uptimeNanoseconds(0)
         var publishedHook: (@Sendable (StoreKey) -> Void)?
         var operationHook: (@Sendable (StoreOperation, TimeAmount) -> Void)?

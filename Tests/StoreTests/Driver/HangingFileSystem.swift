@@ -1,12 +1,14 @@
 import Foundation
 import Store
 
-/// A file system whose calls hang while they are told to, as on a mount whose server is away.
+/// A file system whose calls hang while they are told to, as on a mount whose server is away, or that has no space for
+/// new files.
 struct HangingFileSystem: FileSystem {
     /// What hangs waits here.
     final class Gate: @unchecked Sendable {
         private let condition = NSCondition()
         private var isClosed = false
+        private var isFull = false
 
         func hang(_ isHanging: Bool) {
             condition.lock()
@@ -15,10 +17,19 @@ struct HangingFileSystem: FileSystem {
             condition.unlock()
         }
 
+        func fill(_ isFull: Bool) {
+            condition.withLock { self.isFull = isFull }
+        }
+
         func pass() {
             condition.lock()
             while isClosed { condition.wait() }
             condition.unlock()
+        }
+
+        func passWithNewFile(_ path: String) throws(FileFault) {
+            pass()
+            guard condition.withLock({ !isFull }) else { throw FileFault(.open, path, ENOSPC) }
         }
     }
 
@@ -28,7 +39,7 @@ struct HangingFileSystem: FileSystem {
     var root: String { files.root }
 
     func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
-        gate.pass()
+        if access == .createNew { try gate.passWithNewFile(path) } else { gate.pass() }
         return try files.open(path, access)
     }
 
