@@ -1,8 +1,8 @@
 internal import NIOCore
 internal import Synchronization
 
-/// A caller that waits for the first of two: its job, or its deadline. When the store is closed both may be dropped; then
-/// nobody holds the waiter any more, and its end is the answer.
+/// A caller that waits for the first of two: its job, or its deadline. The timer of the deadline holds the waiter; when the
+/// store is closed and drops its timers, the waiter's end is the answer.
 final class Waiter<Result: Sendable>: Sendable {
     private struct State {
         var continuation: CheckedContinuation<Swift.Result<Result, StoreError>, Never>?
@@ -53,8 +53,9 @@ extension VolumeStore {
         let deadline = NIODeadline.now() + options.callDeadline
         let result: Swift.Result<Result, StoreError> = await withCheckedContinuation { continuation in
             let waiter = Waiter(continuation)
-            let isAccepted = line.submit { [weak self] in
-                guard waiter.isAwaited else { return }
+            // Weak: a job that hangs must not keep its caller from hearing that the store was closed.
+            let isAccepted = line.submit { [weak self, weak waiter] in
+                guard waiter?.isAwaited == true else { return }
                 let began = volume.now()
                 let result: Swift.Result<Result, StoreError>
                 do throws(StoreError) {
@@ -63,7 +64,7 @@ extension VolumeStore {
                     result = .failure(error)
                 }
                 if let operation { self?.observed(operation, volume.now() - began) }
-                if let timer = waiter.answer(result) { timers.cancel(timer) }
+                if let timer = waiter?.answer(result) { timers.cancel(timer) }
             }
             guard isAccepted else {
                 let isClosed = shared.withLock { $0.isClosed }
