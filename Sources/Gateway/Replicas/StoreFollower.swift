@@ -9,7 +9,7 @@ package import Store
 package struct StoreFollower: Sendable {
     /// A state that lasts shorter is not told.
     static let settling = TimeAmount.milliseconds(500)
-    /// Between two reports.
+    /// Between two reports of trouble. Its end is told at once: nobody should look for a trouble that is over.
     static let pause = TimeAmount.seconds(10)
 
     package enum Report: Equatable, Sendable {
@@ -22,7 +22,7 @@ package struct StoreFollower: Sendable {
     private var seen = StoreState.healthy
     private var seenSince: NIODeadline
     private var troubleSince: NIODeadline?
-    private var lastReport: NIODeadline?
+    private var lastTrouble: NIODeadline?
 
     package init(now: NIODeadline) {
         seenSince = now
@@ -40,10 +40,13 @@ package struct StoreFollower: Sendable {
             if state == .healthy, told == .healthy { troubleSince = nil }
             return nil
         }
-        guard lastReport.map({ now - $0 >= Self.pause }) ?? true else { return nil }
+        guard seen == .healthy else {
+            guard lastTrouble.map({ now - $0 >= Self.pause }) ?? true else { return nil }
+            told = seen
+            lastTrouble = now
+            return .trouble(seen, reason: reason)
+        }
         told = seen
-        lastReport = now
-        guard seen == .healthy else { return .trouble(seen, reason: reason) }
         defer { troubleSince = nil }
         return .healthy(after: seenSince - (troubleSince ?? seenSince))
     }
