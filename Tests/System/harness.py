@@ -42,11 +42,17 @@ def eventually(check: Callable[[], T], timeout: float, what: str) -> T:
         time.sleep(0.01)
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
     """A port that is free for TCP and UDP, outside the range that outgoing connections use, so that it stays free and a
-    restarted process finds it again."""
+    restarted process finds it again. None is given twice: who has it may not listen yet."""
     while True:
         port = random.randint(15_000, 29_999)
+        if port in _given_ports:
+            continue
+        _given_ports.add(port)
         try:
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 with socket.socket(socket.AF_INET, kind) as probe:
@@ -56,13 +62,12 @@ def free_port() -> int:
             continue
 
 
-def compiled(name: str, folder: Path, source_folder: Path = HERE) -> Path:
+def compiled(name: str, folder: Path, source_folder: Path = HERE, flags: Iterable[str] = ()) -> Path:
     """Builds one of our C helpers."""
     binary = folder / name
     if not binary.exists():
-        subprocess.run(
-            ["cc", "-O2", "-Wall", "-Wextra", "-o", str(binary), str(source_folder / f"{name}.c")], check=True
-        )
+        source = str(source_folder / f"{name}.c")
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", str(binary), source, *flags], check=True)
     return binary
 
 
@@ -198,6 +203,7 @@ class Bench:
         self.folder, self.tools = folder, tools
         self.launcher = list(launcher)  # words before every command, to start it in another network namespace
         self.processes: list[Process] = []
+        self.volumes: list = []  # those of volumes.py: healed before the processes end, undone after
 
     def start(self, name: str, argv: Iterable, env: Optional[dict] = None, pipes: bool = False) -> Process:
         process = Process(name, [*self.launcher, *argv], self.folder, env, pipes)
@@ -210,7 +216,17 @@ class Bench:
         return path
 
     def close(self) -> None:
+        try:
+            for volume in self.volumes:
+                volume.heal()
+            self._end_processes()
+        finally:
+            for volume in reversed(self.volumes):
+                volume.undo()
+
+    def _end_processes(self) -> None:
         for process in reversed(self.processes):
+            process.signal(signal.SIGCONT)
             process.signal(signal.SIGTERM)
         deadline = time.monotonic() + 3
         for process in reversed(self.processes):
@@ -287,7 +303,7 @@ class Gateway:
     def __init__(self, bench: Bench, name: str = "gateway", routes: Optional[list] = None, **settings):
         self.bench, self.name = bench, name
         self.folder = bench.subfolder(name)
-        self.data = self.folder / "data"
+        self.data = Path(settings.get("store", {}).get("path", self.folder / "data"))
         self.http_port, self.https_port = free_port(), free_port()
         self.ops_port, self.admin_port = free_port(), free_port()
         self.config_path = self.folder / "hopgate.yaml"
@@ -336,6 +352,11 @@ class Gateway:
             )
         return done
 
+    def begin_cli(self, *arguments: str, name: str = "", pipes: bool = False) -> Process:
+        """The same without waiting for its end."""
+        name = name or f"{self.name}-cli-{len(self.bench.processes)}"
+        return self.bench.start(name, [HOPGATE, *arguments], pipes=pipes)
+
     def create_token(self, name: str, services: Iterable[str] = ("web",), hosts: Iterable[str] = ()) -> str:
         arguments = [part for s in services for part in ("--service", s)] + [
             part for h in hosts for part in ("--host", h)
@@ -354,10 +375,11 @@ class Gateway:
 
     @property
     def ca_file(self) -> str:
-        """The root of the development CA that it made on its first start."""
-        roots = list(self.data.glob("v1/certs/development-ca/*/fullchain.pem"))
-        assert len(roots) == 1, f"one development root expected under {self.data}, found {roots}"
-        return str(roots[0])
+        """The root of its development CA. A copy made once: the store may be in trouble when it is asked for again."""
+        copy = self.folder / "root.pem"
+        if not copy.exists():
+            copy.write_text(self.cli("ca", "--pem", "--config", str(self.config_path)).stdout)
+        return str(copy)
 
     def connect(self, host: str = "app.localhost", **options) -> Connection:
         return Connection(("127.0.0.1", self.https_port), host, trusting(self.ca_file), **options)

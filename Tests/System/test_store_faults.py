@@ -1,0 +1,258 @@
+"""A store that hangs, takes no writes, is full or gone: whoever is served goes on being served, everybody is told, and
+nothing has to be restarted when it is well again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+import pytest
+
+from fleet import Fleet, attach, events, heartbeats, store_state, wait_state
+from harness import Gateway, eventually
+from volumes import BindVolume, SlowVolume, SmallVolume, Volume
+
+HOLD = 3.5  # seconds that a fault lasts at least
+
+
+def away(volume: Volume):
+    return volume.store.with_name("away")
+
+
+@dataclass
+class Fault:
+    volume: Callable
+    begin: Callable
+    end: Callable
+    state: str
+
+
+def slow(command: str, state: str) -> Fault:
+    return Fault(SlowVolume, lambda v: v.tell(command), lambda v: v.heal(), state)
+
+
+FAULTS = {
+    "hung": slow("hang", "stalled"),
+    "hung for changes": slow("hang changes", "stalled"),
+    "answering EIO": slow("fail EIO", "stalled"),
+    "answering ESTALE": slow("fail ESTALE", "stalled"),
+    "answering ENOTCONN": Fault(SlowVolume, lambda v: v.crash(), lambda v: v.heal(), "stalled"),
+    "without a block for writes in place": slow("fail ENOSPC changes", "full"),
+    "full": Fault(SmallVolume, lambda v: v.fill(), lambda v: v.heal(), "full"),
+    "read-only": Fault(BindVolume, lambda v: v.set_read_only(True), lambda v: v.set_read_only(False), "read-only"),
+    "renamed away": Fault(Volume, lambda v: v.store.rename(away(v)), lambda v: away(v).rename(v.store), "gone"),
+    "unmounted": Fault(BindVolume, lambda v: v.detach(), lambda v: v.attach(), "gone"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_requests_go_on_while_the_store_is(bench, name: str, record_property):
+    fault = FAULTS[name]
+    volume = fault.volume(bench)
+    fleet = Fleet(bench, volume)
+    first, second = fleet.gateways
+    for gateway in fleet.gateways:
+        wait_state(gateway, "healthy")
+    marks = {gateway.name: gateway.process.mark() for gateway in fleet.gateways}
+    threads = {gateway.name: gateway.process.threads for gateway in fleet.gateways}
+
+    with fleet.load() as load:
+        began = time.monotonic()
+        fault.begin(volume)
+        for gateway in fleet.gateways:
+            seen = wait_state(gateway, fault.state) - began
+        late = fleet.agent("late", second).start()
+        second.wait_serving(host="late.localhost", timeout=5)
+        end = began + HOLD
+        eventually(lambda: time.monotonic() > end, HOLD + 1, "the trouble lasted")
+        assert [store_state(gateway) for gateway in fleet.gateways] == [fault.state] * 2
+        # Those that hang get company, up to a bound.
+        assert all(gateway.process.threads <= threads[gateway.name] + 16 for gateway in fleet.gateways)
+        if name == "unmounted":
+            assert os.listdir(volume.path) == [], "nobody writes below the mount"
+        assert gauges(first) == {state: float(state == fault.state) for state in gauges(first)}
+
+        fault.end(volume)
+        healed = time.monotonic()
+        well = max(wait_state(gateway, "healthy") for gateway in fleet.gateways) - healed
+        token = first.create_token("new")
+        made = time.monotonic()
+        usable = max(attach(fleet, "new", gateway, token, 3) for gateway in fleet.gateways) - made
+        beats = heartbeats(volume.store)
+        eventually(
+            lambda: sum(heartbeats(volume.store)[i] > beats.get(i, 0) for i in heartbeats(volume.store)) >= 2,
+            3,
+            "both heartbeats move",
+        )
+
+    figures = f"seen after {seen:.1f} s, well {well:.1f} s after its end, a new token {usable:.1f} s after that"
+    record_property("figures", figures)
+    print(f"{name}: {figures}; {load.verdict()}")
+    assert load.failures == []
+    assert max(load.seconds) < 2
+    assert late.process.alive
+    assert well < 4 and usable < 2
+    for gateway in fleet.gateways:
+        eventually(lambda g=gateway: g.process.threads <= threads[g.name] + 1, 5, "as many threads as before")
+    for gateway in fleet.gateways:
+        assert_said_once(gateway, marks[gateway.name], fault.state)
+
+
+def gauges(gateway: Gateway) -> dict[str, float]:
+    """hopgate_store_state: the state → 0 or 1."""
+    prefix = 'hopgate_store_state{state="'
+    return {
+        name.removeprefix(prefix).removesuffix('"}'): value
+        for name, value in gateway.metrics().items()
+        if name.startswith(prefix)
+    }
+
+
+def assert_said_once(gateway: Gateway, since: int, state: str) -> None:
+    """One line when the trouble began, one when it was over, and no storm of others."""
+    eventually(
+        lambda: [line for line in events(gateway, since) if "store is healthy" in line["msg"]], 5, "the end is told"
+    )
+    lines = events(gateway, since)
+    entering = [line for line in lines if line.get("state") == state]
+    leaving = [line for line in lines if "store is healthy" in line["msg"]]
+    assert len(entering) == 1 and entering[0]["level"] in ("warning", "error"), lines
+    assert len(leaving) == 1, lines
+    others = [line for line in lines if line["level"] in ("warning", "error") and line not in entering]
+    assert len([line for line in others if line["msg"] != "agent refused"]) <= 2, others
+
+
+# -- leaving, and commands, while it hangs
+
+
+def test_sigterm_ends_a_gateway_whose_store_hangs(bench):
+    volume = SlowVolume(bench)
+    fleet = Fleet(bench, volume, replicas=1, shutdown_grace="2s")
+    volume.tell("hang")
+    wait_state(fleet.gateways[0], "stalled")
+    began = time.monotonic()
+    fleet.gateways[0].process.signal(signal.SIGTERM)
+    assert fleet.gateways[0].process.wait(10) == 0
+    assert time.monotonic() - began < 2 + 4
+
+
+COMMANDS = {
+    "token create": ["token", "create", "another"],
+    "token list": ["token", "list"],
+    "token revoke": ["token", "revoke", "demo"],
+    "ca": ["ca", "--json"],
+    "store check": ["store", "check"],
+    "backup": ["backup", "backup.tar"],
+    "cluster rotate-key": ["cluster", "rotate-key"],
+    "run": ["run"],
+}
+
+
+def test_commands_and_starts_end_with_a_clear_error_while_the_store_hangs(bench):
+    volume = SlowVolume(bench)
+    gateway = founded(bench, volume)
+    volume.tell("hang")
+    began = time.monotonic()
+    running = {name: gateway.begin_cli(*words, "--config", str(gateway.config_path)) for name, words in COMMANDS.items()}
+    for name, process in running.items():
+        assert process.wait(max(0.1, 15 - (time.monotonic() - began))) == 1, name
+        said = process.log()
+        assert str(volume.store) in said and "does not answer" in said, f"{name} said: {said}"
+    print(f"{len(running)} commands ended within {time.monotonic() - began:.1f} s")
+
+
+# -- starting on a store that is not well
+
+
+def founded(bench, volume: Volume, name: str = "gateway") -> Gateway:
+    """A gateway whose store was founded on this volume, by a start and a stop before."""
+    gateway = Gateway(bench, name, routes=[{"host": "app.localhost", "to": "demo/web"}], store=volume.setting)
+    gateway.create_token("demo")
+    gateway.start()
+    gateway.process.stop()
+    return gateway
+
+
+def assert_does_not_start(gateway: Gateway, *words: str, within: float = 5) -> None:
+    began = time.monotonic()
+    gateway.start(wait=False)
+    assert gateway.process.wait(within + 5) == 1
+    assert time.monotonic() - began < within
+    said = gateway.process.log()
+    for word in words:
+        assert word in said, f"{word!r} is not in: {said}"
+
+
+def test_a_read_only_store_that_was_founded_before_serves(bench):
+    volume = BindVolume(bench)
+    gateway = founded(bench, volume)
+    volume.set_read_only(True)
+    gateway.start()
+    wait_state(gateway, "read-only")
+    volume.set_read_only(False)
+    wait_state(gateway, "healthy")
+    eventually(lambda: heartbeats(volume.store), 3, "it is seen in the store")
+
+
+def test_a_full_store_that_was_founded_before_serves(bench):
+    volume = SmallVolume(bench)
+    gateway = founded(bench, volume)
+    volume.fill()
+    gateway.start()
+    wait_state(gateway, "full")
+    volume.heal()
+    wait_state(gateway, "healthy")
+
+
+def test_an_empty_read_only_store_stops_the_start(bench):
+    volume = BindVolume(bench)
+    volume.set_read_only(True)
+    gateway = Gateway(bench, store=volume.setting)
+    assert_does_not_start(gateway, str(volume.store), "read-only", "mount it with write access")
+
+
+def test_an_empty_full_store_stops_the_start(bench):
+    volume = SmallVolume(bench)
+    volume.store.mkdir(0o700)
+    volume.fill()
+    gateway = Gateway(bench, store=volume.setting)
+    assert_does_not_start(gateway, str(volume.store), "no space is left")
+
+
+@pytest.mark.parametrize("part", ["v1", "v1/keys", "v1/agents", "v1/cluster.json"])
+def test_a_folder_that_others_may_write_stops_the_start(bench, part: str):
+    volume = Volume(bench)
+    gateway = founded(bench, volume)
+    (volume.store / part).chmod(0o777)
+    assert_does_not_start(gateway, str(volume.store / part), "chmod 700")
+
+
+@pytest.mark.parametrize("part", ["v1/keys", "v1/agents", "v1/cluster.json", "v1/replicas"])
+def test_a_symbolic_link_in_the_store_stops_the_start(bench, part: str):
+    volume = Volume(bench)
+    gateway = founded(bench, volume)
+    (volume.store / part).rename(volume.path / "elsewhere")
+    (volume.store / part).symlink_to(volume.path / "elsewhere")
+    assert_does_not_start(gateway, str(volume.store / part), "symbolic link")
+
+
+@pytest.mark.parametrize("part", ["", "v1", "v1/agents", "v1/replicas", "v1/cluster.json"])
+def test_a_file_in_the_place_of_a_folder_stops_the_start(bench, part: str):
+    volume = Volume(bench)
+    gateway = founded(bench, volume)
+    (volume.store / part).rename(volume.path / "elsewhere")
+    (volume.store / part).write_bytes(b"not a folder")
+    assert_does_not_start(gateway, str(volume.store / part), "kind")
+
+
+def test_a_store_behind_a_symbolic_link_is_used(bench):
+    """The path is the operator's: what is above the store may be a link."""
+    volume = Volume(bench)
+    volume.store.mkdir(0o700)
+    link = volume.path / "link"
+    link.symlink_to(volume.store)
+    Gateway(bench, store={"path": str(link)}).start()
+    assert heartbeats(volume.store) is not None and (volume.store / "v1").is_dir()

@@ -1,0 +1,162 @@
+"""Volumes for stores whose faults a test switches on and off: real file systems, mounted for one test and undone by its
+`Bench`. Mounting takes root and, for `SlowVolume`, /dev/fuse; where these are missing the tests that ask for them fail
+and say so, for a store nobody tried on a broken volume is not tested."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Optional
+
+from harness import Bench, Process, compiled
+
+
+def _mount(*words) -> None:
+    done = subprocess.run(["mount", *map(str, words)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise AssertionError(
+            f"mount {' '.join(map(str, words))}: {done.stderr.strip()}\n"
+            "These tests mount file systems: run them as root, in a container with --privileged."
+        )
+
+
+def _unmount(path: Path) -> None:
+    """At once, for whoever opens it anew; what is open stays usable until it is closed."""
+    subprocess.run(["umount", "--lazy", str(path)], capture_output=True)
+
+
+class Volume:
+    """A plain folder; those below add faults."""
+
+    def __init__(self, bench: Bench, name: str = "volume"):
+        self.bench = bench
+        self.path = bench.subfolder(name)
+        bench.volumes.append(self)
+
+    @property
+    def store(self) -> Path:
+        """The folder that gateways are given: not the mount itself, which may not be theirs alone."""
+        return self.path / "hopgate"
+
+    @property
+    def setting(self) -> dict:
+        """As a gateway's configuration has it."""
+        return {"path": str(self.store)}
+
+    def heal(self) -> None:
+        """Ends every fault."""
+
+    def undo(self) -> None:
+        """Unmounts it."""
+
+
+class BindVolume(Volume):
+    """A folder mounted elsewhere, so that it can be read-only or away without touching what is in it."""
+
+    def __init__(self, bench: Bench, name: str = "volume"):
+        super().__init__(bench, name)
+        self.backing = bench.subfolder(f"{name}-backing")
+        self.attach()
+
+    def attach(self) -> None:
+        _mount("--bind", self.backing, self.path)
+
+    def detach(self) -> None:
+        _unmount(self.path)
+
+    def set_read_only(self, is_read_only: bool) -> None:
+        _mount("-o", f"remount,bind,{'ro' if is_read_only else 'rw'}", self.path)
+
+    def heal(self) -> None:
+        if os.path.ismount(self.path):
+            self.set_read_only(False)
+        else:
+            self.attach()
+
+    undo = detach
+
+
+class SmallVolume(Volume):
+    """A file system of few megabytes in memory, which can be filled to the last block."""
+
+    def __init__(self, bench: Bench, name: str = "volume", size: str = "4m"):
+        super().__init__(bench, name)
+        _mount("-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", self.path)
+
+    @property
+    def ballast(self) -> Path:
+        return self.path / "ballast"
+
+    def fill(self) -> int:
+        """Until not one more block can be had; returns how many bytes that took."""
+        with open(self.ballast, "ab", buffering=0) as file:
+            for piece in (1 << 20, 1 << 16, 1 << 12):
+                try:
+                    while file.write(bytes(piece)) == piece:
+                        pass
+                except OSError:
+                    pass
+            return file.tell()
+
+    def heal(self) -> None:
+        self.ballast.unlink(missing_ok=True)
+
+    def undo(self) -> None:
+        _unmount(self.path)
+
+
+class SlowVolume(Volume):
+    """A folder behind slowfs.c: `tell` it what goes wrong.
+
+    cache_seconds: for how long the kernel believes attributes, names and absent names, as an NFS client does. backing:
+    the folder of another such volume, which is then seen through two mounts, as from two machines.
+    """
+
+    def __init__(self, bench: Bench, name: str = "volume", cache_seconds: float = 0, backing: Optional[Path] = None):
+        super().__init__(bench, name)
+        self.name, self.cache_seconds = name, cache_seconds
+        self.backing = backing or bench.subfolder(f"{name}-backing")
+        self.start()
+
+    def start(self) -> None:
+        binary = compiled("slowfs", self.bench.tools, flags=("-I/usr/include/fuse3", "-lfuse3", "-pthread"))
+        command = [binary, self.backing, self.path, str(self.cache_seconds)]
+        # Not among the bench's processes: it has to outlive those that use it.
+        self.process = Process(self.name, command, self.bench.folder, pipes=True)
+        if self.process.child.stdout.readline() != "up\n":
+            raise AssertionError(
+                f"{self.process.log()}These tests mount FUSE file systems: run them as root with a /dev/fuse, in a "
+                "container with --privileged --device /dev/fuse."
+            )
+
+    def crash(self) -> None:
+        """The file system's process dies: whoever comes hears that nobody is connected (ENOTCONN)."""
+        self.process.kill()
+
+    def tell(self, command: str) -> None:
+        assert self._ask(command) == "ok", command
+
+    def stats(self) -> dict[str, int]:
+        words = self._ask("stats").split()
+        return {name: int(count) for name, count in zip(words[::2], words[1::2])}
+
+    def _ask(self, command: str) -> str:
+        self.process.child.stdin.write(command + "\n")
+        self.process.child.stdin.flush()
+        return self.process.child.stdout.readline().strip()
+
+    def heal(self) -> None:
+        if self.process.alive:
+            self.tell("heal")
+        else:
+            _unmount(self.path)
+            self.start()
+
+    def undo(self) -> None:
+        self.process.child.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        _unmount(self.path)
