@@ -226,7 +226,7 @@ extension CredentialEditor {
     private func documents() async throws(CredentialError) -> [Result<CredentialDocument, CredentialError>] {
         let found: [StoreKey: Result<StoredValue, StoreError>]
         do throws(StoreError) {
-            found = try await store.readEach(CredentialDocument.prefix)
+            found = try await store.readAll(CredentialDocument.prefix)
         } catch {
             throw CredentialError(error)
         }

@@ -1,4 +1,4 @@
-package import NIOCore
+import NIOCore
 package import Store
 import Synchronization
 
@@ -11,10 +11,10 @@ extension KnownCredentials {
 
     /// Reads everything, before the gateway takes agents. A single document that cannot be used is logged and left out.
     ///
-    /// - Throws: when the store cannot be read within the limit.
-    package func load(within limit: TimeAmount = .seconds(30)) async throws(StoreError) {
-        let found = try await store.readEach(CredentialDocument.prefix, within: limit)
-        let readings = await Self.verified(Array(found), keyring())
+    /// - Throws: when the store cannot be read.
+    package func load() async throws(StoreError) {
+        let found = try await store.readAll(CredentialDocument.prefix)
+        let readings = await Self.verified(found.map { ($0.key, $0.value) }, keyring())
         table.withLock { table in for reading in readings { table.take(reading) } }
         _ = publish()
     }

@@ -85,12 +85,16 @@ extension MemoryStore {
         return StoredValue(bytes: bytes, version: found.version)
     }
 
-    package func readAll(_ prefix: StoreKey) async throws(StoreError) -> StoredValues {
-        var result = StoredValues()
-        for (key, value) in contents.withLock({ $0.values }) where key.parent == prefix {
-            if let bytes = value.bytes { result.values[key] = StoredValue(bytes: bytes, version: value.version) }
+    package func readAll(
+        _ prefix: StoreKey
+    ) async throws(StoreError) -> [StoreKey: Swift.Result<StoredValue, StoreError>] {
+        contents.withLock { contents in
+            var found: [StoreKey: Swift.Result<StoredValue, StoreError>] = [:]
+            for (key, value) in contents.values where key.parent == prefix {
+                if let bytes = value.bytes { found[key] = .success(StoredValue(bytes: bytes, version: value.version)) }
+            }
+            return found
         }
-        return result
     }
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {

@@ -12,7 +12,9 @@ package protocol Store: Sendable {
     /// The values one level below a prefix: a first look at thousands of them at once. On a network file system one that
     /// was changed within the last minute may be the version before; ``changes(_:)`` then tells of the newest within two
     /// seconds.
-    func readAll(_ prefix: StoreKey) async throws(StoreError) -> StoredValues
+    ///
+    /// - Returns: a failure for a key whose newest version cannot be read now; removed ones are left out.
+    func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey: Result<StoredValue, StoreError>]
 
     /// The keys one level below a prefix, sorted. Among them may be keys that were removed.
     func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey]

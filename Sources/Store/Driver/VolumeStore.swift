@@ -91,16 +91,24 @@ extension VolumeStore {
         try await perform(on: readers, .read) { volume throws(StoreError) in try volume.read(key) }
     }
 
-    package func readAll(_ prefix: StoreKey) async throws(StoreError) -> StoredValues {
+    package func readAll(
+        _ prefix: StoreKey
+    ) async throws(StoreError) -> [StoreKey: Swift.Result<StoredValue, StoreError>] {
         let keys = try await list(prefix)
-        // A part for each reader; a part is small enough to be done long before the deadline of a call.
-        let size = min(max(keys.count / options.readers + 1, 256), 4_096)
-        let parts = stride(from: 0, to: keys.count, by: size).map { keys[$0..<min($0 + size, keys.count)] }
-        let results = await withTaskGroup(of: Swift.Result<StoredValues, StoreError>.self) { group in
-            for part in parts {
+        typealias Part = [(key: StoreKey, value: Swift.Result<StoredValue, StoreError>)]
+        // A part is small enough to be read before the deadline of a call, also over a slow network; each reader has its
+        // own row of them.
+        let parts = stride(from: 0, to: keys.count, by: 256).map { keys[$0..<min($0 + 256, keys.count)] }
+        let rows = await withTaskGroup(of: Swift.Result<[Part], StoreError>.self) { group in
+            for first in 0..<options.readers {
                 group.addTask {
                     do throws(StoreError) {
-                        return .success(try await self.perform(on: self.readers) { $0.readAll(part) })
+                        var row: [Part] = []
+                        for index in stride(from: first, to: parts.count, by: self.options.readers) {
+                            let part = parts[index]
+                            row.append(try await self.perform(on: self.readers, .read) { $0.readAll(part) })
+                        }
+                        return .success(row)
                     } catch {
                         return .failure(error)
                     }
@@ -108,9 +116,12 @@ extension VolumeStore {
             }
             return await group.reduce(into: []) { $0.append($1) }
         }
-        var all = StoredValues()
-        for result in results { all.merge(try result.get()) }
-        return all
+        var found: [StoreKey: Swift.Result<StoredValue, StoreError>] = [:]
+        found.reserveCapacity(keys.count)
+        for row in rows {
+            for part in try row.get() { for (key, value) in part { found[key] = value } }
+        }
+        return found
     }
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {

@@ -9,20 +9,6 @@ package struct StoredValue: Equatable, Sendable {
     }
 }
 
-/// Values of one prefix, and what could not be read.
-package struct StoredValues: Sendable {
-    package var values: [StoreKey: StoredValue] = [:]
-    /// Keys whose newest version could not be read now, and why. They may be there all the same.
-    package var problems: [StoreKey: StoreError] = [:]
-
-    package init() {}
-
-    mutating func merge(_ other: StoredValues) {
-        values.merge(other.values) { $1 }
-        problems.merge(other.problems) { $1 }
-    }
-}
-
 /// The names of a key's versions: `agents/x/7.json`, and `cluster.json/7` where the key itself ends in ".json".
 enum VersionName {
     static func name(of version: UInt64, key: StoreKey) -> String {

@@ -33,18 +33,18 @@ extension Volume {
     }
 
     /// The newest version of each of these keys, removed ones left out; for a first look at thousands of them.
-    func readAll(_ keys: ArraySlice<StoreKey>) -> StoredValues {
-        var result = StoredValues()
-        result.values.reserveCapacity(keys.count)
+    func readAll(_ keys: ArraySlice<StoreKey>) -> [(key: StoreKey, value: Result<StoredValue, StoreError>)] {
+        var found: [(key: StoreKey, value: Result<StoredValue, StoreError>)] = []
+        found.reserveCapacity(keys.count)
         for key in keys {
             do throws(StoreError) {
-                let value = try newestOfListed(key)
-                if let value, !Tombstone.isTombstone(value.bytes) { result.values[key] = value }
+                guard let value = try newestOfListed(key), !Tombstone.isTombstone(value.bytes) else { continue }
+                found.append((key, .success(value)))
             } catch {
-                result.problems[key] = error
+                found.append((key, .failure(error)))
             }
         }
-        return result
+        return found
     }
 
     /// Most keys have one version only, and then this costs two looks at names instead of a listing. Whether there is a
