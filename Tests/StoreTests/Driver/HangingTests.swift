@@ -51,6 +51,8 @@ struct HangingTests {
         let held = try await store.lease("a", LeaseOptions())
         gate.hang(true)
         defer { gate.hang(false) }
+        // Something to flush: without it a flush has nothing to wait for.
+        journal.update { $0.sessions = 7 }
         let agents: StoreKey = "agents"
         let (store, isWaiting) = (store, NIODeadline.now() + .milliseconds(500))
         let codes = await withTaskGroup(of: StoreError.Code?.self) { group in
