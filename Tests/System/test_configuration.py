@@ -19,6 +19,8 @@ routes:
   - host: app.test
     to: demo/web
 """
+# The line of what is added to it.
+END = GOOD.count("\n") + 1
 
 
 def run(binary: str, *arguments: str, env: dict | None = None) -> subprocess.CompletedProcess:
@@ -51,17 +53,17 @@ def test_a_good_configuration_is_good(tmp_path, good):
 @pytest.mark.parametrize(
     "wrong, line, words",
     [
-        ("htps_listen: 127.0.0.1:1\n", 8, ["htps_listen", "https_listen"]),
-        ("log_level: lowd\n", 8, ["log_level", "lowd"]),
-        ("dtls_listen: 127.0.0.1:99999\n", 8, ["dtls_listen", "99999"]),
-        ("dtls_listen: [1, 2]\n", 8, ["dtls_listen"]),
-        ("  - host: other.test\n    to: no-slash\n", 9, ["to", "no-slash"]),
-        ("  - host: other.test\n    to: demo/web\n    timeout: soon\n", 10, ["timeout", "soon"]),
-        ("  - host: other.test\n    to: demo/web\n    strip_prefix: perhaps\n", 10, ["strip_prefix", "perhaps"]),
-        ("  - host: other.test\n    to: demo/web\n    tmeout: 3s\n", 10, ["tmeout", "timeout"]),
-        ("  - to: demo/web\n", 8, ["host"]),
-        ("ops_listen: 127.0.0.1:1\n", 8, ["ops_listen"]),
-        ("  - host: 'un\n", 8, []),
+        ("htps_listen: 127.0.0.1:1\n", END, ["htps_listen", "https_listen"]),
+        ("log_level: lowd\n", END, ["log_level", "lowd"]),
+        ("dtls_listen: 127.0.0.1:99999\n", END, ["dtls_listen", "99999"]),
+        ("dtls_listen: [1, 2]\n", END, ["dtls_listen"]),
+        ("  - host: other.test\n    to: no-slash\n", END + 1, ["to", "no-slash"]),
+        ("  - host: other.test\n    to: demo/web\n    timeout: soon\n", END + 2, ["timeout", "soon"]),
+        ("  - host: other.test\n    to: demo/web\n    strip_prefix: perhaps\n", END + 2, ["strip_prefix", "perhaps"]),
+        ("  - host: other.test\n    to: demo/web\n    tmeout: 3s\n", END + 2, ["tmeout", "timeout"]),
+        ("  - to: demo/web\n", END, ["host"]),
+        ("ops_listen: 127.0.0.1:1\n", END, ["ops_listen"]),
+        ("  - host: 'un\n", END, []),
     ],
     ids=[
         "unknown-key",
@@ -91,7 +93,7 @@ def test_a_mistake_stops_the_start_with_file_line_key_and_remedy(tmp_path, good,
 def test_all_mistakes_are_told_at_once(tmp_path, good):
     path = write(tmp_path, good + "one: 1\nlog_level: lowd\ntwo: 2\n")
     said = run(HOPGATE, "config", "check", "--config", path).stderr
-    for line, key in ((8, "one"), (9, "log_level"), (10, "two")):
+    for line, key in ((END, "one"), (END + 1, "log_level"), (END + 2, "two")):
         assert f"{path}:{line}" in said and key in said, said
 
 

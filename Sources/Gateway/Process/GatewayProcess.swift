@@ -73,6 +73,12 @@ package final class GatewayProcess: Sendable {
     ) async throws -> GatewayProcess {
         let started = NIODeadline.now()
         let shared = try await SharedStore.open(configuration.store)
+        shared.volume?.onProblem { key, problem in
+            logger.error(
+                "an entry of the store is not used; what was known of it is kept",
+                metadata: ["key": "\(key)", "error": "\(problem)"]
+            )
+        }
         let presence = ReplicaPresence(shared: shared, name: configuration.name, version: version, logger: logger)
         let watch = ReplicaWatch(shared: shared, logger: logger)
         let routes = RouteTable(configuration.routes)

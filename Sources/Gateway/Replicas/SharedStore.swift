@@ -92,7 +92,7 @@ package final class SharedStore: Sendable {
                 known = nil
             } catch {
                 // What the volume says of itself is the store's state, not a problem of the keys.
-                if !error.isTransient, error.code != known?.code { onProblem(error) }
+                if !error.isTransient, error != known { onProblem(error) }
                 known = error
             }
             try? await Task.sleep(for: Self.interval)

@@ -9,9 +9,7 @@ package protocol Store: Sendable {
     /// The newest version of a value.
     func read(_ key: StoreKey) async throws(StoreError) -> StoredValue
 
-    /// The values one level below a prefix: a first look at thousands of them at once. On a network file system one that
-    /// was changed within the last minute may be the version before; ``changes(_:)`` then tells of the newest within two
-    /// seconds.
+    /// The newest version of every value one level below a prefix: a first look at thousands of them at once.
     ///
     /// - Returns: a failure for a key whose newest version cannot be read now; removed ones are left out.
     func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey: Result<StoredValue, StoreError>]

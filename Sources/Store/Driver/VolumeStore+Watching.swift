@@ -5,6 +5,7 @@ internal import Synchronization
 final class Watcher: Sendable {
     let feed = ChangeFeed()
     private let watch: Unshared<PrefixWatch>
+    private let onProblem: @Sendable (StoreKey, StoreError) -> Void
     private let state = Mutex(State())
 
     private struct State {
@@ -12,10 +13,13 @@ final class Watcher: Sendable {
         /// Something was announced during a look.
         var again = false
         var announced: Set<StoreKey> = []
+        /// Told already.
+        var problems: [StoreKey: StoreError.Code] = [:]
     }
 
-    init(volume: Volume, prefix: StoreKey) {
+    init(volume: Volume, prefix: StoreKey, onProblem: @escaping @Sendable (StoreKey, StoreError) -> Void) {
         watch = Unshared(PrefixWatch(volume: volume, prefix: prefix))
+        self.onProblem = onProblem
     }
 
     func announce(_ key: StoreKey) {
@@ -42,8 +46,21 @@ final class Watcher: Sendable {
             return state.announced
         }
         for key in announced { watch.value.announced(key) }
-        if let changes = try? watch.value.poll() { feed.offer(changes) }
+        if let changes = try? watch.value.poll() {
+            feed.offer(changes)
+            tell(watch.value.problems)
+        }
         return end()
+    }
+
+    /// A volume that does not answer is the store's state, not a problem of a key.
+    private func tell(_ problems: [StoreKey: StoreError]) {
+        let lasting = problems.filter { !$0.value.isTransient }
+        let new = state.withLock { state in
+            defer { state.problems = lasting.mapValues(\.code) }
+            return lasting.filter { state.problems[$0.key] != $0.value.code }
+        }
+        for (key, problem) in new.sorted(by: { $0.key < $1.key }) { onProblem(key, problem) }
     }
 
     func end() -> Bool {
@@ -89,7 +106,10 @@ final class Followed: Sendable {
 
 extension VolumeStore {
     package func changes(_ prefix: StoreKey) -> StoreChanges {
-        let watcher = Watcher(volume: volume, prefix: prefix)
+        let watcher = Watcher(volume: volume, prefix: prefix) { [weak self] key, problem in
+            let hook = self?.shared.withLock { $0.problemHook }
+            hook?(key, problem)
+        }
         let isOpen = shared.withLock { shared in
             if !shared.isClosed { shared.watches[prefix, default: []].append(watcher) }
             return !shared.isClosed

@@ -38,6 +38,7 @@ package final class VolumeStore: Store {
         var isProbing = false
         var nextSpaceProbe = NIODeadline.uptimeNanoseconds(0)
         var publishedHook: (@Sendable (StoreKey) -> Void)?
+        var problemHook: (@Sendable (StoreKey, StoreError) -> Void)?
         var operationHook: (@Sendable (StoreOperation, TimeAmount) -> Void)?
     }
 
@@ -67,6 +68,7 @@ package final class VolumeStore: Store {
                 shared.followed = [:]
                 shared.journal = nil
                 shared.publishedHook = nil
+                shared.problemHook = nil
                 shared.operationHook = nil
             }
             shared.isClosed = true
@@ -77,6 +79,12 @@ package final class VolumeStore: Store {
         timers.close()
         writer.close()
         readers.close()
+    }
+
+    /// Called once for each new problem of a watched key, on a thread of the store: others may write its folder, a link
+    /// stands in its place. What was known of the key stays known. Set it before the first watch begins.
+    package func onProblem(_ body: @escaping @Sendable (StoreKey, StoreError) -> Void) {
+        shared.withLock { $0.problemHook = body }
     }
 
     package func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) {

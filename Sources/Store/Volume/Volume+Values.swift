@@ -47,16 +47,14 @@ extension Volume {
         return found
     }
 
-    /// Most keys have one version only, and then this costs two looks at names instead of a listing. Whether there is a
-    /// second one may be answered from a cache; see ``Store/readAll(_:)``.
+    /// One listing and one file, when nothing is in the way. (To look for the next version by its name would be cheaper,
+    /// and would leave "not found" in the cache of a network file system just when that version is made.)
     private func newestOfListed(_ key: StoreKey) throws(StoreError) -> StoredValue? {
-        let first = "\(key.path)/\(VersionName.name(of: 1, key: key))"
         do throws(StoreError) {
-            let bytes = try readFile(first, limit: Self.valueLimit)
-            do {
-                _ = try files.open("\(key.path)/\(VersionName.name(of: 2, key: key))", .read)
-            } catch {
-                if error.kind == .missing { return StoredValue(bytes: bytes, version: 1) }
+            let names = try names(in: key.path, fresh: true)
+            if let version = names.lazy.compactMap({ VersionName.version($0, key: key) }).max() {
+                let path = "\(key.path)/\(VersionName.name(of: version, key: key))"
+                return StoredValue(bytes: try readFile(path, limit: Self.valueLimit), version: version)
             }
         } catch {
             guard error.code == .notFound || error.fault?.kind == .stale else { throw error }

@@ -264,7 +264,7 @@ struct KnownCredentialsTests {
 
     @Test("Ten thousand credentials are read; the figure is printed")
     func tenThousand() async throws {
-        let store = try TestStore()
+        let store = try TestStore(.volume)
         let token = try await store.editor.create(
             name: "web",
             services: ["front", "api-*"],
@@ -289,12 +289,23 @@ struct KnownCredentialsTests {
         let parsing = try ContinuousClock().measure {
             for (_, stored) in documents { _ = try JSONValue(json: stored.bytes) }
         }
-        for (id, stored) in documents { _ = try await store.store.create(try StoreKey("agents/\(id)"), stored.bytes) }
-        let known = store.known()
-        let loading = try await ContinuousClock().measure { try await known.load() }
+        // As the store would have written them, without ten thousand times five fsyncs.
+        let path = try #require(store.path)
+        for (id, stored) in documents {
+            try FileManager.default.createDirectory(atPath: "\(path)/agents/\(id)", withIntermediateDirectories: false)
+            #expect(chmod("\(path)/agents/\(id)", 0o700) == 0)
+            let file = "\(path)/agents/\(id)/1.json"
+            let mode: [FileAttributeKey: Any] = [.posixPermissions: 0o600]
+            try #require(FileManager.default.createFile(atPath: file, contents: Data(stored.bytes), attributes: mode))
+        }
+        var loading = Duration.seconds(60)
+        for _ in 0..<5 {
+            let known = store.known()
+            loading = min(loading, try await ContinuousClock().measure { try await known.load() })
+            #expect(known.statistics.good == 10_001 && known.statistics.bad == 0)
+            #expect(try known.verify(token).isGranted)
+        }
         print("10,000 credentials: verified and decoded in \(decoding), their JSON in \(parsing), loaded in \(loading)")
-        #expect(known.statistics.good == 10_001 && known.statistics.bad == 0)
-        #expect(try known.verify(token).isGranted)
     }
 }
 

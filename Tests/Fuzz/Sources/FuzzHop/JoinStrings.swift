@@ -16,6 +16,7 @@ func checkJoin(_ bytes: [UInt8], isJSON: Bool) {
         let secret = join.token.drop { $0 != "." }
         precondition(secret.utf8.count < 8 || !"\(join)".contains(secret), "a secret is shown")
     } catch {
-        precondition(text.utf8.count < 16 || !"\(error.what)\(error.remedy)".contains(text), "a text is repeated")
+        // Shorter ones may be words of the message itself.
+        precondition(text.utf8.count < 64 || !"\(error.what)\(error.remedy)".contains(text), "a text is repeated")
     }
 }
