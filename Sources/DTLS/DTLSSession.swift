@@ -84,8 +84,12 @@ package final class DTLSSession {
         guard datagram.count > 0 else { return }
         switch state {
         case .closed: return
-        case .handshaking: if isPlausible(datagram) { step(now: now, datagram: datagram) }
-        case .established: receive(datagram)
+        case .handshaking:
+            let whole = beforeShortRecord(datagram, smallest: Self.smallestProtected)
+            if whole.count > 0, isPlausible(whole) { step(now: now, datagram: whole) }
+        case .established:
+            let whole = beforeShortRecord(datagram, smallest: recordOverhead - DTLSDatagramKind.recordHeaderBytes)
+            if whole.count > 0 { receive(whole) }
         }
     }
 
@@ -240,6 +244,23 @@ package final class DTLSSession {
     /// mean nothing, for one too. A datagram with either is from somebody else, or a hint: it must not end the handshake.
     /// To a server the client sends nothing large either: OpenSSL would put fragments of huge messages aside, as much as
     /// ten of them in one half-open session.
+    /// AES-GCM's explicit nonce and its tag; nothing that a peer protects before the end of the handshake is smaller.
+    private static let smallestProtected = 24
+
+    /// What stands before the first record that is too short for what protects it. Nobody sends such a record but to
+    /// do harm, and OpenSSL before 3.0.20 ends the session for it, which anybody who knows an address could bring about.
+    private func beforeShortRecord(_ datagram: UnsafeRawBufferPointer, smallest: Int) -> UnsafeRawBufferPointer {
+        let header = DTLSDatagramKind.recordHeaderBytes
+        var position = 0
+        while datagram.count - position >= header {
+            let count = Int(datagram[position + 11]) << 8 | Int(datagram[position + 12])
+            let isProtected = datagram[position + 3] != 0 || datagram[position + 4] != 0
+            if isProtected, count < smallest { return UnsafeRawBufferPointer(rebasing: datagram[..<position]) }
+            position += header + count
+        }
+        return datagram
+    }
+
     private func isPlausible(_ datagram: UnsafeRawBufferPointer) -> Bool {
         var rest = datagram
         let header = DTLSDatagramKind.recordHeaderBytes

@@ -25,7 +25,7 @@ enum CertificateTool {
         _ options: ConfigurationOptions
     ) async throws -> (served: ServedCertificates, store: VolumeStore) {
         let configuration = try options.load()
-        let (_, store) = try await SharedStore.openForCommand(configuration.store)
+        let (_, store) = try await SharedStore.openFounded(configuration.store)
         return (try await ServedCertificates.inspect(configuration.servedCertificates, store: store), store)
     }
 

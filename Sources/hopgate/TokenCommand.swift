@@ -86,12 +86,14 @@ struct TokenSession {
     let configuration: GatewayConfiguration
     let shared: SharedStore
 
-    static func open(_ options: ConfigurationOptions) async throws -> TokenSession {
+    /// - Parameter founding: makes a cluster of an empty folder; whoever only looks must not.
+    static func open(_ options: ConfigurationOptions, founding: Bool = false) async throws -> TokenSession {
         let configuration = try options.load()
-        return TokenSession(
-            configuration: configuration,
-            shared: try await SharedStore.openForCommand(configuration.store).shared
-        )
+        let shared =
+            try await founding
+            ? SharedStore.openForCommand(configuration.store).shared
+            : SharedStore.openFounded(configuration.store).shared
+        return TokenSession(configuration: configuration, shared: shared)
     }
 
     var editor: CredentialEditor { CredentialEditor(store: shared.store, keyring: shared.keyring) }

@@ -63,7 +63,7 @@ struct TokenCreateCommand: AsyncParsableCommand {
 
     func run() async throws {
         let grace = try NewToken.grace(grace)
-        let session = try await TokenSession.open(options)
+        let session = try await TokenSession.open(options, founding: true)
         defer { session.close() }
         let enrolment = try await session.enrolment(gateway)
         let editor = session.editor

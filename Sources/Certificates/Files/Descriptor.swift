@@ -40,20 +40,4 @@ struct Descriptor: ~Copyable {
             bytes += chunk[..<count]
         }
     }
-
-    func writeAll(_ bytes: [UInt8], _ path: String) throws(FileError) {
-        var written = 0
-        while written < bytes.count {
-            let count = bytes.withUnsafeBytes { write(number, $0.baseAddress! + written, $0.count - written) }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw .last("write", path)
-            }
-            written += count
-        }
-    }
-
-    func synchronise(_ path: String) throws(FileError) {
-        guard fsync(number) == 0 else { throw .last("fsync", path) }
-    }
 }

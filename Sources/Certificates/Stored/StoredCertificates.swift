@@ -125,13 +125,16 @@ final class StoredCertificates: Sendable {
         let key = change.key
         let finding = try await CertificateSet.newest(key, in: store, check: check)
         let problem = Self.problem(finding, key, newest: change.newest)
+        // A folder that went away with everything beside it was not deleted: the volume is another one.
+        let isAlone =
+            change.newest == nil ? try await store.list(CertificateSet.prefix).filter { $0 != key }.isEmpty : false
         state.withLock { state in
             var entry = state.entries[key] ?? Entry()
             defer { state.entries[key] = entry }
             entry.problem = problem
             guard let found = finding.generation else {
                 // Its folder is gone: somebody deleted it by hand.
-                if change.newest == nil, finding.rejection == nil { entry = Entry() }
+                if change.newest == nil, finding.rejection == nil, !isAlone { entry = Entry() }
                 return
             }
             // An older generation than what is known is an old answer, never the truth.

@@ -100,7 +100,12 @@ package struct CredentialEditor: Sendable {
         if IssuedToken.isID(idOrName), let document = try await documentIfPresent(id: idOrName) {
             return [document.credential]
         }
-        let named = try await list().credentials.filter { $0.name == idOrName }
+        let (all, problems) = try await list()
+        // One that cannot be read may be of this name, and gateways may know it still.
+        if let problem = problems.first {
+            throw CredentialError(problem.code, "\(problem.reason). Until that is mended name tokens by their id")
+        }
+        let named = all.filter { $0.name == idOrName }
         guard !named.isEmpty else {
             let remedy = "\"hopgate token list\" shows what there is"
             throw CredentialError(.notFound, "no token has the id or name \(quoted(idOrName)); \(remedy)")
@@ -224,7 +229,7 @@ extension CredentialEditor {
     }
 
     private func documents() async throws(CredentialError) -> [Result<CredentialDocument, CredentialError>] {
-        let found: [StoreKey: Result<StoredValue, StoreError>]
+        let found: [StoreReading]
         do throws(StoreError) {
             found = try await store.readAll(CredentialDocument.prefix)
         } catch {

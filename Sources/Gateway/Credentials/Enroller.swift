@@ -88,7 +88,7 @@ package struct Enroller: Sendable {
         }
         let outcome: Result<Outcome, CredentialError>
         do throws(CredentialError) {
-            outcome = .success(try await decide(request, grace))
+            outcome = .success(try await decide(request, grace, held))
         } catch {
             outcome = .failure(error)
         }
@@ -96,9 +96,19 @@ package struct Enroller: Sendable {
         return try outcome.get()
     }
 
-    private func decide(_ request: Request, _ grace: Duration) async throws(CredentialError) -> Outcome {
-        let good = try await editor.list().credentials.filter { $0.name == request.name && !$0.isRevoked }
-        guard let first = good.first else { return try await create(request) }
+    private func decide(
+        _ request: Request,
+        _ grace: Duration,
+        _ held: any StoreLease
+    ) async throws(CredentialError) -> Outcome {
+        let (all, problems) = try await editor.list()
+        let good = all.filter { $0.name == request.name && !$0.isRevoked }
+        guard let first = good.first else {
+            // One that cannot be read may be the one that is asked for.
+            if let problem = problems.first { throw problem }
+            try await check(held)
+            return try await create(request)
+        }
         guard let file else { return .kept(first) }
         let found = try file.read().flatMap { enrolment.token(in: $0) }
         let credential = good.first { $0.id == found?.token.id }
@@ -112,9 +122,19 @@ package struct Enroller: Sendable {
             let what = "\(good.count) tokens have the name \"\(request.name)\": \(ids)"
             throw CredentialError(.ambiguous, "\(what); revoke all but the one that \(file.path) is to have")
         }
+        try await check(held)
         let (token, renewed) = try await editor.rotate((credential ?? first).id, grace: grace)
         try write(token)
         return .renewed(token, renewed)
+    }
+
+    /// Whoever was stopped for longer than the lease lasts does nothing any more.
+    private func check(_ held: any StoreLease) async throws(CredentialError) {
+        do throws(StoreError) {
+            try await held.check()
+        } catch {
+            throw CredentialError(error)
+        }
     }
 
     /// A secret that was replaced is on its way out, though it may still be accepted.

@@ -14,9 +14,9 @@ extension KnownCredentials {
     /// - Throws: when the store cannot be read.
     package func load() async throws(StoreError) {
         let found = try await store.readAll(CredentialDocument.prefix)
-        let readings = await Self.verified(found.map { ($0.key, $0.value) }, keyring())
+        let readings = await Self.verified(found, keyring())
         table.withLock { table in for reading in readings { table.take(reading) } }
-        _ = publish()
+        publish()
     }
 
     /// Verifies and decodes on all cores: of many thousands it takes longer than reading them.
@@ -74,9 +74,10 @@ extension KnownCredentials {
         for change in arrived.values where isNews(change) { follower.due[change.key] = change }
         let again = follower.takeSuspects(Self.retries)
         if !follower.due.isEmpty || !again.isEmpty { await read(again, &follower, keyring) }
-        var changes = publish()
+        var changes = publish().map { CredentialTable.changes(from: $0.before, to: $0.now) } ?? CredentialChanges()
         let now = clock()
-        changes.changed += endedSecrets(from: follower.now, to: now).filter { !changes.changed.contains($0) }
+        let replaced = endedSecrets(from: follower.now, to: now)
+        if !replaced.isEmpty { changes.changed = Set(changes.changed).union(replaced).sorted() }
         follower.now = now
         return changes
     }

@@ -100,7 +100,10 @@ package final class KnownCredentials: Sendable {
     // MARK: The view
 
     /// Shows what the table holds now, and tells of what is new.
-    func publish() -> CredentialChanges {
+    ///
+    /// - Returns: what was shown before and what is shown now; nil if nothing is new.
+    @discardableResult
+    func publish() -> (before: [String: Credential], now: [String: Credential])? {
         let (revision, new, bad, news) = table.withLock { table in
             (table.revision, table.credentials, table.bad.count, table.takeNews())
         }
@@ -108,7 +111,7 @@ package final class KnownCredentials: Sendable {
             defer { shown = revision }
             return shown == revision
         }
-        if isShown { return CredentialChanges() }
+        if isShown { return nil }
         for problem in news.problems {
             let metadata: Logger.Metadata = ["error": "\(problem)"]
             logger.error("a credential cannot be used; what was known of it is kept", metadata: metadata)
@@ -125,6 +128,6 @@ package final class KnownCredentials: Sendable {
             counts.statistics.bad = bad
             for problem in news.problems { counts.statistics.faults[CredentialFault(problem), default: 0] += 1 }
         }
-        return CredentialTable.changes(from: old, to: new)
+        return (old, new)
     }
 }

@@ -74,7 +74,7 @@ package final class KeyRotation: Sendable {
             }
             // Until then a replica may still seal with the old key.
             try await waitUntilSigning(new)
-            try await reseal(cluster.keyring)
+            _ = try await reseal(cluster.keyring)
             cluster = try await step { volume, cluster throws(StoreError) in
                 guard cluster.rotatingTo == new else { return cluster }
                 return try volume.finishRotation(in: cluster)
@@ -91,7 +91,14 @@ package final class KeyRotation: Sendable {
         let old = all.keys.dropFirst()
         guard !old.isEmpty else { return cluster }
         try await waitUntilSigning(all.signing)
-        try await reseal(all)
+        // What could not be sealed again may be genuine under an old key only; without that key it is lost.
+        if let (place, problem) = try await reseal(all).first {
+            throw StoreError(
+                .refused,
+                place.path,
+                "\(problem); the old keys stay: mend it or revoke it (hopgate token revoke), then run this again"
+            )
+        }
         for key in old.reversed() {
             cluster = try await step { volume, cluster throws(StoreError) in
                 guard cluster.keyring.signing == all.signing, cluster.keyring[key.id] != nil else { return cluster }
@@ -100,7 +107,7 @@ package final class KeyRotation: Sendable {
             report(.retired(key.id))
         }
         // A command line that had read the old key before may have sealed with it since.
-        try await reseal(all)
+        _ = try await reseal(all)
         return cluster
     }
 
@@ -108,7 +115,7 @@ package final class KeyRotation: Sendable {
     private func resealWithMountedKeys() async throws(StoreError) -> ClusterIdentity {
         var cluster = try await read()
         try await waitUntilSigning(cluster.keyring.signing)
-        try await reseal(cluster.keyring)
+        _ = try await reseal(cluster.keyring)
         cluster = try await step { volume, cluster throws(StoreError) in
             guard cluster.sealedBy != cluster.keyring.signing.id else { return cluster }
             return try volume.resealCluster(cluster)
@@ -116,12 +123,13 @@ package final class KeyRotation: Sendable {
         return cluster
     }
 
-    /// Seals every credential with the first key that another one seals.
-    private func reseal(_ keyring: ClusterKeyring) async throws(StoreError) {
+    /// Seals every credential with the first key that another one seals. Returns those that could not be.
+    private func reseal(_ keyring: ClusterKeyring) async throws(StoreError) -> [(key: StoreKey, problem: String)] {
         let sealing = CredentialResealing(store: store, keyring: keyring)
         let result = try await sealing.run()
         report(.resealed(result.count))
         for (key, problem) in result.skipped { report(.skipped(key, problem)) }
+        return result.skipped
     }
 
     private func read() async throws(StoreError) -> ClusterIdentity {

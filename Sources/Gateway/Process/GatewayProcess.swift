@@ -175,6 +175,12 @@ package final class GatewayProcess: Sendable {
                     }
                 },
                 Task { await presence.run() },
+                Task {
+                    while !Task.isCancelled {
+                        presence.update { $0.sessions = UInt32(clamping: registry.count) }
+                        try? await Task.sleep(for: .seconds(1))
+                    }
+                },
                 Task { await credentials.run { hub.credentialsChanged($0) } },
                 Task { await watch.run() },
                 Task { await StoreFollower.run(shared.store, logger: logger) },

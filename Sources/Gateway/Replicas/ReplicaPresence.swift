@@ -10,9 +10,20 @@ import Synchronization
 package final class ReplicaPresence: Sendable {
     private static let interval = Duration.milliseconds(500)
 
+    /// What the heartbeats say of this process.
+    package struct Said: Sendable, Equatable {
+        package var state = Heartbeat.State.starting
+        package var sessions: UInt32 = 0
+
+        func apply(to heartbeat: inout Heartbeat) {
+            heartbeat.state = state
+            heartbeat.sessions = sessions
+        }
+    }
+
     private struct State {
         var journal: (any StoreJournal)?
-        var wanted: @Sendable (inout Heartbeat) -> Void = { _ in }
+        var wanted = Said()
     }
 
     private let shared: SharedStore
@@ -34,17 +45,14 @@ package final class ReplicaPresence: Sendable {
     /// The name of this process; a new one when others took it for dead.
     package var incarnation: Incarnation { state.withLock { $0.journal?.incarnation } ?? first }
 
-    /// What the next heartbeats say: state, sessions, load.
-    package func update(_ change: @escaping @Sendable (inout Heartbeat) -> Void) {
-        let journal = state.withLock { state in
+    /// Changes what the next heartbeats say.
+    package func update(_ change: (inout Said) -> Void) {
+        let (journal, said) = state.withLock { state in
             let before = state.wanted
-            state.wanted = { heartbeat in
-                before(&heartbeat)
-                change(&heartbeat)
-            }
-            return state.journal
+            change(&state.wanted)
+            return (before == state.wanted ? nil : state.journal, state.wanted)
         }
-        journal?.update(change)
+        journal?.update { said.apply(to: &$0) }
     }
 
     /// Says the last word, and waits for as long as a volume takes that is well: one that hangs keeps nobody from leaving.
@@ -101,10 +109,10 @@ package final class ReplicaPresence: Sendable {
                 }
             )
         )
-        let wanted = state.withLock { state in
+        let wanted = state.withLock { state -> Said in
             state.journal = journal
             return state.wanted
         }
-        journal.update(wanted)
+        journal.update { wanted.apply(to: &$0) }
     }
 }

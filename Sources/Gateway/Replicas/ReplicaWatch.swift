@@ -44,6 +44,7 @@ package final class ReplicaWatch: Sendable {
     /// Until the task is cancelled.
     package func run() async {
         var firstSeen: [Incarnation: NIODeadline] = [:]
+        var healthySince: NIODeadline?
         while !Task.isCancelled {
             if let found = try? await look() {
                 current.withLock { $0 = found }
@@ -51,10 +52,13 @@ package final class ReplicaWatch: Sendable {
                 firstSeen = Dictionary(
                     uniqueKeysWithValues: found.map { ($0.incarnation, firstSeen[$0.incarnation] ?? now) }
                 )
+                healthySince = shared.store.state == .healthy ? healthySince ?? now : nil
                 for replica in found {
-                    // Silence counts from when it was first heard; a replica that was never heard, from when it was seen.
-                    let since = replica.movedAt ?? firstSeen[replica.incarnation] ?? now
-                    guard now - since > Self.buriedAfter, shared.store.state == .healthy else { continue }
+                    // Silence counts from when it was last heard; a replica that was never heard, from when it was seen;
+                    // and never from a time when our own look at the store was in trouble.
+                    guard let healthySince else { break }
+                    let heard = replica.movedAt ?? firstSeen[replica.incarnation] ?? now
+                    guard now - max(heard, healthySince) > Self.buriedAfter else { continue }
                     await bury(replica)
                 }
             }
@@ -62,24 +66,41 @@ package final class ReplicaWatch: Sendable {
         }
     }
 
+    /// At all of them at once: one whose files hang holds up nobody else's evidence.
     private func look() async throws(StoreError) -> [ReplicaStatus] {
-        var found: [ReplicaStatus] = []
         let known = Dictionary(uniqueKeysWithValues: replicas.map { ($0.incarnation, $0) })
-        for incarnation in try await shared.store.replicas() {
-            let sight = await shared.store.follow(incarnation)
-            var status = known[incarnation] ?? ReplicaStatus(incarnation: incarnation)
-            status.heartbeat = sight.pulse?.heartbeat ?? status.heartbeat
-            status.movedAt = sight.pulse?.movedAt ?? status.movedAt
-            status.problem = sight.problem
-            do throws(StoreError) {
-                let bytes = try await shared.store.card(of: incarnation)
-                status.card = try ReplicaCard(bytes, of: incarnation, with: shared.keyring)
-            } catch {
-                status.problem = status.problem ?? error
+        let all = try await shared.store.replicas()
+        return await withTaskGroup(of: ReplicaStatus.self) { group in
+            for incarnation in all {
+                let before = known[incarnation] ?? ReplicaStatus(incarnation: incarnation)
+                group.addTask { await self.look(at: before) }
             }
-            found.append(status)
+            var found: [ReplicaStatus] = []
+            for await status in group {
+                found.append(status)
+                current.withLock { current in
+                    if let index = current.firstIndex(where: { $0.incarnation == status.incarnation }) {
+                        current[index] = status
+                    }
+                }
+            }
+            return found.sorted { $0.incarnation < $1.incarnation }
         }
-        return found
+    }
+
+    private func look(at before: ReplicaStatus) async -> ReplicaStatus {
+        var status = before
+        let sight = await shared.store.follow(before.incarnation)
+        status.heartbeat = sight.pulse?.heartbeat ?? status.heartbeat
+        status.movedAt = sight.pulse?.movedAt ?? status.movedAt
+        status.problem = sight.problem
+        do throws(StoreError) {
+            let bytes = try await shared.store.card(of: before.incarnation)
+            status.card = try ReplicaCard(bytes, of: before.incarnation, with: shared.keyring)
+        } catch {
+            status.problem = status.problem ?? error
+        }
+        return status
     }
 
     private func bury(_ replica: ReplicaStatus) async {

@@ -83,12 +83,8 @@ package final class SharedStore: Sendable {
         var known: StoreError?
         while !Task.isCancelled {
             do throws(StoreError) {
-                let mounted = try keyFile.map { path throws(StoreError) in
-                    try SharedStoreConfiguration.keys(in: path)
-                }
-                if let cluster = try await volume.readCluster(mounted: mounted) {
-                    current.withLock { if cluster.version >= $0.version { $0 = cluster } }
-                }
+                let mounted = try await mountedKeys()
+                if let cluster = try await volume.readCluster(mounted: mounted) { try take(cluster) }
                 known = nil
             } catch {
                 // What the volume says of itself is the store's state, not a problem of the keys.
@@ -96,6 +92,30 @@ package final class SharedStore: Sendable {
                 known = error
             }
             try? await Task.sleep(for: Self.interval)
+        }
+    }
+
+    /// On a thread of its own: a mounted secret may hang like any volume.
+    private func mountedKeys() async throws(StoreError) -> [ClusterKey]? {
+        guard let keyFile else { return nil }
+        return try await onThread("cluster-key", deadline: .seconds(10), place: keyFile) { () throws(StoreError) in
+            try SharedStoreConfiguration.keys(in: keyFile)
+        }
+    }
+
+    /// - Throws: `foreign` for another cluster: the volume of somebody else, or a new one that was founded in an empty
+    ///   mount point. What this process knows stays in use.
+    private func take(_ cluster: ClusterIdentity) throws(StoreError) {
+        let known = current.withLock { current in
+            if cluster.id == current.id, cluster.version >= current.version { current = cluster }
+            return current.id
+        }
+        guard cluster.id == known else {
+            throw StoreError(
+                .foreign,
+                volume?.volume.files.root ?? "",
+                "belongs to cluster \(cluster.id) and this gateway to \(known); mount the volume that was there before"
+            )
         }
     }
 

@@ -76,15 +76,16 @@ final class SessionHub: Sendable {
     /// more. On any thread.
     func credentialsChanged(_ changes: CredentialChanges) {
         let rows = registry.rows
-        for id in changes.ended {
-            registry.forget(tokenID: id)
-            for row in rows where row.tokenID == id {
+        let (ended, changed) = (Set(changes.ended), Set(changes.changed))
+        if !ended.isEmpty {
+            for id in ended { registry.forget(tokenID: id) }
+            for row in rows where ended.contains(row.tokenID) {
                 logger.notice("a token was revoked: its session ends", metadata: metadata(row.member))
                 row.member.move(from: .active, to: .leaving)
                 row.member.session.close(code: HopCode.authFailed.rawValue, reason: "the token was revoked")
             }
         }
-        for row in rows where changes.changed.contains(row.tokenID) {
+        for row in rows where changed.contains(row.tokenID) {
             guard let credential = credentials.credential(id: row.tokenID) else { continue }
             let services = row.services.filter { credential.allows(service: $0) }
             let hosts = row.hosts.filter { credential.allows(host: $0) }

@@ -89,7 +89,7 @@ extension Volume {
         let key = ClusterKey.generate(random: random)
         try ensureFolder(ClusterDocument.keyFolder)
         guard try create("\(ClusterDocument.keyFolder)/\(key.id)", key.storedBytes, .content) else {
-            preconditionFailure("256 random bits came twice")
+            throw StoreError(.transient, shown(ClusterDocument.keyFolder), "a new key cannot be read back; try again")
         }
         return key
     }

@@ -85,15 +85,12 @@ extension MemoryStore {
         return StoredValue(bytes: bytes, version: found.version)
     }
 
-    package func readAll(
-        _ prefix: StoreKey
-    ) async throws(StoreError) -> [StoreKey: Swift.Result<StoredValue, StoreError>] {
+    package func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] {
         contents.withLock { contents in
-            var found: [StoreKey: Swift.Result<StoredValue, StoreError>] = [:]
-            for (key, value) in contents.values where key.parent == prefix {
-                if let bytes = value.bytes { found[key] = .success(StoredValue(bytes: bytes, version: value.version)) }
+            contents.values.compactMap { key, value in
+                guard key.parent == prefix, let bytes = value.bytes else { return nil }
+                return (key, .success(StoredValue(bytes: bytes, version: value.version)))
             }
-            return found
         }
     }
 

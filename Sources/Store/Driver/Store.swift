@@ -12,7 +12,7 @@ package protocol Store: Sendable {
     /// The newest version of every value one level below a prefix: a first look at thousands of them at once.
     ///
     /// - Returns: a failure for a key whose newest version cannot be read now; removed ones are left out.
-    func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey: Result<StoredValue, StoreError>]
+    func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading]
 
     /// The keys one level below a prefix, sorted. Among them may be keys that were removed.
     func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey]
@@ -76,6 +76,9 @@ package protocol Store: Sendable {
     /// Ends threads, watches and leases. Waits for nothing.
     func close()
 }
+
+/// What reading one of many keys came to.
+package typealias StoreReading = (key: StoreKey, value: Result<StoredValue, StoreError>)
 
 package struct LeaseOptions: Sendable {
     /// A key whose generations are published under this lease.

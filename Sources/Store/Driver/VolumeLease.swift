@@ -81,31 +81,38 @@ final class VolumeLease: StoreLease {
 
 extension VolumeStore {
     package func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease {
-        let candidate = Unshared(
-            LeaseCandidate(volume: volume, name: name, fencing: options.fencing, timeToLive: options.timeToLive)
-        )
+        let volume = volume
+        func newCandidate() -> Unshared<LeaseCandidate> {
+            Unshared(
+                LeaseCandidate(volume: volume, name: name, fencing: options.fencing, timeToLive: options.timeToLive)
+            )
+        }
+        var candidate = newCandidate()
         let deadline = NIODeadline.now() + options.patience
         while !Task.isCancelled {
             guard NIODeadline.now() < deadline else {
                 throw StoreError(.stalled, volume.shown("locks/\(name)"), "somebody else holds this lease")
             }
             var next = NIODeadline.now() + options.timeToLive.third
+            let asked = candidate
             do {
                 let step = try await perform(on: readers, .lease) { volume throws(StoreError) in
-                    try candidate.value.poll(now: volume.now())
+                    try asked.value.poll(now: volume.now())
                 }
                 switch step {
                 case .wait(let until): next = until
                 case .take(let epoch):
                     // It moves from now on, however late this task comes to hear of it.
                     let lease = try await perform(on: writer, .lease) { _ throws(StoreError) in
-                        try candidate.value.take(epoch).map { VolumeLease(store: self, held: $0) }
+                        try asked.value.take(epoch).map { VolumeLease(store: self, held: $0) }
                     }
                     if let lease { return lease }
                     continue
                 }
             } catch {
                 guard error.isTransient else { throw error }
+                // A look that hangs may still be under way: it keeps its candidate for itself.
+                if error.code == .stalled { candidate = newCandidate() }
             }
             try await sleep(until: min(next, deadline))
         }

@@ -99,22 +99,21 @@ extension VolumeStore {
         try await perform(on: readers, .read) { volume throws(StoreError) in try volume.read(key) }
     }
 
-    package func readAll(
-        _ prefix: StoreKey
-    ) async throws(StoreError) -> [StoreKey: Swift.Result<StoredValue, StoreError>] {
-        let keys = try await list(prefix)
-        typealias Part = [(key: StoreKey, value: Swift.Result<StoredValue, StoreError>)]
+    package func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] {
+        let keys = try await perform(on: readers, .list) { volume throws(StoreError) in
+            try volume.unsortedKeys(prefix)
+        }
         // A part is small enough to be read before the deadline of a call, also over a slow network; each reader has its
         // own row of them.
         let parts = stride(from: 0, to: keys.count, by: 256).map { keys[$0..<min($0 + 256, keys.count)] }
-        let rows = await withTaskGroup(of: Swift.Result<[Part], StoreError>.self) { group in
+        let rows = await withTaskGroup(of: Swift.Result<[StoreReading], StoreError>.self) { group in
             for first in 0..<options.readers {
                 group.addTask {
                     do throws(StoreError) {
-                        var row: [Part] = []
+                        var row: [StoreReading] = []
                         for index in stride(from: first, to: parts.count, by: self.options.readers) {
                             let part = parts[index]
-                            row.append(try await self.perform(on: self.readers, .read) { $0.readAll(part) })
+                            row += try await self.perform(on: self.readers, .read) { $0.readAll(part) }
                         }
                         return .success(row)
                     } catch {
@@ -124,11 +123,9 @@ extension VolumeStore {
             }
             return await group.reduce(into: []) { $0.append($1) }
         }
-        var found: [StoreKey: Swift.Result<StoredValue, StoreError>] = [:]
+        var found: [StoreReading] = []
         found.reserveCapacity(keys.count)
-        for row in rows {
-            for part in try row.get() { for (key, value) in part { found[key] = value } }
-        }
+        for row in rows { found += try row.get() }
         return found
     }
 

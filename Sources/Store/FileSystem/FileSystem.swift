@@ -26,6 +26,9 @@ package protocol FileSystem: Sendable {
     ///   - limit: more names than this are a fault (EFBIG): such a folder is not ours.
     func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing
 
+    /// Opens a folder and lists it, past every cache: for whoever reads a file in each of thousands of folders.
+    func openFolder(_ path: String, limit: Int) throws(FileFault) -> any OpenFolder
+
     /// Gives a file a further name. Fails if that name is taken: of many callers exactly one succeeds.
     func link(_ path: String, to target: String) throws(FileFault)
 
@@ -44,10 +47,39 @@ package protocol FileSystem: Sendable {
     func syncFolder(_ path: String) throws(FileFault)
 }
 
+/// A folder as it was listed when it was opened. Used by one thread at a time and closed when it is let go.
+package protocol OpenFolder: AnyObject {
+    var listing: FolderListing { get }
+
+    /// Opens a plain file in it for reading, without looking for the folder again.
+    func open(_ name: String) throws(FileFault) -> any OpenFile
+}
+
+extension FileSystem {
+    package func openFolder(_ path: String, limit: Int) throws(FileFault) -> any OpenFolder {
+        ListedFolder(files: self, path: path, listing: try list(path, fresh: true, limit: limit))
+    }
+}
+
+/// A folder that is looked for again with each file.
+private final class ListedFolder: OpenFolder {
+    let listing: FolderListing
+    private let files: any FileSystem
+    private let path: String
+
+    init(files: any FileSystem, path: String, listing: FolderListing) {
+        self.files = files
+        self.path = path
+        self.listing = listing
+    }
+
+    func open(_ name: String) throws(FileFault) -> any OpenFile { try files.open("\(path)/\(name)", .read) }
+}
+
 /// An open plain file, used by one thread at a time and closed when it is let go.
 package protocol OpenFile: AnyObject {
-    /// Facts of the file behind the descriptor, whatever its name is now.
-    func status() throws(FileFault) -> FileStatus
+    /// The facts as of the opening, whatever the name stands for now.
+    var status: FileStatus { get }
 
     /// Up to `count` bytes; fewer than asked for happen before the end of the file too, none only at its end.
     func read(at offset: UInt64, count: Int) throws(FileFault) -> [UInt8]

@@ -5,19 +5,22 @@ internal import Glibc
 final class PosixFile: OpenFile {
     private let number: Int32
     private let path: String
+    let status: FileStatus
 
-    init(_ number: Int32, path: String) {
+    /// Takes the descriptor over. Whoever can plant a pipe or a device must not be able to make us read it.
+    init(plain number: Int32, path: String) throws(FileFault) {
         self.number = number
         self.path = path
+        var found = hop_file_status()
+        let isKnown = hop_status(number, 0, &found) == 0
+        let failure = errno
+        status = FileStatus(found)
+        // From here on the descriptor is closed with this object.
+        guard isKnown else { throw FileFault(.stat, path, failure) }
+        guard status.kind == .file else { throw FileFault(.open, path, EISDIR) }
     }
 
     deinit { close(number) }
-
-    func status() throws(FileFault) -> FileStatus {
-        var found = hop_file_status()
-        guard hop_status(number, 0, &found) == 0 else { throw FileFault(.stat, path, errno) }
-        return FileStatus(found)
-    }
 
     func read(at offset: UInt64, count: Int) throws(FileFault) -> [UInt8] {
         guard let position = off_t(exactly: offset) else { throw FileFault(.read, path, EFBIG) }

@@ -30,10 +30,7 @@ package struct PosixFileSystem: FileSystem {
             case .createNew: O_RDWR | O_CREAT | O_EXCL
             }
         let full = absolute(path)
-        let file = PosixFile(try descriptors.open(full, flags, mode: 0o600, call: .open), path: full)
-        // Whoever can plant a pipe or a device here must not be able to make us read it.
-        guard try file.status().kind == .file else { throw FileFault(.open, full, EISDIR) }
-        return file
+        return try PosixFile(plain: try descriptors.open(full, flags, mode: 0o600, call: .open), path: full)
     }
 
     package func status(_ path: String) throws(FileFault) -> FileStatus {
@@ -53,32 +50,11 @@ package struct PosixFileSystem: FileSystem {
     }
 
     package func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
-        let full = absolute(folder)
-        let number = try descriptors.open(full, O_RDONLY | O_DIRECTORY, call: .list)
-        defer { close(number) }
-        var found = hop_file_status()
-        guard hop_status(number, fresh ? 1 : 0, &found) == 0 else {
-            throw FileFault(fresh ? .forceSync : .list, full, errno)
-        }
-        var names: [String] = []
-        // Most folders of a store hold a handful of names; larger ones take a few turns.
-        let failure = withUnsafeTemporaryAllocation(byteCount: 16_384, alignment: 8) { buffer -> Int32 in
-            while true {
-                let count = hop_read_names(number, buffer.baseAddress, buffer.count)
-                guard count > 0 else { return count == 0 ? 0 : errno }
-                var position = 0
-                while position < count {
-                    let entry = hop_name(buffer.baseAddress! + position)
-                    position += Int(entry.length)
-                    let name = UnsafeRawBufferPointer(start: entry.name, count: Int(entry.size))
-                    if name.elementsEqual(".".utf8) || name.elementsEqual("..".utf8) { continue }
-                    guard names.count < limit else { return EFBIG }
-                    names.append(String(decoding: name, as: UTF8.self))
-                }
-            }
-        }
-        guard failure == 0 else { throw FileFault(.list, full, failure) }
-        return FolderListing(names: names, status: FileStatus(found))
+        try PosixFolder(opening: absolute(folder), fresh: fresh, limit: limit, with: descriptors).listing
+    }
+
+    package func openFolder(_ path: String, limit: Int) throws(FileFault) -> any OpenFolder {
+        try PosixFolder(opening: absolute(path), fresh: true, limit: limit, with: descriptors)
     }
 
     package func link(_ path: String, to target: String) throws(FileFault) {

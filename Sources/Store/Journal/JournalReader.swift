@@ -100,7 +100,7 @@ package final class JournalReader {
                 throw volume.corrupt(path, "is said to be larger than any log")
             }
             let file = try volume.call { () throws(FileFault) in try volume.files.open(path, .read) }
-            try volume.requirePrivate(try volume.call { () throws(FileFault) in try file.status() }, path, mend: "600")
+            try volume.requirePrivate(file.status, path, mend: "600")
             var bytes: [UInt8] = []
             while UInt64(bytes.count) < end - start {
                 let position = start + UInt64(bytes.count)

@@ -162,7 +162,8 @@ extension JournalWriter {
         let snapshot = JournalSnapshot.encode(table, incarnation: incarnation, generation: next)
         try volume.put("\(folder)/s.\(next).snap", snapshot)
         try volume.put("\(folder)/s.\(next).log", [])
-        oldGenerations.append((heartbeat.generation, now + pace.oldFilesStay))
+        // Readers go by the last heartbeat that was written: the time counts from the first that names the new files.
+        oldGenerations.append((heartbeat.generation, .distantFuture))
         heartbeat.generation = next
         heartbeat.logLength = 0
         allocated = 0

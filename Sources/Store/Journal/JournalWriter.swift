@@ -135,6 +135,9 @@ package final class JournalWriter {
             heartbeat.flags.insert(.rowsNewerThanLog)
         }
         guard try beat() else { return .fenced }
+        for index in oldGenerations.indices where oldGenerations[index].deleteAt == .distantFuture {
+            oldGenerations[index].deleteAt = now + pace.oldFilesStay
+        }
         isDirty = false
         if let logFailure { throw logFailure }
         lastCommit = now

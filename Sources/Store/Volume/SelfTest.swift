@@ -87,25 +87,6 @@ extension Volume {
         }
         return report
     }
-
-    /// Folders and files whose owner or group bits are unusual, though accepted; a line each for `store check`.
-    package func unusualModes() -> [String] {
-        var lines: [String] = []
-        for folder in ["", "agents", "certs", "keys", "locks", Self.replicas, Self.temporaries, Self.tombs] {
-            guard let listing = try? files.list(folder, fresh: false, limit: 200_000) else { continue }
-            var judged = [(folder, listing.status)]
-            for name in listing.names.prefix(1_000) {
-                let path = folder.isEmpty ? name : "\(folder)/\(name)"
-                if let status = try? files.status(path), status.kind != .folder { judged.append((path, status)) }
-            }
-            for (path, status) in judged where status.isUnusual || status.isOpenToOthers {
-                let mode = String(status.mode, radix: 8)
-                let verdict = status.isOpenToOthers ? "open to others, not used" : "accepted"
-                lines.append("\(shown(path)): mode \(mode), owner \(status.owner): \(verdict)")
-            }
-        }
-        return lines
-    }
 }
 
 extension SelfTestReport {

@@ -71,7 +71,7 @@ extension Volume {
         do {
             try writeAll(bytes[...], to: file, at: 0, path)
             if durable { try file.sync() }
-            return Temporary(path: path, inode: try file.status().inode)
+            return Temporary(path: path, inode: file.status.inode)
         } catch {
             try? files.unlink(path)
             throw error
@@ -145,15 +145,10 @@ extension Volume {
         default: throw counted(fault)
         }
         // The target as it is now, past every cache.
+        let file: any OpenFile
         do {
             try files.forceSync(Self.folder(of: path))
-            let file = try files.open(path, .read)
-            let status = try file.status()
-            let mayBe = recognition == .content || status.inode == temporary.inode
-            if mayBe, status.size == UInt64(bytes.count) {
-                let found = try? contents(of: file, path, limit: bytes.count)
-                if found?.bytes == bytes { return true }
-            }
+            file = try files.open(path, .read)
         } catch {
             if error.kind == .missing {
                 guard fault.kind != .exists else {
@@ -163,6 +158,22 @@ extension Volume {
                 throw counted(fault)
             }
             throw StoreError(.unconfirmed, shown(path), "cannot be read back after \(fault)", fault: error)
+        }
+        let mayBe = recognition == .content || file.status.inode == temporary.inode
+        if mayBe, file.status.size == UInt64(bytes.count) {
+            do throws(StoreError) {
+                if try contents(of: file, path, limit: bytes.count).bytes == bytes { return true }
+            } catch {
+                // What is open to others is not ours; what cannot be read may be.
+                guard error.code == .refused || error.code == .tooLarge else {
+                    throw StoreError(
+                        .unconfirmed,
+                        shown(path),
+                        "cannot be read back after \(fault)",
+                        fault: error.fault
+                    )
+                }
+            }
         }
         if fault.kind == .exists { return false }
         // Somebody else's file is there, so ours is not; a call that failed has not taken effect and will not.

@@ -29,12 +29,16 @@ extension Volume {
 
     /// The keys one level below a prefix, sorted; among them those that were removed.
     package func keys(_ prefix: StoreKey) throws(StoreError) -> [StoreKey] {
-        try (namesIfPresent(in: prefix.path) ?? []).sorted().map { name throws(StoreError) in try prefix.child(name) }
+        try unsortedKeys(prefix).sorted()
+    }
+
+    func unsortedKeys(_ prefix: StoreKey) throws(StoreError) -> [StoreKey] {
+        try (namesIfPresent(in: prefix.path) ?? []).map { name throws(StoreError) in try prefix.child(name) }
     }
 
     /// The newest version of each of these keys, removed ones left out; for a first look at thousands of them.
-    func readAll(_ keys: ArraySlice<StoreKey>) -> [(key: StoreKey, value: Result<StoredValue, StoreError>)] {
-        var found: [(key: StoreKey, value: Result<StoredValue, StoreError>)] = []
+    func readAll(_ keys: ArraySlice<StoreKey>) -> [StoreReading] {
+        var found: [StoreReading] = []
         found.reserveCapacity(keys.count)
         for key in keys {
             do throws(StoreError) {
@@ -51,10 +55,15 @@ extension Volume {
     /// and would leave "not found" in the cache of a network file system just when that version is made.)
     private func newestOfListed(_ key: StoreKey) throws(StoreError) -> StoredValue? {
         do throws(StoreError) {
-            let names = try names(in: key.path, fresh: true)
+            let folder = try call { () throws(FileFault) in
+                try files.openFolder(key.path, limit: Self.nameLimit)
+            }
+            let names = try names(of: folder.listing, in: key.path)
             if let version = names.lazy.compactMap({ VersionName.version($0, key: key) }).max() {
-                let path = "\(key.path)/\(VersionName.name(of: version, key: key))"
-                return StoredValue(bytes: try readFile(path, limit: Self.valueLimit), version: version)
+                let name = VersionName.name(of: version, key: key)
+                let file = try call { () throws(FileFault) in try folder.open(name) }
+                let bytes = try contents(of: file, "\(key.path)/\(name)", limit: Self.valueLimit).bytes
+                return StoredValue(bytes: bytes, version: version)
             }
         } catch {
             guard error.code == .notFound || error.fault?.kind == .stale else { throw error }

@@ -61,6 +61,9 @@ package struct StoreCounts: Equatable, Sendable {
 // MARK: Reading
 
 extension Volume {
+    /// Names in a folder; one that holds more is not ours.
+    static let nameLimit = 200_000
+
     /// All bytes of a plain file that nobody else may read or write.
     func readFile(_ path: String, limit: Int) throws(StoreError) -> [UInt8] {
         do throws(StoreError) {
@@ -80,7 +83,7 @@ extension Volume {
         _ path: String,
         limit: Int
     ) throws(StoreError) -> (bytes: [UInt8], status: FileStatus) {
-        let status = try call { () throws(FileFault) in try file.status() }
+        let status = file.status
         try requirePrivate(status, path, mend: "600")
         let tooLarge = StoreError(.tooLarge, shown(path), "is larger than the \(limit) bytes that such a file may have")
         guard status.size <= UInt64(limit) else {
@@ -106,8 +109,12 @@ extension Volume {
     /// The names in a folder of ours, dot files left out, what is no name of ours counted and left out.
     ///
     /// - Parameter fresh: asks the server first; an answer that matters is never taken from a cache.
-    func names(in folder: String, fresh: Bool, limit: Int = 200_000) throws(StoreError) -> [String] {
+    func names(in folder: String, fresh: Bool, limit: Int = nameLimit) throws(StoreError) -> [String] {
         let listing = try call { () throws(FileFault) in try files.list(folder, fresh: fresh, limit: limit) }
+        return try names(of: listing, in: folder)
+    }
+
+    func names(of listing: FolderListing, in folder: String) throws(StoreError) -> [String] {
         try requirePrivate(listing.status, folder, mend: "700")
         return listing.names.filter { name in
             if StoreKey.isComponent(name) { return true }

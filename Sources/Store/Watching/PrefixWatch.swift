@@ -54,7 +54,9 @@ package final class PrefixWatch {
     /// - Throws: when the prefix itself cannot be listed; nothing is taken for removed then.
     package func poll() throws(StoreError) -> [StoreChange] {
         let began = volume.now()
-        let isScan = try readHints() || began >= nextScan
+        // Hints that were missed call for a look at everything, until one succeeds.
+        if try readHints() { nextScan = began }
+        let isScan = began >= nextScan
         let keys = isScan ? try allKeys() : suspects
         var changes: [StoreChange] = []
         var stillSuspect: Set<StoreKey> = []

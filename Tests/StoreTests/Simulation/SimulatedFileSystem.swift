@@ -276,8 +276,10 @@ final class SimulatedFile: OpenFile {
     private let system: SimulatedFileSystem
     private let node: SimulatedVolume.Node
     private let path: String
+    let status: FileStatus
 
     init(_ system: SimulatedFileSystem, _ node: SimulatedVolume.Node, _ path: String) {
+        status = system.status(of: node)
         self.system = system
         self.node = node
         self.path = path
@@ -291,10 +293,6 @@ final class SimulatedFile: OpenFile {
                 system.flush(writes, to: node.number)
             }
         }
-    }
-
-    func status() throws(FileFault) -> FileStatus {
-        try system.call(.stat, path) { () throws(FileFault) in system.status(of: node) }
     }
 
     func read(at offset: UInt64, count: Int) throws(FileFault) -> [UInt8] {
