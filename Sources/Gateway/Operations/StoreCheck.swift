@@ -6,7 +6,9 @@ import Store
 /// `hopgate store check`: looks at the configured folder and says what it is good for. Needs no running gateway, works
 /// beside one, founds nothing.
 package struct StoreCheck: Sendable {
-    /// For all of it; a volume that hangs is told as one.
+    /// For the first answer: a volume that hangs is told as one.
+    static let firstAnswer = TimeAmount.seconds(10)
+    /// For all of it.
     static let deadline = TimeAmount.seconds(60)
 
     private let configuration: SharedStoreConfiguration
@@ -27,6 +29,9 @@ package struct StoreCheck: Sendable {
         do throws(StoreError) {
             let check = self
             let path = configuration.path
+            _ = try await onThread("store-check", deadline: Self.firstAnswer, place: path) { () throws(StoreError) in
+                PosixFileSystem.kind(of: path + "/v1", followingLinks: false)
+            }
             report = try await onThread("store-check", deadline: Self.deadline, place: path) { () throws(StoreError) in
                 check.blocking()
             }
