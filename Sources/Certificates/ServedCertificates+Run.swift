@@ -63,7 +63,9 @@ extension ServedCertificates {
     private func watchTime() async {
         while (try? await Task.sleep(for: Self.tick)) != nil {
             if stored.hasPending { pending.send() }
-            if development?.isWorn(now: Date()) == true { changed.send() }
+            guard let development else { continue }
+            if development.isDue, await development.follow() { changed.send() }
+            if development.isWorn(now: Date()) { changed.send() }
         }
     }
 

@@ -13,6 +13,7 @@ final class DevelopmentAuthority: Sendable {
         var wanted: [String]
         var known: Set<String>
         var problem: CertificatesError?
+        var isDue = false
     }
 
     private let store: any Store
@@ -65,9 +66,11 @@ final class DevelopmentAuthority: Sendable {
     /// Reads the root anew after it changed in the store: a backup was restored, or it was removed and made again.
     /// Returns whether there is another one. One that cannot be read or used keeps the one before.
     func follow() async -> Bool {
+        state.withLock { $0.isDue = true }
         do throws(CertificatesError) {
-            guard let found = try await DevelopmentRoot.read(in: store) else { return false }
-            return adopt(found)
+            let found = try await DevelopmentRoot.read(in: store)
+            state.withLock { $0.isDue = false }
+            return found.map { adopt($0) } ?? false
         } catch {
             guard case .malformed = error.code else { return false }
             return state.withLock { state in
@@ -76,6 +79,9 @@ final class DevelopmentAuthority: Sendable {
             }
         }
     }
+
+    /// A change of the root could not be read yet.
+    var isDue: Bool { state.withLock { $0.isDue } }
 
     @discardableResult
     private func adopt(_ root: DevelopmentRoot) -> Bool {

@@ -53,6 +53,12 @@ struct CredentialTable: Sendable {
         }
     }
 
+    /// So many are about to be taken up.
+    mutating func expect(_ count: Int) {
+        entries.reserveCapacity(min(count, Self.limit))
+        credentials.reserveCapacity(min(count, Self.limit))
+    }
+
     /// Takes it up.
     mutating func take(_ reading: Reading) {
         let id = reading.id

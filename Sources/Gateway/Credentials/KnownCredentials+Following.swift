@@ -15,7 +15,10 @@ extension KnownCredentials {
     package func load() async throws(StoreError) {
         let found = try await store.readAll(CredentialDocument.prefix)
         let readings = await Self.verified(found, keyring())
-        table.withLock { table in for reading in readings { table.take(reading) } }
+        table.withLock { table in
+            table.expect(readings.count)
+            for reading in readings { table.take(reading) }
+        }
         publish()
     }
 

@@ -28,6 +28,9 @@ package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible
         try StoreKey("\(path)/\(name)")
     }
 
+    /// The same for a name that was found to be a component already, as in a listing.
+    func child(listed name: String) -> StoreKey { StoreKey(unchecked: "\(path)/\(name)") }
+
     /// The last component.
     package var name: String {
         path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[path.index(after: $0)...]) } ?? path

@@ -33,7 +33,10 @@ extension Volume {
     }
 
     func unsortedKeys(_ prefix: StoreKey) throws(StoreError) -> [StoreKey] {
-        try (namesIfPresent(in: prefix.path) ?? []).map { name throws(StoreError) in try prefix.child(name) }
+        guard prefix.path.utf8.count(where: { $0 == UInt8(ascii: "/") }) + 1 < StoreKey.depthLimit else {
+            throw StoreError(.badName, shown(prefix.path), "is too deep for anything to be below it")
+        }
+        return try (namesIfPresent(in: prefix.path) ?? []).map { prefix.child(listed: $0) }
     }
 
     /// The newest version of each of these keys, removed ones left out; for a first look at thousands of them.

@@ -1,0 +1,32 @@
+import Foundation
+import Gateway
+import Store
+import Synchronization
+import Testing
+
+@Suite("The store of a gateway")
+struct SharedStoreTests {
+    @Test("A gateway keeps its cluster when another one stands at the path, and says so once")
+    func foreign() async throws {
+        let folder = NSTemporaryDirectory() + "hopgate-shared-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
+        defer { shared.close() }
+        let before = shared.cluster
+        let problems = Mutex<[StoreError]>([])
+        let following = Task { await shared.run { problem in problems.withLock { $0.append(problem) } } }
+        defer { following.cancel() }
+        // The volume went away, and somebody founded a cluster in the empty mount point.
+        try FileManager.default.moveItem(atPath: folder, toPath: folder + "-away")
+        defer { try? FileManager.default.removeItem(atPath: folder + "-away") }
+        let other = try await SharedStore.open(SharedStoreConfiguration(path: folder))
+        #expect(other.cluster.id != before.id)
+        other.close()
+        try await eventually("the other cluster is noticed") {
+            problems.withLock { $0.contains { $0.code == .foreign } }
+        }
+        #expect(shared.cluster == before)
+        #expect(problems.withLock { $0.filter { $0.code == .foreign }.count } == 1)
+        #expect(problems.withLock { $0.last?.reason.contains(before.id) } == true)
+    }
+}
