@@ -1,6 +1,6 @@
 import Glibc
 
-/// Reading of files that the operator names in the configuration. Unlike in a ``PrivateFolder`` symbolic links are
+/// Reading of files that the operator names in the configuration. Unlike in the store symbolic links are
 /// followed and modes are the operator's affair: mounted secrets are links to files that anybody in the container may
 /// read.
 package enum ConfiguredFile {
