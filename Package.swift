@@ -63,6 +63,7 @@ let package = Package(
         ),
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
         .target(name: "CStore"),
+        .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
 
         // Sans-IO protocol code: no sockets, no clock, no task.
         .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: hot),
@@ -78,7 +79,12 @@ let package = Package(
             swiftSettings: strict
         ),
         .target(name: "Store", dependencies: ["CStore", nioCore, deque, crypto], swiftSettings: strict),
-        .target(name: "Certificates", dependencies: ["Store", nioCore, x509, asn1, crypto], swiftSettings: strict),
+        .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: strict),
+        .target(
+            name: "Certificates",
+            dependencies: ["Outbound", "Store", nioCore, x509, asn1, crypto],
+            swiftSettings: strict
+        ),
 
         // The two processes.
         .target(
