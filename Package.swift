@@ -147,6 +147,11 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
+            name: "OutboundTests",
+            dependencies: ["Outbound", nioCore, nioPosix, nioSSL, x509, asn1, crypto],
+            swiftSettings: strict
+        ),
+        .testTarget(
             name: "CertificatesTests",
             dependencies: ["Certificates", "Store", nioCore, x509, asn1, crypto],
             swiftSettings: strict

@@ -1,0 +1,53 @@
+import Outbound
+import Testing
+
+/// Waits until the condition holds; records an issue after the limit.
+func eventually(
+    _ what: String,
+    within limit: Duration = .seconds(20),
+    sourceLocation: SourceLocation = #_sourceLocation,
+    _ condition: () -> Bool
+) async {
+    let deadline = ContinuousClock.now + limit
+    while !condition() {
+        guard ContinuousClock.now < deadline else {
+            Issue.record("not in \(limit): \(what)", sourceLocation: sourceLocation)
+            return
+        }
+        try? await Task.sleep(for: .milliseconds(2))
+    }
+}
+
+/// The error of a request that must fail; records an issue when it does not.
+func failure(
+    _ client: OutboundClient,
+    _ request: OutboundRequest,
+    sourceLocation: SourceLocation = #_sourceLocation
+) async -> OutboundError? {
+    do throws(OutboundError) {
+        let response = try await client.send(request)
+        Issue.record("answered with \(response.status)", sourceLocation: sourceLocation)
+        return nil
+    } catch {
+        return error
+    }
+}
+
+/// A client that is closed at the end, and must be gone then.
+func withClient<Value>(
+    usesProxy: Bool = false,
+    limits: (inout OutboundLimits) -> Void = { _ in },
+    _ body: (OutboundClient) async throws -> Value
+) async rethrows -> Value {
+    var chosen = OutboundLimits()
+    limits(&chosen)
+    let client = OutboundClient(userAgent: "hopgate/test", usesProxy: usesProxy, limits: chosen)
+    do {
+        let value = try await body(client)
+        await client.close()
+        return value
+    } catch {
+        await client.close()
+        throw error
+    }
+}

@@ -1,0 +1,115 @@
+import Foundation
+import NIOSSL
+import Outbound
+import Testing
+import X509
+
+extension OutboundTests {
+    @Suite("Whom the client believes")
+    struct TLSTests {
+        private let trust = OutboundTrust.pem(TestAuthority.shared.root)
+
+        private func code(_ context: NIOSSLContext, trust: OutboundTrust, host: String = "127.0.0.1") async throws
+            -> OutboundError.Code?
+        {
+            let server = try await HostileServer(context)
+            let error = await withClient { client in
+                await failure(client, OutboundRequest(.get, "https://\(host):\(server.port)/", trust: trust))
+            }
+            #expect(server.requests.isEmpty)
+            #expect(error?.mayHaveArrived == false)
+            await server.stop()
+            return error?.code
+        }
+
+        @Test("A certificate of the given authority is believed, for its address and its name")
+        func believed() async throws {
+            let server = try await HostileServer(TestAuthority.shared.server())
+            let file = NSTemporaryDirectory() + "hopgate-root-\(UUID().uuidString).pem"
+            try Data(TestAuthority.shared.root).write(to: URL(fileURLWithPath: file))
+            defer { try? FileManager.default.removeItem(atPath: file) }
+            try await withClient { client in
+                for trust in [trust, .file(path: file)] {
+                    for host in ["127.0.0.1", "localhost"] {
+                        let url = "https://\(host):\(server.port)/"
+                        let response = try await client.send(OutboundRequest(.get, url, trust: trust))
+                        #expect(response.status == 200)
+                    }
+                }
+            }
+            await server.stop()
+        }
+
+        @Test("A certificate of another authority is refused")
+        func wrongAuthority() async throws {
+            let stranger = OutboundTrust.pem(TestAuthority.stranger.root)
+            #expect(try await code(TestAuthority.shared.server(), trust: stranger) == .certificate(.untrusted))
+            #expect(try await code(TestAuthority.shared.server(), trust: .system) == .certificate(.untrusted))
+        }
+
+        @Test("An expired certificate is refused, and one that is not valid yet")
+        func dates() async throws {
+            let expired = TestAuthority.shared.server(from: -3, until: -2)
+            #expect(try await code(expired, trust: trust) == .certificate(.expired))
+            let early = TestAuthority.shared.server(from: 2, until: 3)
+            #expect(try await code(early, trust: trust) == .certificate(.notYetValid))
+        }
+
+        @Test("A certificate for another name or address is refused")
+        func wrongName() async throws {
+            let other = TestAuthority.shared.server([.dnsName("example.com")])
+            #expect(try await code(other, trust: trust) == .certificate(.wrongName))
+            #expect(try await code(other, trust: trust, host: "localhost") == .certificate(.wrongName))
+            // A name that looks like the address is none.
+            let lookalike = TestAuthority.shared.server([.dnsName("127.0.0.1")])
+            #expect(try await code(lookalike, trust: trust) == .certificate(.wrongName))
+        }
+
+        @Test("TLS 1.1 is refused, 1.2 and 1.3 are spoken")
+        func versions() async throws {
+            let old = TestAuthority.shared.server {
+                $0.minimumTLSVersion = .tlsv1
+                $0.maximumTLSVersion = .tlsv11
+            }
+            #expect(try await code(old, trust: trust) == .tls)
+            for version in [TLSVersion.tlsv12, .tlsv13] {
+                let server = try await HostileServer(
+                    TestAuthority.shared.server {
+                        $0.minimumTLSVersion = version
+                        $0.maximumTLSVersion = version
+                    }
+                )
+                try await withClient { client in
+                    _ = try await client.send(OutboundRequest(.get, server.url(), trust: trust))
+                }
+                await server.stop()
+            }
+        }
+
+        @Test("A kept connection is not used for a request that believes others")
+        func otherTrust() async throws {
+            let server = try await HostileServer(TestAuthority.shared.server())
+            try await withClient { client in
+                _ = try await client.send(OutboundRequest(.get, server.url(), trust: trust))
+                for other in [OutboundTrust.system, .pem(TestAuthority.stranger.root)] {
+                    let error = await failure(client, OutboundRequest(.get, server.url(), trust: other))
+                    #expect(error?.code == .certificate(.untrusted))
+                }
+            }
+            #expect(server.requests.count == 1)
+            await server.stop()
+        }
+
+        @Test("A CA bundle that cannot be read is an error of its own")
+        func badBundle() async throws {
+            let server = try await HostileServer(TestAuthority.shared.server())
+            try await withClient { client in
+                for trust in [OutboundTrust.file(path: "/nonexistent/root.pem"), .pem(Array("no PEM".utf8)), .pem([])] {
+                    let error = try #require(await failure(client, OutboundRequest(.get, server.url(), trust: trust)))
+                    #expect(error.code == .trust, "\(error)")
+                }
+            }
+            await server.stop()
+        }
+    }
+}
