@@ -70,19 +70,21 @@ let package = Package(
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: hot),
         .target(name: "HopProtocol", dependencies: [nioCore], swiftSettings: hot),
 
+        .target(name: "Dates", swiftSettings: strict),
+
         // Drivers and support.
         .target(name: "Transport", dependencies: ["DTLS", "Tunnel", nioCore, nioPosix], swiftSettings: hot),
         .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: strict),
         .target(
             name: "Observability",
-            dependencies: [nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: ["Dates", nioCore, nioPosix, nioHTTP1, logging],
             swiftSettings: strict
         ),
         .target(name: "Store", dependencies: ["CStore", nioCore, deque, crypto], swiftSettings: strict),
         .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: strict),
         .target(
             name: "Certificates",
-            dependencies: ["Outbound", "Store", nioCore, x509, asn1, crypto],
+            dependencies: ["Dates", "Outbound", "Store", nioCore, x509, asn1, crypto],
             swiftSettings: strict
         ),
 
@@ -90,8 +92,8 @@ let package = Package(
         .target(
             name: "Gateway",
             dependencies: [
-                "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Store", "Transport", "Tunnel",
-                nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
+                "Certificates", "DTLS", "Dates", "HopProtocol", "Observability", "Settings", "Store", "Transport",
+                "Tunnel", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
             ],
             swiftSettings: hot
         ),
@@ -128,6 +130,7 @@ let package = Package(
             dependencies: ["Transport", "DTLS", "Tunnel", nioCore, nioPosix],
             swiftSettings: strict
         ),
+        .testTarget(name: "DatesTests", dependencies: ["Dates"], swiftSettings: strict),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
         .testTarget(
             name: "ObservabilityTests",
@@ -153,7 +156,7 @@ let package = Package(
         ),
         .testTarget(
             name: "CertificatesTests",
-            dependencies: ["Certificates", "Store", nioCore, x509, asn1, crypto],
+            dependencies: ["Certificates", "Dates", "Store", "TestSupport", nioCore, x509, asn1, crypto],
             swiftSettings: strict
         ),
         .testTarget(

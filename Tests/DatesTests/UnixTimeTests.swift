@@ -1,0 +1,72 @@
+import Dates
+import Testing
+
+@Suite("Dates as texts")
+struct UnixTimeTests {
+    @Test("The examples of RFC 9110 and RFC 3339 are read")
+    func examples() {
+        #expect(UnixTime(httpDate: "Sun, 06 Nov 1994 08:49:37 GMT")?.seconds == 784_111_777)
+        #expect(UnixTime(rfc3339: "1985-04-12T23:20:50.52Z")?.seconds == 482_196_050)
+        #expect(UnixTime(rfc3339: "1996-12-19T16:39:57-08:00")?.seconds == 851_042_397)
+        #expect(UnixTime(rfc3339: "1996-12-19t16:39:57.000000001z")?.rfc3339 == "1996-12-19T16:39:57Z")
+        #expect(UnixTime(rfc3339: "1990-12-31T23:59:60Z")?.rfc3339 == "1991-01-01T00:00:00Z")
+        #expect(UnixTime(rfc3339: "1937-01-01T12:00:27.87+00:20") == nil)
+    }
+
+    @Test("Every day from 1970 to 9999 is read as it was written, in both forms")
+    func everyDay() {
+        var seconds: Int64 = 43_199
+        var weekday = 4
+        let names = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+        while seconds < UnixTime.latest.seconds {
+            let time = UnixTime(seconds: seconds)
+            guard UnixTime(rfc3339: time.rfc3339) == time, UnixTime(httpDate: time.httpDate) == time,
+                time.httpDate.hasPrefix(names[weekday])
+            else {
+                Issue.record("\(seconds): \(time.rfc3339), \(time.httpDate)")
+                return
+            }
+            seconds += 86_400
+            weekday = (weekday + 1) % 7
+        }
+        #expect(UnixTime.latest.rfc3339 == "9999-12-31T23:59:59Z")
+        #expect(UnixTime.earliest.httpDate == "Thu, 01 Jan 1970 00:00:00 GMT")
+    }
+
+    @Test(
+        "What is no time is refused",
+        arguments: [
+            "", "2026", "2026-03-01", "2026-03-01T12:00:00", "2026-03-01T12:00Z", "2026-13-01T12:00:00Z",
+            "2026-02-29T12:00:00Z", "2026-00-01T12:00:00Z", "2026-03-00T12:00:00Z", "2026-03-01T24:00:00Z",
+            "2026-03-01T12:60:00Z", "2026-03-01T12:00:61Z", "2026-03-01T12:00:00.Z", "2026-03-01T12:00:00+1:00",
+            "2026-03-01T12:00:00+24:00", "2026-03-01T12:00:00Zx", "2026-03-01 12:00:00Z", "+026-03-01T12:00:00Z",
+            "2026-03-01T12:00:00.123", "२०२६-03-01T12:00:00Z", "1969-12-31T23:59:59Z", "0000-01-01T00:00:00Z",
+            "2026-03-01T12:00:00.1234567890123456789012345678901234567890123456789012345678901234567890Z",
+        ]
+    )
+    func noRFC3339(_ text: String) {
+        #expect(UnixTime(rfc3339: text) == nil)
+    }
+
+    @Test(
+        "What is no IMF-fixdate is refused",
+        arguments: [
+            "", "120", "Sun, 06 Nov 1994 08:49:37 UTC", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994",
+            "Sun, 31 Nov 1994 08:49:37 GMT", "Xxx, 06 Nov 1994 08:49:37 GMT", "Sun, 06 nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT ", "Sun, 06 Nov 1969 08:49:37 GMT",
+        ]
+    )
+    func noHTTPDate(_ text: String) {
+        #expect(UnixTime(httpDate: text) == nil)
+    }
+
+    @Test("Sums stay between 1970 and 9999")
+    func sums() {
+        #expect(UnixTime(seconds: 10) + .max == .latest)
+        #expect(UnixTime(seconds: 10) + .min == .earliest)
+        #expect(UnixTime(seconds: 10) - .min == .latest)
+        #expect(UnixTime(seconds: 10) - 20 == .earliest)
+        #expect(UnixTime(seconds: 10) + 20 == UnixTime(seconds: 30))
+        #expect(UnixTime(seconds: 10) - UnixTime(seconds: 30) == -20)
+    }
+}
