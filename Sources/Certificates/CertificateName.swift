@@ -71,7 +71,7 @@ package enum CertificateName: Hashable, Sendable, Comparable, CustomStringConver
     }
 
     /// 4 or 16 bytes in network order.
-    private static func addressBytes(_ text: String) -> [UInt8]? {
+    static func addressBytes(_ text: String) -> [UInt8]? {
         // A C string ends at the first NUL: what stands behind it would go unseen.
         guard !text.utf8.contains(0) else { return nil }
         var four = in_addr()

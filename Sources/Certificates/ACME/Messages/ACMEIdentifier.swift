@@ -1,0 +1,32 @@
+import Store
+
+/// What a certificate is ordered for (RFC 8555 section 7.1.3; addresses: RFC 8738).
+package struct ACMEIdentifier: Hashable, Sendable, CustomStringConvertible {
+    package let type: String
+    package let value: String
+
+    package init(_ name: CertificateName) {
+        switch name {
+        case .dns(let name): (type, value) = ("dns", name)
+        case .address(let address): (type, value) = ("ip", address)
+        }
+    }
+
+    init(_ reader: DocumentReader) throws(ACMEMessageError) {
+        type = ForeignText.shown(try reader.string("type"), limit: 40)
+        value = ForeignText.shown(try reader.string("value"), limit: 260)
+    }
+
+    /// Nil for what is neither a DNS name nor an address.
+    package var name: CertificateName? {
+        guard let name = CertificateName(value) else { return nil }
+        switch (type, name) {
+        case ("dns", .dns), ("ip", .address): return name
+        default: return nil
+        }
+    }
+
+    package var description: String { value }
+
+    var json: JSONValue { .object(["type": .string(type), "value": .string(value)]) }
+}

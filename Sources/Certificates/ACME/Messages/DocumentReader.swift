@@ -1,0 +1,133 @@
+import Dates
+import Store
+
+/// One JSON object of a CA's answer, read strictly: what is there has to be of the right type, what is not known is
+/// left alone. `null` is the same as nothing.
+struct DocumentReader {
+    let fields: [String: JSONValue]
+    /// For messages.
+    let place: String
+
+    init(_ bytes: [UInt8], _ place: String) throws(ACMEMessageError) {
+        guard bytes.count <= ACMELimits.document else {
+            throw ACMEMessageError(place, "has \(bytes.count) bytes; at most \(ACMELimits.document) are read")
+        }
+        guard JSONShape.isModest(bytes) else {
+            throw ACMEMessageError(place, "is deeper or has more values than such a document may")
+        }
+        guard let fields = [String: JSONValue](json: bytes) else {
+            throw ACMEMessageError(place, "is no JSON object")
+        }
+        self.init(fields, place)
+    }
+
+    private init(_ fields: [String: JSONValue], _ place: String) {
+        self.fields = fields
+        self.place = place
+    }
+
+    func error(_ name: String, _ reason: String) -> ACMEMessageError {
+        ACMEMessageError("\(place).\(name)", reason)
+    }
+
+    private func value(_ name: String) -> JSONValue? {
+        guard let value = fields[name], value != .null else { return nil }
+        return value
+    }
+
+    func has(_ name: String) -> Bool { value(name) != nil }
+
+    // MARK: Texts
+
+    func optionalString(_ name: String) throws(ACMEMessageError) -> String? {
+        guard let value = value(name) else { return nil }
+        guard let string = value.string else { throw error(name, "is no string") }
+        return string
+    }
+
+    func string(_ name: String) throws(ACMEMessageError) -> String {
+        guard let string = try optionalString(name) else { throw error(name, "is missing") }
+        return string
+    }
+
+    /// A text that is only shown to people.
+    func shown(_ name: String) throws(ACMEMessageError) -> String? {
+        try optionalString(name).map { ForeignText.shown($0) }
+    }
+
+    func strings(_ name: String) throws(ACMEMessageError) -> [String]? {
+        guard let value = value(name) else { return nil }
+        guard let strings = value.strings else { throw error(name, "is no list of strings") }
+        return strings
+    }
+
+    func choice<Choice: RawRepresentable<String>>(_ name: String) throws(ACMEMessageError) -> Choice {
+        let text = try string(name)
+        guard let choice = Choice(rawValue: text) else {
+            throw error(name, "is \"\(ForeignText.shown(text, limit: 40))\", which is not known here")
+        }
+        return choice
+    }
+
+    // MARK: Other values
+
+    func bool(_ name: String) throws(ACMEMessageError) -> Bool? {
+        guard let value = value(name) else { return nil }
+        guard case .bool(let bool) = value else { throw error(name, "is neither true nor false") }
+        return bool
+    }
+
+    func integer(_ name: String) throws(ACMEMessageError) -> Int64? {
+        guard let value = value(name) else { return nil }
+        guard let integer = value.integer else { throw error(name, "is no whole number") }
+        return integer
+    }
+
+    func time(_ name: String) throws(ACMEMessageError) -> UnixTime? {
+        guard let text = try optionalString(name) else { return nil }
+        guard let time = UnixTime(rfc3339: text) else { throw error(name, "is no time of RFC 3339") }
+        return time
+    }
+
+    /// - Parameter origin: the directory of the CA that says it.
+    func optionalURL(_ name: String, from origin: ACMEURL) throws(ACMEMessageError) -> ACMEURL? {
+        guard let text = try optionalString(name) else { return nil }
+        return try Self.url(text, "\(place).\(name)", from: origin)
+    }
+
+    func url(_ name: String, from origin: ACMEURL) throws(ACMEMessageError) -> ACMEURL {
+        guard let url = try optionalURL(name, from: origin) else { throw error(name, "is missing") }
+        return url
+    }
+
+    static func url(_ text: String, _ place: String, from origin: ACMEURL) throws(ACMEMessageError) -> ACMEURL {
+        guard let url = ACMEURL(text) else {
+            throw ACMEMessageError(place, "is no https URL: \(ForeignText.shown(text, limit: 80))")
+        }
+        guard origin.mayLead(to: url) else {
+            throw ACMEMessageError(place, "leads to this machine, and the CA is not on it: \(url)")
+        }
+        return url
+    }
+
+    // MARK: Objects
+
+    func object(_ name: String) throws(ACMEMessageError) -> DocumentReader? {
+        guard let value = value(name) else { return nil }
+        guard case .object(let fields) = value else { throw error(name, "is no object") }
+        return DocumentReader(fields, "\(place).\(name)")
+    }
+
+    /// Nothing is an empty list.
+    func objects(_ name: String, limit: Int) throws(ACMEMessageError) -> [DocumentReader] {
+        guard let value = value(name) else { return [] }
+        guard case .array(let values) = value else { throw error(name, "is no list") }
+        guard values.count <= limit else { throw error(name, "has \(values.count) elements; at most \(limit) may be") }
+        var readers: [DocumentReader] = []
+        for (index, value) in values.enumerated() {
+            guard case .object(let fields) = value else { throw error("\(name)[\(index)]", "is no object") }
+            readers.append(DocumentReader(fields, "\(place).\(name)[\(index)]"))
+        }
+        return readers
+    }
+}

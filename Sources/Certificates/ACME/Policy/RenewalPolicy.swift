@@ -1,0 +1,93 @@
+import Crypto
+package import Dates
+
+/// When certificates are renewed. Pure functions of what is known and of the CA's clock.
+package enum RenewalPolicy {
+    /// Seconds between two questions for renewal information, if the CA says nothing, and the bounds of what it may say
+    /// (RFC 9773 section 4.3.2).
+    package static let pollPause: Int64 = 6 * 3_600
+    package static let shortestPollPause: Int64 = 60
+    package static let longestPollPause: Int64 = 86_400
+
+    /// Below this lifetime a certificate is renewed with half of it left, otherwise with a third.
+    static let shortLifetime: Int64 = 10 * 86_400
+
+    /// - Parameter asked: the CA's `Retry-After`, seconds.
+    package static func pollPause(asked: Int64?) -> Int64 {
+        min(max(asked ?? pollPause, shortestPollPause), longestPollPause)
+    }
+
+    /// By the certificate's dates alone. Spread by name over an eighth of what is left, early rather than late, so that
+    /// certificates that were issued together are not renewed together.
+    package static func time(_ facts: CertificateFacts, name: String) -> UnixTime {
+        let lifetime = max(0, facts.notAfter - facts.notBefore)
+        let left = lifetime < shortLifetime ? lifetime / 2 : lifetime / 3
+        return facts.notAfter - left - hash(name) % max(1, left / 8)
+    }
+
+    /// The plan for a certificate.
+    ///
+    /// - Parameters:
+    ///   - name: what the certificate is called by; its hash spreads the times.
+    ///   - stored: the plan that is in the store, of this certificate or an older one. It is kept where nothing has
+    ///     changed, and is to be written again only if the result differs.
+    package static func plan(_ facts: CertificateFacts, name: String, stored: RenewalPlan?) -> RenewalPlan {
+        if let stored, stored.certificate == facts.id { return stored }
+        return RenewalPlan(certificate: facts.id, at: time(facts, name: name))
+    }
+
+    /// The plan after the CA has answered.
+    ///
+    /// - Parameters:
+    ///   - info: nil: the CA has no renewal information.
+    ///   - pause: seconds until it may be asked again.
+    ///   - random: for a time within a window that is new.
+    package static func plan(
+        _ facts: CertificateFacts,
+        name: String,
+        stored: RenewalPlan?,
+        info: ACMERenewalInfo?,
+        pause: Int64,
+        now: UnixTime,
+        random: UInt64
+    ) -> RenewalPlan {
+        var plan = plan(facts, name: name, stored: stored)
+        plan.nextPoll = now + pause
+        guard let info else {
+            if plan.window != nil {
+                plan.at = time(facts, name: name)
+                plan.window = nil
+                plan.explanation = nil
+            }
+            return plan
+        }
+        plan.explanation = info.explanation
+        let window = RenewalPlan.Window(start: info.start, end: info.end)
+        guard plan.window != window else { return plan }
+        plan.window = window
+        plan.at = min(
+            info.start + Int64(random % UInt64(info.end - info.start)),
+            latest(facts)
+        )
+        return plan
+    }
+
+    /// The plan after the CA could not be asked: what was known stays, and so do the certificate's dates.
+    package static func planAfterFailure(_ plan: RenewalPlan, now: UnixTime) -> RenewalPlan {
+        var plan = plan
+        plan.nextPoll = now + pollPause
+        return plan
+    }
+
+    /// A window that lies too late is not believed: a tenth of the lifetime is left for tries.
+    private static func latest(_ facts: CertificateFacts) -> UnixTime {
+        facts.notAfter - max(0, facts.notAfter - facts.notBefore) / 10
+    }
+
+    /// The same on every machine and in every process.
+    private static func hash(_ name: String) -> Int64 {
+        var number: UInt64 = 0
+        for byte in SHA256.hash(data: Array(name.utf8)).prefix(8) { number = number << 8 | UInt64(byte) }
+        return Int64(number >> 1)
+    }
+}
