@@ -11,14 +11,18 @@ let instrumented: [SwiftSetting] = [
 ]
 let fuzzer: [LinkerSetting] = [.unsafeFlags(["-sanitize=fuzzer", "-use-ld=lld"])]
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
-let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
+let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 
 let package = Package(
     name: "hopgate-fuzz",
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     ],
     targets: [
@@ -37,9 +41,21 @@ let package = Package(
             linkerSettings: [.linkedLibrary("yaml")]
         ),
         .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: instrumented),
+        .target(name: "Dates", swiftSettings: instrumented),
         .target(name: "CStore", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]),
         .target(name: "Store", dependencies: ["CStore", nioCore, deque, crypto], swiftSettings: instrumented),
+        .target(
+            name: "Certificates",
+            dependencies: ["Dates", "Store", nioCore, x509, asn1, crypto],
+            swiftSettings: instrumented
+        ),
         .target(name: "FuzzDriver", swiftSettings: instrumented),
+        .executableTarget(
+            name: "FuzzAcme",
+            dependencies: ["FuzzDriver", "Certificates", "Dates", nioCore],
+            swiftSettings: instrumented,
+            linkerSettings: fuzzer
+        ),
         .executableTarget(
             name: "FuzzBackup",
             dependencies: ["FuzzDriver", "Store"],

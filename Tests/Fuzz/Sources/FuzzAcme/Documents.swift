@@ -1,0 +1,88 @@
+import Certificates
+import Dates
+
+let origin = ACMEURL("https://ca.test/dir")!
+
+/// What a CA may say: whatever is accepted keeps to what the rest of the program relies on.
+func checkDocuments(_ bytes: [UInt8]) {
+    if let directory = try? ACMEDirectory(bytes, from: origin) {
+        check(directory.newNonce)
+        check(directory.newAccount)
+        check(directory.newOrder)
+        if let url = directory.renewalInfo { check(url) }
+        precondition(directory.profiles.count <= ACMELimits.profiles, "more profiles than may be")
+        if let terms = directory.termsOfService { checkShown(terms) }
+    }
+    if let order = try? ACMEOrder(bytes, from: origin) {
+        check(order.finalize)
+        order.authorizations.forEach(check)
+        precondition(!order.identifiers.isEmpty && order.identifiers.count <= ACMELimits.names, "names")
+        precondition(order.status != .valid || order.certificate != nil, "a valid order without a certificate")
+        precondition(order.status != .pending || !order.authorizations.isEmpty, "nothing to be done")
+    }
+    if let authorization = try? ACMEAuthorization(bytes, from: origin) {
+        for challenge in authorization.challenges {
+            check(challenge.url)
+            precondition(ACMEChallenge.isToken(challenge.token), "a token that is none")
+            precondition(!challenge.token.contains { $0 == "/" || $0 == "." || $0 == "\n" }, "a token as a path")
+        }
+    }
+    if let problem = try? ACMEProblem(bytes) {
+        checkShown(problem.detail)
+        precondition(problem.subproblems.allSatisfy { $0.subproblems.isEmpty }, "problems in problems in problems")
+    }
+    if let info = try? ACMERenewalInfo(bytes) { precondition(info.start < info.end, "a window without time") }
+    _ = try? ACMEAccount(bytes)
+}
+
+private func check(_ url: ACMEURL) {
+    precondition(url.text.lowercased().hasPrefix("https://") && url.isSecure, "a foreign scheme")
+    precondition(!url.isLoopback, "a way to this machine")
+    precondition(url.text.utf8.allSatisfy { (0x21...0x7e).contains($0) }, "a URL that breaks a line")
+}
+
+private func checkShown(_ text: String) {
+    precondition(text.unicodeScalars.count <= ACMELimits.shownText + 1, "a text without end")
+    precondition(text.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7f }, "a text for a terminal")
+}
+
+/// What is in the store: it is read as it was written.
+func checkRecords(_ bytes: [UInt8]) {
+    if let state = try? NameState(json: bytes, place: "state") {
+        precondition((try? NameState(json: state.json, place: "state")) == state, "another state")
+        let now = UnixTime(seconds: 1_800_000_000)
+        switch RetryPolicy.next(state, authorities: ["https://ca.test/dir", "b"], settings: "s", now: now) {
+        case .attempt: break
+        case .wait(let until): precondition(until > now, "a wait that is over")
+        }
+    }
+    if let record = try? AccountRecord(json: bytes, place: "account") {
+        precondition((try? AccountRecord(json: record.json, place: "account")) == record, "another account")
+    }
+    if let record = try? OrderRecord(json: bytes, place: "order") {
+        precondition((try? OrderRecord(json: record.json, place: "order")) == record, "another order")
+    }
+}
+
+/// Single texts: URLs, dates, headers.
+func checkTexts(_ bytes: [UInt8]) {
+    let text = String(decoding: bytes, as: UTF8.self)
+    if let url = ACMEURL(text) {
+        precondition(url.text == text && (url.isSecure || url.isLoopback), "a plain URL to elsewhere")
+        precondition(!url.host.isEmpty && ACMEURL(url.text) == url, "two readings of one URL")
+    }
+    if let time = UnixTime(rfc3339: text) { precondition(UnixTime(rfc3339: time.rfc3339) == time, "another time") }
+    if let time = UnixTime(httpDate: text) { precondition(UnixTime(httpDate: time.httpDate) == time, "another time") }
+    if let decoded = Base64URL.decode(text) {
+        precondition(Base64URL.encode(decoded) == text, "two texts for one value")
+    }
+    let names = ["Retry-After", "Replay-Nonce", "Date", "Link", "Location"]
+    let response = ACMEResponse(status: 503, fields: names.map { .init($0, text) }, body: [])
+    if let seconds = response.retryAfter(now: UnixTime(seconds: 0)) { precondition(seconds >= 0, "a wait in the past") }
+    if let nonce = response.nonce {
+        precondition(nonce.utf8.count <= ACMELimits.nonce && !nonce.contains("\n"), "a nonce that breaks a line")
+    }
+    _ = response.links("alternate")
+    _ = AccountKey(pem: text)
+    _ = ExternalAccount(keyID: "kid", key: text)
+}

@@ -1,0 +1,16 @@
+import FuzzDriver
+
+/// The first byte says what the rest is.
+@_cdecl("FuzzAcme_main")
+public func fuzzAcmeMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
+    fuzz(argc, argv) { start, count in
+        var script = Script(start, count)
+        switch script.byte() & 3 {
+        case 0: checkDocuments(script.rest())
+        case 1: checkRecords(script.rest())
+        case 2: checkTexts(script.rest())
+        default: checkOrder(&script)
+        }
+        return 0
+    }
+}
