@@ -25,7 +25,7 @@ extension UnixTime {
         let weekday = Self.days[Int((seconds / 86_400 + 4) % 7)]
         let time =
             "\(DateText.two(second / 3_600)):\(DateText.two(second / 60 % 60)):\(DateText.two(second % 60))"
-        return
-            "\(weekday), \(DateText.two(date.day)) \(Self.months[date.month - 1]) \(DateText.four(date.year)) \(time) GMT"
+        let day = "\(DateText.two(date.day)) \(Self.months[date.month - 1]) \(DateText.four(date.year))"
+        return "\(weekday), \(day) \(time) GMT"
     }
 }
