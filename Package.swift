@@ -26,6 +26,7 @@ let staticRuntime: [LinkerSetting] = [
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
@@ -163,7 +164,7 @@ let package = Package(
             name: "GatewayTests",
             dependencies: [
                 "Gateway", "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Store", "Transport",
-                "Tunnel", nioCore, nioPosix, nioHTTP1, nioSSL, logging,
+                "Tunnel", nioCore, nioEmbedded, nioPosix, nioHTTP1, nioSSL, logging,
             ],
             swiftSettings: strict
         ),

@@ -49,6 +49,7 @@ let package = Package(
             dependencies: ["Dates", "Store", nioCore, x509, asn1, crypto],
             swiftSettings: instrumented
         ),
+        .target(name: "EdgeHello", swiftSettings: instrumented),
         .target(name: "FuzzDriver", swiftSettings: instrumented),
         .executableTarget(
             name: "FuzzAcme",
@@ -65,6 +66,12 @@ let package = Package(
         .executableTarget(
             name: "FuzzDtls",
             dependencies: ["FuzzDriver", "DTLS", nioCore],
+            swiftSettings: instrumented,
+            linkerSettings: fuzzer
+        ),
+        .executableTarget(
+            name: "FuzzHello",
+            dependencies: ["FuzzDriver", "EdgeHello"],
             swiftSettings: instrumented,
             linkerSettings: fuzzer
         ),

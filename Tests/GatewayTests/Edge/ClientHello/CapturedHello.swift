@@ -1,0 +1,110 @@
+import Foundation
+
+/// First bytes of real clients: openssl 3.0, gnutls-cli 3.7, Python 3 and curl 7.88 of Debian 12.
+enum CapturedHello: String, CaseIterable {
+    /// openssl s_client -alpn acme-tls/1 -servername App.Test
+    case opensslValidator
+    /// The same with -tls1_2 and app.test
+    case opensslValidator12
+    /// The same with -noservername
+    case opensslNameless
+    /// openssl s_client -alpn acme-tls/1,http/1.1 -servername app.test
+    case opensslMixed
+    /// openssl s_client -servername app.test
+    case opensslPlain
+    /// gnutls-cli --alpn acme-tls/1 --sni-hostname app.test
+    case gnutlsValidator
+    /// gnutls-cli --alpn http/1.1 --sni-hostname app.test
+    case gnutlsHTTP
+    /// Python's ssl, set_alpn_protocols(["acme-tls/1"]), app.test
+    case pythonValidator
+    /// curl https://app.test/
+    case curl
+
+    var bytes: [UInt8] {
+        let text = base64.filter { !$0.isWhitespace }
+        guard let data = Data(base64Encoded: text) else { preconditionFailure("\(rawValue) is not base64") }
+        return [UInt8](data)
+    }
+
+    private var base64: String {
+        switch self {
+        case .opensslValidator:
+            """
+            FgMBAUYBAAFCAwN3xAsmZgj4ENyyyHw49Vp4hCMM310VihBasQtwEWunfiAIomgJaKqdjpRF+WV8e+tFD1JlsqGcwHbfBpfQG531
+            5QA+EwITAxMBwCzAMACfzKnMqMyqwCvALwCewCTAKABrwCPAJwBnwArAFAA5wAnAEwAzAJ0AnAA9ADwANQAvAP8BAAC7AAAADQAL
+            AAAIQXBwLlRlc3QACwAEAwABAgAKABYAFAAdABcAHgAZABgBAAEBAQIBAwEEACMAAAAQAA0ACwphY21lLXRscy8xABYAAAAXAAAA
+            DQAqACgEAwUDBgMIBwgICAkICggLCAQIBQgGBAEFAQYBAwMDAQMCBAIFAgYCACsACQgDBAMDAwIDAQAtAAIBAQAzACYAJAAdACAh
+            HOKpuVXT/EqLP/iGihMtMtkvJ+UlwrAzv4CvQ3vzeg==
+            """
+        case .opensslValidator12:
+            """
+            FgMBANkBAADVAwNR8bG6UhRcejhgTCAhhGl27b6243OlJTNqblPlN2W0oAAAOMAswDAAn8ypzKjMqsArwC8AnsAkwCgAa8AjwCcA
+            Z8AKwBQAOcAJwBMAMwCdAJwAPQA8ADUALwD/AQAAdAAAAA0ACwAACGFwcC50ZXN0AAsABAMAAQIACgAMAAoAHQAXAB4AGQAYACMA
+            AAAQAA0ACwphY21lLXRscy8xABYAAAAXAAAADQAqACgEAwUDBgMIBwgICAkICggLCAQIBQgGBAEFAQYBAwMDAQMCBAIFAgYC
+            """
+        case .opensslNameless:
+            """
+            FgMBATUBAAExAwMwPEdGbf8V8zb5MsfuU5PM4tBoo7Kh5ViQZjB/pkwdjCBsnyg2Ih7J1e6aQbwOiqemGx9VwLN9t+9DEyPfx61L
+            KgA+EwITAxMBwCzAMACfzKnMqMyqwCvALwCewCTAKABrwCPAJwBnwArAFAA5wAnAEwAzAJ0AnAA9ADwANQAvAP8BAACqAAsABAMA
+            AQIACgAWABQAHQAXAB4AGQAYAQABAQECAQMBBAAjAAAAEAANAAsKYWNtZS10bHMvMQAWAAAAFwAAAA0AKgAoBAMFAwYDCAcICAgJ
+            CAoICwgECAUIBgQBBQEGAQMDAwEDAgQCBQIGAgArAAkIAwQDAwMCAwEALQACAQEAMwAmACQAHQAgDtYqMyo14ZF0gPebj1HTMBW1
+            +QnGzSMbVc0cAqh7fFc=
+            """
+        case .opensslMixed:
+            """
+            FgMBAU8BAAFLAwM8fROkSfnzLrxkR9C+RzEmi0eNM59N0P5K4nSIwxECjiBnUjUiS73xcoM31QRgC/qGcAvnzsMkAQX7o48jOpA1
+            CAA+EwITAxMBwCzAMACfzKnMqMyqwCvALwCewCTAKABrwCPAJwBnwArAFAA5wAnAEwAzAJ0AnAA9ADwANQAvAP8BAADEAAAADQAL
+            AAAIYXBwLnRlc3QACwAEAwABAgAKABYAFAAdABcAHgAZABgBAAEBAQIBAwEEACMAAAAQABYAFAphY21lLXRscy8xCGh0dHAvMS4x
+            ABYAAAAXAAAADQAqACgEAwUDBgMIBwgICAkICggLCAQIBQgGBAEFAQYBAwMDAQMCBAIFAgYCACsACQgDBAMDAwIDAQAtAAIBAQAz
+            ACYAJAAdACD04GDM/xlDMUKoEAvXIYV01tgtuKEP6ssyaB6fokR7MQ==
+            """
+        case .opensslPlain:
+            """
+            FgMBATUBAAExAwMHDgDwoYY8iztckcN0ZS9lgAQdBRyFQ/mThmD3CDGWuSC23iwFh9uro9a8qvsdDMBY7PGNCJk4mGYzWa+wewDm
+            TwA+EwITAxMBwCzAMACfzKnMqMyqwCvALwCewCTAKABrwCPAJwBnwArAFAA5wAnAEwAzAJ0AnAA9ADwANQAvAP8BAACqAAAADQAL
+            AAAIYXBwLnRlc3QACwAEAwABAgAKABYAFAAdABcAHgAZABgBAAEBAQIBAwEEACMAAAAWAAAAFwAAAA0AKgAoBAMFAwYDCAcICAgJ
+            CAoICwgECAUIBgQBBQEGAQMDAwEDAgQCBQIGAgArAAkIAwQDAwMCAwEALQACAQEAMwAmACQAHQAgLPiyTCKeHSWI9MdztupV9eaQ
+            nRcsgmXUvzITGAAlzVQ=
+            """
+        case .gnutlsValidator:
+            """
+            FgMBAZIBAAGOAwNnHyMoS8xO+0Och7cWuduVzMibULnLYY8gz6gT1evGMCDjGQyBn1q7NOIyEX08XzDrDWMH9MeCyQrZCnNYysZP
+            /QA6EwITAxMBEwTALMypwK3ACsArwKzACcAwzKjAFMAvwBMAncCdADUAnMCcAC8An8yqwJ8AOQCewJ4AMwEAAQsABQAFAQAAAAAA
+            CgAWABQAFwAYABkAHQAeAQABAQECAQMBBAALAAIBAAANACIAIAQBCAkIBAQDCAcFAQgKCAUFAwgIBgEICwgGBgMCAQIDABAADQAL
+            CmFjbWUtdGxzLzEAFgAAABcAAAAjAAAAMwBrAGkAFwBBBOCg70Tpd4/Z/PIlLOgmE6Q2gntHlgyb3ZoPsfdJybl4FelOKmyBwfLf
+            pMwMF1soZo+gHRliIlDiRH+GI+/k+xwAHQAg2Obv8uZ4LqVB2eljCjAzbaYvwXngf/Xw36zAeky52GwAKwAJCAMEAwMDAgMB/wEA
+            AQAAAAANAAsAAAhhcHAudGVzdAAtAAMCAQAAHAACQAE=
+            """
+        case .gnutlsHTTP:
+            """
+            FgMBAZABAAGMAwMyhgKJ5WXoHscFNUUkbfQfuS0ms/CFbFLKiGFyS0Aa4SCOyTulDBbj+2dcuYHA2478XmDxCa1vsHl+4mcjx5la
+            TwA6EwITAxMBEwTALMypwK3ACsArwKzACcAwzKjAFMAvwBMAncCdADUAnMCcAC8An8yqwJ8AOQCewJ4AMwEAAQkABQAFAQAAAAAA
+            CgAWABQAFwAYABkAHQAeAQABAQECAQMBBAALAAIBAAANACIAIAQBCAkIBAQDCAcFAQgKCAUFAwgIBgEICwgGBgMCAQIDABAACwAJ
+            CGh0dHAvMS4xABYAAAAXAAAAIwAAADMAawBpABcAQQSOjGNsKx81/9QcZ5JX3QpfhVea3RzyFrP5V/AN/N9O0UtNDhbGaHPeANEt
+            bLGOk3+LpR1CDYuIsGsWRXmTEQUkAB0AIA0FP0C/QAhUnpsM8t99JvNojbpk9cE9GB5K0N0h9UBEACsACQgDBAMDAwIDAf8BAAEA
+            AAAADQALAAAIYXBwLnRlc3QALQADAgEAABwAAkAB
+            """
+        case .pythonValidator:
+            """
+            FgMBAgABAAH8AwODoWh9yb/ZOwF8/rAM3sPJrDnYoeW9oM/8lci8EWPyhCCRQ0E/b66nJhSREEk8cIjI6pHvoe9Pt1yYiK6c/cH0
+            8wAkEwITAxMBwCzAMMArwC/MqcyowCTAKMAjwCcAnwCeAGsAZwD/AQABjwAAAA0ACwAACGFwcC50ZXN0AAsABAMAAQIACgAWABQA
+            HQAXAB4AGQAYAQABAQECAQMBBAAjAAAAEAANAAsKYWNtZS10bHMvMQAWAAAAFwAAAA0AKgAoBAMFAwYDCAcICAgJCAoICwgECAUI
+            BgQBBQEGAQMDAwEDAgQCBQIGAgArAAUEAwQDAwAtAAIBAQAzACYAJAAdACCd+Z4zGQm51l3XkSCWYnbJBD73U2+cTO1UkKEC5Jiy
+            FgAVANQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==
+            """
+        case .curl:
+            """
+            FgMBAgABAAH8AwPk7L88k591avYRC/Nl5TqPliSdTmQsV8Hzbgc846+CDyCC0o73HBJi0A9b9jONHVqSrbWpmt4JNNMydqkf4DWo
+            hQA+EwITAxMBwCzAMACfzKnMqMyqwCvALwCewCTAKABrwCPAJwBnwArAFAA5wAnAEwAzAJ0AnAA9ADwANQAvAP8BAAF1AAAADQAL
+            AAAIYXBwLnRlc3QACwAEAwABAgAKABYAFAAdABcAHgAZABgBAAEBAQIBAwEEABAADgAMAmgyCGh0dHAvMS4xABYAAAAXAAAAMQAA
+            AA0AKgAoBAMFAwYDCAcICAgJCAoICwgECAUIBgQBBQEGAQMDAwEDAgQCBQIGAgArAAkIAwQDAwMCAwEALQACAQEAMwAmACQAHQAg
+            euy9yZ4KzU8XDRc4hEF9nxT79xiiBMHI5QkNJ/ZNc1QAFQC1AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==
+            """
+        }
+    }
+}

@@ -1,0 +1,255 @@
+import Gateway
+import Testing
+
+@Suite("The look into a ClientHello")
+struct ClientHelloPeekTests {
+    typealias Verdict = ClientHelloPeek.Verdict
+
+    /// All at once.
+    private func verdict(_ bytes: [UInt8]) -> Verdict {
+        var peek = ClientHelloPeek()
+        return bytes.withUnsafeBytes { peek.look(at: $0) }
+    }
+
+    /// With what has arrived after each of these counts of bytes; everything before the last has to leave it open.
+    private func verdict(_ bytes: [UInt8], at counts: some Sequence<Int>) -> Verdict {
+        var peek = ClientHelloPeek()
+        var last = Verdict.needsMore
+        for count in counts {
+            last = bytes.withUnsafeBytes { peek.look(at: UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+            if last != .needsMore { break }
+        }
+        return last
+    }
+
+    /// Every cut into two, and each byte alone.
+    private func checkSplits(_ bytes: [UInt8], _ expected: Verdict, _ comment: Comment) {
+        #expect(verdict(bytes) == expected, comment)
+        for cut in 0..<bytes.count where verdict(bytes, at: [cut]) != .needsMore {
+            Issue.record("decided after \(cut) of \(bytes.count) bytes: \(comment)")
+            return
+        }
+        for cut in 0..<bytes.count where verdict(bytes, at: [cut, bytes.count]) != expected {
+            Issue.record("cut at \(cut): \(comment)")
+            return
+        }
+        #expect(verdict(bytes, at: 0...bytes.count) == expected, comment)
+    }
+
+    private func expected(_ hello: CapturedHello) -> Verdict {
+        switch hello {
+        case .opensslValidator, .opensslValidator12, .gnutlsValidator, .pythonValidator:
+            .challenge(serverName: "app.test")
+        case .opensslNameless: .challenge(serverName: nil)
+        case .opensslMixed, .opensslPlain, .gnutlsHTTP, .curl: .passOn(.ordinary)
+        }
+    }
+
+    @Test("Real hellos are read the same at every split", arguments: CapturedHello.allCases)
+    func captured(_ hello: CapturedHello) {
+        checkSplits(hello.bytes, expected(hello), "\(hello)")
+    }
+
+    @Test("Real hellos over several records are read the same, also byte by byte", arguments: CapturedHello.allCases)
+    func capturedInRecords(_ hello: CapturedHello) {
+        let message = Array(hello.bytes.dropFirst(5))
+        for size in [1, 2, 3, 4, 5, 100, message.count - 1] {
+            let bytes = TestHello.records(message, of: size)
+            #expect(verdict(bytes) == expected(hello), "\(hello), \(size) bytes a record")
+            #expect(verdict(bytes, at: 0...bytes.count) == expected(hello), "\(hello), \(size) bytes a record")
+        }
+        checkSplits(TestHello.records(message, of: 70), expected(hello), "\(hello), 70 bytes a record")
+    }
+
+    @Test("Post-quantum hellos, with GREASE and an encrypted hello, are read at every split and in any records")
+    func postQuantum() throws {
+        let built = TestHello.postQuantum
+        #expect(built.bytes.count > 1_600)
+        checkSplits(built.bytes, .challenge(serverName: "app.test"), "built")
+        for size in [1, 2, 517, 1_400] {
+            let bytes = TestHello.records(built.message, of: size)
+            #expect(verdict(bytes, at: 0...bytes.count) == .challenge(serverName: "app.test"))
+        }
+        var visitor = built
+        visitor.protocols = ["h2", "http/1.1"]
+        checkSplits(visitor.bytes, .passOn(.ordinary), "a visitor")
+        let boring = try TestHello.boringSSL(serverName: "app.test", protocols: ["acme-tls/1"])
+        #expect(boring.count > 1_400)
+        checkSplits(boring, .challenge(serverName: "app.test"), "BoringSSL")
+        checkSplits(
+            try TestHello.boringSSL(serverName: "app.test", protocols: ["http/1.1"]),
+            .passOn(.ordinary),
+            "BoringSSL as a visitor"
+        )
+    }
+
+    @Test("Only acme-tls/1 and nothing else is a validation")
+    func protocols() {
+        for protocols in [
+            nil, ["acme-tls/1", "h2"], ["h2", "acme-tls/1"], ["acme-tls/1", "acme-tls/1"], ["acme-tls/2"],
+            ["acme-tls/"],
+            ["acme-tls/1x"], ["ACME-TLS/1"], ["x"],
+        ] {
+            var hello = TestHello()
+            hello.protocols = protocols
+            #expect(verdict(hello.bytes) == .passOn(.ordinary), "\(String(describing: protocols))")
+        }
+    }
+
+    @Test("The server name is compared in lower case without a final dot; what is no host name is none")
+    func serverNames() {
+        for (sent, seen) in [
+            ("App.TEST", "app.test"), ("app.test.", "app.test"), ("a_b-c.test", "a_b-c.test"), (".", nil),
+            ("app.test\0", nil), ("app test", nil), ("äpp.test", nil), (String(repeating: "a", count: 255), "a"),
+        ] {
+            var hello = TestHello()
+            hello.serverName = sent
+            let name = seen.map { $0 == "a" ? sent : $0 }
+            #expect(verdict(hello.bytes) == .challenge(serverName: name), "\(sent)")
+        }
+        var long = TestHello()
+        long.serverName = String(repeating: "a", count: 256)
+        #expect(verdict(long.bytes) == .passOn(.unreadable))
+    }
+
+    @Test("What follows the hello in its record or behind it changes nothing")
+    func followed() {
+        let message = TestHello().message
+        let challenge = Verdict.challenge(serverName: "app.test")
+        #expect(verdict(TestHello.record(message + [11, 0, 0, 1, 0])) == challenge)
+        #expect(verdict(TestHello.record(message + [0xFF])) == challenge)
+        #expect(verdict(TestHello().bytes + TestHello.record([1], type: 20) + [0xFF, 0xFF]) == challenge)
+        let (first, second) = (Array(message.prefix(50)), Array(message.dropFirst(50)))
+        #expect(verdict(TestHello.record(first) + TestHello.record(second + [1, 2, 3]) + [9]) == challenge)
+    }
+
+    @Test("Other protocols are passed on with their first byte")
+    func otherProtocols() {
+        for text in ["GET / HTTP/1.1\r\n\r\n", "SSH-2.0-x\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "\0", "\u{1}"] {
+            #expect(verdict(Array(text.utf8.prefix(1))) == .passOn(.unreadable), "\(text)")
+        }
+        // A hello of SSL 2, and one of SSL 3 within SSL 2.
+        #expect(verdict([0x80, 0x2E, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10]) == .passOn(.unreadable))
+        #expect(verdict([0x80, 0x2E, 1, 3, 1, 0, 0x15, 0, 0, 0, 0x10]) == .passOn(.unreadable))
+        // TLS, but an alert, application data, a version that is none.
+        #expect(verdict(TestHello.record([2, 40], type: 21)) == .passOn(.unreadable))
+        #expect(verdict(TestHello.record([1, 2, 3], type: 23)) == .passOn(.unreadable))
+        #expect(verdict([22, 2]) == .passOn(.unreadable))
+        // Another handshake message than a ClientHello.
+        #expect(verdict(TestHello.record([2])) == .passOn(.unreadable))
+        #expect(verdict(TestHello.record([0, 0, 0, 0])) == .passOn(.unreadable))
+    }
+
+    @Test("A record that is empty, too long or of another kind within the hello ends the look")
+    func badRecords() {
+        let message = TestHello().message
+        let (first, second) = (Array(message.prefix(50)), Array(message.dropFirst(50)))
+        #expect(verdict(TestHello.record([]) + TestHello.record(message)) == .passOn(.unreadable))
+        #expect(verdict(TestHello.record(first) + TestHello.record([])) == .passOn(.unreadable))
+        #expect(verdict([22, 3, 1, 0x40, 0x01]) == .passOn(.unreadable))
+        #expect(verdict([22, 3, 1, 0x40, 0x00]) == .needsMore)
+        #expect(verdict(TestHello.record(first) + [20]) == .passOn(.unreadable))
+        #expect(
+            verdict(TestHello.record(first) + TestHello.record([1], type: 20) + TestHello.record(second))
+                == .passOn(.unreadable)
+        )
+    }
+
+    @Test("A hello cut short within its own lengths is passed on, wherever it is cut")
+    func truncated() {
+        let body = Array(TestHello.postQuantum.message.dropFirst(4))
+        // No extensions at all is how TLS 1.2 may end.
+        let bare = 2 + 32 + 1 + 32 + 2 + 6 + 2
+        for count in 0..<body.count {
+            let bytes = TestHello.records(TestHello.handshake(Array(body.prefix(count))), of: 1 << 14)
+            #expect(verdict(bytes) == .passOn(count == bare ? .ordinary : .unreadable), "\(count) bytes")
+        }
+        let longer = TestHello.records(TestHello.handshake(body + [0]), of: 1 << 14)
+        #expect(verdict(longer) == .passOn(.unreadable))
+    }
+
+    @Test("Contradictory fields are passed on")
+    func malformedFields() {
+        func with(_ change: (inout TestHello) -> Void) -> Verdict {
+            var hello = TestHello()
+            change(&hello)
+            return verdict(hello.bytes)
+        }
+        #expect(with { $0.sessionID = [UInt8](repeating: 1, count: 33) } == .passOn(.unreadable))
+        #expect(with { $0.sessionID = [] } == .challenge(serverName: "app.test"))
+        #expect(with { $0.cipherSuites = [] } == .passOn(.unreadable))
+        #expect(with { $0.cipherSuites = [1, 2, 3] } == .passOn(.unreadable))
+        #expect(with { $0.serverName = "" } == .passOn(.unreadable))
+        #expect(with { $0.protocols = [] } == .passOn(.unreadable))
+        #expect(with { $0.protocols = [""] } == .passOn(.unreadable))
+        let name = TestHello.vector16([0, 0, 1, 0x61, 0, 0, 1, 0x62])
+        #expect(with { ($0.serverName, $0.extensions) = (nil, [(0, name)]) } == .passOn(.unreadable))
+        #expect(with { ($0.serverName, $0.extensions) = (nil, [(0, [])]) } == .passOn(.unreadable))
+        #expect(with { ($0.serverName, $0.extensions) = (nil, [(0, [0, 4, 1, 0, 1, 0x61])]) } == .passOn(.unreadable))
+        #expect(with { ($0.protocols, $0.extensions) = (nil, [(16, [0, 3, 9, 0x61, 0x62])]) } == .passOn(.unreadable))
+        #expect(with { ($0.protocols, $0.extensions) = (nil, [(16, [0, 2, 1, 0x61, 0])]) } == .passOn(.unreadable))
+    }
+
+    @Test("An extension that is there twice is passed on, whichever it is")
+    func repeated() {
+        for type in [UInt16(0), 16, 43, 0x4A4A] {
+            var hello = TestHello()
+            let data: [UInt8] =
+                type == 0 ? [0, 4, 0, 0, 1, 0x61] : type == 16 ? [0, 11, 10] + Array("acme-tls/1".utf8) : []
+            hello.extensions = [(type, data)] + (type == 0 || type == 16 ? [] : [(7, []), (type, data)])
+            #expect(verdict(hello.bytes) == .passOn(.unreadable), "\(type)")
+        }
+    }
+
+    @Test("16 KiB are enough or it is passed on, at once when the hello says that it is longer")
+    func limits() {
+        func hello(padded: Int) -> [UInt8] {
+            var hello = TestHello()
+            hello.extensions = [(21, [UInt8](repeating: 0, count: padded))]
+            return hello.message
+        }
+        let limit = ClientHelloPeek.limit
+        let overhead = hello(padded: 0).count
+        let largest = TestHello.record(hello(padded: limit - 5 - overhead))
+        #expect(largest.count == limit)
+        #expect(verdict(largest) == .challenge(serverName: "app.test"))
+        #expect(verdict(largest, at: 0...limit) == .challenge(serverName: "app.test"))
+        let longer = TestHello.records(hello(padded: limit - 4 - overhead), of: 1_000)
+        #expect(verdict(longer) == .passOn(.tooLong))
+        #expect(verdict(longer, at: 0...longer.count) == .passOn(.tooLong))
+        #expect(verdict(longer, at: [9]) == .passOn(.tooLong))
+        #expect(verdict([22, 3, 1, 1, 0, 1, 0xFF, 0xFF, 0xFF]) == .passOn(.tooLong))
+        // Short enough by itself, but not in records of one byte.
+        let inBytes = TestHello.records(hello(padded: 3_000), of: 1)
+        #expect(verdict(inBytes) == .passOn(.tooLong))
+        #expect(verdict(inBytes, at: [limit - 1]) == .needsMore)
+        #expect(verdict(inBytes, at: [limit - 1, limit]) == .passOn(.tooLong))
+    }
+
+    @Test("A verdict stays whatever follows")
+    func final() {
+        let bytes = TestHello().bytes
+        var peek = ClientHelloPeek()
+        _ = bytes.withUnsafeBytes { peek.look(at: $0) }
+        let more = bytes + [UInt8](repeating: 0, count: 100_000)
+        #expect(more.withUnsafeBytes { peek.look(at: $0) } == .challenge(serverName: "app.test"))
+    }
+
+    @Test("Changed and cut hellos never trap, and say the same in pieces as at once")
+    func mutations() {
+        var random = SystemRandomNumberGenerator()
+        let sources =
+            CapturedHello.allCases.map(\.bytes)
+            + [TestHello.postQuantum.bytes, TestHello.records(TestHello().message, of: 9)]
+        for _ in 0..<3_000 {
+            var bytes = sources.randomElement(using: &random)!
+            for _ in 0..<Int.random(in: 1...8, using: &random) {
+                let place = Int.random(in: 0..<bytes.count, using: &random)
+                bytes[place] = UInt8.random(in: .min ... .max, using: &random)
+            }
+            bytes = Array(bytes.prefix(Int.random(in: 1...bytes.count, using: &random)))
+            let whole = verdict(bytes)
+            #expect(verdict(bytes, at: 0...bytes.count) == whole, "\(bytes)")
+        }
+    }
+}
