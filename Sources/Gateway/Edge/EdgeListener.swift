@@ -68,15 +68,22 @@ final class EdgeListener: Sendable {
             services.connections.wrappingSubtract(1, ordering: .relaxed)
             gauge.decrement()
         }
+        let now = NIODeadline.now()
         let connection = HTTP1Connection(
             services: services,
             home: homes[channel.eventLoop],
             role: kind == .https ? .proxy : .redirect,
             isTLS: identities != nil,
-            now: .now()
+            now: now
         )
         let pipeline = channel.pipeline.syncOperations
-        if let identities { try pipeline.addHandler(NIOSSLServerHandler(context: identities.tls)) }
+        if let identities {
+            let tls = NIOSSLServerHandler(context: identities.tls)
+            if services.challenges.isPending(now) {
+                try pipeline.addHandler(ClientHelloHandler(challenges: services.challenges, ordinary: tls))
+            }
+            try pipeline.addHandler(tls)
+        }
         try pipeline.addHandler(connection.decoder)
         try pipeline.addHandler(connection)
     }

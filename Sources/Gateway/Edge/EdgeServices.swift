@@ -11,6 +11,8 @@ final class EdgeServices: Sendable {
     let router: Router
     let registry: SessionRegistry
     let lifecycle: Lifecycle
+    /// Validations of CAs that the HTTPS listener answers.
+    let challenges: ALPNChallenges
     /// nil: no access lines are written.
     let accessLog: AccessLog?
     /// Where plain HTTP is sent to.
@@ -23,6 +25,7 @@ final class EdgeServices: Sendable {
         router: Router,
         registry: SessionRegistry,
         lifecycle: Lifecycle,
+        challenges: ALPNChallenges,
         accessLog: AccessLog?
     ) {
         self.limits = limits
@@ -30,6 +33,7 @@ final class EdgeServices: Sendable {
         self.router = router
         self.registry = registry
         self.lifecycle = lifecycle
+        self.challenges = challenges
         self.accessLog = accessLog
         self.httpsPort = Atomic(443)
     }

@@ -23,6 +23,8 @@ package final class GatewayProcess: Sendable {
     package var developmentRoot: (path: String?, pin: String, pem: [UInt8])? {
         parts.certificates.developmentRoot.map { ($0.path, $0.pin, $0.certificatePEM) }
     }
+    /// The TLS-ALPN-01 challenges that this replica answers; filled by whoever follows the orders.
+    package let challenges: ALPNChallenges
 
     private let parts: Parts
 
@@ -57,6 +59,7 @@ package final class GatewayProcess: Sendable {
         dtlsAddress = parts.tunnels.localAddress
         opsAddress = parts.ops.localAddress
         adminAddress = parts.admin.localAddress
+        challenges = parts.services.challenges
     }
 
     // MARK: Start
@@ -102,6 +105,7 @@ package final class GatewayProcess: Sendable {
             router: router,
             registry: registry,
             lifecycle: lifecycle,
+            challenges: ALPNChallenges(metrics: metrics.registry),
             accessLog: configuration.logLevel <= .info ? output.map(AccessLog.init) : nil
         )
         let hub = SessionHub(
