@@ -8,8 +8,8 @@ import Synchronization
 /// any validator asks for it.
 ///
 /// The gateway has one. Whoever follows the orders fills it on every replica, from any thread but an event loop, since
-/// keys are made and certificates signed there; the public listener reads it. While it is empty, and it nearly always is,
-/// a connection costs one atomic read.
+/// keys are made and certificates signed there; the public listener reads it. While it is empty, and it nearly always
+/// is, a connection costs one atomic read.
 package final class ALPNChallenges: Sendable {
     /// Names at most; more is refused, nothing is displaced.
     package static let limit = 1_000
@@ -56,8 +56,8 @@ package final class ALPNChallenges: Sendable {
 
     // MARK: Filling; not on an event loop
 
-    /// Answers this challenge from now on, for ``lifetime``, in place of an earlier one for the same name. Adding the same
-    /// again only prolongs it.
+    /// Answers this challenge from now on, for ``lifetime``, in place of an earlier one for the same name. Adding the
+    /// same again only prolongs it.
     ///
     /// When it returns every connection accepted later is answered; then the CA may be told.
     package func add(_ challenge: ALPNChallenge, now: NIODeadline = .now()) throws(CertificatesError) {
@@ -91,8 +91,8 @@ package final class ALPNChallenges: Sendable {
         }
     }
 
-    /// Answers exactly these challenges from now on: new ones are added, known ones prolonged with the context that they
-    /// have, all others removed. Of two for one name the later counts.
+    /// Answers exactly these challenges from now on: new ones are added, known ones prolonged with the context that
+    /// they have, all others removed. Of two for one name the later counts.
     ///
     /// - Returns: why some of them are not answered; the others are.
     package func replace(with challenges: [ALPNChallenge], now: NIODeadline = .now()) -> [CertificatesError] {

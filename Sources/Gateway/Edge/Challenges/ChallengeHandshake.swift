@@ -4,7 +4,8 @@ import NIOTLS
 /// Stands behind the TLS handler of a challenge: the certificate was shown when the handshake is complete, and the
 /// connection ends (RFC 8737 §4). Nothing that a validator sends later is read.
 ///
-/// The HTTP connection behind it never learns that the handshake is over, so its deadline for handshakes is this one's too.
+/// The HTTP connection behind it never learns that the handshake is over, so its deadline for handshakes is this one's
+/// too.
 final class ChallengeHandshake: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 

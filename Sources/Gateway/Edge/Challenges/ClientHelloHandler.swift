@@ -1,11 +1,11 @@
 package import NIOCore
 import NIOSSL
 
-/// Stands before the TLS handler of a public connection while a TLS-ALPN-01 challenge is pending. It holds the first bytes
-/// back until it is clear whether a CA is asking, then passes them on as they came and leaves.
+/// Stands before the TLS handler of a public connection while a TLS-ALPN-01 challenge is pending. It holds the first
+/// bytes back until it is clear whether a CA is asking, then passes them on as they came and leaves.
 ///
-/// - An ordinary hello, anything that cannot be read, and whoever is not done after ``patience``: the TLS handler gets the
-///   bytes and answers as it always does.
+/// - An ordinary hello, anything that cannot be read, and whoever is not done after ``patience``: the TLS handler gets
+///   the bytes and answers as it always does.
 /// - `acme-tls/1` alone with a name that has a challenge: a TLS handler with the challenge's certificate takes the
 ///   other's place, and the connection ends with the handshake.
 /// - `acme-tls/1` alone with any other name: a fatal alert, and the connection ends.

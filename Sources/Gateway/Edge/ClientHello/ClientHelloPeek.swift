@@ -1,10 +1,11 @@
-/// Looks into the first bytes of a TLS connection for the one thing that the TLS library cannot be asked in time: whether
-/// the client offers `acme-tls/1` and nothing else, as a CA does that validates a name (RFC 8737 §3), and for which name.
+/// Looks into the first bytes of a TLS connection for the one thing that the TLS library cannot be asked in time:
+/// whether the client offers `acme-tls/1` and nothing else, as a CA does that validates a name (RFC 8737 §3), and for
+/// which name.
 ///
 /// Sans-IO. The caller keeps every byte that arrived and calls ``look(at:)`` with all of them whenever more have come,
 /// until the verdict is another one than ``Verdict/needsMore``; the bytes themselves go to the TLS library untouched
-/// whatever is said here. Each byte is looked at once, also when they come one at a time, and the hello itself once more
-/// when it is complete.
+/// whatever is said here. Each byte is looked at once, also when they come one at a time, and the hello itself once
+/// more when it is complete.
 package struct ClientHelloPeek: Sendable {
     /// Bytes, record headers included, within which the hello has to be complete. Those of browsers with post-quantum
     /// key shares have about 2,000.
@@ -25,8 +26,8 @@ package struct ClientHelloPeek: Sendable {
     package enum Reason: Equatable, Sendable {
         /// A ClientHello for something else.
         case ordinary
-        /// No ClientHello that we can read: another protocol, a hello of SSL 2, contradictory lengths, an extension that is
-        /// there twice.
+        /// No ClientHello that we can read: another protocol, a hello of SSL 2, contradictory lengths, an extension
+        /// that is there twice.
         case unreadable
         /// Not complete within ``ClientHelloPeek/limit``.
         case tooLong
@@ -107,8 +108,8 @@ package struct ClientHelloPeek: Sendable {
         case handshake(Int)
     }
 
-    /// What begins here (RFC 8446 §5.1). Nothing but handshake records can precede the end of the hello, and none of them
-    /// is empty. A first byte that is wrong is seen at once: whoever speaks HTTP to this port may never send five.
+    /// What begins here (RFC 8446 §5.1). Nothing but handshake records can precede the end of the hello, and none of
+    /// them is empty. A first byte that is wrong is seen at once: whoever speaks HTTP to this port may never send five.
     private static func recordLength(_ bytes: UnsafeRawBufferPointer) -> RecordStart {
         guard bytes[0] == Record.handshake else { return .unreadable }
         guard bytes.count >= 2 else { return .incomplete }
