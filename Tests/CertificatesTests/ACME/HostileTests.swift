@@ -26,7 +26,9 @@ struct HostileTests {
             "{\"a\":\(closed)}", "{\"a\":[\(wide){}]}", String(repeating: "{\"a\":", count: 9_000),
             "", "{", "[]", "null", "\"text\"", "{\"a\":}", "<html>", deep, "{\"status\":\(deep)", "\u{0}", "{}",
         ]
-        let wideText = "{\"a\":1}".utf16.flatMap { [UInt8(truncatingIfNeeded: $0 >> 8), UInt8(truncatingIfNeeded: $0)] }
+        let wideText = "{\"a\":1}".utf16.flatMap {
+            [UInt8(truncatingIfNeeded: $0 >> 8), UInt8(truncatingIfNeeded: $0)]
+        }
         let blanks = [UInt8](repeating: 0x20, count: 1 << 20)
         for body in bodies.map({ Array($0.utf8) }) + [wideText, [0xff, 0xfe], blanks] {
             let world = World()

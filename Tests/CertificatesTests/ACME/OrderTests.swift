@@ -52,10 +52,12 @@ struct OrderTests {
         #expect(wildcard.name == .dns("a.test") && wildcard.recordName == "_acme-challenge.a.test")
         #expect(Base64URL.decode(wildcard.recordValue)?.count == 32)
         #expect(world.tasks.filter { $0.kind == .http01 }.count == 4)
-        #expect(Set(world.tasks.map(\.serverName)) == [
-            "a.test", "b.test", "7.2.0.192.in-addr.arpa",
-            "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
-        ])
+        #expect(
+            Set(world.tasks.map(\.serverName)) == [
+                "a.test", "b.test", "7.2.0.192.in-addr.arpa",
+                "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
+            ]
+        )
         let request = try #require(world.ca.payloads.first { $0.path == "/order-plz" }).payload
         #expect(
             request?["identifiers"]
