@@ -69,17 +69,13 @@ package struct ClusterKey: Sendable, Equatable {
 
     private func authenticate(_ purpose: Purpose, _ context: String, _ bytes: [UInt8]) -> HMAC<SHA256>.MAC {
         guard var keyed = keyed[purpose] else { preconditionFailure("every purpose has a key") }
-        keyed.update(data: Self.framed(context, bytes))
-        return keyed.finalize()
-    }
-
-    /// The context's length first, so that no byte of it can pass for one of the document.
-    private static func framed(_ context: String, _ bytes: [UInt8]) -> [UInt8] {
+        // The context's length first, so that no byte of it can pass for one of the document.
         var writer = ByteWriter()
         writer.write(UInt32(context.utf8.count))
         writer.write(context.utf8)
-        writer.write(bytes)
-        return writer.bytes
+        keyed.update(data: writer.bytes)
+        keyed.update(data: bytes)
+        return keyed.finalize()
     }
 
     private static func derive(_ secret: [UInt8], _ info: String, _ count: Int) -> [UInt8] {

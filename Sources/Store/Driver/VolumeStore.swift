@@ -113,7 +113,9 @@ extension VolumeStore {
                         var row: [StoreReading] = []
                         for index in stride(from: first, to: parts.count, by: self.options.readers) {
                             let part = parts[index]
-                            row += try await self.perform(on: self.readers, .read) { $0.readAll(part) }
+                            row += try await self.perform(on: self.readers, .read) { volume throws(StoreError) in
+                                try volume.readAll(part, in: prefix)
+                            }
                         }
                         return .success(row)
                     } catch {

@@ -26,8 +26,8 @@ package protocol FileSystem: Sendable {
     ///   - limit: more names than this are a fault (EFBIG): such a folder is not ours.
     func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing
 
-    /// Opens a folder and lists it, past every cache: for whoever reads a file in each of thousands of folders.
-    func openFolder(_ path: String, limit: Int) throws(FileFault) -> any OpenFolder
+    /// Opens a folder: for whoever reads a file in each of thousands of folders.
+    func openFolder(_ path: String) throws(FileFault) -> any OpenFolder
 
     /// Gives a file a further name. Fails if that name is taken: of many callers exactly one succeeds.
     func link(_ path: String, to target: String) throws(FileFault)
@@ -47,33 +47,36 @@ package protocol FileSystem: Sendable {
     func syncFolder(_ path: String) throws(FileFault)
 }
 
-/// A folder as it was listed when it was opened. Used by one thread at a time and closed when it is let go.
+/// An open folder, which need not be looked for again. Used by one thread at a time and closed when it is let go.
 package protocol OpenFolder: AnyObject {
-    var listing: FolderListing { get }
+    /// The names in it, past every cache, as ``FileSystem/list(_:fresh:limit:)`` gives them.
+    func list(limit: Int) throws(FileFault) -> FolderListing
 
-    /// Opens a plain file in it for reading, without looking for the folder again.
+    /// Opens a plain file in it for reading.
     func open(_ name: String) throws(FileFault) -> any OpenFile
+
+    func openFolder(_ name: String) throws(FileFault) -> any OpenFolder
 }
 
 extension FileSystem {
-    package func openFolder(_ path: String, limit: Int) throws(FileFault) -> any OpenFolder {
-        ListedFolder(files: self, path: path, listing: try list(path, fresh: true, limit: limit))
-    }
+    package func openFolder(_ path: String) throws(FileFault) -> any OpenFolder { NamedFolder(files: self, path: path) }
 }
 
-/// A folder that is looked for again with each file.
-private final class ListedFolder: OpenFolder {
-    let listing: FolderListing
+/// A folder that is looked for with each call.
+private final class NamedFolder: OpenFolder {
     private let files: any FileSystem
     private let path: String
 
-    init(files: any FileSystem, path: String, listing: FolderListing) {
+    init(files: any FileSystem, path: String) {
         self.files = files
         self.path = path
-        self.listing = listing
     }
 
+    func list(limit: Int) throws(FileFault) -> FolderListing { try files.list(path, fresh: true, limit: limit) }
+
     func open(_ name: String) throws(FileFault) -> any OpenFile { try files.open("\(path)/\(name)", .read) }
+
+    func openFolder(_ name: String) throws(FileFault) -> any OpenFolder { try files.openFolder("\(path)/\(name)") }
 }
 
 /// An open plain file, used by one thread at a time and closed when it is let go.

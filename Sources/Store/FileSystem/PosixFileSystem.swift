@@ -50,11 +50,11 @@ package struct PosixFileSystem: FileSystem {
     }
 
     package func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
-        try PosixFolder(opening: absolute(folder), fresh: fresh, limit: limit, with: descriptors).listing
+        try PosixFolder(opening: absolute(folder), with: descriptors).list(fresh: fresh, limit: limit)
     }
 
-    package func openFolder(_ path: String, limit: Int) throws(FileFault) -> any OpenFolder {
-        try PosixFolder(opening: absolute(path), fresh: true, limit: limit, with: descriptors)
+    package func openFolder(_ path: String) throws(FileFault) -> any OpenFolder {
+        try PosixFolder(opening: absolute(path), with: descriptors)
     }
 
     package func link(_ path: String, to target: String) throws(FileFault) {

@@ -3,26 +3,18 @@ internal import Glibc
 
 /// An open descriptor of a folder, closed when it is let go.
 final class PosixFolder: OpenFolder {
-    private(set) var listing: FolderListing
     private let number: Int32
     private let path: String
 
-    /// - Parameter fresh: asks the server past its caches first.
-    init(
-        opening path: String,
-        fresh: Bool,
-        limit: Int,
-        with descriptors: DescriptorOpener
-    ) throws(FileFault) {
+    init(opening path: String, with descriptors: DescriptorOpener) throws(FileFault) {
         self.path = path
         number = try descriptors.open(path, O_RDONLY | O_DIRECTORY, call: .list)
-        var found = hop_file_status()
-        let isKnown = hop_status(number, fresh ? 1 : 0, &found) == 0
-        let failure = errno
-        listing = FolderListing(names: [], status: FileStatus(found))
-        // From here on the descriptor is closed with this object.
-        guard isKnown else { throw FileFault(fresh ? .forceSync : .list, path, failure) }
-        listing.names = try names(limit)
+    }
+
+    /// Takes the descriptor over.
+    private init(_ number: Int32, path: String) {
+        self.path = path
+        self.number = number
     }
 
     deinit { close(number) }
@@ -32,6 +24,26 @@ final class PosixFolder: OpenFolder {
         let found = openat(number, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
         guard found >= 0 else { throw FileFault(.open, full, errno) }
         return try PosixFile(plain: found, path: full)
+    }
+
+    func openFolder(_ name: String) throws(FileFault) -> any OpenFolder {
+        let full = "\(path)/\(name)"
+        let found = openat(number, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        guard found >= 0 else { throw FileFault(.list, full, errno) }
+        return PosixFolder(found, path: full)
+    }
+
+    func list(limit: Int) throws(FileFault) -> FolderListing { try list(fresh: true, limit: limit) }
+
+    /// The names once; a folder is listed again by opening it again.
+    ///
+    /// - Parameter fresh: asks the server past its caches first.
+    func list(fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
+        var found = hop_file_status()
+        guard hop_status(number, fresh ? 1 : 0, &found) == 0 else {
+            throw FileFault(fresh ? .forceSync : .list, path, errno)
+        }
+        return FolderListing(names: try names(limit), status: FileStatus(found))
     }
 
     /// Most folders of a store hold a handful of names; larger ones take a few turns.

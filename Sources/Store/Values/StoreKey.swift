@@ -33,7 +33,10 @@ package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible
 
     /// The last component.
     package var name: String {
-        path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[path.index(after: $0)...]) } ?? path
+        path.utf8.withContiguousStorageIfAvailable { bytes in
+            let start = bytes.lastIndex(of: UInt8(ascii: "/")).map { $0 + 1 } ?? 0
+            return String(decoding: UnsafeBufferPointer(rebasing: bytes[start...]), as: UTF8.self)
+        } ?? String(path.split(separator: "/").last ?? "")
     }
 
     /// What stands above the last component; nil at the top.

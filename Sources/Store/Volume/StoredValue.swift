@@ -17,16 +17,26 @@ enum VersionName {
 
     /// Nil unless it is written exactly as ``name(of:key:)`` writes it.
     static func version(_ name: String, key: StoreKey) -> UInt64? {
-        let suffix = suffix(key)
-        guard name.hasSuffix(suffix) else { return nil }
+        // By bytes: a start asks for thousands of them.
+        let (name, suffix) = (name.utf8, suffix(key).utf8)
         let digits = name.dropLast(suffix.count)
-        guard let number = UInt64(digits), number > 0, number < .max, digits == "\(number)" else { return nil }
-        return number
+        guard name.suffix(suffix.count).elementsEqual(suffix), digits.first != UInt8(ascii: "0") else { return nil }
+        var number: UInt64 = 0
+        for byte in digits {
+            guard let digit = Hex.digit(byte), digit < 10 else { return nil }
+            let (tens, first) = number.multipliedReportingOverflow(by: 10)
+            let (sum, second) = tens.addingReportingOverflow(UInt64(digit))
+            guard !first, !second else { return nil }
+            number = sum
+        }
+        return number > 0 && number < .max ? number : nil
     }
 
     private static func suffix(_ key: StoreKey) -> String {
-        key.name.hasSuffix(".json") ? "" : ".json"
+        key.path.utf8.suffix(extensionName.utf8.count).elementsEqual(extensionName.utf8) ? "" : extensionName
     }
+
+    private static let extensionName = ".json"
 }
 
 /// The version that says that a key was removed.

@@ -39,13 +39,15 @@ extension Volume {
         return try (namesIfPresent(in: prefix.path) ?? []).map { prefix.child(listed: $0) }
     }
 
-    /// The newest version of each of these keys, removed ones left out; for a first look at thousands of them.
-    func readAll(_ keys: ArraySlice<StoreKey>) -> [StoreReading] {
+    /// The newest version of each of these keys of one prefix, removed ones left out; for a first look at thousands of
+    /// them.
+    func readAll(_ keys: ArraySlice<StoreKey>, in prefix: StoreKey) throws(StoreError) -> [StoreReading] {
+        let folder = try call { () throws(FileFault) in try files.openFolder(prefix.path) }
         var found: [StoreReading] = []
         found.reserveCapacity(keys.count)
         for key in keys {
             do throws(StoreError) {
-                guard let value = try newestOfListed(key), !Tombstone.isTombstone(value.bytes) else { continue }
+                guard let value = try newest(key, in: folder), !Tombstone.isTombstone(value.bytes) else { continue }
                 found.append((key, .success(value)))
             } catch {
                 found.append((key, .failure(error)))
@@ -56,12 +58,13 @@ extension Volume {
 
     /// One listing and one file, when nothing is in the way. (To look for the next version by its name would be cheaper,
     /// and would leave "not found" in the cache of a network file system just when that version is made.)
-    private func newestOfListed(_ key: StoreKey) throws(StoreError) -> StoredValue? {
+    private func newest(_ key: StoreKey, in above: any OpenFolder) throws(StoreError) -> StoredValue? {
         do throws(StoreError) {
-            let folder = try call { () throws(FileFault) in
-                try files.openFolder(key.path, limit: Self.nameLimit)
+            let (folder, listing) = try call { () throws(FileFault) in
+                let folder = try above.openFolder(key.name)
+                return (folder, try folder.list(limit: Self.nameLimit))
             }
-            let names = try names(of: folder.listing, in: key.path)
+            let names = try names(of: listing, in: key.path)
             if let version = names.lazy.compactMap({ VersionName.version($0, key: key) }).max() {
                 let name = VersionName.name(of: version, key: key)
                 let file = try call { () throws(FileFault) in try folder.open(name) }

@@ -85,25 +85,23 @@ extension Volume {
     ) throws(StoreError) -> (bytes: [UInt8], status: FileStatus) {
         let status = file.status
         try requirePrivate(status, path, mend: "600")
-        let tooLarge = StoreError(.tooLarge, shown(path), "is larger than the \(limit) bytes that such a file may have")
-        guard status.size <= UInt64(limit) else {
-            count(\.tooLarge)
-            throw tooLarge
-        }
+        guard status.size <= UInt64(limit) else { throw tooLarge(path, limit) }
         // One byte more than it had a moment ago: a full answer is known to end there without asking again.
         let expected = Int(status.size)
         var bytes = try call { () throws(FileFault) in try file.read(at: 0, count: expected + 1) }
         while bytes.count != expected {
-            guard bytes.count <= limit else {
-                count(\.tooLarge)
-                throw tooLarge
-            }
+            guard bytes.count <= limit else { throw tooLarge(path, limit) }
             let position = UInt64(bytes.count)
             let more = try call { () throws(FileFault) in try file.read(at: position, count: 65_536) }
             guard !more.isEmpty else { break }
             bytes += more
         }
         return (bytes, status)
+    }
+
+    private func tooLarge(_ path: String, _ limit: Int) -> StoreError {
+        count(\.tooLarge)
+        return StoreError(.tooLarge, shown(path), "is larger than the \(limit) bytes that such a file may have")
     }
 
     /// The names in a folder of ours, dot files left out, what is no name of ours counted and left out.
