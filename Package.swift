@@ -157,7 +157,7 @@ let package = Package(
         ),
         .testTarget(
             name: "CertificatesTests",
-            dependencies: ["Certificates", "Dates", "Store", "TestSupport", nioCore, x509, asn1, crypto],
+            dependencies: ["Certificates", "Dates", "Outbound", "Store", "TestSupport", nioCore, x509, asn1, crypto],
             swiftSettings: strict
         ),
         .testTarget(

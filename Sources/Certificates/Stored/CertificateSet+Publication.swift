@@ -22,16 +22,18 @@ extension CertificateSet {
     ///
     /// - Parameters:
     ///   - origin: who does it: `import`, `acme`, `development-ca`.
+    ///   - authority: the directory URL of the CA that issued it by ACME.
     ///   - now: the wall clock; for people only.
     package static func publish(
         _ certificate: ServerCertificate,
         as key: StoreKey,
         origin: String,
+        authority: String? = nil,
         in store: any Store,
         under lease: any StoreLease,
         now: Date = Date()
     ) async throws(StoreError) -> Generation {
-        let meta: [String: JSONValue] = [
+        var meta: [String: JSONValue] = [
             "format": .integer(1),
             "source": .string(origin),
             "created": .string(now.formatted(.iso8601)),
@@ -39,6 +41,7 @@ extension CertificateSet {
             "not_after": .string(CertificateStatus.time(certificate.notValidAfter)),
             "sha256": .string(certificate.leafSHA256.hexadecimal),
         ]
+        if let authority { meta["authority"] = .string(authority) }
         let files = [chainFile: certificate.chainPEM, keyFile: certificate.keyPEM, metaFile: meta.json]
         return try await store.publish(key, files, under: lease)
     }

@@ -25,6 +25,8 @@ package enum CertificateSet {
         /// Nil: none was ever published, none can be used, or it was removed.
         var certificate: ServerCertificate?
         var origin: String?
+        /// The directory URL of the CA that issued it by ACME.
+        var authority: String?
         var isRemoved = false
         /// Why a newer generation cannot be used.
         var rejection: CertificatesError?
@@ -43,7 +45,9 @@ package enum CertificateSet {
             finding.generation = stored.generation
             finding.isRemoved = isRemoved(stored.files)
             finding.certificate = verdicts.accepted
-            finding.origin = stored.files[metaFile].flatMap { [String: JSONValue](json: $0)?["source"]?.string }
+            let meta = stored.files[metaFile].flatMap { [String: JSONValue](json: $0) }
+            finding.origin = meta?["source"]?.string
+            finding.authority = meta?["authority"]?.string
         } catch {
             guard error.code == .notFound else { throw error }
         }

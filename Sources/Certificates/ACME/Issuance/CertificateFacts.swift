@@ -34,6 +34,20 @@ package struct CertificateFacts: Equatable, Sendable {
         renewalID = authority.map { Self.renewalID(authorityKey: Array($0), serial: Array(leaf.serialNumber.bytes)) }
     }
 
+    package init(
+        id: String,
+        names: [CertificateName],
+        notBefore: UnixTime,
+        notAfter: UnixTime,
+        renewalID: String?
+    ) {
+        self.id = id
+        self.names = names
+        self.notBefore = notBefore
+        self.notAfter = notAfter
+        self.renewalID = renewalID
+    }
+
     /// - Parameter serial: the number, most significant byte first.
     package static func renewalID(authorityKey: [UInt8], serial: [UInt8]) -> String {
         // The content of a DER integer: no zeros in front but for one where the number would be negative otherwise.

@@ -25,6 +25,17 @@ package enum RenewalPolicy {
         return facts.notAfter - left - hash(name) % max(1, left / 8)
     }
 
+    /// A certificate that was issued now is not renewed before half of what is left of it, however far back it is dated
+    /// and whatever window the CA names: a CA in error is not stormed.
+    package static func floor(_ facts: CertificateFacts, issuedAt now: UnixTime) -> UnixTime {
+        let left = facts.notAfter - now
+        return now + (left < shortestLifetime ? shortestPause : left / 2)
+    }
+
+    /// Seconds. What lives shorter is of no use to anybody, and is not ordered again at once.
+    static let shortestLifetime: Int64 = 20
+    static let shortestPause: Int64 = 60
+
     /// The plan for a certificate.
     ///
     /// - Parameters:

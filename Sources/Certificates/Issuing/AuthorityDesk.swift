@@ -1,0 +1,60 @@
+import Dates
+import NIOCore
+import Synchronization
+
+/// What this process knows of each CA: its directory, for some hours, and how far our clock is from its own.
+final class AuthorityDesk: Sendable {
+    private static let directoryTime = TimeAmount.hours(6)
+
+    private struct Entry {
+        var directory: ACMEDirectory?
+        var directoryEnd = NIODeadline.uptimeNanoseconds(0)
+        var clock: ClockCorrection?
+    }
+
+    private let entries = Mutex<[String: Entry]>([:])
+
+    /// Nil when it has to be asked for.
+    func directory(of authority: String, now: NIODeadline = .now()) -> ACMEDirectory? {
+        entries.withLock { entries in
+            guard let entry = entries[authority], now < entry.directoryEnd else { return nil }
+            return entry.directory
+        }
+    }
+
+    /// Keeps what a machine has learnt.
+    ///
+    /// - Parameter hasAnswered: the CA has, so that its clock is known.
+    func learn(
+        _ authority: String,
+        directory: ACMEDirectory?,
+        clock: ClockCorrection,
+        hasAnswered: Bool,
+        now: NIODeadline = .now()
+    ) {
+        entries.withLock { entries in
+            var entry = entries[authority] ?? Entry()
+            if let directory, directory != entry.directory || entry.directoryEnd <= now {
+                entry.directory = directory
+                entry.directoryEnd = now + Self.directoryTime
+            }
+            if hasAnswered { entry.clock = clock }
+            entries[authority] = entry
+        }
+    }
+
+    /// The directory is not what it was: a failure there asks for it anew.
+    func forgetDirectory(of authority: String) {
+        entries.withLock { $0[authority]?.directory = nil }
+    }
+
+    /// Nil while the CA has not answered yet.
+    func clock(of authority: String) -> ClockCorrection? {
+        entries.withLock { $0[authority]?.clock }
+    }
+
+    /// The CA's clock as far as it is known.
+    func now(at authority: String?, _ wall: UnixTime) -> UnixTime {
+        (authority.flatMap { clock(of: $0) } ?? ClockCorrection()).now(wall)
+    }
+}

@@ -1,0 +1,62 @@
+package import Outbound
+
+/// Carries requests to a CA and its answers back. Behind it stands libcurl, or in tests a CA in memory.
+package protocol AuthorityTransport: Sendable {
+    /// - Throws: when there is no whole answer, or the task was cancelled.
+    func send(_ request: ACMERequest, trust: OutboundTrust) async throws(AuthorityUnreachable) -> ACMEResponse
+}
+
+/// Why a CA's answer is not there, in words.
+package struct AuthorityUnreachable: Error, Sendable, CustomStringConvertible {
+    package let description: String
+
+    package init(_ description: String) {
+        self.description = description
+    }
+}
+
+/// Over the gateway's HTTP client, which its owner closes.
+package struct OutboundTransport: AuthorityTransport {
+    private let client: OutboundClient
+
+    package init(_ client: OutboundClient) {
+        self.client = client
+    }
+
+    package func send(
+        _ request: ACMERequest,
+        trust: OutboundTrust
+    ) async throws(AuthorityUnreachable) -> ACMEResponse {
+        var fields = [(name: "Accept", value: request.accept)]
+        if let type = request.contentType { fields.append(("Content-Type", type)) }
+        // A signed request does no harm when it comes twice: its nonce counts once (RFC 8555 section 6.5).
+        let outbound = OutboundRequest(
+            request.outboundMethod,
+            request.url.text,
+            fields: fields,
+            body: request.body,
+            trust: trust,
+            mayRepeat: true
+        )
+        do throws(OutboundError) {
+            let response = try await client.send(outbound)
+            return ACMEResponse(
+                status: response.status,
+                fields: response.fields.all.map { ACMEResponse.Field($0.name, $0.value) },
+                body: response.body
+            )
+        } catch {
+            throw AuthorityUnreachable(error.description)
+        }
+    }
+}
+
+extension ACMERequest {
+    fileprivate var outboundMethod: OutboundRequest.Method {
+        switch method {
+        case .get: .get
+        case .head: .head
+        case .post: .post
+        }
+    }
+}

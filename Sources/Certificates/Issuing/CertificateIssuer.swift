@@ -1,0 +1,136 @@
+import NIOCore
+package import Store
+import Synchronization
+
+/// Gets the certificates of a gateway from CAs and renews them: one keeper for each. All replicas run the same keepers;
+/// what they share stands in the store, and whatever one publishes is served by all.
+///
+/// Nothing waits for it: a gateway starts and serves without it, with whatever certificates there are.
+package final class CertificateIssuer: Sendable {
+    /// Certificates on demand that one process looks after.
+    private static let onDemandLimit = 10_000
+    /// Orders and questions under way at a time.
+    private static let slots = 16
+
+    private let settings: IssuingSettings
+    private let shared: CertificateKeeper.Shared
+    private let state: Mutex<State>
+    /// Keepers that are to be started.
+    private let (arrivals, arrival) = AsyncStream.makeStream(of: CertificateKeeper.self)
+
+    private struct State {
+        var keepers: [StoreKey: CertificateKeeper] = [:]
+        /// Keepers of ``keepers`` that are on demand.
+        var onDemand = 0
+    }
+
+    /// - Parameters:
+    ///   - transport: to the CAs.
+    ///   - presenter: puts the answers to challenges in their place.
+    ///   - onEvent: called with each event, from any thread.
+    package init(
+        _ settings: IssuingSettings,
+        store: any Store,
+        transport: any AuthorityTransport,
+        presenter: any ChallengePresenter,
+        onEvent: @escaping @Sendable (IssuingEvent) -> Void
+    ) {
+        self.settings = settings
+        let budget = Mutex(IssuanceBudget(perMinute: settings.onDemand?.perMinute ?? 0))
+        shared = CertificateKeeper.Shared(
+            settings: settings,
+            store: store,
+            records: IssuingRecords(store),
+            transport: transport,
+            presenter: presenter,
+            desk: AuthorityDesk(),
+            slots: Slots(Self.slots),
+            mayOrder: { name in budget.withLock { $0.ask(name, now: .now()) } },
+            hasOrdered: { name in budget.withLock { $0.finished(name) } },
+            tell: onEvent
+        )
+        state = Mutex(State())
+        for names in settings.certificates { _ = keep(names, isOnDemand: false) }
+    }
+
+    /// Every certificate that is had by ACME, in the order of the keys.
+    package var statuses: [IssuingStatus] {
+        state.withLock { $0.keepers }.sorted { $0.key < $1.key }.map(\.value.status)
+    }
+
+    // MARK: Wishes
+
+    /// An agent offers this host, or a browser asks for it: it gets a certificate if the settings allow it. Answers at
+    /// once, and may be called for every handshake.
+    package func want(_ host: String) {
+        guard let onDemand = settings.onDemand, let name = CertificateName(host), case .dns(let text) = name,
+            !text.hasPrefix("*."), let key = try? name.storeKey
+        else { return }
+        guard state.withLock({ $0.keepers[key] == nil && $0.onDemand < Self.onDemandLimit }), onDemand.allows(name)
+        else { return }
+        if let keeper = keep([name], isOnDemand: true) { arrival.yield(keeper) }
+    }
+
+    /// Asks for a new certificate now, whatever the age of the present one.
+    ///
+    /// - Parameter done: called once with what became of it.
+    /// - Returns: false if none of the certificates that are had by ACME is called so, or has that name.
+    package func renew(_ name: CertificateName, _ done: @escaping @Sendable (RenewalOutcome) -> Void) -> Bool {
+        let keepers = state.withLock { $0.keepers }
+        let keeper =
+            (try? name.storeKey).flatMap { keepers[$0] }
+            ?? keepers.sorted { $0.key < $1.key }.map(\.value).first { $0.names.contains(name) }
+        guard let keeper else { return false }
+        keeper.renew(done)
+        return true
+    }
+
+    /// Nil if there is one already, or if the name has no key in the store.
+    private func keep(_ names: [CertificateName], isOnDemand: Bool) -> CertificateKeeper? {
+        guard let key = try? names[0].storeKey else { return nil }
+        return state.withLock { state in
+            guard state.keepers[key] == nil else { return nil }
+            let keeper = CertificateKeeper(key: key, names: names, isOnDemand: isOnDemand, shared: shared)
+            state.keepers[key] = keeper
+            if isOnDemand { state.onDemand += 1 }
+            return keeper
+        }
+    }
+
+    // MARK: Life
+
+    /// Looks after the certificates until the task is cancelled. Run it once.
+    package func run() async {
+        let first = state.withLock { Array($0.keepers.values) }
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.follow(CertificateSet.prefix) { $0 } }
+            group.addTask { await self.follow(IssuingRecords.names) { try? CertificateSet.prefix.child($0.name) } }
+            for keeper in first { group.addTask { await self.run(keeper) } }
+            // Those that came before this runs are in both.
+            let running = Set(first.map { ObjectIdentifier($0) })
+            for await keeper in arrivals where !running.contains(ObjectIdentifier(keeper)) {
+                group.addTask { await self.run(keeper) }
+            }
+            group.cancelAll()
+        }
+    }
+
+    private func run(_ keeper: CertificateKeeper) async {
+        await keeper.run()
+        guard keeper.isOnDemand else { return }
+        state.withLock { state in
+            state.keepers[keeper.key] = nil
+            state.onDemand -= 1
+        }
+    }
+
+    /// Wakes the keepers whose certificate, or what is known of it, another replica has changed.
+    private func follow(_ prefix: StoreKey, _ certificate: @Sendable (StoreKey) -> StoreKey?) async {
+        for await changes in shared.store.changes(prefix) {
+            for change in changes {
+                guard let key = certificate(change.key) else { continue }
+                state.withLock { $0.keepers[key] }?.look()
+            }
+        }
+    }
+}

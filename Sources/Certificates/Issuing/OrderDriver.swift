@@ -1,0 +1,131 @@
+import Dates
+import NIOCore
+import Outbound
+import Store
+
+/// Does what an ``OrderMachine`` says, under a lease: sends, waits, stores, presents. Whatever happens to this process, the
+/// store holds what whoever comes next needs to go on.
+struct OrderDriver: Sendable {
+    enum Outcome: Sendable {
+        case issued(IssuedCertificate)
+        case failed(ACMEFailure)
+        /// The CA's clock says that nothing is due.
+        case notDue
+        /// The lease was lost, the store is in trouble, or the gateway ends: the order stays as it is for whoever comes
+        /// next.
+        case interrupted(IssuingTrouble)
+    }
+
+    let certificate: StoreKey
+    let trust: OutboundTrust
+    let transport: any AuthorityTransport
+    let presenter: any ChallengePresenter
+    let records: IssuingRecords
+    let desk: AuthorityDesk
+    let lease: any StoreLease
+    /// Asked once, when the CA has told its clock: whether the order is still due.
+    let isDue: @Sendable (UnixTime) -> Bool
+
+    func run(_ plan: OrderPlan) async -> Outcome {
+        let authority = plan.authority.id
+        let account: AccountRecord
+        let left: OrderRecord?
+        do throws(IssuingTrouble) {
+            account = try await records.account(at: plan.authority.directory)
+            left = try await records.order(of: certificate)
+        } catch {
+            return .interrupted(error)
+        }
+        var machine = OrderMachine(
+            plan,
+            account: account,
+            directory: desk.directory(of: authority),
+            resuming: left,
+            random: { UInt64.random(in: .min ... .max) }
+        )
+        var isClockKnown = desk.clock(of: authority) != nil
+        var action = machine.start(now: .now)
+        while true {
+            do throws(IssuingTrouble) {
+                try await requireLease()
+                switch action {
+                case .send(let request):
+                    do throws(AuthorityUnreachable) {
+                        let response = try await transport.send(request, trust: trust)
+                        action = machine.received(response, now: .now)
+                        if !isClockKnown {
+                            isClockKnown = true
+                            guard isDue(machine.clock.now(Moment.now.wall)) else {
+                                learn(machine.directory, machine.clock, authority)
+                                return .notDue
+                            }
+                        }
+                    } catch {
+                        action = machine.requestFailed("\(error)", now: .now)
+                    }
+                case .wait(let until):
+                    try await Self.sleep(until: until)
+                    action = machine.waited(now: .now)
+                case .storeAccount(let account):
+                    try await records.put(account)
+                    action = machine.stored(now: .now)
+                case .storeOrder(let order):
+                    try await records.put(order, of: certificate)
+                    action = machine.stored(now: .now)
+                case .present(let tasks):
+                    do throws(PresentationError) {
+                        try await presenter.present(tasks)
+                        action = machine.presentationDone(now: .now)
+                    } catch {
+                        action = machine.presentationFailed("\(error)", now: .now)
+                    }
+                case .cleanUp(let tasks):
+                    await presenter.withdraw(tasks)
+                    action = machine.cleanedUp(now: .now)
+                case .issued(let issued):
+                    learn(machine.directory, machine.clock, authority)
+                    return .issued(issued)
+                case .failed(let failure):
+                    learn(machine.directory, machine.clock, authority, hasAnswered: isClockKnown)
+                    if failure.step != .authorization, failure.step != .challenge {
+                        desk.forgetDirectory(of: authority)
+                    }
+                    return .failed(failure)
+                case .accountReady: preconditionFailure("an order was asked for, not the account alone")
+                }
+            } catch {
+                return .interrupted(error)
+            }
+        }
+    }
+
+    private func learn(
+        _ directory: ACMEDirectory?,
+        _ clock: ClockCorrection,
+        _ authority: String,
+        hasAnswered: Bool = true
+    ) {
+        desk.learn(authority, directory: directory, clock: clock, hasAnswered: hasAnswered)
+    }
+
+    /// Before everything that others can see. An act that was begun cannot be fenced; the publication is.
+    private func requireLease() async throws(IssuingTrouble) {
+        guard !Task.isCancelled else { throw Self.ending }
+        do throws(StoreError) {
+            try await lease.check()
+        } catch {
+            throw IssuingTrouble(error)
+        }
+    }
+
+    static let ending = IssuingTrouble("the gateway ends")
+
+    static func sleep(until due: NIODeadline) async throws(IssuingTrouble) {
+        let nanoseconds = max(0, (due - .now()).nanoseconds)
+        do {
+            try await Task.sleep(for: .nanoseconds(nanoseconds))
+        } catch {
+            throw ending
+        }
+    }
+}
