@@ -85,6 +85,13 @@ final class MemoryJournal: StoreJournal {
         self.change { $0.beat(change) }
     }
 
+    func announce() -> UInt64 {
+        change { $0.beat { $0.published &+= 1 } }
+        return store.contents.withLock { contents in
+            contents.journal.flatMap { contents.journals[$0]?.sight.pulse?.heartbeat.published } ?? 0
+        }
+    }
+
     func renewCard() {
         store.contents.withLock { contents in
             guard let own = contents.journal, var journal = contents.journals[own] else { return }

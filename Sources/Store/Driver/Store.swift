@@ -9,6 +9,9 @@ package protocol Store: Sendable {
     /// The newest version of a value.
     func read(_ key: StoreKey) async throws(StoreError) -> StoredValue
 
+    /// The same, waiting no longer than that.
+    func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue
+
     /// The newest version of every value one level below a prefix: a first look at thousands of them at once.
     ///
     /// - Returns: a failure for a key whose newest version cannot be read now; removed ones are left out.
@@ -62,6 +65,9 @@ package protocol Store: Sendable {
     /// Looks at the journal of a replica once. What was known stays known whatever the look says.
     func follow(_ replica: Incarnation) async -> ReplicaSight
 
+    /// The same, waiting no longer than that.
+    func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaSight
+
     /// Puts the journal of a dead replica away.
     func bury(_ replica: Incarnation) async throws(StoreError)
 
@@ -75,6 +81,17 @@ package protocol Store: Sendable {
 
     /// Ends threads, watches and leases. Waits for nothing.
     func close()
+}
+
+/// For drivers that answer at once.
+extension Store {
+    package func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue {
+        try await read(key)
+    }
+
+    package func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaSight {
+        await follow(replica)
+    }
 }
 
 /// What reading one of many keys came to.
@@ -142,6 +159,12 @@ package protocol StoreJournal: AnyObject, Sendable {
 
     /// Changes what the heartbeat says: state, sessions, load, seen.
     func update(_ change: @escaping @Sendable (inout Heartbeat) -> Void)
+
+    /// Counts one thing more as published, so that whoever follows this process looks at the store again.
+    ///
+    /// - Returns: the number of it. A replica whose heartbeat says that it has seen this one of ours, or a higher, has
+    ///   looked after this call.
+    func announce() -> UInt64
 
     /// What the options say of this incarnation is another thing now: the card is written anew.
     func renewCard()

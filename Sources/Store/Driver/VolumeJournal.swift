@@ -68,6 +68,16 @@ final class VolumeJournal: StoreJournal {
         wake(at: .now())
     }
 
+    func announce() -> UInt64 {
+        let number = state.withLock { state in
+            state.wanted.published &+= 1
+            state.isChanged = true
+            return state.wanted.published
+        }
+        wake(at: .now())
+        return number
+    }
+
     func renewCard() {
         state.withLock { $0.isCardOld = true }
         wake(at: .now())

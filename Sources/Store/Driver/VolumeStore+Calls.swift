@@ -42,15 +42,18 @@ final class Waiter<Result: Sendable>: Sendable {
 extension VolumeStore {
     /// Does a piece of blocking work on a line. A job whose caller has gone before it began is not done at all.
     ///
-    /// - Parameter operation: what its duration counts as; nil: as nothing.
+    /// - Parameters:
+    ///   - operation: what its duration counts as; nil: as nothing.
+    ///   - limit: the caller waits no longer than this, and never longer than the deadline of every call.
     func perform<Result: Sendable>(
         on line: JobLine,
         _ operation: StoreOperation? = nil,
+        within limit: TimeAmount? = nil,
         _ body: @escaping @Sendable (Volume) throws(StoreError) -> Result
     ) async throws(StoreError) -> Result {
         let volume = volume
         let timers = timers
-        let deadline = NIODeadline.now() + options.callDeadline
+        let deadline = NIODeadline.now() + min(limit ?? options.callDeadline, options.callDeadline)
         let result: Swift.Result<Result, StoreError> = await withCheckedContinuation { continuation in
             let waiter = Waiter(continuation)
             // Weak: a job that hangs must not keep its caller from hearing that the store was closed.

@@ -1,4 +1,4 @@
-internal import NIOCore
+package import NIOCore
 internal import Synchronization
 
 /// A prefix that somebody watches. Its looks are jobs of the readers, one at a time.
@@ -129,6 +129,10 @@ extension VolumeStore {
     }
 
     package func follow(_ replica: Incarnation) async -> ReplicaSight {
+        await follow(replica, within: options.callDeadline)
+    }
+
+    package func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaSight {
         let volume = volume
         let followed = shared.withLock { shared in
             if let known = shared.followed[replica] { return known }
@@ -139,7 +143,9 @@ extension VolumeStore {
             return new
         }
         do throws(StoreError) {
-            return try await perform(on: readers) { volume throws(StoreError) in followed.look(volume) }
+            return try await perform(on: readers, within: limit) { volume throws(StoreError) in
+                followed.look(volume)
+            }
         } catch {
             var sight = followed.sight
             sight.problem = error

@@ -96,7 +96,11 @@ package final class VolumeStore: Store {
 
 extension VolumeStore {
     package func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
-        try await perform(on: readers, .read) { volume throws(StoreError) in try volume.read(key) }
+        try await read(key, within: options.callDeadline)
+    }
+
+    package func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue {
+        try await perform(on: readers, .read, within: limit) { volume throws(StoreError) in try volume.read(key) }
     }
 
     package func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] {

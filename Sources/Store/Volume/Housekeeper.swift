@@ -10,7 +10,8 @@ package final class Housekeeper {
     private static let memoryLimit = 65_536
 
     private let volume: Volume
-    /// Prefixes whose removed keys are deleted for good. Their keys must never be made again.
+    /// Prefixes whose removed keys are deleted for good. A key of theirs should not be made again; one that is made
+    /// again at the moment when its folder goes is put back, and may be missing for that moment.
     private let prefixes: [StoreKey]
     private var firstSeen: [String: NIODeadline] = [:]
 
@@ -25,26 +26,20 @@ package final class Housekeeper {
         for folder in [Volume.tombs, Volume.temporaries] {
             candidates += try volume.names(in: folder, fresh: true).map { "\(folder)/\($0)" }
         }
-        var removed: Set<String> = []
+        var removed: [String: StoreKey] = [:]
         for prefix in prefixes {
-            for key in try volume.keys(prefix) {
-                guard let newest = try volume.newest(key, fresh: true), Tombstone.isTombstone(newest.bytes) else {
-                    continue
-                }
-                removed.insert(key.path)
-            }
+            for key in try volume.keys(prefix) where try isRemoved(key) { removed[key.path] = key }
         }
         var seen: [String: NIODeadline] = [:]
         var deleted = 0
-        for path in (candidates + removed.sorted()).prefix(Self.memoryLimit) {
+        for path in (candidates + removed.keys.sorted()).prefix(Self.memoryLimit) {
             let since = firstSeen[path] ?? now
             guard now - since >= Self.minimumAge else {
                 seen[path] = since
                 continue
             }
-            if removed.contains(path) {
-                // First out of the way in one step; it is erased as a tomb.
-                try? volume.files.rename(path, to: "\(Volume.tombs)/removed-\(volume.nonce())")
+            if let key = removed[path] {
+                putAway(key)
             } else {
                 volume.erase(path)
             }
@@ -52,5 +47,32 @@ package final class Housekeeper {
         }
         firstSeen = seen
         return deleted
+    }
+
+    /// What cannot be read for a reason of its own, since others may write it for one, stays and keeps nothing else from
+    /// being swept.
+    private func isRemoved(_ key: StoreKey) throws(StoreError) -> Bool {
+        do throws(StoreError) {
+            return try volume.newest(key, fresh: true).map { Tombstone.isTombstone($0.bytes) } ?? false
+        } catch {
+            guard !error.isTransient else { throw error }
+            return false
+        }
+    }
+
+    /// First out of the way in one step; it is erased as a tomb.
+    ///
+    /// A writer may have made the key again after we looked: of its version, which it may have seen in its place, nothing
+    /// may be lost. Whoever links later finds no folder and begins a new one; then that one counts.
+    private func putAway(_ key: StoreKey) {
+        let tomb = "\(Volume.tombs)/removed-\(volume.nonce())"
+        guard (try? volume.files.rename(key.path, to: tomb)) != nil else { return }
+        guard let names = try? volume.names(in: tomb, fresh: true),
+            let top = names.compactMap({ VersionName.version($0, key: key) }).max(),
+            let bytes = try? volume.readFile("\(tomb)/\(VersionName.name(of: top, key: key))", limit: Volume.valueLimit)
+        else { return }
+        guard !Tombstone.isTombstone(bytes) else { return }
+        try? volume.files.rename(tomb, to: key.path)
+        try? volume.confirm(folder: Volume.folder(of: key.path))
     }
 }

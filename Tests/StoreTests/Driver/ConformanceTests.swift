@@ -204,6 +204,10 @@ struct ConformanceTests {
         _ = try await store.create("agents/x", [1])
         try await journal.flush()
         #expect(await store.follow(name).pulse?.heartbeat.published == published + 1)
+        // What was announced is a number of its own, and so is everything after it.
+        #expect(journal.announce() == published + 2)
+        try await journal.flush()
+        #expect(await store.follow(name, within: .seconds(5)).pulse?.heartbeat.published == published + 2)
         #expect(await store.follow(randomIncarnation()).problem?.code == .notFound)
     }
 
