@@ -27,6 +27,8 @@ package struct GatewayConfiguration: Sendable, Equatable {
     package var certificates: [CertificateFiles]
     /// Whether the development CA covers names that nothing else does.
     package var developmentCA: DevelopmentCA
+    /// Certificates from CAs; nil: ACME is not in use.
+    package var acme: ACMEConfiguration?
     /// Event loops; nil takes one a core.
     package var loops: Int?
     package var logLevel: Logger.Level
@@ -55,7 +57,8 @@ package struct GatewayConfiguration: Sendable, Equatable {
 
     /// When the development CA is in use.
     package enum DevelopmentCA: String, Sendable, CaseIterable {
-        /// While no certificate is configured by files.
+        /// While no certificate is configured by files. Also beside ACME: until a CA has issued the first one, and
+        /// for names that nobody has asked a CA for, there is something to serve.
         case auto
         case on
         case off
