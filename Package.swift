@@ -64,6 +64,7 @@ let package = Package(
         ),
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
         .target(name: "CStore"),
+        .target(name: "CProcess"),
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
 
         // Sans-IO protocol code: no sockets, no clock, no task.
@@ -85,7 +86,7 @@ let package = Package(
         .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: strict),
         .target(
             name: "Certificates",
-            dependencies: ["Dates", "Outbound", "Store", nioCore, x509, asn1, crypto],
+            dependencies: ["CProcess", "Dates", "Outbound", "Store", nioCore, x509, asn1, crypto],
             swiftSettings: strict
         ),
 
@@ -157,7 +158,9 @@ let package = Package(
         ),
         .testTarget(
             name: "CertificatesTests",
-            dependencies: ["Certificates", "Dates", "Outbound", "Store", "TestSupport", nioCore, x509, asn1, crypto],
+            dependencies: [
+                "Certificates", "Dates", "Outbound", "Store", "TestSupport", nioCore, nioPosix, x509, asn1, crypto,
+            ],
             swiftSettings: strict
         ),
         .testTarget(

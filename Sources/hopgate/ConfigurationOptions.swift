@@ -10,8 +10,11 @@ struct ConfigurationOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The folder that all replicas share.", valueName: "folder"))
     var storePath: String?
 
+    @Option(help: ArgumentHelp("Another name of --store-path.", valueName: "folder"))
+    var acmeCacheDir: String?
+
     var flags: [String: String] {
-        storePath.map { ["store.path": $0] } ?? [:]
+        ["store.path": storePath, "acme_cache_dir": acmeCacheDir].compactMapValues(\.self)
     }
 
     /// - Parameter more: flags of one command, by the key of their setting.
@@ -44,6 +47,12 @@ struct GatewayOptions: ParsableArguments {
     @Option(help: ArgumentHelp("volume or memory.", valueName: "driver"))
     var storeDriver: String?
 
+    @Option(help: ArgumentHelp("Where CAs may write to about certificates.", valueName: "address"))
+    var acmeEmail: String?
+
+    @Option(help: ArgumentHelp("The CA: letsencrypt, letsencrypt-staging, or a directory's URL.", valueName: "ca"))
+    var acmeCa: String?
+
     @Option(help: ArgumentHelp("Event loops (default: one a core).", valueName: "count"))
     var loops: String?
 
@@ -64,6 +73,8 @@ struct GatewayOptions: ParsableArguments {
             "ops_listen": opsListen,
             "admin_listen": adminListen,
             "store.driver": storeDriver,
+            "acme.email": acmeEmail,
+            "acme.ca": acmeCa,
             "loops": loops,
             "log_level": logLevel,
             "log_format": logFormat,

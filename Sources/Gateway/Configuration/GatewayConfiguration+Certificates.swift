@@ -16,7 +16,8 @@ extension GatewayConfiguration {
         ServedCertificates.Settings(
             files: certificates.map { Certificates.CertificateFiles(certificate: $0.cert, key: $0.key) },
             usesDevelopmentCA: usesDevelopmentCA,
-            names: routes.map(\.host) + tunnelAddresses.map(\.host),
+            names: routes.map(\.host) + tunnelAddresses.map(\.host)
+                + (acme?.names.joined().map(\.description) ?? []),
             check: TLSIdentities.check
         )
     }
@@ -24,8 +25,11 @@ extension GatewayConfiguration {
     /// The pin by which an agent that dials these hosts knows the gateway that runs with this configuration: SHA-256 of the
     /// development root, made now if there is none, when the development CA is what answers at every one of them. Nil: the
     /// agent's system roots, or what it is told otherwise, decide.
+    ///
+    /// Where ACME is going to answer there is no pin from the start: the pin would be wrong as soon as the first
+    /// certificate is there, and who holds it would stay outside.
     package func tunnelPin(hosts: [String], in store: any Store) async throws(CertificatesError) -> [UInt8]? {
-        guard usesDevelopmentCA else { return nil }
+        guard usesDevelopmentCA, acme?.mayAnswer(at: hosts) != true else { return nil }
         return try await ServedCertificates.open(servedCertificates, store: store).tunnelPin(hosts: hosts)
     }
 }

@@ -57,7 +57,7 @@ extension GatewayConfiguration {
                 text throws(Complaint) in
                 try Scalars.name(text, longest: 253)
             }.value
-        result.store = readStore(root, environment)
+        result.store = readStore(root, reader, environment)
         result.adminTokenFile = root.readableFile("admin_token_file", isRequired: false)?.value
         result.tunnelAddresses = readTunnelAddresses(root, port: dtls.value.port)
         result.loops =
@@ -71,6 +71,7 @@ extension GatewayConfiguration {
         result.timeouts = readTimeouts(root.section("timeouts"))
         result.certificates = readCertificates(root, reader)
         result.developmentCA = root.choice("development_ca", default: result.developmentCA).value
+        result.acme = readACME(root, reader)
         result.routes = readRoutes(root, reader)
 
         try reader.finish()
@@ -99,13 +100,40 @@ extension GatewayConfiguration {
         }
     }
 
-    private static func readStore(_ root: SettingsScope, _ environment: [String: String]) -> SharedStoreConfiguration {
+    private static func readStore(
+        _ root: SettingsScope,
+        _ reader: SettingsReader,
+        _ environment: [String: String]
+    ) -> SharedStoreConfiguration {
         let section = root.section("store")
-        let path = section.path("path", default: DataDirectory.standard(environment: environment))
+        let path = storePath(root, section) ?? Setting(DataDirectory.standard(environment: environment), .fallback)
+        section.show("path", masked(path.value), path.origin)
         var result = SharedStoreConfiguration(path: path.value)
         result.driver = section.choice("driver", default: result.driver).value
+        let lease = section.duration("lease_ttl", default: .seconds(15), in: .seconds(1) ... .seconds(300))
+        result.leaseTTL = TimeAmount(lease.value)
         result.clusterKeyFile = root.readableFile("cluster_key_file", isRequired: false)?.value
         return result
+    }
+
+    /// `store.path`, or `acme_cache_dir`, under which name the folder was told before there was a store. Both may be
+    /// there if they mean the same.
+    private static func storePath(_ root: SettingsScope, _ section: SettingsScope) -> Setting<String>? {
+        let path = section.optionalPath("path")
+        guard let cache = root.optionalPath("acme_cache_dir") else { return path }
+        guard let path else { return cache }
+        func plain(_ path: String) -> Substring {
+            var rest = path[...]
+            while rest.count > 1, rest.hasSuffix("/") { rest.removeLast() }
+            return rest
+        }
+        if plain(path.value) != plain(cache.value) {
+            let what =
+                "\(quoted(cache.value)) is another folder than store.path, \(quoted(path.value)) (\(path.origin))"
+            let remedy = "Certificates are in the store: remove acme_cache_dir, or give both the same folder."
+            root.report("acme_cache_dir", cache.origin, Complaint(what, remedy))
+        }
+        return path
     }
 
     private static func readTunnelAddresses(_ root: SettingsScope, port: Int) -> [HostPort] {

@@ -29,6 +29,8 @@ package struct GatewayConfiguration: Sendable, Equatable {
     package var developmentCA: DevelopmentCA
     /// Whether challenges of CAs are answered; otherwise their path is one like any other.
     package var answersChallenges = true
+    /// Certificates from CAs; nil: ACME is not in use.
+    package var acme: ACMEConfiguration?
     /// Event loops; nil takes one a core.
     package var loops: Int?
     package var logLevel: Logger.Level
@@ -57,7 +59,8 @@ package struct GatewayConfiguration: Sendable, Equatable {
 
     /// When the development CA is in use.
     package enum DevelopmentCA: String, Sendable, CaseIterable {
-        /// While no certificate is configured by files.
+        /// While no certificate is configured by files. Also beside ACME: until a CA has issued the first one, and
+        /// for names that nobody has asked a CA for, there is something to serve.
         case auto
         case on
         case off

@@ -1,4 +1,5 @@
 import Certificates
+package import NIOCore
 package import Store
 
 /// Where the replicas keep what they share.
@@ -15,6 +16,9 @@ package struct SharedStoreConfiguration: Sendable, Equatable {
     package var path: String
     /// A mounted secret with the cluster's keys, the first of which signs; nil: the key is in the store.
     package var clusterKeyFile: String?
+    /// After so long without a sign of life a holder of a lease is taken for dead. 1 s to 5 min, the same on every
+    /// replica.
+    package var leaseTTL = TimeAmount.seconds(15)
 
     package init(path: String) {
         self.path = path

@@ -3,7 +3,7 @@ internal import Glibc
 /// Starts a thread that takes no signals. False: the system has none left.
 ///
 /// - Parameter name: shown by debuggers; at most 15 bytes.
-func startDetachedThread(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
+package func startDetachedThread(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
     final class Start {
         let name: String
         let body: @Sendable () -> Void

@@ -40,4 +40,13 @@ package func whyUnreadable(_ path: String) -> String? {
     return status.st_mode & S_IFMT == S_IFDIR ? String(cString: strerror(EISDIR)) : nil
 }
 
+/// Whether this process may run the file; nil if it may, else why not.
+func whyNotExecutable(_ path: String) -> String? {
+    guard !path.isEmpty, !path.utf8.contains(0) else { return "not a path" }
+    var status = stat()
+    guard stat(path, &status) == 0 else { return lastErrorText() }
+    guard status.st_mode & S_IFMT == S_IFREG else { return "it is no file" }
+    return access(path, X_OK) == 0 ? nil : lastErrorText()
+}
+
 private func lastErrorText() -> String { String(cString: strerror(errno)) }

@@ -155,6 +155,13 @@ package final class SettingsReader {
         String(name.drop { $0 == "-" }.map { $0 == "_" || $0 == "." ? "-" : $0 })
     }
 
+    func hasFlag(_ name: String) -> Bool { flags[name] != nil }
+
+    /// Itself, or its `_FILE` twin.
+    func hasVariable(_ name: String) -> Bool {
+        [name, name + "_FILE"].contains { environment[$0]?.isEmpty == false }
+    }
+
     /// The value of the first of `names` that is set on the command line.
     func flag(_ names: [String], key: String) -> SettingsValue? {
         knownFlags.formUnion(names)

@@ -9,13 +9,15 @@ extension SettingsScope {
                 report(key, found.origin, Complaint("is \(value.kind), not a map", "Write keys below it, indented."))
             }
         }
-        return SettingsScope(
+        let section = SettingsScope(
             reader: reader,
             path: fullKey(key),
             node: node,
             source: source,
             isOverridable: isOverridable
         )
+        section.isQuiet = isQuiet
+        return section
     }
 
     /// A list of maps. In a variable or flag it is YAML text, as in `[{host: a.example, to: web/http}]`.
@@ -156,7 +158,7 @@ extension SettingsScope {
     }
 
     /// The tree of a value that is more than a scalar; nil if it has none (reported).
-    private func yaml(_ found: SettingsValue, key: String) -> YAMLNode? {
+    func yaml(_ found: SettingsValue, key: String) -> YAMLNode? {
         switch found.content {
         case .node(let node): node
         case .text(let text): reader.parse(Array(text.utf8), from: found.source, key: fullKey(key))
@@ -175,13 +177,13 @@ extension SettingsScope {
     }
 
     /// Tells YAML text in a variable from the short form: brackets, several lines, or a key and its colon.
-    private static func isYAML(_ text: String) -> Bool {
+    static func isYAML(_ text: String) -> Bool {
         let start = text.drop { $0 == " " }
         return start.hasPrefix("[") && !start.hasPrefix("[:") && text.hasSuffix("]") || start.hasPrefix("{")
             || start.hasPrefix("- ") || text.contains("\n") || text.contains(": ")
     }
 
-    private static func trimmed(_ text: some StringProtocol) -> String {
+    static func trimmed(_ text: some StringProtocol) -> String {
         var rest = Substring(text)
         while rest.first == " " { rest.removeFirst() }
         while rest.last == " " { rest.removeLast() }

@@ -54,6 +54,24 @@ extension SettingsScope {
         return path
     }
 
+    /// The same for a path that may be left out; whoever asks shows it in the summary.
+    package func optionalPath(_ key: String, flag: String? = nil) -> Setting<String>? {
+        guard case .value(let value) = read(key, flag: flag, parse: Scalars.string) else { return nil }
+        return Setting(resolved(value), value.origin)
+    }
+
+    /// A path to a program that this process may run now.
+    package func executableFile(_ key: String) -> Setting<String>? {
+        guard let path = optionalPath(key) else { return nil }
+        if let reason = whyNotExecutable(path.value) {
+            let what = "cannot run \(quoted(path.value)): \(reason)"
+            report(key, path.origin, Complaint(what, "Name a program that this process may run."))
+            return nil
+        }
+        note(key, masked(path.value), path.origin)
+        return path
+    }
+
     /// A path to a file that must exist and be readable now: a start that would fail later fails here, with the line.
     package func readableFile(_ key: String, flag: String? = nil, isRequired: Bool) -> Setting<String>? {
         switch read(key, flag: flag, parse: Scalars.string) {
@@ -119,6 +137,8 @@ extension SettingsScope {
     private func findSecret(_ key: String) -> SettingsValue? {
         let fileKey = "\(key)_file"
         let name = fullKey(key)
+        let file = pick(entry(key), entry(fileKey), key, instead: "\"\(key)\"")
+        guard isOverridable else { return file }
         let flag = pick(
             reader.flag([flagName(key)], key: name),
             reader.flag([flagName(fileKey)], key: name),
@@ -127,7 +147,6 @@ extension SettingsScope {
         )
         // The `_FILE` rule of all variables covers the second form here.
         let variable = reader.variable(variableName(key), key: name)
-        let file = pick(entry(key), entry(fileKey), key, instead: "\"\(key)\"")
         return flag ?? variable ?? file
     }
 

@@ -16,6 +16,8 @@ package final class SettingsScope {
     /// Leaves its settings out of the summary, for a reader that sums them up itself.
     package var isQuiet = false
     private var known: [String] = []
+    /// By key: another place in the file where the same may be said.
+    private var synonyms: [String: (scope: SettingsScope, key: String)] = [:]
 
     init(reader: SettingsReader, path: String, node: YAMLNode?, source: SettingsSource, isOverridable: Bool) {
         self.reader = reader
@@ -54,7 +56,7 @@ package final class SettingsScope {
             let flag = reader.flag([flagName(key)] + (alias.map { [$0] } ?? []), key: fullKey(key))
             let variable = reader.variable(variableName(key), key: fullKey(key))
             if let value = flag ?? variable {
-                known.append(key)
+                markKnown(key)
                 return value
             }
         }
@@ -63,8 +65,31 @@ package final class SettingsScope {
 
     /// The file's value.
     func entry(_ key: String) -> SettingsValue? {
+        markKnown(key)
+        let own = entries[key].map { SettingsValue(.node($0.node), source, mark: $0.keyMark) }
+        guard let synonym = synonyms[key], let other = synonym.scope.entry(synonym.key) else { return own }
+        guard let own else { return other }
+        if case .node(let mine) = own.content, case .node(let theirs) = other.content, mine.says(theirs) { return own }
+        let what = "is not what \(synonym.scope.fullKey(synonym.key)) says (\(other.origin))"
+        report(key, own.origin, Complaint(what, "Keep one of the two."))
+        return .unusable
+    }
+
+    private func markKnown(_ key: String) {
         known.append(key)
-        return entries[key].map { SettingsValue(.node($0.node), source, mark: $0.keyMark) }
+        if let synonym = synonyms[key] { synonym.scope.markKnown(synonym.key) }
+    }
+
+    /// Lets the file say `key` in another place too. If both are there they have to say the same. Variables and flags
+    /// are those of `key`. Declared before the key is read.
+    package func synonym(_ name: String, in scope: SettingsScope, of key: String) {
+        synonyms[key] = (scope, name)
+    }
+
+    /// Whether any source gives the key, whatever its value is worth.
+    package func isGiven(_ key: String) -> Bool {
+        let isOverridden = isOverridable && (reader.hasFlag(flagName(key)) || reader.hasVariable(variableName(key)))
+        return isOverridden || entries[key] != nil
     }
 
     // MARK: Single values
@@ -178,6 +203,9 @@ package final class SettingsScope {
         let remedy = "Set \(ways(key)); or \(ways(other)), which \(which)."
         report(key, .fallback, Complaint("is missing, and so is \(other)", remedy))
     }
+
+    /// One line of the summary, for a reader that has made its value of several.
+    package func show(_ key: String, _ shown: String, _ origin: SettingOrigin) { note(key, shown, origin) }
 
     /// One line of the summary; items of lists are summed up by whoever reads them.
     func note(_ key: String, _ shown: String, _ origin: SettingOrigin) {

@@ -36,6 +36,20 @@ package struct YAMLNode: Sendable, Equatable {
         case .mapping: "a map"
         }
     }
+
+    /// Whether both mean the same, wherever they stand. A single value means a list of that one.
+    func says(_ other: YAMLNode) -> Bool {
+        switch (value, other.value) {
+        case (.null, .null): true
+        case (.scalar(let mine), .scalar(let theirs)): mine == theirs
+        case (.sequence(let mine), .sequence(let theirs)): mine.elementsEqual(theirs) { $0.says($1) }
+        case (.mapping(let mine), .mapping(let theirs)):
+            mine.elementsEqual(theirs) { $0.key == $1.key && $0.node.says($1.node) }
+        case (.sequence(let mine), _): mine.count == 1 && mine[0].says(other)
+        case (_, .sequence(let theirs)): theirs.count == 1 && says(theirs[0])
+        default: false
+        }
+    }
 }
 
 /// Something wrong with the text itself: not YAML, or YAML that a configuration has no use for.

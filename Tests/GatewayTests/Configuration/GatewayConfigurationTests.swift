@@ -272,12 +272,13 @@ import Testing
                 "http_listen 0.0.0.0:8080 default", "https_listen 0.0.0.0:1443 --https-listen",
                 "dtls_listen 0.0.0.0:1443 default", "ops_listen 0.0.0.0:9090 default",
                 "admin_listen 127.0.0.1:9091 default", "name gateway-0 default", "store.path /d F:1",
-                "store.driver volume default", "tunnel_addresses none default", "loops 2 HOPGATE_LOOPS",
+                "store.driver volume default", "store.lease_ttl 15s default", "tunnel_addresses none default",
+                "loops 2 HOPGATE_LOOPS",
                 "log_level info default", "log_format auto default",
                 "shutdown_grace 30s default", "timeouts.tls_handshake 10s default", "timeouts.header 10s default",
                 "timeouts.body_idle 30s default", "timeouts.keep_alive_idle 1m default",
                 "timeouts.response_head 30s default", "timeouts.websocket_idle 2m default",
-                "certificates none default", "development_ca auto default",
+                "certificates none default", "development_ca auto default", "acme not in use default",
                 "routes[0] a.test/ to demo/web, timeout 1m30s F:3",
             ]
         )

@@ -10,7 +10,7 @@ package struct ChallengeTask: Hashable, Sendable {
     /// Body of the answer to `http-01`.
     package let keyAuthorization: String
 
-    init(_ kind: ChallengeKind, _ name: CertificateName, token: String, key: AccountKey) {
+    package init(_ kind: ChallengeKind, _ name: CertificateName, token: String, key: AccountKey) {
         self.kind = kind
         self.name = name
         self.token = token

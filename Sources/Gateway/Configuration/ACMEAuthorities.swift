@@ -1,0 +1,173 @@
+import Certificates
+import NIOSSL
+import Settings
+
+/// What `acme.ca`, `acme.eab` and `acme.ca_bundle` say: the CAs in the order in which they are asked.
+struct ACMEAuthorities {
+    /// CAs that have a name here.
+    static let known = [
+        ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"),
+        ("letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+    ]
+
+    private let section: SettingsScope
+    private let reader: SettingsReader
+
+    init(_ section: SettingsScope, _ reader: SettingsReader) {
+        self.section = section
+        self.reader = reader
+    }
+
+    func read() -> [ACMEConfiguration.Authority] {
+        let commonBundle = section.caBundle()
+        let commonAccount = section.externalAccount()
+        let given = section.items("ca")
+        var result: [ACMEConfiguration.Authority] = []
+        var seen: [ACMEURL: SettingOrigin] = [:]
+        for item in given?.items ?? [] {
+            guard var authority = read(item) else { continue }
+            if let first = seen[authority.directory] {
+                let what = "\(authority.directory) is already listed at \(first)"
+                section.report(item.key, item.origin, Complaint(what, "Keep one of the two."))
+                continue
+            }
+            seen[authority.directory] = item.origin
+            if authority.caBundle == nil { authority.caBundle = commonBundle?.value }
+            result.append(authority)
+            if !section.isQuiet { reader.note(section.fullKey(item.key), Self.shown(authority), item.origin) }
+        }
+        if let given, given.items.isEmpty {
+            section.report("ca", given.origin, Complaint("has nothing in it", "Give at least one, or remove the key."))
+        }
+        if given?.items.isEmpty ?? true {
+            let (name, text) = Self.known[0]
+            guard let url = ACMEURL(text) else { preconditionFailure("the URL of \(name) is one") }
+            result = [ACMEConfiguration.Authority(directory: url, caBundle: commonBundle?.value)]
+            section.show("ca", name, .fallback)
+        }
+        if let commonAccount { give(commonAccount, to: &result) }
+        return result
+    }
+
+    /// An external account is one CA's: which one has to be plain.
+    private func give(_ account: Setting<ExternalAccount>, to authorities: inout [ACMEConfiguration.Authority]) {
+        guard authorities.count == 1 else {
+            // None: what was given is wrong, and said to be.
+            if authorities.isEmpty { return }
+            let what = "is an account at one CA, and acme.ca lists \(authorities.count)"
+            section.report("eab", account.origin, Complaint(what, "Write it below the CA that it is of."))
+            return
+        }
+        guard authorities[0].externalAccount == nil else {
+            let complaint = Complaint("is given here and below the CA", "Keep one of the two.")
+            section.report("eab", account.origin, complaint)
+            return
+        }
+        authorities[0].externalAccount = account.value
+    }
+
+    private func read(_ item: SettingsItem) -> ACMEConfiguration.Authority? {
+        switch item.form {
+        case .value(let text):
+            do {
+                return ACMEConfiguration.Authority(directory: try Self.directory(text))
+            } catch {
+                section.report(item.key, item.origin, error)
+                return nil
+            }
+        case .map(let open):
+            let scope = open()
+            let directory = scope.required("directory", parse: Self.directory)
+            let account = scope.externalAccount()
+            let bundle = scope.caBundle()
+            guard let directory else { return nil }
+            return ACMEConfiguration.Authority(
+                directory: directory.value,
+                externalAccount: account?.value,
+                caBundle: bundle?.value
+            )
+        case .list:
+            let remedy = "Write a URL, letsencrypt, or a map with the key directory."
+            section.report(item.key, item.origin, Complaint("is a list, not a CA", remedy))
+            return nil
+        }
+    }
+
+    private static func directory(_ text: String) throws(Complaint) -> ACMEURL {
+        if let (_, url) = known.first(where: { $0.0 == text }) { return try Self.url(url) }
+        guard text.contains("://") else {
+            let names = known.map(\.0).joined(separator: ", ")
+            throw Complaint("\(quoted(text)) is no CA that has a name here", "Write its directory's URL, or \(names).")
+        }
+        return try Self.url(text)
+    }
+
+    /// What requests may be sent to: `https`, or `http` to this machine itself.
+    static func url(_ text: String) throws(Complaint) -> ACMEURL {
+        guard let url = ACMEURL(text), url.isSecure || isOwn(url.host) else {
+            throw Complaint(
+                "\(quoted(text)) is not a URL that is asked here",
+                "Write https://HOST/PATH, without a user; http only to 127.0.0.1, [::1] and localhost."
+            )
+        }
+        return url
+    }
+
+    /// The hosts to which the HTTP client speaks without TLS.
+    private static func isOwn(_ host: String) -> Bool {
+        host == "localhost" || host == "::1" || Host.isIPv4(host) && host.hasPrefix("127.")
+    }
+
+    private static func shown(_ authority: ACMEConfiguration.Authority) -> String {
+        var text = authority.directory.text
+        if let account = authority.externalAccount { text += ", \(account)" }
+        if let bundle = authority.caBundle { text += ", ca_bundle \(quoted(bundle))" }
+        return text
+    }
+}
+
+extension SettingsScope {
+    /// `ca_bundle`: a file with certificates that can be read now.
+    func caBundle() -> Setting<String>? {
+        guard let path = readableFile("ca_bundle", isRequired: false) else { return nil }
+        let certificates = try? NIOSSLCertificate.fromPEMFile(path.value)
+        guard certificates?.isEmpty == false else {
+            let what = "\(quoted(path.value)) holds no certificates"
+            report("ca_bundle", path.origin, Complaint(what, "Name a PEM file with the roots of that server."))
+            return nil
+        }
+        return path
+    }
+
+    /// `eab`: the account that a CA gave to its customer (RFC 8555 section 7.3.4).
+    func externalAccount() -> Setting<ExternalAccount>? {
+        let section = section("eab")
+        // Shown when it is whole: most configurations have none.
+        let isQuiet = section.isQuiet
+        section.isQuiet = true
+        let id = section.optional("kid", parse: Scalars.string)
+        let key = section.secretIfGiven("key") { text throws(Complaint) in
+            guard ExternalAccount(keyID: "id", key: text) != nil else {
+                let remedy = "Copy the HMAC key as the CA shows it, without quotes and blanks."
+                throw Complaint("is no key in base64url", remedy)
+            }
+            return text
+        }
+        if id == nil, !section.isGiven("kid"), let key {
+            let complaint = Complaint("is missing, while key is given", "Give the key id that belongs to the key.")
+            section.report("kid", key.origin, complaint)
+        }
+        if let id, key == nil {
+            let complaint = Complaint(
+                "is missing, while kid is given",
+                "Give the HMAC key, or a key_file that holds it."
+            )
+            section.report("key", id.origin, complaint)
+        }
+        guard let id, let text = key?.value else { return nil }
+        section.isQuiet = isQuiet
+        section.show("kid", masked(id.value), id.origin)
+        section.show("key", "(set, not shown)", key?.origin ?? id.origin)
+        return ExternalAccount(keyID: id.value, key: text).map { Setting($0, id.origin) }
+    }
+}

@@ -1,0 +1,175 @@
+import Certificates
+import NIOCore
+import Settings
+
+extension GatewayConfiguration {
+    /// Reads the block `acme`, and the keys that stand for parts of it. Nil: ACME is not in use.
+    static func readACME(_ root: SettingsScope, _ reader: SettingsReader) -> ACMEConfiguration? {
+        let section = root.section("acme")
+        section.synonym("acme_email", in: root, of: "email")
+        section.synonym("acme_ca", in: root, of: "ca")
+        // Nothing of it is shown where it is not in use.
+        section.isQuiet = true
+        let names = ACMENames(section)
+        let onDemand = section.section("on_demand")
+        let hosts = onDemand.list("hosts", parse: onDemandHost)
+        let isUsed = !names.isEmpty || !hosts.isEmpty
+        section.isQuiet = !isUsed
+        onDemand.isQuiet = !isUsed
+
+        let hook = section.section("dns")
+        // Also one that cannot be used, which is told once.
+        let hasHook = hook.isGiven("hook") || hook.isGiven("exec")
+        let agreement = section.bool("agree_to_terms", default: false)
+        var result = ACMEConfiguration(
+            authorities: ACMEAuthorities(section, reader).read(),
+            agreesToTerms: agreement.value
+        )
+        result.contacts = readContacts(section)
+        result.names = names.read(reader)
+        result.dns = readDNSHook(hook)
+        result.challenges = readChallenges(section, hasHook: hasHook)
+        names.reportUnprovable(result.challenges)
+        result.profile = section.optional("profile", parse: Scalars.string)?.value
+        result.preferredIssuer = section.optional("preferred_issuer", parse: Scalars.string)?.value
+        if !hosts.isEmpty { reader.note("acme.on_demand.hosts", shown(hosts.map(\.value)), hosts[0].origin) }
+        result.onDemand.hosts = hosts.map(\.value)
+        let budget = ACMEConfiguration.OnDemand.standardBudget
+        result.onDemand.perMinute = onDemand.int("per_minute", default: budget, in: 1...1000).value
+
+        guard isUsed else {
+            reader.note("acme", "not in use", .fallback)
+            return nil
+        }
+        if !agreement.value {
+            let origin = agreement.origin == .fallback ? names.origin ?? hosts[0].origin : agreement.origin
+            let remedy = "Read the terms of service of each CA in acme.ca, then write \"agree_to_terms: true\"."
+            section.report("agree_to_terms", origin, Complaint("has to be true for certificates by ACME", remedy))
+        }
+        return result
+    }
+
+    private static func shown(_ values: [some CustomStringConvertible]) -> String {
+        values.map(\.description).joined(separator: ", ")
+    }
+
+    // MARK: Parts
+
+    private static func onDemandHost(_ text: String) throws(Complaint) -> HostPattern {
+        let host = try HostPattern(text)
+        if case .exact(let name) = host, Host.isIPv4(name) || Host.isIPv6(name) {
+            throw Complaint(
+                "\(quoted(text)) is an address, which no client asks for by name",
+                "Put it into acme.names."
+            )
+        }
+        return host
+    }
+
+    private static func readContacts(_ section: SettingsScope) -> [String] {
+        let given = section.items("email")
+        var contacts: [String] = []
+        for item in given?.items ?? [] {
+            do throws(Complaint) {
+                guard case .value(let text) = item.form else {
+                    throw Complaint("is \(item.form.kind), not an address", "Write addresses, as in [a@example.com].")
+                }
+                contacts.append(try contact(text))
+            } catch {
+                section.report(item.key, item.origin, error)
+            }
+        }
+        section.show("email", contacts.isEmpty ? "none" : shown(contacts), given?.origin ?? .fallback)
+        return contacts
+    }
+
+    /// One address and nothing else of what a `mailto` URL may have (RFC 8555 section 7.3).
+    private static func contact(_ text: String) throws(Complaint) -> String {
+        let parts = text.split(separator: "@", omittingEmptySubsequences: false)
+        let isPlain = text.utf8.allSatisfy { (0x21...0x7e).contains($0) && !",;:<>()[]\\\"?%&".utf8.contains($0) }
+        guard parts.count == 2, !parts[0].isEmpty, Host.isName(String(parts[1])), isPlain, text.utf8.count <= 254 else {
+            throw Complaint("\(quoted(text)) is not an e-mail address", "Write it plainly, as in admin@example.com.")
+        }
+        return text
+    }
+
+    private static func readChallenges(_ section: SettingsScope, hasHook: Bool) -> [ChallengeKind] {
+        let given = section.items("challenge")
+        var kinds: [ChallengeKind] = []
+        for item in given?.items ?? [] {
+            do throws(Complaint) {
+                guard case .value(let text) = item.form else {
+                    throw Complaint("is \(item.form.kind), not a challenge", "Write [http-01, tls-alpn-01].")
+                }
+                let kind = try Scalars.choice(text, of: ChallengeKind.self)
+                if kinds.contains(kind) { throw Complaint("\(kind) is listed twice", "Keep one of the two.") }
+                if kind == .dns01, !hasHook {
+                    let remedy = "Set acme.dns.hook (a URL) or acme.dns.exec (a program), which change the DNS."
+                    throw Complaint("dns-01 needs a hook", remedy)
+                }
+                kinds.append(kind)
+            } catch {
+                section.report(item.key, item.origin, error)
+            }
+        }
+        if let given, given.items.isEmpty {
+            let complaint = Complaint("has nothing in it", "Give at least one, or remove the key.")
+            section.report("challenge", given.origin, complaint)
+        }
+        if kinds.isEmpty { kinds = ACMEConfiguration.standardChallenges }
+        if hasHook, !kinds.contains(.dns01) { kinds.append(.dns01) }
+        section.show("challenge", shown(kinds), given?.origin ?? .fallback)
+        return kinds
+    }
+
+    private static func readDNSHook(_ section: SettingsScope) -> DNSHookSettings? {
+        let url = section.optional("hook", parse: hookURL)
+        let program = section.executableFile("exec")
+        let isURL = section.isGiven("hook")
+        let isProgram = section.isGiven("exec")
+        let secret = section.secretIfGiven("hook_token") { text throws(Complaint) -> HookCredential in
+            if let credential = HookCredential(text) { return credential }
+            throw Complaint("is not a token", "Give plain characters without blanks, or NAME:PASSWORD.")
+        }
+        let bundle = section.caBundle()
+        let propagation = section.duration(
+            "propagation",
+            default: .seconds(10),
+            in: .zero ... .seconds(300)
+        )
+        if let url, let program {
+            section.report(
+                "exec",
+                program.origin,
+                Complaint("is set, and so is hook (\(url.origin))", "Keep one of the two.")
+            )
+        }
+        // What only a hook over HTTP has, or any hook.
+        let extras: [(key: String, origin: SettingOrigin?, needsURL: Bool)] = [
+            ("hook_token", secret?.origin, true), ("ca_bundle", bundle?.origin, true),
+            ("propagation", propagation.origin, false),
+        ]
+        for (key, origin, needsURL) in extras {
+            guard let origin, origin != .fallback, !isURL, needsURL || !isProgram else { continue }
+            let which = needsURL ? "hook" : "hook or exec"
+            section.report(key, origin, Complaint("is of no use without \(which)", "Set \(which), or remove it."))
+        }
+        let hook: DNSHookSettings.Hook
+        if let url {
+            hook = .http(url.value, credential: secret?.value, bundle: bundle?.value)
+        } else if let program {
+            hook = .program(program.value)
+        } else {
+            return nil
+        }
+        return DNSHookSettings(hook, propagation: TimeAmount(propagation.value))
+    }
+
+    private static func hookURL(_ text: String) throws(Complaint) -> ACMEURL {
+        let url = try ACMEAuthorities.url(text)
+        guard !text.contains("?") else {
+            throw Complaint("\(quoted(text)) has a query", "Write the URL below which \"present\" and \"cleanup\" are.")
+        }
+        return url
+    }
+}

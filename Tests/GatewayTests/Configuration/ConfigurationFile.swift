@@ -1,0 +1,65 @@
+import Gateway
+import Glibc
+import Settings
+
+/// Reads gateway configurations that a test writes.
+final class ConfigurationFile {
+    /// Ends with a slash.
+    let folder: String
+
+    init() {
+        folder = "/tmp/hopgate-configuration-\(getpid())-\(UInt64.random(in: 0 ... .max))/"
+        precondition(mkdir(folder, 0o700) == 0)
+    }
+
+    deinit {
+        for name in written { unlink(folder + name) }
+        rmdir(folder)
+    }
+
+    private var written: Set<String> = []
+
+    @discardableResult
+    func write(_ name: String, _ text: String, mode: mode_t = 0o600) -> String {
+        let descriptor = open(folder + name, O_CREAT | O_WRONLY | O_TRUNC, mode)
+        precondition(descriptor >= 0 && fchmod(descriptor, mode) == 0)
+        precondition(Glibc.write(descriptor, text, text.utf8.count) == text.utf8.count)
+        close(descriptor)
+        written.insert(name)
+        return folder + name
+    }
+
+    func load(
+        _ yaml: String? = nil,
+        environment: [String: String] = [:],
+        flags: [String: String] = [:]
+    ) throws(SettingsError) -> GatewayConfiguration {
+        let file = yaml.map { write("F", $0) }
+        return try GatewayConfiguration.load(file: file, environment: environment, flags: flags)
+    }
+
+    /// The lines of the error, without the folder.
+    func problems(
+        _ yaml: String? = nil,
+        environment: [String: String] = [:],
+        flags: [String: String] = [:]
+    ) -> [String] {
+        do throws(SettingsError) {
+            _ = try load(yaml, environment: environment, flags: flags)
+            return []
+        } catch {
+            return error.description.split(separator: "\n").map { String($0).replacing(folder, with: "") }
+        }
+    }
+
+    /// What `config check` prints, a blank between two columns.
+    func check(
+        _ yaml: String,
+        environment: [String: String] = [:]
+    ) throws(SettingsError) -> [String] {
+        let table = try GatewayConfiguration.check(file: write("F", yaml), environment: environment, flags: [:])
+        return table.replacing(folder, with: "").split(separator: "\n").map {
+            $0.split(separator: " ", omittingEmptySubsequences: true).joined(separator: " ")
+        }
+    }
+}
