@@ -91,10 +91,15 @@ def refuse(status: int, type: str, detail: str = "scripted", retry_after: Option
     return Say(answer)
 
 
-def broken(status: int = 503, retry_after: Optional[str] = None) -> Say:
-    """What a proxy in front of a dead CA says."""
-    fields = {"Retry-After": retry_after} if retry_after is not None else {}
-    return Say(Answer(status, b"<html>Bad gateway</html>", "text/html", fields))
+def broken(status: int = 503, retry_after: Optional[str] | Callable[[], str] = None) -> Say:
+    """What a proxy in front of a dead CA says. retry_after: a function is called when it is said."""
+
+    def answer(_) -> Answer:
+        value = retry_after() if callable(retry_after) else retry_after
+        fields = {"Retry-After": value} if value is not None else {}
+        return Answer(status, b"<html>Bad gateway</html>", "text/html", fields)
+
+    return Say(answer)
 
 
 def redirect(target: str | Callable) -> Say:
@@ -102,9 +107,9 @@ def redirect(target: str | Callable) -> Say:
 
 
 class Edit(Action):
-    """Processes it, and changes the document in the answer and its header fields."""
+    """Processes it, and changes the document in the answer and its header fields (nil: none; a function: made then)."""
 
-    def __init__(self, change: Optional[Callable[[dict], Optional[dict]]] = None, **fields: Optional[str]):
+    def __init__(self, change: Optional[Callable[[dict], Optional[dict]]] = None, **fields: Optional[str] | Callable):
         self.change, self.fields = change, {name.replace("_", "-"): value for name, value in fields.items()}
 
     def after(self, call, answer: Answer) -> Answer:
@@ -112,7 +117,7 @@ class Edit(Action):
             document = json.loads(answer.body)
             replaced = self.change(document)
             answer.body = json.dumps(document if replaced is None else replaced).encode()
-        answer.fields.update(self.fields)
+        answer.fields.update({name: value() if callable(value) else value for name, value in self.fields.items()})
         return answer
 
 

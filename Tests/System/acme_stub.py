@@ -7,7 +7,6 @@ never sends is a line in `violations`, whatever it was answered.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter
@@ -73,7 +72,7 @@ class Call:
 class Stub:
     """From `with` to its end.
 
-    lifetime: seconds of certificates, or nil for 90 days. skew: seconds that the CA's clock is ahead.
+    name: starts those of its issuers, with "Stub". lifetime: seconds of certificates, or nil for 90 days. skew: seconds that the CA's clock is ahead.
     validate: asked with a kind, name, token and key authorization and the call that started it; returns nil, or the
     name of the error and its detail. Nil: every challenge is good at once.
     """
@@ -81,6 +80,7 @@ class Stub:
     def __init__(
         self,
         folder: Path,
+        name: str = "Stub",
         lifetime: Optional[float] = None,
         profiles: Iterable[str] = (),
         has_renewal_info: bool = False,
@@ -93,7 +93,7 @@ class Stub:
         api = IssuingAuthority(folder / "api", "Stub API")
         self.ca_bundle = api.root
         self.authority_of_api = api
-        self.issuer = IssuingAuthority(folder / "issuer", "Stub", skew=skew)
+        self.issuer = IssuingAuthority(folder / "issuer", name, skew=skew)
         self.root = self.issuer.root
         self.skew = skew
         self.server = SecureServer(self._serve, *api.server("localhost", "127.0.0.1"))

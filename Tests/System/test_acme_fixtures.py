@@ -20,6 +20,7 @@ from acme_records import Window
 from acme_scripts import Answer, Cut, Edit, Flood, Hold, Replace, Say, broken, http_date, redirect, refuse
 from acme_stub import ANY, Stub
 from balancer import Balancer
+from sockets import connected
 
 
 class Responder:
@@ -271,3 +272,20 @@ def test_the_stub_holds_and_floods(stub):
     with pytest.raises(ValueError):
         client.order("a.example.test")
     assert flood.sent == 1 << 20 and time.monotonic() - began < 10
+
+
+def test_the_stub_knows_which_process_asks(bench, stub):
+    class Asker:
+        process = None
+
+    asker, other = Asker(), Asker()
+    other.process = bench.start("other", ["sleep", "60"])
+    stub.watch([other, asker])
+    hold = Hold()
+    stub.script("directory", hold)
+    command = ["curl", "-s", "--noproxy", "*", "--cacert", stub.ca_bundle, stub.directory]
+    asker.process = bench.start("asker", command)
+    assert hold.wait_reached().pid == asker.process.pid
+    assert connected(stub.server.port, [other.process.pid, asker.process.pid]) == {asker.process.pid}
+    hold.let_go()
+    assert asker.process.wait(10) == 0 and "newOrder" in asker.process.log()
