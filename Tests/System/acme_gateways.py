@@ -1,0 +1,231 @@
+"""Gateways that get their certificates by ACME, and what one sees of these from outside: in handshakes, in the store, at
+the admin port."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Iterable, Optional, Union
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from acme_pebble import Pebble
+from acme_stub import Stub
+from client import Connection
+from harness import Agent, Bench, Gateway, eventually
+from volumes import Volume
+
+Authority = Union[Pebble, Stub]
+ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
+LEASE_TTL = 3  # seconds, in these tests
+
+
+class AcmeGateway(Gateway):
+    """One replica. acme: what else stands in the block `acme`."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        authorities: Authority | list[Authority],
+        names: Iterable[str | list[str]] = (),
+        name: str = "gateway",
+        challenge: Iterable[str] = ("http-01",),
+        volume: Optional[Volume] = None,
+        acme: Optional[dict] = None,
+        **settings,
+    ):
+        self.authorities = authorities if isinstance(authorities, list) else [authorities]
+        self.admin_token = hashlib.sha256(name.encode()).hexdigest()
+        token_file = bench.folder / f"{name}.admin-token"
+        token_file.write_text(self.admin_token)
+        token_file.chmod(0o600)
+        store = volume.setting if volume else {"path": str(bench.subfolder(name) / "data")}
+        names = list(names)
+        block = {
+            "email": "tests@example.test",
+            "agree_to_terms": True,
+            "ca": [authority.authority for authority in self.authorities],
+            "challenge": list(challenge),
+            **({"names": names} if names else {}),
+            **(acme or {}),
+        }
+        hosts = [host for item in names for host in ([item] if isinstance(item, str) else item)]
+        settings.setdefault("routes", [{"host": host, "to": "demo/web"} for host in hosts])
+        settings.setdefault("admin_token_file", str(token_file))
+        super().__init__(bench, name, store={**store, "lease_ttl": f"{LEASE_TTL}s"}, acme=block, **settings)
+
+    @property
+    def ca_file(self) -> str:
+        """What its certificates are verified by, once they come from the CA."""
+        return str(self.authorities[0].root)
+
+    # -- handshakes
+
+    def leaf(self, name: str) -> x509.Certificate:
+        """What a new connection is shown, whatever it is."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection(("127.0.0.1", self.https_port), timeout=5) as plain:
+            with context.wrap_socket(plain, server_hostname=name) as tls:
+                return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
+
+    def issued(self, name: str, authority: Optional[Authority] = None) -> Optional[x509.Certificate]:
+        """What is shown for a name if it is from a CA (this one), and not of our own making."""
+        leaf = self.leaf(name)
+        if is_issued(leaf, authority):
+            return leaf
+        return None
+
+    def wait_issued(
+        self, name: str, timeout: float = 30, than: Optional[x509.Certificate] = None, authority=None
+    ) -> x509.Certificate:
+        """Waits for a certificate from a CA, other `than` this one, in new handshakes."""
+
+        def look() -> Optional[x509.Certificate]:
+            assert self.process.alive, self.process.log()[-3000:]
+            found = self.issued(name, authority)
+            return found if found and (than is None or found.serial_number != than.serial_number) else None
+
+        return eventually(look, timeout, f"{self.name} serves a{' new' if than else ''} certificate for {name}")
+
+    # -- the store
+
+    def generations(self, name: str) -> list[Path]:
+        """In rising order."""
+        folder = self.data / "v1" / "certs" / name.replace("*.", "_wildcard.")
+        return sorted(folder.glob("gen-*"))
+
+    def published(self, name: str) -> tuple[x509.Certificate, float]:
+        """The newest generation, and when its folder was put there (wall clock)."""
+        newest = self.generations(name)[-1]
+        return x509.load_pem_x509_certificate((newest / "fullchain.pem").read_bytes()), newest.stat().st_ctime
+
+    # -- the admin port
+
+    def admin(self, path: str) -> dict:
+        with Connection(("127.0.0.1", self.admin_port), "localhost", None, timeout=5) as connection:
+            response = connection.request("GET", path, [("Authorization", f"Bearer {self.admin_token}")])
+        assert response.status == 200, response.text
+        return json.loads(response.body)
+
+    def report(self, name: str) -> dict:
+        """What `GET /v1/certificates` says of the certificate of a name; empty if nothing."""
+        found = self.admin("/v1/certificates")["certificates"]
+        return next((item for item in found if name in item.get("names", [])), {})
+
+    def wait_error(self, name: str, code: str, timeout: float = 30) -> dict:
+        """Waits until its status shows this error; returns what it says of it."""
+
+        def look() -> Optional[dict]:
+            error = self.report(name).get("last_error")
+            return error if error and error["code"] == code else None
+
+        try:
+            return eventually(look, timeout, f"{self.name} tells {code} of {name}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it says {self.report(name)}") from None
+
+    # -- counters
+
+    def total(self, metric: str, **labels: str) -> float:
+        """The sum over all series of a counter that have these labels."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        series = self.metrics().items()
+        return sum(v for n, v in series if n.split("{")[0] == f"hopgate_{metric}" and all(w in n for w in wanted))
+
+    def gauge(self, metric: str, name: str) -> float:
+        """The one series of a certificate's gauge."""
+        found = [v for n, v in self.metrics().items() if n.startswith(f"hopgate_{metric}{{") and f'"{name}"' in n]
+        assert len(found) == 1, (metric, name, found)
+        return found[0]
+
+    # -- its command line
+
+    def command(self, *words: str, check: bool = True):
+        return self.cli(*words, "--config", str(self.config_path), check=check)
+
+
+def is_issued(leaf: x509.Certificate, authority: Optional[Authority] = None) -> bool:
+    names = leaf.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    issuer = str(names[0].value) if names else ""
+    if isinstance(authority, Stub):
+        return issuer == f"{authority.issuer.name} intermediate"
+    return issuer.startswith(("Pebble", "Stub"))
+
+
+def acme_agent(gateway: AcmeGateway, name: str, token: str, origin_port: int, host: str, **settings) -> Agent:
+    """An agent that believes nobody but the CA, for what browsers are shown for a host."""
+    trust = {"ca_file": gateway.ca_file}
+    return Agent(gateway.bench, gateway, token, origin_port, name=name, trust=trust, server_name=host, **settings)
+
+
+# -- validators
+
+
+def fetch_challenge(gateway: Gateway, name: str, token: str) -> tuple[int, str]:
+    """http-01 as a validator asks for it, of one replica."""
+    with Connection(("127.0.0.1", gateway.http_port), name, None, timeout=10) as connection:
+        response = connection.request("GET", f"/.well-known/acme-challenge/{token}")
+    return response.status, response.text
+
+
+def challenge_certificate(gateway: Gateway, name: str) -> Optional[x509.Certificate]:
+    """tls-alpn-01 as a validator asks for it; nil: the replica does not answer to it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["acme-tls/1"])
+    with socket.create_connection(("127.0.0.1", gateway.https_port), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname=name) as tls:
+            if tls.selected_alpn_protocol() != "acme-tls/1":
+                return None
+            return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
+
+
+def validator(gateways: list[Gateway], asked: Optional[list] = None):
+    """For `Stub(validate=…)`: asks every replica that lives but the one that holds the lease. Each has to answer.
+
+    asked: gets (kind, the gateway's name, whether it was right).
+    """
+
+    def validate(kind: str, name: str, token: str, authorization: str, call) -> Optional[tuple[str, str]]:
+        for gateway in gateways:
+            if gateway.process is None or not gateway.process.alive or gateway.process.pid == call.pid:
+                continue
+            if kind == "http-01":
+                found = fetch_challenge(gateway, name, token)
+                is_right = found == (200, authorization)
+            else:
+                found = challenge_certificate(gateway, name)
+                is_right = found is not None and proves(found, name, authorization)
+            if asked is not None:
+                asked.append((kind, gateway.name, is_right))
+            if not is_right:
+                return ("unauthorized", f"{gateway.name} answers {found}")
+        return None
+
+    return validate
+
+
+def proves(leaf: x509.Certificate, name: str, authorization: str) -> bool:
+    """RFC 8737 section 3."""
+    alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    identifier = leaf.extensions.get_extension_for_oid(ACME_IDENTIFIER)
+    digest = b"\x04\x20" + hashlib.sha256(authorization.encode()).digest()
+    return [n.value for n in alternatives] == [name] and identifier.critical and identifier.value.value == digest
+
+
+def served_everywhere(gateways: list[AcmeGateway], name: str, serial: int, timeout: float) -> float:
+    """Waits until all of them show this certificate; returns the moment (wall clock) when the last one did."""
+    left = list(gateways)
+
+    def look() -> bool:
+        left[:] = [gateway for gateway in left if gateway.leaf(name).serial_number != serial]
+        return not left
+
+    eventually(look, timeout, f"all serve the certificate of {name}")
+    return time.time()

@@ -1,0 +1,87 @@
+"""A load balancer in front of several gateways: TCP connections of one HTTP and one HTTPS port go to one after the
+other. It stands for whatever leads a CA's validators to a replica that knows nothing of the order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from typing import Callable, Iterable, Optional
+
+from harness import Gateway, free_port
+
+
+class Balancer:
+    """In a thread of its own, from `with` to its end.
+
+    targets: what has a `name`, an `http_port` and an `https_port`. may_serve: asked for each connection; those that it
+    leaves out get none, unless it leaves out all.
+    """
+
+    def __init__(self, targets: Iterable[Gateway] = ()):
+        self.http_port, self.https_port = free_port(), free_port()
+        self.targets = list(targets)
+        self.may_serve: Callable[[Gateway], bool] = lambda target: True
+        self.http, self.https = Counter(), Counter()  # target's name → connections
+        self._turn = 0
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._stop: Optional[asyncio.Event] = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    def __enter__(self) -> Balancer:
+        self._thread.start()
+        assert self._ready.wait(10), "the balancer listens"
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def counts(self) -> dict[str, int]:
+        """target's name → all connections that it got."""
+        return dict(self.http + self.https)
+
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        servers = [
+            await asyncio.start_server(
+                lambda r, w: self._serve(r, w, "http_port", self.http), "127.0.0.1", self.http_port
+            ),
+            await asyncio.start_server(
+                lambda r, w: self._serve(r, w, "https_port", self.https), "127.0.0.1", self.https_port
+            ),
+        ]
+        self._ready.set()
+        await self._stop.wait()
+        for server in servers:
+            server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    def _next(self) -> Gateway:
+        self._turn += 1
+        candidates = [target for target in self.targets if self.may_serve(target)] or self.targets
+        return candidates[self._turn % len(candidates)]
+
+    async def _serve(self, reader, writer, port: str, counts: Counter) -> None:
+        try:
+            target = self._next()
+            counts[target.name] += 1
+            other = await asyncio.open_connection("127.0.0.1", getattr(target, port))
+            await asyncio.gather(self._pump(reader, other[1]), self._pump(other[0], writer))
+        except (OSError, asyncio.CancelledError, ZeroDivisionError):
+            pass  # nobody there: the client sees that the connection ends
+        finally:
+            writer.close()
+
+    @staticmethod
+    async def _pump(reader, writer) -> None:
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()

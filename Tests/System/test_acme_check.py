@@ -1,0 +1,130 @@
+"""`hopgate acme check NAME`: what would keep a CA from issuing, each told with its remedy, before any order is made.
+
+The ports have to be 80 and 443, and names have to be found by the system's resolver: each test has an address of its
+own on loopback, and programs that see another /etc/hosts.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from acme_gateways import AcmeGateway
+from acme_scripts import refuse
+from acme_stub import ANY, Stub
+from harness import ENVIRONMENT, HOPGATE, Bench, free_port
+
+NAME = "app.example.test"
+# In a mount namespace of its own, which ends with it.
+OTHER_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
+
+
+def own_address() -> str:
+    return f"127.{random.randint(1, 250)}.{random.randint(1, 250)}.{random.randint(2, 250)}"
+
+
+class Check:
+    """A gateway on ports 80 and 443 of its address."""
+
+    def __init__(self, bench: Bench, stub: Stub):
+        self.bench, self.address = bench, own_address()
+        self.hosts = bench.folder / "hosts"
+        self.point_to(self.address)
+        listen = {"http_listen": f"{self.address}:80", "https_listen": f"{self.address}:443"}
+        self.gateway = AcmeGateway(bench, stub, [NAME], **listen)
+        self.gateway.launcher = self.launcher
+        self.gateway.start()
+
+    @property
+    def launcher(self) -> list[str]:
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", OTHER_HOSTS, str(self.hosts)]
+
+    def point_to(self, address: str, name: str = NAME) -> None:
+        """Where the name leads from now on; its file stays the one that is mounted."""
+        with open(self.hosts, "w") as file:
+            file.write(f"127.0.0.1 localhost\n{address} {name}\n")
+
+    def run(self, name: str = NAME) -> subprocess.CompletedProcess:
+        command = [*self.launcher, HOPGATE, "acme", "check", name, "--config", str(self.gateway.config_path)]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=60, cwd=self.bench.folder, env=ENVIRONMENT
+        )
+
+    def says(self, *patterns: str) -> None:
+        """It fails, and says each of these."""
+        done = self.run()
+        text = done.stdout + done.stderr
+        assert done.returncode == 1, text
+        for pattern in patterns:
+            assert re.search(pattern, text, re.IGNORECASE), (pattern, text)
+        assert "PRIVATE" not in text
+
+
+@pytest.fixture
+def stub(tmp_path):
+    with Stub(tmp_path / "stub") as stub:
+        yield stub
+
+
+class Somebody(BaseHTTPRequestHandler):
+    """Another server where the gateway should be."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"It works!")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_good_name_is_good_and_nothing_is_ordered(bench, stub):
+    check = Check(bench, stub)
+    check.gateway.process.wait_log(f"{NAME}.*", 20)
+    orders = stub.count("newOrder")
+    done = check.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    for word in (NAME, check.address, "80", stub.directory):
+        assert word in done.stdout, done.stdout
+    assert stub.count("newOrder") <= max(1, orders) and len(stub.book.accounts) == 1
+    assert stub.violations == []
+
+
+def test_each_obstacle_is_named_with_its_remedy(bench, stub):
+    check = Check(bench, stub)
+    # No address at all.
+    check.point_to(check.address, "elsewhere.example.test")
+    check.says("address|resolv|DNS", NAME)
+    # Nobody there.
+    nobody = own_address()
+    check.point_to(nobody)
+    check.says("80", re.escape(nobody), "refused|connect")
+    # Somebody else there.
+    other = own_address()
+    server = ThreadingHTTPServer((other, 80), Somebody)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        check.point_to(other)
+        check.says("else|other|not this gateway", re.escape(other))
+    finally:
+        server.shutdown()
+        server.server_close()
+    check.point_to(check.address)
+    # The CA: no account, no server, not the one it claims to be.
+    stub.script("newAccount", refuse(403, "externalAccountRequired", "who are you"), times=ANY)
+    stub.book.forget_accounts()
+    stub.script("account", refuse(400, "accountDoesNotExist"), times=ANY)
+    check.says("acme.eab|external account", "who are you")
+    config = check.gateway.settings["acme"]["ca"][0]
+    config["directory"] = f"https://127.0.0.1:{free_port()}/directory"
+    check.gateway.write_config()
+    check.says("directory", "127.0.0.1", "connect|refused|reach")
+    config["directory"] = stub.directory
+    config["ca_bundle"] = str(stub.root)
+    check.gateway.write_config()
+    check.says("directory", "certificate|verif|trust")

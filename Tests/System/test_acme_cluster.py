@@ -1,0 +1,200 @@
+"""ACME by several replicas on one store: each certificate is ordered once, whoever starts, dies, or stands still."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from acme_gateways import LEASE_TTL, AcmeGateway, fetch_challenge, served_everywhere, validator
+from acme_pebble import Pebble
+from acme_scripts import Hold
+from acme_stub import Stub
+from balancer import Balancer
+from harness import Bench, eventually
+from test_store_processes import together
+from volumes import Volume
+
+ROUNDS = int(os.environ.get("HOPGATE_ROUNDS", "0"))
+pytestmark = pytest.mark.timeout(150 + 20 * ROUNDS)
+
+APP = "app.example.test"
+
+
+def start(gateways: list[AcmeGateway]) -> None:
+    for gateway in gateways:
+        gateway.start(wait=False)
+    for gateway in gateways:
+        gateway.wait_ready(30)
+
+
+# -- all at once
+
+
+def test_eight_that_start_at_once_have_one_account_and_one_order_a_name(bench):
+    """Each round on an empty store. The validators of Pebble, three a name, come to replicas in turn."""
+    rounds, delays, seconds = ROUNDS or 10, [], []
+    with Balancer() as balancer:
+        pebble = Pebble(bench, balancer.http_port, balancer.https_port)
+        for number in range(rounds):
+            one, others = f"one-{number}.example.test", [f"{n}-{number}.example.test" for n in ("two", "three")]
+            volume = Volume(bench, f"volume-{number}")
+            gateways = [
+                AcmeGateway(bench, pebble, [one, others], f"gateway-{number}-{k}", volume=volume) for k in range(8)
+            ]
+            balancer.targets = gateways
+            before, began = pebble.counts, time.monotonic()
+            for gateway in gateways:
+                gateway.start(wait=False)
+            for gateway in gateways:
+                gateway.wait_ready(30)
+            for name in (one, others[0]):
+                eventually(lambda: gateways[0].generations(name), 30, f"{name} is published")
+                certificate, moment = gateways[0].published(name)
+                served = served_everywhere(gateways, name, certificate.serial_number, 10)
+                delays.append(served - moment)
+            seconds.append(time.monotonic() - began)
+            counts = [new - old for new, old in zip(pebble.counts, before)]
+            assert counts == [1, 2, 2], f"round {number}: accounts, orders, certificates {counts}"
+            assert len(gateways[0].generations(one)) == 1
+            for gateway in gateways:
+                gateway.process.kill()
+        print(
+            f"{rounds} rounds of 8: one account and one order a name each time; from the start to all serving "
+            f"{max(seconds):.1f} s at most, from publication {sorted(delays)[len(delays) // 2]:.2f} s, at most "
+            f"{max(delays):.2f} s; {sum(balancer.http.values())} validations at {len(balancer.http)} replicas"
+        )
+    assert max(delays) < 2
+
+
+# -- the holder of the lease dies
+
+
+class Trio:
+    """Three replicas and a stub whose validators ask only those that do not hold the lease."""
+
+    def __init__(self, bench: Bench, stub: Stub, challenge: str = "http-01"):
+        volume = Volume(bench)
+        self.gateways = [AcmeGateway(bench, stub, [APP], f"gateway-{n}", [challenge], volume=volume) for n in (1, 2, 3)]
+        self.asked: list[tuple[str, str, bool]] = []
+        stub.book.validate = validator(self.gateways, self.asked)
+        stub.watch(self.gateways)
+
+    def of(self, pid: int) -> AcmeGateway:
+        return next(gateway for gateway in self.gateways if gateway.process.pid == pid)
+
+    def others(self, than: AcmeGateway) -> list[AcmeGateway]:
+        return [gateway for gateway in self.gateways if gateway is not than]
+
+
+MOMENTS = {
+    # What the holder does not get to see any more → where it is then.
+    "after newOrder": ("authorization", False),
+    "after the token": ("challenge", False),
+    "after finalize": ("finalize", True),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_holder_that_is_killed_has_a_successor_without_a_second_order(bench, tmp_path, moment: str):
+    kind, is_processed = MOMENTS[moment]
+    challenge = "tls-alpn-01" if moment == "after the token" else "http-01"
+    with Stub(tmp_path / "stub") as stub:
+        trio = Trio(bench, stub, challenge)
+        hold = Hold(is_processed)
+        stub.script(kind, hold)
+        start(trio.gateways)
+        holder = trio.of(hold.wait_reached(30).pid)
+        killed_at, killed = time.time(), time.monotonic()
+        holder.process.kill()
+        hold.let_go()
+        rest = trio.others(holder)
+        certificate = rest[0].wait_issued(APP, LEASE_TTL + 15)
+        _, published = rest[0].published(APP)
+        served = served_everywhere(rest, APP, certificate.serial_number, 3)
+        print(
+            f"{moment}: killed, published by another after {published - killed_at:.2f} s, served by both "
+            f"{served - published:.2f} s later; validators asked {len(trio.asked)} times"
+        )
+        assert len(stub.orders()) == 1 and len(stub.certificates()) == 1, "no second order"
+        assert len(stub.book.accounts) == 1
+        successors = {
+            call.pid for call in stub.calls if call.at > killed and call.pid not in (None, holder.process.pid)
+        }
+        assert len(successors) == 1, "one of the others goes on, and only one"
+        # Those that do not hold the lease answer the validators, all of them.
+        assert trio.asked and all(is_right for _, _, is_right in trio.asked), trio.asked
+        assert {kind for kind, _, _ in trio.asked} == {challenge}
+        assert stub.violations == []
+        # Who comes back finds the certificate, and orders nothing.
+        holder.start()
+        eventually(lambda: holder.leaf(APP).serial_number == certificate.serial_number, 3, "it serves it, too")
+        assert len(stub.orders()) == 1
+        assert published - killed_at < LEASE_TTL + 2
+
+
+# -- the holder stands still
+
+
+def test_a_holder_that_was_stopped_and_wakes_up_publishes_nothing_older(bench, tmp_path):
+    """It is stopped while the certificate is on its way to it; meanwhile another one publishes that, and then a newer
+    one."""
+    with Stub(tmp_path / "stub") as stub:
+        trio = Trio(bench, stub)
+        hold = Hold(is_processed=True)
+        stub.script("certificate", hold)
+        start(trio.gateways)
+        sleeper = trio.of(hold.wait_reached(30).pid)
+        sleeper.process.signal(signal.SIGSTOP)
+        hold.let_go()
+        began = time.monotonic()
+        rest = trio.others(sleeper)
+        first = rest[0].wait_issued(APP, LEASE_TTL + 15)
+        taken = time.monotonic() - began
+        assert len(stub.orders()) == 1, "the successor finishes the order"
+        served_everywhere(rest, APP, first.serial_number, 3)
+        rest[0].command("cert", "renew", APP)
+        second = rest[0].wait_issued(APP, 10, than=first)
+        served_everywhere(rest, APP, second.serial_number, 3)
+        generations = [path.name for path in rest[0].generations(APP)]
+
+        sleeper.process.signal(signal.SIGCONT)
+        woken = time.time()
+        served = served_everywhere(trio.gateways, APP, second.serial_number, 5)
+        # It has had time to do what it was about to do, and did not.
+        sleeper.wait_ready(10)
+        quiet = time.monotonic() + 3
+        while time.monotonic() < quiet:
+            assert {gateway.leaf(APP).serial_number for gateway in trio.gateways} == {second.serial_number}
+        assert [path.name for path in rest[0].generations(APP)] == generations
+        assert len(stub.orders()) == 2 and len(stub.book.accounts) == 1
+        print(
+            f"stopped: another published after {taken:.1f} s; woken: it served the newer one after {served - woken:.1f} s "
+            "and published nothing"
+        )
+
+
+# -- what any replica answers
+
+
+def test_tokens_that_nobody_knows_are_cheap_and_not_found(bench, tmp_path):
+    with Stub(tmp_path / "stub") as stub:
+        trio = Trio(bench, stub)
+        start(trio.gateways)
+        trio.gateways[0].wait_issued(APP)
+        gateway = trio.gateways[0]
+
+        def ask(number: int) -> int:
+            return fetch_challenge(gateway, APP, f"{number:043}")[0]
+
+        began = time.monotonic()
+        statuses = [status for _ in range(10) for status in together([lambda n=n: ask(n) for n in range(40)])]
+        seconds = time.monotonic() - began
+        assert set(statuses) <= {404, 503} and 404 in statuses
+        assert gateway.total("acme_http_challenges_total", result="unknown") >= statuses.count(404) // 2
+        for bad in ("..%2f..%2fkeys", "a" * 129, "", "a.b"):
+            assert fetch_challenge(gateway, APP, bad)[0] in (301, 307, 308, 400, 404), bad
+        print(f"{len(statuses)} unknown tokens in {seconds:.2f} s, {statuses.count(503)} of them refused as too many")
+        assert gateway.ops("/readyz", quiet=True) == 200

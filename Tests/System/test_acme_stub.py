@@ -1,0 +1,271 @@
+"""ACME with a scripted authority: what Pebble does not know (waits, rate limits, profiles, renewal windows), and what no
+authority should do.
+
+What is tried again for half a minute begins with the first test and is looked at by the last ones.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from acme_authority import IssuingAuthority, renewal_id
+from acme_gateways import AcmeGateway
+from acme_malice import DOORS, FOR_A_DAY, begin, is_processing, malice, named, slow, stubborn
+from acme_records import Window
+from acme_scripts import Edit, Ordinary, broken, refuse
+from acme_stub import ANY, Stub
+from harness import Bench, eventually
+from volumes import Volume
+
+HOUR, DAY = 3_600, 86_400
+
+
+class HalfAMinute:
+    """Everything that takes so long, at the same time."""
+
+    def __init__(self, bench: Bench, folder: Path, stubs: ExitStack):
+        def stub(name: str, *arguments) -> Stub:
+            return stubs.enter_context(Stub(folder / name, *arguments))
+
+        self.began = time.monotonic()
+        self.stubborn_cases = stubborn()
+        self.stubborn_stub = stub("stubborn")
+        names = begin(self.stubborn_stub, self.stubborn_cases)
+        self.stubborn = AcmeGateway(bench, self.stubborn_stub, names, "stubborn").start()
+
+        self.door_stubs = {door: stub(f"door-{door}") for door in DOORS}
+        for door, (prepare, _) in DOORS.items():
+            prepare(self.door_stubs[door])
+        self.doors = {
+            door: AcmeGateway(bench, self.door_stubs[door], [named(door)], f"door-{door}").start() for door in DOORS
+        }
+
+        # The first CA is out of order; the second one is not.
+        self.first, self.second = stub("down"), stub("up", "Stub B")
+        self.first.script("newOrder", broken(503), times=ANY)
+        self.down = AcmeGateway(bench, [self.first, self.second], [named("down")], "down").start()
+
+        self.limit = stub("limit")
+        self.limit.script("newOrder", refuse(429, "rateLimited", "in a moment", "2"))
+        self.limited = AcmeGateway(bench, self.limit, [named("soon")], "soon").start()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def half_a_minute(module_bench, tmp_path_factory):
+    with ExitStack() as stubs:
+        yield HalfAMinute(module_bench, tmp_path_factory.mktemp("stubs"), stubs)
+
+
+# -- a CA that is slow, busy, or not quite there
+
+
+def test_waits_are_kept_and_faults_are_got_over(bench, tmp_path):
+    """Both forms of Retry-After wherever it may stand, bursts of server errors, connections that end before, within and
+    after the answer, refused nonces: every order comes to its certificate, with the profile that was asked for."""
+    with Stub(tmp_path / "stub", profiles=["classic", "short"]) as stub:
+        cases = slow()
+        gateway = AcmeGateway(bench, stub, begin(stub, cases), acme={"profile": "short"}).start()
+        began = time.monotonic()
+        for case in cases:
+            gateway.wait_issued(named(case), 60)
+        seconds = time.monotonic() - began
+        for case, what in cases.items():
+            calls = [call for call in stub.calls if named(case) in call.names]
+            orders = stub.orders(named(case))
+            assert len(orders) == what.orders, (case, [str(call) for call in calls])
+            assert {order.profile for order in orders} == {"short"}
+            if what.gap:
+                scripted = [call for call in calls if call.kind == what.kind][len(what.actions) - 1]
+                after = next(call for call in calls if call.kind == what.then and call.at > scripted.at)
+                assert what.gap - 0.1 <= after.at - scripted.at < what.gap + 4, (case, after.at - scripted.at)
+        assert len(stub.book.accounts) == 1 and stub.violations == []
+        assert gateway.total("acme_orders_total", result="failed") == 0
+        print(f"{len(cases)} orders in {seconds:.1f} s, {len(stub.calls)} requests: {dict(stub.tally())}")
+
+
+def test_a_profile_that_is_not_offered_costs_the_ca_nothing(bench, tmp_path):
+    with Stub(tmp_path / "stub", profiles=["classic"]) as stub:
+        name = named("app")
+        gateway = AcmeGateway(bench, stub, [name], acme={"profile": "short"}).start()
+        error = gateway.wait_error(name, "profileNotOffered")
+        assert "classic" in error["message"] and "acme.profile" in error["remedy"]
+        assert stub.count("newOrder") == 0 and stub.count("newAccount") == 0
+
+
+# -- renewal when the CA wishes it
+
+
+def test_a_window_in_the_past_renews_at_once_and_replicas_share_the_next_time(bench, tmp_path):
+    with Stub(tmp_path / "stub", has_renewal_info=True) as stub:
+        name, volume = named("app"), Volume(bench)
+
+        def window(order) -> Window:
+            is_first = order is stub.certificates(name)[0]
+            return Window(-2 * HOUR, -HOUR) if is_first else Window(30 * DAY, 40 * DAY)
+
+        stub.book.window = window
+        gateways = [AcmeGateway(bench, stub, [name], f"gateway-{n}", volume=volume) for n in (1, 2)]
+        for gateway in gateways:
+            gateway.start()
+        eventually(lambda: len(stub.certificates(name)) == 2, 20, "it was renewed at once")
+        first, second = stub.certificates(name)
+        assert second.replaces == renewal_id(first.leaf) and first.replaces is None
+        for gateway in gateways:
+            eventually(lambda g=gateway: g.leaf(name).serial_number == second.serial, 5, "both serve the second")
+
+        def is_in_window() -> bool:
+            moments = {g.gauge("certificate_next_renewal_timestamp_seconds", name) for g in gateways}
+            start, end = time.time() + 30 * DAY - 120, time.time() + 40 * DAY + 120
+            return len(moments) == 1 and start < moments.pop() < end
+
+        eventually(is_in_window, 10, "both know the same time in the window")
+        assert stub.count("newOrder") == 2
+        # What the CA does not want to be told twice is left out.
+        stub.script("newOrder", refuse(409, "alreadyReplaced"))
+        gateways[0].command("cert", "renew", name)
+        third = stub.certificates(name)[2]
+        asked = [call.payload.get("replaces") for call in stub.of("newOrder", name)]
+        assert asked == [None, renewal_id(first.leaf), renewal_id(second.leaf), None]
+        for gateway in gateways:
+            eventually(lambda g=gateway: g.leaf(name).serial_number == third.serial, 5, "both serve the third")
+        # The CA is asked for each certificate once, not by each replica.
+        assert stub.count("renewalInfo") <= 4, [str(call) for call in stub.of("renewalInfo")]
+        assert stub.violations == []
+
+
+def test_the_cas_clock_counts_and_not_ours(bench, tmp_path):
+    """Its certificates end in what is our past: they are not renewed in a storm."""
+    with Stub(tmp_path / "stub", skew=-2 * DAY, lifetime=DAY) as stub:
+        name = named("app")
+        gateway = AcmeGateway(bench, stub, [name]).start()
+        gateway.wait_issued(name)
+        quiet = time.monotonic() + 3
+        while time.monotonic() < quiet:
+            assert len(stub.orders()) == 1
+            time.sleep(0.1)
+        renewal = gateway.gauge("certificate_next_renewal_timestamp_seconds", name)
+        assert 0.3 * DAY < renewal - (time.time() - 2 * DAY) < 0.6 * DAY
+
+
+# -- rate limits
+
+
+def test_a_rate_limit_is_kept_by_all_replicas_and_after_a_restart(bench, tmp_path):
+    with Stub(tmp_path / "first") as first, Stub(tmp_path / "second", "Stub B") as second:
+        limited, witness, both = named("limited"), named("witness"), named("both")
+        for name in (limited, both):
+            first.script("newOrder", refuse(429, "rateLimited", "too many of them", "3600"), name=name)
+        volume = Volume(bench)
+        gateways = [AcmeGateway(bench, first, [limited], f"gateway-{n}", volume=volume) for n in (1, 2)]
+        gateways[0].start()
+        error = gateways[0].wait_error(limited, "rateLimited")
+        assert "too many of them" in error["message"]
+        assert gateways[0].total("acme_failures_total", code="rateLimited") == 1
+        # Whoever asks is told.
+        said = gateways[0].command("cert", "renew", limited, check=False)
+        assert said.returncode != 0 and "too many of them" in said.stderr, said
+
+        # After a restart, with another replica and one name more, it holds still.
+        gateways[0].process.kill()
+        for gateway in gateways:
+            gateway.settings["acme"]["names"] = [limited, witness]
+            gateway.write_config()
+            gateway.start()
+        gateways[1].wait_issued(witness)
+        assert first.count("newOrder", limited) == 1
+
+        # A CA that is next in the list is asked at once.
+        gateway = AcmeGateway(bench, [first, second], [both], "both").start()
+        gateway.wait_issued(both, 15, authority=second)
+        assert gateway.report(both)["ca"] == second.directory
+        assert [first.count("newOrder", name) for name in (limited, both)] == [1, 1]
+
+
+# -- a hostile CA
+
+
+def test_nothing_that_a_ca_does_harms_the_gateway_or_other_names(bench, tmp_path):
+    """Each name meets another malice, on two replicas: each ends with clear words, none is tried again in a storm, and
+    a name with an honest order among them gets its certificate."""
+    with Stub(tmp_path / "stub") as stub:
+        cases = malice(stub, IssuingAuthority(tmp_path / "strangers", "Strangers"))
+        slow_one, good = named("pending"), named("good")
+        stub.script("finalize", Edit(is_processing), name=slow_one)
+        stub.script("order", Ordinary(), Edit(is_processing), name=slow_one, times=ANY)
+        volume, names = Volume(bench), [slow_one, *begin(stub, cases), good]
+        gateways = [AcmeGateway(bench, stub, names, f"gateway-{n}", volume=volume) for n in (1, 2)]
+        began = time.monotonic()
+        for gateway in gateways:
+            gateway.start()
+        gateways[0].wait_issued(good, 40)
+        honest = time.monotonic() - began
+        for case, what in cases.items():
+            error = gateways[0].wait_error(named(case), what.code, 40)
+            assert error["remedy"], error
+            assert len(error["message"]) < 2_500 and not set("\x1b\x07\n") & set(error["message"]), error
+        seconds = time.monotonic() - began
+        assert seconds < 45, "later some are tried again, as they should be"
+        for case, what in cases.items():
+            assert stub.count("newOrder", named(case)) == 1, case
+            assert len(stub.orders(named(case))) == what.orders, case
+            assert not gateways[0].generations(named(case)), case
+        polls = stub.count("order", slow_one)
+        assert 3 <= polls < 12 + seconds / 4, f"{polls} looks at an order in {seconds:.0f} s"
+        for gateway in gateways:
+            assert gateway.ops("/readyz", quiet=True) == 200
+            assert "PRIVATE KEY" not in gateway.process.log() and "\x1b" not in gateway.process.log()
+        lines = [line for g in gateways for line in g.process.log_objects() if line["level"] in ("warning", "error")]
+        for case in cases:
+            assert len([line for line in lines if named(case) in str(line)]) == 1, case
+        # What only a person can mend waits for one, also after a restart.
+        gateways[0].process.kill()
+        gateways[0].start().wait_issued(good)
+        assert all(stub.count("newOrder", named(case)) == 1 for case in FOR_A_DAY)
+        memory = max(gateway.process.peak for gateway in gateways) / 1e6
+        assert memory < 250, f"{memory:.0f} MB"
+        print(
+            f"{len(cases)} kinds of malice in {seconds:.0f} s, the honest name after {honest:.1f} s; "
+            f"{polls} looks at the order that stays pending; at most {memory:.0f} MB"
+        )
+
+
+# -- what has gone on for half a minute meanwhile
+
+
+def test_an_authority_that_is_not_what_it_should_be_is_told_in_clear_words(half_a_minute):
+    for door, (_, code) in DOORS.items():
+        stub, gateway = half_a_minute.door_stubs[door], half_a_minute.doors[door]
+        error = gateway.wait_error(named(door), code, 60)
+        assert error["remedy"], error
+        assert stub.orders() == []
+        assert stub.count("directory") <= 6 and stub.count("newAccount") <= 2, (door, stub.tally())
+        assert gateway.ops("/readyz", quiet=True) == 200
+        print(f"{door}: {error['message']}")
+
+
+def test_what_never_gets_better_is_given_up_for_a_while(half_a_minute):
+    stub, gateway = half_a_minute.stubborn_stub, half_a_minute.stubborn
+    most = {"flood": 12, "dead": 12, "nonce-loop": 132, "huge": 2}
+    for case, what in half_a_minute.stubborn_cases.items():
+        gateway.wait_error(named(case), what.code, 60)
+        tries = stub.count("newOrder", named(case))
+        assert tries <= most[case] and len(stub.orders(named(case))) == what.orders, (case, tries)
+    assert gateway.process.peak < 250e6
+    assert "PRIVATE KEY" not in gateway.process.log()
+
+
+def test_a_short_rate_limit_ends_by_itself_and_another_ca_steps_in_for_one_that_is_down(half_a_minute):
+    half_a_minute.limited.wait_issued(named("soon"), 40)
+    refused, again = half_a_minute.limit.of("newOrder")[:2]
+    assert again.at - refused.at >= 2
+    half_a_minute.down.wait_issued(named("down"), 60, authority=half_a_minute.second)
+    tries, after = half_a_minute.first.count("newOrder"), half_a_minute.second.orders()[0].made_at
+    assert tries == 6 and len(half_a_minute.second.orders()) == 1
+    print(
+        f"a limit of 2 s was kept for {again.at - refused.at:.1f} s; the second CA was asked "
+        f"{after - half_a_minute.began:.0f} s after the start, {tries} tries at the first"
+    )
