@@ -136,6 +136,13 @@ package final class ServedCertificates: Sendable {
         current.withLock { $0.others }?.certificate(for: name)
     }
 
+    /// Whether another certificate than the one that the store keeps for this very name covers it: one of a file, or a
+    /// wildcard's.
+    package func isCoveredOtherwise(_ name: CertificateName) -> Bool {
+        guard let covering = certificate(for: name) else { return false }
+        return covering !== (try? name.storeKey).flatMap { stored.certificate(at: $0) }
+    }
+
     /// The root of the development CA, if that is in use.
     package var developmentRoot: DevelopmentRoot? { development?.root }
 

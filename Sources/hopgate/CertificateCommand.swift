@@ -6,14 +6,14 @@ import Store
 struct CertificateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cert",
-        abstract: "List, show, import and remove certificates.",
+        abstract: "List, show, renew, import and remove certificates.",
         discussion: """
             Of several certificates for one name the gateway serves that from a configured file, else that of the store,
             else that of the development CA. Every running replica has a change within two seconds.
             """,
         subcommands: [
             CertificateListCommand.self, CertificateShowCommand.self, CertificateImportCommand.self,
-            CertificateRemoveCommand.self,
+            CertificateRenewCommand.self, CertificateRemoveCommand.self,
         ]
     )
 }

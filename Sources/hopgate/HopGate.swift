@@ -12,6 +12,7 @@ struct HopGate: AsyncParsableCommand {
         version: version,
         subcommands: [
             RunCommand.self, ConfigCommand.self, TokenCommand.self, CertificateCommand.self, AuthorityCommand.self,
+            ACMECommand.self,
             StatusCommand.self, DrainCommand.self, ClusterCommand.self, StoreCommand.self, BackupCommand.self,
             RestoreCommand.self,
             HealthcheckCommand.self, VersionCommand.self,

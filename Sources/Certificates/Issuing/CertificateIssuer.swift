@@ -103,7 +103,13 @@ package final class CertificateIssuer: Sendable {
     package func run() async {
         let first = state.withLock { Array($0.keepers.values) }
         await withDiscardingTaskGroup { group in
-            group.addTask { await self.follow(CertificateSet.prefix) { $0 } }
+            group.addTask {
+                await self.follow(CertificateSet.prefix) { key in
+                    // What was had on demand before a restart is renewed also if nobody asks for it anew.
+                    if case .dns(let name)? = CertificateName(storeKey: key) { self.want(name) }
+                    return key
+                }
+            }
             group.addTask { await self.follow(IssuingRecords.names) { try? CertificateSet.prefix.child($0.name) } }
             for keeper in first { group.addTask { await self.run(keeper) } }
             // Those that came before this runs are in both.

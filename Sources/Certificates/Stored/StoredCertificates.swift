@@ -35,6 +35,8 @@ final class StoredCertificates: Sendable {
         }
     }
 
+    func certificate(at key: StoreKey) -> ServerCertificate? { state.withLock { $0.entries[key]?.certificate } }
+
     var statuses: [CertificateStatus] {
         let entries = state.withLock { $0.entries }.sorted { $0.key < $1.key }
         return entries.compactMap { key, entry in

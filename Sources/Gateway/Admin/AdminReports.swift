@@ -124,9 +124,29 @@ struct AdminReports: Sendable {
 
     // MARK: /v1/certificates
 
-    static func certificates(_ statuses: [CertificateStatus]) -> [String: JSONValue] {
+    /// What is served, and what CAs are asked for: those that are not there yet come last.
+    static func certificates(_ statuses: [CertificateStatus], _ issuing: [IssuingStatus]) -> [String: JSONValue] {
         let now = Date()
-        return ["certificates": .array(statuses.map { .object($0.document(now: now)) })]
+        var left = Dictionary(uniqueKeysWithValues: issuing.map { ($0.key.path, $0) })
+        var entries = statuses.map { status -> [String: JSONValue] in
+            var fields = status.document(now: now)
+            fields["epoch"] = status.generation.map { .integer(Int64(clamping: $0.epoch)) }
+            guard status.source == .store, let issued = left.removeValue(forKey: status.place) else { return fields }
+            let names = fields["names"]
+            fields.merge(issued.report) { $1 }
+            // What it has, and not what it is to have.
+            if status.certificate != nil { fields["names"] = names }
+            return fields
+        }
+        for issued in left.values.sorted(by: { $0.key < $1.key }) {
+            entries.append(
+                issued.report.merging([
+                    "source": .string(CertificateSource.store.rawValue), "place": .string(issued.key.path),
+                    "state": .string("is not issued yet"),
+                ]) { $1 }
+            )
+        }
+        return ["certificates": .array(entries.map { .object($0) })]
     }
 }
 

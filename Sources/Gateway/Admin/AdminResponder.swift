@@ -9,6 +9,10 @@ package struct AdminSources: Sendable {
     package var replicas: @Sendable () -> [String: JSONValue]
     package var agents: @Sendable () -> [String: JSONValue]
     package var certificates: @Sendable () -> [String: JSONValue]
+    /// Asks for a new certificate for a name; nil: none is had from a CA for that name.
+    package var renew: @Sendable (_ name: String) -> [String: JSONValue]?
+    /// What became of such a wish; nil: there is none of that number.
+    package var renewal: @Sendable (_ ticket: UInt64) -> [String: JSONValue]?
     /// Starts the drain, or does nothing if it has begun.
     package var drain: @Sendable () -> Void
 
@@ -17,12 +21,16 @@ package struct AdminSources: Sendable {
         replicas: @escaping @Sendable () -> [String: JSONValue],
         agents: @escaping @Sendable () -> [String: JSONValue],
         certificates: @escaping @Sendable () -> [String: JSONValue],
+        renew: @escaping @Sendable (String) -> [String: JSONValue]? = { _ in nil },
+        renewal: @escaping @Sendable (UInt64) -> [String: JSONValue]? = { _ in nil },
         drain: @escaping @Sendable () -> Void
     ) {
         self.status = status
         self.replicas = replicas
         self.agents = agents
         self.certificates = certificates
+        self.renew = renew
+        self.renewal = renewal
         self.drain = drain
     }
 }
@@ -56,23 +64,42 @@ package struct AdminResponder: Sendable {
     }
 
     private func resource(_ request: ResponderRequest) -> ResponderAnswer {
-        let read: (@Sendable () -> [String: JSONValue])?
         switch request.path {
-        case "/v1/status": read = sources.status
-        case "/v1/replicas": read = sources.replicas
-        case "/v1/agents": read = sources.agents
-        case "/v1/certificates": read = sources.certificates
-        case "/v1/drain": read = nil
-        default: return Self.error(.notFound, "there is no such resource")
+        case "/v1/status": Self.read(request, sources.status)
+        case "/v1/replicas": Self.read(request, sources.replicas)
+        case "/v1/agents": Self.read(request, sources.agents)
+        case "/v1/certificates": Self.read(request, sources.certificates)
+        case "/v1/drain": drain(request)
+        case let path where path.hasPrefix(Self.renewals):
+            renewals(request, String(path.dropFirst(Self.renewals.count)))
+        default: Self.unknown
         }
-        if let read {
-            guard request.method == .GET || request.method == .HEAD else { return Self.notAllowed("GET, HEAD") }
-            return Self.json(.ok, read())
-        }
+    }
+
+    private func drain(_ request: ResponderRequest) -> ResponderAnswer {
         guard request.method == .POST else { return Self.notAllowed("POST") }
         sources.drain()
         return Self.json(.accepted, ["stage": .string("draining")])
     }
+
+    private static let renewals = "/v1/renewals/"
+
+    /// `POST` with a name asks for a new certificate and answers with a ticket; `GET` with that tells what became of it.
+    private func renewals(_ request: ResponderRequest, _ item: String) -> ResponderAnswer {
+        switch request.method {
+        case .POST:
+            sources.renew(item).map { Self.json(.accepted, $0) }
+                ?? Self.error(.notFound, "no certificate is had from a CA for \(item.prefix(260)); see acme.names")
+        default: Self.read(request) { UInt64(item).flatMap { sources.renewal($0) } }
+        }
+    }
+
+    private static func read(_ request: ResponderRequest, _ body: () -> [String: JSONValue]?) -> ResponderAnswer {
+        guard request.method == .GET || request.method == .HEAD else { return notAllowed("GET, HEAD") }
+        return body().map { json(.ok, $0) } ?? unknown
+    }
+
+    private static var unknown: ResponderAnswer { error(.notFound, "there is no such resource") }
 
     private static func json(
         _ status: HTTPResponseStatus,

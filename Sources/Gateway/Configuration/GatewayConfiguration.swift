@@ -27,8 +27,6 @@ package struct GatewayConfiguration: Sendable, Equatable {
     package var certificates: [CertificateFiles]
     /// Whether the development CA covers names that nothing else does.
     package var developmentCA: DevelopmentCA
-    /// Whether challenges of CAs are answered; otherwise their path is one like any other.
-    package var answersChallenges = true
     /// Certificates from CAs; nil: ACME is not in use.
     package var acme: ACMEConfiguration?
     /// Event loops; nil takes one a core.

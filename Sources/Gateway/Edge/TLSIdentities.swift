@@ -16,15 +16,18 @@ final class TLSIdentities: Sendable {
     }
 
     private let current: Mutex<Current>
+    private let onServerName: (@Sendable (String) -> Void)?
 
-    init(_ snapshot: CertificateSnapshot) throws {
-        current = Mutex(try Self.make(snapshot, [:]))
+    /// - Parameter onServerName: called with the name in each hello of a browser, on its loop.
+    init(_ snapshot: CertificateSnapshot, onServerName: (@Sendable (String) -> Void)? = nil) throws {
+        self.onServerName = onServerName
+        current = Mutex(try Self.make(snapshot, [:], onServerName))
     }
 
     /// On the task that keeps the certificates. The old contexts live on in their connections; what did not change is
     /// not made again.
     func replace(_ snapshot: CertificateSnapshot) throws {
-        let new = try Self.make(snapshot, current.withLock { $0.forms })
+        let new = try Self.make(snapshot, current.withLock { $0.forms }, onServerName)
         current.withLock { $0 = new }
     }
 
@@ -40,13 +43,21 @@ final class TLSIdentities: Sendable {
         _ = try NIOSSLContext(configuration: configuration(forms))
     }
 
-    private static func make(_ snapshot: CertificateSnapshot, _ known: [ObjectIdentifier: Forms]) throws -> Current {
+    private static func make(
+        _ snapshot: CertificateSnapshot,
+        _ known: [ObjectIdentifier: Forms],
+        _ onServerName: (@Sendable (String) -> Void)?
+    ) throws -> Current {
         var forms: [ObjectIdentifier: Forms] = [:]
         for certificate in snapshot.certificates {
             let id = ObjectIdentifier(certificate)
             forms[id] = try known[id] ?? Forms(certificate)
         }
-        return Current(tls: try makeTLS(snapshot, forms), dtls: try makeDTLS(snapshot, forms), forms: forms)
+        return Current(
+            tls: try makeTLS(snapshot, forms, onServerName),
+            dtls: try makeDTLS(snapshot, forms),
+            forms: forms
+        )
     }
 
     /// One certificate, parsed by both libraries.
@@ -92,12 +103,14 @@ final class TLSIdentities: Sendable {
 
     private static func makeTLS(
         _ snapshot: CertificateSnapshot,
-        _ forms: [ObjectIdentifier: Forms]
+        _ forms: [ObjectIdentifier: Forms],
+        _ onServerName: (@Sendable (String) -> Void)?
     ) throws -> NIOSSLContext {
         var configuration = configuration(try form(of: snapshot.fallback, forms))
-        if snapshot.certificates.count > 1 {
+        if snapshot.certificates.count > 1 || onServerName != nil {
             let overrides = forms.mapValues(\.override)
             configuration.sslContextCallback = { hello, promise in
+                if let onServerName, let name = hello.serverHostname { onServerName(name) }
                 let chosen = snapshot.select(serverName: hello.serverHostname)
                 let override = chosen === snapshot.fallback ? nil : overrides[ObjectIdentifier(chosen)]
                 promise.succeed(override ?? .noChanges)

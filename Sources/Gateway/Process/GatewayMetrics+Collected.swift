@@ -1,5 +1,6 @@
 import Certificates
 import Observability
+import Store
 import Transport
 
 /// What others count and is read when the metrics are scraped.
@@ -44,6 +45,18 @@ extension GatewayMetrics {
                 samples.add(Double(certificate.notValidAfter), [name])
             }
         }
+        self.registry.collect(
+            "certificate_generation",
+            .gauge,
+            help: "Number within its epoch of the newest generation of a certificate in the store.",
+            labelNames: ["name"]
+        ) { samples in Self.generations(certificates) { samples.add(Double($0.counter), [$1]) } }
+        self.registry.collect(
+            "certificate_epoch",
+            .gauge,
+            help: "Epoch of the lease under which the newest generation of a certificate in the store was published.",
+            labelNames: ["name"]
+        ) { samples in Self.generations(certificates) { samples.add(Double($0.epoch), [$1]) } }
         self.registry.collect(
             "certificate_problems",
             .gauge,
@@ -91,6 +104,14 @@ extension GatewayMetrics {
         ) { samples in
             samples.add(Self.sum(tunnels) { $0.handshakesFinished.current }, ["finished"])
             samples.add(Self.sum(tunnels) { $0.handshakesFailed.current }, ["failed"])
+        }
+    }
+
+    /// Each by what it is called in the store.
+    private static func generations(_ certificates: ServedCertificates, _ body: (Generation, String) -> Void) {
+        for status in certificates.statuses {
+            guard let generation = status.generation, let key = try? StoreKey(status.place) else { continue }
+            body(generation, CertificateName(storeKey: key)?.description ?? status.place)
         }
     }
 

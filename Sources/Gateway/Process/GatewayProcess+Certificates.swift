@@ -1,4 +1,5 @@
 import Certificates
+import FoundationEssentials
 import Logging
 import Store
 
@@ -21,6 +22,32 @@ extension GatewayProcess {
             shared.close()
             throw error
         }
+    }
+
+    /// Nil where ACME is not in use.
+    static func makeIssuing(
+        _ configuration: GatewayConfiguration,
+        _ shared: SharedStore,
+        _ challenges: SharedChallenges?,
+        _ certificates: ServedCertificates,
+        _ router: Router,
+        _ version: String,
+        _ metrics: GatewayMetrics,
+        _ logger: Logger
+    ) -> GatewayIssuing? {
+        guard let acme = configuration.acme, let challenges else { return nil }
+        return GatewayIssuing(
+            acme,
+            leaseTime: configuration.store.leaseTTL,
+            shared: shared,
+            challenges: challenges,
+            served: certificates,
+            isServed: { router.knows(host: $0) },
+            environment: ProcessInfo.processInfo.environment,
+            version: version,
+            metrics: metrics.registry,
+            logger: logger
+        )
     }
 
     /// Brings every new certificate to the listeners until the task is cancelled.

@@ -41,6 +41,7 @@ package final class GatewayProcess: Sendable {
         let shared: SharedStore
         let presence: ReplicaPresence
         let sharedChallenges: SharedChallenges?
+        let issuing: GatewayIssuing?
         let certificates: ServedCertificates
         let monitor: LoopMonitor
         let sampler: SessionSampler
@@ -90,7 +91,6 @@ package final class GatewayProcess: Sendable {
         let watch = ReplicaWatch(shared: shared, logger: logger)
         let routes = RouteTable(configuration.routes)
         let certificates = try await loadCertificates(configuration, shared, logger)
-        let identities = try TLSIdentities(certificates.snapshot)
         let credentials = KnownCredentials(store: shared.store, keyring: { shared.keyring }, logger: logger)
         do throws(StoreError) {
             try await credentials.load()
@@ -105,15 +105,15 @@ package final class GatewayProcess: Sendable {
         let registry = SessionRegistry(router: router, credentials: credentials)
         let challenges = ALPNChallenges(metrics: metrics.registry)
         let sharedChallenges =
-            configuration.answersChallenges
-            ? SharedChallenges(
+            configuration.acme == nil
+            ? nil
+            : SharedChallenges(
                 store: shared.store,
                 announcements: StoreAnnouncements(store: shared.store, presence: presence, watch: watch),
                 alpn: challenges,
                 metrics: metrics.registry,
                 logger: logger
             )
-            : nil
         let services = EdgeServices(
             limits: EdgeLimits(configuration.timeouts),
             metrics: metrics,
@@ -124,13 +124,27 @@ package final class GatewayProcess: Sendable {
             httpChallenges: sharedChallenges?.http,
             accessLog: configuration.logLevel <= .info ? output.map(AccessLog.init) : nil
         )
+        let issuing = makeIssuing(
+            configuration,
+            shared,
+            sharedChallenges,
+            certificates,
+            router,
+            version,
+            metrics,
+            logger
+        )
+        let identities = try TLSIdentities(certificates.snapshot, onServerName: issuing?.onServerName)
         let hub = SessionHub(
             registry: registry,
             credentials: credentials,
             metrics: metrics,
             lifecycle: lifecycle,
             logger: logger,
-            hostsChanged: { certificates.cover(names: $0) }
+            hostsChanged: { hosts in
+                certificates.cover(names: hosts)
+                if let issuing { hosts.forEach { issuing.issuer.want($0) } }
+            }
         )
 
         let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.loops ?? System.coreCount)
@@ -183,7 +197,9 @@ package final class GatewayProcess: Sendable {
                     status: { reports.status() },
                     replicas: { reports.replicas() },
                     agents: { reports.agents() },
-                    certificates: { AdminReports.certificates(certificates.statuses) },
+                    certificates: { AdminReports.certificates(certificates.statuses, issuing?.issuer.statuses ?? []) },
+                    renew: { issuing?.renew($0) },
+                    renewal: { issuing?.tickets.report($0) },
                     drain: { drain.ask() }
                 ),
                 logger: logger
@@ -212,6 +228,7 @@ package final class GatewayProcess: Sendable {
             sampler.start()
             lifecycle.stage = .active
             presence.update { $0.state = .active }
+            issuing?.start()
             let process = GatewayProcess(
                 Parts(
                     logger: logger,
@@ -223,6 +240,7 @@ package final class GatewayProcess: Sendable {
                     shared: shared,
                     presence: presence,
                     sharedChallenges: sharedChallenges,
+                    issuing: issuing,
                     certificates: certificates,
                     monitor: monitor,
                     sampler: sampler,
@@ -348,6 +366,8 @@ package final class GatewayProcess: Sendable {
         services.lifecycle.stage = .draining
         services.metrics.drainState.set(1)
         parts.presence.update { $0.state = .draining }
+        // Whoever waits for the lease of an order goes on with it now.
+        await parts.issuing?.stop()
         parts.hub.sendGoaway(deadline: grace, spread: .zero)
         await parts.https.close()
         await parts.http.close()

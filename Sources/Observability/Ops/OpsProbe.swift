@@ -17,11 +17,13 @@ package struct OpsProbe: Sendable {
     private let fields: [(name: String, value: String)]
     private let requestBody: String
     private let limit: Int
+    private let hostField: String?
 
     /// - Parameters:
     ///   - host: A name or an address, without brackets.
     ///   - fields: Beyond Host and those about the body; ours, so they are not checked.
     ///   - limit: Bytes of an answer at most, its head included; more is a failure.
+    ///   - hostField: What stands in Host; nil: where it connects to.
     package init(
         host: String,
         port: Int,
@@ -30,7 +32,8 @@ package struct OpsProbe: Sendable {
         method: String = "GET",
         fields: [(name: String, value: String)] = [],
         body: String = "",
-        limit: Int = 64 * 1024
+        limit: Int = 64 * 1024,
+        hostField: String? = nil
     ) {
         let loopback = ["0.0.0.0": "127.0.0.1", "::": "::1"]
         self.host = loopback[host] ?? host
@@ -41,6 +44,7 @@ package struct OpsProbe: Sendable {
         self.fields = fields
         self.requestBody = body
         self.limit = limit
+        self.hostField = hostField
     }
 
     private var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
@@ -51,7 +55,7 @@ package struct OpsProbe: Sendable {
         let deadline = Self.now() + seconds * 1_000
         let socket = try connect(deadline)
         defer { close(socket) }
-        var request = "\(method) \(path) HTTP/1.1\r\nHost: \(authority)\r\nConnection: close\r\n"
+        var request = "\(method) \(path) HTTP/1.1\r\nHost: \(hostField ?? authority)\r\nConnection: close\r\n"
         for field in fields { request += "\(field.name): \(field.value)\r\n" }
         if method != "GET" { request += "Content-Length: \(requestBody.utf8.count)\r\n" }
         try send("\(request)\r\n\(requestBody)", socket, deadline)

@@ -8,7 +8,7 @@ import Testing
 struct ChallengeAnswerTests {
     @Test("A challenge is answered before redirects, for any host and port, exactly as RFC 8555 section 8.3 says")
     func answers() async throws {
-        try await TestGateway.with(loops: 1) { gateway in
+        try await TestGateway.with(loops: 1, { $0.acme = .forTests }) { gateway in
             let token = newToken()
             try await gateway.presenter.present([try challenge(token)])
             for host in ["app.test", "app.test:80", "APP.test:5002", "nobody.test", "192.0.2.1", "[2001:db8::1]:80"] {
@@ -33,7 +33,7 @@ struct ChallengeAnswerTests {
 
     @Test("HEAD, HTTP/1.0 and pipelined requests are answered as they have to be")
     func forms() async throws {
-        try await TestGateway.with(loops: 1) { gateway in
+        try await TestGateway.with(loops: 1, { $0.acme = .forTests }) { gateway in
             let token = newToken()
             try await gateway.presenter.present([try challenge(token)])
             let body = "\(token).\(thumbprint)"
@@ -71,7 +71,7 @@ struct ChallengeAnswerTests {
 
     @Test("A token that is not ours goes to the service, which may have a client of its own")
     func services() async throws {
-        try await TestGateway.with(loops: 1) { gateway in
+        try await TestGateway.with(loops: 1, { $0.acme = .forTests }) { gateway in
             let agent = try await TestAgent.attach(to: gateway) { $0.answer(200, "the service's own") }
             let client = try await TestClient.https(gateway)
             for token in ["unknown", "unknown", "not%20a%20token", "a/b", String(repeating: "a", count: 129)] {
@@ -91,7 +91,7 @@ struct ChallengeAnswerTests {
         arguments: ["%2e%2e", "a%2fb", "a/../b", "\u{e4}", "a\0b", String(repeating: "a", count: 10_000)]
     )
     func hostile(token: String) async throws {
-        try await TestGateway.with(loops: 1) { gateway in
+        try await TestGateway.with(loops: 1, { $0.acme = .forTests }) { gateway in
             let good = newToken()
             try await gateway.presenter.present([try challenge(good)])
             let response = try await gateway.validate(token)
@@ -103,7 +103,7 @@ struct ChallengeAnswerTests {
 
     @Test("A gateway that has no business with CAs treats the path like any other")
     func unused() async throws {
-        try await TestGateway.with(loops: 1, { $0.answersChallenges = false }) { gateway in
+        try await TestGateway.with(loops: 1) { gateway in
             #expect(gateway.process.presenter == nil)
             let known = try await gateway.validate("token")
             let unknown = try await gateway.validate("token", host: "other.test")

@@ -132,3 +132,11 @@ final class HeldStore: Store {
     var state: StoreState { inner.state }
     func close() { inner.close() }
 }
+
+extension ACMEConfiguration {
+    /// In use, and nothing is ordered.
+    static var forTests: ACMEConfiguration {
+        let directory = ACMEURL("https://127.0.0.1:1/directory")!
+        return ACMEConfiguration(authorities: [Authority(directory: directory)], agreesToTerms: true)
+    }
+}

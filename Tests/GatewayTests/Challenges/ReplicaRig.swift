@@ -69,6 +69,7 @@ final class ClusterRig: Sendable {
         var gateways: [GatewayProcess] = []
         for _ in 0..<count {
             var configuration = GatewayConfiguration()
+            configuration.acme = .forTests
             configuration.httpListen = ListenAddress(host: "127.0.0.1", port: 0)
             configuration.httpsListen = configuration.httpListen
             configuration.dtlsListen = configuration.httpListen

@@ -1,0 +1,112 @@
+import Certificates
+import Logging
+import NIOCore
+import Observability
+import Outbound
+import Store
+import Synchronization
+
+/// Certificates from CAs, as a part of a gateway: the issuer, with the client and the presenters that it needs, its log
+/// lines and its counters. There is one only where ACME is in use.
+final class GatewayIssuing: Sendable {
+    let issuer: CertificateIssuer
+    let tickets = RenewalTickets()
+    /// Called with the name in each hello of a browser; nil where no host is ordered on demand.
+    let onServerName: (@Sendable (String) -> Void)?
+    private let client: OutboundClient
+    private let task = Mutex<Task<Void, Never>?>(nil)
+    private let hasEnded = Atomic(false)
+
+    /// - Parameters:
+    ///   - served: what this gateway serves: a host that another certificate covers gets none on demand.
+    ///   - isServed: whether a route, or an agent that is there, answers for a host.
+    init(
+        _ acme: ACMEConfiguration,
+        leaseTime: TimeAmount,
+        shared: SharedStore,
+        challenges: SharedChallenges,
+        served: ServedCertificates,
+        isServed: @escaping @Sendable (String) -> Bool,
+        environment: [String: String],
+        version: String,
+        metrics: MetricsRegistry,
+        logger: Logger
+    ) {
+        let client = OutboundClient(userAgent: "hopgate/\(version)")
+        self.client = client
+        var presenters: [any ChallengePresenter] = [challenges]
+        if let dns = acme.dns {
+            let hook = dns.make(client: client, environment: environment)
+            presenters.append(
+                DNSPresenter(hook, propagation: dns.propagation) { problem in
+                    logger.warning("a record of a challenge is left in the DNS", metadata: ["error": "\(problem)"])
+                }
+            )
+        }
+        var onDemand: IssuingSettings.OnDemand?
+        if !acme.onDemand.hosts.isEmpty {
+            onDemand = IssuingSettings.OnDemand(perMinute: acme.onDemand.perMinute) { name in
+                guard case .dns(let host) = name, acme.onDemand.allows(.exact(host)) else { return false }
+                return isServed(host) && !served.isCoveredOtherwise(name)
+            }
+        }
+        let settings = IssuingSettings(
+            authorities: acme.authorities.map { authority in
+                IssuingSettings.Authority(
+                    acme.authority(authority),
+                    trust: authority.caBundle.map { .file(path: $0) } ?? .system
+                )
+            },
+            certificates: acme.names,
+            onDemand: onDemand,
+            challenges: acme.challenges,
+            profile: acme.profile,
+            preferredIssuer: acme.preferredIssuer,
+            leaseTime: leaseTime
+        )
+        let reports = IssuingReports(metrics: metrics, logger: logger)
+        let issuer = CertificateIssuer(
+            settings,
+            store: shared.store,
+            transport: OutboundTransport(client),
+            presenter: CombinedPresenter(presenters),
+            onEvent: { reports.tell($0) }
+        )
+        reports.collect(issuer, metrics)
+        self.issuer = issuer
+        let want: @Sendable (String) -> Void = { issuer.want($0) }
+        onServerName = onDemand == nil ? nil : want
+    }
+
+    /// A ticket by which ``RenewalTickets/report(_:)`` tells what became of it; nil: no certificate of a CA has that name.
+    func renew(_ text: String) -> [String: JSONValue]? {
+        guard let name = CertificateName(text) else { return nil }
+        let (number, resolve) = tickets.make()
+        guard issuer.renew(name, resolve) else {
+            tickets.drop(number)
+            return nil
+        }
+        return tickets.report(number)
+    }
+
+    /// Begins; to be called once.
+    func start() {
+        task.withLock { task in
+            task = Task {
+                await issuer.run()
+                await client.close()
+                hasEnded.store(true, ordering: .relaxed)
+            }
+        }
+    }
+
+    /// Ends, and gives leases back, within the time that a volume takes that is well.
+    func stop() async {
+        guard let task = task.withLock({ $0 }) else { return }
+        task.cancel()
+        let deadline = NIODeadline.now() + StoreHealth.limit
+        while !hasEnded.load(ordering: .relaxed), NIODeadline.now() < deadline {
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+    }
+}
