@@ -27,6 +27,8 @@ package struct GatewayConfiguration: Sendable, Equatable {
     package var certificates: [CertificateFiles]
     /// Whether the development CA covers names that nothing else does.
     package var developmentCA: DevelopmentCA
+    /// Whether challenges of CAs are answered; otherwise their path is one like any other.
+    package var answersChallenges = true
     /// Event loops; nil takes one a core.
     package var loops: Int?
     package var logLevel: Logger.Level

@@ -13,6 +13,9 @@ final class EdgeServices: Sendable {
     let lifecycle: Lifecycle
     /// Validations of CAs that the HTTPS listener answers.
     let challenges: ALPNChallenges
+    /// Validations that both listeners answer; nil: the gateway has no business with CAs, and the path of challenges is
+    /// one like any other.
+    let httpChallenges: HTTPChallenges?
     /// nil: no access lines are written.
     let accessLog: AccessLog?
     /// Where plain HTTP is sent to.
@@ -26,6 +29,7 @@ final class EdgeServices: Sendable {
         registry: SessionRegistry,
         lifecycle: Lifecycle,
         challenges: ALPNChallenges,
+        httpChallenges: HTTPChallenges?,
         accessLog: AccessLog?
     ) {
         self.limits = limits
@@ -34,6 +38,7 @@ final class EdgeServices: Sendable {
         self.registry = registry
         self.lifecycle = lifecycle
         self.challenges = challenges
+        self.httpChallenges = httpChallenges
         self.accessLog = accessLog
         self.httpsPort = Atomic(443)
     }

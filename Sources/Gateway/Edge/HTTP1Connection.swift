@@ -328,6 +328,11 @@ final class HTTP1Connection: ChannelDuplexHandler {
             if stopsDecoder { isPausedByPipeline = true }
         }
         keepsAlive = request.keepsAlive && !request.stopsDecoder && !services.lifecycle.isDraining
+        if !answerChallenge(request, now: now) { forward(request, now: now) }
+    }
+
+    /// Hands the request on, to HTTPS or to an agent.
+    func forward(_ request: EdgeRequest, now: NIODeadline) {
         if role == .redirect {
             redirect(request, now: now)
             return

@@ -25,6 +25,8 @@ package final class GatewayProcess: Sendable {
     }
     /// The TLS-ALPN-01 challenges that this replica answers; filled by whoever follows the orders.
     package let challenges: ALPNChallenges
+    /// Presents HTTP-01 and TLS-ALPN-01 challenges on all replicas; nil unless the configuration wants them answered.
+    package let presenter: SharedChallenges?
 
     private let parts: Parts
 
@@ -38,6 +40,7 @@ package final class GatewayProcess: Sendable {
         let hub: SessionHub
         let shared: SharedStore
         let presence: ReplicaPresence
+        let sharedChallenges: SharedChallenges?
         let certificates: ServedCertificates
         let monitor: LoopMonitor
         let sampler: SessionSampler
@@ -60,6 +63,7 @@ package final class GatewayProcess: Sendable {
         opsAddress = parts.ops.localAddress
         adminAddress = parts.admin.localAddress
         challenges = parts.services.challenges
+        presenter = parts.sharedChallenges
     }
 
     // MARK: Start
@@ -99,13 +103,25 @@ package final class GatewayProcess: Sendable {
         let lifecycle = Lifecycle()
         let router = Router(routes: routes)
         let registry = SessionRegistry(router: router, credentials: credentials)
+        let challenges = ALPNChallenges(metrics: metrics.registry)
+        let sharedChallenges =
+            configuration.answersChallenges
+            ? SharedChallenges(
+                store: shared.store,
+                announcements: StoreAnnouncements(store: shared.store, presence: presence, watch: watch),
+                alpn: challenges,
+                metrics: metrics.registry,
+                logger: logger
+            )
+            : nil
         let services = EdgeServices(
             limits: EdgeLimits(configuration.timeouts),
             metrics: metrics,
             router: router,
             registry: registry,
             lifecycle: lifecycle,
-            challenges: ALPNChallenges(metrics: metrics.registry),
+            challenges: challenges,
+            httpChallenges: sharedChallenges?.http,
             accessLog: configuration.logLevel <= .info ? output.map(AccessLog.init) : nil
         )
         let hub = SessionHub(
@@ -187,6 +203,7 @@ package final class GatewayProcess: Sendable {
                 },
                 Task { await credentials.run { hub.credentialsChanged($0) } },
                 Task { await watch.run() },
+                Task { if let sharedChallenges { await sharedChallenges.run() } },
                 Task { await StoreFollower.run(shared.store, logger: logger) },
                 Task { await selfTest(shared, logger) },
                 Task { await follow(certificates, identities, logger) },
@@ -205,6 +222,7 @@ package final class GatewayProcess: Sendable {
                     hub: hub,
                     shared: shared,
                     presence: presence,
+                    sharedChallenges: sharedChallenges,
                     certificates: certificates,
                     monitor: monitor,
                     sampler: sampler,

@@ -1,5 +1,6 @@
 import FoundationEssentials
 package import Logging
+package import NIOCore
 package import Store
 import Synchronization
 
@@ -14,10 +15,13 @@ package final class ReplicaPresence: Sendable {
     package struct Said: Sendable, Equatable {
         package var state = Heartbeat.State.starting
         package var sessions: UInt32 = 0
+        /// What of its peers' publications this process has acted on; at most ``Heartbeat/seenLimit``.
+        package var seen: [Heartbeat.Seen] = []
 
         func apply(to heartbeat: inout Heartbeat) {
             heartbeat.state = state
             heartbeat.sessions = sessions
+            heartbeat.seen = seen
         }
     }
 
@@ -53,6 +57,17 @@ package final class ReplicaPresence: Sendable {
             return (before == state.wanted ? nil : state.journal, state.wanted)
         }
         journal?.update { said.apply(to: &$0) }
+    }
+
+    /// Counts one thing more as published and says so in the next heartbeat.
+    ///
+    /// - Returns: the number that a replica has seen when it has looked at the store after this call; nil while this
+    ///   process cannot be seen in the store.
+    package func announce() -> UInt64? { state.withLock { $0.journal }?.announce() }
+
+    /// Returns when what was said before is on the volume.
+    package func flush(within limit: TimeAmount) async throws(StoreError) {
+        try await state.withLock { $0.journal }?.flush(within: limit)
     }
 
     /// Says the last word, and waits for as long as a volume takes that is well: one that hangs keeps nobody from leaving.

@@ -14,9 +14,10 @@ package struct ReplicaStatus: Sendable {
     package var problem: StoreError?
 }
 
-/// Looks at the journals of all replicas once a second, and puts those away that have been dead for long.
+/// Looks at the journals of all replicas once a second, or twice while ``hurry(_:)`` says so, and puts those away that have been dead for long.
 package final class ReplicaWatch: Sendable {
     static let interval = Duration.seconds(1)
+    static let hurriedInterval = Duration.milliseconds(500)
     /// A heartbeat that did not move for so long, while the store works for us, is no sign of life any more.
     package static let stale = TimeAmount.seconds(5)
     /// The dead are put away after this.
@@ -25,6 +26,9 @@ package final class ReplicaWatch: Sendable {
     private let shared: SharedStore
     private let logger: Logger
     private let current = Mutex<[ReplicaStatus]>([])
+    private let news = Mutex<(@Sendable () -> Void)?>(nil)
+    private let isHurried = Atomic(false)
+    private let lookedOnce = Atomic(false)
 
     package init(shared: SharedStore, logger: Logger) {
         self.shared = shared
@@ -33,6 +37,15 @@ package final class ReplicaWatch: Sendable {
 
     /// As of the last look.
     package var replicas: [ReplicaStatus] { current.withLock { $0 } }
+
+    /// False until the first look is complete: then nobody is known, which does not mean that there is nobody.
+    package var hasLooked: Bool { lookedOnce.load(ordering: .relaxed) }
+
+    /// Whether somebody waits for what others publish.
+    package func hurry(_ isHurried: Bool) { self.isHurried.store(isHurried, ordering: .relaxed) }
+
+    /// Called, on any thread, when a replica was seen to have published something. For one listener.
+    package func onNews(_ body: @escaping @Sendable () -> Void) { news.withLock { $0 = body } }
 
     package static func isLive(_ replica: ReplicaStatus, now: NIODeadline) -> Bool {
         guard let heartbeat = replica.heartbeat, heartbeat.state != .left, let moved = replica.movedAt else {
@@ -47,7 +60,12 @@ package final class ReplicaWatch: Sendable {
         var healthySince: NIODeadline?
         while !Task.isCancelled {
             if let found = try? await look() {
-                current.withLock { $0 = found }
+                let before = current.withLock { current in
+                    defer { current = found }
+                    return Self.published(current)
+                }
+                lookedOnce.store(true, ordering: .relaxed)
+                if Self.published(found) != before { tell() }
                 let now = NIODeadline.now()
                 firstSeen = Dictionary(
                     uniqueKeysWithValues: found.map { ($0.incarnation, firstSeen[$0.incarnation] ?? now) }
@@ -62,7 +80,8 @@ package final class ReplicaWatch: Sendable {
                     await bury(replica)
                 }
             }
-            try? await Task.sleep(for: Self.interval)
+            let isHurried = isHurried.load(ordering: .relaxed)
+            try? await Task.sleep(for: isHurried ? Self.hurriedInterval : Self.interval)
         }
     }
 
@@ -78,11 +97,14 @@ package final class ReplicaWatch: Sendable {
             var found: [ReplicaStatus] = []
             for await status in group {
                 found.append(status)
-                current.withLock { current in
-                    if let index = current.firstIndex(where: { $0.incarnation == status.incarnation }) {
-                        current[index] = status
+                let isNews = current.withLock { current in
+                    guard let index = current.firstIndex(where: { $0.incarnation == status.incarnation }) else {
+                        return false
                     }
+                    defer { current[index] = status }
+                    return current[index].heartbeat?.published != status.heartbeat?.published
                 }
+                if isNews { tell() }
             }
             return found.sorted { $0.incarnation < $1.incarnation }
         }
@@ -101,6 +123,17 @@ package final class ReplicaWatch: Sendable {
             status.problem = status.problem ?? error
         }
         return status
+    }
+
+    private func tell() {
+        let body = news.withLock { $0 }
+        body?()
+    }
+
+    private static func published(_ replicas: [ReplicaStatus]) -> [Incarnation: UInt64] {
+        var published: [Incarnation: UInt64] = [:]
+        for replica in replicas { published[replica.incarnation] = replica.heartbeat?.published }
+        return published
     }
 
     private func bury(_ replica: ReplicaStatus) async {

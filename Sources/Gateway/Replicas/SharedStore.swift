@@ -1,3 +1,4 @@
+import Certificates
 import NIOCore
 package import Store
 import Synchronization
@@ -37,7 +38,13 @@ package final class SharedStore: Sendable {
             return SharedStore(store: MemoryStore(), keyFile: nil, cluster: .ephemeral())
         case .volume:
             let mounted = try configuration.mountedKeys()
-            let (store, cluster) = try await VolumeStore.open(path: configuration.path + "/v1", mounted: mounted)
+            var options = VolumeStore.Options()
+            options.disposable = [ChallengeTask.prefix]
+            let (store, cluster) = try await VolumeStore.open(
+                path: configuration.path + "/v1",
+                mounted: mounted,
+                options: options
+            )
             return SharedStore(store: store, keyFile: configuration.clusterKeyFile, cluster: cluster)
         }
     }

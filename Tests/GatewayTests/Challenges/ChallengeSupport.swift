@@ -1,0 +1,134 @@
+import Certificates
+import Gateway
+import Logging
+import NIOCore
+import Store
+import Synchronization
+import Testing
+
+/// Of some account's key: 43 characters of base64url.
+let thumbprint = "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
+
+/// The fields of a challenge as they lie in the store.
+func challengeFields(
+    _ token: String,
+    _ kind: ChallengeKind = .http01,
+    name: String = "app.test"
+) -> [String: JSONValue] {
+    [
+        "format": .integer(1), "type": .string(kind.rawValue), "name": .string(name), "token": .string(token),
+        "key_authorization": .string("\(token).\(thumbprint)"),
+    ]
+}
+
+func challenge(_ token: String, _ kind: ChallengeKind = .http01, name: String = "app.test") throws -> ChallengeTask {
+    let key = ChallengeTask.storeKey(token: token)
+    return try ChallengeTask(document: challengeFields(token, kind, name: name).json, at: key)
+}
+
+/// A new token, as long as those of Let's Encrypt.
+func newToken() -> String {
+    Base64URL.encode((0..<32).map { _ in UInt8.random(in: .min ... .max) })
+}
+
+extension GatewayProcess {
+    /// What the plain port answers to a validator.
+    func validate(_ token: String, host: String = "app.test") async throws -> TestResponse {
+        let client = try await TestClient.connect(to: httpAddress, serverName: nil)
+        let response = try await client.exchange("GET \(challengePath)\(token) HTTP/1.1\r\nHost: \(host)\r\n\r\n")
+        await client.close()
+        return response
+    }
+
+    func metric(_ name: String) async throws -> Double? {
+        let client = try await TestClient.connect(to: opsAddress, serverName: nil)
+        try await client.send("GET /metrics HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n")
+        try await client.waitForClose()
+        let line = client.text.split(whereSeparator: \.isNewline).first { $0.hasPrefix(name + " ") }
+        return line?.split(separator: " ").last.flatMap { Double($0) }
+    }
+}
+
+extension TestGateway {
+    func plain() async throws -> TestClient {
+        try await TestClient.connect(to: process.httpAddress, serverName: nil)
+    }
+
+    func validate(_ token: String, host: String = "app.test") async throws -> TestResponse {
+        try await process.validate(token, host: host)
+    }
+
+    func metric(_ name: String) async throws -> Double? { try await process.metric(name) }
+
+    var presenter: SharedChallenges {
+        get throws { try #require(process.presenter) }
+    }
+}
+
+let challengePath = "/.well-known/acme-challenge/"
+
+var quiet: Logger {
+    var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    logger.logLevel = .critical
+    return logger
+}
+
+/// A store in memory whose reads can be held back and are counted.
+final class HeldStore: Store {
+    private struct State {
+        var isHeld = false
+        var reads = 0
+        var failure: StoreError?
+    }
+
+    let inner = MemoryStore()
+    private let held = Mutex(State())
+
+    var reads: Int { held.withLock { $0.reads } }
+    func hold(_ isHeld: Bool) { held.withLock { $0.isHeld = isHeld } }
+    func fail(_ error: StoreError?) { held.withLock { $0.failure = error } }
+
+    func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
+        held.withLock { $0.reads += 1 }
+        while held.withLock({ $0.isHeld }) { try? await Task.sleep(for: .milliseconds(2)) }
+        if let failure = held.withLock({ $0.failure }) { throw failure }
+        return try await inner.read(key)
+    }
+
+    func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] { try await inner.readAll(prefix) }
+    func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] { try await inner.list(prefix) }
+    func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
+        try await inner.create(key, bytes)
+    }
+    func replace(_ key: StoreKey, expecting version: UInt64, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
+        try await inner.replace(key, expecting: version, bytes)
+    }
+    func remove(_ key: StoreKey, expecting version: UInt64?) async throws(StoreError) {
+        try await inner.remove(key, expecting: version)
+    }
+    func changes(_ prefix: StoreKey) -> StoreChanges { inner.changes(prefix) }
+    func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease {
+        try await inner.lease(name, options)
+    }
+    func publish(
+        _ key: StoreKey,
+        _ files: [String: [UInt8]],
+        under lease: any StoreLease
+    ) async throws(StoreError) -> Generation { try await inner.publish(key, files, under: lease) }
+    func newest(
+        _ key: StoreKey,
+        files: [String],
+        accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
+    ) async throws(StoreError) -> StoredGeneration { try await inner.newest(key, files: files, accepts: accepts) }
+    func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal {
+        try await inner.journal(options)
+    }
+    func replicas() async throws(StoreError) -> [Incarnation] { try await inner.replicas() }
+    func card(of replica: Incarnation) async throws(StoreError) -> [UInt8] { try await inner.card(of: replica) }
+    func follow(_ replica: Incarnation) async -> ReplicaSight { await inner.follow(replica) }
+    func bury(_ replica: Incarnation) async throws(StoreError) { try await inner.bury(replica) }
+    func announced(_ keys: [StoreKey]) { inner.announced(keys) }
+    func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) { inner.onPublished(body) }
+    var state: StoreState { inner.state }
+    func close() { inner.close() }
+}

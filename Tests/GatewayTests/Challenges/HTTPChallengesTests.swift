@@ -1,0 +1,154 @@
+import Certificates
+import Gateway
+import Logging
+import NIOCore
+import NIOPosix
+import Observability
+import Store
+import Testing
+
+@Suite("Looking for a challenge that is not known yet")
+struct HTTPChallengesTests {
+    /// Challenges over a store whose reads can be held.
+    private final class Rig: Sendable {
+        let store = HeldStore()
+        let table = ChallengeTable()
+        let challenges: HTTPChallenges
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let task: Task<Void, Never>
+
+        init() {
+            let challenges = HTTPChallenges(
+                table: table,
+                store: store,
+                metrics: MetricsRegistry(namespace: "hopgate"),
+                logger: quiet
+            )
+            self.challenges = challenges
+            task = Task { await challenges.run() }
+        }
+
+        deinit { task.cancel() }
+
+        func find(_ token: String, at now: NIODeadline = .now()) -> HTTPChallenges.Find {
+            challenges.find(token, on: loop, now: now)
+        }
+
+        func put(_ task: ChallengeTask) async throws {
+            _ = try await store.inner.create(task.storeKey, task.document)
+        }
+    }
+
+    private func future(_ find: HTTPChallenges.Find) throws -> EventLoopFuture<HTTPChallenges.Outcome> {
+        guard case .pending(let future) = find else {
+            Issue.record("no read: \(find)")
+            throw Timeout()
+        }
+        return future
+    }
+
+    @Test("It is read once, however many ask at the same time, and then known")
+    func once() async throws {
+        let rig = Rig()
+        try await rig.put(try challenge("token"))
+        rig.store.hold(true)
+        let futures = try (0..<50).map { _ in try future(rig.find("token")) }
+        rig.store.hold(false)
+        for future in futures {
+            guard case .answer(let answer) = try await future.get() else {
+                Issue.record("not answered")
+                continue
+            }
+            #expect(answer.keyAuthorization == "token.\(thumbprint)")
+        }
+        #expect(rig.store.reads == 1)
+        guard case .known(.answer) = rig.find("token") else {
+            Issue.record("not known")
+            return
+        }
+        #expect(rig.store.reads == 1)
+    }
+
+    @Test("Of more tokens than are looked for at once the rest is refused, and room comes back")
+    func bounded() async throws {
+        let rig = Rig()
+        rig.store.hold(true)
+        let futures = try (0..<HTTPChallenges.reads).map { try future(rig.find("t\($0)")) }
+        guard case .busy = rig.find("one-more") else {
+            Issue.record("not refused")
+            return
+        }
+        rig.store.hold(false)
+        for future in futures { _ = try await future.get() }
+        _ = try await future(rig.find("one-more")).get()
+    }
+
+    @Test("A token that is not there is not looked for again for a quarter of a second")
+    func negative() async throws {
+        let rig = Rig()
+        let before = NIODeadline.now()
+        _ = try await future(rig.find("token")).get()
+        guard case .known(.unknown) = rig.find("token", at: before + .milliseconds(200)) else {
+            Issue.record("looked for again")
+            return
+        }
+        try await rig.put(try challenge("token"))
+        let later = NIODeadline.now() + HTTPChallenges.unknownFor
+        guard case .answer = try await future(rig.find("token", at: later)).get() else {
+            Issue.record("not found later")
+            return
+        }
+    }
+
+    @Test("After a read that failed the next one looks again, and what is not HTTP-01 is not answered")
+    func failures() async throws {
+        let rig = Rig()
+        try await rig.put(try challenge("token"))
+        rig.store.fail(StoreError(.stalled, "x", "hangs"))
+        guard case .unknown = try await future(rig.find("token")).get() else {
+            Issue.record("answered")
+            return
+        }
+        rig.store.fail(nil)
+        guard case .answer = try await future(rig.find("token")).get() else {
+            Issue.record("not answered")
+            return
+        }
+        try await rig.put(try challenge("alpn", .tlsALPN01))
+        guard case .unknown = try await future(rig.find("alpn")).get() else {
+            Issue.record("answered")
+            return
+        }
+    }
+
+    @Test("Nobody waits for reads that do not happen any more")
+    func closed() async throws {
+        let rig = Rig()
+        rig.store.hold(true)
+        let waiting = try future(rig.find("token"))
+        rig.task.cancel()
+        rig.store.hold(false)
+        _ = try await waiting.get()
+        await rig.task.value
+        guard case .known(.unknown) = rig.find("other") else {
+            Issue.record("waits")
+            return
+        }
+    }
+
+    @Test(
+        "Only a path with a token behind it is one of a challenge",
+        arguments: [
+            "", "a/b", "a%2eb", "%2e%2e", "..", ".", "a.b", "a b", "a\0b", "ä", "a=", "a;b", "a\\b", "../a", "/a",
+            String(repeating: "a", count: 129), String(repeating: "a", count: 10_000), "a\u{301}", "ａ",
+        ]
+    )
+    func paths(rest: String) {
+        #expect(HTTPChallenges.token(in: (challengePath + rest)[...]) == nil)
+        #expect(HTTPChallenges.token(in: ("/x" + challengePath + "a")[...]) == nil)
+        #expect(HTTPChallenges.token(in: "/.well-known/acme-challenge") == nil)
+        #expect(HTTPChallenges.token(in: "/.Well-known/acme-challenge/a") == nil)
+        let longest = String(repeating: "-", count: 128)
+        #expect(HTTPChallenges.token(in: (challengePath + longest)[...]) == longest)
+    }
+}

@@ -1,0 +1,109 @@
+import FoundationEssentials
+import Gateway
+import Logging
+import NIOCore
+import Observability
+import Settings
+import Store
+import Testing
+
+/// What of a replica has to do with challenges, without listeners.
+final class ReplicaRig: Sendable {
+    let shared: SharedStore
+    let presence: ReplicaPresence
+    let announcements: StoreAnnouncements
+    let challenges: SharedChallenges
+    let alpn: ALPNChallenges
+    private let tasks: [Task<Void, Never>]
+
+    /// - Parameters:
+    ///   - path: nil keeps the store in memory.
+    ///   - follows: it acts on what others publish.
+    init(_ path: String?, follows: Bool = true) async throws {
+        var configuration = SharedStoreConfiguration(path: path ?? "")
+        configuration.driver = path == nil ? .memory : .volume
+        let shared = try await SharedStore.open(configuration)
+        let presence = ReplicaPresence(shared: shared, name: "test", version: "test", logger: quiet)
+        presence.update { $0.state = .active }
+        let watch = ReplicaWatch(shared: shared, logger: quiet)
+        announcements = StoreAnnouncements(store: shared.store, presence: presence, watch: watch)
+        let metrics = MetricsRegistry(namespace: "hopgate")
+        alpn = ALPNChallenges(metrics: metrics)
+        let challenges = SharedChallenges(
+            store: shared.store,
+            announcements: announcements,
+            alpn: alpn,
+            metrics: metrics,
+            logger: quiet
+        )
+        tasks = [
+            Task { await presence.run() }, Task { await watch.run() },
+            Task { if follows { await challenges.run() } },
+        ]
+        (self.shared, self.presence, self.challenges) = (shared, presence, challenges)
+        try await eventually("the first look") { watch.hasLooked && presence.announce() != nil }
+    }
+
+    /// Waits until it knows of so many others.
+    func knows(_ count: Int) async throws {
+        try await eventually("\(count) other replicas") { self.announcements.heard().count == count }
+    }
+
+    func stop() {
+        for task in tasks { task.cancel() }
+        shared.close()
+    }
+
+    static func folder() -> String {
+        FileManager.default.temporaryDirectory.path + "/hopgate-challenges-\(UInt64.random(in: 0 ... .max))"
+    }
+}
+
+/// Whole gateways on one folder.
+final class ClusterRig: Sendable {
+    let gateways: [GatewayProcess]
+    let folder: String
+
+    static func with(_ count: Int, log: TestLog? = nil, _ body: (ClusterRig) async throws -> Void) async throws {
+        let folder = ReplicaRig.folder()
+        var gateways: [GatewayProcess] = []
+        for _ in 0..<count {
+            var configuration = GatewayConfiguration()
+            configuration.httpListen = ListenAddress(host: "127.0.0.1", port: 0)
+            configuration.httpsListen = configuration.httpListen
+            configuration.dtlsListen = configuration.httpListen
+            configuration.opsListen = configuration.httpListen
+            configuration.adminListen = configuration.httpListen
+            configuration.store.path = folder
+            configuration.loops = 1
+            gateways.append(
+                try await GatewayProcess.start(
+                    configuration,
+                    version: "test",
+                    output: nil,
+                    logger: log?.logger ?? quiet
+                )
+            )
+        }
+        let rig = ClusterRig(gateways: gateways, folder: folder)
+        let result: Result<Void, any Error>
+        do {
+            for gateway in gateways {
+                try await eventually("everybody knows everybody") {
+                    try await gateway.metric(#"hopgate_cluster_replicas{state="active"}"#) == Double(count)
+                }
+            }
+            result = .success(try await body(rig))
+        } catch {
+            result = .failure(error)
+        }
+        for gateway in gateways { await gateway.shutDown(grace: .seconds(1)) }
+        try? FileManager.default.removeItem(atPath: folder)
+        try result.get()
+    }
+
+    private init(gateways: [GatewayProcess], folder: String) {
+        self.gateways = gateways
+        self.folder = folder
+    }
+}

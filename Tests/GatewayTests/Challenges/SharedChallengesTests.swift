@@ -1,0 +1,187 @@
+import Certificates
+import FoundationEssentials
+import Gateway
+import NIOCore
+import Store
+import Testing
+
+@Suite("Challenges that replicas share", .timeLimit(.minutes(2)))
+struct SharedChallengesTests {
+    @Test("When a challenge was presented on one gateway, all answer it")
+    func cluster() async throws {
+        try await ClusterRig.with(3) { rig in
+            let clock = ContinuousClock()
+            for round in 0..<4 {
+                let token = newToken()
+                let tasks = [
+                    try challenge(token), try challenge(newToken(), .tlsALPN01, name: "r\(round).test"),
+                    try challenge(newToken(), .dns01),
+                ]
+                let presenter = try #require(rig.gateways[round % 3].presenter)
+                let took = try await clock.measure { try await presenter.present(tasks) }
+                print("NOTE 3 gateways settled in \(took)")
+                #expect(took < .seconds(3))
+                for gateway in rig.gateways {
+                    // Known before anybody asked: every replica has acted on it.
+                    #expect(gateway.challenges.names.map(\.description) == ["r\(round).test"])
+                    #expect(try await gateway.validate(token, host: "any.test").body == "\(token).\(thumbprint)")
+                }
+                await presenter.withdraw(tasks)
+                for gateway in rig.gateways {
+                    try await eventually("the end of the challenge") {
+                        try await gateway.validate(token).status == 404 && gateway.challenges.names.isEmpty
+                    }
+                }
+            }
+        }
+    }
+
+    @Test("A gateway that has not heard of a challenge yet finds it in the store")
+    func onDemand() async throws {
+        try await ClusterRig.with(1) { rig in
+            let token = newToken()
+            let (store, _) = try await VolumeStore.openFounded(path: rig.folder + "/v1", mounted: nil)
+            defer { store.close() }
+            let task = try challenge(token)
+            _ = try await store.create(task.storeKey, task.document)
+            #expect(try await rig.gateways[0].validate(token).status == 200)
+        }
+    }
+
+    @Test("Eight replicas settle well before the limit")
+    func eight() async throws {
+        let folder = ReplicaRig.folder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        var replicas: [ReplicaRig] = []
+        for _ in 0..<8 { replicas.append(try await ReplicaRig(folder)) }
+        defer { for replica in replicas { replica.stop() } }
+        for replica in replicas { try await replica.knows(7) }
+        for round in 0..<3 {
+            let task = try challenge(newToken(), name: "r\(round).test")
+            let took = try await ContinuousClock().measure { try await replicas[round].challenges.present([task]) }
+            print("NOTE 8 replicas settled in \(took)")
+            #expect(took < .seconds(3))
+        }
+    }
+
+    @Test("A replica that lives and does not act is waited for until the limit, one that is alone for nothing")
+    func late() async throws {
+        let folder = ReplicaRig.folder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let clock = ContinuousClock()
+        let first = try await ReplicaRig(folder)
+        defer { first.stop() }
+        let alone = try await clock.measure { try await first.challenges.present([try challenge(newToken())]) }
+        #expect(alone < .seconds(1))
+        let deaf = try await ReplicaRig(folder, follows: false)
+        defer { deaf.stop() }
+        try await first.knows(1)
+        let began = clock.now
+        #expect(await first.announcements.settle(within: .milliseconds(400)) == [deaf.presence.incarnation])
+        #expect(clock.now - began >= .milliseconds(400) && clock.now - began < .seconds(2))
+        // It says goodbye: nobody waits for it any more.
+        await deaf.presence.leave()
+        #expect(await first.announcements.settle(within: .seconds(10)) == [])
+        #expect(clock.now - began < .seconds(9))
+    }
+
+    @Test("With the store in memory a challenge is presented at once")
+    func memory() async throws {
+        let replica = try await ReplicaRig(nil)
+        defer { replica.stop() }
+        let tasks = [try challenge(newToken()), try challenge(newToken(), .tlsALPN01)]
+        let took = try await ContinuousClock().measure { try await replica.challenges.present(tasks) }
+        #expect(took < .seconds(1))
+        #expect(replica.alpn.names.count == 1)
+        await replica.challenges.withdraw(tasks)
+        #expect(replica.alpn.names.isEmpty)
+        #expect(try await replica.shared.store.readAll(ChallengeTask.prefix).isEmpty)
+    }
+
+    @Test("A challenge that a successor presents again is not taken away by the one before, and may come back")
+    func successor() async throws {
+        let folder = ReplicaRig.folder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let (first, second) = (try await ReplicaRig(folder), try await ReplicaRig(folder))
+        defer {
+            first.stop()
+            second.stop()
+        }
+        let task = try challenge(newToken(), .tlsALPN01)
+        try await first.challenges.present([task])
+        try await second.challenges.present([task])
+        await first.challenges.withdraw([task])
+        #expect(try await first.shared.store.read(task.storeKey).bytes == task.document)
+        try await eventually("the value counts") { first.alpn.names == [task.name] && second.alpn.names == [task.name] }
+        await second.challenges.withdraw([task])
+        try await eventually("both forget it") { first.alpn.names.isEmpty && second.alpn.names.isEmpty }
+        // The order was interrupted and goes on with the same token.
+        try await first.challenges.present([task])
+        #expect(first.alpn.names == [task.name] && second.alpn.names == [task.name])
+        // Whoever has not presented it takes it away all the same.
+        await second.challenges.withdraw([task])
+        try await eventually("both forget it") { first.alpn.names.isEmpty && second.alpn.names.isEmpty }
+    }
+
+    @Test("Forged values in the folder are never served and told once; others are served beside them")
+    func forged() async throws {
+        let log = try TestLog()
+        try await ClusterRig.with(1, log: log) { rig in
+            let gateway = rig.gateways[0]
+            let (store, _) = try await VolumeStore.openFounded(path: rig.folder + "/v1", mounted: nil)
+            defer { store.close() }
+            let forged = try challenge(newToken())
+            var fields = challengeFields(forged.token)
+            fields["key_authorization"] = .string("<html>")
+            _ = try await store.create(forged.storeKey, fields.json)
+            let other = newToken()
+            _ = try await store.create(ChallengeTask.storeKey(token: other), forged.document)
+            let large = newToken()
+            let folder = "\(rig.folder)/v1/\(ChallengeTask.storeKey(token: large))"
+            let mode: [FileAttributeKey: Any] = [.posixPermissions: 0o700]
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true, attributes: mode)
+            try Data(repeating: 0x20, count: 2 << 20).write(to: URL(fileURLWithPath: folder + "/1.json"))
+            try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: folder + "/1.json")
+            let open = try challenge(newToken())
+            _ = try await store.create(open.storeKey, open.document)
+            try FileManager.default.setAttributes(
+                [.posixPermissions: 0o666],
+                ofItemAtPath: "\(rig.folder)/v1/\(open.storeKey)/1.json"
+            )
+            let good = try challenge(newToken(), .tlsALPN01, name: "good.test")
+            try await #require(gateway.presenter).present([good])
+            try await eventually("four warnings") {
+                try log.lines.count { $0.contains("the ACME challenges is not used") } >= 3
+            }
+            for token in [forged.token, other, large, open.token] {
+                #expect(try await gateway.validate(token).status == 404)
+            }
+            #expect(gateway.challenges.names == [good.name])
+            let warned = try log.lines.count { $0.contains("not used") }
+            // Two more looks later nothing was told again.
+            let again = try challenge(newToken(), .tlsALPN01, name: "again.test")
+            for _ in 0..<2 { try await #require(gateway.presenter).present([again]) }
+            #expect(try log.lines.count { $0.contains("not used") } == warned)
+        }
+    }
+
+    @Test("A store that takes no challenge is said, with the name")
+    func failing() async throws {
+        let folder = ReplicaRig.folder()
+        let replica = try await ReplicaRig(folder)
+        defer { replica.stop() }
+        // In one step: the replica goes on writing.
+        try FileManager.default.moveItem(atPath: folder, toPath: folder + "-gone")
+        defer {
+            for path in [folder, folder + "-gone"] { try? FileManager.default.removeItem(atPath: path) }
+        }
+        let task = try challenge(newToken(), name: "app.test")
+        do {
+            try await replica.challenges.present([task])
+            Issue.record("was presented")
+        } catch {
+            #expect("\(error)".contains("http-01 challenge for app.test cannot be shared"), "\(error)")
+        }
+        await replica.challenges.withdraw([task])
+    }
+}
