@@ -170,7 +170,11 @@ struct SharedChallengesTests {
         let folder = ReplicaRig.folder()
         let replica = try await ReplicaRig(folder)
         defer { replica.stop() }
-        try FileManager.default.removeItem(atPath: folder)
+        // In one step: the replica goes on writing.
+        try FileManager.default.moveItem(atPath: folder, toPath: folder + "-gone")
+        defer {
+            for path in [folder, folder + "-gone"] { try? FileManager.default.removeItem(atPath: path) }
+        }
         let task = try challenge(newToken(), name: "app.test")
         do {
             try await replica.challenges.present([task])
