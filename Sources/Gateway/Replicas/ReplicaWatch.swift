@@ -12,6 +12,10 @@ package struct ReplicaStatus: Sendable {
     /// When the heartbeat moved last, on this process's monotonic clock.
     package var movedAt: NIODeadline?
     package var problem: StoreError?
+
+    package init(incarnation: Incarnation) {
+        self.incarnation = incarnation
+    }
 }
 
 /// Looks at the journals of all replicas once a second, and puts those away that have been dead for long.
@@ -19,8 +23,6 @@ package final class ReplicaWatch: Sendable {
     static let interval = Duration.seconds(1)
     /// A heartbeat that did not move for so long, while the store works for us, is no sign of life any more.
     package static let stale = TimeAmount.seconds(5)
-    /// The dead are put away after this.
-    static let buriedAfter = TimeAmount.minutes(10)
 
     private let shared: SharedStore
     private let logger: Logger
@@ -43,25 +45,12 @@ package final class ReplicaWatch: Sendable {
 
     /// Until the task is cancelled.
     package func run() async {
-        var firstSeen: [Incarnation: NIODeadline] = [:]
-        var healthySince: NIODeadline?
+        var silence = ReplicaSilence()
         while !Task.isCancelled {
-            if let found = try? await look() {
-                current.withLock { $0 = found }
-                let now = NIODeadline.now()
-                firstSeen = Dictionary(
-                    uniqueKeysWithValues: found.map { ($0.incarnation, firstSeen[$0.incarnation] ?? now) }
-                )
-                healthySince = shared.store.state == .healthy ? healthySince ?? now : nil
-                for replica in found {
-                    // Silence counts from when it was last heard; a replica that was never heard, from when it was seen;
-                    // and never from a time when our own look at the store was in trouble.
-                    guard let healthySince else { break }
-                    let heard = replica.movedAt ?? firstSeen[replica.incarnation] ?? now
-                    guard now - max(heard, healthySince) > Self.buriedAfter else { continue }
-                    await bury(replica)
-                }
-            }
+            let found = try? await look()
+            if let found { current.withLock { $0 = found } }
+            let dead = silence.observe(found, state: shared.store.state, now: .now())
+            for replica in dead { await bury(replica) }
             try? await Task.sleep(for: Self.interval)
         }
     }
