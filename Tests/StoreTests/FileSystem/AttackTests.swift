@@ -105,6 +105,25 @@ struct AttackTests {
         #expect(PosixFileSystem.opensByWalking(scratch.file("real/none"))?.kind == .missing)
     }
 
+    @Test("Names that are renamed while they are looked for are looked for again, a few times")
+    func renamedOnTheWay() {
+        var calls = 0
+        func answer(_ failures: Int, _ number: Int32) -> FileFault? {
+            calls = 0
+            return PosixFileSystem.opens("/a/b") {
+                calls += 1
+                errno = number
+                return calls > failures ? 7 : -1
+            }
+        }
+        #expect(answer(3, EAGAIN) == nil && calls == 4)
+        let fault = answer(.max, EAGAIN)
+        #expect(fault?.number == EAGAIN && fault?.isTransient == true && calls == 8)
+        #expect(fault.map { StoreError($0).isTransient } == true)
+        #expect(answer(100, EINTR) == nil && calls == 101)
+        #expect(answer(1, EACCES)?.kind == .denied && calls == 1)
+    }
+
     @Test("Pipes, folders, sockets and devices in the place of files are refused and hold nothing up")
     func kinds() throws {
         let volume = try scratch.volume()
