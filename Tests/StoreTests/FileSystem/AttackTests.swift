@@ -105,6 +105,33 @@ struct AttackTests {
         #expect(PosixFileSystem.opensByWalking(scratch.file("real/none"))?.kind == .missing)
     }
 
+    @Test("The store's own folder is no link either; the way to it may be one", arguments: [false, true])
+    func linkedRoot(_ isDangling: Bool) async throws {
+        try scratch.volume().prepare()
+        symlink(scratch.path, scratch.file("way"))
+        let found = try Volume.at(scratch.file("way/v1"), creating: false)
+        try found.prepare()
+        let way = try Volume.at(scratch.file("way"), creating: false, mayBeLink: true)
+        #expect(found.files.root == "\(way.files.root)/v1")
+        rename(scratch.file("v1"), scratch.file("elsewhere"))
+        symlink(scratch.file(isDangling ? "nothing" : "elsewhere"), scratch.file("v1"))
+        for creating in [false, true] {
+            #expect(
+                code { () throws(StoreError) in _ = try Volume.at(scratch.file("v1"), creating: creating) } == .refused
+            )
+        }
+        // Of whoever had it open before, too.
+        #expect(code { () throws(StoreError) in _ = try found.keys("agents") } != nil)
+        let error = await #expect(throws: StoreError.self) {
+            try await VolumeStore.open(path: scratch.file("v1"), mounted: nil)
+        }
+        #expect(error?.description.hasPrefix("\(scratch.file("v1")): is a symbolic link") == true)
+        let other = await #expect(throws: StoreError.self) {
+            try await VolumeStore.openFounded(path: scratch.file("v1"), mounted: nil)
+        }
+        #expect(other == error && scratch.names(".").contains("nothing") == false)
+    }
+
     @Test("Names that are renamed while they are looked for are looked for again, a few times")
     func renamedOnTheWay() {
         var calls = 0
