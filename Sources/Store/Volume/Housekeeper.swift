@@ -1,7 +1,8 @@
 package import NIOCore
 
-/// Deletes what nobody needs any more: tombs, temporary files of processes that died, folders of removed keys. Each only
-/// ten minutes after this process saw it first, on its own monotonic clock; several replicas may do so at once.
+/// Deletes what nobody needs any more: tombs, temporary files of processes that died, folders of removed keys, old
+/// versions of values. Each only ten minutes after this process saw it first, on its own monotonic clock; several replicas
+/// may do so at once.
 ///
 /// Belongs to one thread.
 package final class Housekeeper {
@@ -13,6 +14,7 @@ package final class Housekeeper {
     /// Prefixes whose removed keys are deleted for good. Their keys must never be made again.
     private let prefixes: [StoreKey]
     private var firstSeen: [String: NIODeadline] = [:]
+    private var pruning = VersionPruning()
 
     package init(volume: Volume, removedUnder prefixes: [StoreKey] = []) {
         self.volume = volume
@@ -51,6 +53,6 @@ package final class Housekeeper {
             deleted += 1
         }
         firstSeen = seen
-        return deleted
+        return deleted + pruning.sweep(volume)
     }
 }
