@@ -238,4 +238,52 @@ struct DevelopmentCATests {
         let pin = "sha256:" + pair.leafSHA256.hexadecimal
         #expect(await eventually { served.developmentRoot?.pin == pin && served.snapshot.fallback !== before })
     }
+
+    @Test("A root that could not be read when it changed is read as soon as the volume answers")
+    func unreadableChange() async throws {
+        let (store, files) = try scratch.observedStore()
+        defer { store.close() }
+        let served = try await open(store)
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        let other = try scratch.store()
+        defer { other.close() }
+        files.fail("\(root)/gen-")
+        let pair = try TestCertificate(["root"]).loaded()
+        let lease = try await CertificateSet.lease(of: root, in: other)
+        _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: other, under: lease)
+        await lease.release()
+        #expect(await eventually { files.failures > 0 })
+        #expect(served.developmentRoot?.fingerprint != pair.leafSHA256.hexadecimal)
+        files.fail(nil)
+        #expect(await eventually { served.developmentRoot?.fingerprint == pair.leafSHA256.hexadecimal })
+        #expect(served.statuses.allSatisfy { $0.problem == nil })
+    }
+
+    @Test("A root that could not be read at the start is read later, and none is made in its place")
+    func unreadableAtStart() async throws {
+        let made = try await DevelopmentRoot.obtain(in: try scratch.store())
+        let (store, files) = try scratch.observedStore()
+        defer { store.close() }
+        files.fail("\(root)/gen-")
+        let filed = try TestCertificate(["filed.test"])
+        let settings = ServedCertificates.Settings(
+            files: [
+                CertificateFiles(
+                    certificate: scratch.write("chain.pem", filed.chain),
+                    key: scratch.write("key.pem", filed.key)
+                )
+            ],
+            usesDevelopmentCA: true
+        )
+        let served = try await ServedCertificates.open(settings, store: store)
+        #expect(served.developmentRoot == nil && files.failures > 0)
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        files.fail("\(root)/gen-")
+        #expect(await eventually { files.failures > 0 })
+        #expect(served.developmentRoot == nil)
+        files.fail(nil)
+        #expect(await eventually { served.developmentRoot?.pin == made.pin && served.snapshot.certificates.count == 2 })
+    }
 }

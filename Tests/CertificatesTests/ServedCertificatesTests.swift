@@ -264,6 +264,35 @@ struct ServedCertificatesTests {
         }
     }
 
+    @Test("Certificates that all went away at once stay served: the volume is another one")
+    func goneAtOnce() async throws {
+        let keys = ["certs/a.test", "certs/b.test"]
+        let (store, files) = try scratch.observedStore(looking: "certs/.changes", quiet: keys)
+        defer { store.close() }
+        for name in ["a.test", "b.test", "c.test"] {
+            try await publish(try TestCertificate([name]), as: try #require(CertificateName(name)).storeKey, in: store)
+        }
+        let served = try await open(store: store)
+        #expect(served.snapshot.certificates.count == 4)
+        try await running(served) { changes, _ in
+            // The watch is under way, and one that is deleted beside others does go.
+            try await publish(try TestCertificate(["c.test"]), as: "certs/c.test", in: store)
+            #expect(await eventually { changes() == 1 })
+            try FileManager.default.removeItem(atPath: scratch.file("v1/certs/c.test"))
+            #expect(await eventually { served.snapshot.certificates.count == 3 })
+            // An empty volume in the place of the one before.
+            try FileManager.default.moveItem(atPath: scratch.file("v1/certs"), toPath: scratch.file("before"))
+            #expect(mkdir(scratch.file("v1/certs"), 0o700) == 0)
+            // The watch has found them gone, and nobody asks about them any more.
+            #expect(await eventually { files.looksInQuiet >= 10 })
+            #expect(served.snapshot.certificates.count == 3)
+            for name in ["a.test", "b.test"] {
+                #expect(served.snapshot.select(serverName: name).names == [.dns(name)])
+            }
+            #expect(served.statuses.filter { keys.contains($0.place) && $0.certificate != nil }.count == 2)
+        }
+    }
+
     @Test("A generation that others may read is refused until its modes are mended")
     func modes() async throws {
         let store = try scratch.store()

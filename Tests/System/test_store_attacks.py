@@ -278,8 +278,8 @@ def test_a_cluster_document_that_is_not_genuine_changes_nothing(bench):
             assert len(problems(gateway, mark)) == len(said) == 1, f"{kind}: {problems(gateway, mark)}"
             done = gateway.cli("token", "create", "new", "--config", str(gateway.config_path), check=False)
             assert done.returncode == 1, f"{kind}: {done.stderr}"
-            # What is wrong is the document, or the key that it names.
-            assert "cluster.json" in done.stderr or "/keys/" in done.stderr, f"{kind}: {done.stderr}"
+            # Also where the key is wrong that the document names.
+            assert f"cluster.json/{path.name}" in done.stderr, f"{kind}: {done.stderr}"
             attach(fleet, "late", gateway, fleet.tokens["late"], 3)
             path.unlink()
         attach(fleet, "new", gateway, gateway.create_token("new"), 3)

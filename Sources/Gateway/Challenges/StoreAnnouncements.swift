@@ -65,7 +65,9 @@ package final class StoreAnnouncements: Announcements {
         // Somebody put it away.
         if sight.problem?.code == .notFound { return false }
         guard let pulse = sight.pulse else { return true }
-        let status = ReplicaStatus(incarnation: peer, heartbeat: pulse.heartbeat, movedAt: pulse.movedAt)
+        var status = ReplicaStatus(incarnation: peer)
+        status.heartbeat = pulse.heartbeat
+        status.movedAt = pulse.movedAt
         guard ReplicaWatch.isLive(status, now: .now()) else { return false }
         // Under the name that we have now: it is another one if somebody took us for dead.
         let own = presence.incarnation

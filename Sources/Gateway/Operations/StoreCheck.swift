@@ -53,7 +53,7 @@ package struct StoreCheck: Sendable {
             report.problems.append(StoreError(error).description)
         }
         do throws(StoreError) {
-            let volume = try Volume.at(root, creating: false)
+            let volume = try Volume.at(root, creating: false, mayBeLink: root == configuration.path)
             if root == configuration.path {
                 // Nothing of ours is here yet: what the volume can do is tried in the folder itself.
                 report.remarks.append("nothing is founded here yet; the first start of a gateway founds a cluster")
@@ -94,7 +94,7 @@ package struct StoreCheck: Sendable {
             report.problems.append("\(inner): \(String(cString: strerror(errno)))")
         case .folder?: return inner
         case .symbolicLink?:
-            report.problems.append("\(inner): is a symbolic link; put the folder itself there")
+            report.problems.append(StoreError(FileFault(.open, inner, ELOOP)).description)
         default:
             report.problems.append("\(inner): is not a folder; remove it")
         }

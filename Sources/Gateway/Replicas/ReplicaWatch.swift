@@ -12,16 +12,19 @@ package struct ReplicaStatus: Sendable {
     /// When the heartbeat moved last, on this process's monotonic clock.
     package var movedAt: NIODeadline?
     package var problem: StoreError?
+
+    package init(incarnation: Incarnation) {
+        self.incarnation = incarnation
+    }
 }
 
-/// Looks at the journals of all replicas once a second, or twice while ``hurry(_:)`` says so, and puts those away that have been dead for long.
+/// Looks at the journals of all replicas once a second, or twice while ``hurry(_:)`` says so, and puts those away that
+/// have been dead for long.
 package final class ReplicaWatch: Sendable {
     static let interval = Duration.seconds(1)
     static let hurriedInterval = Duration.milliseconds(500)
     /// A heartbeat that did not move for so long, while the store works for us, is no sign of life any more.
     package static let stale = TimeAmount.seconds(5)
-    /// The dead are put away after this.
-    static let buriedAfter = TimeAmount.minutes(10)
 
     private let shared: SharedStore
     private let logger: Logger
@@ -56,30 +59,19 @@ package final class ReplicaWatch: Sendable {
 
     /// Until the task is cancelled.
     package func run() async {
-        var firstSeen: [Incarnation: NIODeadline] = [:]
-        var healthySince: NIODeadline?
+        var silence = ReplicaSilence()
         while !Task.isCancelled {
-            if let found = try? await look() {
+            let found = try? await look()
+            if let found {
                 let before = current.withLock { current in
                     defer { current = found }
                     return Self.published(current)
                 }
                 lookedOnce.store(true, ordering: .relaxed)
                 if Self.published(found) != before { tell() }
-                let now = NIODeadline.now()
-                firstSeen = Dictionary(
-                    uniqueKeysWithValues: found.map { ($0.incarnation, firstSeen[$0.incarnation] ?? now) }
-                )
-                healthySince = shared.store.state == .healthy ? healthySince ?? now : nil
-                for replica in found {
-                    // Silence counts from when it was last heard; a replica that was never heard, from when it was seen;
-                    // and never from a time when our own look at the store was in trouble.
-                    guard let healthySince else { break }
-                    let heard = replica.movedAt ?? firstSeen[replica.incarnation] ?? now
-                    guard now - max(heard, healthySince) > Self.buriedAfter else { continue }
-                    await bury(replica)
-                }
             }
+            let dead = silence.observe(found, state: shared.store.state, now: .now())
+            for replica in dead { await bury(replica) }
             let isHurried = isHurried.load(ordering: .relaxed)
             try? await Task.sleep(for: isHurried ? Self.hurriedInterval : Self.interval)
         }

@@ -48,14 +48,15 @@ extension Volume {
         } else {
             for id in document.keys {
                 // A key that is missing is as good as one that signs nothing; the first has to be there.
-                if let key = try readKey(id) { keys.append(key) }
+                if let key = try readKey(id, namedBy: place) { keys.append(key) }
             }
         }
         guard !keys.isEmpty, mounted != nil || keys[0].id == document.keys[0] else {
             throw StoreError(
                 .notFound,
                 shown("\(ClusterDocument.keyFolder)/\(document.keys[0])"),
-                "the key of cluster \(document.cluster) is not there; restore it from a backup, or mount it"
+                "the key of cluster \(document.cluster) is not there (\(place) names it); restore it from a backup, or "
+                    + "mount it"
             )
         }
         let keyring = ClusterKeyring(keys)
@@ -102,7 +103,8 @@ extension Volume {
         try? files.unlink("\(ClusterDocument.keyFolder)/\(key.id)")
     }
 
-    private func readKey(_ id: String) throws(StoreError) -> ClusterKey? {
+    /// - Parameter document: the cluster.json, whose word may be wrong where the key is.
+    private func readKey(_ id: String, namedBy document: String) throws(StoreError) -> ClusterKey? {
         let path = "\(ClusterDocument.keyFolder)/\(id)"
         try askServer(ClusterDocument.keyFolder)
         let bytes: [UInt8]
@@ -112,9 +114,10 @@ extension Volume {
             guard error.code == .notFound else { throw error }
             return nil
         }
-        guard bytes.count == ClusterKey.size else { throw corrupt(path, "is no key; restore it from a backup") }
+        let remedy = "; restore it from a backup, or \(document), which names it"
+        guard bytes.count == ClusterKey.size else { throw corrupt(path, "is no key\(remedy)") }
         let key = ClusterKey(secret: bytes)
-        guard key.id == id else { throw corrupt(path, "is another key than its name says; restore it from a backup") }
+        guard key.id == id else { throw corrupt(path, "is another key than its name says\(remedy)") }
         return key
     }
 

@@ -57,9 +57,11 @@ extension Volume {
     /// - Parameters:
     ///   - path: of `STORE/v1`.
     ///   - creating: makes the folder, and what is missing above it.
-    package static func at(_ path: String, creating: Bool) throws(StoreError) -> Volume {
+    ///   - mayBeLink: the path is that of `STORE` itself, to which the operator's links may lead.
+    /// - Throws: `refused` for a symbolic link that may be none.
+    package static func at(_ path: String, creating: Bool, mayBeLink: Bool = false) throws(StoreError) -> Volume {
         do {
-            return Volume(files: try PosixFileSystem(path: path, creating: creating))
+            return Volume(files: try PosixFileSystem(path: path, creating: creating, mayBeLink: mayBeLink))
         } catch {
             throw StoreError(error)
         }

@@ -46,11 +46,13 @@ final class Watcher: Sendable {
             return state.announced
         }
         for key in announced { watch.value.announced(key) }
+        var wantsMore = false
         if let changes = try? watch.value.poll() {
             feed.offer(changes)
             tell(watch.value.problems)
+            wantsMore = watch.value.wantsMore && !feed.isFinished
         }
-        return end()
+        return end() || wantsMore
     }
 
     /// A volume that does not answer is the store's state, not a problem of a key.

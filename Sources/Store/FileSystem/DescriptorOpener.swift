@@ -5,6 +5,7 @@ internal import Glibc
 struct DescriptorOpener: Sendable {
     /// False where the kernel is too old for openat2, or a container's filter forbids it.
     private let hasOpenat2: Bool
+    private static let racesAtMost: UInt32 = 7
 
     init() {
         let number = hop_open_without_links("/", UInt64(HOP_O_PATH | O_DIRECTORY), 0)
@@ -14,10 +15,27 @@ struct DescriptorOpener: Sendable {
 
     func open(_ path: String, _ flags: Int32, mode: UInt32 = 0, call: FileFault.Call) throws(FileFault) -> Int32 {
         guard hasOpenat2 else { return try walk(path, flags, mode: mode, call: call) }
+        return try Self.number(path, call) { hop_open_without_links(path, UInt64(flags), mode) }
+    }
+
+    /// Opens until it is known whether that works.
+    ///
+    /// - Parameter open: as open(2) answers. EAGAIN means that something on the way was renamed at the same moment
+    ///   (openat2(2)); where that goes on, somebody does so on purpose, and the caller has better things to wait for.
+    static func number(_ path: String, _ call: FileFault.Call, _ open: () -> Int32) throws(FileFault) -> Int32 {
+        var races: UInt32 = 0
         while true {
-            let number = hop_open_without_links(path, UInt64(flags), mode)
+            let number = open()
             if number >= 0 { return number }
-            guard errno == EINTR || errno == EAGAIN else { throw FileFault(call, path, errno) }
+            let failure = errno
+            switch failure {
+            case EINTR: continue
+            case EAGAIN where races < Self.racesAtMost:
+                // 0.1 ms, and each time twice as long: 13 ms together.
+                usleep(100 << races)
+                races += 1
+            default: throw FileFault(call, path, failure)
+            }
         }
     }
 
@@ -49,6 +67,16 @@ struct DescriptorOpener: Sendable {
 }
 
 extension PosixFileSystem {
+    /// What comes of opening a path when the system answers so, once after the other; nil if it is open. For tests.
+    package static func opens(_ path: String, answers: () -> Int32) -> FileFault? {
+        do {
+            _ = try DescriptorOpener.number(path, .open, answers)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
     /// Opens an absolute path as a kernel without openat2 has to; nil if that works. For tests.
     package static func opensByWalking(_ path: String) -> FileFault? {
         do {

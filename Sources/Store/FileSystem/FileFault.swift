@@ -23,7 +23,7 @@ package struct FileFault: Error, Equatable, Sendable, CustomStringConvertible {
         case wrongKind
         /// The file behind an open descriptor or a cached name is gone (ESTALE).
         case stale
-        /// The volume does not answer as it should (EIO, time-outs, a server that is away).
+        /// The volume does not answer as it should (EIO, time-outs, a server that is away, names that never rest).
         case unreachable
         /// The volume takes no writes (EROFS).
         case readOnly
@@ -56,7 +56,8 @@ package struct FileFault: Error, Equatable, Sendable, CustomStringConvertible {
         case ELOOP: .symbolicLink
         case ENOTDIR, EISDIR, ENXIO: .wrongKind
         case ESTALE: .stale
-        case EIO, ETIMEDOUT, ENOTCONN, ECONNRESET, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EREMOTEIO, ENODEV, EINTR:
+        case EIO, ETIMEDOUT, ENOTCONN, ECONNRESET, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EREMOTEIO, ENODEV, EINTR,
+            EAGAIN:
             .unreachable
         case EROFS: .readOnly
         case ENOSPC, EDQUOT: .full

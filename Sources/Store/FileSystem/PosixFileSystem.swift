@@ -3,9 +3,10 @@ internal import Glibc
 
 /// The store's folder on a file system that Linux has mounted.
 ///
-/// The root itself is configured by the operator and may be reached through symbolic links; it is resolved once. Below
-/// it no symbolic link is followed, on any component (openat2 with RESOLVE_NO_SYMLINKS, or component by component where
-/// a kernel or a container's filter lacks that call).
+/// The way to the root is configured by the operator and may lead through symbolic links; it is resolved once. The root
+/// itself (`v1` in the configured folder) is none unless its owner says that it may be, and below it no symbolic link is
+/// followed, on any component (openat2 with RESOLVE_NO_SYMLINKS, or component by component where a kernel or a
+/// container's filter lacks that call).
 package struct PosixFileSystem: FileSystem {
     package let root: String
     let descriptors: DescriptorOpener
@@ -13,13 +14,32 @@ package struct PosixFileSystem: FileSystem {
     /// - Parameters:
     ///   - path: the folder of the store.
     ///   - creating: makes the folder, and what is missing above it, with mode 0700.
-    package init(path: String, creating: Bool) throws(FileFault) {
+    ///   - mayBeLink: the folder is the configured one itself.
+    package init(path: String, creating: Bool, mayBeLink: Bool = false) throws(FileFault) {
         guard !path.isEmpty, !path.utf8.contains(0) else { throw FileFault(.open, path, EINVAL) }
         if creating { try Self.makeFolders(path) }
-        guard let resolved = realpath(path, nil) else { throw FileFault(.open, path, errno) }
-        defer { free(resolved) }
-        root = String(cString: resolved)
+        root = mayBeLink ? try Self.resolved(path, shown: path) : try Self.resolvedFolder(of: path)
         descriptors = DescriptorOpener()
+    }
+
+    private static func resolved(_ path: String, shown: String) throws(FileFault) -> String {
+        guard let resolved = realpath(path, nil) else { throw FileFault(.open, shown, errno) }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+
+    /// Resolves the way to a folder that is no link. One that takes its place later is met by every call.
+    private static func resolvedFolder(of path: String) throws(FileFault) -> String {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: true)
+        guard let name = parts.last, name != ".", name != ".." else { return try resolved(path, shown: path) }
+        let folder = (path.hasPrefix("/") ? "/" : "./") + parts.dropLast().joined(separator: "/")
+        let above = try resolved(folder, shown: path)
+        let root = above == "/" ? "/\(name)" : "\(above)/\(name)"
+        switch kind(of: root, followingLinks: false) {
+        case nil: throw FileFault(.open, path, errno)
+        case .symbolicLink: throw FileFault(.open, path, ELOOP)
+        default: return root
+        }
     }
 
     package func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {

@@ -1,7 +1,8 @@
 package import NIOCore
 
-/// Deletes what nobody needs any more: tombs, temporary files of processes that died, folders of removed keys. Each only
-/// ten minutes after this process saw it first, on its own monotonic clock; several replicas may do so at once.
+/// Deletes what nobody needs any more: tombs, temporary files of processes that died, folders of removed keys, old
+/// versions of values. Each only ten minutes after this process saw it first, on its own monotonic clock; several replicas
+/// may do so at once.
 ///
 /// Belongs to one thread.
 package final class Housekeeper {
@@ -14,6 +15,7 @@ package final class Housekeeper {
     /// again at the moment when its folder goes is put back, and may be missing for that moment.
     private let prefixes: [StoreKey]
     private var firstSeen: [String: NIODeadline] = [:]
+    private var pruning = VersionPruning()
 
     package init(volume: Volume, removedUnder prefixes: [StoreKey] = []) {
         self.volume = volume
@@ -46,7 +48,7 @@ package final class Housekeeper {
             deleted += 1
         }
         firstSeen = seen
-        return deleted
+        return deleted + pruning.sweep(volume)
     }
 
     /// What cannot be read for a reason of its own, since others may write it for one, stays and keeps nothing else from

@@ -8,6 +8,8 @@ extension Volume {
     /// So many of the newest versions stay, and every version stays for ``minimumAge`` after it was seen superseded.
     static let versionsKept: UInt64 = 8
     static let minimumAge = TimeAmount.minutes(10)
+    /// So many keys with old versions are remembered.
+    static let supersessionLimit = 65_536
     /// A writer that took longer than this between looking and linking may have met a number that had been freed.
     static let slowestWriter = TimeAmount.minutes(5)
 
@@ -201,24 +203,29 @@ extension Volume {
         precondition(!Tombstone.isTombstone(bytes), "no value of ours looks like a removed one")
     }
 
-    /// Deletes versions that were superseded long ago. What cannot be deleted stays until the next time.
-    func prune(_ key: StoreKey, _ versions: [UInt64]) {
-        guard let top = versions.last, versions.count > Self.versionsKept else { return }
+    /// Deletes versions that were superseded long ago, the oldest first. What cannot be deleted stays until the next time.
+    /// Returns how many were deleted.
+    @discardableResult
+    func prune(_ key: StoreKey, _ versions: [UInt64], atMost limit: Int = .max) -> Int {
+        guard let top = versions.last, versions.count > Self.versionsKept else { return 0 }
         let now = now()
         let old: UInt64? = supersession.withLock { seen in
-            if let earlier = seen[key.path] {
-                guard now - earlier.since >= Self.minimumAge else { return nil }
-                seen[key.path] = Supersession(newest: top, since: now)
-                return earlier.newest
-            }
-            if seen.count >= 4_096 { seen.removeAll() }
+            if let earlier = seen[key.path] { return now - earlier.since >= Self.minimumAge ? earlier.newest : nil }
+            if seen.count >= Self.supersessionLimit { seen.removeAll() }
             seen[key.path] = Supersession(newest: top, since: now)
             return nil
         }
-        guard let old else { return }
-        for version in versions where version < old && top - version >= Self.versionsKept {
+        guard let old else { return 0 }
+        let doomed = versions.filter { $0 < old && top - $0 >= Self.versionsKept }
+        for version in doomed.prefix(limit) {
             try? files.unlink("\(key.path)/\(VersionName.name(of: version, key: key))")
         }
+        guard doomed.count <= limit else { return limit }
+        supersession.withLock { seen in
+            let isDone = versions.count - doomed.count <= Self.versionsKept
+            seen[key.path] = isDone ? nil : Supersession(newest: top, since: now)
+        }
+        return doomed.count
     }
 }
 

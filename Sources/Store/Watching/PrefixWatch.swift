@@ -20,22 +20,44 @@ package struct StoreChange: Hashable, Sendable {
 /// Watches the keys one level below a prefix by looking, never by inotify or modification times, which a network file
 /// system does not keep its word about.
 ///
-/// Each look reads the hints of ``Volume/note(_:)`` (one listing). From time to time it lists every key: as often as
-/// that takes no more than a tenth of the time, and once a second at most. Sans thread; belongs to one thread at a time.
+/// Each look reads the hints of ``Volume/note(_:)`` (one listing) and the keys that they name. Besides, all keys are
+/// looked at in rounds, a slice a look: however many there are and however slow the volume, a key that is hinted at waits
+/// for one slice. Rounds take no more than a tenth of the time, and one begins once a second at most; the first one, and
+/// one after hints were missed, goes on without a pause. Sans thread; belongs to one thread at a time.
 package final class PrefixWatch {
     package static let interval = TimeAmount.seconds(1)
-    /// A look at everything takes at most this part of the time: one in ten.
-    static let scanShare: Int64 = 10
+    /// Slices take at most this part of the time: one in ten.
+    static let share: Int64 = 10
+    /// A look stops to take further keys of its round after this time (with its other calls a tenth of two seconds),
+    static let slice = TimeAmount.milliseconds(180)
+    /// or, of keys that failed before, after this time,
+    static let retries = TimeAmount.milliseconds(100)
+    /// but never before so many: a call that hung is no reason to stand still.
+    static let leastKeys = 16
+    /// So many announced keys a look; more than that wait for the next look, which follows at once.
+    static let freshKeys = 256
+    /// Two looks that did not find a folder are as far apart.
+    static let secondLook = TimeAmount.milliseconds(500)
+    /// More announced keys than this are as good as missed hints.
+    private static let freshLimit = 65_536
 
     package let prefix: StoreKey
     private let volume: Volume
     private var known: [StoreKey: StoreChange.Mark] = [:]
-    /// To be looked at whatever the hints say: announced, or not readable last time.
-    private var suspects: Set<StoreKey> = []
-    private var missing: [StoreKey: Int] = [:]
+    /// Hinted at or announced, and not looked at since.
+    private var fresh = KeyQueue()
+    /// Not readable last time, or not found for the first time.
+    private var again = KeyQueue()
+    /// What is left of the round under way.
+    private var round = KeyQueue()
+    /// The round under way is not to pause.
+    private var isUrgent = false
+    /// Hints were missed: everything has to be looked at from now on.
+    private var isOwed = false
+    private var missing: [StoreKey: NIODeadline] = [:]
     private var newestHint: UInt64?
-    private var nextScan = NIODeadline.uptimeNanoseconds(0)
-    /// What could not be looked at in the last look, and why.
+    private var nextSlice = NIODeadline.uptimeNanoseconds(0)
+    /// What could not be looked at when it was looked at last, and why.
     package private(set) var problems: [StoreKey: StoreError] = [:]
 
     package init(volume: Volume, prefix: StoreKey) {
@@ -43,58 +65,88 @@ package final class PrefixWatch {
         self.prefix = prefix
     }
 
+    /// The next look should follow at once.
+    package var wantsMore: Bool { !fresh.isEmpty || isUrgent && !round.isEmpty }
+
     /// A peer says that this key changed; the next look includes it.
     package func announced(_ key: StoreKey) {
-        guard key.parent == prefix, suspects.count < 65_536 else { return }
-        suspects.insert(key)
+        guard key.parent == prefix else { return }
+        guard fresh.count < Self.freshLimit else { return isOwed = true }
+        fresh.append(key)
     }
 
-    /// Looks once. Returns what changed since the last look that succeeded; the first returns everything.
+    /// Looks once. Returns what was found to have changed; the looks of the first round return everything.
     ///
     /// - Throws: when the prefix itself cannot be listed; nothing is taken for removed then.
     package func poll() throws(StoreError) -> [StoreChange] {
         let began = volume.now()
-        // Hints that were missed call for a look at everything, until one succeeds.
-        if try readHints() { nextScan = began }
-        let isScan = began >= nextScan
-        let keys = isScan ? try allKeys() : suspects
-        var changes: [StoreChange] = []
-        var stillSuspect: Set<StoreKey> = []
-        problems = [:]
-        for key in keys {
-            do {
-                let mark = try mark(of: key)
-                if let mark {
-                    missing[key] = nil
-                    guard known[key] != mark else { continue }
-                    known[key] = mark
-                } else {
-                    guard known[key] != nil else { continue }
-                    // A folder is taken for gone when two looks in a row did not find it.
-                    missing[key, default: 0] += 1
-                    guard missing[key, default: 0] >= 2 else {
-                        stillSuspect.insert(key)
-                        continue
-                    }
-                    missing[key] = nil
-                    known[key] = nil
-                }
-                changes.append(StoreChange(key: key, newest: mark))
-            } catch {
-                problems[key] = error
-                stillSuspect.insert(key)
-            }
+        if try readHints() { isOwed = true }
+        let isDue = began >= nextSlice
+        if isOwed || isDue && round.isEmpty {
+            round.extend(by: try allKeys())
+            isUrgent = isOwed
+            isOwed = false
         }
-        suspects = stillSuspect
-        if isScan {
+        var changes: [StoreChange] = []
+        // Those that fail now are looked at again by the next look, not by this one.
+        let retries = again.count
+        look(at: \.fresh, atMost: Self.freshKeys, until: .distantFuture, &changes)
+        look(at: \.again, atMost: retries, until: began + Self.retries, &changes)
+        if isDue || isUrgent {
+            look(at: \.round, atMost: .max, until: began + Self.slice, &changes)
+            if round.isEmpty { isUrgent = false }
             let cost = volume.now() - began
-            let pause = max(Self.interval, .nanoseconds(cost.nanoseconds * Self.scanShare))
-            nextScan = began + pause - .milliseconds(1)
+            let pause = max(Self.interval, .nanoseconds(cost.nanoseconds * Self.share))
+            nextSlice = began + pause - .milliseconds(1)
         }
         return changes.sorted { $0.key < $1.key }
     }
 
-    /// Turns new hints into suspects. True: hints were missed, everything has to be looked at.
+    /// Takes keys from a queue until it is time to stop.
+    private func look(
+        at queue: ReferenceWritableKeyPath<PrefixWatch, KeyQueue>,
+        atMost limit: Int,
+        until end: NIODeadline,
+        _ changes: inout [StoreChange]
+    ) {
+        var count = 0
+        while count < limit, count < Self.leastKeys || volume.now() < end, let key = self[keyPath: queue].next() {
+            count += 1
+            if let change = look(at: key) { changes.append(change) }
+        }
+    }
+
+    private func look(at key: StoreKey) -> StoreChange? {
+        do throws(StoreError) {
+            let mark = try mark(of: key)
+            problems[key] = nil
+            guard let mark else { return isGone(key) ? StoreChange(key: key, newest: nil) : nil }
+            missing[key] = nil
+            guard known[key] != mark else { return nil }
+            known[key] = mark
+            return StoreChange(key: key, newest: mark)
+        } catch {
+            problems[key] = error
+            again.append(key)
+            return nil
+        }
+    }
+
+    /// A folder is taken for gone when two looks in a row, not one right after the other, did not find it.
+    private func isGone(_ key: StoreKey) -> Bool {
+        guard known[key] != nil else { return false }
+        let now = volume.now()
+        guard let since = missing[key], now - since >= Self.secondLook else {
+            missing[key] = missing[key] ?? now
+            again.append(key)
+            return false
+        }
+        missing[key] = nil
+        known[key] = nil
+        return true
+    }
+
+    /// Takes up new hints. True: hints were missed, everything has to be looked at.
     private func readHints() throws(StoreError) -> Bool {
         let numbers = try volume.hintNumbers(prefix.path)
         let newest = numbers.last ?? 0
@@ -104,7 +156,7 @@ package final class PrefixWatch {
         guard newest > before, newest - before <= Volume.hintsKept / 2 else { return true }
         for number in before + 1...newest {
             guard let name = volume.hint(prefix.path, number), let key = try? prefix.child(name) else { return true }
-            suspects.insert(key)
+            fresh.append(key)
         }
         return false
     }

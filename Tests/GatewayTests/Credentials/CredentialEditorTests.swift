@@ -206,6 +206,29 @@ struct CredentialEditorTests {
         #expect(try await editor.list().problems.isEmpty)
     }
 
+    @Test("Beside a document that cannot be read a name finds nothing, since it may be that one's; an id does")
+    func namesBesideUnreadable() async throws {
+        let store = try TestStore(.volume)
+        let editor = store.editor
+        let good = try await editor.create(name: "web").token
+        let bad = try await editor.create(name: "web").token
+        try await store.plant(Array(#"{"format":1}"#.utf8), id: bad.id)
+        for name in ["web", "other"] {
+            for error in [
+                await credentialError { _ = try await editor.find(name) },
+                await credentialError { _ = try await editor.rotate(name) },
+                await credentialError { _ = try await editor.revoke(name, all: true) },
+            ] {
+                #expect(error?.code != .notFound && error?.reason.contains(bad.id) == true, "\(name)")
+                #expect(error?.reason.contains("name tokens by their id") == true, "\(name)")
+            }
+        }
+        #expect(try await editor.find(good.id).map(\.isRevoked) == [false])
+        #expect(try await editor.revoke(good.id) == [good.id])
+        #expect(try await editor.revoke(bad.id) == [bad.id])
+        #expect(try await editor.find("web").map(\.id) == [good.id])
+    }
+
     @Test("Secrets are compared over their whole length")
     func constantTime() {
         let hash = [UInt8](repeating: 7, count: 32)

@@ -125,6 +125,25 @@ struct EnrollerTests {
         #expect(try await store.editor.list().credentials.count == 1)
     }
 
+    @Test("Beside a token that cannot be read no second one of a name is made, and a good one is kept")
+    func unreadable() async throws {
+        defer { remove() }
+        let store = try TestStore(.volume)
+        let bad = try await store.editor.create(name: "demo").token
+        try await store.plant(Array(#"{"format":1}"#.utf8), id: bad.id)
+        let enroller = try await enroller(store, enrolment(), file: path)
+        let error = await credentialError { _ = try await enroller.ensure(.init(name: "demo"), grace: .zero) }
+        #expect(error?.reason.contains(bad.id) == true)
+        #expect(try await store.editor.list().credentials.isEmpty && join == nil)
+        let other = try await store.editor.create(name: "other").credential
+        let without = try await self.enroller(store, enrolment(), file: nil)
+        guard case .kept(let kept) = try await without.ensure(.init(name: "other"), grace: .zero) else {
+            Issue.record("a good token was not kept")
+            return
+        }
+        #expect(kept.id == other.id)
+    }
+
     @Test("Several good tokens of the name are told rather than one of them changed")
     func ambiguous() async throws {
         defer { remove() }

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Gateway
+import Glibc
 import Logging
 import NIOCore
 import Store
@@ -62,8 +63,8 @@ struct KeyRotationTests {
         /// The ids of the keys that seal the credentials, of those that open.
         func seals(_ keyring: ClusterKeyring) async throws -> Set<String> {
             var ids: Set<String> = []
-            for key in try await store.list("agents") {
-                let value = try await store.read(key)
+            for (key, outcome) in try await store.readAll("agents") {
+                let value = try outcome.get()
                 _ = try SealedDocument.open(
                     value.bytes,
                     .credential,
@@ -196,6 +197,45 @@ struct KeyRotationTests {
         }.run()
         #expect(skipped.withLock { $0 } == ["agents/forged"] && count.withLock { $0 } == 2)
         #expect(try await rig.store.read("agents/forged").version == 1)
+    }
+
+    @Test(
+        "No key is retired while a credential could not be sealed again; once it is mended or revoked the old key goes"
+    )
+    func unsealable() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        // Genuine, and not to be read now: without the old key it would be lost.
+        let file = rig.folder + "/v1/agents/token1/1.json"
+        #expect(chmod(file, 0o644) == 0)
+        _ = try await rig.store.create("agents/forged", Array("{}".utf8))
+        func retire() async -> StoreError? {
+            do throws(StoreError) {
+                _ = try await rig.rotation(retiring: true).run()
+                return nil
+            } catch {
+                return error
+            }
+        }
+        // In the same go as the rotation, and by itself.
+        for remedy in ["mend", "revoke"] {
+            for _ in 0..<2 {
+                let refusal = await retire()
+                #expect(refusal?.code == .refused && refusal?.reason.contains("the old keys stay") == true, "\(remedy)")
+                let cluster = try #require(try await rig.store.readCluster(mounted: nil))
+                #expect(cluster.keyring.keys.last == rig.first.keyring.signing && cluster.keyring.keys.count == 2)
+                #expect(cluster.rotatingTo == nil)
+            }
+            if remedy == "mend" {
+                #expect(chmod(file, 0o600) == 0)
+            } else {
+                try await rig.store.remove("agents/forged")
+            }
+        }
+        #expect(await retire() == nil)
+        let cluster = try #require(try await rig.store.readCluster(mounted: nil))
+        #expect(cluster.keyring.keys.count == 1 && cluster.keyring.signing != rig.first.keyring.signing)
+        #expect(try await rig.seals(cluster.keyring) == [cluster.keyring.signing.id])
     }
 
     @Test("With mounted keys the first of them seals everything anew, cluster.json too")

@@ -53,6 +53,29 @@ struct StoreCheckTests {
         #expect(await check().problems == ["\(folder): is not a folder; store.path has to name one"])
     }
 
+    @Test("A link in the place of v1 is refused by the check and by gateways alike; the configured folder may be one")
+    func links() async throws {
+        defer { cleanUp() }
+        _ = try found()
+        let way = folder + "-way"
+        symlink(folder, way)
+        defer { unlink(way) }
+        #expect(await check { $0.path = way }.isUsable)
+        let (shared, store) = try await SharedStore.openFounded(SharedStoreConfiguration(path: way))
+        withExtendedLifetime(shared) { store.close() }
+        rename(folder + "/v1", folder + "/v1.real")
+        symlink(folder + "/v1.real", folder + "/v1")
+        let problems = await check().problems
+        #expect(problems.count == 1 && problems[0].hasPrefix("\(folder)/v1: is a symbolic link"))
+        let configuration = SharedStoreConfiguration(path: folder)
+        let founding = await #expect(throws: StoreError.self) { _ = try await SharedStore.open(configuration) }
+        let looking = await #expect(throws: StoreError.self) { _ = try await SharedStore.openFounded(configuration) }
+        #expect(founding?.description == problems.first && looking?.description == problems.first)
+        // Nothing founded yet, and the folder itself is a link.
+        unlink(folder + "/v1")
+        #expect(await check { $0.path = way }.isUsable)
+    }
+
     @Test("A missing key, a newer format, open modes and links have a line each")
     func broken() async throws {
         defer { cleanUp() }

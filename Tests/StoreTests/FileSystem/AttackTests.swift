@@ -105,6 +105,52 @@ struct AttackTests {
         #expect(PosixFileSystem.opensByWalking(scratch.file("real/none"))?.kind == .missing)
     }
 
+    @Test("The store's own folder is no link either; the way to it may be one", arguments: [false, true])
+    func linkedRoot(_ isDangling: Bool) async throws {
+        try scratch.volume().prepare()
+        symlink(scratch.path, scratch.file("way"))
+        let found = try Volume.at(scratch.file("way/v1"), creating: false)
+        try found.prepare()
+        let way = try Volume.at(scratch.file("way"), creating: false, mayBeLink: true)
+        #expect(found.files.root == "\(way.files.root)/v1")
+        rename(scratch.file("v1"), scratch.file("elsewhere"))
+        symlink(scratch.file(isDangling ? "nothing" : "elsewhere"), scratch.file("v1"))
+        for creating in [false, true] {
+            #expect(
+                code { () throws(StoreError) in _ = try Volume.at(scratch.file("v1"), creating: creating) } == .refused
+            )
+        }
+        // Of whoever had it open before, too.
+        #expect(code { () throws(StoreError) in _ = try found.keys("agents") } != nil)
+        let error = await #expect(throws: StoreError.self) {
+            try await VolumeStore.open(path: scratch.file("v1"), mounted: nil)
+        }
+        #expect(error?.description.hasPrefix("\(scratch.file("v1")): is a symbolic link") == true)
+        let other = await #expect(throws: StoreError.self) {
+            try await VolumeStore.openFounded(path: scratch.file("v1"), mounted: nil)
+        }
+        #expect(other == error && scratch.names(".").contains("nothing") == false)
+    }
+
+    @Test("Names that are renamed while they are looked for are looked for again, a few times")
+    func renamedOnTheWay() {
+        var calls = 0
+        func answer(_ failures: Int, _ number: Int32) -> FileFault? {
+            calls = 0
+            return PosixFileSystem.opens("/a/b") {
+                calls += 1
+                errno = number
+                return calls > failures ? 7 : -1
+            }
+        }
+        #expect(answer(3, EAGAIN) == nil && calls == 4)
+        let fault = answer(.max, EAGAIN)
+        #expect(fault?.number == EAGAIN && fault?.isTransient == true && calls == 8)
+        #expect(fault.map { StoreError($0).isTransient } == true)
+        #expect(answer(100, EINTR) == nil && calls == 101)
+        #expect(answer(1, EACCES)?.kind == .denied && calls == 1)
+    }
+
     @Test("Pipes, folders, sockets and devices in the place of files are refused and hold nothing up")
     func kinds() throws {
         let volume = try scratch.volume()

@@ -1,96 +1,105 @@
-import Foundation
 import NIOCore
 import Store
 import Synchronization
 import Testing
 
-@Suite("What nobody needs any more")
+@Suite("Old versions")
 struct HousekeeperTests {
     private let scratch = Scratch()
-    private let key: StoreKey = "acme/challenges/a"
-    private let start = NIODeadline.now()
+    private let clock = Clock()
 
-    @Test("The folder of a removed key is deleted ten minutes later, one that lives again stays")
-    func removed() throws {
-        let volume = try scratch.volume()
-        let housekeeper = Housekeeper(volume: volume, removedUnder: ["acme/challenges"])
-        #expect(try housekeeper.sweep(now: start) == 0)
-        _ = try volume.create(key, bytes("one"))
-        try volume.remove(key)
-        _ = try volume.create("acme/challenges/b", bytes("stays"))
-        _ = try housekeeper.sweep(now: start)
-        _ = try housekeeper.sweep(now: start + .minutes(9))
-        #expect(try volume.create(key, bytes("two")) == 3)
-        _ = try housekeeper.sweep(now: start + .minutes(11))
-        #expect(try volume.read(key).bytes == bytes("two"))
-        try volume.remove(key)
-        _ = try housekeeper.sweep(now: start + .minutes(12))
-        _ = try housekeeper.sweep(now: start + .minutes(22))
-        _ = try housekeeper.sweep(now: start + .minutes(33))
-        _ = try housekeeper.sweep(now: start + .minutes(44))
-        #expect(scratch.names("v1/acme/challenges").filter { !$0.hasPrefix(".") } == ["b"])
-        #expect(scratch.names("v1/tombs").isEmpty)
+    /// A monotonic clock that the test moves.
+    private final class Clock: Sendable {
+        private let time = Mutex(NIODeadline.uptimeNanoseconds(1_000_000_000_000))
+        var now: NIODeadline { time.withLock { $0 } }
+        func pass(_ amount: TimeAmount) { time.withLock { $0 = $0 + amount } }
     }
 
-    @Test("A key that is made again while its folder goes is put back with what its writer was told")
-    func madeAgain() throws {
-        _ = try scratch.volume()
-        let writer = Volume(files: try PosixFileSystem(path: scratch.file("v1"), creating: false))
-        let key = key
-        let made = Mutex<UInt64?>(nil)
-        let files = InterruptedFileSystem(files: try PosixFileSystem(path: scratch.file("v1"), creating: false)) {
-            // Between the last look and the step.
-            let version = try? writer.create(key, bytes("again"))
-            made.withLock { $0 = version }
+    private func volume() throws -> Volume {
+        let files = try PosixFileSystem(path: scratch.file("v1"), creating: true)
+        return Volume(files: files, now: { [clock] in clock.now })
+    }
+
+    private func versions(_ key: StoreKey) -> [Int] {
+        scratch.names("v1/\(key)").compactMap { Int($0.split(separator: ".")[0]) }.sorted()
+    }
+
+    /// Each by a process of its own, as commands do it.
+    private func write(_ key: StoreKey, versions: Int) throws {
+        for version in 1...UInt64(versions) {
+            let command = try volume()
+            try command.prepare()
+            if version == 1 {
+                _ = try command.create(key, [1])
+            } else {
+                _ = try command.replace(key, expecting: version - 1, [UInt8(version & 0xff)])
+            }
         }
-        let housekeeper = Housekeeper(volume: Volume(files: files), removedUnder: ["acme/challenges"])
-        _ = try writer.create(key, bytes("one"))
-        try writer.remove(key)
-        _ = try housekeeper.sweep(now: start)
-        _ = try housekeeper.sweep(now: start + .minutes(11))
-        #expect(made.withLock { $0 } == 3)
-        #expect(try writer.read(key) == StoredValue(bytes: bytes("again"), version: 3))
-        #expect(scratch.names("v1/tombs").isEmpty)
     }
 
-    @Test("A key that cannot be read keeps nothing else from being swept")
-    func unreadable() throws {
-        let volume = try scratch.volume()
-        let housekeeper = Housekeeper(volume: volume, removedUnder: ["acme/challenges"])
-        _ = try volume.create("acme/challenges/0", bytes("open"))
-        let path = scratch.file("v1/acme/challenges/0/1.json")
-        try FileManager.default.setAttributes([.posixPermissions: 0o666], ofItemAtPath: path)
-        _ = try volume.create(key, bytes("one"))
-        try volume.remove(key)
-        for minutes in [0, 11, 22] { _ = try housekeeper.sweep(now: start + .minutes(Int64(minutes))) }
-        #expect(scratch.names("v1/acme/challenges").filter { !$0.hasPrefix(".") } == ["0"])
-        #expect(FileManager.default.fileExists(atPath: path))
-    }
-}
-
-/// Does something before a folder is moved to the tombs.
-private struct InterruptedFileSystem: FileSystem {
-    let files: PosixFileSystem
-    let before: @Sendable () -> Void
-
-    var root: String { files.root }
-
-    func rename(_ path: String, to target: String) throws(FileFault) {
-        if target.hasPrefix("tombs/removed-") { before() }
-        try files.rename(path, to: target)
+    @Test(
+        "What commands left is deleted ten minutes after it was seen superseded; the eight newest stay",
+        arguments: ["agents/a", "acme/names/x", "acme/orders/x", "acme/accounts/y", "cluster.json"] as [StoreKey]
+    )
+    func commands(_ key: StoreKey) throws {
+        try write(key, versions: 20)
+        #expect(versions(key) == Array(1...20))
+        let keeper = try volume()
+        let housekeeper = Housekeeper(volume: keeper)
+        func sweep() throws -> Int { try housekeeper.sweep(now: clock.now) }
+        #expect(try sweep() == 0)
+        _ = try keeper.replace(key, expecting: 20, [21])
+        clock.pass(.minutes(9))
+        #expect(try sweep() == 0 && versions(key).count == 21)
+        clock.pass(.minutes(2))
+        // Version 20 was the newest then: those before it have been superseded for eleven minutes.
+        #expect(try sweep() == 13)
+        #expect(versions(key) == Array(14...21))
+        clock.pass(.minutes(60))
+        #expect(try sweep() == 0)
+        #expect(try keeper.read(key) == StoredValue(bytes: [21], version: 21))
+        #expect(try volume().replace(key, expecting: 21, [22]) == 22)
     }
 
-    func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
-        try files.open(path, access)
+    @Test("Versions that are not older than what was seen stay, however many there are")
+    func young() throws {
+        try write("agents/a", versions: 10)
+        let housekeeper = Housekeeper(volume: try volume())
+        _ = try housekeeper.sweep(now: clock.now)
+        let command = try volume()
+        for version in 10..<30 as Range<UInt64> { _ = try command.replace("agents/a", expecting: version, [1]) }
+        clock.pass(.minutes(11))
+        // Of those that were made since nobody knows when they were superseded.
+        #expect(try housekeeper.sweep(now: clock.now) == 9)
+        #expect(versions("agents/a") == Array(10...30))
+        clock.pass(.minutes(11))
+        #expect(try housekeeper.sweep(now: clock.now) == 13)
+        #expect(versions("agents/a") == Array(23...30))
     }
-    func status(_ path: String) throws(FileFault) -> FileStatus { try files.status(path) }
-    func forceSync(_ folder: String) throws(FileFault) { try files.forceSync(folder) }
-    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
-        try files.list(folder, fresh: fresh, limit: limit)
+
+    @Test("A sweep looks at a part of the keys and goes on where it stopped; all are pruned in the end")
+    func bounded() throws {
+        let server = SimulatedVolume(seed: 1) { [clock] in clock.now.uptimeNanoseconds }
+        let calls = Mutex(0)
+        let files = SimulatedFileSystem(volume: server) { _, _ in calls.withLock { $0 += 1 } }
+        let volume = Volume(files: files, now: { [clock] in clock.now })
+        try volume.prepare()
+        func make(_ name: String, in folder: SimulatedVolume.Node, isFolder: Bool) -> SimulatedVolume.Node {
+            let node = server.make(isFolder: isFolder)
+            server.set(folder, name, node.number)
+            return node
+        }
+        let agents = try #require(server.find("agents"))
+        let folders = (0..<1_000).map { make("k\($0)", in: agents, isFolder: true) }
+        for folder in folders { for version in 1...12 { _ = make("\(version).json", in: folder, isFolder: false) } }
+        let housekeeper = Housekeeper(volume: volume)
+        for _ in 0..<30 {
+            calls.withLock { $0 = 0 }
+            let deleted = try housekeeper.sweep(now: clock.now)
+            // A listing and four deletions a key, and a few calls of the sweep itself.
+            #expect(deleted <= 4 * 256 && calls.withLock { $0 } < 6 * 256)
+            clock.pass(.minutes(1))
+        }
+        #expect(folders.allSatisfy { $0.entries.count == 8 && $0.entries["12.json"] != nil })
     }
-    func link(_ path: String, to target: String) throws(FileFault) { try files.link(path, to: target) }
-    func unlink(_ path: String) throws(FileFault) { try files.unlink(path) }
-    func makeFolder(_ path: String) throws(FileFault) { try files.makeFolder(path) }
-    func removeFolder(_ path: String) throws(FileFault) { try files.removeFolder(path) }
-    func syncFolder(_ path: String) throws(FileFault) { try files.syncFolder(path) }
 }

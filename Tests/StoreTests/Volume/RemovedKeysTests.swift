@@ -1,0 +1,96 @@
+import Foundation
+import NIOCore
+import Store
+import Synchronization
+import Testing
+
+@Suite("What nobody needs any more")
+struct RemovedKeysTests {
+    private let scratch = Scratch()
+    private let key: StoreKey = "acme/challenges/a"
+    private let start = NIODeadline.now()
+
+    @Test("The folder of a removed key is deleted ten minutes later, one that lives again stays")
+    func removed() throws {
+        let volume = try scratch.volume()
+        let housekeeper = Housekeeper(volume: volume, removedUnder: ["acme/challenges"])
+        #expect(try housekeeper.sweep(now: start) == 0)
+        _ = try volume.create(key, bytes("one"))
+        try volume.remove(key)
+        _ = try volume.create("acme/challenges/b", bytes("stays"))
+        _ = try housekeeper.sweep(now: start)
+        _ = try housekeeper.sweep(now: start + .minutes(9))
+        #expect(try volume.create(key, bytes("two")) == 3)
+        _ = try housekeeper.sweep(now: start + .minutes(11))
+        #expect(try volume.read(key).bytes == bytes("two"))
+        try volume.remove(key)
+        _ = try housekeeper.sweep(now: start + .minutes(12))
+        _ = try housekeeper.sweep(now: start + .minutes(22))
+        _ = try housekeeper.sweep(now: start + .minutes(33))
+        _ = try housekeeper.sweep(now: start + .minutes(44))
+        #expect(scratch.names("v1/acme/challenges").filter { !$0.hasPrefix(".") } == ["b"])
+        #expect(scratch.names("v1/tombs").isEmpty)
+    }
+
+    @Test("A key that is made again while its folder goes is put back with what its writer was told")
+    func madeAgain() throws {
+        _ = try scratch.volume()
+        let writer = Volume(files: try PosixFileSystem(path: scratch.file("v1"), creating: false))
+        let key = key
+        let made = Mutex<UInt64?>(nil)
+        let files = InterruptedFileSystem(files: try PosixFileSystem(path: scratch.file("v1"), creating: false)) {
+            // Between the last look and the step.
+            let version = try? writer.create(key, bytes("again"))
+            made.withLock { $0 = version }
+        }
+        let housekeeper = Housekeeper(volume: Volume(files: files), removedUnder: ["acme/challenges"])
+        _ = try writer.create(key, bytes("one"))
+        try writer.remove(key)
+        _ = try housekeeper.sweep(now: start)
+        _ = try housekeeper.sweep(now: start + .minutes(11))
+        #expect(made.withLock { $0 } == 3)
+        #expect(try writer.read(key) == StoredValue(bytes: bytes("again"), version: 3))
+        #expect(scratch.names("v1/tombs").isEmpty)
+    }
+
+    @Test("A key that cannot be read keeps nothing else from being swept")
+    func unreadable() throws {
+        let volume = try scratch.volume()
+        let housekeeper = Housekeeper(volume: volume, removedUnder: ["acme/challenges"])
+        _ = try volume.create("acme/challenges/0", bytes("open"))
+        let path = scratch.file("v1/acme/challenges/0/1.json")
+        try FileManager.default.setAttributes([.posixPermissions: 0o666], ofItemAtPath: path)
+        _ = try volume.create(key, bytes("one"))
+        try volume.remove(key)
+        for minutes in [0, 11, 22] { _ = try housekeeper.sweep(now: start + .minutes(Int64(minutes))) }
+        #expect(scratch.names("v1/acme/challenges").filter { !$0.hasPrefix(".") } == ["0"])
+        #expect(FileManager.default.fileExists(atPath: path))
+    }
+}
+
+/// Does something before a folder is moved to the tombs.
+private struct InterruptedFileSystem: FileSystem {
+    let files: PosixFileSystem
+    let before: @Sendable () -> Void
+
+    var root: String { files.root }
+
+    func rename(_ path: String, to target: String) throws(FileFault) {
+        if target.hasPrefix("tombs/removed-") { before() }
+        try files.rename(path, to: target)
+    }
+
+    func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
+        try files.open(path, access)
+    }
+    func status(_ path: String) throws(FileFault) -> FileStatus { try files.status(path) }
+    func forceSync(_ folder: String) throws(FileFault) { try files.forceSync(folder) }
+    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
+        try files.list(folder, fresh: fresh, limit: limit)
+    }
+    func link(_ path: String, to target: String) throws(FileFault) { try files.link(path, to: target) }
+    func unlink(_ path: String) throws(FileFault) { try files.unlink(path) }
+    func makeFolder(_ path: String) throws(FileFault) { try files.makeFolder(path) }
+    func removeFolder(_ path: String) throws(FileFault) { try files.removeFolder(path) }
+    func syncFolder(_ path: String) throws(FileFault) { try files.syncFolder(path) }
+}
