@@ -14,6 +14,7 @@ from typing import Iterable, Optional, Union
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from acme_authority import names_of
 from acme_pebble import Pebble
 from acme_stub import Stub
 from client import Connection
@@ -75,9 +76,9 @@ class AcmeGateway(Gateway):
                 return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
 
     def issued(self, name: str, authority: Optional[Authority] = None) -> Optional[x509.Certificate]:
-        """What is shown for a name if it is from a CA (this one), and not of our own making."""
+        """What is shown for a name if it is for that name, and from a CA (this one) and not of our own making."""
         leaf = self.leaf(name)
-        if is_issued(leaf, authority):
+        if is_issued(leaf, authority) and is_for(leaf, name):
             return leaf
         return None
 
@@ -150,6 +151,11 @@ class AcmeGateway(Gateway):
         return self.cli(*words, "--config", str(self.config_path), check=check)
 
 
+def is_for(leaf: x509.Certificate, name: str) -> bool:
+    """A wildcard stands for one label."""
+    return not {name, f"*.{name.partition('.')[2]}"}.isdisjoint(names_of(leaf.extensions))
+
+
 def is_issued(leaf: x509.Certificate, authority: Optional[Authority] = None) -> bool:
     names = leaf.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
     issuer = str(names[0].value) if names else ""
@@ -187,14 +193,15 @@ def challenge_certificate(gateway: Gateway, name: str) -> Optional[x509.Certific
 
 
 def validator(gateways: list[Gateway], asked: Optional[list] = None):
-    """For `Stub(validate=…)`: asks every replica that lives but the one that holds the lease. Each has to answer.
+    """For `Stub(validate=…)`: asks every replica that runs but the one that holds the lease. Each has to answer.
 
     asked: gets (kind, the gateway's name, whether it was right).
     """
 
     def validate(kind: str, name: str, token: str, authorization: str, call) -> Optional[tuple[str, str]]:
         for gateway in gateways:
-            if gateway.process is None or not gateway.process.alive or gateway.process.pid == call.pid:
+            process = gateway.process
+            if process is None or not process.alive or process.is_stopped or process.pid == call.pid:
                 continue
             if kind == "http-01":
                 found = fetch_challenge(gateway, name, token)

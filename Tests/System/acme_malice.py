@@ -134,6 +134,7 @@ def malice(stub: Stub, strangers: IssuingAuthority) -> dict[str, Case]:
         "escapes": (refuse(403, "unauthorized", ESCAPES), "unauthorized"),
         "our-words": (refuse(403, "timedOut", "a type of ours"), "other"),
         "redirect": (redirect(lambda call: stub.url + call.path), "badAnswer"),
+        "flood": (Flood(), "badAnswer"),
     }
     chains = {
         "wrong-key": (chain(lambda order: of_strangers(new_key().public_key(), order.names)), "wrongCertificate"),
@@ -155,6 +156,7 @@ def malice(stub: Stub, strangers: IssuingAuthority) -> dict[str, Case]:
         "no-kind": Case("authorization", [each_challenge(type="dns-account-01")], "noUsableChallenge"),
         **{case: Case("newOrder", [action], code, ANY, orders=0) for case, (action, code) in refusals.items()},
         "silent": Case("finalize", [set_fields(status="invalid")], "orderInvalid"),
+        "huge": Case("finalize", [Replace(b" " * (4 << 20))], "badAnswer"),
         **{case: Case("certificate", [action], code) for case, (action, code) in chains.items()},
     }
 
@@ -164,10 +166,8 @@ FOR_A_DAY = ("caa", "rejected", "terms", "no-kind")
 
 
 def stubborn() -> dict[str, Case]:
-    """What is tried again for half a minute, in vain."""
+    """What is tried again for up to half a minute, in vain."""
     return {
-        "flood": Case("newOrder", [Flood()], "unavailable", ANY, orders=0),
-        "huge": Case("finalize", [Replace(b" " * (4 << 20))], "unavailable", ANY),
         "dead": Case("newOrder", [Cut("before")], "unavailable", ANY, orders=0),
         "nonce-loop": Case("newOrder", [refuse(400, "badNonce")], "badNonce", ANY, orders=0),
     }

@@ -173,13 +173,14 @@ class Cut(Action):
 
 
 class Hold(Action):
-    """Keeps a request waiting, before or after it is processed, until `let_go`."""
+    """Keeps a request waiting, before or after it is processed, until `let_go`, or `drop`: it was never received."""
 
     LIMIT = 60  # seconds
 
     def __init__(self, is_processed: bool = False):
         self.is_processed = is_processed
         self.call = None
+        self._is_dropped = False
         self._reached, self._go = threading.Event(), threading.Event()
 
     def wait_reached(self, timeout: float = 20):
@@ -192,13 +193,23 @@ class Hold(Action):
 
     release = let_go
 
-    def before(self, call) -> None:
+    def drop(self) -> None:
+        """Ends the connection. What was not processed yet is never processed."""
+        self._is_dropped = True
+        self._go.set()
+
+    def before(self, call) -> Optional[Answer]:
         if not self.is_processed:
             self._wait(call)
+            if self._is_dropped:
+                return Answer(0, cut="before")
+        return None
 
     def after(self, call, answer: Answer) -> Answer:
         if self.is_processed:
             self._wait(call)
+            if self._is_dropped:
+                answer.cut = "before"
         return answer
 
     def _wait(self, call) -> None:

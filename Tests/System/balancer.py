@@ -12,7 +12,7 @@ from harness import Gateway, free_port
 
 
 class Balancer:
-    """In a thread of its own, from `with` to its end.
+    """In a thread of its own, from `with` to its end. Where one refuses a connection, the next one gets it.
 
     targets: what has a `name`, an `http_port` and an `https_port`. may_serve: asked for each connection; those that it
     leaves out get none, unless it leaves out all.
@@ -59,19 +59,30 @@ class Balancer:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    def _next(self) -> Gateway:
+    def _candidates(self) -> list[Gateway]:
+        """The one whose turn it is, and behind it the others in theirs."""
         self._turn += 1
-        candidates = [target for target in self.targets if self.may_serve(target)] or self.targets
-        return candidates[self._turn % len(candidates)]
+        candidates = [target for target in self.targets if self.may_serve(target)] or list(self.targets)
+        first = self._turn % len(candidates) if candidates else 0
+        return candidates[first:] + candidates[:first]
+
+    async def _connect(self, port: str, counts: Counter):
+        for target in self._candidates():
+            try:
+                streams = await asyncio.open_connection("127.0.0.1", getattr(target, port))
+            except OSError:
+                continue  # not started yet, or dead
+            counts[target.name] += 1
+            return streams
+        return None
 
     async def _serve(self, reader, writer, port: str, counts: Counter) -> None:
         try:
-            target = self._next()
-            counts[target.name] += 1
-            other = await asyncio.open_connection("127.0.0.1", getattr(target, port))
-            await asyncio.gather(self._pump(reader, other[1]), self._pump(other[0], writer))
-        except (OSError, asyncio.CancelledError, ZeroDivisionError):
-            pass  # nobody there: the client sees that the connection ends
+            # Nobody there: the client sees that the connection ends.
+            if other := await self._connect(port, counts):
+                await asyncio.gather(self._pump(reader, other[1]), self._pump(other[0], writer))
+        except (OSError, asyncio.CancelledError):
+            pass
         finally:
             writer.close()
 

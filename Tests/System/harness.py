@@ -119,6 +119,11 @@ class Process:
     def alive(self) -> bool:
         return self.child.poll() is None
 
+    @property
+    def is_stopped(self) -> bool:
+        """By SIGSTOP."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     def signal(self, number: int) -> None:
         if self.alive:
             self.child.send_signal(number)
