@@ -1,15 +1,16 @@
 package import NIOCore
 package import Outbound
 
-/// Asks a CA for its directory, and registers or updates our account there: all that can be tried without an order.
+/// Asks a CA for its directory, and registers or updates our account there: all that can be done without an order.
 package struct AccountInquiry: Sendable {
     private let authority: ACMEAuthority
     private let trust: OutboundTrust
     private let transport: any AuthorityTransport
     private let records: IssuingRecords
+    private let desk: AuthorityDesk
 
     package enum Outcome: Sendable {
-        case ready(ACMEDirectory, account: String)
+        case ready(ACMEDirectory, AccountRecord)
         case failed(ACMEFailure)
         case trouble(IssuingTrouble)
     }
@@ -20,37 +21,61 @@ package struct AccountInquiry: Sendable {
         transport: any AuthorityTransport,
         records: IssuingRecords
     ) {
+        self.init(authority, trust: trust, transport: transport, records: records, desk: AuthorityDesk())
+    }
+
+    init(
+        _ authority: ACMEAuthority,
+        trust: OutboundTrust,
+        transport: any AuthorityTransport,
+        records: IssuingRecords,
+        desk: AuthorityDesk
+    ) {
         self.authority = authority
         self.trust = trust
         self.transport = transport
         self.records = records
+        self.desk = desk
     }
 
-    /// - Parameter patience: a CA that cannot be reached by then has failed; the machine alone would try for longer.
-    package func run(patience: TimeAmount) async -> Outcome {
+    /// - Parameters:
+    ///   - patience: a CA that cannot be reached by then has failed; the machine alone may try for longer.
+    ///   - registersAgain: also an account that is known: then a CA that has lost it says so.
+    package func run(patience: TimeAmount = .hours(1), registersAgain: Bool = false) async -> Outcome {
         let end = NIODeadline.now() + patience
-        let account: AccountRecord
+        var account: AccountRecord
         do throws(IssuingTrouble) {
             account = try await records.account(at: authority.directory)
         } catch {
             return .trouble(error)
         }
-        var machine = OrderMachine(accountOnly: authority, account: account, random: { .random(in: .min ... .max) })
+        if registersAgain { account.url = nil }
+        var machine = OrderMachine(
+            accountOnly: authority,
+            account: account,
+            directory: desk.directory(of: authority.id),
+            random: { .random(in: .min ... .max) }
+        )
+        var hasAnswered = false
         var lastFault: String?
         var action = machine.start(now: .now)
-        while true {
+        while !Task.isCancelled {
             switch action {
             case .send(let request):
                 do throws(AuthorityUnreachable) {
-                    action = machine.received(try await transport.send(request, trust: trust), now: .now)
+                    let response = try await transport.send(request, trust: trust)
+                    hasAnswered = true
+                    action = machine.received(response, now: .now)
                 } catch {
                     lastFault = error.description
-                    action = machine.requestFailed(error.description, now: .now)
+                    action = machine.requestFailed(error.description, error.nature, now: .now)
                 }
             case .wait(let until):
-                guard until < end, (try? await OrderDriver.sleep(until: until)) != nil else {
-                    return .failed(ACMEFailure(.unavailable, .directory, lastFault ?? "the CA asks to be asked later"))
+                guard until < end else {
+                    let reason = lastFault.map { "no answer: \($0)" } ?? "the CA asks to be asked later"
+                    return .failed(ACMEFailure(.unavailable, .directory, reason))
                 }
+                guard (try? await OrderDriver.sleep(until: until)) != nil else { return .trouble(OrderDriver.ending) }
                 action = machine.waited(now: .now)
             case .storeAccount(let record):
                 do throws(IssuingTrouble) {
@@ -59,10 +84,20 @@ package struct AccountInquiry: Sendable {
                     return .trouble(error)
                 }
                 action = machine.stored(now: .now)
-            case .accountReady(let directory): return .ready(directory, account: machine.account.url?.text ?? "?")
-            case .failed(let failure): return .failed(failure)
+            case .accountReady(let directory):
+                learn(machine.directory, machine.clock, hasAnswered)
+                return .ready(directory, machine.account)
+            case .failed(let failure):
+                learn(nil, machine.clock, hasAnswered)
+                desk.forgetDirectory(of: authority.id)
+                return .failed(failure)
             case .storeOrder, .present, .cleanUp, .issued: preconditionFailure("no order was asked for")
             }
         }
+        return .trouble(OrderDriver.ending)
+    }
+
+    private func learn(_ directory: ACMEDirectory?, _ clock: ClockCorrection, _ hasAnswered: Bool) {
+        desk.learn(authority.id, directory: directory, clock: clock, hasAnswered: hasAnswered)
     }
 }

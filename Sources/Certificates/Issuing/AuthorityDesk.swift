@@ -13,6 +13,29 @@ final class AuthorityDesk: Sendable {
     }
 
     private let entries = Mutex<[String: Entry]>([:])
+    /// Inquiries under way.
+    private let inquiries = Mutex<[String: Task<AccountInquiry.Outcome, Never>]>([:])
+
+    /// Directory and account of a CA. A start with many names asks for them once: whoever comes while somebody asks
+    /// hears the same.
+    func prepared(_ authority: String, _ inquiry: AccountInquiry) async -> AccountInquiry.Outcome {
+        let task = inquiries.withLock { inquiries in
+            if let underWay = inquiries[authority] { return underWay }
+            let task = Task {
+                let outcome = await inquiry.run()
+                self.inquiries.withLock { $0[authority] = nil }
+                return outcome
+            }
+            inquiries[authority] = task
+            return task
+        }
+        // All of them end together, with the gateway.
+        return await withTaskCancellationHandler {
+            await task.value
+        } onCancel: {
+            task.cancel()
+        }
+    }
 
     /// Nil when it has to be asked for.
     func directory(of authority: String, now: NIODeadline = .now()) -> ACMEDirectory? {

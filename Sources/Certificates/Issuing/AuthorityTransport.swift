@@ -9,9 +9,11 @@ package protocol AuthorityTransport: Sendable {
 /// Why a CA's answer is not there, in words.
 package struct AuthorityUnreachable: Error, Sendable, CustomStringConvertible {
     package let description: String
+    package let nature: LostAnswer
 
-    package init(_ description: String) {
+    package init(_ description: String, _ nature: LostAnswer = .passing) {
         self.description = description
+        self.nature = nature
     }
 }
 
@@ -46,7 +48,7 @@ package struct OutboundTransport: AuthorityTransport {
                 body: response.body
             )
         } catch {
-            throw AuthorityUnreachable(error.description)
+            throw AuthorityUnreachable(error.description, LostAnswer(error))
         }
     }
 }
@@ -58,5 +60,15 @@ extension ACMERequest {
         case .head: .head
         case .post: .post
         }
+    }
+}
+
+extension LostAnswer {
+    fileprivate init(_ error: OutboundError) {
+        self =
+            switch error.code {
+            case .tooLarge, .redirectRefused: .senseless
+            default: error.isTransient ? .passing : .lasting
+            }
     }
 }

@@ -23,18 +23,30 @@ struct OrderDriver: Sendable {
     let records: IssuingRecords
     let desk: AuthorityDesk
     let lease: any StoreLease
-    /// Asked once, when the CA has told its clock: whether the order is still due.
+    /// Asked once, when the CA has told its clock for the first time: whether the order is still due.
     let isDue: @Sendable (UnixTime) -> Bool
 
     func run(_ plan: OrderPlan) async -> Outcome {
         let authority = plan.authority.id
-        let account: AccountRecord
+        var account: AccountRecord
         let left: OrderRecord?
         do throws(IssuingTrouble) {
+            try await requireLease()
             account = try await records.account(at: plan.authority.directory)
             left = try await records.order(of: certificate)
         } catch {
             return .interrupted(error)
+        }
+        if desk.directory(of: authority) == nil || account.url == nil || account.contacts != plan.authority.contacts {
+            let wasClockKnown = desk.clock(of: authority) != nil
+            switch await desk.prepared(authority, inquiry(plan.authority)) {
+            case .ready(_, let ready): account = ready
+            case .trouble(let trouble): return .interrupted(trouble)
+            case .failed(var failure):
+                failure.keepsOrder = left != nil && failure.code.leavesOrder
+                return .failed(failure)
+            }
+            guard wasClockKnown || isDue(desk.now(at: authority, Moment.now.wall)) else { return .notDue }
         }
         var machine = OrderMachine(
             plan,
@@ -43,7 +55,7 @@ struct OrderDriver: Sendable {
             resuming: left,
             random: { UInt64.random(in: .min ... .max) }
         )
-        var isClockKnown = desk.clock(of: authority) != nil
+        var hasAnswered = false
         var action = machine.start(now: .now)
         while true {
             do throws(IssuingTrouble) {
@@ -52,16 +64,10 @@ struct OrderDriver: Sendable {
                 case .send(let request):
                     do throws(AuthorityUnreachable) {
                         let response = try await transport.send(request, trust: trust)
+                        hasAnswered = true
                         action = machine.received(response, now: .now)
-                        if !isClockKnown {
-                            isClockKnown = true
-                            guard isDue(machine.clock.now(Moment.now.wall)) else {
-                                learn(machine.directory, machine.clock, authority)
-                                return .notDue
-                            }
-                        }
                     } catch {
-                        action = machine.requestFailed("\(error)", now: .now)
+                        action = machine.requestFailed("\(error)", error.nature, now: .now)
                     }
                 case .wait(let until):
                     try await Self.sleep(until: until)
@@ -83,10 +89,10 @@ struct OrderDriver: Sendable {
                     await presenter.withdraw(tasks)
                     action = machine.cleanedUp(now: .now)
                 case .issued(let issued):
-                    learn(machine.directory, machine.clock, authority)
+                    learn(machine.directory, machine.clock, authority, hasAnswered)
                     return .issued(issued)
                 case .failed(let failure):
-                    learn(machine.directory, machine.clock, authority, hasAnswered: isClockKnown)
+                    learn(machine.directory, machine.clock, authority, hasAnswered)
                     if failure.step != .authorization, failure.step != .challenge {
                         desk.forgetDirectory(of: authority)
                     }
@@ -99,11 +105,15 @@ struct OrderDriver: Sendable {
         }
     }
 
+    private func inquiry(_ authority: ACMEAuthority) -> AccountInquiry {
+        AccountInquiry(authority, trust: trust, transport: transport, records: records, desk: desk)
+    }
+
     private func learn(
         _ directory: ACMEDirectory?,
         _ clock: ClockCorrection,
         _ authority: String,
-        hasAnswered: Bool = true
+        _ hasAnswered: Bool
     ) {
         desk.learn(authority, directory: directory, clock: clock, hasAnswered: hasAnswered)
     }

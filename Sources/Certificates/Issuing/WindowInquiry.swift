@@ -32,7 +32,7 @@ struct WindowInquiry: Sendable {
                     hasAnswered = true
                     action = machine.received(response, now: .now)
                 } catch {
-                    action = machine.requestFailed("\(error)", now: .now)
+                    action = machine.requestFailed("\(error)", error.nature, now: .now)
                 }
             case .wait(let until):
                 guard (try? await OrderDriver.sleep(until: until)) != nil else { return .interrupted }

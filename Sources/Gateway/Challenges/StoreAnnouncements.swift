@@ -11,6 +11,9 @@ import Synchronization
 /// files a second, for as long as it waits; nothing is read while nobody does.
 package final class StoreAnnouncements: Announcements {
     private static let pause = TimeAmount.milliseconds(150)
+    /// A heartbeat comes every second. Who was not heard for so long is not waited for: it died, and a lease that it held
+    /// is another's now.
+    private static let silence = TimeAmount.milliseconds(2_500)
 
     private let store: any Store
     private let presence: ReplicaPresence
@@ -68,7 +71,7 @@ package final class StoreAnnouncements: Announcements {
         var status = ReplicaStatus(incarnation: peer)
         status.heartbeat = pulse.heartbeat
         status.movedAt = pulse.movedAt
-        guard ReplicaWatch.isLive(status, now: .now()) else { return false }
+        guard Self.isHeard(status, now: .now()) else { return false }
         // Under the name that we have now: it is another one if somebody took us for dead.
         let own = presence.incarnation
         return !pulse.heartbeat.seen.contains { $0.replica == own && $0.published >= number }
@@ -99,10 +102,15 @@ package final class StoreAnnouncements: Announcements {
 
     package func hurry(_ isHurried: Bool) { watch.hurry(isHurried) }
 
-    /// The live ones without this process.
+    /// Those that are heard, without this process.
     private var peers: [Incarnation] {
         let now = NIODeadline.now()
         let own = presence.incarnation
-        return watch.replicas.filter { $0.incarnation != own && ReplicaWatch.isLive($0, now: now) }.map(\.incarnation)
+        return watch.replicas.filter { $0.incarnation != own && Self.isHeard($0, now: now) }.map(\.incarnation)
+    }
+
+    private static func isHeard(_ replica: ReplicaStatus, now: NIODeadline) -> Bool {
+        guard ReplicaWatch.isLive(replica, now: now), let moved = replica.movedAt else { return false }
+        return now - moved < silence
     }
 }

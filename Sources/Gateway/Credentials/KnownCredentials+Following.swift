@@ -13,28 +13,16 @@ extension KnownCredentials {
     ///
     /// - Throws: when the store cannot be read.
     package func load() async throws(StoreError) {
-        let found = try await store.readAll(CredentialDocument.prefix)
-        let readings = await Self.verified(found, keyring())
-        table.withLock { table in
-            table.expect(readings.count)
-            for reading in readings { table.take(reading) }
+        let keyring = keyring()
+        // Verified and decoded on the threads that read, all at work: of thousands it takes as long as the reading.
+        try await store.readAll(CredentialDocument.prefix) { part, count in
+            let readings = part.map { CredentialTable.Reading($0.key.name, $0.value, keyring) }
+            self.table.withLock { table in
+                table.expect(count)
+                for reading in readings { table.take(reading) }
+            }
         }
         publish()
-    }
-
-    /// Verifies and decodes on all cores: of many thousands it takes longer than reading them.
-    private static func verified(
-        _ found: [(key: StoreKey, value: Result<StoredValue, StoreError>)],
-        _ keyring: ClusterKeyring
-    ) async -> [CredentialTable.Reading] {
-        let share = max(256, found.count / System.coreCount + 1)
-        return await withTaskGroup(of: [CredentialTable.Reading].self) { group in
-            for start in stride(from: 0, to: found.count, by: share) {
-                let part = found[start..<min(start + share, found.count)]
-                group.addTask { part.map { CredentialTable.Reading($0.key.name, $0.value, keyring) } }
-            }
-            return await group.reduce(into: []) { $0 += $1 }
-        }
     }
 
     /// Keeps the view current until the task is cancelled; call it once.

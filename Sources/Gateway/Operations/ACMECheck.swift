@@ -155,7 +155,7 @@ package struct ACMECheck: Sendable {
             transport: OutboundTransport(client),
             records: IssuingRecords(store)
         )
-        let outcome = await inquiry.run(patience: Self.authorityPatience)
+        let outcome = await inquiry.run(patience: Self.authorityPatience, registersAgain: true)
         await client.close()
         let subject = "CA"
         switch outcome {
@@ -165,7 +165,7 @@ package struct ACMECheck: Sendable {
                 let words = "\(authority.directory) has no profile \"\(profile)\"; it offers: \(offered)"
                 return Finding(subject: subject, verdict: .bad, words: words)
             }
-            let words = "\(authority.directory) answers; the account is \(account)"
+            let words = "\(authority.directory) answers; the account is \(account.url?.text ?? "not registered")"
             return Finding(subject: subject, verdict: .good, words: words)
         case .failed(let failure):
             return Finding(subject: subject, verdict: .bad, words: "\(authority.directory): \(failure)")

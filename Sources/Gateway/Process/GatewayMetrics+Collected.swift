@@ -36,10 +36,13 @@ extension GatewayMetrics {
             help: "End of the validity of a served certificate, seconds since the epoch.",
             labelNames: ["name"]
         ) { samples in
-            // Each by its first name that no stronger one has: what is left out is served to nobody.
+            // Each by what it is called in the store, or by its first name that no stronger one has: what is left out is
+            // served to nobody.
+            let called = Self.called(certificates)
             var seen: Set<String> = []
             for certificate in certificates.snapshot.certificates {
-                let names = certificate.names.isEmpty ? [certificate.origin] : certificate.names.map { "\($0)" }
+                var names = certificate.names.isEmpty ? [certificate.origin] : certificate.names.map { "\($0)" }
+                if let name = called[ObjectIdentifier(certificate)] { names.insert(name, at: 0) }
                 guard let name = names.first(where: { !seen.contains($0) }) else { continue }
                 seen.formUnion(names)
                 samples.add(Double(certificate.notValidAfter), [name])
@@ -107,11 +110,25 @@ extension GatewayMetrics {
         }
     }
 
+    /// What the certificates of the store are called there.
+    private static func called(_ certificates: ServedCertificates) -> [ObjectIdentifier: String] {
+        var names: [ObjectIdentifier: String] = [:]
+        for status in certificates.statuses {
+            guard status.source == .store, let certificate = status.certificate else { continue }
+            names[ObjectIdentifier(certificate)] = name(status)
+        }
+        return names
+    }
+
+    private static func name(_ status: CertificateStatus) -> String {
+        let key = try? StoreKey(status.place)
+        return key.flatMap { CertificateName(storeKey: $0) }?.description ?? status.place
+    }
+
     /// Each by what it is called in the store.
     private static func generations(_ certificates: ServedCertificates, _ body: (Generation, String) -> Void) {
         for status in certificates.statuses {
-            guard let generation = status.generation, let key = try? StoreKey(status.place) else { continue }
-            body(generation, CertificateName(storeKey: key)?.description ?? status.place)
+            if let generation = status.generation { body(generation, name(status)) }
         }
     }
 

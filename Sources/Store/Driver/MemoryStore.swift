@@ -85,13 +85,17 @@ extension MemoryStore {
         return StoredValue(bytes: bytes, version: found.version)
     }
 
-    package func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] {
-        contents.withLock { contents in
-            contents.values.compactMap { key, value in
+    package func readAll(
+        _ prefix: StoreKey,
+        _ take: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
+    ) async throws(StoreError) {
+        let all = contents.withLock { contents in
+            contents.values.compactMap { key, value -> StoreReading? in
                 guard key.parent == prefix, let bytes = value.bytes else { return nil }
                 return (key, .success(StoredValue(bytes: bytes, version: value.version)))
             }
         }
+        take(all, all.count)
     }
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {

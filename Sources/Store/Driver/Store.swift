@@ -1,4 +1,5 @@
 package import NIOCore
+import Synchronization
 
 /// What the replicas of a gateway share. The users of the store know this protocol only.
 ///
@@ -12,10 +13,15 @@ package protocol Store: Sendable {
     /// The same, waiting no longer than that.
     func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue
 
-    /// The newest version of every value one level below a prefix: a first look at thousands of them at once.
+    /// The newest version of every value one level below a prefix: a first look at thousands of them at once. A key whose
+    /// newest version cannot be read now has a failure; removed ones are left out.
     ///
-    /// - Returns: a failure for a key whose newest version cannot be read now; removed ones are left out.
-    func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading]
+    /// - Parameter take: called with one part after the other, and with the number of keys of all; on threads of the store,
+    ///   several at a time. What it was given before an error is true.
+    func readAll(
+        _ prefix: StoreKey,
+        _ take: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
+    ) async throws(StoreError)
 
     /// The keys one level below a prefix, sorted. Among them may be keys that were removed.
     func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey]
@@ -81,6 +87,15 @@ package protocol Store: Sendable {
 
     /// Ends threads, watches and leases. Waits for nothing.
     func close()
+}
+
+extension Store {
+    /// All of them, in no order.
+    package func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] {
+        let all = Mutex<[StoreReading]>([])
+        try await readAll(prefix) { part, _ in all.withLock { $0 += part } }
+        return all.withLock { $0 }
+    }
 }
 
 /// For drivers that answer at once.

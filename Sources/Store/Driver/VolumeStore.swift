@@ -103,25 +103,27 @@ extension VolumeStore {
         try await perform(on: readers, .read, within: limit) { volume throws(StoreError) in try volume.read(key) }
     }
 
-    package func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] {
+    package func readAll(
+        _ prefix: StoreKey,
+        _ take: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
+    ) async throws(StoreError) {
         let keys = try await perform(on: readers, .list) { volume throws(StoreError) in
             try volume.unsortedKeys(prefix)
         }
         // A part is small enough to be read before the deadline of a call, also over a slow network; each reader has its
         // own row of them.
         let parts = stride(from: 0, to: keys.count, by: 256).map { keys[$0..<min($0 + 256, keys.count)] }
-        let rows = await withTaskGroup(of: Swift.Result<[StoreReading], StoreError>.self) { group in
+        let rows = await withTaskGroup(of: Swift.Result<Void, StoreError>.self) { group in
             for first in 0..<options.readers {
                 group.addTask {
                     do throws(StoreError) {
-                        var row: [StoreReading] = []
                         for index in stride(from: first, to: parts.count, by: self.options.readers) {
                             let part = parts[index]
-                            row += try await self.perform(on: self.readers, .read) { volume throws(StoreError) in
-                                try volume.readAll(part, in: prefix)
+                            try await self.perform(on: self.readers, .read) { volume throws(StoreError) in
+                                take(try volume.readAll(part, in: prefix), keys.count)
                             }
                         }
-                        return .success(row)
+                        return .success(())
                     } catch {
                         return .failure(error)
                     }
@@ -129,10 +131,7 @@ extension VolumeStore {
             }
             return await group.reduce(into: []) { $0.append($1) }
         }
-        var found: [StoreReading] = []
-        found.reserveCapacity(keys.count)
-        for row in rows { found += try row.get() }
-        return found
+        for row in rows { try row.get() }
     }
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {

@@ -95,7 +95,12 @@ final class HeldStore: Store {
         return try await inner.read(key)
     }
 
-    func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] { try await inner.readAll(prefix) }
+    func readAll(
+        _ prefix: StoreKey,
+        _ take: @escaping @Sendable ([StoreReading], Int) -> Void
+    ) async throws(StoreError) {
+        try await inner.readAll(prefix, take)
+    }
     func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] { try await inner.list(prefix) }
     func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
         try await inner.create(key, bytes)

@@ -98,9 +98,14 @@ struct Exchange {
         }
     }
 
-    mutating func lost(_ reason: String, now: Moment) -> Step {
+    mutating func lost(_ reason: String, _ nature: LostAnswer, now: Moment) -> Step {
         precondition(phase == .gettingNonce || phase == .calling, "no request was sent")
-        return fault(failure(.unavailable, "no answer: \(ForeignText.shown(reason, limit: 300))"), nil, now)
+        let reason = ForeignText.shown(reason, limit: 300)
+        return switch nature {
+        case .passing: fault(failure(.unavailable, "no answer: \(reason)"), nil, now)
+        case .lasting: end(failure(.unavailable, "no answer: \(reason)"))
+        case .senseless: end(failure(.badAnswer, "the CA's answer cannot be used: \(reason)"))
+        }
     }
 
     // MARK: Requests

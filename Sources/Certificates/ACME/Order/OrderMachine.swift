@@ -9,7 +9,7 @@ package import NIOCore
 /// time; ``presented`` is then what is still to be cleaned up, and whoever comes next goes on with the ``OrderRecord``.
 package struct OrderMachine: ~Copyable {
     package enum Action: Equatable, Sendable {
-        /// Then ``OrderMachine/received(_:now:)`` or ``OrderMachine/requestFailed(_:now:)``.
+        /// Then ``OrderMachine/received(_:now:)`` or ``OrderMachine/requestFailed(_:_:now:)``.
         case send(ACMERequest)
         /// Then ``OrderMachine/waited(now:)``, not before.
         case wait(until: NIODeadline)
@@ -171,8 +171,12 @@ package struct OrderMachine: ~Copyable {
     }
 
     /// - Parameter reason: why there is no answer, in words.
-    package mutating func requestFailed(_ reason: String, now: Moment) -> Action {
-        step(exchange.lost(reason, now: now), now)
+    package mutating func requestFailed(
+        _ reason: String,
+        _ nature: LostAnswer = .passing,
+        now: Moment
+    ) -> Action {
+        step(exchange.lost(reason, nature, now: now), now)
     }
 
     package mutating func waited(now: Moment) -> Action {

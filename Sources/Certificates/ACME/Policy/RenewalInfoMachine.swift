@@ -4,7 +4,7 @@ package import NIOCore
 /// says, as with ``OrderMachine``. Nothing is signed; nothing has to be stored but the outcome.
 package struct RenewalInfoMachine: ~Copyable {
     package enum Action: Equatable, Sendable {
-        /// Then ``RenewalInfoMachine/received(_:now:)`` or ``RenewalInfoMachine/requestFailed(_:now:)``.
+        /// Then ``RenewalInfoMachine/received(_:now:)`` or ``RenewalInfoMachine/requestFailed(_:_:now:)``.
         case send(ACMERequest)
         /// Then ``RenewalInfoMachine/waited(now:)``.
         case wait(until: NIODeadline)
@@ -48,8 +48,12 @@ package struct RenewalInfoMachine: ~Copyable {
         step(exchange.received(response, now: now), now)
     }
 
-    package mutating func requestFailed(_ reason: String, now: Moment) -> Action {
-        step(exchange.lost(reason, now: now), now)
+    package mutating func requestFailed(
+        _ reason: String,
+        _ nature: LostAnswer = .passing,
+        now: Moment
+    ) -> Action {
+        step(exchange.lost(reason, nature, now: now), now)
     }
 
     package mutating func waited(now: Moment) -> Action {
