@@ -139,11 +139,20 @@ class AcmeGateway(Gateway):
         series = self.metrics().items()
         return sum(v for n, v in series if n.split("{")[0] == f"hopgate_{metric}" and all(w in n for w in wanted))
 
+    def gauges(self, metric: str, name: str) -> list[float]:
+        """The series of a certificate's gauge: none or one."""
+        return [v for n, v in self.metrics().items() if n.startswith(f"hopgate_{metric}{{") and f'"{name}"' in n]
+
     def gauge(self, metric: str, name: str) -> float:
         """The one series of a certificate's gauge."""
-        found = [v for n, v in self.metrics().items() if n.startswith(f"hopgate_{metric}{{") and f'"{name}"' in n]
+        found = self.gauges(metric, name)
         assert len(found) == 1, (metric, name, found)
         return found[0]
+
+    def renewal(self, name: str, timeout: float = 5) -> float:
+        """When a certificate is to be renewed (wall clock). It is served a moment before that is known."""
+        found = lambda: self.gauges("certificate_next_renewal_timestamp_seconds", name)  # noqa: E731
+        return eventually(found, timeout, f"{self.name} knows when {name} is to be renewed")[0]
 
     # -- its command line
 
@@ -201,7 +210,7 @@ def validator(gateways: list[Gateway], asked: Optional[list] = None):
     def validate(kind: str, name: str, token: str, authorization: str, call) -> Optional[tuple[str, str]]:
         for gateway in gateways:
             process = gateway.process
-            if process is None or not process.alive or process.is_stopped or process.pid == call.pid:
+            if process is None or process.pid == call.pid or not process.alive or process.is_stopped:
                 continue
             if kind == "http-01":
                 found = fetch_challenge(gateway, name, token)

@@ -122,7 +122,10 @@ class Process:
     @property
     def is_stopped(self) -> bool:
         """By SIGSTOP."""
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        except OSError:
+            return False  # it has ended
 
     def signal(self, number: int) -> None:
         if self.alive:

@@ -110,22 +110,17 @@ def test_a_profile_that_is_not_offered_costs_the_ca_nothing(bench, tmp_path):
 # -- renewal when the CA wishes it
 
 
-def test_a_window_that_lies_in_the_past_from_the_start_renews_nothing_at_once(bench, tmp_path):
-    """A CA in error is not stormed: half of the certificate's life passes first."""
+def test_a_window_that_lies_in_the_past_from_the_start_renews_nothing_within_a_minute(bench, tmp_path):
+    """A CA in error is not stormed."""
     with Stub(tmp_path / "stub", has_renewal_info=True) as stub:
         name = named("app")
         stub.book.window = lambda order: Window(-2 * HOUR, -HOUR, "0")
         gateway = AcmeGateway(bench, stub, [name]).start()
         gateway.wait_issued(name)
-
-        def is_planned() -> bool:
-            renewal = gateway.gauge("certificate_next_renewal_timestamp_seconds", name)
-            return 44 * DAY < renewal - time.time() < 46 * DAY
-
-        eventually(is_planned, 5, "it is to be renewed with half of it left")
-        quiet = time.monotonic() + 3
+        issued, quiet = time.time(), time.monotonic() + 3
         while time.monotonic() < quiet:
-            assert len(stub.orders()) == 1 and is_planned() and stub.count("renewalInfo") == 1
+            assert 55 < gateway.renewal(name) - issued < 65
+            assert len(stub.orders()) == 1 and stub.count("renewalInfo") == 1
             time.sleep(0.1)
         assert stub.violations == []
 
@@ -140,7 +135,7 @@ def test_the_cas_clock_counts_and_not_ours(bench, tmp_path):
         while time.monotonic() < quiet:
             assert len(stub.orders()) == 1
             time.sleep(0.1)
-        renewal = gateway.gauge("certificate_next_renewal_timestamp_seconds", name)
+        renewal = gateway.renewal(name)
         assert 0.3 * DAY < renewal - (time.time() - 2 * DAY) < 0.6 * DAY
 
 
@@ -252,7 +247,7 @@ def test_an_authority_that_is_not_what_it_should_be_is_told_in_clear_words(bench
 
 def test_what_never_gets_better_is_given_up_for_a_while(a_minute):
     stub, gateway = a_minute.stubborn_stub, a_minute.stubborn
-    most = {"dead": 12, "nonce-loop": 22}  # in two attempts
+    most = {"dead": 12, "nonce-loop": 132}  # in two attempts
     for case, what in a_minute.stubborn_cases.items():
         gateway.wait_error(named(case), what.code, 60)
         tries = stub.count("newOrder", named(case))
@@ -286,7 +281,7 @@ def test_a_window_that_moves_into_the_past_renews_at_once_and_replicas_share_the
         eventually(lambda g=gateway: g.leaf(name).serial_number == second.serial, 5, "both serve the second")
 
     def is_in_window() -> bool:
-        moments = {g.gauge("certificate_next_renewal_timestamp_seconds", name) for g in gateways}
+        moments = {gateway.renewal(name) for gateway in gateways}
         start, end = time.time() + 30 * DAY - 120, time.time() + 40 * DAY + 120
         return len(moments) == 1 and start < moments.pop() < end
 
