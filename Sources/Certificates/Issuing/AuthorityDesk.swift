@@ -6,10 +6,15 @@ import Synchronization
 final class AuthorityDesk: Sendable {
     private static let directoryTime = TimeAmount.hours(6)
 
+    /// A CA that has just failed is not asked by the next of many names.
+    private static let failureTime = TimeAmount.seconds(30)
+
     private struct Entry {
         var directory: ACMEDirectory?
         var directoryEnd = NIODeadline.uptimeNanoseconds(0)
         var clock: ClockCorrection?
+        var failure: ACMEFailure?
+        var failureEnd = NIODeadline.uptimeNanoseconds(0)
     }
 
     private let entries = Mutex<[String: Entry]>([:])
@@ -19,10 +24,15 @@ final class AuthorityDesk: Sendable {
     /// Directory and account of a CA. A start with many names asks for them once: whoever comes while somebody asks
     /// hears the same.
     func prepared(_ authority: String, _ inquiry: AccountInquiry) async -> AccountInquiry.Outcome {
+        let failure = entries.withLock { entries in
+            entries[authority].flatMap { NIODeadline.now() < $0.failureEnd ? $0.failure : nil }
+        }
+        if let failure { return .failed(failure) }
         let task = inquiries.withLock { inquiries in
             if let underWay = inquiries[authority] { return underWay }
             let task = Task {
                 let outcome = await inquiry.run()
+                if case .failed(let failure) = outcome, failure.mayTryNextAuthority { self.note(failure, authority) }
                 self.inquiries.withLock { $0[authority] = nil }
                 return outcome
             }
@@ -34,6 +44,13 @@ final class AuthorityDesk: Sendable {
             await task.value
         } onCancel: {
             task.cancel()
+        }
+    }
+
+    private func note(_ failure: ACMEFailure, _ authority: String) {
+        entries.withLock { entries in
+            entries[authority, default: Entry()].failure = failure
+            entries[authority]?.failureEnd = .now() + Self.failureTime
         }
     }
 

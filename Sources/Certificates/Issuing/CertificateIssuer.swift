@@ -1,4 +1,3 @@
-import NIOCore
 package import Store
 import Synchronization
 
@@ -9,8 +8,8 @@ import Synchronization
 package final class CertificateIssuer: Sendable {
     /// Certificates on demand that one process looks after.
     private static let onDemandLimit = 10_000
-    /// Orders and questions under way at a time.
-    private static let slots = 16
+    /// Orders and questions under way at a time, for configured names and for hosts on demand.
+    private static let slots = (configured: 16, onDemand: 4)
 
     private let settings: IssuingSettings
     private let shared: CertificateKeeper.Shared
@@ -22,6 +21,9 @@ package final class CertificateIssuer: Sendable {
         var keepers: [StoreKey: CertificateKeeper] = [:]
         /// Keepers of ``keepers`` that are on demand.
         var onDemand = 0
+        /// Hosts that have a certificate and that no agent serves now: they are looked after again when one does.
+        var dormant: Set<String> = []
+        var toldThatItIsFull = false
     }
 
     /// - Parameters:
@@ -36,7 +38,6 @@ package final class CertificateIssuer: Sendable {
         onEvent: @escaping @Sendable (IssuingEvent) -> Void
     ) {
         self.settings = settings
-        let budget = Mutex(IssuanceBudget(perMinute: settings.onDemand?.perMinute ?? 0))
         shared = CertificateKeeper.Shared(
             settings: settings,
             store: store,
@@ -44,13 +45,13 @@ package final class CertificateIssuer: Sendable {
             transport: transport,
             presenter: presenter,
             desk: AuthorityDesk(),
-            slots: Slots(Self.slots),
-            mayOrder: { name in budget.withLock { $0.ask(name, now: .now()) } },
-            hasOrdered: { name in budget.withLock { $0.finished(name) } },
+            slots: Slots(Self.slots.configured),
+            slotsOnDemand: Slots(Self.slots.onDemand),
+            budget: OnDemandBudget(perMinute: settings.onDemand?.perMinute ?? 0),
             tell: onEvent
         )
         state = Mutex(State())
-        for names in settings.certificates { _ = keep(names, isOnDemand: false) }
+        for names in settings.certificates { _ = makeKeeper(names, isOnDemand: false) }
     }
 
     /// Every certificate that is had by ACME, in the order of the keys.
@@ -60,15 +61,47 @@ package final class CertificateIssuer: Sendable {
 
     // MARK: Wishes
 
-    /// An agent offers this host, or a browser asks for it: it gets a certificate if the settings allow it. Answers at
-    /// once, and may be called for every handshake.
+    /// A browser asks for this host: it gets a certificate if the settings allow it. Answers at once, and may be called for
+    /// every handshake.
     package func want(_ host: String) {
         guard let onDemand = settings.onDemand, let name = CertificateName(host), case .dns(let text) = name,
             !text.hasPrefix("*."), let key = try? name.storeKey
         else { return }
-        guard state.withLock({ $0.keepers[key] == nil && $0.onDemand < Self.onDemandLimit }), onDemand.allows(name)
-        else { return }
-        if let keeper = keep([name], isOnDemand: true) { arrival.yield(keeper) }
+        let isFull = state.withLock { state -> Bool? in
+            guard state.keepers[key] == nil else { return nil }
+            return state.onDemand >= Self.onDemandLimit
+        }
+        guard let isFull, onDemand.allows(name) else { return }
+        if isFull { return tellThatItIsFull() }
+        if let keeper = makeKeeper([name], isOnDemand: true) { arrival.yield(keeper) }
+    }
+
+    /// Agents offer these hosts now; some may be `*.` and a name.
+    package func want(_ hosts: [String]) {
+        guard settings.onDemand != nil else { return }
+        let dormant = state.withLock { state in
+            defer { state.dormant = [] }
+            return state.dormant
+        }
+        for host in hosts { want(host) }
+        for host in dormant {
+            want(host)
+            if let key = try? CertificateName(host)?.storeKey, state.withLock({ $0.keepers[key] == nil }) { rest(host) }
+        }
+    }
+
+    private func rest(_ host: String) {
+        state.withLock { state in
+            if state.dormant.count < Self.onDemandLimit { state.dormant.insert(host) }
+        }
+    }
+
+    private func tellThatItIsFull() {
+        let isNew = state.withLock { state in
+            defer { state.toldThatItIsFull = true }
+            return !state.toldThatItIsFull
+        }
+        if isNew { shared.tell(.tooManyOnDemand(limit: Self.onDemandLimit)) }
     }
 
     /// Asks for a new certificate now, whatever the age of the present one.
@@ -86,7 +119,7 @@ package final class CertificateIssuer: Sendable {
     }
 
     /// Nil if there is one already, or if the name has no key in the store.
-    private func keep(_ names: [CertificateName], isOnDemand: Bool) -> CertificateKeeper? {
+    private func makeKeeper(_ names: [CertificateName], isOnDemand: Bool) -> CertificateKeeper? {
         guard let key = try? names[0].storeKey else { return nil }
         return state.withLock { state in
             guard state.keepers[key] == nil else { return nil }
@@ -105,29 +138,35 @@ package final class CertificateIssuer: Sendable {
         await withDiscardingTaskGroup { group in
             group.addTask {
                 await self.follow(CertificateSet.prefix) { key in
-                    // What was had on demand before a restart is renewed also if nobody asks for it anew.
-                    if case .dns(let name)? = CertificateName(storeKey: key) { self.want(name) }
+                    self.found(key)
                     return key
                 }
             }
             group.addTask { await self.follow(IssuingRecords.names) { try? CertificateSet.prefix.child($0.name) } }
             for keeper in first { group.addTask { await self.run(keeper) } }
-            // Those that came before this runs are in both.
-            let running = Set(first.map { ObjectIdentifier($0) })
-            for await keeper in arrivals where !running.contains(ObjectIdentifier(keeper)) {
-                group.addTask { await self.run(keeper) }
-            }
+            for await keeper in arrivals { group.addTask { await self.run(keeper) } }
             group.cancelAll()
         }
     }
 
+    /// What was had on demand before a restart is looked after also if no browser asks for it.
+    private func found(_ key: StoreKey) {
+        guard settings.onDemand != nil, case .dns(let host)? = CertificateName(storeKey: key), !host.hasPrefix("*.")
+        else { return }
+        want(host)
+        if state.withLock({ $0.keepers[key] == nil }) { rest(host) }
+    }
+
     private func run(_ keeper: CertificateKeeper) async {
+        // One that came before this runs arrives twice.
+        guard !keeper.hasStarted.exchange(true, ordering: .relaxed) else { return }
         await keeper.run()
         guard keeper.isOnDemand else { return }
         state.withLock { state in
             state.keepers[keeper.key] = nil
             state.onDemand -= 1
         }
+        if keeper.status.nextRenewal != nil { rest(keeper.names[0].description) }
     }
 
     /// Wakes the keepers whose certificate, or what is known of it, another replica has changed.

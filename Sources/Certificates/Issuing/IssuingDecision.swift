@@ -43,9 +43,10 @@ package struct CertificateSituation: Sendable {
         facts.map { RenewalPolicy.plan($0, name: spreading, stored: state.renewal) }
     }
 
-    /// A new certificate is needed.
-    func isDue(now: UnixTime) -> Bool {
+    /// A new certificate is needed. One of a CA that is not configured any more, for tests perhaps, is replaced at once.
+    func isDue(authorities: [String], now: UnixTime) -> Bool {
         guard let facts, let renewal else { return true }
+        if let issuer, !authorities.contains(issuer) { return true }
         return isForced || now >= renewal.at || !Set(names).isSubset(of: facts.names)
     }
 
@@ -53,7 +54,7 @@ package struct CertificateSituation: Sendable {
     ///   - authorities: directory URLs in the order of the configuration.
     ///   - settings: ``IssuingSettings/fingerprint(_:)``.
     package func decision(authorities: [String], settings: String, now: UnixTime) -> IssuingDecision {
-        if isDue(now: now) {
+        if isDue(authorities: authorities, now: now) {
             var state = state
             // Whoever asks has mended what was wrong; what the CA forbids stays forbidden.
             if isForced { state.nextTry = nil }
@@ -63,7 +64,7 @@ package struct CertificateSituation: Sendable {
             }
         }
         guard let facts, let renewal else { preconditionFailure("what is not there is due") }
-        guard let issuer, authorities.contains(issuer), facts.renewalID != nil else { return .idle(until: renewal.at) }
+        guard let issuer, facts.renewalID != nil else { return .idle(until: renewal.at) }
         let poll = renewal.nextPoll ?? now
         return poll <= now ? .askForWindow(authority: issuer) : .idle(until: min(poll, renewal.at))
     }

@@ -7,6 +7,8 @@ package enum IssuingEvent: Sendable {
     case issued(names: [CertificateName], authority: String, generation: Generation, notAfter: UnixTime)
     /// - Parameter nextTry: by the CA's clock; nil: another CA is tried at once.
     case failed(names: [CertificateName], authority: String, ACMEFailure, nextTry: UnixTime?)
+    /// So many hosts on demand are looked after that no further one is; told once.
+    case tooManyOnDemand(limit: Int)
     /// Nothing could be done for a reason that is not the CA's; told again only when it is another.
     case trouble(names: [CertificateName], IssuingTrouble)
 }

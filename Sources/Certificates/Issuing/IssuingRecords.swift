@@ -57,7 +57,13 @@ package struct IssuingRecords: Sendable {
         return (try? NameState(json: bytes, place: key.path)) ?? NameState()
     }
 
-    package func put(_ state: NameState, of certificate: StoreKey) async throws(IssuingTrouble) {
+    /// - Parameter lease: of the certificate; who has lost it writes nothing.
+    package func put(
+        _ state: NameState,
+        of certificate: StoreKey,
+        under lease: any StoreLease
+    ) async throws(IssuingTrouble) {
+        try await require(lease)
         try await put(Self.child(Self.names, certificate.name), state.json)
     }
 
@@ -70,11 +76,17 @@ package struct IssuingRecords: Sendable {
         return try? OrderRecord(json: bytes, place: key.path)
     }
 
-    package func put(_ order: OrderRecord, of certificate: StoreKey) async throws(IssuingTrouble) {
+    package func put(
+        _ order: OrderRecord,
+        of certificate: StoreKey,
+        under lease: any StoreLease
+    ) async throws(IssuingTrouble) {
+        try await require(lease)
         try await put(Self.child(Self.orders, certificate.name), order.json)
     }
 
-    package func removeOrder(of certificate: StoreKey) async throws(IssuingTrouble) {
+    package func removeOrder(of certificate: StoreKey, under lease: any StoreLease) async throws(IssuingTrouble) {
+        try await require(lease)
         do throws(StoreError) {
             try await store.remove(Self.child(Self.orders, certificate.name), expecting: nil)
         } catch {
@@ -83,6 +95,15 @@ package struct IssuingRecords: Sendable {
     }
 
     // MARK: Values
+
+    /// A write cannot be fenced as a publication is; whoever slept between this and the write has slept long.
+    private func require(_ lease: any StoreLease) async throws(IssuingTrouble) {
+        do throws(StoreError) {
+            try await lease.check()
+        } catch {
+            throw IssuingTrouble(error)
+        }
+    }
 
     private static func child(_ prefix: StoreKey, _ name: String) -> StoreKey {
         guard let key = try? prefix.child(name) else {

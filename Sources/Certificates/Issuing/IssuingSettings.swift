@@ -37,6 +37,8 @@ package struct IssuingSettings: Sendable {
     package var challenges: [ChallengeKind]
     package var profile: String?
     package var preferredIssuer: String?
+    /// What else the outcome of an order depends on, such as a DNS hook; without secrets.
+    package var remarks: String
     /// A holder of a lease that did not move for so long is taken for dead.
     package var leaseTime: TimeAmount
 
@@ -47,6 +49,7 @@ package struct IssuingSettings: Sendable {
         challenges: [ChallengeKind],
         profile: String? = nil,
         preferredIssuer: String? = nil,
+        remarks: String = "",
         leaseTime: TimeAmount = .seconds(15)
     ) {
         precondition(!authorities.isEmpty, "there is at least one CA")
@@ -56,17 +59,25 @@ package struct IssuingSettings: Sendable {
         self.challenges = challenges
         self.profile = profile
         self.preferredIssuer = preferredIssuer
+        self.remarks = remarks
         self.leaseTime = leaseTime
     }
 
     /// Directory URLs in their order.
     var directories: [String] { authorities.map(\.authority.id) }
 
-    func plan(_ names: [CertificateName], at authority: Authority, replacing renewalID: String?) -> OrderPlan {
-        OrderPlan(
+    /// - Parameter state: after a validation that failed the next kind of challenge comes first.
+    package func plan(
+        _ names: [CertificateName],
+        at authority: Authority,
+        replacing renewalID: String?,
+        after state: NameState
+    ) -> OrderPlan {
+        let turn = state.hasFailedValidation ? state.failures % challenges.count : 0
+        return OrderPlan(
             authority: authority.authority,
             names: names,
-            challenges: challenges,
+            challenges: Array(challenges[turn...] + challenges[..<turn]),
             profile: profile,
             replaces: renewalID,
             preferredIssuer: preferredIssuer
@@ -77,9 +88,14 @@ package struct IssuingSettings: Sendable {
     func fingerprint(_ names: [CertificateName]) -> String {
         var parts = names.map(\.description).sorted()
         parts += ["challenges"] + challenges.map(\.rawValue)
-        parts += ["profile", profile ?? ""]
-        for authority in authorities.map(\.authority) {
-            parts += ["authority", authority.id, authority.externalAccount?.keyID ?? "", "\(authority.agreesToTerms)"]
+        parts += ["profile", profile ?? "", "issuer", preferredIssuer ?? "", "remarks", remarks]
+        for entry in authorities {
+            let authority = entry.authority
+            parts += ["authority", authority.id, "\(authority.agreesToTerms)"]
+            if let external = authority.externalAccount {
+                parts += ["external", external.keyID, Fingerprint.of(external.macKey.hexadecimal)]
+            }
+            if case .file(let path) = entry.trust { parts += ["trust", path] }
             parts += authority.contacts
         }
         return Fingerprint.of(parts.joined(separator: "\n"))

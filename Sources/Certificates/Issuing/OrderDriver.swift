@@ -27,27 +27,47 @@ struct OrderDriver: Sendable {
     let isDue: @Sendable (UnixTime) -> Bool
 
     func run(_ plan: OrderPlan) async -> Outcome {
-        let authority = plan.authority.id
-        var account: AccountRecord
-        let left: OrderRecord?
         do throws(IssuingTrouble) {
             try await requireLease()
-            account = try await records.account(at: plan.authority.directory)
-            left = try await records.order(of: certificate)
+            let left = try await records.order(of: certificate)
+            switch try await prepare(plan, left) {
+            case .success(let account): return await run(plan, account, left)
+            case .failure(let failure): return .failed(failure)
+            case nil: return .notDue
+            }
         } catch {
             return .interrupted(error)
         }
-        if desk.directory(of: authority) == nil || account.url == nil || account.contacts != plan.authority.contacts {
-            let wasClockKnown = desk.clock(of: authority) != nil
-            switch await desk.prepared(authority, inquiry(plan.authority)) {
-            case .ready(_, let ready): account = ready
-            case .trouble(let trouble): return .interrupted(trouble)
-            case .failed(var failure):
-                failure.keepsOrder = left != nil && failure.code.leavesOrder
-                return .failed(failure)
-            }
-            guard wasClockKnown || isDue(desk.now(at: authority, Moment.now.wall)) else { return .notDue }
+    }
+
+    /// The account, after directory and account were asked for if they are not known. Nil: by the CA's clock, which is
+    /// known now, nothing is due.
+    private func prepare(
+        _ plan: OrderPlan,
+        _ left: OrderRecord?
+    ) async throws(IssuingTrouble) -> Result<AccountRecord, ACMEFailure>? {
+        let authority = plan.authority
+        if let left, !left.serves(plan) {
+            // Of other names, or of another CA: nobody goes on with it.
+            await presenter.withdraw(left.tasks)
         }
+        let account = try await records.account(at: authority.directory)
+        let isKnown = desk.directory(of: authority.id) != nil && account.url != nil
+        if isKnown, account.contacts == authority.contacts { return .success(account) }
+        let isClockKnown = desk.clock(of: authority.id) != nil
+        let inquiry = AccountInquiry(authority, trust: trust, transport: transport, records: records, desk: desk)
+        switch await desk.prepared(authority.id, inquiry) {
+        case .trouble(let trouble): throw trouble
+        case .failed(var failure):
+            failure.keepsOrder = left != nil && failure.code.leavesOrder
+            return .failure(failure)
+        case .ready(_, let ready):
+            return isClockKnown || isDue(desk.now(at: authority.id, Moment.now.wall)) ? .success(ready) : nil
+        }
+    }
+
+    private func run(_ plan: OrderPlan, _ account: AccountRecord, _ left: OrderRecord?) async -> Outcome {
+        let authority = plan.authority.id
         var machine = OrderMachine(
             plan,
             account: account,
@@ -76,7 +96,7 @@ struct OrderDriver: Sendable {
                     try await records.put(account)
                     action = machine.stored(now: .now)
                 case .storeOrder(let order):
-                    try await records.put(order, of: certificate)
+                    try await records.put(order, of: certificate, under: lease)
                     action = machine.stored(now: .now)
                 case .present(let tasks):
                     do throws(PresentationError) {
@@ -103,10 +123,6 @@ struct OrderDriver: Sendable {
                 return .interrupted(error)
             }
         }
-    }
-
-    private func inquiry(_ authority: ACMEAuthority) -> AccountInquiry {
-        AccountInquiry(authority, trust: trust, transport: transport, records: records, desk: desk)
     }
 
     private func learn(

@@ -19,7 +19,7 @@ final class GatewayIssuing: Sendable {
 
     /// - Parameters:
     ///   - served: what this gateway serves: a host that another certificate covers gets none on demand.
-    ///   - isServed: whether a route, or an agent that is there, answers for a host.
+    ///   - isServed: whether an agent that is attached serves a host, as its token allows.
     init(
         _ acme: ACMEConfiguration,
         leaseTime: TimeAmount,
@@ -62,6 +62,7 @@ final class GatewayIssuing: Sendable {
             challenges: acme.challenges,
             profile: acme.profile,
             preferredIssuer: acme.preferredIssuer,
+            remarks: acme.dns.map { "\($0)" } ?? "",
             leaseTime: leaseTime
         )
         let reports = IssuingReports(metrics: metrics, logger: logger)

@@ -49,6 +49,11 @@ struct IssuingReports: Sendable {
             more["error"] = "\(failure)"
             more["next_try"] = nextTry.map { "\($0)" } ?? "now, at the next CA"
             logger.error("a certificate was not issued", metadata: Self.metadata(names, more))
+        case .tooManyOnDemand(let limit):
+            logger.error(
+                "no further host gets a certificate on demand: too many have one",
+                metadata: ["limit": "\(limit)", "remedy": "use a wildcard certificate"]
+            )
         case .trouble(let names, let trouble):
             logger.error(
                 "a certificate cannot be looked after; it is tried again",

@@ -94,7 +94,7 @@ struct GatewayAssembly: Sendable {
                 shared: shared,
                 challenges: challenges,
                 served: certificates,
-                isServed: { router.knows(host: $0) },
+                isServed: { router.isOffered(host: $0) },
                 environment: ProcessInfo.processInfo.environment,
                 version: version,
                 metrics: metrics.registry,
@@ -124,7 +124,7 @@ struct GatewayAssembly: Sendable {
             logger: logger,
             hostsChanged: { hosts in
                 certificates.cover(names: hosts)
-                if let issuer { hosts.forEach { issuer.want($0) } }
+                issuer?.want(hosts)
             }
         )
     }

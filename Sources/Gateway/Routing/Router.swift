@@ -27,6 +27,9 @@ package final class Router: Sendable {
         }
     }
 
+    /// Whether an agent that is attached serves this host, as its token allows; routes do not count.
+    package func isOffered(host: String) -> Bool { hosts.withLock { $0 }.find(host) != nil }
+
     /// Whether anything is served under this host now: plain HTTP redirects only such hosts.
     package func knows(host: String) -> Bool {
         routes.knows(host: host) || hosts.withLock { $0 }.find(host) != nil

@@ -82,26 +82,72 @@ struct DecisionTests {
         #expect(decide(known) == .idle(until: Self.now + 60))
         known.state.renewal?.at = Self.now - 1
         #expect(decide(known) == .order(authority: Self.cas[0]))
+        // One of a CA for tests is replaced as soon as that is not configured any more; an imported one is not.
         known.state.renewal = nil
-        known.issuer = "https://gone.test/dir"
+        known.issuer = "https://staging.test/dir"
+        #expect(decide(known) == .order(authority: Self.cas[0]))
+        known.issuer = nil
         guard case .idle = decide(known) else {
             Issue.record("\(decide(known))")
             return
         }
     }
 
-    @Test("What was issued now is not renewed before half of what is left of it, and not within a minute in any case")
-    func fresh() {
+    @Test("What was issued now is not renewed before half of what is left of it, nor by a window within a minute")
+    func fresh() throws {
         let now = Self.now
-        func at(_ planned: Int64, left: Int64, hasWindow: Bool = false) -> Int64 {
-            var plan = RenewalPlan(certificate: "id", at: now + planned)
-            if hasWindow { plan.window = RenewalPlan.Window(start: now + planned, end: now + planned + 1) }
-            return RenewalPolicy.fresh(plan, facts(["a.test"], from: -3_600, to: left), now: now).at - now
+        func plan(left: Int64, before: RenewalPlan? = nil) -> RenewalPlan {
+            RenewalPolicy.fresh(facts(["a.test"], from: -3_600, to: left), name: "a.test", before: before, now: now)
         }
-        #expect(at(70, left: 100) == 70)
-        #expect(at(-1_700, left: 100) == 50)
-        #expect(at(-1_700, left: 10) == 60 && at(-1_700, left: -10) == 60)
-        #expect(at(-500, left: 90 * 86_400, hasWindow: true) == 60)
-        #expect(at(500, left: 90 * 86_400, hasWindow: true) == 500)
+        #expect(plan(left: 100).at == now + 50)
+        #expect(plan(left: 10).at == now + 60 && plan(left: -10).at == now + 60)
+        #expect(plan(left: 90 * 86_400).at > now + 50 * 86_400)
+        let window = #"{"suggestedWindow":{"start":"\#((now - 500).rfc3339)","end":"\#((now - 400).rfc3339)"}}"#
+        func inPast(_ plan: RenewalPlan) throws -> RenewalPlan {
+            RenewalPolicy.plan(
+                facts(["a.test"], from: -3_600, to: 90 * 86_400),
+                name: "a.test",
+                stored: plan,
+                info: try ACMERenewalInfo(Array(window.utf8)),
+                pause: 60,
+                now: now,
+                random: 7
+            )
+        }
+        let first = plan(left: 90 * 86_400)
+        #expect(try inPast(first).at == now + 60)
+        // A CA that wants the next one back as well is in error.
+        #expect(try inPast(plan(left: 90 * 86_400, before: first)).at == now + 3_600)
+    }
+
+    @Test("After a validation that failed the next attempt begins with the next kind of challenge")
+    func turns() {
+        var settings = IssuingSettings(
+            authorities: [
+                IssuingSettings.Authority(ACMEAuthority(directory: ACMEURL(Self.cas[0])!, agreesToTerms: true))
+            ],
+            certificates: [],
+            challenges: [.http01, .tlsALPN01]
+        )
+        settings.profile = nil
+        var state = NameState()
+        let name = [CertificateName("a.test")!]
+        func first() -> ChallengeKind {
+            settings.plan(name, at: settings.authorities[0], replacing: nil, after: state).challenges[0]
+        }
+        #expect(first() == .http01)
+        for (failures, kind) in [(1, ChallengeKind.tlsALPN01), (2, .http01), (3, .tlsALPN01)] {
+            state = RetryPolicy.failed(
+                ACMEFailure(.connection, .authorization, "port 80 is closed"),
+                authority: Self.cas[0],
+                state: state,
+                settings: "s",
+                now: Self.now,
+                random: 0
+            )
+            #expect(state.failures == failures && first() == kind)
+        }
+        state.lastError?.code = "rateLimited"
+        #expect(first() == .http01)
     }
 }

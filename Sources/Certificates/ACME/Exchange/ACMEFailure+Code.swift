@@ -93,7 +93,9 @@ extension ACMEFailure.Code {
         case .badAnswer: "see that acme.ca is the directory URL of a CA, and that no proxy stands in between"
         case .timedOut: "the CA is slow; it is tried again with the same order"
         case .orderInvalid: "nothing needs to be done; it is tried again with a new order"
-        case .accountClosed: "the account was closed at the CA; remove its key from the store to get a new account"
+        case .accountClosed:
+            "the account was closed at the CA; remove its key from the store to get a new account, then: "
+                + "hopgate cert renew NAME"
         case .wrongCertificate: "the CA issued something else than was ordered; it is tried again with a new order"
         case .noUsableChallenge:
             "allow one of the offered kinds in acme.challenge; wildcards need dns-01, addresses cannot have it"

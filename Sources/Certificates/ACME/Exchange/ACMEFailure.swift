@@ -53,7 +53,8 @@ package struct ACMEFailure: Error, Equatable, Sendable {
     package var mayTryNextAuthority: Bool {
         switch code {
         case .unavailable, .serverInternal, .rateLimited: true
-        default: false
+        // What has no directory is no CA at the moment.
+        default: step == .directory && code != .profileNotOffered
         }
     }
 

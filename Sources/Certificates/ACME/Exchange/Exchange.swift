@@ -209,6 +209,8 @@ struct Exchange {
         let spread = whole / 2 + Int64(random() % UInt64(whole))
         faults += 1
         let asked = response?.retryAfter(now: authorityTime(now))
+        // Nobody waits for long with a lease in hand; the failure says when.
+        if let asked, TimeAmount.seconds(min(asked, 1_000_000)) > ACMELimits.longestFaultPause { return end(failure) }
         return wait(Pause(own: .milliseconds(spread), asked: asked), now) ?? end(failure)
     }
 

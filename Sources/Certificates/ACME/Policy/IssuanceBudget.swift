@@ -28,6 +28,12 @@ package struct IssuanceBudget {
         return .granted
     }
 
+    /// Whether ``ask(_:now:)`` would be granted for a name that is not being ordered.
+    package mutating func hasRoom(now: NIODeadline) -> Bool {
+        grants.removeAll { $0 + .minutes(1) <= now }
+        return grants.count < perMinute
+    }
+
     package mutating func finished(_ name: CertificateName) {
         underWay.remove(name)
     }

@@ -31,6 +31,15 @@ package struct NameState: Equatable, Sendable {
 
     package init() {}
 
+    /// The last attempt came as far as a validation, and that failed.
+    var hasFailedValidation: Bool {
+        guard let code = lastError.flatMap({ ACMEFailure.Code(rawValue: $0.code) }) else { return false }
+        switch code {
+        case .connection, .dns, .incorrectResponse, .tls, .unauthorized, .orderInvalid, .presentationFailed: return true
+        default: return false
+        }
+    }
+
     /// - Parameter place: for messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
         let reader = try DocumentReader(bytes, place)
@@ -101,6 +110,7 @@ extension RenewalPlan {
         }
         explanation = try reader.optionalString("explanation")
         nextPoll = try reader.time("next_poll")
+        earliest = try reader.time("earliest")
     }
 
     fileprivate var fields: [String: JSONValue] {
@@ -111,6 +121,7 @@ extension RenewalPlan {
         }
         fields["explanation"] = explanation.map { .string($0) }
         fields["next_poll"] = nextPoll.map { .string($0.rfc3339) }
+        fields["earliest"] = earliest.map { .string($0.rfc3339) }
         return fields
     }
 }

@@ -12,6 +12,8 @@ package struct RenewalPlan: Equatable, Sendable {
     package var explanation: String?
     /// When the CA is to be asked for a window the next time; nil: now.
     package var nextPoll: UnixTime?
+    /// Not before, whatever window the CA names; nil: nothing is known of its issuance.
+    package var earliest: UnixTime?
 
     package struct Window: Equatable, Sendable {
         package var start: UnixTime

@@ -25,18 +25,26 @@ package enum RenewalPolicy {
         return facts.notAfter - left - hash(name) % max(1, left / 8)
     }
 
-    /// The plan for a certificate that was issued now: not before half of what is left of it, however far back it is
-    /// dated, and not within a minute whatever window the CA names. So a CA in error is not stormed.
-    package static func fresh(_ plan: RenewalPlan, _ facts: CertificateFacts, now: UnixTime) -> RenewalPlan {
-        var plan = plan
-        let left = plan.window == nil ? (facts.notAfter - now) / 2 : 0
-        plan.at = max(plan.at, now + (left < shortestHalf ? shortestPause : left))
+    /// The plan for a certificate that was issued now. By its dates it is not renewed before half of what is left of it,
+    /// however far back it is dated; a window of the CA's is obeyed after a minute, or after an hour if the certificate
+    /// before was as young. So a CA in error is not stormed.
+    ///
+    /// - Parameter before: the plan of the certificate that it follows.
+    package static func fresh(_ facts: CertificateFacts, name: String, before: RenewalPlan?, now: UnixTime)
+        -> RenewalPlan
+    {
+        var plan = RenewalPlan(certificate: facts.id, at: time(facts, name: name))
+        let half = (facts.notAfter - now) / 2
+        plan.at = max(plan.at, now + (half < shortestHalf ? shortestPause : half))
+        let isHasty = before?.earliest.map { now - $0 < longPause } ?? false
+        plan.earliest = now + (isHasty ? longPause : shortestPause)
         return plan
     }
 
     /// Seconds. What lives shorter than twice this is of no use to anybody, and is not ordered again at once.
     static let shortestHalf: Int64 = 10
     static let shortestPause: Int64 = 60
+    static let longPause: Int64 = 3_600
 
     /// The plan for a certificate.
     ///
@@ -68,7 +76,7 @@ package enum RenewalPolicy {
         plan.nextPoll = now + pause
         guard let info else {
             if plan.window != nil {
-                plan.at = time(facts, name: name)
+                plan.at = max(time(facts, name: name), plan.earliest ?? .earliest)
                 plan.window = nil
                 plan.explanation = nil
             }
@@ -82,6 +90,7 @@ package enum RenewalPolicy {
             info.start + Int64(random % UInt64(info.end - info.start)),
             latest(facts)
         )
+        if let earliest = plan.earliest { plan.at = max(plan.at, earliest) }
         return plan
     }
 

@@ -81,7 +81,8 @@ package enum RetryPolicy {
             let hold = min(max(0, time - now), longestHold)
             // All that wait for the same time do not come at the same second.
             let spread = Int64(random % 30)
-            return failure.code == .rateLimited ? hold + spread : max(backOff, hold + spread)
+            // A CA that says "in a moment" again and again is not believed for ever.
+            return failure.code == .rateLimited && failures <= 3 ? hold + spread : max(backOff, hold + spread)
         }
     }
 
