@@ -20,6 +20,8 @@ package struct CertificateStatus: Sendable {
     package var generation: Generation?
     /// Who put it into the store: `import`, or what its description says.
     package var origin: String?
+    /// The directory URL of the CA that issued it by ACME.
+    package var authority: String?
     /// What is served; nil if there never was a good one. For the development CA its root.
     package var certificate: ServerCertificate?
     /// What is wrong with the newest; the certificate is the last good one then.
@@ -30,6 +32,7 @@ package struct CertificateStatus: Sendable {
         place: String,
         generation: Generation? = nil,
         origin: String? = nil,
+        authority: String? = nil,
         certificate: ServerCertificate? = nil,
         problem: CertificatesError? = nil
     ) {
@@ -37,6 +40,7 @@ package struct CertificateStatus: Sendable {
         self.place = place
         self.generation = generation
         self.origin = origin
+        self.authority = authority
         self.certificate = certificate
         self.problem = problem
     }
@@ -72,6 +76,7 @@ package struct CertificateStatus: Sendable {
         ]
         if let generation { fields["generation"] = .string("\(generation)") }
         if let origin { fields["origin"] = .string(origin) }
+        if let authority { fields["ca"] = .string(authority) }
         if let problem { fields["problem"] = .string("\(problem)") }
         if let certificate {
             fields["names"] = .array(certificate.names.map { .string("\($0)") })

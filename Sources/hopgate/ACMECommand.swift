@@ -17,7 +17,8 @@ struct ACMECheckCommand: AsyncParsableCommand {
         discussion: """
             Looks at the name's addresses, at port 80 and 443 there, whether a challenge is answered by a gateway with this \
             store, and at each CA's directory and account. It looks from this machine: a firewall before the internet is \
-            not seen.
+            not seen. A CA that does not know the cluster's account yet is given it, and its terms are agreed to \
+            (acme.agree_to_terms).
             Exit code 0: nothing was found. 1: the lines with NO say what to mend.
             """
     )

@@ -39,6 +39,11 @@ enum CertificateTool {
         return name
     }
 
+    /// Where the store has the certificate of a name, or would have it: that of a CA is called by the first of its names.
+    static func key(of name: CertificateName, _ acme: ACMEConfiguration?) throws -> StoreKey {
+        try (acme?.names.first { $0.contains(name) }?.first ?? name).storeKey
+    }
+
     static func names(_ certificate: ServerCertificate?) -> String {
         certificate.map { $0.names.map(\.description).joined(separator: ",") } ?? "-"
     }

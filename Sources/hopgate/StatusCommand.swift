@@ -6,7 +6,10 @@ struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
         abstract: "Ask the gateway that runs with this configuration how it is.",
-        discussion: "Its store, its cluster, and the agents that are attached to it. Uses the admin port."
+        discussion: """
+            Its store, its cluster, its certificates, and the agents that are attached to it. Uses the admin port.
+            "hopgate cert show NAME" says what mends an error of a CA.
+            """
     )
 
     @OptionGroup var options: AdminOptions
@@ -18,10 +21,12 @@ struct StatusCommand: AsyncParsableCommand {
         let client = try await options.client()
         let status = try client.get("/v1/status")
         if json { return print(String(decoding: status.json, as: UTF8.self)) }
+        let certificates = try client.get("/v1/certificates")
         let agents = try client.get("/v1/agents")
         print(Terminal.table(Self.rows(status)))
-        let table = Self.agents(agents)
-        if table.count > 1 { print("\n" + Terminal.table(table)) }
+        for table in [Self.certificates(certificates), Self.agents(agents)] where table.count > 1 {
+            print("\n" + Terminal.table(table))
+        }
     }
 
     private static func rows(_ status: [String: JSONValue]) -> [[String]] {

@@ -44,16 +44,23 @@ let package = Package(
         .target(name: "Dates", swiftSettings: instrumented),
         .target(name: "CStore", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]),
         .target(name: "Store", dependencies: ["CStore", nioCore, deque, crypto], swiftSettings: instrumented),
+        .target(name: "CProcess", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]),
+        .target(
+            name: "CCurl",
+            cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])],
+            linkerSettings: [.linkedLibrary("curl")]
+        ),
+        .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: instrumented),
         .target(
             name: "Certificates",
-            dependencies: ["Dates", "Store", nioCore, x509, asn1, crypto],
+            dependencies: ["CProcess", "Dates", "Outbound", "Store", nioCore, x509, asn1, crypto],
             swiftSettings: instrumented
         ),
         .target(name: "EdgeHello", swiftSettings: instrumented),
         .target(name: "FuzzDriver", swiftSettings: instrumented),
         .executableTarget(
             name: "FuzzAcme",
-            dependencies: ["FuzzDriver", "Certificates", "Dates", nioCore],
+            dependencies: ["FuzzDriver", "Certificates", "Dates", "Store", nioCore],
             swiftSettings: instrumented,
             linkerSettings: fuzzer
         ),

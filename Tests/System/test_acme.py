@@ -75,7 +75,8 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
                 assert verified(gateway, name) in (404, 503)
             print(f"{kind}: 5 names in 3 certificates after {time.monotonic() - began:.1f} s")
             assert [new - old for new, old in zip(pebble.counts, before)] == [1, 3, 3]
-            assert gateway.total("acme_orders_total", result="issued") == 3
+            # Served a moment before everything about it is written down.
+            eventually(lambda g=gateway: g.total("acme_orders_total", result="issued") == 3, 5, "3 orders are counted")
             assert gateway.total("acme_orders_total", result="failed") == 0
             # A certificate is called by the first of its names.
             for name in (f"app.{zone}", f"one.{zone}", zone):
@@ -88,6 +89,11 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
                 assert time.time() + 50 * 86_400 < renewal < end - 25 * 86_400
             listed = json.loads(gateway.command("cert", "list", "--json").stdout)
             assert [entry["origin"] for entry in listed if entry["state"] == "good"].count("acme") == 3, listed
+            shown = gateway.command("cert", "show", f"two.{zone}").stdout
+            assert re.search(rf"^ca +{re.escape(pebble.directory)}$", shown, re.MULTILINE), shown
+            assert "next renewal" in shown and "last error" not in shown, shown
+            table = gateway.command("status").stdout
+            assert re.search(rf"^one\.{re.escape(zone)} \+1 +good .* 127\.0\.0\.1:\d+ +-$", table, re.MULTILINE), table
             assert secrets_in(gateway) == []
         # The wildcard's only; what was put into the DNS was taken out again.
         for calls, zone in ((program.calls, "http-01"), (server.calls, "tls-alpn-01")):
@@ -104,6 +110,14 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
     blocked = AcmeGateway(bench, pebble, [BLOCKED], "blocked", acme=eab).start()
     error = blocked.wait_error(BLOCKED, "rejectedIdentifier")
     assert "another name" in error["remedy"]
+    # There is none, and both commands say why.
+    shown = blocked.command("cert", "show", BLOCKED, check=False)
+    assert shown.returncode == 1 and "is not issued yet" in shown.stdout + shown.stderr, shown
+    for pattern in (r"^last error +rejectedIdentifier, at ", r"^remedy +.*another name", r"^next try +\d{4}-"):
+        assert re.search(pattern, shown.stdout, re.MULTILINE), shown.stdout
+    assert re.search(r"is not issued yet .* rejectedIdentifier; next try \d{4}-", blocked.command("status").stdout)
+    shown = json.loads(stranger.command("cert", "show", "app.stranger.example.test", "--json", check=False).stdout)
+    assert shown["last_error"]["code"] == "externalAccountRequired" and shown["next_try"], shown
     for gateway, code in ((stranger, "externalAccountRequired"), (blocked, "rejectedIdentifier")):
         assert gateway.total("acme_failures_total", code=code) == 1
         assert gateway.ops("/readyz", quiet=True) == 200

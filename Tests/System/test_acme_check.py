@@ -49,8 +49,9 @@ class Check:
         with open(self.hosts, "w") as file:
             file.write(f"127.0.0.1 localhost\n{address} {name}\n")
 
-    def run(self, name: str = NAME) -> subprocess.CompletedProcess:
-        command = [*self.launcher, HOPGATE, "acme", "check", name, "--config", str(self.gateway.config_path)]
+    def run(self, *more: str) -> subprocess.CompletedProcess:
+        config = ["--config", str(self.gateway.config_path)]
+        command = [*self.launcher, HOPGATE, "acme", "check", NAME, *config, *more]
         return subprocess.run(
             command, capture_output=True, text=True, timeout=60, cwd=self.bench.folder, env=ENVIRONMENT
         )
@@ -92,6 +93,12 @@ def test_a_good_name_is_good_and_nothing_is_ordered(bench, stub):
     for word in (NAME, check.address, "80", stub.directory):
         assert word in done.stdout, done.stdout
     assert stub.count("newOrder") <= max(1, orders) and len(stub.book.accounts) == 1
+    # One kind of challenge that works is enough: tls-alpn-01 comes after http-01, and nobody listens there.
+    check.gateway.settings["acme"]["challenge"] = ["http-01", "tls-alpn-01"]
+    check.gateway.write_config()
+    done = check.run("--https-port", str(free_port()))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\?\?  tls-alpn-01 .*not needed while http-01 works$", done.stdout, re.MULTILINE), done.stdout
     assert stub.violations == []
 
 

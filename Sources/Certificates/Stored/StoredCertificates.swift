@@ -10,6 +10,7 @@ final class StoredCertificates: Sendable {
         /// Nil after it was removed, and while there never was a good one.
         var certificate: ServerCertificate?
         var origin: String?
+        var authority: String?
         var problem: CertificatesError?
     }
 
@@ -46,6 +47,7 @@ final class StoredCertificates: Sendable {
                 place: key.path,
                 generation: entry.generation,
                 origin: entry.origin,
+                authority: entry.authority,
                 certificate: entry.certificate,
                 problem: entry.problem
             )
@@ -143,6 +145,7 @@ final class StoredCertificates: Sendable {
             guard found > entry.generation ?? Generation(epoch: 0, counter: 0) else { return }
             entry.generation = found
             entry.origin = finding.origin
+            entry.authority = finding.authority
             guard !finding.isRemoved else {
                 entry.certificate = nil
                 return

@@ -133,7 +133,8 @@ struct AdminReports: Sendable {
             fields["epoch"] = status.generation.map { .integer(Int64(clamping: $0.epoch)) }
             guard status.source == .store, let issued = left.removeValue(forKey: status.place) else { return fields }
             let names = fields["names"]
-            fields.merge(issued.report) { $1 }
+            // Before its keeper has looked for the first time it knows less than what is served tells.
+            fields.merge(issued.report) { $1 == .null ? $0 : $1 }
             // What it has, and not what it is to have.
             if status.certificate != nil { fields["names"] = names }
             return fields

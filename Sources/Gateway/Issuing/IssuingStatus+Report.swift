@@ -1,6 +1,6 @@
-import Certificates
+package import Certificates
 import Dates
-import Store
+package import Store
 
 extension IssuingStatus {
     /// What the admin port tells of it, beside what is served.
@@ -20,7 +20,7 @@ extension IssuingStatus {
 }
 
 extension NameState.LastError {
-    var report: [String: JSONValue] {
+    package var report: [String: JSONValue] {
         [
             "code": .string(code),
             "message": .string(message),

@@ -14,6 +14,8 @@ extension ACMECheck {
 
     func challenges(at addresses: [String]) async -> [Finding] {
         var findings: [Finding] = []
+        // A failed attempt goes on to the next kind: one that works is enough.
+        var good: ChallengeKind?
         for kind in acme.challenges where kind != .dns01 {
             // Nobody else can know it: whoever answers it has our store.
             let task = ChallengeTask(kind, name, token: Self.token, key: AccountKey())
@@ -29,14 +31,17 @@ extension ACMECheck {
                 )
                 continue
             }
+            var found: [Finding] = []
             for address in addresses {
                 switch kind {
-                case .http01: findings.append(await http(task, address))
-                case .tlsALPN01: findings.append(await tls(task, address))
+                case .http01: found.append(await http(task, address))
+                case .tlsALPN01: found.append(await tls(task, address))
                 case .dns01: break
                 }
             }
             try? await store.remove(task.storeKey, expecting: nil)
+            findings += found.map { finding in good.map { finding.excused(by: $0) } ?? finding }
+            if found.allSatisfy({ $0.verdict == .good }) { good = good ?? kind }
         }
         return findings
     }
@@ -115,6 +120,14 @@ extension ACMECheck {
                 """
         }
         return Finding(subject: subject, verdict: .bad, words: "\(place): \(remedy)")
+    }
+}
+
+extension ACMECheck.Finding {
+    /// Nothing that keeps a CA from issuing, since a kind of challenge before it works.
+    fileprivate func excused(by kind: ChallengeKind) -> Self {
+        guard verdict == .bad else { return self }
+        return Self(subject: subject, verdict: .unclear, words: "\(words); not needed while \(kind.rawValue) works")
     }
 }
 
