@@ -66,7 +66,8 @@ struct DevelopmentCATests {
         defer { withExtendedLifetime(holder) { store.close() } }
         let start = ContinuousClock.now
         _ = try await DevelopmentRoot.obtain(in: store)
-        #expect(ContinuousClock.now - start < .seconds(8))
+        // The limit tells it from a lease of the standard length, also on a machine that is busy.
+        #expect(ContinuousClock.now - start < .seconds(14))
     }
 
     @Test("Whoever waits for the lease takes the root as soon as it is there")

@@ -327,9 +327,7 @@ final class CertificateKeeper: Sendable {
         state.renewal = RenewalPolicy.plan(facts, name: situation.spreading, stored: nil)
         state.renewal = await asked(authority, facts, situation.spreading, state.renewal)
         let now = shared.desk.now(at: directory, Moment.now.wall)
-        if let planned = state.renewal?.at {
-            state.renewal?.at = max(planned, RenewalPolicy.floor(facts, issuedAt: now))
-        }
+        state.renewal = state.renewal.map { RenewalPolicy.fresh($0, facts, now: now) }
         try await shared.records.put(state, of: key)
         try await shared.records.removeOrder(of: key)
         shared.tell(.issued(names: names, authority: directory, generation: generation, notAfter: facts.notAfter))

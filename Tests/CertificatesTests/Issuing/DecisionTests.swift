@@ -89,4 +89,19 @@ struct DecisionTests {
             return
         }
     }
+
+    @Test("What was issued now is not renewed before half of what is left of it, and not within a minute in any case")
+    func fresh() {
+        let now = Self.now
+        func at(_ planned: Int64, left: Int64, hasWindow: Bool = false) -> Int64 {
+            var plan = RenewalPlan(certificate: "id", at: now + planned)
+            if hasWindow { plan.window = RenewalPlan.Window(start: now + planned, end: now + planned + 1) }
+            return RenewalPolicy.fresh(plan, facts(["a.test"], from: -3_600, to: left), now: now).at - now
+        }
+        #expect(at(70, left: 100) == 70)
+        #expect(at(-1_700, left: 100) == 50)
+        #expect(at(-1_700, left: 10) == 60 && at(-1_700, left: -10) == 60)
+        #expect(at(-500, left: 90 * 86_400, hasWindow: true) == 60)
+        #expect(at(500, left: 90 * 86_400, hasWindow: true) == 500)
+    }
 }

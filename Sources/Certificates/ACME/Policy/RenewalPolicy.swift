@@ -25,15 +25,17 @@ package enum RenewalPolicy {
         return facts.notAfter - left - hash(name) % max(1, left / 8)
     }
 
-    /// A certificate that was issued now is not renewed before half of what is left of it, however far back it is dated
-    /// and whatever window the CA names: a CA in error is not stormed.
-    package static func floor(_ facts: CertificateFacts, issuedAt now: UnixTime) -> UnixTime {
-        let left = facts.notAfter - now
-        return now + (left < shortestLifetime ? shortestPause : left / 2)
+    /// The plan for a certificate that was issued now: not before half of what is left of it, however far back it is
+    /// dated, and not within a minute whatever window the CA names. So a CA in error is not stormed.
+    package static func fresh(_ plan: RenewalPlan, _ facts: CertificateFacts, now: UnixTime) -> RenewalPlan {
+        var plan = plan
+        let left = plan.window == nil ? (facts.notAfter - now) / 2 : 0
+        plan.at = max(plan.at, now + (left < shortestHalf ? shortestPause : left))
+        return plan
     }
 
-    /// Seconds. What lives shorter is of no use to anybody, and is not ordered again at once.
-    static let shortestLifetime: Int64 = 20
+    /// Seconds. What lives shorter than twice this is of no use to anybody, and is not ordered again at once.
+    static let shortestHalf: Int64 = 10
     static let shortestPause: Int64 = 60
 
     /// The plan for a certificate.
