@@ -5,6 +5,13 @@ import Transport
 
 /// What others count and is read when the metrics are scraped.
 extension GatewayMetrics {
+    func collect(_ assembly: GatewayAssembly, _ tunnels: TunnelListener) {
+        collect(credentials: assembly.credentials)
+        collect(certificates: assembly.certificates, registry: assembly.registry, tunnels: tunnels)
+        collect(store: assembly.shared, replicas: assembly.watch)
+        registry.registerProcessMetrics(build: [("version", assembly.version)])
+    }
+
     /// The credentials, as this replica knows them.
     func collect(credentials: KnownCredentials) {
         self.registry.collect(

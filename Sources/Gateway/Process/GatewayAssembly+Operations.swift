@@ -1,0 +1,123 @@
+import Certificates
+import Logging
+import NIOCore
+import Observability
+import Settings
+import Store
+import Synchronization
+import Transport
+
+/// What operators see and do while the gateway runs.
+extension GatewayAssembly {
+    /// Answers probes and scrapes.
+    func startOps(_ listeners: GatewayListeners, _ monitor: LoopMonitor, on loop: any EventLoop) async throws
+        -> OpsServer
+    {
+        let (https, http) = (listeners.https.localAddress.text, listeners.http.localAddress.text)
+        let dtls = listeners.tunnels.localAddress.text
+        return try await OpsServer.start(
+            host: configuration.opsListen.host,
+            port: configuration.opsListen.port,
+            on: loop,
+            sources: OpsSources(
+                metrics: metrics.registry,
+                isHealthy: { monitor.allLoopsTurn() },
+                readiness: { readiness(https: https, http: http, dtls: dtls) }
+            )
+        )
+    }
+
+    /// Depends on no agent, no CA and no disk.
+    private func readiness(https: String, http: String, dtls: String) -> Readiness {
+        let isUp = lifecycle.stage >= .active
+        let store = shared.store.state
+        return Readiness([
+            .init("https", isReady: isUp, detail: https),
+            .init("http", isReady: isUp, detail: http),
+            .init("dtls", isReady: isUp, detail: dtls),
+            .init("certificate", isReady: isUp),
+            .init("accepting", isReady: !lifecycle.isDraining, detail: lifecycle.isDraining ? "draining" : nil),
+            .init("agents", isReady: registry.count > 0, detail: "\(registry.count) attached", isRequired: false),
+            .init("store", isReady: store == .healthy, detail: store.rawValue, isRequired: false),
+        ])
+    }
+
+    /// - Parameter drain: what the port's verb of that name asks.
+    func startAdmin(_ drain: DrainRequest, on loop: any EventLoop) async throws -> AdminServer {
+        let (metrics, sources) = (metrics, adminSources(drain))
+        let tokens = try adminTokens()
+        let access = AdminAccess(tokens: tokens) { metrics.adminFailures[$0].increment() }
+        let address = configuration.adminListen
+        do {
+            return try await AdminServer.start(
+                host: address.host,
+                port: address.port,
+                on: loop,
+                tokens: tokens,
+                responder: AdminResponder(access: access, sources: sources)
+            )
+        } catch {
+            tokens.stop()
+            throw GatewayStartError("admin_listen: cannot listen on \(address): \(error)")
+        }
+    }
+
+    private func adminTokens() throws -> AdminTokens {
+        let (shared, logger) = (shared, logger)
+        guard let file = configuration.adminTokenFile else { return AdminTokens { shared.keyring } }
+        do {
+            return try AdminTokens(file: file) { problem in
+                logger.error(
+                    "the admin token cannot be read again; the last one stays good",
+                    metadata: ["error": "\(problem)"]
+                )
+            }
+        } catch {
+            throw GatewayStartError(error.description)
+        }
+    }
+
+    private func adminSources(_ drain: DrainRequest) -> AdminSources {
+        let (certificates, issuing, services) = (certificates, issuing, services)
+        let reports = AdminReports(
+            name: configuration.name,
+            version: version,
+            started: started,
+            lifecycle: lifecycle,
+            shared: shared,
+            presence: presence,
+            watch: watch,
+            registry: registry,
+            connections: { services.connections.load(ordering: .relaxed) }
+        )
+        return AdminSources(
+            status: { reports.status() },
+            replicas: { reports.replicas() },
+            agents: { reports.agents() },
+            certificates: { AdminReports.certificates(certificates.statuses, issuing?.issuer.statuses ?? []) },
+            renew: { issuing?.renew($0) },
+            renewal: { issuing?.tickets.report($0) },
+            drain: { drain.ask() }
+        )
+    }
+}
+
+/// A wish for the drain: told once however often it is expressed.
+final class DrainRequest: Sendable {
+    private let asked: AsyncStream<Void>
+    private let continuation: AsyncStream<Void>.Continuation
+
+    init() {
+        (asked, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    func ask() {
+        continuation.yield()
+        continuation.finish()
+    }
+
+    /// Returns when it was asked for, or when the task is cancelled.
+    func wait() async {
+        for await _ in asked { return }
+    }
+}

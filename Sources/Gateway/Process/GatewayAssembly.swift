@@ -1,0 +1,145 @@
+import Certificates
+import FoundationEssentials
+import Logging
+import NIOCore
+import Observability
+import Store
+
+/// What a gateway is made of, and how its parts hang together, before anything listens.
+///
+/// The store comes first, since everything that replicas share is in it; then what follows the store; then what serves
+/// requests from what is known.
+struct GatewayAssembly: Sendable {
+    let configuration: GatewayConfiguration
+    let version: String
+    let logger: Logger
+    let started = NIODeadline.now()
+
+    // What replicas share.
+    let shared: SharedStore
+    let presence: ReplicaPresence
+    let watch: ReplicaWatch
+    let certificates: ServedCertificates
+    let credentials: KnownCredentials
+    /// Nil where ACME is not in use, as the issuer.
+    let challenges: SharedChallenges?
+    let issuing: GatewayIssuing?
+
+    // What serves.
+    let metrics = GatewayMetrics(registry: MetricsRegistry(namespace: "hopgate"))
+    let lifecycle = Lifecycle()
+    let registry: SessionRegistry
+    let services: EdgeServices
+    let identities: TLSIdentities
+    let hub: SessionHub
+
+    /// Opens the store and reads from it what has to be known before the first request.
+    ///
+    /// - Parameter output: where access lines go; nil writes none.
+    static func open(
+        _ configuration: GatewayConfiguration,
+        version: String,
+        output: LogOutput?,
+        logger: Logger
+    ) async throws -> GatewayAssembly {
+        let shared = try await SharedStore.open(configuration.store)
+        do {
+            let certificates = try await loadCertificates(configuration, shared, logger)
+            let credentials = KnownCredentials(store: shared.store, keyring: { shared.keyring }, logger: logger)
+            do throws(StoreError) {
+                try await credentials.load()
+            } catch {
+                throw GatewayStartError("the credentials in the store cannot be read: \(error)")
+            }
+            return try GatewayAssembly(configuration, version, output, logger, shared, certificates, credentials)
+        } catch {
+            shared.close()
+            throw error
+        }
+    }
+
+    private init(
+        _ configuration: GatewayConfiguration,
+        _ version: String,
+        _ output: LogOutput?,
+        _ logger: Logger,
+        _ shared: SharedStore,
+        _ certificates: ServedCertificates,
+        _ credentials: KnownCredentials
+    ) throws {
+        self.configuration = configuration
+        self.version = version
+        self.logger = logger
+        self.shared = shared
+        self.certificates = certificates
+        self.credentials = credentials
+        presence = ReplicaPresence(shared: shared, name: configuration.name, version: version, logger: logger)
+        watch = ReplicaWatch(shared: shared, logger: logger)
+
+        let router = Router(routes: RouteTable(configuration.routes))
+        registry = SessionRegistry(router: router, credentials: credentials)
+        let alpn = ALPNChallenges(metrics: metrics.registry)
+        if let acme = configuration.acme {
+            let challenges = SharedChallenges(
+                store: shared.store,
+                announcements: StoreAnnouncements(store: shared.store, presence: presence, watch: watch),
+                alpn: alpn,
+                metrics: metrics.registry,
+                logger: logger
+            )
+            self.challenges = challenges
+            issuing = GatewayIssuing(
+                acme,
+                leaseTime: configuration.store.leaseTTL,
+                shared: shared,
+                challenges: challenges,
+                served: certificates,
+                isServed: { router.knows(host: $0) },
+                environment: ProcessInfo.processInfo.environment,
+                version: version,
+                metrics: metrics.registry,
+                logger: logger
+            )
+        } else {
+            challenges = nil
+            issuing = nil
+        }
+        services = EdgeServices(
+            limits: EdgeLimits(configuration.timeouts),
+            metrics: metrics,
+            router: router,
+            registry: registry,
+            lifecycle: lifecycle,
+            challenges: alpn,
+            httpChallenges: challenges?.http,
+            accessLog: configuration.logLevel <= .info ? output.map(AccessLog.init) : nil
+        )
+        identities = try TLSIdentities(certificates.snapshot, onServerName: issuing?.onServerName)
+        let issuer = issuing?.issuer
+        hub = SessionHub(
+            registry: registry,
+            credentials: credentials,
+            metrics: metrics,
+            lifecycle: lifecycle,
+            logger: logger,
+            hostsChanged: { hosts in
+                certificates.cover(names: hosts)
+                if let issuer { hosts.forEach { issuer.want($0) } }
+            }
+        )
+    }
+
+    private static func loadCertificates(
+        _ configuration: GatewayConfiguration,
+        _ shared: SharedStore,
+        _ logger: Logger
+    ) async throws(CertificatesError) -> ServedCertificates {
+        let certificates = try await ServedCertificates.open(configuration.servedCertificates, store: shared.store)
+        if let root = certificates.developmentRoot {
+            var metadata: Logger.Metadata = ["fingerprint": "\(root.pin)"]
+            if let path = root.path { metadata["root"] = "\(path)" }
+            logger.notice("the development CA covers names that no other certificate does", metadata: metadata)
+        }
+        return certificates
+    }
+}

@@ -1,0 +1,75 @@
+import Logging
+import NIOCore
+import NIOPosix
+import Settings
+import Synchronization
+import Transport
+import Tunnel
+
+/// The listeners that the public reaches.
+struct GatewayListeners: Sendable {
+    var https: EdgeListener
+    var http: EdgeListener
+    var tunnels: TunnelListener
+
+    /// HTTPS first: its port is ours alone, so a second process fails here.
+    static func bind(
+        _ assembly: GatewayAssembly,
+        _ loops: [any EventLoop],
+        _ group: MultiThreadedEventLoopGroup,
+        _ homes: EdgeLoops
+    ) async throws -> GatewayListeners {
+        let configuration = assembly.configuration
+        func edge(_ kind: GatewayMetrics.Listener, _ address: ListenAddress) async throws -> EdgeListener {
+            do {
+                return try await EdgeListener.bind(
+                    kind,
+                    host: address.host,
+                    port: address.port,
+                    group: group,
+                    homes: homes,
+                    identities: kind == .https ? assembly.identities : nil,
+                    services: assembly.services
+                )
+            } catch {
+                throw GatewayStartError("\(kind.rawValue)_listen: cannot listen on \(address): \(error)")
+            }
+        }
+        let https = try await edge(.https, configuration.httpsListen)
+        let port = https.localAddress.port ?? configuration.httpsListen.port
+        assembly.services.httpsPort.store(port, ordering: .relaxed)
+        let dtls = configuration.dtlsListen
+        // The same port number as HTTPS unless something else was said, also when the system chose it.
+        let dtlsPort = dtls.port == configuration.httpsListen.port ? port : dtls.port
+        let tunnels = try await tunnels(assembly, dtls.host, dtlsPort, loops)
+        return GatewayListeners(https: https, http: try await edge(.http, configuration.httpListen), tunnels: tunnels)
+    }
+
+    private static func tunnels(
+        _ assembly: GatewayAssembly,
+        _ host: String,
+        _ port: Int,
+        _ loops: [any EventLoop]
+    ) async throws -> TunnelListener {
+        let (hub, identities, logger) = (assembly.hub, assembly.identities, assembly.logger)
+        var settings = TunnelListenerConfiguration()
+        // Agents open no streams.
+        settings.session.tunnel.maxStreams = 0
+        settings.session.applicationProtocols = [TLSIdentities.tunnelProtocol]
+        settings.handshakeFailed = { address, reason in
+            logger.debug("a handshake failed", metadata: ["remote": "\(address.text)", "reason": "\(reason)"])
+        }
+        do {
+            return try await TunnelListener.bind(
+                host: host,
+                port: port,
+                loops: loops,
+                configuration: settings,
+                context: { identities.dtls },
+                accept: { _ in AgentSession(hub: hub) }
+            )
+        } catch {
+            throw GatewayStartError("dtls_listen: cannot listen on \(host):\(port)/udp: \(error)")
+        }
+    }
+}
