@@ -254,8 +254,9 @@ def test_an_authority_that_is_not_what_it_should_be_is_told_in_clear_words(bench
 
 def test_what_never_gets_better_is_given_up_for_a_while(a_minute):
     stub, gateway = a_minute.stubborn_stub, a_minute.stubborn
-    # Six tries. In each ten nonces more are tried; a kept connection that is cut is replaced by another one.
-    most = {"dead": 24, "nonce-loop": 66}
+    # Six tries, and six more a minute later. In each a kept connection that is cut is replaced by another one, and a
+    # nonce that is refused by ten more.
+    most = {"dead": 36, "nonce-loop": 132}
     for case, what in a_minute.stubborn_cases.items():
         gateway.wait_error(named(case), what.code, 60)
         tries = stub.count("newOrder", named(case))
