@@ -1,5 +1,6 @@
 import Certificates
 import Dates
+import Store
 
 let origin = ACMEURL("https://ca.test/dir")!
 
@@ -58,6 +59,14 @@ func checkRecords(_ bytes: [UInt8]) {
     }
     if let record = try? AccountRecord(json: bytes, place: "account") {
         precondition((try? AccountRecord(json: record.json, place: "account")) == record, "another account")
+    }
+    // Whatever token it names: the key of the store is made of that.
+    let token = (([String: JSONValue](json: bytes))?["token"]?.string) ?? ""
+    if let task = try? ChallengeTask(document: bytes, at: ChallengeTask.storeKey(token: token)) {
+        precondition(ACMEChallenge.isToken(task.token) && task.token == token, "a token that is none")
+        precondition(task.keyAuthorization.hasPrefix("\(token).") && task.keyAuthorization.utf8.count <= 172, "an answer")
+        let again = try? ChallengeTask(document: task.document, at: task.storeKey)
+        precondition(again == task, "another challenge")
     }
     if let record = try? OrderRecord(json: bytes, place: "order") {
         precondition((try? OrderRecord(json: record.json, place: "order")) == record, "another order")
