@@ -198,7 +198,6 @@ def always(kind: str, action: Action) -> Callable[[Stub], None]:
 DOORS: dict[str, tuple[Callable[[Stub], None], str]] = {
     "stranger": (stranger, "unavailable"),
     "other-host": (other_host, "unavailable"),
-    "no-nonces": (no_nonces, "badAnswer"),
     "loop": (lambda stub: stub.script("directory", redirect(stub.directory), times=ANY), "badAnswer"),
     "page": (always("directory", Say(Answer(200, b"<html>", "text/html"))), "badAnswer"),
     "terms": (always("newAccount", refuse(403, "userActionRequired", "sign first")), "userActionRequired"),

@@ -14,7 +14,7 @@ import pytest
 
 from acme_authority import IssuingAuthority, renewal_id
 from acme_gateways import AcmeGateway
-from acme_malice import DOORS, FOR_A_DAY, begin, is_processing, malice, named, slow, stubborn
+from acme_malice import DOORS, FOR_A_DAY, begin, is_processing, malice, named, no_nonces, slow, stubborn
 from acme_records import Window
 from acme_scripts import Edit, Ordinary, broken, refuse
 from acme_stub import ANY, Stub
@@ -37,6 +37,10 @@ class AMinute:
         self.stubborn_stub = stub("stubborn")
         names = begin(self.stubborn_stub, self.stubborn_cases)
         self.stubborn = AcmeGateway(bench, self.stubborn_stub, names, "stubborn").start()
+
+        self.speechless_stub = stub("speechless")
+        no_nonces(self.speechless_stub)
+        self.speechless = AcmeGateway(bench, self.speechless_stub, [named("nonce")], "speechless").start()
 
         # The first CA is out of order; the second one is not.
         self.first, self.second = stub("down"), stub("up", "Stub B")
@@ -98,13 +102,13 @@ def test_waits_are_kept_and_faults_are_got_over(bench, tmp_path):
         print(f"{len(cases)} orders in {seconds:.1f} s, {len(stub.calls)} requests: {dict(stub.tally())}")
 
 
-def test_a_profile_that_is_not_offered_costs_the_ca_nothing(bench, tmp_path):
+def test_a_profile_that_is_not_offered_costs_the_ca_no_order(bench, tmp_path):
     with Stub(tmp_path / "stub", profiles=["classic"]) as stub:
         name = named("app")
         gateway = AcmeGateway(bench, stub, [name], acme={"profile": "short"}).start()
         error = gateway.wait_error(name, "profileNotOffered")
         assert "classic" in error["message"] and "acme.profile" in error["remedy"]
-        assert stub.count("newOrder") == 0 and stub.count("newAccount") == 0
+        assert stub.count("newOrder") == 0 and stub.count("newAccount") <= 1
 
 
 # -- renewal when the CA wishes it
@@ -169,7 +173,7 @@ def test_a_rate_limit_is_kept_by_all_replicas_and_after_a_restart(bench, tmp_pat
         # A CA that is next in the list is asked at once.
         gateway = AcmeGateway(bench, [first, second], [both], "both").start()
         gateway.wait_issued(both, 15, authority=second)
-        assert gateway.report(both)["ca"] == second.directory
+        eventually(lambda: gateway.report(both)["ca"] == second.directory, 5, "its status names the second CA")
         assert [first.count("newOrder", name) for name in (limited, both)] == [1, 1]
 
 
@@ -201,8 +205,11 @@ def test_nothing_that_a_ca_does_harms_the_gateway_or_other_names(bench, tmp_path
             assert stub.count("newOrder", named(case)) == 1, case
             assert len(stub.orders(named(case))) == what.orders, case
             assert not gateways[0].generations(named(case)), case
+        # The order that is never done is looked at ever more seldom.
+        eventually(lambda: stub.count("order", slow_one) >= 4, 20, "it is looked at again")
+        seconds = time.monotonic() - began
         polls = stub.count("order", slow_one)
-        assert 3 <= polls < 12 + seconds / 4, f"{polls} looks at an order in {seconds:.0f} s"
+        assert polls < 6 + seconds / 2, f"{polls} looks at an order in {seconds:.0f} s"
         for gateway in gateways:
             assert gateway.ops("/readyz", quiet=True) == 200
             assert "PRIVATE KEY" not in gateway.process.log() and "\x1b" not in gateway.process.log()
@@ -247,13 +254,19 @@ def test_an_authority_that_is_not_what_it_should_be_is_told_in_clear_words(bench
 
 def test_what_never_gets_better_is_given_up_for_a_while(a_minute):
     stub, gateway = a_minute.stubborn_stub, a_minute.stubborn
-    most = {"dead": 12, "nonce-loop": 132}  # in two attempts
+    # Six tries, and six more a minute later. In each a kept connection that is cut is replaced by another one, and a
+    # nonce that is refused by ten more.
+    most = {"dead": 36, "nonce-loop": 132}
     for case, what in a_minute.stubborn_cases.items():
         gateway.wait_error(named(case), what.code, 60)
         tries = stub.count("newOrder", named(case))
         assert tries <= most[case] and len(stub.orders(named(case))) == what.orders, (case, tries)
-    assert gateway.process.peak < 250e6
-    assert "PRIVATE KEY" not in gateway.process.log()
+    error = a_minute.speechless.wait_error(named("nonce"), "badAnswer", 60)
+    assert "nonce" in error["message"] and error["remedy"], error
+    assert a_minute.speechless_stub.count("newNonce") <= 12 and a_minute.speechless_stub.count("newAccount") == 0
+    for gateway in (gateway, a_minute.speechless):
+        assert gateway.process.peak < 250e6
+        assert "PRIVATE KEY" not in gateway.process.log()
 
 
 def test_a_short_rate_limit_ends_by_itself_and_another_ca_steps_in_for_one_that_is_down(a_minute):
