@@ -64,7 +64,8 @@ func checkRecords(_ bytes: [UInt8]) {
     let token = (([String: JSONValue](json: bytes))?["token"]?.string) ?? ""
     if let task = try? ChallengeTask(document: bytes, at: ChallengeTask.storeKey(token: token)) {
         precondition(ACMEChallenge.isToken(task.token) && task.token == token, "a token that is none")
-        precondition(task.keyAuthorization.hasPrefix("\(token).") && task.keyAuthorization.utf8.count <= 172, "an answer")
+        let answer = task.keyAuthorization
+        precondition(answer.hasPrefix("\(token).") && answer.utf8.count <= 172, "an answer for another token")
         let again = try? ChallengeTask(document: task.document, at: task.storeKey)
         precondition(again == task, "another challenge")
     }
