@@ -39,6 +39,6 @@ struct CertificateRenewCommand: AsyncParsableCommand {
             default: throw Failure("\(name): \(report.text("error"))")
             }
         }
-        throw Failure("\(name): the order is still under way after \(wait); \"hopgate status\" tells what becomes of it")
+        throw Failure("\(name): the order is still under way after \(wait); \"hopgate status\" tells what comes of it")
     }
 }
