@@ -6,7 +6,9 @@ package final class DNSPresenter: ChallengePresenter {
     private let hook: any DNSHook
     private let propagation: TimeAmount
     private let onProblem: @Sendable (PresentationError) -> Void
-    private let turns = Turns()
+    /// One call at a time.
+    private let turn = Slots(1)
+    private static let givenUp = PresentationError("the order that this was for is given up")
 
     /// - Parameters:
     ///   - propagation: what passes between the hook's success and the CA's look.
@@ -24,24 +26,30 @@ package final class DNSPresenter: ChallengePresenter {
     package func present(_ tasks: [ChallengeTask]) async throws(PresentationError) {
         let tasks = tasks.filter { $0.kind == .dns01 }
         guard !tasks.isEmpty else { return }
-        for task in tasks {
-            try await turns.take()
-            defer { turns.giveBack() }
-            try await hook.present(task)
-        }
+        for task in tasks { try await inTurn { () throws(PresentationError) in try await self.hook.present(task) } }
         do {
             try await Task.sleep(for: .nanoseconds(propagation.nanoseconds))
         } catch {
-            throw Turns.cancelled
+            throw Self.givenUp
         }
+    }
+
+    private func inTurn(_ call: @Sendable () async throws(PresentationError) -> Void) async throws(PresentationError) {
+        let result = await turn.withSlot { () -> Result<Void, PresentationError> in
+            do throws(PresentationError) {
+                return .success(try await call())
+            } catch {
+                return .failure(error)
+            }
+        }
+        guard let result else { throw Self.givenUp }
+        try result.get()
     }
 
     package func withdraw(_ tasks: [ChallengeTask]) async {
         for task in tasks where task.kind == .dns01 {
-            do {
-                try await turns.take()
-                defer { turns.giveBack() }
-                try await hook.cleanUp(task)
+            do throws(PresentationError) {
+                try await inTurn { () throws(PresentationError) in try await self.hook.cleanUp(task) }
             } catch {
                 onProblem(error)
             }

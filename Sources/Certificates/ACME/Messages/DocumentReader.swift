@@ -12,14 +12,24 @@ struct DocumentReader {
         guard bytes.count <= ACMELimits.document else {
             throw ACMEMessageError(place, "has \(bytes.count) bytes; at most \(ACMELimits.document) are read")
         }
-        guard JSONShape.isModest(bytes) else {
-            throw ACMEMessageError(place, "is deeper or has more values than such a document may")
+        let value: JSONValue
+        do throws(JSONError) {
+            value = try JSONValue(json: bytes, limits: Self.limits)
+        } catch {
+            throw ACMEMessageError(place, "is no JSON that can be read: \(error)")
         }
-        guard let fields = [String: JSONValue](json: bytes) else {
-            throw ACMEMessageError(place, "is no JSON object")
-        }
+        guard let fields = value.object else { throw ACMEMessageError(place, "is no JSON object") }
         self.init(fields, place)
     }
+
+    private static let limits: JSONLimits = {
+        var limits = JSONLimits()
+        limits.size = ACMELimits.document
+        limits.depth = 16
+        // An order of 100 names has about 700.
+        limits.values = 4_096
+        return limits
+    }()
 
     private init(_ fields: [String: JSONValue], _ place: String) {
         self.fields = fields
