@@ -147,7 +147,7 @@ let package = Package(
         ),
         .testTarget(
             name: "StoreTests",
-            dependencies: ["Store", "StoreProbe", "TestSupport", nioCore],
+            dependencies: ["Store", "StoreProbe", "TestSupport", nioCore, crypto],
             exclude: ["Probe"],
             swiftSettings: strict
         ),

@@ -38,7 +38,8 @@ package enum SealedDocument {
         guard let (keyID, mac, body) = parts(bytes) else {
             throw StoreError(.corrupt, place, "has no MAC; it was made or edited by hand")
         }
-        guard let key = keyring[keyID] else {
+        guard let key = keyring.keys.first(where: { $0.id.utf8.elementsEqual(keyID) }) else {
+            let keyID = String(decoding: keyID, as: UTF8.self)
             throw StoreError(.foreign, place, "is signed with a key that this gateway does not have (\(keyID))")
         }
         guard key.isMAC(mac, purpose, context: context, of: body) else {
@@ -48,9 +49,11 @@ package enum SealedDocument {
     }
 
     /// The id of the key that a document names; the name proves nothing.
-    package static func keyID(_ bytes: [UInt8]) -> String? { parts(bytes)?.keyID }
+    package static func keyID(_ bytes: [UInt8]) -> String? {
+        parts(bytes).map { String(decoding: $0.keyID, as: UTF8.self) }
+    }
 
-    private static func parts(_ bytes: [UInt8]) -> (keyID: String, mac: [UInt8], body: [UInt8])? {
+    private static func parts(_ bytes: [UInt8]) -> (keyID: ArraySlice<UInt8>, mac: [UInt8], body: [UInt8])? {
         // 32 digits of the id, a dot, 64 digits of the MAC, a quotation mark, and "," or "}".
         let start = beginning.count
         guard bytes.starts(with: beginning), bytes.count >= start + 99, bytes[start + 97] == UInt8(ascii: "\"") else {
@@ -59,7 +62,7 @@ package enum SealedDocument {
         guard bytes[start + 32] == UInt8(ascii: "."), let mac = Hex.bytes(of: bytes[start + 33..<start + 97]) else {
             return nil
         }
-        let keyID = String(decoding: bytes[start..<start + 32], as: UTF8.self)
+        let keyID = bytes[start..<start + 32]
         let rest = bytes[(start + 98)...]
         let hasFields = rest.count > 1
         let inner = hasFields ? rest.dropFirst() : rest

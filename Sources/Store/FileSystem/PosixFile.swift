@@ -4,13 +4,19 @@ internal import Glibc
 /// An open descriptor of a plain file, closed when it is let go.
 final class PosixFile: OpenFile {
     private let number: Int32
-    private let path: String
+    /// Nil: the name is a whole path.
+    private let folder: PosixFolder?
+    private let name: String
     let status: FileStatus
 
+    /// For faults.
+    private var path: String { folder.map { "\($0.path)/\(name)" } ?? name }
+
     /// Takes the descriptor over. Whoever can plant a pipe or a device must not be able to make us read it.
-    init(plain number: Int32, path: String) throws(FileFault) {
+    init(plain number: Int32, _ name: String, in folder: PosixFolder? = nil) throws(FileFault) {
         self.number = number
-        self.path = path
+        self.folder = folder
+        self.name = name
         var found = hop_file_status()
         let isKnown = hop_status(number, 0, &found) == 0
         let failure = errno

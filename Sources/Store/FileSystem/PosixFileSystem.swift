@@ -50,7 +50,7 @@ package struct PosixFileSystem: FileSystem {
             case .createNew: O_RDWR | O_CREAT | O_EXCL
             }
         let full = absolute(path)
-        return try PosixFile(plain: try descriptors.open(full, flags, mode: 0o600, call: .open), path: full)
+        return try PosixFile(plain: try descriptors.open(full, flags, mode: 0o600, call: .open), full)
     }
 
     package func status(_ path: String) throws(FileFault) -> FileStatus {

@@ -4,33 +4,37 @@ internal import Glibc
 /// An open descriptor of a folder, closed when it is let go.
 final class PosixFolder: OpenFolder {
     private let number: Int32
-    private let path: String
+    /// Nil: the name is a whole path. Paths are put together for faults only: a start opens thousands of folders.
+    private let above: PosixFolder?
+    private let name: String
 
     init(opening path: String, with descriptors: DescriptorOpener) throws(FileFault) {
-        self.path = path
+        above = nil
+        name = path
         number = try descriptors.open(path, O_RDONLY | O_DIRECTORY, call: .list)
     }
 
     /// Takes the descriptor over.
-    private init(_ number: Int32, path: String) {
-        self.path = path
+    private init(_ number: Int32, _ name: String, in above: PosixFolder) {
         self.number = number
+        self.above = above
+        self.name = name
     }
+
+    var path: String { above.map { "\($0.path)/\(name)" } ?? name }
 
     deinit { close(number) }
 
     func open(_ name: String) throws(FileFault) -> any OpenFile {
-        let full = "\(path)/\(name)"
         let found = openat(number, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-        guard found >= 0 else { throw FileFault(.open, full, errno) }
-        return try PosixFile(plain: found, path: full)
+        guard found >= 0 else { throw FileFault(.open, "\(path)/\(name)", errno) }
+        return try PosixFile(plain: found, name, in: self)
     }
 
     func openFolder(_ name: String) throws(FileFault) -> any OpenFolder {
-        let full = "\(path)/\(name)"
         let found = openat(number, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-        guard found >= 0 else { throw FileFault(.list, full, errno) }
-        return PosixFolder(found, path: full)
+        guard found >= 0 else { throw FileFault(.list, "\(path)/\(name)", errno) }
+        return PosixFolder(found, name, in: self)
     }
 
     func list(limit: Int) throws(FileFault) -> FolderListing { try list(fresh: true, limit: limit) }
@@ -46,10 +50,11 @@ final class PosixFolder: OpenFolder {
         return FolderListing(names: try names(limit), status: FileStatus(found))
     }
 
-    /// Most folders of a store hold a handful of names; larger ones take a few turns.
+    /// Most folders of a store hold a handful of names, for which the stack has room; larger ones take a few turns.
     private func names(_ limit: Int) throws(FileFault) -> [String] {
         var names: [String] = []
-        let failure = withUnsafeTemporaryAllocation(byteCount: 16_384, alignment: 8) { buffer -> Int32 in
+        let room = above == nil ? 16_384 : 1_024
+        let failure = withUnsafeTemporaryAllocation(byteCount: room, alignment: 8) { buffer -> Int32 in
             while true {
                 let count = hop_read_names(number, buffer.baseAddress, buffer.count)
                 guard count > 0 else { return count == 0 ? 0 : errno }

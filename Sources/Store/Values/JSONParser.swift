@@ -76,7 +76,8 @@ struct JSONParser {
         defer { depth -= 1 }
         var fields: [String: JSONValue] = [:]
         if take(UInt8(ascii: "}")) { return fields }
-        fields.reserveCapacity(12)
+        // Documents have a handful of fields, what stands in them one or two.
+        if depth == 1 { fields.reserveCapacity(12) }
         while true {
             guard position < bytes.count, bytes[position] == UInt8(ascii: "\"") else {
                 throw failure("a name in quotation marks should be here")

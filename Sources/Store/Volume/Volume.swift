@@ -78,19 +78,20 @@ extension Volume {
         return try contents(of: file, path, limit: limit).bytes
     }
 
+    /// - Parameter path: put together only where something is wrong.
     func contents(
         of file: any OpenFile,
-        _ path: String,
+        _ path: @autoclosure () -> String,
         limit: Int
     ) throws(StoreError) -> (bytes: [UInt8], status: FileStatus) {
         let status = file.status
-        try requirePrivate(status, path, mend: "600")
-        guard status.size <= UInt64(limit) else { throw tooLarge(path, limit) }
+        if status.isOpenToOthers { try requirePrivate(status, path(), mend: "600") }
+        guard status.size <= UInt64(limit) else { throw tooLarge(path(), limit) }
         // One byte more than it had a moment ago: a full answer is known to end there without asking again.
         let expected = Int(status.size)
         var bytes = try call { () throws(FileFault) in try file.read(at: 0, count: expected + 1) }
         while bytes.count != expected {
-            guard bytes.count <= limit else { throw tooLarge(path, limit) }
+            guard bytes.count <= limit else { throw tooLarge(path(), limit) }
             let position = UInt64(bytes.count)
             let more = try call { () throws(FileFault) in try file.read(at: position, count: 65_536) }
             guard !more.isEmpty else { break }

@@ -1,3 +1,4 @@
+import Crypto
 import Foundation
 import Store
 import Testing
@@ -177,5 +178,28 @@ struct ClusterKeyTests {
         _ = try volume.create("agents/a", [1])
         try FileManager.default.removeItem(atPath: scratch.file("v1/cluster.json"))
         #expect(throws: StoreError.self) { try volume.openCluster(mounted: nil) }
+    }
+
+    @Test("A MAC is HMAC-SHA-256 of the context's length, the context and the bytes, also for long ones")
+    func standardMAC() {
+        let key = ClusterKey(secret: (0..<32).map { UInt8($0) })
+        for purpose in ClusterKey.Purpose.allCases {
+            let derived = SymmetricKey(data: key.derive("mac/\(purpose.rawValue)", 32))
+            for size in [0, 1, 55, 56, 63, 64, 65, 1_000] {
+                let (context, bytes) = ("agents/x/\(size)", (0..<size).map { UInt8(truncatingIfNeeded: $0) })
+                let length = withUnsafeBytes(of: UInt32(context.utf8.count).littleEndian) { Array($0) }
+                let right = HMAC<SHA256>.authenticationCode(for: length + Array(context.utf8) + bytes, using: derived)
+                let mac = key.mac(purpose, context: context, bytes)
+                #expect(mac == Array(right))
+                #expect(key.isMAC(mac, purpose, context: context, of: bytes))
+                for index in [0, 31] {
+                    var wrong = mac
+                    wrong[index] ^= 1
+                    #expect(!key.isMAC(wrong, purpose, context: context, of: bytes))
+                }
+                #expect(!key.isMAC(Array(mac.dropLast()), purpose, context: context, of: bytes))
+                #expect(!key.isMAC([], purpose, context: context, of: bytes))
+            }
+        }
     }
 }
