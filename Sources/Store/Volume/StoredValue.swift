@@ -18,11 +18,10 @@ enum VersionName {
     /// Nil unless it is written exactly as ``name(of:key:)`` writes it.
     static func version(_ name: String, key: StoreKey) -> UInt64? {
         // By bytes: a start asks for thousands of them.
-        let (name, suffix) = (name.utf8, suffix(key).utf8)
-        let digits = name.dropLast(suffix.count)
-        guard name.suffix(suffix.count).elementsEqual(suffix), digits.first != UInt8(ascii: "0") else { return nil }
+        let suffix = suffix(key)
+        guard name.hasSuffix(suffix), name.utf8.first != UInt8(ascii: "0") else { return nil }
         var number: UInt64 = 0
-        for byte in digits {
+        for byte in name.utf8.dropLast(suffix.utf8.count) {
             guard let digit = Hex.digit(byte), digit < 10 else { return nil }
             let (tens, first) = number.multipliedReportingOverflow(by: 10)
             let (sum, second) = tens.addingReportingOverflow(UInt64(digit))
@@ -33,7 +32,7 @@ enum VersionName {
     }
 
     private static func suffix(_ key: StoreKey) -> String {
-        key.path.utf8.suffix(extensionName.utf8.count).elementsEqual(extensionName.utf8) ? "" : extensionName
+        key.path.hasSuffix(extensionName) ? "" : extensionName
     }
 
     private static let extensionName = ".json"
