@@ -44,9 +44,12 @@ final class Scratch: Sendable {
 }
 
 /// Waits until the condition holds; false after the deadline.
-func eventually(within limit: Duration = .seconds(20), _ condition: () -> Bool) async -> Bool {
+func eventually(
+    within limit: Duration = .seconds(20),
+    _ condition: () async throws -> Bool
+) async rethrows -> Bool {
     let deadline = ContinuousClock.now + limit
-    while !condition() {
+    while try await !condition() {
         guard ContinuousClock.now < deadline else { return false }
         try? await Task.sleep(for: .milliseconds(5))
     }

@@ -30,7 +30,7 @@ package enum ACMELimits {
     package static let nonceRetries = 10
     /// A request that got no answer, or a server error, is sent again after 1 s · 2ⁿ ± 50 %, this often.
     package static let faultRetries = 5
-    /// A server that is out of order and asks for a longer pause than this has failed for now.
+    /// A server that is out of order and asks for a longer pause than this has failed.
     package static let longestFaultPause = TimeAmount.minutes(1)
     /// Requests of one machine, whatever they are.
     package static let requests = 5_000

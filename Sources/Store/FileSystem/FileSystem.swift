@@ -81,7 +81,7 @@ private final class NamedFolder: OpenFolder {
 
 /// An open plain file, used by one thread at a time and closed when it is let go.
 package protocol OpenFile: AnyObject {
-    /// The facts as of the opening, whatever the name stands for now.
+    /// The facts as of the opening, whatever has the name since.
     var status: FileStatus { get }
 
     /// Up to `count` bytes; fewer than asked for happen before the end of the file too, none only at its end.

@@ -11,19 +11,11 @@ struct IssuerTests {
     let scratch = Scratch()
 
     private func isPublished(_ world: IssuingWorld, _ name: String) async -> Bool {
-        for _ in 0..<2_000 {
-            if (try? await world.certificate(name)) != nil { return true }
-            try? await Task.sleep(for: .milliseconds(10))
-        }
-        return false
+        await eventually { (try? await world.certificate(name)) != nil }
     }
 
     private func isTrue(_ condition: () async throws -> Bool) async rethrows -> Bool {
-        for _ in 0..<3_000 {
-            if try await condition() { return true }
-            try? await Task.sleep(for: .milliseconds(10))
-        }
-        return false
+        try await eventually(within: .seconds(30), condition)
     }
 
     @Test("A name is ordered at the start, published, and everything about the order is cleaned up")

@@ -8,7 +8,7 @@ import Testing
 
 /// The CA in memory behind the transport of the product, as fast as it can answer. Several gateways may use it.
 final class MemoryAuthority: AuthorityTransport, @unchecked Sendable {
-    private let lock = NSLocked()
+    private let lock = PlainLock()
     /// Touched under the lock.
     private let ca = TestCA()
     private let board: ChallengeBoard
@@ -22,11 +22,7 @@ final class MemoryAuthority: AuthorityTransport, @unchecked Sendable {
         try lock.withLock { try body(ca) }
     }
 
-    /// Called with each request before it is answered; may wait.
-    let gate = Mutex<(@Sendable (ACMERequest) async -> Void)?>(nil)
-
     func send(_ request: ACMERequest, trust: OutboundTrust) async throws(AuthorityUnreachable) -> ACMEResponse {
-        if let gate = gate.withLock({ $0 }) { await gate(request) }
         if Task.isCancelled { throw AuthorityUnreachable("cancelled") }
         let answer = with { $0.answer(request, now: Moment.now.wall) }
         guard let answer else { throw AuthorityUnreachable("the connection was cut") }
@@ -35,7 +31,7 @@ final class MemoryAuthority: AuthorityTransport, @unchecked Sendable {
 }
 
 /// A lock for what is not Sendable.
-final class NSLocked: Sendable {
+final class PlainLock: Sendable {
     private let mutex = Mutex(())
 
     func withLock<Result>(_ body: () throws -> Result) rethrows -> Result {
