@@ -14,7 +14,7 @@ import Transport
 package final class Agent: Sendable {
     private let shared: AgentShared
     private let resolve: AddressResolver.Resolve
-    private let registry = SessionRegistry()
+    private let registry = OpenSessions()
     private let wakeUp: AsyncStream<Void>
     private let wake: AsyncStream<Void>.Continuation
     private let opsPort = Mutex<Int?>(nil)
@@ -76,7 +76,7 @@ package final class Agent: Sendable {
         let owners = await makeOwners(Array(loops[..<count]))
         await withTaskGroup(of: Void.self) { tasks in
             for (index, gateway) in configuration.gateways.enumerated() {
-                let attachment = Attachment(
+                let attachment = GatewayConnector(
                     gateway: gateway,
                     shared: shared,
                     owner: owners[index % count],

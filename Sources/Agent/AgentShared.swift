@@ -61,11 +61,11 @@ final class AgentShared: Sendable {
 
 /// An attempt in the ledger: its exchange, which lives on one loop.
 struct RunningAttempt: Sendable {
-    private let exchange: NIOLoopBound<Exchange>
+    private let exchange: NIOLoopBound<OriginExchange>
     private let loop: any EventLoop
 
     /// On the exchange's loop.
-    init(_ exchange: Exchange, on loop: any EventLoop) {
+    init(_ exchange: OriginExchange, on loop: any EventLoop) {
         self.exchange = NIOLoopBound(exchange, eventLoop: loop)
         self.loop = loop
     }

@@ -131,7 +131,7 @@ package struct Goaway: Equatable, Sendable, Codable {
 package struct ErrorMessage: Equatable, Sendable, Error {
     package var code: HopCode
     package var message: String
-    /// 0: the dialler's own back-off.
+    /// 0: the client's own back-off.
     package var retryAfterMilliseconds: UInt64
 
     package init(code: HopCode, message: String, retryAfterMilliseconds: UInt64 = 0) {

@@ -63,7 +63,7 @@ struct FrameReader {
                 let length = varint.read(from: &input)
                 overhead += before - input.readableBytes
                 guard let length else { break }
-                if type == FrameType.data {
+                if type == MessageFrameType.data {
                     state = length == 0 ? .type : .data(missing: length)
                 } else {
                     let limit = try Self.limit(of: type)
@@ -105,9 +105,9 @@ struct FrameReader {
 
     private static func limit(of type: UInt64) throws(HopError) -> Int {
         switch type {
-        case FrameType.headers: HopLimits.head
-        case FrameType.trailers: HopLimits.trailers
-        case FrameType.accepted: HopLimits.accepted
+        case MessageFrameType.headers: HopLimits.head
+        case MessageFrameType.trailers: HopLimits.trailers
+        case MessageFrameType.accepted: HopLimits.accepted
         default: throw HopError(.violation, "a frame of unknown type \(type)")
         }
     }

@@ -1,7 +1,7 @@
 package import NIOCore
 
 /// The frames of a request stream.
-enum FrameType {
+enum MessageFrameType {
     static let headers: UInt64 = 1
     static let data: UInt64 = 2
     static let trailers: UInt64 = 3
@@ -16,30 +16,30 @@ package enum MessageEncoder {
 
     /// Throws `tooLarge` above 96 KiB; then nothing was written.
     package static func writeRequestHead(_ head: RequestHead, into buffer: inout ByteBuffer) throws(HopError) {
-        try writeFrame(FrameType.headers, limit: HopLimits.head, into: &buffer) { head.encode(into: &$0) }
+        try writeFrame(MessageFrameType.headers, limit: HopLimits.head, into: &buffer) { head.encode(into: &$0) }
     }
 
     /// Writes an interim or the final head. Throws `tooLarge` above 96 KiB; then nothing was written.
     package static func writeResponseHead(_ head: ResponseHead, into buffer: inout ByteBuffer) throws(HopError) {
         precondition((100..<1000).contains(head.status), "a status has three digits")
-        try writeFrame(FrameType.headers, limit: HopLimits.head, into: &buffer) { head.encode(into: &$0) }
+        try writeFrame(MessageFrameType.headers, limit: HopLimits.head, into: &buffer) { head.encode(into: &$0) }
     }
 
     /// Throws `tooLarge` above 8 KiB; then nothing was written.
     package static func writeTrailers(_ fields: FieldSection, into buffer: inout ByteBuffer) throws(HopError) {
-        try writeFrame(FrameType.trailers, limit: HopLimits.trailers, into: &buffer) {
+        try writeFrame(MessageFrameType.trailers, limit: HopLimits.trailers, into: &buffer) {
             $0.writeImmutableBuffer(fields.bytes)
         }
     }
 
     package static func writeAccepted(into buffer: inout ByteBuffer) {
-        buffer.writeVarint(FrameType.accepted)
+        buffer.writeVarint(MessageFrameType.accepted)
         buffer.writeVarint(0)
     }
 
     /// The header of a DATA frame whose `length` payload bytes the caller sends after it, from the buffer they are in.
     package static func writeDataHeader(length: Int, into buffer: inout ByteBuffer) {
-        buffer.writeVarint(FrameType.data)
+        buffer.writeVarint(MessageFrameType.data)
         buffer.writeVarint(UInt64(length))
     }
 

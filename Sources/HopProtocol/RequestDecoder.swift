@@ -68,12 +68,12 @@ package struct RequestDecoder {
             case (.data(let bytes), .body):
                 try length.take(bytes.readableBytes)
                 return .data(bytes)
-            case (.frame(FrameType.headers, let payload), .head):
+            case (.frame(MessageFrameType.headers, let payload), .head):
                 let head = try RequestHead(decoding: payload)
                 length = BodyLength(try head.fields.contentLength())
                 state = .body
                 return .head(head)
-            case (.frame(FrameType.trailers, let payload), .body) where !isUpgraded:
+            case (.frame(MessageFrameType.trailers, let payload), .body) where !isUpgraded:
                 try length.end()
                 state = .trailers
                 return .trailers(try FieldSection(decoding: payload))

@@ -78,13 +78,13 @@ package struct ResponseDecoder {
                 return .data(bytes)
             case (.data, .noBody):
                 throw HopError(.violation, "a body where HEAD, 204 or 304 has none")
-            case (.frame(FrameType.accepted, _), .accepted):
+            case (.frame(MessageFrameType.accepted, _), .accepted):
                 state = .head
                 return .accepted
-            case (.frame(FrameType.headers, let payload), .head):
+            case (.frame(MessageFrameType.headers, let payload), .head):
                 let head = try ResponseHead(decoding: payload)
                 return head.isInterim ? .interim(head) : .head(try takeFinal(head))
-            case (.frame(FrameType.trailers, let payload), .body):
+            case (.frame(MessageFrameType.trailers, let payload), .body):
                 try length.end()
                 state = .trailers
                 return .trailers(try FieldSection(decoding: payload))

@@ -30,7 +30,7 @@ package final class OutboundClient: Sendable {
     /// When the calling task is cancelled, it throws at once, and the transfer ends at once.
     package func send(_ request: OutboundRequest) async throws(OutboundError) -> OutboundResponse {
         let checked = try CheckedRequest(request, limits: thread.limits)
-        let exchange = Exchange(checked, deadline: .now() + checked.timeout)
+        let exchange = PendingTransfer(checked, deadline: .now() + checked.timeout)
         let result = await withTaskCancellationHandler {
             thread.submit(exchange)
             return await exchange.result()

@@ -4,8 +4,8 @@ package import Tunnel
 /// Two tunnels joined by two simulated links, in virtual time. Every packet carries a checksum in the place of the
 /// record's authentication tag, so that corrupted packets are dropped as DTLS drops them.
 package final class SimulatedTunnelPair {
-    package let dialler: TunnelConnection
-    package let acceptor: TunnelConnection
+    package let client: TunnelConnection
+    package let server: TunnelConnection
     package let up: SimulatedLink
     package let down: SimulatedLink
     package private(set) var now: NIODeadline
@@ -19,7 +19,7 @@ package final class SimulatedTunnelPair {
 
     package init(
         configuration: TunnelConfiguration = TunnelConfiguration(),
-        acceptorConfiguration: TunnelConfiguration? = nil,
+        serverConfiguration: TunnelConfiguration? = nil,
         up: LinkConditions = LinkConditions(),
         down: LinkConditions = LinkConditions(),
         maxPacketSize: Int = 1_163,
@@ -29,17 +29,17 @@ package final class SimulatedTunnelPair {
         now = start
         var open = configuration
         open.startsAuthenticated = true
-        dialler = TunnelConnection(
-            role: .dialler,
+        client = TunnelConnection(
+            role: .client,
             configuration: open,
             maxPacketSize: maxPacketSize,
             handshakeRTT: nil,
             now: start
         )
-        var other = acceptorConfiguration ?? configuration
-        other.startsAuthenticated = acceptorConfiguration?.startsAuthenticated ?? true
-        acceptor = TunnelConnection(
-            role: .acceptor,
+        var other = serverConfiguration ?? configuration
+        other.startsAuthenticated = serverConfiguration?.startsAuthenticated ?? true
+        server = TunnelConnection(
+            role: .server,
             configuration: other,
             maxPacketSize: maxPacketSize,
             handshakeRTT: nil,
@@ -74,15 +74,15 @@ package final class SimulatedTunnelPair {
 
     private var nextTime: NIODeadline? {
         [
-            up.nextArrival, down.nextArrival, dialler.pollTimeout(), acceptor.pollTimeout(),
+            up.nextArrival, down.nextArrival, client.pollTimeout(), server.pollTimeout(),
             wakeUps.map(\.at).min(),
         ].compactMap { $0 }.min()
     }
 
     private func advance() {
-        while let bytes = up.receive(now: now) { deliver(bytes, to: acceptor) }
-        while let bytes = down.receive(now: now) { deliver(bytes, to: dialler) }
-        for side in [dialler, acceptor] where side.pollTimeout().map({ $0 <= now }) ?? false {
+        while let bytes = up.receive(now: now) { deliver(bytes, to: server) }
+        while let bytes = down.receive(now: now) { deliver(bytes, to: client) }
+        for side in [client, server] where side.pollTimeout().map({ $0 <= now }) ?? false {
             side.handleTimeout(now: now)
         }
         let due = wakeUps.filter { $0.at <= now }
@@ -101,12 +101,12 @@ package final class SimulatedTunnelPair {
         var goesOn = true
         while goesOn {
             goesOn = false
-            for side in [dialler, acceptor] {
+            for side in [client, server] {
                 while let event = side.pollEvent() {
                     onEvent(side, event)
                     goesOn = true
                 }
-                let link = side === dialler ? up : down
+                let link = side === client ? up : down
                 var packets = 0
                 while packets < burst, let size = transmit(side) {
                     let payload = scratch[..<size]

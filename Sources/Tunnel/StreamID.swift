@@ -11,7 +11,7 @@ package struct StreamID: Hashable, Sendable, CustomStringConvertible {
     /// How many streams of the same initiator were opened before this one.
     var sequence: UInt64 { rawValue >> 2 }
 
-    var initiator: TunnelRole { rawValue & 1 == 0 ? .dialler : .acceptor }
+    var initiator: TunnelRole { rawValue & 1 == 0 ? .client : .server }
 
     /// Unidirectional streams do not exist here.
     var isBidirectional: Bool { rawValue & 2 == 0 }
@@ -19,11 +19,11 @@ package struct StreamID: Hashable, Sendable, CustomStringConvertible {
     package var description: String { "stream \(rawValue)" }
 }
 
-/// Which end of the DTLS session this is: the dialler is the DTLS client and opens streams 0, 4, 8 …,
-/// the acceptor opens 1, 5, 9 ….
+/// Which end of the DTLS session this is: the client is the DTLS client and opens streams 0, 4, 8 …,
+/// the server opens 1, 5, 9 ….
 package enum TunnelRole: Sendable, Equatable {
-    case dialler
-    case acceptor
+    case client
+    case server
 
-    var firstStream: UInt64 { self == .dialler ? 0 : 1 }
+    var firstStream: UInt64 { self == .client ? 0 : 1 }
 }

@@ -12,14 +12,14 @@ extension TunnelConnection {
             }
             return nil
         }
-        let sequence = localStreamsOpened + (role == .dialler ? 1 : 0)
+        let sequence = localStreamsOpened + (role == .client ? 1 : 0)
         localStreamsOpened += 1
         let stream = makeStream(StreamID(rawValue: sequence << 2 | role.firstStream))
         widen(stream)
         return stream.id
     }
 
-    /// The dialler's stream 0 is the control stream: it is open from the start and counts towards no limit.
+    /// The client's stream 0 is the control stream: it is open from the start and counts towards no limit.
     private var openableStreams: UInt64 { peerStreamLimit }
 
     /// Queues bytes. They are always taken: obey ``unsentBytes(_:)`` and `writable`. Ignored once the stream is
@@ -129,13 +129,13 @@ extension TunnelConnection {
     func streamNamedByPeer(_ id: StreamID) throws(TunnelError) -> Stream? {
         if let known = streams[id.rawValue] { return known }
         if id.initiator == role {
-            let next = localStreamsOpened + (role == .dialler ? 1 : 0)
+            let next = localStreamsOpened + (role == .client ? 1 : 0)
             guard id.sequence < next else {
                 throw TunnelError(.protocolViolation, "\(id) was never opened by this side")
             }
             return nil
         }
-        let first: UInt64 = role == .dialler ? 0 : 1
+        let first: UInt64 = role == .client ? 0 : 1
         let ordinal = id.sequence - first
         guard ordinal >= peerStreamsOpened else { return nil }
         guard ordinal < streamLimit else {
@@ -143,7 +143,7 @@ extension TunnelConnection {
         }
         while peerStreamsOpened <= ordinal {
             let opened = makeStream(
-                StreamID(rawValue: (peerStreamsOpened + first) << 2 | (role == .dialler ? 1 : 0))
+                StreamID(rawValue: (peerStreamsOpened + first) << 2 | (role == .client ? 1 : 0))
             )
             peerStreamsOpened += 1
             events.append(.streamOpened(opened.id))

@@ -9,12 +9,12 @@ struct CertificateIssuing {
     /// The directory URL of the CA that issued the present one.
     private let authority: String?
     private let renewal: UnixTime?
-    private let state: NameState
+    private let state: RenewalState
 
     /// - Parameter status: of the present one; nil: there is none.
     init(_ key: StoreKey, _ status: CertificateStatus?, in store: any Store) async throws {
         self.key = key
-        state = try await IssuingRecords(store).state(of: key)
+        state = try await RenewalRecords(store).state(of: key)
         authority = status?.authority
         guard let certificate = status?.certificate, authority != nil else {
             renewal = nil
@@ -62,7 +62,7 @@ struct CertificateIssuing {
     }
 
     /// The message without the remedy, which has a line of its own.
-    private func words(of error: NameState.LastError) -> String {
+    private func words(of error: RenewalState.LastError) -> String {
         let end = "; \(error.remedy)"
         return error.message.hasSuffix(end) ? String(error.message.dropLast(end.count)) : error.message
     }

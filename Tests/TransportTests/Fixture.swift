@@ -208,7 +208,7 @@ final class Fixture: Sendable {
         let failed = Signal<[SessionCloseReason]>([])
         self.failedHandshakes = failed
         var configuration = configuration
-        // Streams can be opened by the dialler as soon as PARAMETERS are there.
+        // Streams can be opened by the client as soon as PARAMETERS are there.
         configuration.session.tunnel.startsAuthenticated = authenticates
         configuration.handshakeFailed = { _, reason in failed.update { $0.append(reason) } }
         let (log, accepted) = (self.listenerLog, self.accepted)
@@ -237,7 +237,7 @@ final class Fixture: Sendable {
         trust: DTLSTrust = .caPEM(TestCertificates.root),
         serverName: String = "localhost",
         alpn: [String] = ["hop/1"],
-        configuration: TunnelDiallerConfiguration = TunnelDiallerConfiguration(),
+        configuration: TunnelDialerConfiguration = TunnelDialerConfiguration(),
         counters: TransportCounters = TransportCounters(),
         log: Signal<SessionLog> = Signal(SessionLog()),
         opened: @escaping @Sendable (TunnelSession, TunnelStream) -> Void = { _, stream in
@@ -248,7 +248,7 @@ final class Fixture: Sendable {
         let loop = loop ?? self.loops[self.loops.count - 1]
         let address = address ?? self.listener.localAddress
         let session = try await loop.submit {
-            try TunnelDialler.dial(
+            try TunnelDialer.dial(
                 to: address,
                 serverName: serverName,
                 context: context,

@@ -47,11 +47,11 @@ struct LifeTests {
                         }
                     }
                 )
-                let session = try TunnelDialler.dial(
+                let session = try TunnelDialer.dial(
                     to: address,
                     serverName: "localhost",
                     context: context,
-                    configuration: TunnelDiallerConfiguration(),
+                    configuration: TunnelDialerConfiguration(),
                     on: fixture.loops[1],
                     handler: handler
                 )
@@ -192,7 +192,7 @@ struct LifeTests {
     func silence() async throws {
         let fixture = try await Fixture(loops: 2)
         let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
-        var configuration = TunnelDiallerConfiguration()
+        var configuration = TunnelDialerConfiguration()
         configuration.session.handshakeTimeout = .milliseconds(300)
         let log = Signal(SessionLog())
         _ = try await fixture.dial(to: silent.localAddress, configuration: configuration, log: log)

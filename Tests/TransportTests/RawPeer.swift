@@ -84,7 +84,7 @@ final class RawPeer {
         copy.withUnsafeBytes { dtls.handle(datagram: $0, now: now) }
         if self.tunnel == nil && dtls.state == .established {
             self.tunnel = TunnelConnection(
-                role: .dialler,
+                role: .client,
                 configuration: TunnelConfiguration(),
                 maxPacketSize: 1200 - dtls.recordOverhead,
                 handshakeRTT: nil,

@@ -18,7 +18,7 @@ struct FlowControlTests {
         var sources: [StreamID: BodySource] = [:]
         pair.onEvent = { tunnel, event in
             switch event {
-            case .established where tunnel === pair.dialler:
+            case .established where tunnel === pair.client:
                 for index in 0...stalled {
                     guard let id = tunnel.openStream() else { continue }
                     if index == stalled {
@@ -27,12 +27,12 @@ struct FlowControlTests {
                     }
                     tunnel.write(id, ByteBuffer(string: "x"))
                 }
-            case .streamOpened(let id) where tunnel === pair.acceptor:
+            case .streamOpened(let id) where tunnel === pair.server:
                 sources[id] = BodySource(tunnel, id, key: id.rawValue, size: 1 << 30)
                 sources[id]?.pump()
             case .writable(let id):
                 sources[id]?.pump()
-            case .readable(let id) where tunnel === pair.dialler && id == bulk:
+            case .readable(let id) where tunnel === pair.client && id == bulk:
                 while let bytes = tunnel.read(id) {
                     sink?.take(bytes)
                     tunnel.consume(id, bytes.readableBytes)
@@ -61,7 +61,7 @@ struct FlowControlTests {
         var source: BodySource?
         pair.onEvent = { tunnel, event in
             switch event {
-            case .established where tunnel === pair.dialler:
+            case .established where tunnel === pair.client:
                 guard let id = tunnel.openStream() else { return }
                 source = BodySource(tunnel, id, key: 1, size: 10 << 20)
                 source?.pump()
@@ -70,7 +70,7 @@ struct FlowControlTests {
             }
         }
         _ = pair.run(for: .seconds(20)) { false }
-        #expect(pair.acceptor.statistics.undrainedBytes == 64 << 10)
+        #expect(pair.server.statistics.undrainedBytes == 64 << 10)
         #expect(source.map { $0.written <= (64 << 10) + (144 << 10) } ?? false)
     }
 
@@ -86,7 +86,7 @@ struct FlowControlTests {
         var waiting: StreamID?
         pair.onEvent = { tunnel, event in
             switch event {
-            case .established where tunnel === pair.dialler:
+            case .established where tunnel === pair.client:
                 waiting = tunnel.openStream()
                 waiting.map { tunnel.write($0, ByteBuffer(string: "a request that waits")) }
                 for _ in 0..<16 {
@@ -95,13 +95,13 @@ struct FlowControlTests {
                     sources.append(source)
                     source.pump()
                 }
-            case .reset(let id, let code) where tunnel === pair.acceptor: resets[id] = code
-            case .stopSending(let id, let code) where tunnel === pair.dialler: stopped[id] = code
+            case .reset(let id, let code) where tunnel === pair.server: resets[id] = code
+            case .stopSending(let id, let code) where tunnel === pair.client: stopped[id] = code
             default: break
             }
         }
         _ = pair.run(for: .seconds(10)) { false }
-        #expect(pair.acceptor.statistics.undrainedBytes <= 128 << 10)
+        #expect(pair.server.statistics.undrainedBytes <= 128 << 10)
         #expect(!resets.isEmpty)
         #expect(waiting.map { resets[$0] == nil } ?? false)
         #expect(resets.values.allSatisfy { $0 == TunnelError.Code.internalError.rawValue })
@@ -121,7 +121,7 @@ struct FlowControlTests {
         var answeredAt: NIODeadline?
         pair.onEvent = { tunnel, event in
             switch event {
-            case .established where tunnel === pair.dialler:
+            case .established where tunnel === pair.client:
                 guard let id = tunnel.openStream() else { return }
                 tunnel.write(id, ByteBuffer(string: "bulk"))
                 pair.wake(after: .seconds(3)) {
@@ -129,7 +129,7 @@ struct FlowControlTests {
                     askedAt = pair.now
                     small.map { tunnel.write($0, ByteBuffer(string: "small")) }
                 }
-            case .streamOpened(let id) where tunnel === pair.acceptor:
+            case .streamOpened(let id) where tunnel === pair.server:
                 if bulk == nil {
                     bulk = BodySource(tunnel, id, key: 1, size: 1 << 30)
                     bulk?.pump()
@@ -138,7 +138,7 @@ struct FlowControlTests {
                     tunnel.finish(id)
                 }
             case .writable: bulk?.pump()
-            case .readable(let id) where tunnel === pair.dialler:
+            case .readable(let id) where tunnel === pair.client:
                 while let bytes = tunnel.read(id) { tunnel.consume(id, bytes.readableBytes) }
                 if tunnel.isFinished(id), id == small { answeredAt = pair.now }
             default: break
@@ -157,17 +157,17 @@ struct FlowControlTests {
         var opened = 0
         var closed = 0
         func openMore() {
-            while opened < 100, let id = pair.dialler.openStream() {
+            while opened < 100, let id = pair.client.openStream() {
                 opened += 1
-                pair.dialler.finish(id)
+                pair.client.finish(id)
             }
         }
         pair.onEvent = { tunnel, event in
             switch event {
-            case .established where tunnel === pair.dialler: openMore()
+            case .established where tunnel === pair.client: openMore()
             case .streamOpened(let id): tunnel.finish(id)
             case .readable(let id): _ = (tunnel.read(id), tunnel.isFinished(id))
-            case .streamClosed where tunnel === pair.dialler:
+            case .streamClosed where tunnel === pair.client:
                 closed += 1
                 openMore()
             default: break
@@ -175,21 +175,21 @@ struct FlowControlTests {
         }
         let done = pair.run(for: .seconds(60)) {
             openMore()
-            return closed == 100 && pair.acceptor.statistics.openStreams == 0
+            return closed == 100 && pair.server.statistics.openStreams == 0
         }
         #expect(done, "\(opened) opened, \(closed) closed")
     }
 
     @Test("Before authentication a peer opens no stream and sends 16 KiB of control")
     func halfOpenLimits() {
-        var acceptor = TunnelConfiguration()
-        acceptor.startsAuthenticated = false
-        let pair = SimulatedTunnelPair(acceptorConfiguration: acceptor)
+        var server = TunnelConfiguration()
+        server.startsAuthenticated = false
+        let pair = SimulatedTunnelPair(serverConfiguration: server)
         var received = 0
         var canOpen: Bool?
         pair.onEvent = { tunnel, event in
             switch event {
-            case .established where tunnel === pair.dialler:
+            case .established where tunnel === pair.client:
                 canOpen = tunnel.openStream() != nil
                 tunnel.write(.control, body(0, 0..<40_000))
             case .readable(.control):
@@ -200,8 +200,8 @@ struct FlowControlTests {
         _ = pair.run(for: .seconds(5)) { false }
         #expect(canOpen == false)
         #expect(received == 16 << 10)
-        pair.acceptor.authenticated()
+        pair.server.authenticated()
         #expect(pair.run(for: .seconds(5)) { received == 40_000 })
-        #expect(pair.dialler.openStream() != nil)
+        #expect(pair.client.openStream() != nil)
     }
 }

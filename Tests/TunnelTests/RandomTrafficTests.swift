@@ -35,7 +35,7 @@ private final class RandomTraffic {
     private let seed: UInt64
 
     private struct Key: Hashable {
-        var isDialler: Bool
+        var isClient: Bool
         var stream: StreamID
     }
     private enum Final { case complete, reset }
@@ -86,8 +86,8 @@ private final class RandomTraffic {
         let done = pair.run(for: .minutes(60)) { [unowned self] in
             peakUndrained = max(
                 peakUndrained,
-                pair.dialler.statistics.undrainedBytes,
-                pair.acceptor.statistics.undrainedBytes
+                pair.client.statistics.undrainedBytes,
+                pair.server.statistics.undrainedBytes
             )
             return !failures.isEmpty || (opened == planned && finals.count == 2 * planned)
         }
@@ -96,7 +96,7 @@ private final class RandomTraffic {
 
     var summary: String {
         let missing = sinks.filter { finals[$0.key] == nil }.map { key, sink in
-            let source = sources[Key(isDialler: !key.isDialler, stream: key.stream)]
+            let source = sources[Key(isClient: !key.isClient, stream: key.stream)]
             return "\(key.stream) \(sink.received) of \(source?.written ?? -1)/\(source?.size ?? -1)"
         }
         return "\(base) missing \(missing)"
@@ -104,32 +104,32 @@ private final class RandomTraffic {
 
     private var base: String {
         "seed \(seed): \(opened)/\(planned) opened, \(finals.count) of \(2 * planned) ends, "
-            + "\(pair.dialler.statistics) \(pair.acceptor.statistics)"
+            + "\(pair.client.statistics) \(pair.server.statistics)"
     }
 
     // MARK: Application
 
     private func handle(_ tunnel: TunnelConnection, _ event: TunnelEvent) {
-        let isDialler = tunnel === pair.dialler
+        let isClient = tunnel === pair.client
         switch event {
         case .established:
             established += 1
             if established == 2 { openMore() }
         case .streamOpened(let id):
-            let key = Key(isDialler: isDialler, stream: id)
+            let key = Key(isClient: isClient, stream: id)
             sinks[key] = BodySink(key: id.rawValue)
             startSource(tunnel, key, bodyKey: id.rawValue + 1_000_000)
         case .readable(let id):
-            read(tunnel, Key(isDialler: isDialler, stream: id))
+            read(tunnel, Key(isClient: isClient, stream: id))
         case .writable(let id):
-            sources[Key(isDialler: isDialler, stream: id)]?.pump()
+            sources[Key(isClient: isClient, stream: id)]?.pump()
         case .reset(let id, let code):
-            let key = Key(isDialler: isDialler, stream: id)
+            let key = Key(isClient: isClient, stream: id)
             sinks[key]?.resetCode = code
             if code != 77 { failures.append("\(key): reset with code \(code)") }
             finals[key] = .reset
         case .stopSending(let id, _):
-            sources[Key(isDialler: isDialler, stream: id)]?.isStopped = true
+            sources[Key(isClient: isClient, stream: id)]?.isStopped = true
         case .streamClosed: openMore()
         case .closed(let reason): failures.append("the tunnel closed: \(reason)")
         }
@@ -137,14 +137,14 @@ private final class RandomTraffic {
 
     private func openMore() {
         while opened < planned {
-            let opener = generator.chance(0.5) ? pair.dialler : pair.acceptor
+            let opener = generator.chance(0.5) ? pair.client : pair.server
             guard let id = opener.openStream() else {
                 // MAX_STREAMS: when one is over, openMore() runs again; the other side may still have room.
                 pair.wake(after: .milliseconds(100)) { [unowned self] in openMore() }
                 return
             }
             opened += 1
-            let key = Key(isDialler: opener === pair.dialler, stream: id)
+            let key = Key(isClient: opener === pair.client, stream: id)
             sinks[key] = BodySink(key: id.rawValue + 1_000_000)
             startSource(opener, key, bodyKey: id.rawValue)
         }
@@ -188,7 +188,7 @@ private final class RandomTraffic {
             }
         }
         if tunnel.isFinished(key.stream) {
-            let other = sources[Key(isDialler: !key.isDialler, stream: key.stream)]
+            let other = sources[Key(isClient: !key.isClient, stream: key.stream)]
             if other.map({ $0.size }) != sink.received { failures.append("\(key): \(sink.received) bytes, then FIN") }
             finals[key] = .complete
         }

@@ -13,7 +13,7 @@ struct RecoveryTests {
         conditions.delay = .milliseconds(10)
         conditions = change(conditions)
         let pair = SimulatedTunnelPair(up: conditions, down: conditions)
-        #expect(pair.run(for: .seconds(10)) { pair.dialler.isEstablished && pair.acceptor.isEstablished })
+        #expect(pair.run(for: .seconds(10)) { pair.client.isEstablished && pair.server.isEstablished })
         _ = pair.run(for: .seconds(1)) { false }
         return pair
     }
@@ -21,45 +21,45 @@ struct RecoveryTests {
     @Test("A lost tail is retransmitted after one PTO")
     func lostTail() {
         let pair = establishedPair()
-        guard let id = pair.dialler.openStream() else {
+        guard let id = pair.client.openStream() else {
             Issue.record("no stream")
             return
         }
         var arrived: ByteBuffer?
         pair.onEvent = { tunnel, event in
-            if case .readable(let id) = event, tunnel === pair.acceptor { arrived = tunnel.read(id) }
+            if case .readable(let id) = event, tunnel === pair.server { arrived = tunnel.read(id) }
         }
         let sentAt = pair.now
-        let timeout = pair.dialler.probeTimeout
+        let timeout = pair.client.probeTimeout
         pair.up.conditions.blackouts = [sentAt..<(sentAt + .milliseconds(1))]
-        pair.dialler.write(id, ByteBuffer(string: "tail"))
+        pair.client.write(id, ByteBuffer(string: "tail"))
         #expect(pair.run(for: .seconds(5)) { arrived != nil })
         #expect(arrived.map { String(buffer: $0) } == "tail")
         #expect(pair.now - sentAt <= timeout + .milliseconds(11))
-        #expect(pair.dialler.statistics.probeTimeouts == 1)
+        #expect(pair.client.statistics.probeTimeouts == 1)
     }
 
     @Test("Probe timeouts back off while nothing comes back, and the tunnel ends at the idle timeout")
     func backOffAndIdle() {
         let pair = establishedPair()
         pair.up.conditions.loss = 1
-        pair.dialler.write(.control, ByteBuffer(string: "hello"))
+        pair.client.write(.control, ByteBuffer(string: "hello"))
         var reason: TunnelCloseReason?
         pair.onEvent = { tunnel, event in
-            if case .closed(let why) = event, tunnel === pair.dialler { reason = why }
+            if case .closed(let why) = event, tunnel === pair.client { reason = why }
         }
         let begin = pair.now
         #expect(pair.run(for: .seconds(120)) { reason != nil })
         #expect(reason == .idleTimeout)
         #expect((.seconds(29)...(.seconds(32))).contains(pair.now - begin))
         // Doubling from some 50 ms reaches 30 s in about ten steps; a fixed interval would need hundreds.
-        #expect((5...14).contains(pair.dialler.statistics.probeTimeouts))
+        #expect((5...14).contains(pair.client.statistics.probeTimeouts))
     }
 
     @Test("A peer that sends but never acknowledges is dead after the idle timeout")
     func neverAcknowledges() {
         let tunnel = TunnelConnection(
-            role: .acceptor,
+            role: .server,
             configuration: TunnelConfiguration(),
             maxPacketSize: 1_163,
             handshakeRTT: nil,
@@ -94,12 +94,12 @@ struct RecoveryTests {
     @Test("A keep-alive holds an idle tunnel open")
     func keepAlive() {
         let pair = establishedPair()
-        pair.dialler.keepAliveInterval = .seconds(5)
+        pair.client.keepAliveInterval = .seconds(5)
         var closed = false
         pair.onEvent = { _, event in if case .closed = event { closed = true } }
         _ = pair.run(for: .minutes(10)) { closed }
         #expect(!closed)
-        pair.dialler.keepAliveInterval = nil
+        pair.client.keepAliveInterval = nil
         #expect(pair.run(for: .minutes(2)) { closed })
     }
 
@@ -107,23 +107,23 @@ struct RecoveryTests {
     func silence() {
         let pair = establishedPair()
         _ = pair.run(for: .seconds(5)) { false }
-        #expect(!pair.dialler.isSilent(now: pair.now))
+        #expect(!pair.client.isSilent(now: pair.now))
         pair.up.conditions.loss = 1
-        pair.dialler.ping(now: pair.now)
+        pair.client.ping(now: pair.now)
         _ = pair.run(for: .milliseconds(900)) { false }
-        #expect(!pair.dialler.isSilent(now: pair.now))
+        #expect(!pair.client.isSilent(now: pair.now))
         _ = pair.run(for: .milliseconds(300)) { false }
-        #expect(pair.dialler.isSilent(now: pair.now))
+        #expect(pair.client.isSilent(now: pair.now))
     }
 
     @Test("The round trip is measured without the peer's ack delay")
     func roundTrip() {
         let pair = establishedPair()
         for _ in 0..<20 {
-            pair.dialler.ping(now: pair.now)
+            pair.client.ping(now: pair.now)
             _ = pair.run(for: .milliseconds(100)) { false }
         }
-        let rtt = pair.dialler.statistics.rtt
+        let rtt = pair.client.statistics.rtt
         #expect((.milliseconds(19)...(.milliseconds(24))).contains(rtt), "\(rtt)")
     }
 
@@ -132,8 +132,8 @@ struct RecoveryTests {
         let pair = establishedPair()
         var reasons: [TunnelCloseReason] = []
         pair.onEvent = { _, event in if case .closed(let reason) = event { reasons.append(reason) } }
-        pair.dialler.close(code: 36, reason: "wrong token", now: pair.now)
-        #expect(pair.run(for: .seconds(5)) { pair.dialler.isOver && pair.acceptor.isOver })
+        pair.client.close(code: 36, reason: "wrong token", now: pair.now)
+        #expect(pair.run(for: .seconds(5)) { pair.client.isOver && pair.server.isOver })
         #expect(reasons == [.local(code: 36, reason: "wrong token"), .peer(code: 36, reason: "wrong token")])
     }
 
@@ -142,20 +142,20 @@ struct RecoveryTests {
         let pair = establishedPair()
         var packets: [[UInt8]] = []
         var buffer = [UInt8](repeating: 0, count: 2_048)
-        pair.acceptor.write(.control, ByteBuffer(string: "go away"))
+        pair.server.write(.control, ByteBuffer(string: "go away"))
         for isClosing in [false, true] {
-            if isClosing { pair.acceptor.close(code: 36, reason: "", now: pair.now) }
-            while let size = buffer.withUnsafeMutableBytes({ pair.acceptor.pollTransmit(now: pair.now, into: $0) }) {
+            if isClosing { pair.server.close(code: 36, reason: "", now: pair.now) }
+            while let size = buffer.withUnsafeMutableBytes({ pair.server.pollTransmit(now: pair.now, into: $0) }) {
                 packets.append(Array(buffer[..<size]))
             }
         }
-        for packet in packets { packet.withUnsafeBytes { pair.dialler.handle(packet: $0, now: pair.now) } }
+        for packet in packets { packet.withUnsafeBytes { pair.client.handle(packet: $0, now: pair.now) } }
         var said = ""
         var events: [TunnelEvent] = []
-        while let event = pair.dialler.pollEvent() {
+        while let event = pair.client.pollEvent() {
             events.append(event)
             if event == .readable(.control) {
-                while let bytes = pair.dialler.read(.control) { said += String(buffer: bytes) }
+                while let bytes = pair.client.read(.control) { said += String(buffer: bytes) }
             }
         }
         #expect(said == "go away")
@@ -165,26 +165,26 @@ struct RecoveryTests {
     @Test("After the end it is still known of which streams nothing was sent")
     func neverSent() {
         let pair = establishedPair()
-        guard let sent = pair.dialler.openStream(), let unsent = pair.dialler.openStream() else { return }
-        pair.dialler.write(sent, ByteBuffer(string: "x"))
+        guard let sent = pair.client.openStream(), let unsent = pair.client.openStream() else { return }
+        pair.client.write(sent, ByteBuffer(string: "x"))
         _ = pair.run(for: .milliseconds(100)) { false }
-        pair.dialler.write(unsent, ByteBuffer(string: "y"))
-        pair.acceptor.close(code: 0, reason: "", now: pair.now)
+        pair.client.write(unsent, ByteBuffer(string: "y"))
+        pair.server.close(code: 0, reason: "", now: pair.now)
         pair.up.conditions.loss = 1
-        pair.dialler.close(code: 0, reason: "", now: pair.now)
-        #expect(pair.dialler.sentAnyByte(sent))
-        #expect(!pair.dialler.sentAnyByte(unsent))
+        pair.client.close(code: 0, reason: "", now: pair.now)
+        #expect(pair.client.sentAnyByte(sent))
+        #expect(!pair.client.sentAnyByte(unsent))
     }
 
     @Test("A lost CONNECTION_CLOSE is repeated when the peer still sends")
     func closeIsRepeated() {
         let pair = establishedPair()
         var peerClosed = false
-        pair.onEvent = { tunnel, event in if case .closed = event, tunnel === pair.acceptor { peerClosed = true } }
+        pair.onEvent = { tunnel, event in if case .closed = event, tunnel === pair.server { peerClosed = true } }
         pair.up.conditions.blackouts = [pair.now..<(pair.now + .milliseconds(2))]
-        pair.dialler.close(code: 0, reason: "", now: pair.now)
+        pair.client.close(code: 0, reason: "", now: pair.now)
         _ = pair.run(for: .milliseconds(3)) { false }
-        pair.acceptor.ping(now: pair.now)
+        pair.server.ping(now: pair.now)
         #expect(pair.run(for: .seconds(1)) { peerClosed })
     }
 
@@ -211,24 +211,24 @@ struct RecoveryTests {
             default: break
             }
         }
-        guard let id = pair.dialler.openStream() else { return }
-        source = BodySource(pair.dialler, id, key: id.rawValue, size: 20 << 20)
+        guard let id = pair.client.openStream() else { return }
+        source = BodySource(pair.client, id, key: id.rawValue, size: 20 << 20)
         source?.pump()
         let begin = pair.now
         #expect(pair.run(for: .seconds(60)) { sink?.isFinished ?? false })
         let rate = Double(20 << 20) / (Double((pair.now - begin).nanoseconds) / 1e9)
-        #expect(rate > 0.75 * 2_500_000, "\(rate) bytes a second; \(pair.dialler.statistics)")
+        #expect(rate > 0.75 * 2_500_000, "\(rate) bytes a second; \(pair.client.statistics)")
         #expect(sink?.isCorrect ?? false)
     }
 
     @Test("Packets that precede more data are full, so that a burst can leave in one GSO call")
     func burstsAreFull() {
         let pair = establishedPair()
-        guard let id = pair.dialler.openStream() else { return }
-        pair.dialler.write(id, body(1, 0..<9_000))
+        guard let id = pair.client.openStream() else { return }
+        pair.client.write(id, body(1, 0..<9_000))
         var sizes: [Int] = []
         var buffer = [UInt8](repeating: 0, count: 2_048)
-        while let size = buffer.withUnsafeMutableBytes({ pair.dialler.pollTransmit(now: pair.now, into: $0) }) {
+        while let size = buffer.withUnsafeMutableBytes({ pair.client.pollTransmit(now: pair.now, into: $0) }) {
             sizes.append(size)
         }
         #expect(sizes.count == 8)

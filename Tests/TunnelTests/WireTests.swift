@@ -30,14 +30,14 @@ struct WireTests {
         }
     }
 
-    /// The reason a fresh acceptor closes with when it is given one packet.
+    /// The reason a fresh server closes with when it is given one packet.
     private func reason(for packet: [UInt8]) -> TunnelCloseReason? {
         let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
         var configuration = TunnelConfiguration()
         configuration.startsAuthenticated = true
         configuration.maxStreams = 4
         let tunnel = TunnelConnection(
-            role: .acceptor,
+            role: .server,
             configuration: configuration,
             maxPacketSize: 1_163,
             handshakeRTT: nil,
@@ -93,7 +93,7 @@ struct WireTests {
     func duplicates() {
         let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
         let tunnel = TunnelConnection(
-            role: .acceptor,
+            role: .server,
             configuration: TunnelConfiguration(),
             maxPacketSize: 1_163,
             handshakeRTT: nil,
@@ -115,14 +115,14 @@ struct WireTests {
             var configuration = TunnelConfiguration()
             configuration.startsAuthenticated = true
             let peer = TunnelConnection(
-                role: .dialler,
+                role: .client,
                 configuration: configuration,
                 maxPacketSize: 1_163,
                 handshakeRTT: nil,
                 now: start
             )
             let tunnel = TunnelConnection(
-                role: .acceptor,
+                role: .server,
                 configuration: configuration,
                 maxPacketSize: 1_163,
                 handshakeRTT: nil,

@@ -3,7 +3,7 @@ import HopProtocol
 import NIOCore
 
 /// One connection to an origin, on the loop of the streams it serves: the last handler of its channel, which deals in
-/// bytes. It works for one ``Exchange`` at a time and lies in its ``OriginPool`` in between.
+/// bytes. It works for one ``OriginExchange`` at a time and lies in its ``OriginPool`` in between.
 ///
 /// Reading is on demand: a `read()` is outstanding while the exchange can take bytes, and while the connection lies idle
 /// (so that the origin's close is seen).
@@ -21,7 +21,7 @@ final class OriginConnection: ChannelInboundHandler {
 
     private unowned let pool: OriginPool
     private var context: ChannelHandlerContext?
-    private weak var exchange: Exchange?
+    private weak var exchange: OriginExchange?
     private var state = State.idle
     private var parser = OriginResponseParser()
     private var isReadOutstanding = false
@@ -60,7 +60,7 @@ final class OriginConnection: ChannelInboundHandler {
     // MARK: For the exchange
 
     /// Takes the connection for a request of this method.
-    func begin(_ exchange: Exchange, method: String) {
+    func begin(_ exchange: OriginExchange, method: String) {
         self.exchange = exchange
         state = .busy
         parser.begin(method: method)

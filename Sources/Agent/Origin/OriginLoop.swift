@@ -10,7 +10,7 @@ final class OriginLoop {
     let loop: any EventLoop
     let shared: AgentShared
     private var pools: [String: OriginPool] = [:]
-    private var exchanges: [Exchange] = []
+    private var exchanges: [OriginExchange] = []
     private var nextLook = NIODeadline.distantFuture
     private(set) var isClosing = false
 
@@ -31,12 +31,12 @@ final class OriginLoop {
 
     func pool(of service: String) -> OriginPool? { pools[service] }
 
-    func add(_ exchange: Exchange) {
+    func add(_ exchange: OriginExchange) {
         exchange.slot = exchanges.count
         exchanges.append(exchange)
     }
 
-    func remove(_ exchange: Exchange) {
+    func remove(_ exchange: OriginExchange) {
         guard let slot = exchange.slot else { return }
         exchange.slot = nil
         let last = exchanges.removeLast()

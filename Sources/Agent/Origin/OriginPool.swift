@@ -48,7 +48,7 @@ final class OriginPool {
     }
 
     /// Opens a connection; the exchange hears `connected` or `connectFailed`, later.
-    func connect(for exchange: Exchange) {
+    func connect(for exchange: OriginExchange) {
         let addresses = target.addresses(on: owner.loop).assumeIsolated()
         addresses.whenComplete { result in
             switch result {
@@ -59,7 +59,7 @@ final class OriginPool {
         }
     }
 
-    private func connect(_ addresses: ArraySlice<SocketAddress>, for exchange: Exchange) {
+    private func connect(_ addresses: ArraySlice<SocketAddress>, for exchange: OriginExchange) {
         guard exchange.wantsConnection else { return }
         ClientBootstrap(group: owner.loop)
             .connectTimeout(Self.connectTimeout)
@@ -84,7 +84,7 @@ final class OriginPool {
             }
     }
 
-    private func connected(_ channel: any Channel, for exchange: Exchange) {
+    private func connected(_ channel: any Channel, for exchange: OriginExchange) {
         let connection = OriginConnection(pool: self)
         do {
             try channel.pipeline.syncOperations.addHandler(connection)

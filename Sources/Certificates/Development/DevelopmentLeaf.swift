@@ -19,7 +19,7 @@ enum DevelopmentLeaf {
     /// - Parameter isCovered: says which of them another source serves. The fixed ones stay: a leaf has names.
     static func names(_ wanted: [String], isCovered: (CertificateName) -> Bool = { _ in false }) -> [CertificateName] {
         let fixed = ["localhost", "*.localhost", "127.0.0.1", "::1"].compactMap { CertificateName($0) }
-        let others = ([HostName.own].compactMap(\.self) + wanted).compactMap { CertificateName($0) }
+        let others = ([MachineName.own].compactMap(\.self) + wanted).compactMap { CertificateName($0) }
         var seen: Set<CertificateName> = []
         let all = fixed + others.lazy.filter { !isCovered($0) }
         return Array(all.filter { seen.insert($0).inserted }.prefix(nameLimit))

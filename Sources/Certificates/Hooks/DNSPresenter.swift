@@ -7,7 +7,7 @@ package final class DNSPresenter: ChallengePresenter {
     private let propagation: TimeAmount
     private let onProblem: @Sendable (PresentationError) -> Void
     /// One call at a time.
-    private let turn = Slots(1)
+    private let turn = AsyncSemaphore(1)
     private static let givenUp = PresentationError("the order that this was for is given up")
 
     /// - Parameters:

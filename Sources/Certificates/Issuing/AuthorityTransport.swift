@@ -9,9 +9,9 @@ package protocol AuthorityTransport: Sendable {
 /// Why a CA's answer is not there, in words.
 package struct AuthorityUnreachable: Error, Sendable, CustomStringConvertible {
     package let description: String
-    package let nature: LostAnswer
+    package let nature: TransportFailure
 
-    package init(_ description: String, _ nature: LostAnswer = .passing) {
+    package init(_ description: String, _ nature: TransportFailure = .passing) {
         self.description = description
         self.nature = nature
     }
@@ -48,7 +48,7 @@ package struct OutboundTransport: AuthorityTransport {
                 body: response.body
             )
         } catch {
-            throw AuthorityUnreachable(error.description, LostAnswer(error))
+            throw AuthorityUnreachable(error.description, TransportFailure(error))
         }
     }
 }
@@ -63,7 +63,7 @@ extension ACMERequest {
     }
 }
 
-extension LostAnswer {
+extension TransportFailure {
     fileprivate init(_ error: OutboundError) {
         self =
             switch error.code {

@@ -11,14 +11,14 @@ package final class CertificateIssuer: Sendable {
     /// Orders and questions under way at a time, for configured names and for hosts on demand.
     private static let slots = (configured: 16, onDemand: 4)
 
-    private let settings: IssuingSettings
-    private let shared: CertificateKeeper.Shared
+    private let settings: RenewalSettings
+    private let shared: CertificateRenewer.Shared
     private let state: Mutex<State>
     /// Keepers that are to be started.
-    private let (arrivals, arrival) = AsyncStream.makeStream(of: CertificateKeeper.self)
+    private let (arrivals, arrival) = AsyncStream.makeStream(of: CertificateRenewer.self)
 
     private struct State {
-        var keepers: [StoreKey: CertificateKeeper] = [:]
+        var keepers: [StoreKey: CertificateRenewer] = [:]
         /// Keepers of ``keepers`` that are on demand.
         var onDemand = 0
         /// Hosts that have a certificate and that no agent serves now: they are looked after again when one does.
@@ -31,22 +31,22 @@ package final class CertificateIssuer: Sendable {
     ///   - presenter: puts the answers to challenges in their place.
     ///   - onEvent: called with each event, from any thread.
     package init(
-        _ settings: IssuingSettings,
+        _ settings: RenewalSettings,
         store: any Store,
         transport: any AuthorityTransport,
         presenter: any ChallengePresenter,
-        onEvent: @escaping @Sendable (IssuingEvent) -> Void
+        onEvent: @escaping @Sendable (RenewalEvent) -> Void
     ) {
         self.settings = settings
-        shared = CertificateKeeper.Shared(
+        shared = CertificateRenewer.Shared(
             settings: settings,
             store: store,
-            records: IssuingRecords(store),
+            records: RenewalRecords(store),
             transport: transport,
             presenter: presenter,
-            desk: AuthorityDesk(),
-            slots: Slots(Self.slots.configured),
-            slotsOnDemand: Slots(Self.slots.onDemand),
+            desk: ACMEDirectoryCache(),
+            slots: AsyncSemaphore(Self.slots.configured),
+            slotsOnDemand: AsyncSemaphore(Self.slots.onDemand),
             budget: OnDemandBudget(perMinute: settings.onDemand?.perMinute ?? 0),
             tell: onEvent
         )
@@ -55,7 +55,7 @@ package final class CertificateIssuer: Sendable {
     }
 
     /// Every certificate that is had by ACME, in the order of the keys.
-    package var statuses: [IssuingStatus] {
+    package var statuses: [RenewalStatus] {
         state.withLock { $0.keepers }.sorted { $0.key < $1.key }.map(\.value.status)
     }
 
@@ -119,11 +119,11 @@ package final class CertificateIssuer: Sendable {
     }
 
     /// Nil if there is one already, or if the name has no key in the store.
-    private func makeKeeper(_ names: [CertificateName], isOnDemand: Bool) -> CertificateKeeper? {
+    private func makeKeeper(_ names: [CertificateName], isOnDemand: Bool) -> CertificateRenewer? {
         guard let key = try? names[0].storeKey else { return nil }
         return state.withLock { state in
             guard state.keepers[key] == nil else { return nil }
-            let keeper = CertificateKeeper(key: key, names: names, isOnDemand: isOnDemand, shared: shared)
+            let keeper = CertificateRenewer(key: key, names: names, isOnDemand: isOnDemand, shared: shared)
             state.keepers[key] = keeper
             if isOnDemand { state.onDemand += 1 }
             return keeper
@@ -142,7 +142,7 @@ package final class CertificateIssuer: Sendable {
                     return key
                 }
             }
-            group.addTask { await self.follow(IssuingRecords.names) { try? CertificateSet.prefix.child($0.name) } }
+            group.addTask { await self.follow(RenewalRecords.names) { try? CertificateSet.prefix.child($0.name) } }
             for keeper in first { group.addTask { await self.run(keeper) } }
             for await keeper in arrivals { group.addTask { await self.run(keeper) } }
             group.cancelAll()
@@ -157,7 +157,7 @@ package final class CertificateIssuer: Sendable {
         if state.withLock({ $0.keepers[key] == nil }) { rest(host) }
     }
 
-    private func run(_ keeper: CertificateKeeper) async {
+    private func run(_ keeper: CertificateRenewer) async {
         // One that came before this runs arrives twice.
         guard !keeper.hasStarted.exchange(true, ordering: .relaxed) else { return }
         await keeper.run()

@@ -13,21 +13,21 @@ struct OrderDriver: Sendable {
         case notDue
         /// The lease was lost, the store is in trouble, or the gateway ends: the order stays as it is for whoever comes
         /// next.
-        case interrupted(IssuingTrouble)
+        case interrupted(IssuanceError)
     }
 
     let certificate: StoreKey
     let trust: OutboundTrust
     let transport: any AuthorityTransport
     let presenter: any ChallengePresenter
-    let records: IssuingRecords
-    let desk: AuthorityDesk
+    let records: RenewalRecords
+    let desk: ACMEDirectoryCache
     let lease: any StoreLease
     /// Asked once, when the CA has told its clock for the first time: whether the order is still due.
     let isDue: @Sendable (UnixTime) -> Bool
 
     func run(_ plan: OrderPlan) async -> Outcome {
-        do throws(IssuingTrouble) {
+        do throws(IssuanceError) {
             try await requireLease()
             let left = try await records.order(of: certificate)
             switch try await prepare(plan, left) {
@@ -45,7 +45,7 @@ struct OrderDriver: Sendable {
     private func prepare(
         _ plan: OrderPlan,
         _ left: OrderRecord?
-    ) async throws(IssuingTrouble) -> Result<AccountRecord, ACMEFailure>? {
+    ) async throws(IssuanceError) -> Result<AccountRecord, ACMEFailure>? {
         let authority = plan.authority
         if let left, !left.serves(plan) {
             // Of other names, or of another CA: nobody goes on with it.
@@ -55,14 +55,14 @@ struct OrderDriver: Sendable {
         let isKnown = desk.directory(of: authority.id) != nil && account.url != nil
         if isKnown, account.contacts == authority.contacts { return .success(account) }
         let isClockKnown = desk.clock(of: authority.id) != nil
-        let inquiry = AccountInquiry(authority, trust: trust, transport: transport, records: records, desk: desk)
+        let inquiry = AccountRegistration(authority, trust: trust, transport: transport, records: records, desk: desk)
         switch await desk.prepared(authority.id, inquiry) {
         case .trouble(let trouble): throw trouble
         case .failed(var failure):
             failure.keepsOrder = left != nil && failure.code.leavesOrder
             return .failure(failure)
         case .ready(_, let ready):
-            return isClockKnown || isDue(desk.now(at: authority.id, Moment.now.wall)) ? .success(ready) : nil
+            return isClockKnown || isDue(desk.now(at: authority.id, Instant.now.wall)) ? .success(ready) : nil
         }
     }
 
@@ -78,7 +78,7 @@ struct OrderDriver: Sendable {
         var hasAnswered = false
         var action = machine.start(now: .now)
         while true {
-            do throws(IssuingTrouble) {
+            do throws(IssuanceError) {
                 try await requireLease()
                 switch action {
                 case .send(let request):
@@ -127,7 +127,7 @@ struct OrderDriver: Sendable {
 
     private func learn(
         _ directory: ACMEDirectory?,
-        _ clock: ClockCorrection,
+        _ clock: ClockSkew,
         _ authority: String,
         _ hasAnswered: Bool
     ) {
@@ -135,18 +135,18 @@ struct OrderDriver: Sendable {
     }
 
     /// Before everything that others can see. An act that was begun cannot be fenced; the publication is.
-    private func requireLease() async throws(IssuingTrouble) {
+    private func requireLease() async throws(IssuanceError) {
         guard !Task.isCancelled else { throw Self.ending }
         do throws(StoreError) {
             try await lease.check()
         } catch {
-            throw IssuingTrouble(error)
+            throw IssuanceError(error)
         }
     }
 
-    static let ending = IssuingTrouble("the gateway ends")
+    static let ending = IssuanceError("the gateway ends")
 
-    static func sleep(until due: NIODeadline) async throws(IssuingTrouble) {
+    static func sleep(until due: NIODeadline) async throws(IssuanceError) {
         let nanoseconds = max(0, (due - .now()).nanoseconds)
         do {
             try await Task.sleep(for: .nanoseconds(nanoseconds))

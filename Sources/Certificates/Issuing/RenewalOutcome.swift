@@ -10,7 +10,7 @@ package enum RenewalOutcome: Equatable, Sendable {
 }
 
 /// Those who asked for a new certificate and wait for what becomes of it.
-struct RenewalWishes {
+struct PendingRenewals {
     static let limit = 64
 
     private var waiting: [@Sendable (RenewalOutcome) -> Void] = []
@@ -33,7 +33,7 @@ struct RenewalWishes {
     }
 
     mutating func takeAll() -> [@Sendable (RenewalOutcome) -> Void] {
-        defer { self = RenewalWishes() }
+        defer { self = PendingRenewals() }
         return waiting
     }
 }

@@ -38,7 +38,7 @@ package enum CertificateSet {
         in store: any Store,
         check: @escaping CertificateCheck
     ) async throws(StoreError) -> Finding {
-        let verdicts = Verdicts(place: key.path, check: check)
+        let verdicts = CheckedCertificates(place: key.path, check: check)
         var finding = Finding()
         do throws(StoreError) {
             let stored = try await store.newest(key, files: [chainFile, keyFile, metaFile]) { verdicts.accept($0) }
@@ -72,7 +72,7 @@ package enum CertificateSet {
 }
 
 /// What was found in the generations of one key, from the highest down to the one that was taken.
-private final class Verdicts: Sendable {
+private final class CheckedCertificates: Sendable {
     private struct State {
         var accepted: ServerCertificate?
         /// Of the highest.

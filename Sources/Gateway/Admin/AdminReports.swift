@@ -16,7 +16,7 @@ struct AdminReports: Sendable {
     let shared: SharedStore
     let presence: ReplicaPresence
     let watch: ReplicaWatch
-    let registry: SessionRegistry
+    let registry: AgentRegistry
     let connections: @Sendable () -> Int
 
     // MARK: /v1/status
@@ -30,7 +30,7 @@ struct AdminReports: Sendable {
             "stage": .string(lifecycle.stage.name),
             "store": .object(store()),
             "cluster": .object(cluster()),
-            "replicas": .integer(Int64(ReplicaTally(watch.replicas, now: .now()).live)),
+            "replicas": .integer(Int64(ReplicaCounts(watch.replicas, now: .now()).live)),
             "agents": .integer(Int64(registry.count)),
             "connections": .integer(Int64(connections())),
         ]
@@ -84,7 +84,7 @@ struct AdminReports: Sendable {
                         "name": replica.card.map { .string($0.name) } ?? .null,
                         "version": replica.card.map { .string($0.version) } ?? .null,
                         "keys": replica.card.map { .array($0.keys.map { .string($0) }) } ?? .null,
-                        "state": .string(ReplicaTally.state(of: replica, now: now).rawValue),
+                        "state": .string(ReplicaCounts.state(of: replica, now: now).rawValue),
                         "sessions": replica.heartbeat.map { .integer(Int64($0.sessions)) } ?? .null,
                         "silent_seconds": replica.movedAt.map { .seconds(now - $0) } ?? .null,
                         "problem": replica.problem.map { .string($0.description) } ?? .null,
@@ -125,7 +125,7 @@ struct AdminReports: Sendable {
     // MARK: /v1/certificates
 
     /// What is served, and what CAs are asked for: those that are not there yet come last.
-    static func certificates(_ statuses: [CertificateStatus], _ issuing: [IssuingStatus]) -> [String: JSONValue] {
+    static func certificates(_ statuses: [CertificateStatus], _ issuing: [RenewalStatus]) -> [String: JSONValue] {
         let now = Date()
         var left = Dictionary(uniqueKeysWithValues: issuing.map { ($0.key.path, $0) })
         var entries = statuses.map { status -> [String: JSONValue] in

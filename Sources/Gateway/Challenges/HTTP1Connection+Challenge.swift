@@ -18,7 +18,7 @@ extension HTTP1Connection {
         case .busy:
             challenges.count(.busy)
             let id = home.makeRequestID().description
-            record(Refusal.shedding.status, .shedding, of: request, requestID: id)
+            record(ProxyError.shedding.status, .shedding, of: request, requestID: id)
             sendRefusal(.shedding, requestID: id)
         case .pending(let future):
             future.assumeIsolated().whenSuccess { outcome in

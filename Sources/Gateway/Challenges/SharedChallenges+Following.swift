@@ -23,14 +23,14 @@ extension SharedChallenges {
                     wake.yield()
                 }
             }
-            var follower = ChallengeFollower()
+            var follower = ChallengeWatcher()
             for await _ in wakes { await look(&follower) }
             group.cancelAll()
         }
     }
 
     /// Looks once: hears first, looks then, and says last that it has.
-    func look(_ follower: inout ChallengeFollower) async {
+    func look(_ follower: inout ChallengeWatcher) async {
         let heard = announcements.heard()
         let mark = table.mark
         do throws(StoreError) {
@@ -91,7 +91,7 @@ extension SharedChallenges {
         return Reading(key: key, outcome: outcome)
     }
 
-    private func removeOld(_ follower: inout ChallengeFollower) async {
+    private func removeOld(_ follower: inout ChallengeWatcher) async {
         for (key, version) in follower.old(now: .now()) {
             do throws(StoreError) {
                 try await store.remove(key, expecting: version)

@@ -11,12 +11,12 @@ struct EdgeAnswer {
     var path = "-"
     var httpVersion = "-"
     var status: Int
-    var refusal: Refusal?
+    var refusal: ProxyError?
 }
 
 extension HTTP1Connection {
     /// A head that was refused; nil: none was understood.
-    func record(_ refusal: Refusal, of head: HTTPRequestHead? = nil, requestID: String) {
+    func record(_ refusal: ProxyError, of head: HTTPRequestHead? = nil, requestID: String) {
         var answer = EdgeAnswer(
             requestID: requestID,
             client: client.address,
@@ -33,7 +33,7 @@ extension HTTP1Connection {
     }
 
     /// A request that was understood and not forwarded.
-    func record(_ status: Int, _ refusal: Refusal?, of request: EdgeRequest, requestID: String) {
+    func record(_ status: Int, _ refusal: ProxyError?, of request: EdgeRequest, requestID: String) {
         let answer = EdgeAnswer(
             requestID: requestID,
             client: client.address,

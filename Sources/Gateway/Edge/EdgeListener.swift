@@ -24,9 +24,9 @@ final class EdgeListener: Sendable {
         host: String,
         port: Int,
         group: MultiThreadedEventLoopGroup,
-        homes: EdgeLoops,
+        homes: EdgeLoopStates,
         identities: TLSIdentities?,
-        services: EdgeServices
+        services: ProxyContext
     ) async throws -> EdgeListener {
         // No SO_REUSEPORT: a second process on this port fails here, at start.
         let channel = try await ServerBootstrap(group: group)
@@ -51,9 +51,9 @@ final class EdgeListener: Sendable {
     private static func prepare(
         _ channel: any Channel,
         kind: GatewayMetrics.Listener,
-        homes: EdgeLoops,
+        homes: EdgeLoopStates,
         identities: TLSIdentities?,
-        services: EdgeServices
+        services: ProxyContext
     ) throws {
         guard let gauge = services.metrics.connectionsOpen[kind] else {
             preconditionFailure("every listener has a gauge")
@@ -95,14 +95,14 @@ final class EdgeListener: Sendable {
 }
 
 /// The edge's state of every loop.
-final class EdgeLoops: Sendable {
-    private let homes: [ObjectIdentifier: EdgeLoop]
+final class EdgeLoopStates: Sendable {
+    private let homes: [ObjectIdentifier: EdgeLoopState]
 
     init(_ loops: [any EventLoop]) {
-        homes = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0), EdgeLoop(loop: $0)) })
+        homes = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0), EdgeLoopState(loop: $0)) })
     }
 
-    subscript(loop: any EventLoop) -> EdgeLoop {
+    subscript(loop: any EventLoop) -> EdgeLoopState {
         guard let home = homes[ObjectIdentifier(loop)] else {
             preconditionFailure("a connection is on one of our loops")
         }
@@ -110,7 +110,7 @@ final class EdgeLoops: Sendable {
     }
 
     /// Runs `body` for each loop, on it.
-    func forEach(_ body: @escaping @Sendable (EdgeLoop) -> Void) async {
+    func forEach(_ body: @escaping @Sendable (EdgeLoopState) -> Void) async {
         for home in homes.values {
             try? await home.loop.submit { body(home) }.get()
         }

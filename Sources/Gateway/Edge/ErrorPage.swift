@@ -30,7 +30,7 @@ package enum ErrorPage {
     }
 
     /// Nothing in it comes from the client but by way of the status: no escaping is needed.
-    package static func body(_ refusal: Refusal, requestID: String, format: Format) -> String {
+    package static func body(_ refusal: ProxyError, requestID: String, format: Format) -> String {
         let status = refusal.status
         let reason = StatusText.reason(status)
         switch format {

@@ -8,7 +8,7 @@ extension HTTP1Connection {
     func redirect(_ request: EdgeRequest, now: NIODeadline) {
         let id = home.makeRequestID().description
         guard services.router.knows(host: request.host) else {
-            record(Refusal.unknownHost.status, .unknownHost, of: request, requestID: id)
+            record(ProxyError.unknownHost.status, .unknownHost, of: request, requestID: id)
             sendRefusal(.unknownHost, requestID: id)
             return
         }

@@ -71,7 +71,7 @@ extension HTTP1Connection: ExchangeClient {
         }
     }
 
-    func sendRefusal(_ refusal: Refusal, requestID: String) {
+    func sendRefusal(_ refusal: ProxyError, requestID: String) {
         if refusal == .clientGone || refusal == .clientStalled {
             closeNow()
             return
@@ -103,7 +103,7 @@ extension HTTP1Connection: ExchangeClient {
     }
 
     /// Answers what never became a request.
-    func refuseWithoutExchange(_ refusal: Refusal) {
+    func refuseWithoutExchange(_ refusal: ProxyError) {
         phase = .exchanging
         requestReceived = false
         responseSent = false

@@ -5,7 +5,7 @@ import NIOSSL
 import NIOTLS
 import Observability
 
-/// One public HTTP/1 connection: takes one request after the other from the decoder, hands each to an ``Exchange`` and
+/// One public HTTP/1 connection: takes one request after the other from the decoder, hands each to an ``ProxyExchange`` and
 /// writes the response.
 ///
 /// Confined to its channel's loop. Reading stops by withholding the channel's `read` events: for the request's
@@ -39,8 +39,8 @@ final class HTTP1Connection: ChannelDuplexHandler {
         case closed
     }
 
-    let services: EdgeServices
-    let home: EdgeLoop
+    let services: ProxyContext
+    let home: EdgeLoopState
     let role: Role
     let decoder: ByteToMessageHandler<HTTPRequestDecoder>
     var indexInLoop: Int?
@@ -50,7 +50,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
     var deadline: NIODeadline
     var client = ClientIdentity(address: "unknown")
 
-    var exchange: Exchange?
+    var exchange: ProxyExchange?
     /// The whole request has arrived.
     var requestReceived = true
     /// The response is complete.
@@ -64,7 +64,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
     /// Parts that arrived behind the current request.
     var pipelined = CircularBuffer<HTTPServerRequestPart>()
     /// The decoder gave up; answered when the requests before were.
-    var decoderRefusal: Refusal?
+    var decoderRefusal: ProxyError?
 
     /// Bytes to write, not yet given to the channel.
     var output = ByteBuffer()
@@ -89,7 +89,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
     var stalledBytes = 0
     var stallDeadline = NIODeadline.distantFuture
 
-    init(services: EdgeServices, home: EdgeLoop, role: Role, isTLS: Bool, now: NIODeadline) {
+    init(services: ProxyContext, home: EdgeLoopState, role: Role, isTLS: Bool, now: NIODeadline) {
         self.services = services
         self.home = home
         self.role = role
@@ -171,7 +171,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         }
     }
 
-    private static func refusal(for error: any Error) -> Refusal? {
+    private static func refusal(for error: any Error) -> ProxyError? {
         guard let error = error as? HTTPParserError else { return nil }
         switch error {
         case .headerOverflow: return .headTooLarge
@@ -281,7 +281,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         readAgain()
     }
 
-    private func decoderFailed(_ refusal: Refusal) {
+    private func decoderFailed(_ refusal: ProxyError) {
         switch phase {
         case .handshaking, .waiting, .readingHead:
             refuseWithoutExchange(refusal)
@@ -337,7 +337,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
             redirect(request, now: now)
             return
         }
-        let exchange = Exchange(
+        let exchange = ProxyExchange(
             services: services,
             home: home,
             client: self,

@@ -6,15 +6,15 @@ package import NIOHTTP1
 /// The decoder below is lenient in places where two readings are possible; everything that frames the message or says
 /// where it goes is therefore checked again here, and refused rather than repaired.
 package enum RequestInspector {
-    package static func inspect(_ head: HTTPRequestHead) -> Result<EdgeRequest, Refusal> {
-        do throws(Refusal) {
+    package static func inspect(_ head: HTTPRequestHead) -> Result<EdgeRequest, ProxyError> {
+        do throws(ProxyError) {
             return .success(try check(head))
         } catch {
             return .failure(error)
         }
     }
 
-    private static func check(_ head: HTTPRequestHead) throws(Refusal) -> EdgeRequest {
+    private static func check(_ head: HTTPRequestHead) throws(ProxyError) -> EdgeRequest {
         guard head.version == .http1_1 || head.version == .http1_0 else { throw .badVersion }
         let method = head.method.rawValue
         guard method != "CONNECT", method != "TRACE" else { throw .badMethod }
@@ -59,7 +59,7 @@ package enum RequestInspector {
     }
 
     /// Origin form, absolute form, or `*` (RFC 9112 §3.2).
-    private static func split(target: String, method: String) throws(Refusal) -> (String, authority: String?) {
+    private static func split(target: String, method: String) throws(ProxyError) -> (String, authority: String?) {
         guard target.utf8.count <= EdgeLimits.requestTarget else { throw .targetTooLong }
         for byte in target.utf8 where byte <= 0x20 || byte == 0x7F || byte == UInt8(ascii: "#") { throw .badTarget }
         // What is not UTF-8 was replaced by the decoder: these are not the client's bytes any more.
@@ -99,7 +99,7 @@ extension RequestInspector {
         private var webSocketVersionIs13 = false
         var accept = ErrorPage.Format.text
 
-        mutating func take(_ name: String, _ value: String, at index: Int) throws(Refusal) {
+        mutating func take(_ name: String, _ value: String, at index: Int) throws(ProxyError) {
             guard index < EdgeLimits.headerFields else { throw .headTooLarge }
             var value = value
             guard value.withUTF8({ ASCII.isFieldValue(UnsafeRawBufferPointer($0)) }) else { throw .malformed }
@@ -176,7 +176,7 @@ extension RequestInspector {
             }
         }
 
-        func body(version: HTTPVersion) throws(Refusal) -> EdgeRequest.Body {
+        func body(version: HTTPVersion) throws(ProxyError) -> EdgeRequest.Body {
             if transferEncodings > 0 {
                 guard version == .http1_1, !hasContentLength else { throw .badFraming }
                 guard transferEncodings == 1, isChunked else { throw .unknownTransferCoding }
@@ -187,7 +187,7 @@ extension RequestInspector {
         }
 
         /// RFC 6455 §4.2.1. Any other upgrade is ignored, as RFC 9110 §7.8 allows.
-        func webSocket(method: String, version: HTTPVersion, body: EdgeRequest.Body) throws(Refusal) -> Bool {
+        func webSocket(method: String, version: HTTPVersion, body: EdgeRequest.Body) throws(ProxyError) -> Bool {
             guard hasUpgrade, asksForUpgrade, upgradeIsWebSocket else { return false }
             guard method == "GET", version == .http1_1, body == .none, webSocketKeys == 1, webSocketVersionIs13 else {
                 throw .badUpgrade
@@ -197,7 +197,7 @@ extension RequestInspector {
     }
 }
 
-extension Refusal: Error {}
+extension ProxyError: Error {}
 
 /// The options of a Connection field, in lower case.
 struct ConnectionOptions: Sequence, IteratorProtocol {

@@ -10,7 +10,7 @@ import Synchronization
 /// lines and its counters. There is one only where ACME is in use.
 final class GatewayIssuing: Sendable {
     let issuer: CertificateIssuer
-    let tickets = RenewalTickets()
+    let tickets = RenewalJobs()
     /// Called with the name in each hello of a browser; nil where no host is ordered on demand.
     let onServerName: (@Sendable (String) -> Void)?
     private let client: OutboundClient
@@ -43,16 +43,16 @@ final class GatewayIssuing: Sendable {
                 }
             )
         }
-        var onDemand: IssuingSettings.OnDemand?
+        var onDemand: RenewalSettings.OnDemand?
         if !acme.onDemand.hosts.isEmpty {
-            onDemand = IssuingSettings.OnDemand(perMinute: acme.onDemand.perMinute) { name in
+            onDemand = RenewalSettings.OnDemand(perMinute: acme.onDemand.perMinute) { name in
                 guard case .dns(let host) = name, acme.onDemand.allows(.exact(host)) else { return false }
                 return isServed(host) && !served.isCoveredOtherwise(name)
             }
         }
-        let settings = IssuingSettings(
+        let settings = RenewalSettings(
             authorities: acme.authorities.map { authority in
-                IssuingSettings.Authority(
+                RenewalSettings.Authority(
                     acme.authority(authority),
                     trust: authority.caBundle.map { .file(path: $0) } ?? .system
                 )
@@ -65,7 +65,7 @@ final class GatewayIssuing: Sendable {
             remarks: acme.dns.map { "\($0)" } ?? "",
             leaseTime: leaseTime
         )
-        let reports = IssuingReports(metrics: metrics, logger: logger)
+        let reports = RenewalReports(metrics: metrics, logger: logger)
         let issuer = CertificateIssuer(
             settings,
             store: shared.store,
@@ -79,7 +79,7 @@ final class GatewayIssuing: Sendable {
         onServerName = onDemand == nil ? nil : want
     }
 
-    /// A ticket by which ``RenewalTickets/report(_:)`` tells what became of it; nil: no certificate of a CA has that name.
+    /// A ticket by which ``RenewalJobs/report(_:)`` tells what became of it; nil: no certificate of a CA has that name.
     func renew(_ text: String) -> [String: JSONValue]? {
         guard let name = CertificateName(text) else { return nil }
         let (number, resolve) = tickets.make()

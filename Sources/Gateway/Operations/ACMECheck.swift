@@ -149,11 +149,11 @@ package struct ACMECheck: Sendable {
 
     private func ask(_ authority: ACMEConfiguration.Authority) async -> Finding {
         let client = OutboundClient(userAgent: "hopgate/\(version)")
-        let inquiry = AccountInquiry(
+        let inquiry = AccountRegistration(
             acme.authority(authority),
             trust: authority.caBundle.map { .file(path: $0) } ?? .system,
             transport: OutboundTransport(client),
-            records: IssuingRecords(store)
+            records: RenewalRecords(store)
         )
         let outcome = await inquiry.run(patience: Self.authorityPatience, registersAgain: true)
         await client.close()

@@ -172,7 +172,7 @@ extension KeyRotation {
     }
 
     /// Until the card of every live replica says so.
-    private func wait(_ isSatisfied: @Sendable (ReplicaCard) -> Bool) async throws(StoreError) {
+    private func wait(_ isSatisfied: @Sendable (ReplicaInfo) -> Bool) async throws(StoreError) {
         let deadline = NIODeadline.now() + options.patience
         var told: [String] = []
         while true {
@@ -191,7 +191,7 @@ extension KeyRotation {
         }
     }
 
-    private func replicas(without isSatisfied: (ReplicaCard) -> Bool) async throws(StoreError) -> [String] {
+    private func replicas(without isSatisfied: (ReplicaInfo) -> Bool) async throws(StoreError) -> [String] {
         let vitals = try await store.vitals(patience: options.look)
         let keyring = try await read().keyring
         var missing: [String] = []
@@ -199,7 +199,7 @@ extension KeyRotation {
             var name = "\(replica.replica)"
             do throws(StoreError) {
                 let bytes = try await store.card(of: replica.replica)
-                let card = try ReplicaCard(bytes, of: replica.replica, with: keyring)
+                let card = try ReplicaInfo(bytes, of: replica.replica, with: keyring)
                 if isSatisfied(card) { continue }
                 name = "\(card.name) (\(name))"
             } catch {

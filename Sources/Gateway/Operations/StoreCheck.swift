@@ -149,9 +149,9 @@ package struct StoreCheck: Sendable {
         }
         return ReplicaVitals.compare(before, try volume.heartbeats()).map { vitals in
             let card = (try? volume.card(of: vitals.replica)).flatMap { bytes in
-                try? ReplicaCard(bytes, of: vitals.replica, with: keyring)
+                try? ReplicaInfo(bytes, of: vitals.replica, with: keyring)
             }
-            let state: ReplicaTally.State =
+            let state: ReplicaCounts.State =
                 switch vitals.heartbeat?.state {
                 case .left: .left
                 case _ where !vitals.isLive: .dead

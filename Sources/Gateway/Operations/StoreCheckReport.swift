@@ -7,7 +7,7 @@ package struct StoreCheckReport: Sendable {
         package var incarnation: Incarnation
         /// Nil if its card cannot be read.
         package var name: String?
-        package var state: ReplicaTally.State
+        package var state: ReplicaCounts.State
     }
 
     package var path: String

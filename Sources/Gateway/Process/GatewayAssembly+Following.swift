@@ -37,7 +37,7 @@ extension GatewayAssembly {
             Task { await credentials.run { hub.credentialsChanged($0) } },
             Task { await watch.run() },
             Task { if let challenges { await challenges.run() } },
-            Task { await StoreFollower.run(shared.store, logger: logger) },
+            Task { await StoreStateMonitor.run(shared.store, logger: logger) },
             Task { await selfTest() },
             Task { await followCertificates() },
         ]

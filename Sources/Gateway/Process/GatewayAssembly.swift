@@ -20,7 +20,7 @@ struct GatewayAssembly: Sendable {
     let presence: ReplicaPresence
     let watch: ReplicaWatch
     let certificates: ServedCertificates
-    let credentials: KnownCredentials
+    let credentials: CredentialCache
     /// Nil where ACME is not in use, as the issuer.
     let challenges: SharedChallenges?
     let issuing: GatewayIssuing?
@@ -28,10 +28,10 @@ struct GatewayAssembly: Sendable {
     // What serves.
     let metrics = GatewayMetrics(registry: MetricsRegistry(namespace: "hopgate"))
     let lifecycle = Lifecycle()
-    let registry: SessionRegistry
-    let services: EdgeServices
+    let registry: AgentRegistry
+    let services: ProxyContext
     let identities: TLSIdentities
-    let hub: SessionHub
+    let hub: AgentSessionManager
 
     /// Opens the store and reads from it what has to be known before the first request.
     ///
@@ -45,7 +45,7 @@ struct GatewayAssembly: Sendable {
         let shared = try await SharedStore.open(configuration.store)
         do {
             let certificates = try await loadCertificates(configuration, shared, logger)
-            let credentials = KnownCredentials(store: shared.store, keyring: { shared.keyring }, logger: logger)
+            let credentials = CredentialCache(store: shared.store, keyring: { shared.keyring }, logger: logger)
             do throws(StoreError) {
                 try await credentials.load()
             } catch {
@@ -65,7 +65,7 @@ struct GatewayAssembly: Sendable {
         _ logger: Logger,
         _ shared: SharedStore,
         _ certificates: ServedCertificates,
-        _ credentials: KnownCredentials
+        _ credentials: CredentialCache
     ) throws {
         self.configuration = configuration
         self.version = version
@@ -77,7 +77,7 @@ struct GatewayAssembly: Sendable {
         watch = ReplicaWatch(shared: shared, logger: logger)
 
         let router = Router(routes: RouteTable(configuration.routes))
-        registry = SessionRegistry(router: router, credentials: credentials)
+        registry = AgentRegistry(router: router, credentials: credentials)
         let alpn = ALPNChallenges(metrics: metrics.registry)
         if let acme = configuration.acme {
             let challenges = SharedChallenges(
@@ -104,7 +104,7 @@ struct GatewayAssembly: Sendable {
             challenges = nil
             issuing = nil
         }
-        services = EdgeServices(
+        services = ProxyContext(
             limits: EdgeLimits(configuration.timeouts),
             metrics: metrics,
             router: router,
@@ -116,7 +116,7 @@ struct GatewayAssembly: Sendable {
         )
         identities = try TLSIdentities(certificates.snapshot, onServerName: issuing?.onServerName)
         let issuer = issuing?.issuer
-        hub = SessionHub(
+        hub = AgentSessionManager(
             registry: registry,
             credentials: credentials,
             metrics: metrics,

@@ -17,7 +17,7 @@ struct GatewayListeners: Sendable {
         _ assembly: GatewayAssembly,
         _ loops: [any EventLoop],
         _ group: MultiThreadedEventLoopGroup,
-        _ homes: EdgeLoops
+        _ homes: EdgeLoopStates
     ) async throws -> GatewayListeners {
         let configuration = assembly.configuration
         func edge(_ kind: GatewayMetrics.Listener, _ address: ListenAddress) async throws -> EdgeListener {

@@ -13,7 +13,7 @@ extension GatewayMetrics {
     }
 
     /// The credentials, as this replica knows them.
-    func collect(credentials: KnownCredentials) {
+    func collect(credentials: CredentialCache) {
         self.registry.collect(
             "credentials",
             .gauge,
@@ -36,7 +36,7 @@ extension GatewayMetrics {
         }
     }
 
-    func collect(certificates: ServedCertificates, registry: SessionRegistry, tunnels: TunnelListener) {
+    func collect(certificates: ServedCertificates, registry: AgentRegistry, tunnels: TunnelListener) {
         self.registry.collect(
             "certificate_not_after_timestamp_seconds",
             .gauge,

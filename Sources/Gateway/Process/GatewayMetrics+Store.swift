@@ -38,8 +38,10 @@ extension GatewayMetrics {
             help: "Replicas by state; those that left or died stay in it for ten minutes.",
             labelNames: ["state"]
         ) { samples in
-            let tally = ReplicaTally(watch.replicas, now: .now())
-            for state in ReplicaTally.State.allCases { samples.add(Double(tally.counts[state] ?? 0), [state.rawValue]) }
+            let tally = ReplicaCounts(watch.replicas, now: .now())
+            for state in ReplicaCounts.State.allCases {
+                samples.add(Double(tally.counts[state] ?? 0), [state.rawValue])
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ final class GatewayMetrics: Sendable {
     let requestBytes: Counter
     let responseBytes: Counter
     let retries: Counter
-    private let errors: CounterTable<Refusal>
+    private let errors: CounterTable<ProxyError>
 
     let connectionsOpen: [Listener: Gauge]
     let connectionsRejected: CounterTable<Rejection>
@@ -86,7 +86,7 @@ final class GatewayMetrics: Sendable {
             "http_request_errors_total",
             help: "Requests that the gateway answered itself or broke off.",
             label: "reason",
-            by: Refusal.self
+            by: ProxyError.self
         )
         var open: [Listener: Gauge] = [:]
         for listener in Listener.allCases {
@@ -165,7 +165,7 @@ final class GatewayMetrics: Sendable {
         storeOperations[operation]?.observe(duration)
     }
 
-    func error(_ refusal: Refusal) { errors[refusal].increment() }
+    func error(_ refusal: ProxyError) { errors[refusal].increment() }
 }
 
 /// The counters of `http_requests_total`, found without a lock; one table a loop.

@@ -33,7 +33,7 @@ package final class GatewayProcess: Sendable {
     private struct Parts: Sendable {
         let group: MultiThreadedEventLoopGroup
         let opsGroup: MultiThreadedEventLoopGroup
-        let homes: EdgeLoops
+        let homes: EdgeLoopStates
         let listeners: GatewayListeners
         let ops: OpsServer
         let admin: AdminServer
@@ -94,7 +94,7 @@ package final class GatewayProcess: Sendable {
         _ opsGroup: MultiThreadedEventLoopGroup
     ) async throws -> Parts {
         let loops = Array(group.makeIterator()) as [any EventLoop]
-        let homes = EdgeLoops(loops)
+        let homes = EdgeLoopStates(loops)
         await homes.forEach { $0.start() }
         let listeners = try await GatewayListeners.bind(assembly, loops, group, homes)
         let monitor = LoopMonitor(loops: loops, metrics: assembly.metrics.registry)

@@ -6,11 +6,11 @@ import Transport
 final class SessionSampler: Sendable {
     private static let interval = TimeAmount.seconds(5)
 
-    private let hub: SessionHub
+    private let hub: AgentSessionManager
     private let loop: any EventLoop
     private let isStopped = Atomic<Bool>(false)
 
-    init(hub: SessionHub, loop: any EventLoop) {
+    init(hub: AgentSessionManager, loop: any EventLoop) {
         self.hub = hub
         self.loop = loop
     }

@@ -1,7 +1,7 @@
 import HopProtocol
 import NIOCore
 
-/// The public side of an ``Exchange``: one request on a connection of whatever version of HTTP. All calls on the
+/// The public side of an ``ProxyExchange``: one request on a connection of whatever version of HTTP. All calls on the
 /// connection's loop.
 protocol ExchangeClient: AnyObject {
     /// A 1xx head but 101.
@@ -13,7 +13,7 @@ protocol ExchangeClient: AnyObject {
     /// The response is complete (behind a 101: that direction is over).
     func sendEnd()
     /// No head was sent: answers with an error page.
-    func sendRefusal(_ refusal: Refusal, requestID: String)
+    func sendRefusal(_ refusal: ProxyError, requestID: String)
     /// A head was sent: the response is broken off so that it never looks complete.
     func abortResponse()
     /// Back-pressure of the request's body.

@@ -112,7 +112,7 @@ package final class ReplicaPresence: Sendable {
                 },
                 card: { incarnation in
                     let keyring = shared.keyring
-                    return ReplicaCard(name: name, version: version, keys: keyring.keys.map(\.id))
+                    return ReplicaInfo(name: name, version: version, keys: keyring.keys.map(\.id))
                         .sealed(for: incarnation, with: keyring.signing)
                 },
                 onNewIncarnation: { incarnation in

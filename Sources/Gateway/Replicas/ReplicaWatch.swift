@@ -7,7 +7,7 @@ import Synchronization
 package struct ReplicaStatus: Sendable {
     package let incarnation: Incarnation
     /// Nil while its card cannot be read, or is not genuine.
-    package var card: ReplicaCard?
+    package var card: ReplicaInfo?
     package var heartbeat: Heartbeat?
     /// When the heartbeat moved last, on this process's monotonic clock.
     package var movedAt: NIODeadline?
@@ -59,7 +59,7 @@ package final class ReplicaWatch: Sendable {
 
     /// Until the task is cancelled.
     package func run() async {
-        var silence = ReplicaSilence()
+        var silence = DeadReplicaDetector()
         while !Task.isCancelled {
             let found = try? await look()
             if let found {
@@ -110,7 +110,7 @@ package final class ReplicaWatch: Sendable {
         status.problem = sight.problem
         do throws(StoreError) {
             let bytes = try await shared.store.card(of: before.incarnation)
-            status.card = try ReplicaCard(bytes, of: before.incarnation, with: shared.keyring)
+            status.card = try ReplicaInfo(bytes, of: before.incarnation, with: shared.keyring)
         } catch {
             status.problem = status.problem ?? error
         }

@@ -19,13 +19,13 @@ final class AgentSession: SessionHandler {
     /// Between ERROR and CONNECTION_CLOSE, so that the one is not overtaken by the other.
     private static let farewell = TimeAmount.milliseconds(50)
 
-    private let hub: SessionHub
+    private let hub: AgentSessionManager
     private var session: TunnelSession?
     private var codec = ControlCodec()
     private var state = State.awaitingHello
     private var sampled = TunnelStatistics()
 
-    init(hub: SessionHub) {
+    init(hub: AgentSessionManager) {
         self.hub = hub
     }
 
@@ -120,7 +120,7 @@ final class AgentSession: SessionHandler {
             // Nothing of the secret is logged, and the other side learns no reason.
             refuse(hello, .credential, log: refusal.rawValue, "the token is not accepted", retryAfter: retryAfter)
         case .granted(let credential, let secret):
-            do throws(AgentAdmission.Refusal) {
+            do throws(AgentAdmission.ProxyError) {
                 let admission = try AgentAdmission.check(
                     hello,
                     allowsService: credential.allows(service:),
@@ -205,7 +205,7 @@ final class AgentSession: SessionHandler {
 
     private func update(_ attachment: Attachment, _ services: Services) {
         guard let credential = hub.credentials.credential(id: attachment.tokenID) else { return }
-        do throws(AgentAdmission.Refusal) {
+        do throws(AgentAdmission.ProxyError) {
             let (names, hosts) = try AgentAdmission.offer(
                 services.services,
                 services.hosts,

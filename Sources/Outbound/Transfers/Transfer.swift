@@ -7,11 +7,11 @@ internal import NIOCore
 final class Transfer {
     /// What comes after a hop.
     enum Step {
-        case finish(Exchange.Outcome)
+        case finish(PendingTransfer.Outcome)
         case follow(OutboundURL)
     }
 
-    let exchange: Exchange
+    let exchange: PendingTransfer
     let url: OutboundURL
     /// Redirects so far.
     let hop: Int
@@ -20,7 +20,7 @@ final class Transfer {
     private var fault: ResponseFault?
     private(set) var handle: OpaquePointer?
 
-    init(_ exchange: Exchange, url: OutboundURL, hop: Int, limits: OutboundLimits) {
+    init(_ exchange: PendingTransfer, url: OutboundURL, hop: Int, limits: OutboundLimits) {
         self.exchange = exchange
         self.url = url
         self.hop = hop

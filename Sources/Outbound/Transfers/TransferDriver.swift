@@ -38,7 +38,7 @@ final class TransferDriver {
         }
     }
 
-    private func start(_ exchange: Exchange, _ url: OutboundURL, hop: Int, now: NIODeadline) {
+    private func start(_ exchange: PendingTransfer, _ url: OutboundURL, hop: Int, now: NIODeadline) {
         let transfer = Transfer(exchange, url: url, hop: hop, limits: thread.limits)
         guard transfer.prepare(userAgent: thread.userAgent, usesProxy: thread.usesProxy, now: now),
             let handle = transfer.handle, ccurl_multi_add(multi, handle)

@@ -25,7 +25,7 @@ final class TransferThread: Sendable {
         var closers: [CheckedContinuation<Void, Never>] = []
 
         /// The thread ends: those who still wait for it.
-        mutating func leave() -> (exchanges: [Exchange], closers: [CheckedContinuation<Void, Never>]) {
+        mutating func leave() -> (exchanges: [PendingTransfer], closers: [CheckedContinuation<Void, Never>]) {
             isRunning = false
             defer { closers = [] }
             return (line.removeAll(), closers)
@@ -43,7 +43,7 @@ final class TransferThread: Sendable {
     // MARK: Called by any thread
 
     /// The exchange is finished by the thread, or here and now when it is not accepted.
-    func submit(_ exchange: Exchange) {
+    func submit(_ exchange: PendingTransfer) {
         enum Answer { case accepted, starts, busy, closed }
         let answer = state.withLock { state -> Answer in
             // It was cancelled before it came here.
@@ -65,7 +65,7 @@ final class TransferThread: Sendable {
         }
     }
 
-    func cancel(_ exchange: Exchange) {
+    func cancel(_ exchange: PendingTransfer) {
         exchange.finish(.failure(.cancelled(exchange.shown)))
         state.withLock { state in
             if !state.line.remove(exchange), let multi = state.multi { ccurl_multi_wakeup(multi.handle) }
@@ -128,7 +128,8 @@ final class TransferThread: Sendable {
 
     /// The multi is gone. True: so is the thread, for nobody waits; or for those who do there is no hope.
     private func settle() -> Bool {
-        let leaving = state.withLock { state -> (exchanges: [Exchange], closers: [CheckedContinuation<Void, Never>])? in
+        let leaving = state.withLock {
+            state -> (exchanges: [PendingTransfer], closers: [CheckedContinuation<Void, Never>])? in
             state.active = 0
             guard state.isClosed || state.line.count == 0 else { return nil }
             return state.leave()

@@ -4,29 +4,29 @@ internal import NIOCore
 struct WaitingLine {
     /// What happens next to those who wait.
     struct Turn {
-        var starting: [Exchange] = []
+        var starting: [PendingTransfer] = []
         /// Their time is over.
-        var dropped: [Exchange] = []
+        var dropped: [PendingTransfer] = []
         /// When the first of those who stay has waited for too long.
         var deadline: NIODeadline?
     }
 
-    private var exchanges: [Exchange] = []
+    private var exchanges: [PendingTransfer] = []
 
     var count: Int { exchanges.count }
 
-    mutating func append(_ exchange: Exchange) {
+    mutating func append(_ exchange: PendingTransfer) {
         exchanges.append(exchange)
     }
 
     /// False: it is not here.
-    mutating func remove(_ exchange: Exchange) -> Bool {
+    mutating func remove(_ exchange: PendingTransfer) -> Bool {
         guard let index = exchanges.firstIndex(where: { $0 === exchange }) else { return false }
         exchanges.remove(at: index)
         return true
     }
 
-    mutating func removeAll() -> [Exchange] {
+    mutating func removeAll() -> [PendingTransfer] {
         defer { exchanges = [] }
         return exchanges
     }

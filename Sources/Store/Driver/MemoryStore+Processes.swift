@@ -107,7 +107,7 @@ final class MemoryJournal: StoreJournal {
     }
 
     /// Whoever was buried begins again, as on a volume.
-    private func change(_ body: (inout ReplicaSight) -> Void) {
+    private func change(_ body: (inout ReplicaObservation) -> Void) {
         let reborn = store.contents.withLock { contents -> (JournalOptions, Incarnation)? in
             guard let own = contents.journal, var journal = contents.journals[own] ?? contents.buried else {
                 return nil
@@ -135,8 +135,8 @@ extension MemoryStore {
     package func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal {
         let incarnation = options.incarnation()
         let first = Heartbeat(incarnation: incarnation, sequence: 1)
-        let sight = ReplicaSight(
-            pulse: Pulse(heartbeat: first, movedAt: .now()),
+        let sight = ReplicaObservation(
+            pulse: LastHeartbeat(heartbeat: first, movedAt: .now()),
             view: ReplicaView(heartbeat: first, table: JournalTable()),
             problem: nil
         )
@@ -161,9 +161,9 @@ extension MemoryStore {
         return card
     }
 
-    package func follow(_ replica: Incarnation) async -> ReplicaSight {
+    package func follow(_ replica: Incarnation) async -> ReplicaObservation {
         contents.withLock { $0.journals[replica]?.sight }
-            ?? ReplicaSight(pulse: nil, view: nil, problem: Self.unknown(replica))
+            ?? ReplicaObservation(pulse: nil, view: nil, problem: Self.unknown(replica))
     }
 
     package func bury(_ replica: Incarnation) async throws(StoreError) {

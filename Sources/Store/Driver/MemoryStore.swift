@@ -20,7 +20,7 @@ package final class MemoryStore: Store {
     }
 
     struct Journal {
-        var sight: ReplicaSight
+        var sight: ReplicaObservation
         var card: [UInt8]
         var options: JournalOptions
     }
@@ -207,13 +207,13 @@ extension MemoryStore {
     }
 }
 
-extension ReplicaSight {
+extension ReplicaObservation {
     /// A heartbeat in memory moves with every change.
     mutating func beat(_ change: (inout Heartbeat) -> Void) {
         guard var heartbeat = pulse?.heartbeat else { return }
         change(&heartbeat)
         heartbeat.sequence += 1
-        pulse = Pulse(heartbeat: heartbeat, movedAt: .now())
+        pulse = LastHeartbeat(heartbeat: heartbeat, movedAt: .now())
         view?.heartbeat = heartbeat
     }
 }

@@ -69,10 +69,10 @@ package protocol Store: Sendable {
     func card(of replica: Incarnation) async throws(StoreError) -> [UInt8]
 
     /// Looks at the journal of a replica once. What was known stays known whatever the look says.
-    func follow(_ replica: Incarnation) async -> ReplicaSight
+    func follow(_ replica: Incarnation) async -> ReplicaObservation
 
     /// The same, waiting no longer than that.
-    func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaSight
+    func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation
 
     /// Puts the journal of a dead replica away.
     func bury(_ replica: Incarnation) async throws(StoreError)
@@ -104,7 +104,7 @@ extension Store {
         try await read(key)
     }
 
-    package func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaSight {
+    package func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation {
         await follow(replica)
     }
 }
@@ -196,15 +196,15 @@ extension StoreJournal {
 }
 
 /// What is known of a replica.
-package struct ReplicaSight: Sendable {
+package struct ReplicaObservation: Sendable {
     /// The newest heartbeat and when it moved last; nil if none was ever read.
-    package var pulse: Pulse?
+    package var pulse: LastHeartbeat?
     /// The last good view of its rows.
     package var view: ReplicaView?
     /// Why the look failed; nil if it did not.
     package var problem: StoreError?
 
-    package init(pulse: Pulse?, view: ReplicaView?, problem: StoreError?) {
+    package init(pulse: LastHeartbeat?, view: ReplicaView?, problem: StoreError?) {
         self.pulse = pulse
         self.view = view
         self.problem = problem

@@ -23,7 +23,7 @@ final class VolumeJournal: StoreJournal {
     }
 
     private let volume: Volume
-    private let writer: JobLine
+    private let writer: BlockingWorkQueue
     private let timers: TimerThread
     private let health: StoreHealth
     private let options: JournalOptions
@@ -85,7 +85,7 @@ final class VolumeJournal: StoreJournal {
 
     func flush(within limit: TimeAmount) async throws(StoreError) {
         let result: Swift.Result<Void, StoreError> = await withCheckedContinuation { continuation in
-            let waiter = Waiter(continuation)
+            let waiter = PendingCall(continuation)
             let root = volume.files.root
             let timer = timers.schedule(at: .now() + limit) {
                 _ = waiter.answer(.failure(StoreError(.stalled, root, "the volume did not answer in time")))

@@ -3,7 +3,7 @@ internal import Synchronization
 
 /// A caller that waits for the first of two: its job, or its deadline. The timer of the deadline holds the waiter; when the
 /// store is closed and drops its timers, the waiter's end is the answer.
-final class Waiter<Result: Sendable>: Sendable {
+final class PendingCall<Result: Sendable>: Sendable {
     private struct State {
         var continuation: CheckedContinuation<Swift.Result<Result, StoreError>, Never>?
         var timer: UInt64?
@@ -46,7 +46,7 @@ extension VolumeStore {
     ///   - operation: what its duration counts as; nil: as nothing.
     ///   - limit: the caller waits no longer than this, and never longer than the deadline of every call.
     func perform<Result: Sendable>(
-        on line: JobLine,
+        on line: BlockingWorkQueue,
         _ operation: StoreOperation? = nil,
         within limit: TimeAmount? = nil,
         _ body: @escaping @Sendable (Volume) throws(StoreError) -> Result
@@ -55,7 +55,7 @@ extension VolumeStore {
         let timers = timers
         let deadline = NIODeadline.now() + min(limit ?? options.callDeadline, options.callDeadline)
         let result: Swift.Result<Result, StoreError> = await withCheckedContinuation { continuation in
-            let waiter = Waiter(continuation)
+            let waiter = PendingCall(continuation)
             // Weak: a job that hangs must not keep its caller from hearing that the store was closed.
             let isAccepted = line.submit { [weak self, weak waiter] in
                 guard waiter?.isAwaited == true else { return }
@@ -89,10 +89,10 @@ extension VolumeStore {
     func sleep(until due: NIODeadline) async throws(StoreError) {
         let volume = volume
         // Weak, so that a closed store, which drops the timer, wakes whoever sleeps.
-        let box = Mutex(WeakBox<Waiter<Void>>())
+        let box = Mutex(WeakBox<PendingCall<Void>>())
         let result: Swift.Result<Void, StoreError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let waiter = Waiter(continuation)
+                let waiter = PendingCall(continuation)
                 box.withLock { $0.value = waiter }
                 let timer = timers.schedule(at: due) { _ = waiter.answer(.success(())) }
                 if !waiter.holds(timer: timer) || Task.isCancelled || shared.withLock({ $0.isClosed }) {

@@ -9,7 +9,7 @@ extension VolumeStore {
     /// Readers that hang get company; a volume that was full is asked whether it still is.
     func scheduleUpkeep() {
         let timers = timers
-        timers.schedule(at: .now() + JobLine.patience) { [weak self] in
+        timers.schedule(at: .now() + BlockingWorkQueue.patience) { [weak self] in
             guard let self else { return timers.close() }
             readers.growIfStuck(now: .now())
             probeSpace()

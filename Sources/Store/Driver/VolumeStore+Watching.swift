@@ -74,19 +74,19 @@ final class Watcher: Sendable {
 }
 
 /// A replica that somebody follows.
-final class Followed: Sendable {
+final class ObservedReplica: Sendable {
     private let reader: Mutex<Unshared<JournalReader>>
     /// The last answers, for whoever asks while a read hangs.
-    private let last = Mutex(ReplicaSight(pulse: nil, view: nil, problem: nil))
+    private let last = Mutex(ReplicaObservation(pulse: nil, view: nil, problem: nil))
 
     init(volume: Volume, replica: Incarnation) {
         reader = Mutex(Unshared(JournalReader(volume: volume, replica: replica)))
     }
 
-    var sight: ReplicaSight { last.withLock { $0 } }
+    var sight: ReplicaObservation { last.withLock { $0 } }
 
     /// Looks, unless another thread does.
-    func look(_ volume: Volume) -> ReplicaSight {
+    func look(_ volume: Volume) -> ReplicaObservation {
         let sight = reader.withLockIfAvailable { reader in
             var problem: StoreError?
             do throws(StoreError) {
@@ -95,7 +95,7 @@ final class Followed: Sendable {
             } catch {
                 problem = error
             }
-            let sight = ReplicaSight(pulse: reader.value.pulse, view: reader.value.view, problem: problem)
+            let sight = ReplicaObservation(pulse: reader.value.pulse, view: reader.value.view, problem: problem)
             last.withLock { $0 = sight }
             return sight
         }
@@ -130,17 +130,17 @@ extension VolumeStore {
         }
     }
 
-    package func follow(_ replica: Incarnation) async -> ReplicaSight {
+    package func follow(_ replica: Incarnation) async -> ReplicaObservation {
         await follow(replica, within: options.callDeadline)
     }
 
-    package func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaSight {
+    package func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation {
         let volume = volume
         let followed = shared.withLock { shared in
             if let known = shared.followed[replica] { return known }
             // More than ever live; those who are dead are asked about by nobody.
             if shared.followed.count >= 1_024 { shared.followed.removeAll() }
-            let new = Followed(volume: volume, replica: replica)
+            let new = ObservedReplica(volume: volume, replica: replica)
             shared.followed[replica] = new
             return new
         }

@@ -24,15 +24,15 @@ package final class VolumeStore: Store {
     package let volume: Volume
     package let health: StoreHealth
     let options: Options
-    let writer: JobLine
-    let readers: JobLine
+    let writer: BlockingWorkQueue
+    let readers: BlockingWorkQueue
     let timers = TimerThread()
     let shared = Mutex(Shared())
 
     struct Shared {
         var isClosed = false
         var watches: [StoreKey: [Watcher]] = [:]
-        var followed: [Incarnation: Followed] = [:]
+        var followed: [Incarnation: ObservedReplica] = [:]
         var journal: VolumeJournal?
         /// A job of the writer is on its way.
         var isProbing = false
@@ -46,8 +46,8 @@ package final class VolumeStore: Store {
         self.volume = volume
         self.options = options
         health = StoreHealth(now: volume.now())
-        writer = JobLine(name: "store-writer", usual: 1, limit: 1, queueLimit: 1_024)
-        readers = JobLine(
+        writer = BlockingWorkQueue(name: "store-writer", usual: 1, limit: 1, queueLimit: 1_024)
+        readers = BlockingWorkQueue(
             name: "store-reader",
             usual: options.readers,
             limit: options.readersAtMost,

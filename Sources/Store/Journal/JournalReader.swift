@@ -13,7 +13,7 @@ package struct ReplicaView: Equatable, Sendable {
 
 /// The newest heartbeat of a replica, and when it was seen to move last on the monotonic clock of whoever looked. It is
 /// known even while the rows cannot be read.
-package struct Pulse: Equatable, Sendable {
+package struct LastHeartbeat: Equatable, Sendable {
     package var heartbeat: Heartbeat
     package var movedAt: NIODeadline
 
@@ -32,7 +32,7 @@ package final class JournalReader {
     package let replica: Incarnation
     /// The last good view; nil before the first.
     package private(set) var view: ReplicaView?
-    package private(set) var pulse: Pulse?
+    package private(set) var pulse: LastHeartbeat?
     private let volume: Volume
     private let folder: String
 
@@ -87,7 +87,7 @@ package final class JournalReader {
     private func heartbeat() throws(StoreError) -> Heartbeat {
         let found = try volume.heartbeat(of: replica)
         if found.sequence > pulse?.heartbeat.sequence ?? 0 {
-            pulse = Pulse(heartbeat: found, movedAt: volume.now())
+            pulse = LastHeartbeat(heartbeat: found, movedAt: volume.now())
         }
         return found
     }

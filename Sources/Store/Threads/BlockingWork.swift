@@ -16,7 +16,7 @@ package func onThread<Result: Sendable>(
     let timers = TimerThread()
     defer { timers.close() }
     let result: Swift.Result<Result, StoreError> = await withCheckedContinuation { continuation in
-        let waiter = Waiter(continuation)
+        let waiter = PendingCall(continuation)
         startThread(name) {
             do throws(StoreError) {
                 _ = waiter.answer(.success(try body()))

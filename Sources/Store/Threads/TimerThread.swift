@@ -3,7 +3,7 @@ internal import NIOCore
 /// One thread that calls things when they are due. What it calls is short and touches no file, so that it is never late
 /// because the volume hangs.
 final class TimerThread: @unchecked Sendable {
-    private let signal = ThreadSignal()
+    private let signal = ThreadCondition()
     // All below belong to whoever holds the signal's lock.
     private var timers: [UInt64: (due: NIODeadline, body: @Sendable () -> Void)] = [:]
     private var earliest: NIODeadline?

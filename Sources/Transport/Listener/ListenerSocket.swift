@@ -126,7 +126,7 @@ final class ListenerSocket: SocketDriver {
     private func begin(_ dtls: DTLSSession, at address: UDPAddress, socketAddress: SocketAddress) {
         let session = TunnelSession(
             dtls: dtls,
-            role: .acceptor,
+            role: .server,
             driver: self,
             path: DatagramSender.Path(address: address),
             remoteAddress: socketAddress,

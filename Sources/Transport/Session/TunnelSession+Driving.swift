@@ -39,8 +39,8 @@ extension TunnelSession {
             return
         }
         var settings = self.configuration.tunnel
-        // A dialler has verified its peer's certificate; an acceptor knows nothing of its peer yet.
-        if self.role == .dialler { settings.startsAuthenticated = true }
+        // A client has verified its peer's certificate; an server knows nothing of its peer yet.
+        if self.role == .client { settings.startsAuthenticated = true }
         self.tunnel = TunnelConnection(
             role: self.role,
             configuration: settings,

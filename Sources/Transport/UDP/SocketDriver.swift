@@ -3,7 +3,7 @@ import NIOCore
 
 /// One UDP socket on one loop: NIO reads it, ``DatagramSender`` writes it, and sessions live on it.
 ///
-/// Subclassed by the listener's and the dialler's socket, which say what happens to a datagram and to a session.
+/// Subclassed by the listener's and the dialer's socket, which define what happens to a datagram and to a session.
 class SocketDriver: DeadlineNode, DatagramSink {
     final let context: LoopContext
     final let counters: TransportCounters

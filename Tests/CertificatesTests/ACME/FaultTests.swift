@@ -97,7 +97,7 @@ struct FaultTests {
         if generator.chance(0.3) { world.ca.profiles = ["p": ""] }
         let crashes = [0, 0.02, 0.1][Int(generator.next() % 3)] as Double
         let authority = world.plan.authority.id
-        var state = NameState()
+        var state = RenewalState()
         var leaders = 0
         while true {
             leaders += 1
@@ -132,7 +132,7 @@ struct FaultTests {
                     random: generator.next()
                 )
                 // Through the store and back.
-                state = try NameState(json: state.json, place: "state")
+                state = try RenewalState(json: state.json, place: "state")
                 let next = RetryPolicy.next(state, authorities: [authority], settings: "s", now: now)
                 if case .wait(let until) = next { world.milliseconds += (until - now) * 1_000 }
                 #expect(failure.code != .badAnswer && failure.code != .wrongCertificate, "seed \(seed): \(failure)")

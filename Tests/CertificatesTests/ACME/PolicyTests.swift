@@ -13,15 +13,15 @@ struct PolicyTests {
 
     private func failed(
         _ failure: ACMEFailure,
-        _ state: NameState = NameState(),
+        _ state: RenewalState = RenewalState(),
         at authority: String = first,
         now: UnixTime = now,
         random: UInt64 = 0
-    ) -> NameState {
+    ) -> RenewalState {
         RetryPolicy.failed(failure, authority: authority, state: state, settings: "s", now: now, random: random)
     }
 
-    private func next(_ state: NameState, _ authorities: [String] = [first], now: UnixTime, settings: String = "s")
+    private func next(_ state: RenewalState, _ authorities: [String] = [first], now: UnixTime, settings: String = "s")
         -> RetryPolicy.Next
     {
         RetryPolicy.next(state, authorities: authorities, settings: settings, now: now)
@@ -44,7 +44,7 @@ struct PolicyTests {
 
     @Test("Failures in a row are counted, and a success forgets them")
     func counted() {
-        var state = NameState()
+        var state = RenewalState()
         var now = Self.now
         for pause in [48, 240, 720, 2_880] as [Int64] {
             state = failed(ACMEFailure(.connection, .authorization, "x"), state, now: now)
@@ -56,7 +56,7 @@ struct PolicyTests {
             state.failures == 4 && state.lastError?.code == "connection" && state.lastError?.authority == Self.first
         )
         state = RetryPolicy.succeeded(authority: Self.first, state: state)
-        #expect(state == NameState())
+        #expect(state == RenewalState())
     }
 
     @Test(
@@ -121,22 +121,22 @@ struct PolicyTests {
         )
         var fields = try #require([String: JSONValue](json: state.json))
         fields["later"] = .object(["x": .null])
-        let read = try NameState(json: fields.json, place: "state")
+        let read = try RenewalState(json: fields.json, place: "state")
         #expect([String: JSONValue](json: read.json) == fields)
         #expect(read.holds == state.holds && read.renewal == state.renewal && read.lastError == state.lastError)
         #expect(read.lastError?.remedy == ACMEFailure.Code.caa.remedy)
-        #expect(try NameState(json: Array("{}".utf8), place: "state") == NameState())
+        #expect(try RenewalState(json: Array("{}".utf8), place: "state") == RenewalState())
         for bad in [
             "[]", #"{"failures":"3"}"#, #"{"next_try":7}"#, #"{"holds":{"x":"soon"}}"#, #"{"renewal":{"at":"x"}}"#,
             #"{"last_error":{}}"#,
         ] {
             let error = #expect(throws: ACMEMessageError.self) {
-                try NameState(json: Array(bad.utf8), place: "state/a")
+                try RenewalState(json: Array(bad.utf8), place: "state/a")
             }
             #expect(error?.place.hasPrefix("state/a") == true)
         }
-        #expect(try NameState(json: Array(#"{"failures":-5}"#.utf8), place: "s").failures == 0)
-        #expect(try NameState(json: Array(#"{"failures":9999999999999}"#.utf8), place: "s").failures == 1_000_000)
+        #expect(try RenewalState(json: Array(#"{"failures":-5}"#.utf8), place: "s").failures == 0)
+        #expect(try RenewalState(json: Array(#"{"failures":9999999999999}"#.utf8), place: "s").failures == 1_000_000)
     }
 
     @Test("Every code has a remedy in words")
@@ -278,7 +278,7 @@ struct PolicyTests {
 
     @Test("The clock is corrected by the CA's where they differ by more than the way of an answer")
     func clock() {
-        var clock = ClockCorrection()
+        var clock = ClockSkew()
         clock.learn(date: Self.now + 1, wall: Self.now)
         #expect(clock.offset == 0)
         clock.learn(date: Self.now - 500, wall: Self.now)

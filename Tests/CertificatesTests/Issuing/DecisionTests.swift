@@ -17,7 +17,7 @@ struct DecisionTests {
         )
     }
 
-    private func decide(_ situation: CertificateSituation, settings: String = "s") -> IssuingDecision {
+    private func decide(_ situation: CertificateSituation, settings: String = "s") -> RenewalDecision {
         situation.decision(authorities: Self.cas, settings: settings, now: Self.now)
     }
 
@@ -122,15 +122,15 @@ struct DecisionTests {
 
     @Test("After a validation that failed the next attempt begins with the next kind of challenge")
     func turns() {
-        var settings = IssuingSettings(
+        var settings = RenewalSettings(
             authorities: [
-                IssuingSettings.Authority(ACMEAuthority(directory: ACMEURL(Self.cas[0])!, agreesToTerms: true))
+                RenewalSettings.Authority(ACMEAuthority(directory: ACMEURL(Self.cas[0])!, agreesToTerms: true))
             ],
             certificates: [],
             challenges: [.http01, .tlsALPN01]
         )
         settings.profile = nil
-        var state = NameState()
+        var state = RenewalState()
         let name = [CertificateName("a.test")!]
         func first() -> ChallengeKind {
             settings.plan(name, at: settings.authorities[0], replacing: nil, after: state).challenges[0]

@@ -26,7 +26,7 @@ struct IssuerTests {
         #expect(await isPublished(world, "a.test"))
         let certificate = try #require(try await world.certificate("a.test"))
         #expect(Set(certificate.names.map(\.description)) == ["a.test", "b.test"])
-        let records = IssuingRecords(world.store)
+        let records = RenewalRecords(world.store)
         #expect(await isTrue { issuer.statuses.first?.nextRenewal != nil && !issuer.statuses[0].isOrdering })
         #expect(try await records.order(of: "certs/a.test") == nil)
         let status = issuer.statuses[0]
@@ -133,11 +133,11 @@ struct IssuerTests {
         let issuer = world.issuer(world.settings([["bad.test"]]))
         let task = Task { await issuer.run() }
         #expect(await isTrue { world.failures.count == 1 })
-        let records = IssuingRecords(world.store)
+        let records = RenewalRecords(world.store)
         #expect(await isTrue { issuer.statuses[0].lastError != nil && !issuer.statuses[0].isOrdering })
         let state = try await records.state(of: "certs/bad.test")
         let until = try #require(state.nextTry)
-        #expect(until - Moment.now.wall >= 86_000)
+        #expect(until - Instant.now.wall >= 86_000)
         #expect(state.lastError?.code == "rejectedIdentifier")
         #expect(issuer.statuses[0].nextTry == until)
         task.cancel()
@@ -177,7 +177,7 @@ struct IssuerTests {
         #expect(after != nil && after?.leafSHA256 != before?.leafSHA256)
         #expect(!issuer.renew(CertificateName("other.test")!) { _ in })
 
-        world.ca.with { $0.rateLimitedUntil = Moment.now.wall + 5_000 }
+        world.ca.with { $0.rateLimitedUntil = Instant.now.wall + 5_000 }
         for isFirst in [true, false] {
             outcome.withLock { $0 = nil }
             #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
@@ -185,7 +185,7 @@ struct IssuerTests {
             switch outcome.withLock({ $0 }) {
             case .failed(let failure) where isFirst: #expect(failure.code == .rateLimited)
             case .held(let until, let reason) where !isFirst:
-                #expect(until - Moment.now.wall > 4_000 && reason.contains("too many"))
+                #expect(until - Instant.now.wall > 4_000 && reason.contains("too many"))
             case let other: Issue.record("\(String(describing: other))")
             }
         }
@@ -217,7 +217,7 @@ struct IssuerTests {
         let task = Task { await issuer.run() }
         #expect(await isPublished(world, "a.test"))
         #expect(await isTrue { issuer.statuses[0].explanation == "https://example.test/why" })
-        let state = try await IssuingRecords(world.store).state(of: "certs/a.test")
+        let state = try await RenewalRecords(world.store).state(of: "certs/a.test")
         let plan = try #require(state.renewal)
         let window = try #require(plan.window)
         #expect(window.start <= plan.at && plan.at < window.end && issuer.statuses[0].nextRenewal == plan.at)
@@ -229,7 +229,7 @@ struct IssuerTests {
     func onDemand() async throws {
         let world = IssuingWorld()
         let settings = world.settings([]) { settings in
-            settings.onDemand = IssuingSettings.OnDemand(perMinute: 2) { $0.description.hasSuffix(".hosts.test") }
+            settings.onDemand = RenewalSettings.OnDemand(perMinute: 2) { $0.description.hasSuffix(".hosts.test") }
         }
         let issuer = world.issuer(settings)
         issuer.want("early.hosts.test")
@@ -255,7 +255,7 @@ struct IssuerTests {
         #expect(await isTrue { world.failures.count == 1 })
         #expect(world.failures[0].code == .presentationFailed && "\(world.failures[0])".contains("the hook said no"))
         #expect(await isTrue { issuer.statuses[0].lastError?.code == "presentationFailed" })
-        #expect(try await IssuingRecords(world.store).order(of: "certs/a.test") != nil)
+        #expect(try await RenewalRecords(world.store).order(of: "certs/a.test") != nil)
         world.board.failure.withLock { $0 = nil }
         let outcome = Mutex<RenewalOutcome?>(nil)
         #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
@@ -270,7 +270,7 @@ struct IssuerTests {
     )
     func damagedAccount() async throws {
         let world = IssuingWorld()
-        let key: StoreKey = try IssuingRecords.accounts.child(Fingerprint.of(TestCA.directory.text))
+        let key: StoreKey = try RenewalRecords.accounts.child(Fingerprint.of(TestCA.directory.text))
         _ = try await world.store.create(key, Array("{}".utf8))
         let issuer = world.issuer(world.settings([["a.test"]]))
         let task = Task { await issuer.run() }

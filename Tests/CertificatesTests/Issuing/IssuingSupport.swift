@@ -24,7 +24,7 @@ final class MemoryAuthority: AuthorityTransport, @unchecked Sendable {
 
     func send(_ request: ACMERequest, trust: OutboundTrust) async throws(AuthorityUnreachable) -> ACMEResponse {
         if Task.isCancelled { throw AuthorityUnreachable("cancelled") }
-        let answer = with { $0.answer(request, now: Moment.now.wall) }
+        let answer = with { $0.answer(request, now: Instant.now.wall) }
         guard let answer else { throw AuthorityUnreachable("the connection was cut") }
         return answer
     }
@@ -86,7 +86,7 @@ final class IssuingWorld: Sendable {
     let board: ChallengeBoard
     let ca: MemoryAuthority
     let store: any Store
-    let events = Mutex<[IssuingEvent]>([])
+    let events = Mutex<[RenewalEvent]>([])
 
     init(store: any Store = MemoryStore()) {
         let board = ChallengeBoard()
@@ -95,10 +95,10 @@ final class IssuingWorld: Sendable {
         self.store = store
     }
 
-    func settings(_ names: [[String]], change: (inout IssuingSettings) -> Void = { _ in }) -> IssuingSettings {
+    func settings(_ names: [[String]], change: (inout RenewalSettings) -> Void = { _ in }) -> RenewalSettings {
         let authority = ACMEAuthority(directory: TestCA.directory, contacts: ["admin@a.test"], agreesToTerms: true)
-        var settings = IssuingSettings(
-            authorities: [IssuingSettings.Authority(authority)],
+        var settings = RenewalSettings(
+            authorities: [RenewalSettings.Authority(authority)],
             certificates: names.map { $0.map { CertificateName($0)! } },
             challenges: [.http01, .tlsALPN01, .dns01],
             leaseTime: .seconds(1)
@@ -108,7 +108,7 @@ final class IssuingWorld: Sendable {
     }
 
     func issuer(
-        _ settings: IssuingSettings,
+        _ settings: RenewalSettings,
         store: (any Store)? = nil,
         transport: (any AuthorityTransport)? = nil
     ) -> CertificateIssuer {
@@ -148,7 +148,7 @@ final class IssuingWorld: Sendable {
             }
         }
     }
-    var troubles: [IssuingTrouble] {
+    var troubles: [IssuanceError] {
         events.withLock { events in
             events.compactMap { event in if case .trouble(_, let trouble) = event { trouble } else { nil } }
         }

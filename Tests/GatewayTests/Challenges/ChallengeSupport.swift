@@ -130,7 +130,7 @@ final class HeldStore: Store {
     }
     func replicas() async throws(StoreError) -> [Incarnation] { try await inner.replicas() }
     func card(of replica: Incarnation) async throws(StoreError) -> [UInt8] { try await inner.card(of: replica) }
-    func follow(_ replica: Incarnation) async -> ReplicaSight { await inner.follow(replica) }
+    func follow(_ replica: Incarnation) async -> ReplicaObservation { await inner.follow(replica) }
     func bury(_ replica: Incarnation) async throws(StoreError) { try await inner.bury(replica) }
     func announced(_ keys: [StoreKey]) { inner.announced(keys) }
     func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) { inner.onPublished(body) }

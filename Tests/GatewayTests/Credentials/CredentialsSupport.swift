@@ -55,8 +55,8 @@ final class TestStore: Sendable {
         CredentialEditor(store: store, keyring: keyring) { [self] in now }
     }
 
-    func known(_ logger: Logger = LogLines().logger) -> KnownCredentials {
-        KnownCredentials(store: store, keyring: { [self] in keyring }, logger: logger) { [self] in now }
+    func known(_ logger: Logger = LogLines().logger) -> CredentialCache {
+        CredentialCache(store: store, keyring: { [self] in keyring }, logger: logger) { [self] in now }
     }
 
     /// Puts any bytes in the place of the next version.
@@ -83,7 +83,7 @@ final class TestStore: Sendable {
 
 /// Runs a follower for as long as `body` takes, and tells what it heard.
 func following(
-    _ known: KnownCredentials,
+    _ known: CredentialCache,
     _ body: (_ heard: @escaping @Sendable () -> CredentialChanges) async throws -> Void
 ) async throws {
     let heard = HeardChanges()
@@ -149,18 +149,18 @@ func becomesTrue(within limit: Duration = .seconds(20), _ condition: () async ->
     return true
 }
 
-extension KnownCredentials {
-    func verify(_ id: String, _ secret: String, host: Int = 1) throws -> CredentialVerdict {
+extension CredentialCache {
+    func verify(_ id: String, _ secret: String, host: Int = 1) throws -> AuthenticationResult {
         let address = try SocketAddress(ipAddress: "192.0.2.\(host)", port: 7)
         return verify(id: id, secret: secret, from: address, now: .uptimeNanoseconds(1_000_000_000_000))
     }
 
-    func verify(_ token: IssuedToken, host: Int = 1) throws -> CredentialVerdict {
+    func verify(_ token: IssuedToken, host: Int = 1) throws -> AuthenticationResult {
         try verify(token.id, token.secret, host: host)
     }
 }
 
-extension CredentialVerdict {
+extension AuthenticationResult {
     var isGranted: Bool {
         if case .granted = self { true } else { false }
     }

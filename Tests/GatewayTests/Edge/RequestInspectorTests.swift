@@ -12,19 +12,19 @@ struct RequestInspectorTests {
         _ target: String,
         version: HTTPVersion = .http1_1,
         _ fields: Fields
-    ) -> Result<EdgeRequest, Refusal> {
+    ) -> Result<EdgeRequest, ProxyError> {
         RequestInspector.inspect(
             HTTPRequestHead(version: version, method: method, uri: target, headers: HTTPHeaders(fields))
         )
     }
 
-    private func inspect(_ fields: Fields) -> Result<EdgeRequest, Refusal> { inspect(.GET, "/", fields) }
+    private func inspect(_ fields: Fields) -> Result<EdgeRequest, ProxyError> { inspect(.GET, "/", fields) }
 
-    private func inspect(_ method: HTTPMethod, _ fields: Fields) -> Result<EdgeRequest, Refusal> {
+    private func inspect(_ method: HTTPMethod, _ fields: Fields) -> Result<EdgeRequest, ProxyError> {
         inspect(method, "/", fields)
     }
 
-    private func inspect(version: HTTPVersion, _ fields: Fields) -> Result<EdgeRequest, Refusal> {
+    private func inspect(version: HTTPVersion, _ fields: Fields) -> Result<EdgeRequest, ProxyError> {
         inspect(.GET, "/", version: version, fields)
     }
 
@@ -33,17 +33,17 @@ struct RequestInspectorTests {
         _ target: String,
         version: HTTPVersion = .http1_1,
         _ fields: Fields
-    ) -> Refusal? {
+    ) -> ProxyError? {
         if case .failure(let refusal) = inspect(method, target, version: version, fields) { refusal } else { nil }
     }
 
-    private func refusal(_ fields: Fields) -> Refusal? { refusal(.GET, "/", fields) }
+    private func refusal(_ fields: Fields) -> ProxyError? { refusal(.GET, "/", fields) }
 
-    private func refusal(_ method: HTTPMethod, version: HTTPVersion = .http1_1, _ fields: Fields) -> Refusal? {
+    private func refusal(_ method: HTTPMethod, version: HTTPVersion = .http1_1, _ fields: Fields) -> ProxyError? {
         refusal(method, "/", version: version, fields)
     }
 
-    private func refusal(version: HTTPVersion, _ fields: Fields) -> Refusal? {
+    private func refusal(version: HTTPVersion, _ fields: Fields) -> ProxyError? {
         refusal(.GET, "/", version: version, fields)
     }
 

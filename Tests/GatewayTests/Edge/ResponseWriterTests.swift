@@ -84,7 +84,7 @@ struct ResponseWriterTests {
         #expect(ErrorPage.Format(accept: "*/*") == .text)
         #expect(ErrorPage.Format(accept: "image/png, text/html") == .html)
         for format in [ErrorPage.Format.text, .json, .html] {
-            for refusal in Refusal.allCases {
+            for refusal in ProxyError.allCases {
                 let body = ErrorPage.body(refusal, requestID: "abc123", format: format)
                 #expect(body.contains("abc123"))
                 #expect(body.contains(String(refusal.status)))

@@ -140,10 +140,10 @@ struct AttachmentTableTests {
 
     @Test("The keep-alive grows with the number of sessions, within its bounds")
     func keepAlive() {
-        #expect(SessionRegistry.keepAlive(sessions: 0) == .seconds(1))
-        #expect(SessionRegistry.keepAlive(sessions: 2_000) == .seconds(1))
-        #expect(SessionRegistry.keepAlive(sessions: 10_000) == .seconds(5))
-        #expect(SessionRegistry.keepAlive(sessions: 100_000) == .seconds(15))
+        #expect(AgentRegistry.keepAlive(sessions: 0) == .seconds(1))
+        #expect(AgentRegistry.keepAlive(sessions: 2_000) == .seconds(1))
+        #expect(AgentRegistry.keepAlive(sessions: 10_000) == .seconds(5))
+        #expect(AgentRegistry.keepAlive(sessions: 100_000) == .seconds(15))
     }
 }
 
@@ -163,8 +163,8 @@ struct AgentAdmissionTests {
         )
     }
 
-    private func reason(_ hello: Hello) -> AgentAdmission.Refusal.Reason? {
-        do throws(AgentAdmission.Refusal) {
+    private func reason(_ hello: Hello) -> AgentAdmission.ProxyError.Reason? {
+        do throws(AgentAdmission.ProxyError) {
             _ = try AgentAdmission.check(
                 hello,
                 allowsService: { $0 != "secret" },

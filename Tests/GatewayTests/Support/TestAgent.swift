@@ -60,9 +60,9 @@ final class TestAgent: Sendable {
         let address = gateway.process.dtlsAddress
         try await loop.submit {
             let handler = Handler(hello: hello, shared: shared, script: script)
-            var configuration = TunnelDiallerConfiguration()
+            var configuration = TunnelDialerConfiguration()
             configuration.session.tunnel.startsAuthenticated = true
-            let session = try TunnelDialler.dial(
+            let session = try TunnelDialer.dial(
                 to: address,
                 serverName: "localhost",
                 context: context,

@@ -19,6 +19,6 @@ package struct ACMEAuthority: Equatable, Sendable {
         self.agreesToTerms = agreesToTerms
     }
 
-    /// What back-off and holds are kept under: ``NameState``.
+    /// What back-off and holds are kept under: ``RenewalState``.
     package var id: String { directory.text }
 }

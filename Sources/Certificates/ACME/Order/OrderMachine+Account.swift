@@ -2,7 +2,7 @@ import Store
 
 extension OrderMachine {
     /// The directory is there: what can be refused now costs the CA nothing.
-    mutating func directoryKnown(_ now: Moment) -> Action {
+    mutating func directoryKnown(_ now: Instant) -> Action {
         let directory = known(directory)
         exchange.newNonce = directory.newNonce
         if let profile = plan?.profile, directory.profiles[profile] == nil {
@@ -15,7 +15,7 @@ extension OrderMachine {
         return account.url == nil ? register(now) : contactsCompared(now)
     }
 
-    private mutating func register(_ now: Moment) -> Action {
+    private mutating func register(_ now: Instant) -> Action {
         let directory = known(directory)
         if let terms = directory.termsOfService, !authority.agreesToTerms {
             return fail(ACMEFailure(.termsNotAgreed, .account, "the CA has terms of service", instance: terms))
@@ -61,18 +61,18 @@ extension OrderMachine {
     }
 
     /// The account is registered and stored.
-    mutating func accountKnown(_ now: Moment) -> Action {
+    mutating func accountKnown(_ now: Instant) -> Action {
         contactsCompared(now)
     }
 
-    private mutating func contactsCompared(_ now: Moment) -> Action {
+    private mutating func contactsCompared(_ now: Instant) -> Action {
         guard account.contacts == authority.contacts else { return call(.updateAccount, now) }
         guard plan != nil else { return end(.accountReady(known(directory))) }
         return call(record == nil ? .newOrder : .order, now)
     }
 
     /// The CA has lost the account: the same key is registered again, once.
-    mutating func accountForgotten(_ problem: ACMEProblem, _ purpose: Purpose, _ now: Moment) -> Action {
+    mutating func accountForgotten(_ problem: ACMEProblem, _ purpose: Purpose, _ now: Instant) -> Action {
         guard !hasRegisteredAgain else {
             // The account is there, so it is the order that is not of it.
             if isOrderDoubtful, purpose.isOfOrder { return orderGone(now) }

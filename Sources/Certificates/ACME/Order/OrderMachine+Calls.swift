@@ -3,27 +3,27 @@ import Store
 
 extension OrderMachine {
     /// Sends the request for this purpose, after a pause if something is looked at again.
-    mutating func call(_ purpose: Purpose, after pause: Exchange.Pause? = nil, _ now: Moment) -> Action {
+    mutating func call(_ purpose: Purpose, after pause: ACMERequestCycle.Pause? = nil, _ now: Instant) -> Action {
         state = .calling(purpose)
         return step(exchange.begin(request(purpose), after: pause, now: now), now)
     }
 
     /// Looks again at what is pending.
-    mutating func poll(_ purpose: Purpose, _ now: Moment) -> Action {
+    mutating func poll(_ purpose: Purpose, _ now: Instant) -> Action {
         let doubled = ACMELimits.firstPoll * (1 << min(polls, 8))
-        let pause = Exchange.Pause(own: min(doubled, ACMELimits.lastPoll), asked: asked)
+        let pause = ACMERequestCycle.Pause(own: min(doubled, ACMELimits.lastPoll), asked: asked)
         polls += 1
         asked = nil
         return call(purpose, after: pause, now)
     }
 
     /// Keeps what the CA asks to wait before the next look.
-    mutating func note(_ response: ACMEResponse, _ now: Moment) {
+    mutating func note(_ response: ACMEResponse, _ now: Instant) {
         guard let seconds = response.retryAfter(now: exchange.authorityTime(now)) else { return }
         asked = max(asked ?? 0, seconds)
     }
 
-    mutating func step(_ step: Exchange.Step, _ now: Moment) -> Action {
+    mutating func step(_ step: ACMERequestCycle.Step, _ now: Instant) -> Action {
         switch step {
         case .send(let request): return .send(request)
         case .wait(let until): return .wait(until: until)
@@ -38,22 +38,22 @@ extension OrderMachine {
         return purpose
     }
 
-    private func request(_ purpose: Purpose) -> Exchange.Call {
-        func post(_ url: ACMEURL, _ payload: [String: JSONValue]?) -> Exchange.Call {
+    private func request(_ purpose: Purpose) -> ACMERequestCycle.Call {
+        func post(_ url: ACMEURL, _ payload: [String: JSONValue]?) -> ACMERequestCycle.Call {
             guard let account = account.url else { preconditionFailure("there is an account before anything else") }
-            return Exchange.Call(step: purpose.step, url: url, content: .post(payload, .account(account)))
+            return ACMERequestCycle.Call(step: purpose.step, url: url, content: .post(payload, .account(account)))
         }
         switch purpose {
         case .directory:
-            return Exchange.Call(step: .directory, url: authority.directory, content: .get)
+            return ACMERequestCycle.Call(step: .directory, url: authority.directory, content: .get)
         case .newAccount:
             let url = known(directory).newAccount
-            return Exchange.Call(step: .account, url: url, content: .post(registration(url), .key))
+            return ACMERequestCycle.Call(step: .account, url: url, content: .post(registration(url), .key))
         case .updateAccount: return post(known(account.url), ["contact": contacts])
         case .newOrder: return post(known(directory).newOrder, orderPayload)
         case .order: return post(known(record).order, nil)
-        case .authorization(let index): return post(rights[index].url, nil)
-        case .challenge(let index): return post(known(rights[index].challenge), [:])
+        case .authorization(let index): return post(authorizations[index].url, nil)
+        case .challenge(let index): return post(known(authorizations[index].challenge), [:])
         case .finalize:
             let request = CertificateRequest.make(known(plan).names, key: known(record).key)
             return post(known(order).finalize, ["csr": .string(Base64URL.encode(request))])
@@ -62,7 +62,7 @@ extension OrderMachine {
         }
     }
 
-    private func chain(_ call: Exchange.Call) -> Exchange.Call {
+    private func chain(_ call: ACMERequestCycle.Call) -> ACMERequestCycle.Call {
         var call = call
         call.accept = ACMERequest.chain
         return call
@@ -73,7 +73,7 @@ extension OrderMachine {
         return value
     }
 
-    private mutating func answered(_ purpose: Purpose, _ response: ACMEResponse, _ now: Moment) -> Action {
+    private mutating func answered(_ purpose: Purpose, _ response: ACMEResponse, _ now: Instant) -> Action {
         do throws(ACMEMessageError) {
             switch purpose {
             case .directory:
@@ -105,7 +105,7 @@ extension OrderMachine {
         _ purpose: Purpose,
         _ problem: ACMEProblem,
         _ response: ACMEResponse,
-        _ now: Moment
+        _ now: Instant
     ) -> Action {
         if problem.errorName == "accountDoesNotExist", purpose != .directory, purpose != .newAccount {
             return accountForgotten(problem, purpose, now)
@@ -116,8 +116,8 @@ extension OrderMachine {
             hasDroppedReplaces = true
             return call(.newOrder, now)
         case .challenge(let index):
-            // Perhaps it was started already and the answer was lost: the right itself tells.
-            rights[index].refusal = problem
+            // Perhaps it was started already and the answer was lost: the authorization itself tells.
+            authorizations[index].refusal = problem
             return startChallenges(from: index + 1, now)
         case .finalize where exchange.wasRepeated || problem.errorName == "orderNotReady":
             note(response, now)

@@ -1,5 +1,5 @@
 extension OrderMachine {
-    mutating func issued(_ response: ACMEResponse, _ now: Moment) throws(ACMEMessageError) -> Action {
+    mutating func issued(_ response: ACMEResponse, _ now: Instant) throws(ACMEMessageError) -> Action {
         let chain = try IssuedChain(response.body)
         if let failure = defect(chain) { return fail(failure) }
         guard let issuer = plan?.preferredIssuer, !chain.isIssued(by: issuer) else { return finish(chain) }
@@ -12,7 +12,7 @@ extension OrderMachine {
     /// Another chain for the same certificate; one that is of no use is passed over, the first one is good.
     ///
     /// - Parameter response: nil: it could not be had.
-    mutating func alternate(_ index: Int, _ response: ACMEResponse?, _ now: Moment) -> Action {
+    mutating func alternate(_ index: Int, _ response: ACMEResponse?, _ now: Instant) -> Action {
         if let response, let chain = try? IssuedChain(response.body), defect(chain) == nil,
             let issuer = plan?.preferredIssuer, chain.isIssued(by: issuer)
         {

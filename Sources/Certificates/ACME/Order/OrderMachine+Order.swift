@@ -24,7 +24,7 @@ extension OrderMachine {
     }
 
     /// A new order: it gets a new key, and is stored with it before anything else is done.
-    mutating func ordered(_ response: ACMEResponse, _ now: Moment) throws(ACMEMessageError) -> Action {
+    mutating func ordered(_ response: ACMEResponse, _ now: Instant) throws(ACMEMessageError) -> Action {
         let order = try checked(ACMEOrder(response.body, from: authority.directory))
         let url = try location(response, "order")
         let record = OrderRecord(
@@ -40,7 +40,7 @@ extension OrderMachine {
         isAuthorized = false
         finalizations = 0
         polls = 0
-        rights = []
+        authorizations = []
         state = .storingOrder
         return .storeOrder(record)
     }
@@ -61,7 +61,7 @@ extension OrderMachine {
     }
 
     /// Whatever the order needs now.
-    mutating func goOn(_ now: Moment) -> Action {
+    mutating func goOn(_ now: Instant) -> Action {
         let order = known(order)
         switch order.status {
         case .pending:
@@ -80,7 +80,7 @@ extension OrderMachine {
         case .invalid:
             if isOrderDoubtful { return orderGone(now) }
             if let error = order.error { return fail(ACMEFailure(error, .order)) }
-            // One of its rights knows why.
+            // One of its authorizations knows why.
             return askForRights(order, now)
         }
     }
@@ -95,11 +95,11 @@ extension OrderMachine {
     }
 
     /// An order of a predecessor, or of a lost account, that is no longer there, or no longer good: a new one, once.
-    mutating func orderGone(_ now: Moment) -> Action {
+    mutating func orderGone(_ now: Instant) -> Action {
         isOrderDoubtful = false
         record = nil
         order = nil
-        rights = []
+        authorizations = []
         asked = nil
         return cleanUp(.newOrder) ?? call(.newOrder, now)
     }

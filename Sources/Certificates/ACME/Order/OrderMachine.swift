@@ -66,7 +66,7 @@ package struct OrderMachine: ~Copyable {
     let plan: OrderPlan?
     let authority: ACMEAuthority
     let random: @Sendable () -> UInt64
-    var exchange: Exchange
+    var exchange: ACMERequestCycle
     var state = State.idle
 
     /// What is known of the CA; may be kept for the next machine.
@@ -79,12 +79,12 @@ package struct OrderMachine: ~Copyable {
 
     var record: OrderRecord?
     var order: ACMEOrder?
-    var rights: [Right] = []
+    var authorizations: [Authorization] = []
     /// The order comes from a predecessor, or from an account that the CA has forgotten since: it may be gone.
     var isOrderDoubtful: Bool
     var hasRegisteredAgain = false
     var hasDroppedReplaces = false
-    /// All rights were seen to be valid.
+    /// All authorizations were seen to be valid.
     var isAuthorized = false
     var finalizations = 0
     /// Looks at the same thing in a row.
@@ -95,8 +95,8 @@ package struct OrderMachine: ~Copyable {
     var chain: IssuedChain?
     var alternates: [ACMEURL] = []
 
-    /// The right to one name of the order.
-    struct Right {
+    /// The authorization to one name of the order.
+    struct Authorization {
         let url: ACMEURL
         var name: CertificateName?
         var isOpen = true
@@ -151,39 +151,39 @@ package struct OrderMachine: ~Copyable {
         self.account = account
         self.directory = directory
         self.random = random
-        exchange = Exchange(key: account.key, random: random)
+        exchange = ACMERequestCycle(key: account.key, random: random)
         isOrderDoubtful = false
     }
 
     /// The CA's clock, as far as it is known by now.
-    package var clock: ClockCorrection { exchange.clock }
+    package var clock: ClockSkew { exchange.clock }
 
     // MARK: Inputs
 
-    package mutating func start(now: Moment) -> Action {
+    package mutating func start(now: Instant) -> Action {
         precondition(state == .idle, "a machine is started once")
         exchange.start(now: now)
         return directory == nil ? call(.directory, now) : directoryKnown(now)
     }
 
-    package mutating func received(_ response: ACMEResponse, now: Moment) -> Action {
+    package mutating func received(_ response: ACMEResponse, now: Instant) -> Action {
         step(exchange.received(response, now: now), now)
     }
 
     /// - Parameter reason: why there is no answer, in words.
     package mutating func requestFailed(
         _ reason: String,
-        _ nature: LostAnswer = .passing,
-        now: Moment
+        _ nature: TransportFailure = .passing,
+        now: Instant
     ) -> Action {
         step(exchange.lost(reason, nature, now: now), now)
     }
 
-    package mutating func waited(now: Moment) -> Action {
+    package mutating func waited(now: Instant) -> Action {
         step(exchange.waited(now: now), now)
     }
 
-    package mutating func stored(now: Moment) -> Action {
+    package mutating func stored(now: Instant) -> Action {
         switch state {
         case .storingAccount: return accountKnown(now)
         case .storingOrder: return goOn(now)
@@ -192,19 +192,19 @@ package struct OrderMachine: ~Copyable {
         }
     }
 
-    package mutating func presentationDone(now: Moment) -> Action {
+    package mutating func presentationDone(now: Instant) -> Action {
         precondition(state == .presenting, "nothing was to be presented")
         // From here on it fails by itself.
         isOrderDoubtful = false
         return startChallenges(from: 0, now)
     }
 
-    package mutating func presentationFailed(_ reason: String, now: Moment) -> Action {
+    package mutating func presentationFailed(_ reason: String, now: Instant) -> Action {
         precondition(state == .presenting, "nothing was to be presented")
         return fail(ACMEFailure(.presentationFailed, .presentation, ForeignText.shown(reason)))
     }
 
-    package mutating func cleanedUp(now: Moment) -> Action {
+    package mutating func cleanedUp(now: Instant) -> Action {
         guard case .cleaning(let next) = state else { preconditionFailure("nothing was to be cleaned up") }
         presented = []
         shown = []

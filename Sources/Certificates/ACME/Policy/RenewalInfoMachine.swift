@@ -18,7 +18,7 @@ package struct RenewalInfoMachine: ~Copyable {
 
     private let url: ACMEURL
     private let renewalID: String
-    private var exchange: Exchange
+    private var exchange: ACMERequestCycle
 
     /// - Parameters:
     ///   - url: of the CA's directory.
@@ -33,43 +33,46 @@ package struct RenewalInfoMachine: ~Copyable {
         self.url = url
         self.directory = directory
         self.renewalID = renewalID
-        exchange = Exchange(key: nil, random: random)
+        exchange = ACMERequestCycle(key: nil, random: random)
     }
 
-    package var clock: ClockCorrection { exchange.clock }
+    package var clock: ClockSkew { exchange.clock }
 
-    package mutating func start(now: Moment) -> Action {
+    package mutating func start(now: Instant) -> Action {
         exchange.start(now: now)
         guard directory == nil else { return ask(now) }
-        return step(exchange.begin(Exchange.Call(step: .directory, url: url, content: .get), now: now), now)
+        return step(exchange.begin(ACMERequestCycle.Call(step: .directory, url: url, content: .get), now: now), now)
     }
 
-    package mutating func received(_ response: ACMEResponse, now: Moment) -> Action {
+    package mutating func received(_ response: ACMEResponse, now: Instant) -> Action {
         step(exchange.received(response, now: now), now)
     }
 
     package mutating func requestFailed(
         _ reason: String,
-        _ nature: LostAnswer = .passing,
-        now: Moment
+        _ nature: TransportFailure = .passing,
+        now: Instant
     ) -> Action {
         step(exchange.lost(reason, nature, now: now), now)
     }
 
-    package mutating func waited(now: Moment) -> Action {
+    package mutating func waited(now: Instant) -> Action {
         step(exchange.waited(now: now), now)
     }
 
-    private mutating func ask(_ now: Moment) -> Action {
+    private mutating func ask(_ now: Instant) -> Action {
         guard let base = directory?.renewalInfo else { return .answer(nil, pause: RenewalPolicy.longestPollPause) }
         let separator = base.text.hasSuffix("/") ? "" : "/"
         guard let target = ACMEURL("\(base)\(separator)\(renewalID)") else {
             return .failed(ACMEFailure(.badAnswer, .renewalInfo, "\(base) is too long to be asked"))
         }
-        return step(exchange.begin(Exchange.Call(step: .renewalInfo, url: target, content: .get), now: now), now)
+        return step(
+            exchange.begin(ACMERequestCycle.Call(step: .renewalInfo, url: target, content: .get), now: now),
+            now
+        )
     }
 
-    private mutating func step(_ step: Exchange.Step, _ now: Moment) -> Action {
+    private mutating func step(_ step: ACMERequestCycle.Step, _ now: Instant) -> Action {
         switch step {
         case .send(let request): return .send(request)
         case .wait(let until): return .wait(until: until)
@@ -79,7 +82,7 @@ package struct RenewalInfoMachine: ~Copyable {
         }
     }
 
-    private mutating func answered(_ response: ACMEResponse, _ now: Moment) -> Action {
+    private mutating func answered(_ response: ACMEResponse, _ now: Instant) -> Action {
         do throws(ACMEMessageError) {
             guard directory != nil else {
                 directory = try ACMEDirectory(response.body, from: url)

@@ -23,7 +23,7 @@ package enum RetryPolicy {
     ///   - authorities: directory URLs in the order of the configuration, at least one.
     ///   - settings: a hash of what the outcome depends on: challenges, account, profile, names. With other settings
     ///     than the stored ones only the CAs' holds count.
-    package static func next(_ state: NameState, authorities: [String], settings: String, now: UnixTime) -> Next {
+    package static func next(_ state: RenewalState, authorities: [String], settings: String, now: UnixTime) -> Next {
         precondition(!authorities.isEmpty, "there is at least one CA")
         if let nextTry = state.nextTry, now < nextTry, state.settings == settings { return .wait(until: nextTry) }
         for authority in authorities where state.holds[authority].map({ $0 <= now }) ?? true {
@@ -39,14 +39,14 @@ package enum RetryPolicy {
     package static func failed(
         _ failure: ACMEFailure,
         authority: String,
-        state: NameState,
+        state: RenewalState,
         settings: String,
         now: UnixTime,
         random: UInt64
-    ) -> NameState {
+    ) -> RenewalState {
         var state = state
         state.failures = min(state.failures + 1, 1_000_000)
-        state.lastError = NameState.LastError(failure, authority: authority, at: now)
+        state.lastError = RenewalState.LastError(failure, authority: authority, at: now)
         state.holds = state.holds.filter { $0.value > now }
         state.settings = settings
         state.nextTry = nil
@@ -60,7 +60,7 @@ package enum RetryPolicy {
     }
 
     /// The state after a certificate was issued.
-    package static func succeeded(authority: String, state: NameState) -> NameState {
+    package static func succeeded(authority: String, state: RenewalState) -> RenewalState {
         var state = state
         state.failures = 0
         state.nextTry = nil

@@ -13,7 +13,7 @@ extension TestCA {
         var account: String?
     }
 
-    private enum Refusal: Error {
+    private enum ProxyError: Error {
         case answer(ACMEResponse)
     }
 
@@ -24,12 +24,12 @@ extension TestCA {
             payloads.append((path, signed.payload))
             return act(path, signed)
         } catch {
-            guard case Refusal.answer(let response) = error else { preconditionFailure("\(error)") }
+            guard case ProxyError.answer(let response) = error else { preconditionFailure("\(error)") }
             return response
         }
     }
 
-    private func wrong(_ reason: String) -> Refusal {
+    private func wrong(_ reason: String) -> ProxyError {
         violations.append(reason)
         return .answer(problem(400, "malformed", reason))
     }
@@ -44,10 +44,10 @@ extension TestCA {
         guard header["alg"]?.string == "ES256" else { throw wrong("alg") }
         guard header["url"]?.string == request.url.text else { throw wrong("url") }
         guard let nonce = header["nonce"]?.string, nonces.remove(nonce) != nil else {
-            throw Refusal.answer(problem(400, "badNonce", "the nonce is not known"))
+            throw ProxyError.answer(problem(400, "badNonce", "the nonce is not known"))
         }
         if generator.chance(faults.badNonce) {
-            throw Refusal.answer(problem(400, "badNonce", "the nonce is not liked"))
+            throw ProxyError.answer(problem(400, "badNonce", "the nonce is not liked"))
         }
         let (key, thumbprint, account) = try signer(header)
         guard let form = try? P256.Signing.ECDSASignature(rawRepresentation: signature),
@@ -70,7 +70,7 @@ extension TestCA {
         }
         guard let kid = header["kid"]?.string, header["jwk"] == nil, header.count == 4 else { throw wrong("kid") }
         guard let account = accounts.values.first(where: { $0.url == kid }) else {
-            throw Refusal.answer(problem(400, "accountDoesNotExist", "no such account"))
+            throw ProxyError.answer(problem(400, "accountDoesNotExist", "no such account"))
         }
         return (account.key, account.thumbprint, kid)
     }

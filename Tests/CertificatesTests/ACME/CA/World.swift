@@ -36,8 +36,8 @@ final class World {
         ca.validators = { [unowned self] in board.contains($0) }
     }
 
-    var now: Moment {
-        Moment(
+    var now: Instant {
+        Instant(
             uptime: .uptimeNanoseconds(UInt64(milliseconds + 1) * 1_000_000),
             wall: Self.start + milliseconds / 1_000
         )

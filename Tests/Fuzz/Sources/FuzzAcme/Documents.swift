@@ -49,8 +49,8 @@ private func checkShown(_ text: String) {
 
 /// What is in the store: it is read as it was written.
 func checkRecords(_ bytes: [UInt8]) {
-    if let state = try? NameState(json: bytes, place: "state") {
-        precondition((try? NameState(json: state.json, place: "state")) == state, "another state")
+    if let state = try? RenewalState(json: bytes, place: "state") {
+        precondition((try? RenewalState(json: state.json, place: "state")) == state, "another state")
         let now = UnixTime(seconds: 1_800_000_000)
         switch RetryPolicy.next(state, authorities: ["https://ca.test/dir", "b"], settings: "s", now: now) {
         case .attempt: break

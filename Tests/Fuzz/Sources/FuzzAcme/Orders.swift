@@ -18,7 +18,7 @@ func checkOrder(_ script: inout Script) {
     )
     var machine = OrderMachine(plan, account: AccountRecord(directory: origin, key: key), random: { 11 })
     var time: UInt64 = 1
-    func now() -> Moment { Moment(uptime: .uptimeNanoseconds(time), wall: UnixTime(seconds: 1_800_000_000)) }
+    func now() -> Instant { Instant(uptime: .uptimeNanoseconds(time), wall: UnixTime(seconds: 1_800_000_000)) }
     let end = now().uptime + ACMELimits.longestOrderTime
     var shown: Set<ChallengeTask> = []
     var action = machine.start(now: now())

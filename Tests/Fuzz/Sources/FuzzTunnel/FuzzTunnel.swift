@@ -29,7 +29,7 @@ private struct Script {
         configuration.maxStreams = 16
         configuration.undrainedHardLimit = 256 << 10
         tunnel = TunnelConnection(
-            role: input.first.map { $0 & 1 == 0 } ?? true ? .acceptor : .dialler,
+            role: input.first.map { $0 & 1 == 0 } ?? true ? .server : .client,
             configuration: configuration,
             maxPacketSize: 1_163,
             handshakeRTT: nil,

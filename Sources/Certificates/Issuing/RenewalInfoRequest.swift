@@ -1,0 +1,55 @@
+import NIOCore
+import Outbound
+
+/// Does what a ``RenewalInfoMachine`` says. Nothing is signed and nothing is stored, so no lease has to be asked.
+struct RenewalInfoRequest: Sendable {
+    enum Outcome: Sendable {
+        /// Nil: the CA says nothing about renewal. `pause`: seconds until it may be asked again.
+        case answer(ACMERenewalInfo?, pause: Int64)
+        case failed(ACMEFailure)
+        case interrupted
+    }
+
+    let authority: ACMEAuthority
+    let trust: OutboundTrust
+    let transport: any AuthorityTransport
+    let desk: ACMEDirectoryCache
+
+    func run(_ renewalID: String) async -> Outcome {
+        var machine = RenewalInfoMachine(
+            directoryURL: authority.directory,
+            directory: desk.directory(of: authority.id),
+            renewalID: renewalID,
+            random: { UInt64.random(in: .min ... .max) }
+        )
+        var hasAnswered = false
+        var action = machine.start(now: .now)
+        while !Task.isCancelled {
+            switch action {
+            case .send(let request):
+                do throws(AuthorityUnreachable) {
+                    let response = try await transport.send(request, trust: trust)
+                    hasAnswered = true
+                    action = machine.received(response, now: .now)
+                } catch {
+                    action = machine.requestFailed("\(error)", error.nature, now: .now)
+                }
+            case .wait(let until):
+                guard (try? await OrderDriver.sleep(until: until)) != nil else { return .interrupted }
+                action = machine.waited(now: .now)
+            case .answer(let info, let pause):
+                desk.learn(
+                    authority.id,
+                    directory: machine.directory,
+                    clock: machine.clock,
+                    hasAnswered: hasAnswered
+                )
+                return .answer(info, pause: pause)
+            case .failed(let failure):
+                desk.forgetDirectory(of: authority.id)
+                return .failed(failure)
+            }
+        }
+        return .interrupted
+    }
+}

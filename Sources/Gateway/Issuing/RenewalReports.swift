@@ -1,0 +1,85 @@
+import Certificates
+import Dates
+import Logging
+import Observability
+
+/// What happens about certificates from CAs, in the log and in the metrics: each event once, by the replica that acted.
+struct RenewalReports: Sendable {
+    enum Result: String, CaseIterable, Sendable {
+        case issued, failed
+    }
+
+    private let logger: Logger
+    private let orders: CounterTable<Result>
+    private let failures: CounterTable<ACMEFailure.Code>
+
+    init(metrics: MetricsRegistry, logger: Logger) {
+        self.logger = logger
+        orders = metrics.counters(
+            "acme_orders_total",
+            help: "Orders of certificates that this replica brought to an end, by result.",
+            label: "result",
+            by: Result.self
+        )
+        failures = metrics.counters(
+            "acme_failures_total",
+            help: "Orders that failed, by the kind of error: the CA's own, or ours.",
+            label: "code",
+            by: ACMEFailure.Code.self
+        )
+    }
+
+    func tell(_ event: RenewalEvent) {
+        switch event {
+        case .ordering(let names, let authority):
+            logger.info("ordering a certificate", metadata: Self.metadata(names, ["ca": "\(authority)"]))
+        case .issued(let names, let authority, let generation, let notAfter):
+            orders[.issued].increment()
+            logger.notice(
+                "a certificate was issued",
+                metadata: Self.metadata(
+                    names,
+                    ["ca": "\(authority)", "generation": "\(generation)", "not_after": "\(notAfter)"]
+                )
+            )
+        case .failed(let names, let authority, let failure, let nextTry):
+            orders[.failed].increment()
+            failures[failure.code].increment()
+            var more: Logger.Metadata = ["ca": "\(authority)", "code": "\(failure.code.rawValue)"]
+            more["error"] = "\(failure)"
+            more["next_try"] = nextTry.map { "\($0)" } ?? "now, at the next CA"
+            logger.error("a certificate was not issued", metadata: Self.metadata(names, more))
+        case .tooManyOnDemand(let limit):
+            logger.error(
+                "no further host gets a certificate on demand: too many have one",
+                metadata: ["limit": "\(limit)", "remedy": "use a wildcard certificate"]
+            )
+        case .trouble(let names, let trouble):
+            logger.error(
+                "a certificate cannot be looked after; it is tried again",
+                metadata: Self.metadata(names, ["error": "\(trouble)"])
+            )
+        }
+    }
+
+    private static func metadata(_ names: [CertificateName], _ more: Logger.Metadata) -> Logger.Metadata {
+        var metadata = more
+        metadata["names"] = "\(names.map(\.description).joined(separator: ","))"
+        return metadata
+    }
+
+    /// Every replica knows the same of each certificate.
+    func collect(_ issuer: CertificateIssuer, _ metrics: MetricsRegistry) {
+        metrics.collect(
+            "certificate_next_renewal_timestamp_seconds",
+            .gauge,
+            help: "When a certificate from a CA is to be renewed, seconds since the epoch by the CA's clock.",
+            labelNames: ["name"]
+        ) { samples in
+            for status in issuer.statuses {
+                guard let renewal = status.nextRenewal else { continue }
+                samples.add(Double(renewal.seconds), [status.names[0].description])
+            }
+        }
+    }
+}

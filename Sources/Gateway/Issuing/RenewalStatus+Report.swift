@@ -1,0 +1,33 @@
+package import Certificates
+import Dates
+package import Store
+
+extension RenewalStatus {
+    /// What the admin port tells of it, beside what is served.
+    var report: [String: JSONValue] {
+        [
+            "names": .array(names.map { .string($0.description) }),
+            "on_demand": .bool(isOnDemand),
+            "ordering": .bool(isOrdering),
+            "ca": authority.map { .string($0) } ?? .null,
+            "next_renewal": nextRenewal.map { .string($0.rfc3339) } ?? .null,
+            "renewal_explanation": explanation.map { .string($0) } ?? .null,
+            "next_try": nextTry.map { .string($0.rfc3339) } ?? .null,
+            "failures": .integer(Int64(failures)),
+            "last_error": lastError.map { .object($0.report) } ?? .null,
+        ]
+    }
+}
+
+extension RenewalState.LastError {
+    package var report: [String: JSONValue] {
+        [
+            "code": .string(code),
+            "message": .string(message),
+            "remedy": .string(remedy),
+            "identifier": identifier.map { .string($0) } ?? .null,
+            "ca": .string(authority),
+            "at": .string(at.rfc3339),
+        ]
+    }
+}

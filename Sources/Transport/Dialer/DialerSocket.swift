@@ -1,0 +1,55 @@
+import DTLS
+import NIOCore
+import Tunnel
+
+/// A dialled session's own connected socket: it hears from one peer only, and of refusals.
+final class DialerSocket: SocketDriver {
+    /// Nil once the session has left.
+    private var session: TunnelSession?
+
+    func begin(_ session: TunnelSession) {
+        self.session = session
+        self.counters.handshakesStarted.add(1)
+        self.context.touch(session)
+        self.open().assumeIsolated().whenFailure { error in
+            let reason = error as? TransportError ?? TransportError(code: .systemCall, operation: "register the socket")
+            session.end(.socket(reason), now: .now())
+        }
+    }
+
+    override func handle(
+        _ datagram: UnsafeRawBufferPointer,
+        from address: UDPAddress,
+        socketAddress: SocketAddress
+    ) {
+        guard let session = self.session else { return }
+        // An alert in the clear is a hint; to DTLS it would be nothing, or the end of a handshake.
+        if DTLSHint.matches(datagram) {
+            session.hinted(now: self.turnNow)
+            return
+        }
+        session.receive(datagram, now: self.turnNow)
+    }
+
+    override func refusalHeard() {
+        self.session?.hinted(now: .now())
+    }
+
+    override func sessionOpened(_ session: TunnelSession) {
+        self.counters.sessions.add(1)
+    }
+
+    override func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
+        if session.wasOpen {
+            self.counters.sessions.add(-1)
+            self.counters.sessionsClosed.add(1)
+        } else {
+            self.counters.handshakesFailed.add(1)
+        }
+    }
+
+    override func sessionLeft(_ session: TunnelSession) {
+        self.session = nil
+        self.close()
+    }
+}

@@ -1,0 +1,134 @@
+import Certificates
+import Gateway
+import NIOCore
+import Store
+import Testing
+
+@Suite("What a replica remembers of the challenges in the store")
+struct ChallengeFollowerTests {
+    private let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
+
+    private func stored(_ task: ChallengeTask, _ version: UInt64 = 1) -> Result<StoredValue, StoreError> {
+        .success(StoredValue(bytes: task.document, version: version))
+    }
+
+    @Test("A new value is read at once, a known one after news or after ten seconds")
+    func due() throws {
+        var follower = ChallengeWatcher()
+        let (a, b) = (try challenge("a"), try challenge("b"))
+        #expect(follower.begin([a.storeKey], isNews: false, now: start) == [a.storeKey])
+        follower.take(a.storeKey, stored(a), now: start)
+        #expect(follower.tasks == [a] && follower.isComplete)
+        let later = start + .seconds(1)
+        #expect(follower.begin([a.storeKey, b.storeKey], isNews: false, now: later) == [b.storeKey])
+        follower.take(b.storeKey, stored(b), now: later)
+        let both = Set([a.storeKey, b.storeKey])
+        #expect(follower.begin(Array(both), isNews: false, now: later) == [])
+        #expect(Set(follower.begin(Array(both), isNews: true, now: later)) == both)
+        #expect(Set(follower.begin(Array(both), isNews: false, now: start + .seconds(10))) == both)
+    }
+
+    @Test("A withdrawn token that is presented again is found with the news of it")
+    func again() throws {
+        var follower = ChallengeWatcher()
+        let task = try challenge("a")
+        let missing = StoreError(.notFound, task.storeKey.path, "gone")
+        _ = follower.begin([task.storeKey], isNews: true, now: start)
+        follower.take(task.storeKey, .failure(missing), now: start)
+        #expect(follower.isOver(task) && follower.tasks.isEmpty)
+        #expect(follower.begin([task.storeKey], isNews: true, now: start + .seconds(1)) == [task.storeKey])
+        follower.take(task.storeKey, stored(task, 3), now: start + .seconds(1))
+        #expect(!follower.isOver(task) && follower.tasks == [task])
+    }
+
+    @Test("What was not read in a look is not taken for over, and a key that is missing once is not either")
+    func notOver() throws {
+        var follower = ChallengeWatcher()
+        let task = try challenge("a")
+        _ = follower.begin([task.storeKey], isNews: true, now: start)
+        follower.take(task.storeKey, .failure(StoreError(.notFound, "x", "gone")), now: start)
+        // Presented again by this process, which is no news to itself.
+        _ = follower.begin([task.storeKey], isNews: false, now: start + .seconds(1))
+        #expect(!follower.isOver(task))
+        _ = follower.begin([], isNews: false, now: start + .seconds(2))
+        #expect(!follower.isOver(task))
+        _ = follower.begin([], isNews: false, now: start + .seconds(3))
+        #expect(follower.isOver(task))
+    }
+
+    @Test("A volume that does not answer changes nothing and leaves the look incomplete")
+    func transient() throws {
+        var follower = ChallengeWatcher()
+        let task = try challenge("a")
+        _ = follower.begin([task.storeKey], isNews: true, now: start)
+        follower.take(task.storeKey, stored(task), now: start)
+        _ = follower.begin([task.storeKey], isNews: true, now: start + .seconds(1))
+        follower.take(task.storeKey, .failure(StoreError(.stalled, "x", "hangs")), now: start + .seconds(1))
+        #expect(!follower.isComplete && !follower.isOver(task))
+        #expect(follower.begin([task.storeKey], isNews: false, now: start + .seconds(2)) == [task.storeKey])
+    }
+
+    @Test("A value that nobody touched for an hour is old, whatever it says; a new version begins anew")
+    func old() throws {
+        var follower = ChallengeWatcher()
+        let (task, other) = (try challenge("a"), try challenge("b"))
+        _ = follower.begin([task.storeKey, other.storeKey], isNews: true, now: start)
+        follower.take(task.storeKey, stored(task), now: start)
+        follower.take(other.storeKey, .success(StoredValue(bytes: [1], version: 7)), now: start)
+        let hour = start + .hours(1)
+        #expect(follower.old(now: hour).isEmpty)
+        follower.take(task.storeKey, stored(task, 2), now: hour)
+        let old = follower.old(now: hour + .seconds(1))
+        #expect(old.map(\.key) == [other.storeKey] && old.map(\.version) == [7])
+        follower.removed(other.storeKey, now: hour)
+        #expect(follower.old(now: hour + .seconds(1)).isEmpty)
+    }
+
+    @Test("Forged values are told once each and never used")
+    func forged() throws {
+        let good = try challenge("token")
+        let key = good.storeKey
+        var forgeries: [[UInt8]] = [
+            [], Array("null".utf8), Array("[1]".utf8), Array("{".utf8), [0xff, 0xfe, 0x00],
+            [UInt8](repeating: UInt8(ascii: "["), count: 4_000),
+            [UInt8](repeating: UInt8(ascii: " "), count: ChallengeTask.documentLimit) + good.document,
+            challengeFields("other").json,
+        ]
+        let changes: [(String, JSONValue?)] = [
+            ("format", nil), ("format", .integer(2)), ("format", .string("1")), ("type", .string("dns-02")),
+            ("type", nil), ("name", .string("../x")), ("name", .string("*.app.test")), ("name", .null),
+            ("token", .string("token/../x")), ("token", .string("")), ("token", .integer(1)),
+            ("key_authorization", .string("other.\(thumbprint)")), ("key_authorization", .string("token")),
+            ("key_authorization", .string("token.\(thumbprint)\r\nX: y")),
+            ("key_authorization", .string("token.\(thumbprint).")), ("key_authorization", .string("token.short")),
+            ("key_authorization", .string("<script>.\(thumbprint)")), ("key_authorization", nil),
+        ]
+        for (name, value) in changes {
+            var fields = challengeFields("token")
+            fields[name] = value
+            forgeries.append(fields.json)
+        }
+        var follower = ChallengeWatcher()
+        for (index, bytes) in forgeries.enumerated() {
+            let version = UInt64(index + 1)
+            _ = follower.begin([key], isNews: true, now: start)
+            follower.take(key, .success(StoredValue(bytes: bytes, version: version)), now: start)
+            #expect(follower.newProblems.count == 1, "\(String(decoding: bytes, as: UTF8.self))")
+            #expect(follower.tasks.isEmpty && follower.isOver(good))
+            _ = follower.begin([key], isNews: true, now: start)
+            follower.take(key, .success(StoredValue(bytes: bytes, version: version)), now: start)
+            #expect(follower.newProblems.isEmpty)
+        }
+        _ = follower.begin([key], isNews: true, now: start)
+        follower.take(key, .failure(StoreError(.refused, key.path, "is open to others")), now: start)
+        #expect(follower.newProblems.count == 1 && follower.isComplete)
+    }
+
+    @Test("Of a folder with more values than ever were some are looked at")
+    func tooMany() throws {
+        var follower = ChallengeWatcher()
+        let keys = try (0...ChallengeWatcher.keys).map { try ChallengeTask.prefix.child("\($0)") }
+        #expect(follower.begin(keys, isNews: true, now: start).count == ChallengeWatcher.keys)
+        #expect(follower.isTooMuch)
+    }
+}
