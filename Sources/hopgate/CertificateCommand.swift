@@ -26,7 +26,7 @@ enum CertificateTool {
     ) async throws -> (served: ServedCertificates, store: VolumeStore) {
         let configuration = try options.load()
         let (_, store) = try await SharedStore.openFounded(configuration.store)
-        return (try await ServedCertificates.inspect(configuration.servedCertificates, store: store), store)
+        return (try await ServedCertificates.inspect(configuration.servedCertificates(check: TLSIdentities.check), store: store), store)
     }
 
     /// A name as people write it.

@@ -32,7 +32,7 @@ struct CertificateImportCommand: AsyncParsableCommand {
         let configuration = try options.load()
         let certificate = try CertificateFiles(certificate: cert, key: key).load()
         try certificate.requireOrder()
-        try certificate.require(configuration.servedCertificates.check)
+        try certificate.require(TLSIdentities.check)
         guard let first = certificate.names.first else {
             throw CertificatesError(
                 .unsupported,
@@ -63,7 +63,7 @@ struct CertificateImportCommand: AsyncParsableCommand {
         Terminal.note(
             "Names \(CertificateTool.names(certificate)); valid until \(end)\(state == "good" ? "" : " (\(state))")."
         )
-        let files = configuration.servedCertificates.files.compactMap { try? $0.load() }
+        let files = configuration.certificates.compactMap { try? $0.load() }
         guard !files.isEmpty else { return }
         let configured = CertificateSnapshot(files)
         let hidden = certificate.names.filter { configured.certificate(for: $0)?.names.contains($0) == true }

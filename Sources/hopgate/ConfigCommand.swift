@@ -22,8 +22,8 @@ struct ConfigCheckCommand: ParsableCommand {
         let configuration = try options.load()
         // A start reads the pairs too: a key that does not fit its certificate is found here first.
         for files in configuration.certificates {
-            let certificate = try CertificateFiles(certificate: files.cert, key: files.key).load()
-            try certificate.require(configuration.servedCertificates.check)
+            let certificate = try files.load()
+            try certificate.require(TLSIdentities.check)
         }
         print(
             try GatewayConfiguration.check(

@@ -2,6 +2,7 @@ import Certificates
 import FoundationEssentials
 import Glibc
 import NIOCore
+import Observability
 import Store
 
 /// What the admin port tells of this process. No secret gets in: tokens, hashes and keys stay where they are.
@@ -97,7 +98,7 @@ struct AdminReports: Sendable {
     // MARK: /v1/agents
 
     func agents() -> [String: JSONValue] {
-        let rows = registry.rows.sorted { $0.id < $1.id }
+        let rows = registry.rows.sorted { $0.info.id < $1.info.id }
         return [
             "count": .integer(Int64(rows.count)),
             "truncated": .bool(rows.count > Self.agentLimit),
@@ -105,12 +106,12 @@ struct AdminReports: Sendable {
                 rows.prefix(Self.agentLimit).map { row in
                     let member = row.member
                     return .object([
-                        "session": .integer(Int64(clamping: row.id)),
-                        "token_id": .string(row.tokenID),
-                        "name": .string(row.agent),
-                        "instance": .string(row.instance),
-                        "run": .string("\(member.run)"),
-                        "attachment": .integer(Int64(clamping: member.number)),
+                        "session": .integer(Int64(clamping: row.info.id)),
+                        "token_id": .string(row.info.tokenID),
+                        "name": .string(row.info.agent),
+                        "instance": .string(row.info.instance),
+                        "run": .string("\(row.info.run)"),
+                        "attachment": .integer(Int64(clamping: row.info.number)),
                         "state": .string(member.state.name),
                         "services": .array(row.services.map { .string($0) }),
                         "hosts": .array(row.hosts.map { .string($0.description) }),

@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// Where the store is when nobody says.
 package enum DataDirectory {

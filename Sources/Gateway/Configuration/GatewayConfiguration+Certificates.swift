@@ -11,14 +11,18 @@ extension GatewayConfiguration {
         }
     }
 
-    /// Where certificates come from, as a running gateway and every command see it.
-    package var servedCertificates: ServedCertificates.Settings {
+    /// The sources of certificates, as a running gateway and every command see them.
+    ///
+    /// - Parameter check: Throws if the TLS libraries do not accept a certificate.
+    package func servedCertificates(
+        check: @escaping @Sendable (ServerCertificate) throws -> Void
+    ) -> ServedCertificates.Settings {
         ServedCertificates.Settings(
-            files: certificates.map { Certificates.CertificateFiles(certificate: $0.cert, key: $0.key) },
+            files: certificates,
             usesDevelopmentCA: usesDevelopmentCA,
             names: routes.map(\.host) + tunnelAddresses.map(\.host)
                 + (acme?.names.joined().map(\.description) ?? []),
-            check: TLSIdentities.check
+            check: check
         )
     }
 
@@ -28,8 +32,13 @@ extension GatewayConfiguration {
     ///
     /// Where ACME is going to answer there is no pin from the start: the pin would be wrong as soon as the first
     /// certificate is there, and who holds it would stay outside.
-    package func tunnelPin(hosts: [String], in store: any Store) async throws(CertificatesError) -> [UInt8]? {
+    package func tunnelPin(
+        hosts: [String],
+        in store: any Store,
+        check: @escaping @Sendable (ServerCertificate) throws -> Void
+    ) async throws(CertificatesError) -> [UInt8]? {
         guard usesDevelopmentCA, acme?.mayAnswer(at: hosts) != true else { return nil }
-        return try await ServedCertificates.open(servedCertificates, store: store).tunnelPin(hosts: hosts)
+        return try await ServedCertificates.open(servedCertificates(check: check), store: store)
+            .tunnelPin(hosts: hosts)
     }
 }

@@ -1,6 +1,7 @@
-internal import Logging
-internal import NIOCore
-internal import Observability
+import Certificates
+import Logging
+import NIOCore
+import Observability
 package import Settings
 
 extension GatewayConfiguration {
@@ -147,9 +148,9 @@ extension GatewayConfiguration {
         return addresses.map(\.value)
     }
 
-    private static func readTimeouts(_ section: SettingsScope) -> Timeouts {
-        var result = Timeouts()
-        func read(_ key: String, _ path: WritableKeyPath<Timeouts, TimeAmount>) {
+    private static func readTimeouts(_ section: SettingsScope) -> EdgeTimeouts {
+        var result = EdgeTimeouts()
+        func read(_ key: String, _ path: WritableKeyPath<EdgeTimeouts, TimeAmount>) {
             let fallback = Duration.nanoseconds(result[keyPath: path].nanoseconds)
             let value = section.duration(key, default: fallback, in: .milliseconds(100) ... .seconds(86_400)).value
             result[keyPath: path] = TimeAmount(value)
@@ -171,7 +172,7 @@ extension GatewayConfiguration {
             let key = item.readableFile("key", isRequired: true)
             guard let cert, let key else { return nil }
             reader.note(item.path, "\(quoted(cert.value)), key \(quoted(key.value))", item.origin)
-            return CertificateFiles(cert: cert.value, key: key.value)
+            return CertificateFiles(certificate: cert.value, key: key.value)
         }
     }
 

@@ -1,3 +1,4 @@
+package import Certificates
 package import Logging
 package import NIOCore
 package import Observability
@@ -35,25 +36,7 @@ package struct GatewayConfiguration: Sendable, Equatable {
     package var logFormat: LogFormat
     /// How long requests in flight may take to finish after SIGTERM.
     package var shutdownGrace: TimeAmount
-    package var timeouts: Timeouts
-
-    /// Deadlines of the edge.
-    package struct Timeouts: Sendable, Equatable {
-        /// From the TCP connection to the end of its TLS handshake.
-        package var tlsHandshake: TimeAmount = .seconds(10)
-        /// From the first byte of a request to the end of its head.
-        package var header: TimeAmount = .seconds(10)
-        /// A client that sends nothing more of its request's body, or takes nothing more of the response.
-        package var bodyIdle: TimeAmount = .seconds(30)
-        /// A connection kept open between two requests.
-        package var keepAliveIdle: TimeAmount = .seconds(60)
-        /// From the end of the request to the response's head; a route's `timeout` replaces it.
-        package var responseHead: TimeAmount = .seconds(30)
-        /// A connection after an upgrade on which nothing moves in either direction.
-        package var webSocketIdle: TimeAmount = .seconds(120)
-
-        package init() {}
-    }
+    package var timeouts: EdgeTimeouts
 
     /// When the development CA is in use.
     package enum DevelopmentCA: String, Sendable, CaseIterable {
@@ -62,17 +45,6 @@ package struct GatewayConfiguration: Sendable, Equatable {
         case auto
         case on
         case off
-    }
-
-    /// A certificate chain and its private key, PEM files.
-    package struct CertificateFiles: Sendable, Equatable {
-        package var cert: String
-        package var key: String
-
-        package init(cert: String, key: String) {
-            self.cert = cert
-            self.key = key
-        }
     }
 
     /// All defaults, with the store's folder and the name chosen from the environment.
@@ -91,6 +63,6 @@ package struct GatewayConfiguration: Sendable, Equatable {
         logLevel = .info
         logFormat = .auto
         shutdownGrace = .seconds(30)
-        timeouts = Timeouts()
+        timeouts = EdgeTimeouts()
     }
 }

@@ -36,7 +36,11 @@ package struct Enrolment: Sendable, Equatable {
                 notes.append("The join string names \(address), which is this machine alone: \(remedy).")
             }
         }
-        if let pin = try await configuration.tunnelPin(hosts: gateways.map(\.host), in: store) {
+        if let pin = try await configuration.tunnelPin(
+            hosts: gateways.map(\.host),
+            in: store,
+            check: TLSIdentities.check
+        ) {
             self.pin = pin
         } else {
             pin = nil

@@ -1,5 +1,7 @@
 import HopProtocol
+import NIOCore
 import NIOHTTP1
+import Observability
 
 /// For the access line and the metrics: an answer of the edge itself to what never became an exchange. The defaults
 /// stand for a head that was not understood.
@@ -29,7 +31,7 @@ extension HTTP1Connection {
             answer.path = String(head.uri.prefix { $0 != "?" })
             answer.httpVersion = "HTTP/\(head.version.major).\(head.version.minor)"
         }
-        services.record(answer, home: home)
+        write(answer)
     }
 
     /// A request that was understood and not forwarded.
@@ -44,6 +46,32 @@ extension HTTP1Connection {
             status: status,
             refusal: refusal
         )
-        services.record(answer, home: home)
+        write(answer)
+    }
+
+    private func write(_ answer: EdgeAnswer) {
+        if let error = answer.refusal { proxy.metrics.error(error) }
+        let isHTTP10 = answer.httpVersion == "HTTP/1.0"
+        loopState.resources.count(
+            answer.status,
+            method: answer.method,
+            isHTTP10: isHTTP10,
+            in: proxy.metrics.registry
+        )
+        proxy.accessLog?.write(
+            AccessRecord(
+                requestID: answer.requestID,
+                client: answer.client,
+                method: answer.method,
+                host: answer.host,
+                path: answer.path,
+                httpVersion: answer.httpVersion,
+                status: answer.status,
+                bytesIn: 0,
+                bytesOut: 0,
+                duration: .zero,
+                error: answer.refusal?.rawValue
+            )
+        )
     }
 }

@@ -4,29 +4,35 @@ import NIOSSL
 import Observability
 import Synchronization
 
+/// The two public listeners. The raw value is the `listener` of `connections_open` and begins the setting's name.
+enum ListenerKind: String, Sendable {
+    case http
+    case https
+}
+
 /// One public TCP listener. It accepts on one loop and spreads the connections over all of them.
 final class EdgeListener: Sendable {
-    let kind: GatewayMetrics.Listener
+    let kind: ListenerKind
     let localAddress: SocketAddress
     private let channel: any Channel
 
-    private init(kind: GatewayMetrics.Listener, channel: any Channel, localAddress: SocketAddress) {
+    private init(kind: ListenerKind, channel: any Channel, localAddress: SocketAddress) {
         self.kind = kind
         self.channel = channel
         self.localAddress = localAddress
     }
 
     /// - Parameters:
-    ///   - homes: one for each loop of `group`.
-    ///   - identities: nil for plain HTTP.
+    ///   - states: The connections of each loop of `group`.
+    ///   - identities: The certificates, or `nil` for plain HTTP.
     static func bind(
-        _ kind: GatewayMetrics.Listener,
+        _ kind: ListenerKind,
         host: String,
         port: Int,
         group: MultiThreadedEventLoopGroup,
-        homes: EdgeLoopStates,
+        states: EdgeLoopStates,
         identities: TLSIdentities?,
-        services: ProxyContext
+        edge: EdgeContext
     ) async throws -> EdgeListener {
         // No SO_REUSEPORT: a second process on this port fails here, at start.
         let channel = try await ServerBootstrap(group: group)
@@ -39,7 +45,7 @@ final class EdgeListener: Sendable {
             )
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try prepare(channel, kind: kind, homes: homes, identities: identities, services: services)
+                    try prepare(channel, kind: kind, states: states, identities: identities, edge: edge)
                 }
             }
             .bind(host: host, port: port)
@@ -50,28 +56,27 @@ final class EdgeListener: Sendable {
 
     private static func prepare(
         _ channel: any Channel,
-        kind: GatewayMetrics.Listener,
-        homes: EdgeLoopStates,
+        kind: ListenerKind,
+        states: EdgeLoopStates,
         identities: TLSIdentities?,
-        services: ProxyContext
+        edge: EdgeContext
     ) throws {
-        guard let gauge = services.metrics.connectionsOpen[kind] else {
-            preconditionFailure("every listener has a gauge")
-        }
-        guard services.connections.load(ordering: .relaxed) < services.limits.connections else {
-            services.metrics.connectionsRejected[.limit].increment()
+        let proxy = edge.proxy
+        guard edge.connections.load(ordering: .relaxed) < proxy.limits.connections else {
+            proxy.metrics.connectionsRejected[.limit].increment()
             throw ChannelError.ioOnClosedChannel
         }
-        services.connections.wrappingAdd(1, ordering: .relaxed)
+        let gauge = kind == .https ? proxy.metrics.httpsConnectionsOpen : proxy.metrics.httpConnectionsOpen
+        edge.connections.wrappingAdd(1, ordering: .relaxed)
         gauge.increment()
         channel.closeFuture.whenComplete { _ in
-            services.connections.wrappingSubtract(1, ordering: .relaxed)
+            edge.connections.wrappingSubtract(1, ordering: .relaxed)
             gauge.decrement()
         }
         let now = NIODeadline.now()
         let connection = HTTP1Connection(
-            services: services,
-            home: homes[channel.eventLoop],
+            edge: edge,
+            loopState: states[channel.eventLoop],
             role: kind == .https ? .proxy : .redirect,
             isTLS: identities != nil,
             now: now
@@ -79,8 +84,8 @@ final class EdgeListener: Sendable {
         let pipeline = channel.pipeline.syncOperations
         if let identities {
             let tls = NIOSSLServerHandler(context: identities.tls)
-            if services.challenges.isPending(now) {
-                try pipeline.addHandler(ClientHelloHandler(challenges: services.challenges, ordinary: tls))
+            if edge.alpnChallenges.isPending(now) {
+                try pipeline.addHandler(ClientHelloHandler(challenges: edge.alpnChallenges, ordinary: tls))
             }
             try pipeline.addHandler(tls)
         }
@@ -88,31 +93,8 @@ final class EdgeListener: Sendable {
         try pipeline.addHandler(connection)
     }
 
-    /// Accepts no more; what was accepted stays.
+    /// Stops accepting. Accepted connections stay open.
     func close() async {
         try? await channel.close().get()
-    }
-}
-
-/// The edge's state of every loop.
-final class EdgeLoopStates: Sendable {
-    private let homes: [ObjectIdentifier: EdgeLoopState]
-
-    init(_ loops: [any EventLoop]) {
-        homes = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0), EdgeLoopState(loop: $0)) })
-    }
-
-    subscript(loop: any EventLoop) -> EdgeLoopState {
-        guard let home = homes[ObjectIdentifier(loop)] else {
-            preconditionFailure("a connection is on one of our loops")
-        }
-        return home
-    }
-
-    /// Runs `body` for each loop, on it.
-    func forEach(_ body: @escaping @Sendable (EdgeLoopState) -> Void) async {
-        for home in homes.values {
-            try? await home.loop.submit { body(home) }.get()
-        }
     }
 }

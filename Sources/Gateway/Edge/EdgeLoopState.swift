@@ -1,39 +1,35 @@
-import Glibc
-import HopProtocol
 import NIOCore
-import Observability
 
-/// What the edge keeps for one event loop: its connections, those that have something to flush at the end of this turn,
-/// the cached Date, random numbers.
+/// The public connections of one event loop: their deadlines, and those that have output to flush at the end of this
+/// turn of the loop.
 ///
-/// `@unchecked`: confined to ``loop`` but for `init`; every method is called there.
+/// `@unchecked`: confined to its loop but for `init`.
 final class EdgeLoopState: @unchecked Sendable {
-    /// How often deadlines are looked at; every timeout of the edge is late by up to this much.
+    /// The interval at which deadlines are checked. Every timeout of the edge is late by up to this much.
     static let interval = TimeAmount.milliseconds(250)
 
-    let loop: any EventLoop
+    let resources: LoopResources
     private var connections: [HTTP1Connection] = []
     private var unflushed: [HTTP1Connection] = []
     private var spare: [HTTP1Connection] = []
     private var isFlushScheduled = false
-    private var randomPool = [UInt8](repeating: 0, count: 256)
-    private var randomLeft = 0
-    private var choice: UInt64 = .random(in: 1 ... .max)
-    private var date = HTTPDate()
-    private var counters = RequestCounters()
     private var sweep: RepeatedTask?
 
     init(loop: any EventLoop) {
-        self.loop = loop
+        resources = LoopResources(loop: loop)
     }
+
+    var loop: any EventLoop { resources.loop }
 
     // MARK: Connections and their deadlines
 
+    /// Starts checking deadlines. Called once, on the loop.
     func start() {
         loop.preconditionInEventLoop()
         sweep = loop.scheduleRepeatedTask(initialDelay: Self.interval, delay: Self.interval) { _ in
             let now = NIODeadline.now()
-            // A connection may leave while it is looked at: from the end, the one moved into a hole was seen.
+            // A connection may be removed by its own tick. Walking from the end, the one that is moved into its place
+            // has been ticked already.
             var index = self.connections.count - 1
             while index >= 0 {
                 if index < self.connections.count { self.connections[index].tick(now) }
@@ -62,7 +58,7 @@ final class EdgeLoopState: @unchecked Sendable {
         }
     }
 
-    /// Tells every connection that no further request is wanted.
+    /// Closes idle connections; the others close after their response.
     func drain() {
         for connection in Array(connections) { connection.drain() }
     }
@@ -73,7 +69,7 @@ final class EdgeLoopState: @unchecked Sendable {
 
     // MARK: Flushing once a turn
 
-    /// Flushes `connection` when everything that is due in this turn of the loop has run.
+    /// Flushes `connection` once everything else that is due in this turn of the loop has run.
     func flushLater(_ connection: HTTP1Connection) {
         unflushed.append(connection)
         guard !isFlushScheduled else { return }
@@ -87,35 +83,27 @@ final class EdgeLoopState: @unchecked Sendable {
         for connection in spare { connection.flushIfNeeded() }
         spare.removeAll(keepingCapacity: true)
     }
+}
 
-    // MARK: Small things
+/// The ``EdgeLoopState`` of every loop. Immutable.
+final class EdgeLoopStates: Sendable {
+    private let states: [ObjectIdentifier: EdgeLoopState]
 
-    /// The value of a Date field, made once a second.
-    func dateValue(_ now: NIODeadline) -> String { date.value(now) }
-
-    func count(_ status: Int, method: String, isHTTP10: Bool, in registry: MetricsRegistry) {
-        counters.count(status, method: method, isHTTP10: isHTTP10, in: registry)
+    init(_ loops: [any EventLoop]) {
+        states = Dictionary(uniqueKeysWithValues: loops.map { (ObjectIdentifier($0), EdgeLoopState(loop: $0)) })
     }
 
-    /// 128 bits from the kernel, 16 ids a system call.
-    func makeRequestID() -> RequestID {
-        if randomLeft < 16 {
-            randomPool.withUnsafeMutableBytes { pool in
-                guard getentropy(pool.baseAddress, pool.count) == 0 else { preconditionFailure("no random numbers") }
-            }
-            randomLeft = randomPool.count
+    subscript(loop: any EventLoop) -> EdgeLoopState {
+        guard let state = states[ObjectIdentifier(loop)] else {
+            preconditionFailure("a connection is on one of our loops")
         }
-        randomLeft -= 16
-        return randomPool.withUnsafeBytes {
-            RequestID(rawValue: $0.loadUnaligned(fromByteOffset: randomLeft, as: UInt128.self))
-        }
+        return state
     }
 
-    /// For choices that nobody gains by predicting (xorshift).
-    func nextChoice() -> UInt64 {
-        choice ^= choice << 13
-        choice ^= choice >> 7
-        choice ^= choice << 17
-        return choice
+    /// Runs `body` for each loop, on that loop.
+    func forEach(_ body: @escaping @Sendable (EdgeLoopState) -> Void) async {
+        for state in states.values {
+            try? await state.loop.submit { body(state) }.get()
+        }
     }
 }

@@ -19,7 +19,7 @@ extension HTTP1Connection {
         case .upgraded:
             if hasProgress {
                 hasProgress = false
-                deadline = now + services.limits.upgradedIdle
+                deadline = now + proxy.limits.timeouts.webSocketIdle
             } else if now >= deadline {
                 closeNow()
                 return
@@ -36,7 +36,7 @@ extension HTTP1Connection {
     private func tickBody(_ now: NIODeadline) {
         if hasProgress || isReadingPaused {
             hasProgress = false
-            deadline = now + services.limits.bodyIdle
+            deadline = now + proxy.limits.timeouts.bodyIdle
         } else if now >= deadline {
             if let exchange {
                 exchange.clientBroke(.bodyTimeout)
@@ -55,7 +55,7 @@ extension HTTP1Connection {
         let waiting = (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
         if waiting != stalledBytes || stalledBytes == 0 {
             stalledBytes = max(1, waiting)
-            stallDeadline = now + services.limits.bodyIdle
+            stallDeadline = now + proxy.limits.timeouts.bodyIdle
         } else if now >= stallDeadline {
             exchange?.clientBroke(.clientStalled)
             closeWithoutNotice(reset: true)
@@ -97,7 +97,7 @@ extension HTTP1Connection {
     private func lingerBeforeClose() {
         guard let context else { return }
         phase = .lingering
-        deadline = .now() + services.limits.linger
+        deadline = .now() + proxy.limits.linger
         context.close(mode: .output, promise: nil)
     }
 

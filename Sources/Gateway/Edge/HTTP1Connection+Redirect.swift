@@ -6,15 +6,15 @@ import Synchronization
 /// Plain HTTP: known hosts are sent to HTTPS, others are told nothing.
 extension HTTP1Connection {
     func redirect(_ request: EdgeRequest, now: NIODeadline) {
-        let id = home.makeRequestID().description
-        guard services.router.knows(host: request.host) else {
+        let id = loopState.resources.makeRequestID().description
+        guard proxy.router.knows(host: request.host) else {
             record(ProxyError.unknownHost.status, .unknownHost, of: request, requestID: id)
             sendRefusal(.unknownHost, requestID: id)
             return
         }
         // A method with a body must stay what it is (RFC 9110 §15.4.2, §15.4.9).
         let status = request.method == "GET" || request.method == "HEAD" ? 301 : 308
-        let port = services.httpsPort.load(ordering: .relaxed)
+        let port = edge.httpsPort.load(ordering: .relaxed)
         let authority = port == 443 ? request.host : "\(request.host):\(port)"
         let target = request.target == "*" ? "/" : request.target
         keepsAlive = keepsAlive && requestReceived

@@ -1,6 +1,7 @@
 import HopProtocol
 import NIOCore
 import NIOHTTP1
+import Observability
 
 /// Writing responses.
 extension HTTP1Connection: ExchangeClient {
@@ -23,8 +24,8 @@ extension HTTP1Connection: ExchangeClient {
         var options = ResponseWriter.Options(
             version: version,
             isHead: isHead,
-            keepsAlive: keepsAlive && requestReceived && !services.lifecycle.isDraining,
-            date: home.dateValue(.now())
+            keepsAlive: keepsAlive && requestReceived && !proxy.lifecycle.isDraining,
+            date: loopState.resources.dateValue(.now())
         )
         output.reserveCapacity(minimumWritableBytes: head.fields.bytes.readableBytes * 2 + 256)
         framing = try ResponseWriter.writeHead(head.status, head.fields, options: &options, into: &output)
@@ -76,7 +77,7 @@ extension HTTP1Connection: ExchangeClient {
             closeNow()
             return
         }
-        keepsAlive = keepsAlive && !refusal.closesConnection && requestReceived && !services.lifecycle.isDraining
+        keepsAlive = keepsAlive && !refusal.closesConnection && requestReceived && !proxy.lifecycle.isDraining
         let body = ErrorPage.body(refusal, requestID: requestID, format: accept)
         var extra = "X-Request-Id: \(requestID)\r\nCache-Control: no-store\r\n"
         if let seconds = refusal.retryAfter { extra += "Retry-After: \(seconds)\r\n" }
@@ -89,7 +90,7 @@ extension HTTP1Connection: ExchangeClient {
         output.writeString(
             """
             HTTP/1.1 \(status) \(StatusText.reason(status))\r
-            Date: \(home.dateValue(.now()))\r
+            Date: \(loopState.resources.dateValue(.now()))\r
             Content-Type: \(contentType)\r
             Content-Length: \(body.utf8.count)\r
             \(extra)Connection: \(keepsAlive ? "keep-alive" : "close")\r
@@ -109,7 +110,7 @@ extension HTTP1Connection: ExchangeClient {
         responseSent = false
         keepsAlive = false
         isHead = false
-        let id = home.makeRequestID().description
+        let id = loopState.resources.makeRequestID().description
         record(refusal, requestID: id)
         sendRefusal(refusal, requestID: id)
     }
@@ -149,7 +150,7 @@ extension HTTP1Connection: ExchangeClient {
     func flushSoon() {
         guard !isFlushPending else { return }
         isFlushPending = true
-        home.flushLater(self)
+        loopState.flushLater(self)
     }
 
     func flushIfNeeded() {

@@ -5,7 +5,7 @@ extension HTTP1Connection {
     func becomeRaw() {
         guard let context, phase == .exchanging else { return }
         phase = .upgraded
-        deadline = .now() + services.limits.upgradedIdle
+        deadline = .now() + proxy.limits.timeouts.webSocketIdle
         try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
         do {
             let pipeline = context.pipeline.syncOperations

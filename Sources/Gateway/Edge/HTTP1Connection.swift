@@ -39,8 +39,9 @@ final class HTTP1Connection: ChannelDuplexHandler {
         case closed
     }
 
-    let services: ProxyContext
-    let home: EdgeLoopState
+    let edge: EdgeContext
+    let proxy: ProxyContext
+    let loopState: EdgeLoopState
     let role: Role
     let decoder: ByteToMessageHandler<HTTPRequestDecoder>
     var indexInLoop: Int?
@@ -89,12 +90,13 @@ final class HTTP1Connection: ChannelDuplexHandler {
     var stalledBytes = 0
     var stallDeadline = NIODeadline.distantFuture
 
-    init(services: ProxyContext, home: EdgeLoopState, role: Role, isTLS: Bool, now: NIODeadline) {
-        self.services = services
-        self.home = home
+    init(edge: EdgeContext, loopState: EdgeLoopState, role: Role, isTLS: Bool, now: NIODeadline) {
+        self.edge = edge
+        self.proxy = edge.proxy
+        self.loopState = loopState
         self.role = role
         self.phase = isTLS ? .handshaking : .waiting
-        self.deadline = now + (isTLS ? services.limits.tlsHandshake : services.limits.header)
+        self.deadline = now + (isTLS ? proxy.limits.timeouts.tlsHandshake : proxy.limits.timeouts.header)
         self.decoder = ByteToMessageHandler(
             HTTPRequestDecoder(
                 leftOverBytesStrategy: .forwardBytes,
@@ -107,7 +109,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        home.add(self)
+        loopState.add(self)
         if let address = context.remoteAddress?.ipAddress { client = ClientIdentity(address: address) }
     }
 
@@ -124,7 +126,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
     private func leave() {
         guard phase != .closed else { return }
         phase = .closed
-        home.remove(self)
+        loopState.remove(self)
         pipelined.removeAll()
         output = ByteBuffer()
         dropExchange()
@@ -142,7 +144,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         case TLSUserEvent.handshakeCompleted:
             if phase == .handshaking {
                 phase = .waiting
-                deadline = .now() + services.limits.header
+                deadline = .now() + proxy.limits.timeouts.header
             }
         case ChannelEvent.inputClosed:
             // Half-closure is allowed behind a 101 only.
@@ -165,7 +167,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
             // More bytes behind the ones that were refused; the refusal is on its way.
             break
         case is NIOSSLError where phase == .handshaking:
-            services.metrics.tlsFailures.increment()
+            proxy.metrics.tlsFailures.increment()
             closeNow()
         default: closeNow()
         }
@@ -235,7 +237,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         if phase == .waiting, !sawPart {
             // Bytes came and no head: one has begun.
             phase = .readingHead
-            deadline = .now() + services.limits.header
+            deadline = .now() + proxy.limits.timeouts.header
         }
         sawPart = false
         context.fireChannelReadComplete()
@@ -302,7 +304,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
     private func begin(_ head: HTTPRequestHead) {
         let now = NIODeadline.now()
         phase = .exchanging
-        deadline = now + services.limits.bodyIdle
+        deadline = now + proxy.limits.timeouts.bodyIdle
         requestReceived = false
         responseSent = false
         framing = .noBody
@@ -315,7 +317,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         case .success(let inspected): request = inspected
         case .failure(let refusal):
             accept = head.headers.first(name: "accept").map(ErrorPage.Format.init(accept:)) ?? .text
-            let id = home.makeRequestID().description
+            let id = loopState.resources.makeRequestID().description
             record(refusal, of: head, requestID: id)
             sendRefusal(refusal, requestID: id)
             return
@@ -327,7 +329,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
             isEmptyEndDue = true
             if stopsDecoder { isPausedByPipeline = true }
         }
-        keepsAlive = request.keepsAlive && !request.stopsDecoder && !services.lifecycle.isDraining
+        keepsAlive = request.keepsAlive && !request.stopsDecoder && !proxy.lifecycle.isDraining
         if !answerChallenge(request, now: now) { forward(request, now: now) }
     }
 
@@ -338,8 +340,8 @@ final class HTTP1Connection: ChannelDuplexHandler {
             return
         }
         let exchange = ProxyExchange(
-            services: services,
-            home: home,
+            context: proxy,
+            resources: loopState.resources,
             client: self,
             identity: client,
             request: request,
@@ -353,12 +355,12 @@ final class HTTP1Connection: ChannelDuplexHandler {
     func finishRequest() {
         guard phase == .exchanging, requestReceived, responseSent else { return }
         exchange = nil
-        guard keepsAlive, !services.lifecycle.isDraining else {
+        guard keepsAlive, !proxy.lifecycle.isDraining else {
             closeAfterFlush()
             return
         }
         phase = .waiting
-        deadline = .now() + services.limits.keepAliveIdle
+        deadline = .now() + proxy.limits.timeouts.keepAliveIdle
         // A body that was paused for its stream may have ended with the response, before the stream took more.
         resumeReading()
         if !pipelined.isEmpty || isPausedByPipeline || decoderRefusal != nil { takePipelined() }

@@ -117,7 +117,7 @@ extension ProxyExchange: StreamHandler {
             return
         }
         if mayRetry(verdict) {
-            services.metrics.retries.increment()
+            context.metrics.retries.increment()
             isUploadOver = false
             open(after: verdict.refusal)
         } else {

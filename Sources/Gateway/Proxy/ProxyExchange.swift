@@ -19,8 +19,8 @@ final class ProxyExchange {
         case done
     }
 
-    let services: ProxyContext
-    let home: EdgeLoopState
+    let context: ProxyContext
+    let resources: LoopResources
     let identity: ClientIdentity
     let request: EdgeRequest
     let id: RequestID
@@ -65,28 +65,28 @@ final class ProxyExchange {
     var firstByte: NIODeadline?
 
     init(
-        services: ProxyContext,
-        home: EdgeLoopState,
+        context: ProxyContext,
+        resources: LoopResources,
         client: any ExchangeClient,
         identity: ClientIdentity,
         request: EdgeRequest,
         now: NIODeadline
     ) {
-        self.services = services
-        self.home = home
+        self.context = context
+        self.resources = resources
         self.client = client
         self.identity = identity
         self.request = request
         self.started = now
-        self.id = home.makeRequestID()
+        self.id = resources.makeRequestID()
         self.idText = id.description
         self.decoder = ResponseDecoder(method: request.method)
         self.isRequestOver = request.body == .none
-        services.metrics.inFlight.increment()
+        context.metrics.inFlight.increment()
     }
 
     func start() {
-        switch services.router.route(host: request.host, target: request.target) {
+        switch context.router.route(host: request.host, target: request.target) {
         case .match(let match): self.match = match
         case .unknownHost, .unknownPath:
             refuse(.unknownHost)
@@ -100,7 +100,7 @@ final class ProxyExchange {
     }
 
     func startResponseTimer(_ now: NIODeadline) {
-        deadline = now + (match?.target.timeout ?? services.limits.responseHead)
+        deadline = now + (match?.target.timeout ?? context.limits.timeouts.responseHead)
     }
 
     func tick(_ now: NIODeadline) {
@@ -116,7 +116,7 @@ final class ProxyExchange {
     /// - Parameter failure: what the client is told when there is none.
     func open(after failure: ProxyError) {
         guard let match else { preconditionFailure("a request without a route is not sent") }
-        switch services.registry.pick(match.target, excluding: tried, random: home.nextChoice()) {
+        switch context.registry.pick(match.target, excluding: tried, random: resources.nextChoice()) {
         case .attachment(let attachment): send(to: attachment, match)
         case .busy: refuse(attempt == 0 ? .busy : failure)
         case .none: refuse(failure)
@@ -128,13 +128,13 @@ final class ProxyExchange {
         attempt += 1
         tried.append(attachment.id)
         self.attachment = attachment
-        agent = attachment.name
+        agent = attachment.info.agent
         attachment.began()
         phase = .awaitingHead
         var head = RequestHead(
             requestID: id,
             attempt: attempt,
-            run: attachment.run,
+            run: attachment.info.run,
             method: request.method,
             scheme: "https",
             authority: request.authority,
@@ -155,7 +155,7 @@ final class ProxyExchange {
             refuse(.headTooLarge)
             return
         }
-        let stream = attachment.session.openStream(handler: self, on: home.loop)
+        let stream = attachment.session.openStream(handler: self, on: resources.loop)
         self.stream = stream
         decoder = ResponseDecoder(method: request.method)
         isAccepted = false
@@ -212,7 +212,7 @@ final class ProxyExchange {
     func conclude(_ refusal: ProxyError?) -> (any ExchangeClient)? {
         precondition(phase != .done, "an exchange ends once")
         phase = .done
-        services.record(self, refusal: refusal)
+        record(refusal)
         release()
         replay.drop()
         defer { client = nil }

@@ -11,7 +11,7 @@ package struct AgentAdmission: Sendable {
     package static let hosts = 256
     package static let requests = 65_536
 
-    package struct ProxyError: Error, Equatable, Sendable {
+    package struct Rejection: Error, Equatable, Sendable {
         package enum Reason: Sendable {
             case malformed
             case service
@@ -27,12 +27,12 @@ package struct AgentAdmission: Sendable {
         _ hello: Hello,
         allowsService: (String) -> Bool,
         allowsHost: (HostPattern) -> Bool
-    ) throws(ProxyError) -> AgentAdmission {
+    ) throws(Rejection) -> AgentAdmission {
         guard (1...253).contains(hello.name.utf8.count), hello.name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-            throw ProxyError(reason: .malformed, message: "the agent's name is not 1 to 253 visible characters")
+            throw Rejection(reason: .malformed, message: "the agent's name is not 1 to 253 visible characters")
         }
         guard hello.maxRequests > 0 else {
-            throw ProxyError(reason: .malformed, message: "max_requests is not positive")
+            throw Rejection(reason: .malformed, message: "max_requests is not positive")
         }
         let (services, hosts) = try offer(hello.services, hello.hosts, allowsService, allowsHost)
         return AgentAdmission(services: services, hosts: hosts, maxRequests: min(hello.maxRequests, requests))
@@ -44,26 +44,26 @@ package struct AgentAdmission: Sendable {
         _ hosts: [String],
         _ allowsService: (String) -> Bool,
         _ allowsHost: (HostPattern) -> Bool
-    ) throws(ProxyError) -> ([String], [HostPattern]) {
-        guard !services.isEmpty else { throw ProxyError(reason: .malformed, message: "no service is offered") }
+    ) throws(Rejection) -> ([String], [HostPattern]) {
+        guard !services.isEmpty else { throw Rejection(reason: .malformed, message: "no service is offered") }
         guard services.count <= Self.services, hosts.count <= Self.hosts else {
-            throw ProxyError(reason: .malformed, message: "more than \(Self.services) services or \(Self.hosts) hosts")
+            throw Rejection(reason: .malformed, message: "more than \(Self.services) services or \(Self.hosts) hosts")
         }
         for service in services {
             guard Credential.isName(service) else {
-                throw ProxyError(reason: .malformed, message: "the service name \"\(service.prefix(64))\" is not valid")
+                throw Rejection(reason: .malformed, message: "the service name \"\(service.prefix(64))\" is not valid")
             }
             guard allowsService(service) else {
-                throw ProxyError(reason: .service, message: "the token does not allow the service \"\(service)\"")
+                throw Rejection(reason: .service, message: "the token does not allow the service \"\(service)\"")
             }
         }
         var patterns: [HostPattern] = []
         for host in hosts {
             guard let pattern = try? HostPattern(host) else {
-                throw ProxyError(reason: .malformed, message: "the host \"\(host.prefix(256))\" is not valid")
+                throw Rejection(reason: .malformed, message: "the host \"\(host.prefix(256))\" is not valid")
             }
             guard allowsHost(pattern) else {
-                throw ProxyError(reason: .host, message: "the token does not allow the host \"\(pattern)\"")
+                throw Rejection(reason: .host, message: "the token does not allow the host \"\(pattern)\"")
             }
             patterns.append(pattern)
         }

@@ -52,7 +52,7 @@ package final class AgentRegistry: Sendable {
             random: random,
             isUsable: { attachment in
                 attachment.state == .active && !tried.contains(attachment.id)
-                    && credentials.credential(id: attachment.tokenID)?.allows(service: target.service) == true
+                    && credentials.credential(id: attachment.info.tokenID)?.allows(service: target.service) == true
                     && attachment.session.isResponsive
             },
             load: { $0.hasRoom ? $0.requestsInFlight : nil }

@@ -19,14 +19,14 @@ final class AgentSession: SessionHandler {
     /// Between ERROR and CONNECTION_CLOSE, so that the one is not overtaken by the other.
     private static let farewell = TimeAmount.milliseconds(50)
 
-    private let hub: AgentSessionManager
+    private let manager: AgentSessionManager
     private var session: TunnelSession?
     private var codec = ControlCodec()
     private var state = State.awaitingHello
     private var sampled = TunnelStatistics()
 
-    init(hub: AgentSessionManager) {
-        self.hub = hub
+    init(manager: AgentSessionManager) {
+        self.manager = manager
     }
 
     func sessionEstablished(_ session: TunnelSession) {
@@ -49,14 +49,14 @@ final class AgentSession: SessionHandler {
         switch state {
         case .serving(let attachment):
             sample()
-            hub.registry.detach(id: attachment.id)
-            hub.metrics.disconnects[Self.disconnect(reason)].increment()
-            var metadata = hub.metadata(attachment)
+            manager.registry.detach(id: attachment.id)
+            manager.metrics.disconnects[Self.disconnect(reason)].increment()
+            var metadata = manager.metadata(attachment)
             metadata["reason"] = "\(Self.text(reason))"
-            hub.logger.info("agent detached", metadata: metadata)
+            manager.logger.info("agent detached", metadata: metadata)
         case .awaitingHello:
-            if case .notAuthenticated = reason { hub.metrics.authFailures[.timeout].increment() }
-            hub.logger.debug(
+            if case .notAuthenticated = reason { manager.metrics.authFailures[.timeout].increment() }
+            manager.logger.debug(
                 "a session ended before HELLO",
                 metadata: ["remote": "\(session.remoteAddress.text)", "reason": "\(Self.text(reason))"]
             )
@@ -71,11 +71,11 @@ final class AgentSession: SessionHandler {
         func grown(_ figure: KeyPath<TunnelStatistics, UInt64>) -> Int {
             Int(truncatingIfNeeded: now[keyPath: figure] &- min(sampled[keyPath: figure], now[keyPath: figure]))
         }
-        hub.metrics.lostPackets.increment(by: grown(\.packetsLost))
-        hub.metrics.retransmittedBytes.increment(by: grown(\.retransmittedBytes))
-        hub.metrics.streamBytesIn.increment(by: grown(\.streamBytesReceived))
-        hub.metrics.streamBytesOut.increment(by: grown(\.streamBytesSent))
-        if now.rtt > .zero { hub.metrics.roundTrip.observe(now.rtt) }
+        manager.metrics.lostPackets.increment(by: grown(\.packetsLost))
+        manager.metrics.retransmittedBytes.increment(by: grown(\.retransmittedBytes))
+        manager.metrics.streamBytesIn.increment(by: grown(\.streamBytesReceived))
+        manager.metrics.streamBytesOut.increment(by: grown(\.streamBytesSent))
+        if now.rtt > .zero { manager.metrics.roundTrip.observe(now.rtt) }
         sampled = now
     }
 
@@ -88,10 +88,10 @@ final class AgentSession: SessionHandler {
         case (.services(let services), .serving(let attachment)): update(attachment, services)
         case (.goaway, .serving(let attachment)):
             if attachment.move(from: .active, to: .leaving) || attachment.move(from: .suspended, to: .leaving) {
-                hub.logger.info("agent is leaving", metadata: hub.metadata(attachment))
+                manager.logger.info("agent is leaving", metadata: manager.metadata(attachment))
             }
         case (.error(let error), _):
-            hub.logger.warning(
+            manager.logger.warning(
                 "an agent reports an error",
                 metadata: ["code": "\(error.code.name)", "message": "\(error.message)"]
             )
@@ -102,14 +102,14 @@ final class AgentSession: SessionHandler {
 
     private func admit(_ hello: Hello) {
         guard let session else { return }
-        guard !hub.lifecycle.isDraining else {
-            hub.metrics.authFailures[.draining].increment()
+        guard !manager.lifecycle.isDraining else {
+            manager.metrics.authFailures[.draining].increment()
             state = .over
             send(.elsewhere(Elsewhere(retryAfterMilliseconds: 1_000)))
             closeSoon(.refused, "this gateway is about to stop")
             return
         }
-        let verdict = hub.credentials.verify(
+        let verdict = manager.credentials.verify(
             id: hello.tokenID,
             secret: hello.secret,
             from: session.remoteAddress,
@@ -120,13 +120,13 @@ final class AgentSession: SessionHandler {
             // Nothing of the secret is logged, and the other side learns no reason.
             refuse(hello, .credential, log: refusal.rawValue, "the token is not accepted", retryAfter: retryAfter)
         case .granted(let credential, let secret):
-            do throws(AgentAdmission.ProxyError) {
+            do throws(AgentAdmission.Rejection) {
                 let admission = try AgentAdmission.check(
                     hello,
                     allowsService: credential.allows(service:),
                     allowsHost: credential.allows(host:)
                 )
-                guard hub.registry.claim(run: hello.run, tokenID: credential.id, limit: credential.maxAgents) else {
+                guard manager.registry.claim(run: hello.run, tokenID: credential.id, limit: credential.maxAgents) else {
                     return refuseTooMany(hello, credential)
                 }
                 welcome(hello, credential, secret, admission, session)
@@ -150,70 +150,65 @@ final class AgentSession: SessionHandler {
         _ session: TunnelSession
     ) {
         let attachment = Attachment(
+            AttachmentInfo(
+                id: session.id,
+                tokenID: credential.id,
+                agent: credential.name,
+                instance: hello.name,
+                run: hello.run,
+                number: hello.attach
+            ),
             session: session,
-            tokenID: credential.id,
-            name: credential.name,
+            handler: self,
             secret: secret,
-            instance: hello.name,
-            run: hello.run,
-            number: hello.attach,
             maxRequests: admission.maxRequests
         )
-        let keepAlive = hub.registry.keepAlive
+        let keepAlive = manager.registry.keepAlive
         session.authenticated()
         session.setKeepAlive(keepAlive)
         // WELCOME stands in the stream before any request can.
         send(
             .welcome(
                 Welcome(
-                    incarnation: hub.incarnation,
+                    incarnation: manager.incarnation,
                     keepAliveMilliseconds: UInt64(keepAlive.nanoseconds / 1_000_000),
                     maxRequests: admission.maxRequests
                 )
             )
         )
         state = .serving(attachment)
-        let older = hub.registry.attach(
-            .init(
-                id: attachment.id,
-                member: attachment,
-                tokenID: credential.id,
-                agent: credential.name,
-                instance: hello.name,
-                run: hello.run,
-                services: admission.services,
-                hosts: admission.hosts
-            )
+        let older = manager.registry.attach(
+            .init(attachment, services: admission.services, hosts: admission.hosts)
         )
-        hub.metrics.sessions[.dtls].increment()
-        hub.hostsChanged(admission.hosts.map(\.description))
-        var metadata = hub.metadata(attachment)
+        manager.metrics.sessions[.dtls].increment()
+        manager.hostsChanged(admission.hosts.map(\.description))
+        var metadata = manager.metadata(attachment)
         metadata["remote"] = "\(session.remoteAddress.text)"
         metadata["services"] = "\(admission.services.joined(separator: ","))"
         if !admission.hosts.isEmpty {
             metadata["hosts"] = "\(admission.hosts.map(\.description).joined(separator: ","))"
         }
-        hub.logger.info("agent attached", metadata: metadata)
+        manager.logger.info("agent attached", metadata: metadata)
         // Whoever changed the credential meanwhile may have looked for its sessions before this one was among them.
-        guard hub.credentials.credential(id: credential.id) === credential else {
+        guard manager.credentials.credential(id: credential.id) === credential else {
             attachment.move(from: .active, to: .leaving)
             session.close(code: HopCode.authFailed.rawValue, reason: "the token was changed")
             return
         }
-        for attachment in older { hub.probe(attachment) }
+        for attachment in older { manager.probe(attachment) }
     }
 
     private func update(_ attachment: Attachment, _ services: Services) {
-        guard let credential = hub.credentials.credential(id: attachment.tokenID) else { return }
-        do throws(AgentAdmission.ProxyError) {
+        guard let credential = manager.credentials.credential(id: attachment.info.tokenID) else { return }
+        do throws(AgentAdmission.Rejection) {
             let (names, hosts) = try AgentAdmission.offer(
                 services.services,
                 services.hosts,
                 credential.allows(service:),
                 credential.allows(host:)
             )
-            hub.registry.update(id: attachment.id, services: names, hosts: hosts)
-            hub.hostsChanged(hosts.map(\.description))
+            manager.registry.update(id: attachment.id, services: names, hosts: hosts)
+            manager.hostsChanged(hosts.map(\.description))
         } catch {
             send(.error(ErrorMessage(code: .authFailed, message: error.message)))
             closeSoon(.authFailed, error.message)
@@ -230,8 +225,8 @@ final class AgentSession: SessionHandler {
         let agents = limit == 1 ? "1 agent" : "\(limit) agents"
         let message = "the token allows \(agents) at a time, and as many are attached"
         // Of a process of the same name that died the session may still be there: then the next try finds room.
-        let older = hub.registry.attachments(tokenID: credential.id, instance: hello.name)
-        for attachment in older where !attachment.session.isResponsive { hub.probe(attachment) }
+        let older = manager.registry.attachments(tokenID: credential.id, instance: hello.name)
+        for attachment in older where !attachment.session.isResponsive { manager.probe(attachment) }
         refuse(hello, .limit, log: message, message, code: .busy, wait: Self.limitRetry)
     }
 
@@ -244,10 +239,10 @@ final class AgentSession: SessionHandler {
         wait: TimeAmount = .zero,
         retryAfter: TimeAmount? = nil
     ) {
-        hub.metrics.authFailures[reason].increment()
+        manager.metrics.authFailures[reason].increment()
         // Whoever fails more often than the limiter allows fills no log.
         if retryAfter == nil {
-            hub.logger.warning(
+            manager.logger.warning(
                 "agent refused",
                 metadata: [
                     "remote": "\(session.map { "\($0.remoteAddress)" } ?? "")",
@@ -264,7 +259,7 @@ final class AgentSession: SessionHandler {
     }
 
     private func violation(_ message: String) {
-        hub.logger.warning(
+        manager.logger.warning(
             "an agent broke the protocol",
             metadata: ["remote": "\(session.map { "\($0.remoteAddress)" } ?? "")", "error": "\(message)"]
         )

@@ -1,6 +1,7 @@
 import HopProtocol
 import Logging
 import NIOCore
+import Observability
 import Transport
 import Tunnel
 
@@ -79,25 +80,25 @@ final class AgentSessionManager: Sendable {
         let (ended, changed) = (Set(changes.ended), Set(changes.changed))
         if !ended.isEmpty {
             for id in ended { registry.forget(tokenID: id) }
-            for row in rows where ended.contains(row.tokenID) {
+            for row in rows where ended.contains(row.info.tokenID) {
                 logger.notice("a token was revoked: its session ends", metadata: metadata(row.member))
                 row.member.move(from: .active, to: .leaving)
                 row.member.session.close(code: HopCode.authFailed.rawValue, reason: "the token was revoked")
             }
         }
-        for row in rows where changed.contains(row.tokenID) {
-            guard let credential = credentials.credential(id: row.tokenID) else { continue }
+        for row in rows where changed.contains(row.info.tokenID) {
+            guard let credential = credentials.credential(id: row.info.tokenID) else { continue }
             let services = row.services.filter { credential.allows(service: $0) }
             let hosts = row.hosts.filter { credential.allows(host: $0) }
-            if !credentials.accepts(row.member.secret, id: row.tokenID) {
+            if !credentials.accepts(row.member.secret, id: row.info.tokenID) {
                 logger.notice("a token's secret was replaced: its session ends", metadata: metadata(row.member))
                 row.member.move(from: .active, to: .leaving)
                 row.member.session.close(code: HopCode.authFailed.rawValue, reason: "the token's secret was replaced")
-            } else if services.isEmpty || credential.name != row.agent {
+            } else if services.isEmpty || credential.name != row.info.agent {
                 row.member.session.close(code: HopCode.authFailed.rawValue, reason: "the token was changed")
             } else if services.count != row.services.count || hosts.count != row.hosts.count {
                 logger.notice("a token allows less now", metadata: metadata(row.member))
-                registry.update(id: row.id, services: services, hosts: hosts)
+                registry.update(id: row.info.id, services: services, hosts: hosts)
             }
         }
     }
@@ -119,10 +120,10 @@ final class AgentSessionManager: Sendable {
 
     func metadata(_ attachment: Attachment) -> Logger.Metadata {
         [
-            "agent": "\(attachment.name)",
-            "instance": "\(attachment.instance)",
-            "token_id": "\(attachment.tokenID)",
-            "run": "\(attachment.run)",
+            "agent": "\(attachment.info.agent)",
+            "instance": "\(attachment.info.instance)",
+            "token_id": "\(attachment.info.tokenID)",
+            "run": "\(attachment.info.run)",
             "session": "\(attachment.id)",
         ]
     }

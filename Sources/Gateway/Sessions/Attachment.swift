@@ -3,64 +3,74 @@ package import NIOCore
 import Synchronization
 package import Transport
 
-/// One agent's session that takes requests: what an agent said in HELLO, and how much it has to do.
+/// The identity of one attachment, as the token and the agent's HELLO state it.
+package struct AttachmentInfo: Sendable {
+    /// The id of the session.
+    package var id: UInt64
+    package var tokenID: String
+    /// The NAME of the token, by which routes refer to the agent.
+    package var agent: String
+    /// The agent's own name, from its HELLO.
+    package var instance: String
+    /// The run of the agent's process.
+    package var run: RunID
+    /// The number of this attachment within the run.
+    package var number: UInt64
+
+    package init(id: UInt64, tokenID: String, agent: String, instance: String, run: RunID, number: UInt64) {
+        self.id = id
+        self.tokenID = tokenID
+        self.agent = agent
+        self.instance = instance
+        self.run = run
+        self.number = number
+    }
+}
+
+/// One agent's session that accepts requests, with its load.
 ///
 /// Shared by all loops; everything that changes is atomic.
 package final class Attachment: Sendable {
     package enum State: UInt8, Sendable {
         case active
-        /// Another run of the same name came: nothing new goes here until this one gives a sign of life.
+        /// Another run of the same name attached. No new request is sent here until this one shows a sign of life.
         case suspended
-        /// It said GOAWAY.
+        /// The agent sent GOAWAY.
         case leaving
         case ended
     }
 
-    /// The session's id.
-    package let id: UInt64
+    package let info: AttachmentInfo
     package let session: TunnelSession
-    /// The token's id and NAME.
-    package let tokenID: String
-    package let name: String
-    /// What it authenticated with.
+    /// The hash of the secret that the agent authenticated with.
     package let secret: SecretHash
-    /// The agent's own name, its run, and the number of this attachment within the run.
-    package let instance: String
-    package let run: RunID
-    package let number: UInt64
     package let maxRequests: Int
-    /// When it was let in.
-    package let since: NIODeadline
+    /// The time of admission.
+    package let since = NIODeadline.now()
+    private let handler: NIOLoopBound<AgentSession>
 
     private let current = Atomic<UInt8>(State.active.rawValue)
     private let requests = Atomic<Int>(0)
 
-    package init(
-        session: TunnelSession,
-        tokenID: String,
-        name: String,
-        secret: SecretHash,
-        instance: String,
-        run: RunID,
-        number: UInt64,
-        maxRequests: Int,
-        since: NIODeadline = .now()
-    ) {
-        self.id = session.id
+    /// Creates an attachment on the session's loop.
+    init(_ info: AttachmentInfo, session: TunnelSession, handler: AgentSession, secret: SecretHash, maxRequests: Int) {
+        self.info = info
         self.session = session
-        self.tokenID = tokenID
-        self.name = name
+        self.handler = NIOLoopBound(handler, eventLoop: session.loop)
         self.secret = secret
-        self.instance = instance
-        self.run = run
-        self.number = number
         self.maxRequests = maxRequests
-        self.since = since
     }
+
+    package var id: UInt64 { info.id }
+
+    /// Adds the growth of the session's statistics since the last sample to the metrics. On the session's loop.
+    func sample() { handler.value.sample() }
 
     package var state: State { State(rawValue: current.load(ordering: .relaxed)) ?? .ended }
 
-    /// Moves from one state to another unless something else happened meanwhile; nothing follows ``State/ended``.
+    /// Moves from `old` to `new`, unless the state is another by now. Nothing follows ``State/ended``.
+    ///
+    /// - Returns: Whether the state was `old`.
     @discardableResult
     package func move(from old: State, to new: State) -> Bool {
         current.compareExchange(expected: old.rawValue, desired: new.rawValue, ordering: .relaxed).exchanged

@@ -1,40 +1,27 @@
 package import HopProtocol
 
-/// Who is attached and what it offers: pure bookkeeping, generic over what an attachment is so that it can be tested
-/// without sessions.
-package struct AttachmentTable<Member: Sendable>: Sendable {
-    /// What one attachment offers now.
+/// A value that an ``AttachmentTable`` can hold: an ``Attachment``, or a stand-in without a session.
+package protocol AttachmentTableMember: Sendable {
+    var info: AttachmentInfo { get }
+}
+
+extension Attachment: AttachmentTableMember {}
+
+/// The attachments of one replica with the services and hosts that they offer: pure bookkeeping, without sessions.
+package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
+    /// One attachment and its current offer.
     package struct Row: Sendable {
-        package var id: UInt64
         package var member: Member
-        package var tokenID: String
-        /// The NAME of the token.
-        package var agent: String
-        /// The agent's own name.
-        package var instance: String
-        package var run: RunID
         package var services: [String]
         package var hosts: [HostPattern]
 
-        package init(
-            id: UInt64,
-            member: Member,
-            tokenID: String,
-            agent: String,
-            instance: String,
-            run: RunID,
-            services: [String],
-            hosts: [HostPattern]
-        ) {
-            self.id = id
+        package init(_ member: Member, services: [String], hosts: [HostPattern]) {
             self.member = member
-            self.tokenID = tokenID
-            self.agent = agent
-            self.instance = instance
-            self.run = run
             self.services = services
             self.hosts = hosts
         }
+
+        package var info: AttachmentInfo { member.info }
     }
 
     package struct Key: Hashable, Sendable {
@@ -84,10 +71,10 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
 
     /// Adds one, whose run has a place, and returns those of the same token and name that were there before it.
     package mutating func add(_ row: Row) -> [Row] {
-        precondition(rows[row.id] == nil, "a session attaches once")
-        let instance = Instance(tokenID: row.tokenID, name: row.instance)
-        let older = rows(tokenID: row.tokenID, instance: row.instance)
-        byInstance[instance, default: []].append(row.id)
+        precondition(rows[row.info.id] == nil, "a session attaches once")
+        let instance = Instance(tokenID: row.info.tokenID, name: row.info.instance)
+        let older = rows(tokenID: row.info.tokenID, instance: row.info.instance)
+        byInstance[instance, default: []].append(row.info.id)
         insert(row)
         return older
     }
@@ -96,7 +83,7 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
     @discardableResult
     package mutating func update(id: UInt64, services: [String], hosts: [HostPattern]) -> Bool {
         guard var row = rows[id] else { return false }
-        take(row)
+        delete(row)
         row.services = services
         row.hosts = hosts
         insert(row)
@@ -106,14 +93,14 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
     @discardableResult
     package mutating func remove(id: UInt64) -> Row? {
         guard let row = rows[id] else { return nil }
-        take(row)
-        let instance = Instance(tokenID: row.tokenID, name: row.instance)
+        delete(row)
+        let instance = Instance(tokenID: row.info.tokenID, name: row.info.instance)
         byInstance[instance]?.removeAll { $0 == id }
         if byInstance[instance]?.isEmpty == true { byInstance[instance] = nil }
-        leave(row.run, tokenID: row.tokenID)
+        leave(row.info.run, tokenID: row.info.tokenID)
         for registration in Self.registrations(of: row) {
             remembered.removeAll { $0.registration == registration }
-            remembered.append((row.tokenID, registration))
+            remembered.append((row.info.tokenID, registration))
         }
         if remembered.count > Self.rememberedHosts { remembered.removeFirst(remembered.count - Self.rememberedHosts) }
         return row
@@ -136,20 +123,20 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
     }
 
     private mutating func insert(_ row: Row) {
-        rows[row.id] = row
+        rows[row.info.id] = row
         for service in Set(row.services) {
-            let key = Key(agent: row.agent, service: service)
+            let key = Key(agent: row.info.agent, service: service)
             byService[key, default: []].append(row.member)
-            memberIDs[key, default: []].append(row.id)
+            memberIDs[key, default: []].append(row.info.id)
         }
-        if !row.hosts.isEmpty { hostRows.append(row.id) }
+        if !row.hosts.isEmpty { hostRows.append(row.info.id) }
     }
 
-    private mutating func take(_ row: Row) {
-        rows[row.id] = nil
+    private mutating func delete(_ row: Row) {
+        rows[row.info.id] = nil
         for service in Set(row.services) {
-            let key = Key(agent: row.agent, service: service)
-            guard let index = memberIDs[key]?.firstIndex(of: row.id) else { continue }
+            let key = Key(agent: row.info.agent, service: service)
+            guard let index = memberIDs[key]?.firstIndex(of: row.info.id) else { continue }
             memberIDs[key]?.remove(at: index)
             byService[key]?.remove(at: index)
             if memberIDs[key]?.isEmpty == true {
@@ -157,12 +144,12 @@ package struct AttachmentTable<Member: Sendable>: Sendable {
                 byService[key] = nil
             }
         }
-        if !row.hosts.isEmpty { hostRows.removeAll { $0 == row.id } }
+        if !row.hosts.isEmpty { hostRows.removeAll { $0 == row.info.id } }
     }
 
     /// An agent's hosts lead to the service that it names first.
     private static func registrations(of row: Row) -> [HostRegistration] {
         guard let service = row.services.first else { return [] }
-        return row.hosts.map { HostRegistration(host: $0, agent: row.agent, service: service) }
+        return row.hosts.map { HostRegistration(host: $0, agent: row.info.agent, service: service) }
     }
 }

@@ -1,3 +1,4 @@
+import Certificates
 import Gateway
 import Glibc
 import NIOCore
@@ -51,7 +52,7 @@ import Testing
         #expect(configuration.routes.isEmpty)
         #expect(configuration.certificates.isEmpty)
         #expect(configuration.loops == nil)
-        #expect(configuration.timeouts == GatewayConfiguration.Timeouts())
+        #expect(configuration.timeouts == EdgeTimeouts())
         #expect(configuration == GatewayConfiguration(environment: ["HOME": "/home/u", "XDG_DATA_HOME": "/data"]))
     }
 
@@ -118,7 +119,7 @@ import Testing
         #expect("\(configuration.logLevel)" == "debug")
         #expect(configuration.logFormat == .json)
         #expect(configuration.shutdownGrace == .seconds(75))
-        var timeouts = GatewayConfiguration.Timeouts()
+        var timeouts = EdgeTimeouts()
         timeouts.tlsHandshake = .seconds(1)
         timeouts.header = .seconds(2)
         timeouts.bodyIdle = .seconds(3)
@@ -126,7 +127,7 @@ import Testing
         timeouts.responseHead = .seconds(5)
         timeouts.webSocketIdle = .hours(1)
         #expect(configuration.timeouts == timeouts)
-        #expect(configuration.certificates == [.init(cert: cert, key: key)])
+        #expect(configuration.certificates == [.init(certificate: cert, key: key)])
         #expect(configuration.developmentCA == .on && configuration.usesDevelopmentCA)
         #expect(
             configuration.routes == [

@@ -1,3 +1,4 @@
+import Certificates
 import Foundation
 import Gateway
 import HopProtocol
@@ -18,7 +19,7 @@ struct EnrollerTests {
 
     private func enrolment(_ gateway: String = "gw.test", port: Int = 443) async throws -> Enrolment {
         var configuration = GatewayConfiguration()
-        configuration.certificates = [.init(cert: "/cert.pem", key: "/key.pem")]
+        configuration.certificates = [.init(certificate: "/cert.pem", key: "/key.pem")]
         return try await Enrolment(configuration, gateways: [HostPort(host: gateway, port: port)], store: MemoryStore())
     }
 

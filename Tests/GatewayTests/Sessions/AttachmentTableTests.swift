@@ -5,7 +5,11 @@ import Testing
 
 @Suite("Who is attached and what it offers")
 struct AttachmentTableTests {
-    private typealias Table = AttachmentTable<Int>
+    private struct Member: AttachmentTableMember {
+        var info: AttachmentInfo
+    }
+
+    private typealias Table = AttachmentTable<Member>
 
     private func row(
         _ id: UInt64,
@@ -16,20 +20,19 @@ struct AttachmentTableTests {
         services: [String] = ["web"],
         hosts: [String] = []
     ) throws -> Table.Row {
-        Table.Row(
+        let info = AttachmentInfo(
             id: id,
-            member: Int(id),
             tokenID: token,
             agent: agent,
             instance: instance,
             run: run,
-            services: services,
-            hosts: try hosts.map { try HostPattern($0) }
+            number: 1
         )
+        return Table.Row(Member(info: info), services: services, hosts: try hosts.map { try HostPattern($0) })
     }
 
-    private func members(_ table: Table, _ agent: String, _ service: String) -> [Int] {
-        table.byService[.init(agent: agent, service: service)] ?? []
+    private func members(_ table: Table, _ agent: String, _ service: String) -> [UInt64] {
+        (table.byService[.init(agent: agent, service: service)] ?? []).map(\.info.id)
     }
 
     @Test("A service is found under the agent's name, in the order of arrival")
@@ -53,10 +56,10 @@ struct AttachmentTableTests {
         #expect(table.add(try row(1)).isEmpty)
         #expect(table.add(try row(2, instance: "other")).isEmpty)
         #expect(table.add(try row(3, token: "u")).isEmpty)
-        #expect(table.add(try row(4)).map(\.id) == [1])
-        #expect(table.add(try row(5)).map(\.id) == [1, 4])
+        #expect(table.add(try row(4)).map(\.info.id) == [1])
+        #expect(table.add(try row(5)).map(\.info.id) == [1, 4])
         table.remove(id: 1)
-        #expect(table.add(try row(6)).map(\.id) == [4, 5])
+        #expect(table.add(try row(6)).map(\.info.id) == [4, 5])
     }
 
     @Test("The first to ask has a host; when it leaves the next one has it")
@@ -100,7 +103,7 @@ struct AttachmentTableTests {
         // A limit that was lowered ends nobody, and lets nobody new in.
         answers = [claim(4, limit: 1, in: &table), claim(3, limit: 1, in: &table), claim(5, limit: nil, in: &table)]
         #expect(answers == [false, true, true])
-        #expect(table.rows(tokenID: "t", instance: "i2").map(\.id) == [3])
+        #expect(table.rows(tokenID: "t", instance: "i2").map(\.info.id) == [3])
     }
 
     private func claim(_ run: UInt128, token: String = "t", limit: Int? = 2, in table: inout Table) -> Bool {
@@ -163,8 +166,8 @@ struct AgentAdmissionTests {
         )
     }
 
-    private func reason(_ hello: Hello) -> AgentAdmission.ProxyError.Reason? {
-        do throws(AgentAdmission.ProxyError) {
+    private func reason(_ hello: Hello) -> AgentAdmission.Rejection.Reason? {
+        do throws(AgentAdmission.Rejection) {
             _ = try AgentAdmission.check(
                 hello,
                 allowsService: { $0 != "secret" },

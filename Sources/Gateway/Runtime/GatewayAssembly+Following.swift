@@ -19,7 +19,7 @@ extension GatewayAssembly {
 
     /// To be cancelled by whoever owns the gateway.
     func follow() -> [Task<Void, Never>] {
-        let (credentials, hub, challenges) = (credentials, hub, challenges)
+        let (credentials, sessions, challenges) = (credentials, sessions, challenges)
         let (presence, registry, shared, watch, logger) = (presence, registry, shared, watch, logger)
         return [
             Task {
@@ -34,7 +34,7 @@ extension GatewayAssembly {
                     try? await Task.sleep(for: .seconds(1))
                 }
             },
-            Task { await credentials.run { hub.credentialsChanged($0) } },
+            Task { await credentials.run { sessions.credentialsChanged($0) } },
             Task { await watch.run() },
             Task { if let challenges { await challenges.run() } },
             Task { await StoreStateMonitor.run(shared.store, logger: logger) },

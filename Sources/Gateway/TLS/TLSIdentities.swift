@@ -1,4 +1,4 @@
-import Certificates
+package import Certificates
 import DTLS
 import NIOCore
 import NIOSSL
@@ -6,7 +6,7 @@ import Synchronization
 
 /// The gateway's certificates in the forms that the TLS and DTLS libraries take, made once for each certificate, so that
 /// no handshake parses PEM.
-final class TLSIdentities: Sendable {
+package final class TLSIdentities: Sendable {
     /// What new connections use.
     private struct Current {
         var tls: NIOSSLContext
@@ -38,7 +38,7 @@ final class TLSIdentities: Sendable {
     static let tunnelProtocol = "hop/1"
 
     /// Throws if one of the libraries does not take the certificate.
-    static func check(_ certificate: ServerCertificate) throws {
+    package static func check(_ certificate: ServerCertificate) throws {
         let forms = try Forms(certificate)
         _ = try NIOSSLContext(configuration: configuration(forms))
     }

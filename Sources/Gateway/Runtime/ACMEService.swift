@@ -8,7 +8,7 @@ import Synchronization
 
 /// Certificates from CAs, as a part of a gateway: the issuer, with the client and the presenters that it needs, its log
 /// lines and its counters. There is one only where ACME is in use.
-final class GatewayIssuing: Sendable {
+final class ACMEService: Sendable {
     let issuer: CertificateIssuer
     let tickets = RenewalJobs()
     /// Called with the name in each hello of a browser; nil where no host is ordered on demand.
@@ -65,7 +65,7 @@ final class GatewayIssuing: Sendable {
             remarks: acme.dns.map { "\($0)" } ?? "",
             leaseTime: leaseTime
         )
-        let reports = RenewalReports(metrics: metrics, logger: logger)
+        let reports = ACMEReports(metrics: metrics, logger: logger)
         let issuer = CertificateIssuer(
             settings,
             store: shared.store,

@@ -4,7 +4,7 @@ import Logging
 import Observability
 
 /// What happens about certificates from CAs, in the log and in the metrics: each event once, by the replica that acted.
-struct RenewalReports: Sendable {
+struct ACMEReports: Sendable {
     enum Result: String, CaseIterable, Sendable {
         case issued, failed
     }

@@ -1,5 +1,5 @@
 package import NIOCore
-internal import Settings
+import Settings
 
 /// Which agent's service answers which requests.
 package struct Route: Sendable, Equatable {

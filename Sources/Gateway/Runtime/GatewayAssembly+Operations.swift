@@ -44,9 +44,15 @@ extension GatewayAssembly {
 
     /// - Parameter drain: what the port's verb of that name asks.
     func startAdmin(_ drain: DrainRequest, on loop: any EventLoop) async throws -> AdminServer {
-        let (metrics, sources) = (metrics, adminSources(drain))
+        let sources = adminSources(drain)
         let tokens = try adminTokens()
-        let access = AdminAccess(tokens: tokens) { metrics.adminFailures[$0].increment() }
+        let failures = metrics.registry.counters(
+            "admin_auth_failures_total",
+            help: "Requests to the admin port without a good token.",
+            label: "reason",
+            by: AdminAccess.Failure.self
+        )
+        let access = AdminAccess(tokens: tokens) { failures[$0].increment() }
         let address = configuration.adminListen
         do {
             return try await AdminServer.start(
@@ -78,7 +84,7 @@ extension GatewayAssembly {
     }
 
     private func adminSources(_ drain: DrainRequest) -> AdminSources {
-        let (certificates, issuing, services) = (certificates, issuing, services)
+        let (certificates, acmeService, edge) = (certificates, acmeService, edge)
         let reports = AdminReports(
             name: configuration.name,
             version: version,
@@ -88,15 +94,15 @@ extension GatewayAssembly {
             presence: presence,
             watch: watch,
             registry: registry,
-            connections: { services.connections.load(ordering: .relaxed) }
+            connections: { edge.connections.load(ordering: .relaxed) }
         )
         return AdminSources(
             status: { reports.status() },
             replicas: { reports.replicas() },
             agents: { reports.agents() },
-            certificates: { AdminReports.certificates(certificates.statuses, issuing?.issuer.statuses ?? []) },
-            renew: { issuing?.renew($0) },
-            renewal: { issuing?.tickets.report($0) },
+            certificates: { AdminReports.certificates(certificates.statuses, acmeService?.issuer.statuses ?? []) },
+            renew: { acmeService?.renew($0) },
+            renewal: { acmeService?.tickets.report($0) },
             drain: { drain.ask() }
         )
     }

@@ -21,30 +21,13 @@ package struct EdgeLimits: Sendable {
     /// Parts of pipelined requests that may wait behind the current one.
     package static let pipelinedParts = 256
 
-    package var tlsHandshake: TimeAmount = .seconds(10)
-    /// From the first byte of a head, or the end of the handshake, to its last.
-    package var header: TimeAmount = .seconds(10)
-    package var keepAliveIdle: TimeAmount = .seconds(60)
-    /// Without a byte of the request's body although we would read, or without the client taking any of what waits
-    /// for it.
-    package var bodyIdle: TimeAmount = .seconds(30)
-    /// From the end of the request to the response's head, unless the route says otherwise.
-    package var responseHead: TimeAmount = .seconds(30)
-    /// An upgraded connection without a byte in either direction.
-    package var upgradedIdle: TimeAmount = .seconds(300)
+    package var timeouts = EdgeTimeouts()
     /// How long a connection that is closing reads what the client still sends, so that the response is not lost.
     package var linger: TimeAmount = .seconds(2)
     package var connections = 20_000
 
-    package init() {}
-
-    package init(_ timeouts: GatewayConfiguration.Timeouts) {
-        tlsHandshake = timeouts.tlsHandshake
-        header = timeouts.header
-        bodyIdle = timeouts.bodyIdle
-        keepAliveIdle = timeouts.keepAliveIdle
-        responseHead = timeouts.responseHead
-        upgradedIdle = timeouts.webSocketIdle
+    package init(timeouts: EdgeTimeouts = EdgeTimeouts()) {
+        self.timeouts = timeouts
     }
 
     /// The decoder counts the target as a field.
@@ -55,4 +38,23 @@ package struct EdgeLimits: Sendable {
         limits.maxHeaderFieldCount = headerFields
         return limits
     }
+}
+
+/// The timeouts of a public connection, as `timeouts` of the configuration sets them.
+package struct EdgeTimeouts: Equatable, Sendable {
+    /// From the TCP connection to the end of its TLS handshake.
+    package var tlsHandshake: TimeAmount = .seconds(10)
+    /// From the first byte of a request's head, or the end of the handshake, to the end of the head.
+    package var header: TimeAmount = .seconds(10)
+    /// The time without a byte of the request's body although the edge reads, or without the client taking any byte of
+    /// a response that waits for it.
+    package var bodyIdle: TimeAmount = .seconds(30)
+    /// The time that an idle connection is kept open between two requests.
+    package var keepAliveIdle: TimeAmount = .seconds(60)
+    /// From the end of the request to the head of the response; a route's `timeout` replaces it.
+    package var responseHead: TimeAmount = .seconds(30)
+    /// The time without a byte in either direction on an upgraded connection.
+    package var webSocketIdle: TimeAmount = .seconds(120)
+
+    package init() {}
 }

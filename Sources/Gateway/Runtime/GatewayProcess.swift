@@ -22,7 +22,7 @@ package final class GatewayProcess: Sendable {
         assembly.certificates.developmentRoot.map { ($0.path, $0.pin, $0.certificatePEM) }
     }
     /// The TLS-ALPN-01 challenges that this replica answers; filled by whoever follows the orders.
-    package var challenges: ALPNChallenges { assembly.services.challenges }
+    package var challenges: ALPNChallenges { assembly.edge.alpnChallenges }
     /// Presents HTTP-01 and TLS-ALPN-01 challenges on all replicas; nil where ACME is not in use.
     package var presenter: SharedChallenges? { assembly.challenges }
 
@@ -33,7 +33,7 @@ package final class GatewayProcess: Sendable {
     private struct Parts: Sendable {
         let group: MultiThreadedEventLoopGroup
         let opsGroup: MultiThreadedEventLoopGroup
-        let homes: EdgeLoopStates
+        let states: EdgeLoopStates
         let listeners: GatewayListeners
         let ops: OpsServer
         let admin: AdminServer
@@ -73,11 +73,11 @@ package final class GatewayProcess: Sendable {
         let opsGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
             let process = GatewayProcess(assembly, try await run(assembly, group, opsGroup))
-            assembly.metrics.collect(assembly, process.parts.listeners.tunnels)
+            CollectedMetrics.register(assembly, process.parts.listeners.tunnels)
             output?.register(in: assembly.metrics.registry)
             assembly.lifecycle.stage = .active
             assembly.presence.update { $0.state = .active }
-            assembly.issuing?.start()
+            assembly.acmeService?.start()
             process.tellThatItIsReady()
             return process
         } catch {
@@ -94,19 +94,19 @@ package final class GatewayProcess: Sendable {
         _ opsGroup: MultiThreadedEventLoopGroup
     ) async throws -> Parts {
         let loops = Array(group.makeIterator()) as [any EventLoop]
-        let homes = EdgeLoopStates(loops)
-        await homes.forEach { $0.start() }
-        let listeners = try await GatewayListeners.bind(assembly, loops, group, homes)
+        let states = EdgeLoopStates(loops)
+        await states.forEach { $0.start() }
+        let listeners = try await GatewayListeners.bind(assembly, loops, group, states)
         let monitor = LoopMonitor(loops: loops, metrics: assembly.metrics.registry)
         let drain = DrainRequest()
         let ops = try await assembly.startOps(listeners, monitor, on: opsGroup.next())
         let admin = try await assembly.startAdmin(drain, on: opsGroup.next())
-        let sampler = SessionSampler(hub: assembly.hub, loop: group.next())
+        let sampler = SessionSampler(manager: assembly.sessions, loop: group.next())
         sampler.start()
         return Parts(
             group: group,
             opsGroup: opsGroup,
-            homes: homes,
+            states: states,
             listeners: listeners,
             ops: ops,
             admin: admin,
@@ -140,28 +140,28 @@ package final class GatewayProcess: Sendable {
 
     /// Stops accepting, lets requests finish for at most `grace`, then ends everything.
     package func shutDown(grace: TimeAmount) async {
-        let (services, logger) = (assembly.services, assembly.logger)
-        services.lifecycle.stage = .draining
-        services.metrics.drainState.set(1)
+        let (edge, logger) = (assembly.edge, assembly.logger)
+        assembly.lifecycle.stage = .draining
+        assembly.metrics.drainState.set(1)
         assembly.presence.update { $0.state = .draining }
-        assembly.hub.sendGoaway(deadline: grace, spread: .zero)
+        assembly.sessions.sendGoaway(deadline: grace, spread: .zero)
         await parts.listeners.https.close()
         await parts.listeners.http.close()
-        await parts.homes.forEach { $0.drain() }
+        await parts.states.forEach { $0.drain() }
         let deadline = NIODeadline.now() + grace
         // Whoever waits for the lease of an order goes on with it now.
-        await assembly.issuing?.stop()
-        while services.connections.load(ordering: .relaxed) > 0, NIODeadline.now() < deadline {
+        await assembly.acmeService?.stop()
+        while edge.connections.load(ordering: .relaxed) > 0, NIODeadline.now() < deadline {
             try? await Task.sleep(for: .milliseconds(20))
         }
-        let left = services.connections.load(ordering: .relaxed)
+        let left = edge.connections.load(ordering: .relaxed)
         if left > 0 {
             logger.warning("the grace is over", metadata: ["connections": "\(left)"])
-            await parts.homes.forEach { $0.closeAll() }
+            await parts.states.forEach { $0.closeAll() }
         }
         parts.sampler.stop()
         parts.monitor.stop()
-        await parts.homes.forEach { $0.stop() }
+        await parts.states.forEach { $0.stop() }
         await parts.listeners.tunnels.close()
         await parts.ops.close()
         await parts.admin.close()

@@ -2,9 +2,9 @@ import NIOCore
 import Observability
 import Store
 
-/// What the store and the other replicas look like, read when the metrics are scraped. From memory only.
-extension GatewayMetrics {
-    func collect(store shared: SharedStore, replicas watch: ReplicaWatch) {
+/// The state of the store and of the other replicas.
+extension CollectedMetrics {
+    func collectStore(_ shared: SharedStore) {
         registry.collect(
             "store_state",
             .gauge,
@@ -32,6 +32,9 @@ extension GatewayMetrics {
         ) {
             Double(shared.volume?.volume.counts.transient ?? 0)
         }
+    }
+
+    func collectReplicas(_ watch: ReplicaWatch) {
         registry.collect(
             "cluster_replicas",
             .gauge,
@@ -44,13 +47,4 @@ extension GatewayMetrics {
             }
         }
     }
-}
-
-extension HistogramBuckets {
-    /// 100 µs to 10 s, the longest that a call of the store waits.
-    static let storeDurations = durations([
-        .microseconds(100), .microseconds(250), .microseconds(500), .milliseconds(1), .microseconds(2_500),
-        .milliseconds(5), .milliseconds(10), .milliseconds(25), .milliseconds(50), .milliseconds(100),
-        .milliseconds(250), .milliseconds(500), .seconds(1), .milliseconds(2_500), .seconds(5), .seconds(10),
-    ])
 }

@@ -4,11 +4,6 @@ import Store
 
 /// Everything the gateway counts. Made once; counting is an atomic add from any loop.
 final class GatewayMetrics: Sendable {
-    enum Listener: String, CaseIterable, Sendable {
-        case http
-        case https
-    }
-
     enum Rejection: String, CaseIterable, Sendable {
         /// The limit of connections is reached.
         case limit
@@ -52,7 +47,8 @@ final class GatewayMetrics: Sendable {
     let retries: Counter
     private let errors: CounterTable<ProxyError>
 
-    let connectionsOpen: [Listener: Gauge]
+    let httpConnectionsOpen: Gauge
+    let httpsConnectionsOpen: Gauge
     let connectionsRejected: CounterTable<Rejection>
     let tlsFailures: Counter
 
@@ -65,7 +61,6 @@ final class GatewayMetrics: Sendable {
     let streamBytesIn: Counter
     let streamBytesOut: Counter
     let drainState: Gauge
-    let adminFailures: CounterTable<AdminAccess.Failure>
     private let storeOperations: [StoreOperation: Histogram]
 
     init(registry: MetricsRegistry) {
@@ -88,15 +83,8 @@ final class GatewayMetrics: Sendable {
             label: "reason",
             by: ProxyError.self
         )
-        var open: [Listener: Gauge] = [:]
-        for listener in Listener.allCases {
-            open[listener] = registry.gauge(
-                "connections_open",
-                help: "Public connections.",
-                labels: [("listener", listener.rawValue)]
-            )
-        }
-        connectionsOpen = open
+        httpConnectionsOpen = Self.openConnections("http", registry)
+        httpsConnectionsOpen = Self.openConnections("https", registry)
         connectionsRejected = registry.counters(
             "connections_rejected_total",
             help: "Public connections closed at once.",
@@ -143,12 +131,6 @@ final class GatewayMetrics: Sendable {
             labels: [("direction", "out")]
         )
         drainState = registry.gauge("drain_state", help: "1 while the gateway drains.")
-        adminFailures = registry.counters(
-            "admin_auth_failures_total",
-            help: "Requests to the admin port without a good token.",
-            label: "reason",
-            by: AdminAccess.Failure.self
-        )
         var operations: [StoreOperation: Histogram] = [:]
         for operation in StoreOperation.allCases {
             operations[operation] = registry.histogram(
@@ -161,6 +143,10 @@ final class GatewayMetrics: Sendable {
         storeOperations = operations
     }
 
+    private static func openConnections(_ listener: String, _ registry: MetricsRegistry) -> Gauge {
+        registry.gauge("connections_open", help: "Public connections.", labels: [("listener", listener)])
+    }
+
     func store(_ operation: StoreOperation, took duration: TimeAmount) {
         storeOperations[operation]?.observe(duration)
     }
@@ -168,37 +154,11 @@ final class GatewayMetrics: Sendable {
     func error(_ refusal: ProxyError) { errors[refusal].increment() }
 }
 
-/// The counters of `http_requests_total`, found without a lock; one table a loop.
-struct RequestCounters {
-    private var known: [UInt32: Counter] = [:]
-
-    mutating func count(_ status: Int, method: String, isHTTP10: Bool, in registry: MetricsRegistry) {
-        let (index, name) = Self.method(method)
-        let key = UInt32(truncatingIfNeeded: status) << 8 | UInt32(index) << 1 | (isHTTP10 ? 1 : 0)
-        if let counter = known[key] {
-            counter.increment()
-            return
-        }
-        let counter = registry.counter(
-            "http_requests_total",
-            help: "Requests by status, method and protocol.",
-            labels: [("code", String(status)), ("method", name), ("protocol", isHTTP10 ? "HTTP/1.0" : "HTTP/1.1")]
-        )
-        known[key] = counter
-        counter.increment()
-    }
-
-    /// Methods that anybody can make up count together.
-    private static func method(_ method: String) -> (UInt8, String) {
-        switch method {
-        case "GET": (0, method)
-        case "HEAD": (1, method)
-        case "POST": (2, method)
-        case "PUT": (3, method)
-        case "PATCH": (4, method)
-        case "DELETE": (5, method)
-        case "OPTIONS": (6, method)
-        default: (7, "other")
-        }
-    }
+extension HistogramBuckets {
+    /// 100 µs to 10 s, the longest that a call of the store waits.
+    static let storeDurations = durations([
+        .microseconds(100), .microseconds(250), .microseconds(500), .milliseconds(1), .microseconds(2_500),
+        .milliseconds(5), .milliseconds(10), .milliseconds(25), .milliseconds(50), .milliseconds(100),
+        .milliseconds(250), .milliseconds(500), .seconds(1), .milliseconds(2_500), .seconds(5), .seconds(10),
+    ])
 }

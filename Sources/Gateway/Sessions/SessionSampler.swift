@@ -2,25 +2,25 @@ import NIOCore
 import Synchronization
 import Transport
 
-/// Reads the figures of every agent session every few seconds, on its loop, and adds what they grew by to the metrics.
+/// Samples the statistics of every agent session every few seconds, on the session's loop.
 final class SessionSampler: Sendable {
     private static let interval = TimeAmount.seconds(5)
 
-    private let hub: AgentSessionManager
+    private let manager: AgentSessionManager
     private let loop: any EventLoop
     private let isStopped = Atomic<Bool>(false)
 
-    init(hub: AgentSessionManager, loop: any EventLoop) {
-        self.hub = hub
+    init(manager: AgentSessionManager, loop: any EventLoop) {
+        self.manager = manager
         self.loop = loop
     }
 
     func start() {
         guard !isStopped.load(ordering: .relaxed) else { return }
         loop.scheduleTask(in: Self.interval) {
-            for row in self.hub.registry.rows {
-                let session = row.member.session
-                session.loop.execute { (session.handler as? AgentSession)?.sample() }
+            for row in self.manager.registry.rows {
+                let attachment = row.member
+                attachment.session.loop.execute { attachment.sample() }
             }
             self.start()
         }

@@ -17,19 +17,19 @@ struct GatewayListeners: Sendable {
         _ assembly: GatewayAssembly,
         _ loops: [any EventLoop],
         _ group: MultiThreadedEventLoopGroup,
-        _ homes: EdgeLoopStates
+        _ states: EdgeLoopStates
     ) async throws -> GatewayListeners {
         let configuration = assembly.configuration
-        func edge(_ kind: GatewayMetrics.Listener, _ address: ListenAddress) async throws -> EdgeListener {
+        func edge(_ kind: ListenerKind, _ address: ListenAddress) async throws -> EdgeListener {
             do {
                 return try await EdgeListener.bind(
                     kind,
                     host: address.host,
                     port: address.port,
                     group: group,
-                    homes: homes,
+                    states: states,
                     identities: kind == .https ? assembly.identities : nil,
-                    services: assembly.services
+                    edge: assembly.edge
                 )
             } catch {
                 throw GatewayStartError("\(kind.rawValue)_listen: cannot listen on \(address): \(error)")
@@ -37,7 +37,7 @@ struct GatewayListeners: Sendable {
         }
         let https = try await edge(.https, configuration.httpsListen)
         let port = https.localAddress.port ?? configuration.httpsListen.port
-        assembly.services.httpsPort.store(port, ordering: .relaxed)
+        assembly.edge.httpsPort.store(port, ordering: .relaxed)
         let dtls = configuration.dtlsListen
         // The same port number as HTTPS unless something else was said, also when the system chose it.
         let dtlsPort = dtls.port == configuration.httpsListen.port ? port : dtls.port
@@ -51,7 +51,7 @@ struct GatewayListeners: Sendable {
         _ port: Int,
         _ loops: [any EventLoop]
     ) async throws -> TunnelListener {
-        let (hub, identities, logger) = (assembly.hub, assembly.identities, assembly.logger)
+        let (manager, identities, logger) = (assembly.sessions, assembly.identities, assembly.logger)
         var settings = TunnelListenerConfiguration()
         // Agents open no streams.
         settings.session.tunnel.maxStreams = 0
@@ -66,7 +66,7 @@ struct GatewayListeners: Sendable {
                 loops: loops,
                 configuration: settings,
                 context: { identities.dtls },
-                accept: { _ in AgentSession(hub: hub) }
+                accept: { _ in AgentSession(manager: manager) }
             )
         } catch {
             throw GatewayStartError("dtls_listen: cannot listen on \(host):\(port)/udp: \(error)")

@@ -6,18 +6,18 @@ import NIOCore
 extension HTTP1Connection {
     /// Answers a request for a challenge, now or when the store has been asked. False: it is a request like any other.
     func answerChallenge(_ request: EdgeRequest, now: NIODeadline) -> Bool {
-        guard let challenges = services.httpChallenges, request.body == .none,
+        guard let challenges = edge.httpChallenges, request.body == .none,
             request.method == "GET" || request.method == "HEAD",
             request.target.hasPrefix(HTTPChallenges.path), let token = HTTPChallenges.token(in: request.path)
         else { return false }
-        switch challenges.find(token, on: home.loop, now: now) {
+        switch challenges.find(token, on: loopState.loop, now: now) {
         case .known(.answer(let answer)): sendChallenge(answer, request, challenges)
         case .known(.unknown):
             challenges.count(.unknown)
             return false
         case .busy:
             challenges.count(.busy)
-            let id = home.makeRequestID().description
+            let id = loopState.resources.makeRequestID().description
             record(ProxyError.shedding.status, .shedding, of: request, requestID: id)
             sendRefusal(.shedding, requestID: id)
         case .pending(let future):
@@ -41,7 +41,7 @@ extension HTTP1Connection {
         _ challenges: HTTPChallenges
     ) {
         challenges.answered(answer, client: client.address)
-        let id = home.makeRequestID().description
+        let id = loopState.resources.makeRequestID().description
         record(200, nil, of: request, requestID: id)
         sendOwn(
             200,

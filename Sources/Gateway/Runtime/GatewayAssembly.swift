@@ -23,15 +23,15 @@ struct GatewayAssembly: Sendable {
     let credentials: CredentialCache
     /// Nil where ACME is not in use, as the issuer.
     let challenges: SharedChallenges?
-    let issuing: GatewayIssuing?
+    let acmeService: ACMEService?
 
     // What serves.
     let metrics = GatewayMetrics(registry: MetricsRegistry(namespace: "hopgate"))
     let lifecycle = Lifecycle()
     let registry: AgentRegistry
-    let services: ProxyContext
+    let edge: EdgeContext
     let identities: TLSIdentities
-    let hub: AgentSessionManager
+    let sessions: AgentSessionManager
 
     /// Opens the store and reads from it what has to be known before the first request.
     ///
@@ -88,7 +88,7 @@ struct GatewayAssembly: Sendable {
                 logger: logger
             )
             self.challenges = challenges
-            issuing = GatewayIssuing(
+            acmeService = ACMEService(
                 acme,
                 leaseTime: configuration.store.leaseTTL,
                 shared: shared,
@@ -102,21 +102,20 @@ struct GatewayAssembly: Sendable {
             )
         } else {
             challenges = nil
-            issuing = nil
+            acmeService = nil
         }
-        services = ProxyContext(
-            limits: EdgeLimits(configuration.timeouts),
+        let proxy = ProxyContext(
+            limits: EdgeLimits(timeouts: configuration.timeouts),
             metrics: metrics,
             router: router,
             registry: registry,
             lifecycle: lifecycle,
-            challenges: alpn,
-            httpChallenges: challenges?.http,
             accessLog: configuration.logLevel <= .info ? output.map(AccessLog.init) : nil
         )
-        identities = try TLSIdentities(certificates.snapshot, onServerName: issuing?.onServerName)
-        let issuer = issuing?.issuer
-        hub = AgentSessionManager(
+        edge = EdgeContext(proxy: proxy, alpnChallenges: alpn, httpChallenges: challenges?.http)
+        identities = try TLSIdentities(certificates.snapshot, onServerName: acmeService?.onServerName)
+        let issuer = acmeService?.issuer
+        sessions = AgentSessionManager(
             registry: registry,
             credentials: credentials,
             metrics: metrics,
@@ -134,7 +133,10 @@ struct GatewayAssembly: Sendable {
         _ shared: SharedStore,
         _ logger: Logger
     ) async throws(CertificatesError) -> ServedCertificates {
-        let certificates = try await ServedCertificates.open(configuration.servedCertificates, store: shared.store)
+        let certificates = try await ServedCertificates.open(
+            configuration.servedCertificates(check: TLSIdentities.check),
+            store: shared.store
+        )
         if let root = certificates.developmentRoot {
             var metadata: Logger.Metadata = ["fingerprint": "\(root.pin)"]
             if let path = root.path { metadata["root"] = "\(path)" }

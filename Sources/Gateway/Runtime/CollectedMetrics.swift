@@ -3,18 +3,26 @@ import Observability
 import Store
 import Transport
 
-/// What others count and is read when the metrics are scraped.
-extension GatewayMetrics {
-    func collect(_ assembly: GatewayAssembly, _ tunnels: TunnelListener) {
-        collect(credentials: assembly.credentials)
-        collect(certificates: assembly.certificates, registry: assembly.registry, tunnels: tunnels)
-        collect(store: assembly.shared, replicas: assembly.watch)
-        registry.registerProcessMetrics(build: [("version", assembly.version)])
+/// Metrics that other parts count and that are read when the metrics are scraped. From memory only.
+struct CollectedMetrics {
+    private let assembly: GatewayAssembly
+    private let tunnels: TunnelListener
+
+    var registry: MetricsRegistry { assembly.metrics.registry }
+
+    /// Registers the collectors. They live as long as the registry.
+    static func register(_ assembly: GatewayAssembly, _ tunnels: TunnelListener) {
+        let metrics = CollectedMetrics(assembly: assembly, tunnels: tunnels)
+        metrics.collectCredentials(assembly.credentials)
+        metrics.collectCertificates(assembly.certificates)
+        metrics.collectTunnels()
+        metrics.collectStore(assembly.shared)
+        metrics.collectReplicas(assembly.watch)
+        metrics.registry.registerProcessMetrics(build: [("version", assembly.version)])
     }
 
-    /// The credentials, as this replica knows them.
-    func collect(credentials: CredentialCache) {
-        self.registry.collect(
+    private func collectCredentials(_ credentials: CredentialCache) {
+        registry.collect(
             "credentials",
             .gauge,
             help: "Credentials in the store by state; bad: their document cannot be used, the last good view may be.",
@@ -25,7 +33,7 @@ extension GatewayMetrics {
             samples.add(Double(statistics.revoked), ["revoked"])
             samples.add(Double(statistics.bad), ["bad"])
         }
-        self.registry.collect(
+        registry.collect(
             "credential_documents_refused_total",
             .counter,
             help: "Documents of credentials that were not taken, by reason.",
@@ -36,8 +44,8 @@ extension GatewayMetrics {
         }
     }
 
-    func collect(certificates: ServedCertificates, registry: AgentRegistry, tunnels: TunnelListener) {
-        self.registry.collect(
+    private func collectCertificates(_ certificates: ServedCertificates) {
+        registry.collect(
             "certificate_not_after_timestamp_seconds",
             .gauge,
             help: "End of the validity of a served certificate, seconds since the epoch.",
@@ -55,19 +63,19 @@ extension GatewayMetrics {
                 samples.add(Double(certificate.notValidAfter), [name])
             }
         }
-        self.registry.collect(
+        registry.collect(
             "certificate_generation",
             .gauge,
             help: "Number within its epoch of the newest generation of a certificate in the store.",
             labelNames: ["name"]
         ) { samples in Self.generations(certificates) { samples.add(Double($0.counter), [$1]) } }
-        self.registry.collect(
+        registry.collect(
             "certificate_epoch",
             .gauge,
             help: "Epoch of the lease under which the newest generation of a certificate in the store was published.",
             labelNames: ["name"]
         ) { samples in Self.generations(certificates) { samples.add(Double($0.epoch), [$1]) } }
-        self.registry.collect(
+        registry.collect(
             "certificate_problems",
             .gauge,
             help: "Certificates whose newest form cannot be used; the last good one is served, if there was one.",
@@ -78,13 +86,17 @@ extension GatewayMetrics {
                 samples.add(Double(problems.count { $0 == kind }), [kind.rawValue])
             }
         }
-        self.registry.collectedGauge("agents_connected", help: "Agent sessions that take requests.") {
-            Double(registry.count)
+    }
+
+    private func collectTunnels() {
+        let (agents, tunnels) = (assembly.registry, tunnels)
+        registry.collectedGauge("agents_connected", help: "Agent sessions that take requests.") {
+            Double(agents.count)
         }
-        self.registry.collectedGauge("tunnel_sessions_half_open", help: "Sessions under way to proving themselves.") {
+        registry.collectedGauge("tunnel_sessions_half_open", help: "Sessions under way to proving themselves.") {
             Double(tunnels.halfOpen)
         }
-        self.registry.collect(
+        registry.collect(
             "tunnel_datagrams_total",
             .counter,
             help: "Datagrams of agents and whoever else sends to the tunnel port.",
@@ -93,7 +105,7 @@ extension GatewayMetrics {
             samples.add(Self.sum(tunnels) { $0.datagramsIn.current }, ["in"])
             samples.add(Self.sum(tunnels) { $0.datagramsOut.current }, ["out"])
         }
-        self.registry.collect(
+        registry.collect(
             "tunnel_datagrams_dropped_total",
             .counter,
             help: "Datagrams that were dropped unread or refused, by reason.",
@@ -106,7 +118,7 @@ extension GatewayMetrics {
             samples.add(Self.sum(tunnels) { $0.droppedHalfOpenTotal.current }, ["half_open"])
             samples.add(Self.sum(tunnels) { $0.droppedHalfOpenAddress.current }, ["half_open_address"])
         }
-        self.registry.collect(
+        registry.collect(
             "tunnel_handshakes_total",
             .counter,
             help: "DTLS handshakes by result.",
