@@ -67,26 +67,27 @@ let package = Package(
         .target(name: "CProcess"),
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
 
+        // Formats of texts and bytes that every layer uses: JSON, dates, base64url, checksums, host names.
+        .target(name: "Formats", swiftSettings: strict),
+
         // Sans-IO protocol code: no sockets, no clock, no task.
         .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: hot),
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: hot),
-        .target(name: "HopProtocol", dependencies: [nioCore], swiftSettings: hot),
-
-        .target(name: "Dates", swiftSettings: strict),
+        .target(name: "HopProtocol", dependencies: ["Formats", nioCore], swiftSettings: hot),
 
         // Drivers and support.
         .target(name: "Transport", dependencies: ["DTLS", "Tunnel", nioCore, nioPosix], swiftSettings: hot),
         .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: strict),
         .target(
             name: "Observability",
-            dependencies: ["Dates", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: ["Formats", nioCore, nioPosix, nioHTTP1, logging],
             swiftSettings: strict
         ),
-        .target(name: "Store", dependencies: ["CStore", nioCore, deque, crypto], swiftSettings: strict),
+        .target(name: "Store", dependencies: ["CStore", "Formats", nioCore, deque, crypto], swiftSettings: strict),
         .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: strict),
         .target(
             name: "Certificates",
-            dependencies: ["CProcess", "Dates", "Outbound", "Store", nioCore, x509, asn1, crypto],
+            dependencies: ["CProcess", "Formats", "Outbound", "Store", nioCore, x509, asn1, crypto],
             swiftSettings: strict
         ),
 
@@ -94,7 +95,7 @@ let package = Package(
         .target(
             name: "Gateway",
             dependencies: [
-                "Certificates", "DTLS", "Dates", "HopProtocol", "Observability", "Settings", "Store", "Transport",
+                "Certificates", "DTLS", "Formats", "HopProtocol", "Observability", "Settings", "Store", "Transport",
                 "Tunnel", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
             ],
             swiftSettings: hot
@@ -110,7 +111,8 @@ let package = Package(
         .executableTarget(
             name: "hopgate",
             dependencies: [
-                "Certificates", "Gateway", "Observability", "Settings", "Store", nioCore, argumentParser, logging,
+                "Certificates", "Formats", "Gateway", "Observability", "Settings", "Store", nioCore, argumentParser,
+                logging,
             ],
             swiftSettings: strict,
             linkerSettings: staticRuntime
@@ -124,15 +126,19 @@ let package = Package(
 
         // Tests mirror the targets; what needs the built programs is in Tests/System.
         .target(name: "TestSupport", dependencies: ["Tunnel", nioCore], swiftSettings: strict),
+        .testTarget(name: "FormatsTests", dependencies: ["Formats"], swiftSettings: strict),
         .testTarget(name: "DTLSTests", dependencies: ["DTLS", "COpenSSL", nioCore], swiftSettings: strict),
         .testTarget(name: "TunnelTests", dependencies: ["Tunnel", "TestSupport", nioCore], swiftSettings: strict),
-        .testTarget(name: "HopProtocolTests", dependencies: ["HopProtocol", nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "HopProtocolTests",
+            dependencies: ["Formats", "HopProtocol", nioCore],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "TransportTests",
             dependencies: ["Transport", "DTLS", "Tunnel", nioCore, nioPosix],
             swiftSettings: strict
         ),
-        .testTarget(name: "DatesTests", dependencies: ["Dates"], swiftSettings: strict),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
         .testTarget(
             name: "ObservabilityTests",
@@ -147,7 +153,7 @@ let package = Package(
         ),
         .testTarget(
             name: "StoreTests",
-            dependencies: ["Store", "StoreProbe", "TestSupport", nioCore, crypto],
+            dependencies: ["Formats", "Store", "StoreProbe", "TestSupport", nioCore, crypto],
             exclude: ["Probe"],
             swiftSettings: strict
         ),
@@ -159,14 +165,15 @@ let package = Package(
         .testTarget(
             name: "CertificatesTests",
             dependencies: [
-                "Certificates", "Dates", "Outbound", "Store", "TestSupport", nioCore, nioPosix, x509, asn1, crypto,
+                "Certificates", "Formats", "Outbound", "Store", "TestSupport", nioCore, nioPosix, x509, asn1, crypto,
             ],
             swiftSettings: strict
         ),
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "Gateway", "Certificates", "DTLS", "HopProtocol", "Observability", "Settings", "Store", "Transport",
+                "Gateway", "Certificates", "DTLS", "Formats", "HopProtocol", "Observability", "Settings", "Store",
+                "Transport",
                 "Tunnel", nioCore, nioEmbedded, nioPosix, nioHTTP1, nioSSL, logging,
             ],
             swiftSettings: strict

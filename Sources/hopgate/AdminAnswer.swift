@@ -1,4 +1,4 @@
-import Store
+import Formats
 
 /// Reading of what the admin port answers, for tables.
 extension JSONValue {

@@ -1,5 +1,5 @@
 import Certificates
-import Store
+import Formats
 
 extension StatusCommand {
     /// What `GET /v1/certificates` tells, as a table with its header.

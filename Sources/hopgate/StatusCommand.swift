@@ -1,6 +1,6 @@
 import ArgumentParser
+import Formats
 import Gateway
-import Store
 
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,7 +1,7 @@
 import ArgumentParser
+import Formats
 import Glibc
 import Settings
-import Store
 
 /// What a command says: results go to standard output by `print`, everything else here, to standard error.
 enum Terminal {

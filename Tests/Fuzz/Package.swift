@@ -26,6 +26,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     ],
     targets: [
+        .target(name: "Formats", swiftSettings: instrumented),
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: instrumented),
         .target(
             name: "COpenSSL",
@@ -33,7 +34,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
         ),
         .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: instrumented),
-        .target(name: "HopProtocol", dependencies: [nioCore], swiftSettings: instrumented),
+        .target(name: "HopProtocol", dependencies: ["Formats", nioCore], swiftSettings: instrumented),
         .target(name: "OriginHTTP1", dependencies: ["HopProtocol", nioCore], swiftSettings: instrumented),
         .target(
             name: "CYAML",
@@ -41,9 +42,12 @@ let package = Package(
             linkerSettings: [.linkedLibrary("yaml")]
         ),
         .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: instrumented),
-        .target(name: "Dates", swiftSettings: instrumented),
         .target(name: "CStore", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]),
-        .target(name: "Store", dependencies: ["CStore", nioCore, deque, crypto], swiftSettings: instrumented),
+        .target(
+            name: "Store",
+            dependencies: ["CStore", "Formats", nioCore, deque, crypto],
+            swiftSettings: instrumented
+        ),
         .target(name: "CProcess", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]),
         .target(
             name: "CCurl",
@@ -53,14 +57,14 @@ let package = Package(
         .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: instrumented),
         .target(
             name: "Certificates",
-            dependencies: ["CProcess", "Dates", "Outbound", "Store", nioCore, x509, asn1, crypto],
+            dependencies: ["CProcess", "Formats", "Outbound", "Store", nioCore, x509, asn1, crypto],
             swiftSettings: instrumented
         ),
         .target(name: "EdgeHello", swiftSettings: instrumented),
         .target(name: "FuzzDriver", swiftSettings: instrumented),
         .executableTarget(
             name: "FuzzAcme",
-            dependencies: ["FuzzDriver", "Certificates", "Dates", "Store", nioCore],
+            dependencies: ["FuzzDriver", "Certificates", "Formats", nioCore],
             swiftSettings: instrumented,
             linkerSettings: fuzzer
         ),
@@ -84,7 +88,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "FuzzHop",
-            dependencies: ["FuzzDriver", "HopProtocol", nioCore],
+            dependencies: ["FuzzDriver", "Formats", "HopProtocol", nioCore],
             swiftSettings: instrumented,
             linkerSettings: fuzzer
         ),
@@ -102,7 +106,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "FuzzStore",
-            dependencies: ["FuzzDriver", "Store"],
+            dependencies: ["FuzzDriver", "Formats", "Store"],
             swiftSettings: instrumented,
             linkerSettings: fuzzer
         ),

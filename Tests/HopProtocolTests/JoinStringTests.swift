@@ -1,4 +1,4 @@
-import Foundation
+import Formats
 import HopProtocol
 import Testing
 
@@ -20,12 +20,12 @@ struct JoinStringTests {
         }
     }
 
-    private func text(_ json: String) -> String { "hgj_" + Base64URL.string(Array(json.utf8)) }
+    private func text(_ json: String) -> String { "hgj_" + Base64URL.encode(Array(json.utf8)) }
 
     @Test("What was written is read, the same each time")
     func roundTrip() throws {
         let text = Self.whole.text
-        #expect(text.hasPrefix("hgj_") && text.utf8.dropFirst(4).allSatisfy(Base64URL.isCharacter))
+        #expect(text.hasPrefix("hgj_") && text.utf8.dropFirst(4).allSatisfy(Base64URL.isDigit))
         #expect(try JoinString(text) == Self.whole && Self.whole.text == text)
         #expect(Self.whole.tokenID == "abcdefghijklmnop")
         let bare = JoinString(gateways: ["a:1"], pin: nil, token: Self.token)
@@ -108,20 +108,5 @@ struct JoinStringTests {
             #expect(!text.contains("TOPSECRET") && !text.contains(Self.whole.text))
         }
         #expect("\(Self.whole)" == "hgj_… (token abcdefghijklmnop)")
-    }
-
-    @Test("Base64url reads what it writes, and nothing else that means the same")
-    func base64() {
-        for count in 0..<200 {
-            let bytes = (0..<count).map { _ in UInt8.random(in: .min ... .max) }
-            let text = Base64URL.string(bytes)
-            let standard = Data(bytes).base64EncodedString().replacing("+", with: "-").replacing("/", with: "_")
-            #expect(text == standard.replacing("=", with: ""))
-            #expect(Base64URL.bytes(text) == bytes)
-        }
-        for text in ["A", "AB", "AAB", "AAAAA", "AA==", "A\u{0}AA", "A A", "+/"] {
-            #expect(Base64URL.bytes(text) == nil)
-        }
-        #expect(Base64URL.bytes("AA") == [0] && Base64URL.bytes("AAA") == [0, 0])
     }
 }

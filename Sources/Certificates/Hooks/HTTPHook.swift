@@ -1,6 +1,6 @@
+import Formats
 package import NIOCore
 package import Outbound
-import Store
 
 /// A server that changes the DNS: it is sent `POST URL/present` and `POST URL/cleanup` with a JSON object of the fields
 /// `fqdn` (with a final dot) and `value`. This is the default mode of lego's provider `httpreq`, so that servers which

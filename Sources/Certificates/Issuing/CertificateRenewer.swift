@@ -1,4 +1,4 @@
-import Dates
+import Formats
 import NIOCore
 import Store
 import Synchronization

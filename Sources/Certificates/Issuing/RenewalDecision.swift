@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 
 /// What is to be done about one certificate now. Pure: made of what the store holds and of the CA's clock.
 package enum RenewalDecision: Equatable, Sendable {

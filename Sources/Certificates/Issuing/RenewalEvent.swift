@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 package import Store
 
 /// What happened about a certificate, for the log and the counters: each told once, by the replica that did it.

@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 
 /// What became of a wish for a new certificate.
 package enum RenewalOutcome: Equatable, Sendable {

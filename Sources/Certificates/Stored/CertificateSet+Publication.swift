@@ -1,3 +1,4 @@
+import Formats
 package import FoundationEssentials
 import NIOCore
 package import Store

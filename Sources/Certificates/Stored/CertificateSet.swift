@@ -1,3 +1,4 @@
+import Formats
 package import Store
 internal import Synchronization
 

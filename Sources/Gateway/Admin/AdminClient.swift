@@ -1,6 +1,7 @@
+package import Formats
 import Observability
 import Settings
-package import Store
+import Store
 
 /// A command's way to the admin port of the gateway that runs with the same configuration.
 package struct AdminClient: Sendable {

@@ -1,4 +1,5 @@
 import Certificates
+import Formats
 import FoundationEssentials
 import Glibc
 import NIOCore

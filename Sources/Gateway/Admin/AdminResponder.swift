@@ -1,7 +1,8 @@
+package import Formats
 package import NIOCore
 import NIOHTTP1
 package import Observability
-package import Store
+import Store
 
 /// What the admin port asks the process. Everything is answered from memory, on the admin port's loop.
 package struct AdminSources: Sendable {

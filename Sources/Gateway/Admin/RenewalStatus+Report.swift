@@ -1,6 +1,6 @@
 package import Certificates
-import Dates
-package import Store
+package import Formats
+import Store
 
 extension RenewalStatus {
     /// What the admin port tells of it, beside what is served.

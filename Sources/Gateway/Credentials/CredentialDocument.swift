@@ -1,3 +1,4 @@
+import Formats
 import Settings
 package import Store
 

@@ -1,6 +1,6 @@
 import Crypto
+import Formats
 import HopProtocol
-import Store
 
 /// A token as its owner gets it, once: `hgt_<id>.<secret>`. The gateway keeps only the hash of the secret.
 ///
@@ -27,7 +27,7 @@ package struct IssuedToken: Sendable, CustomStringConvertible, CustomDebugString
     package init?(_ text: String) {
         guard text.utf8.count <= 256, text.hasPrefix("hgt_") else { return nil }
         let parts = text.dropFirst(4).split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 2, Self.isID(String(parts[0])), Base64URL.bytes(parts[1])?.count == 32 else { return nil }
+        guard parts.count == 2, Self.isID(String(parts[0])), Base64URL.decode(parts[1])?.count == 32 else { return nil }
         id = String(parts[0])
         secret = String(parts[1])
     }
@@ -39,7 +39,7 @@ package struct IssuedToken: Sendable, CustomStringConvertible, CustomDebugString
     package var customMirror: Mirror { Mirror(self, children: ["id": id]) }
 
     private static func randomSecret() -> String {
-        SymmetricKey(size: .bits256).withUnsafeBytes { Base64URL.string($0) }
+        SymmetricKey(size: .bits256).withUnsafeBytes { Base64URL.encode($0) }
     }
 
     /// 16 characters of base32 in lower case: 80 bits.

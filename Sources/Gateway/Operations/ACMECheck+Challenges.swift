@@ -1,5 +1,6 @@
 import Certificates
 import Crypto
+import Formats
 import NIOCore
 import NIOPosix
 import NIOSSL

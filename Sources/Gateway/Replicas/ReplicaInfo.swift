@@ -1,3 +1,4 @@
+import Formats
 import Store
 
 /// What a replica says of itself beside its heartbeat: `replicas/<incarnation>/card`, sealed with the cluster's key.

@@ -1,4 +1,5 @@
 import Certificates
+import Formats
 import Logging
 import NIOCore
 import Observability

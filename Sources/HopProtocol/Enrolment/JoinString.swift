@@ -1,3 +1,4 @@
+import Formats
 import FoundationEssentials
 
 /// Everything that an agent needs to attach, in one word to copy: where gateways are, what to verify them by, and the
@@ -43,9 +44,9 @@ package struct JoinString: Sendable, Equatable {
     package var text: String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        let form = Form(v: Self.version, g: gateways, p: pin.map { Base64URL.string($0) }, t: token)
+        let form = Form(v: Self.version, g: gateways, p: pin.map { Base64URL.encode($0) }, t: token)
         guard let json = try? encoder.encode(form) else { preconditionFailure("numbers and texts can be written") }
-        return Self.prefix + Base64URL.string(json)
+        return Self.prefix + Base64URL.encode(json)
     }
 
     private struct Form: Codable {
@@ -91,10 +92,10 @@ extension JoinString {
         guard !rest.contains(where: Self.isBlank) else {
             throw JoinStringError(what: "has a blank or line break within", remedy: Self.copyAgain)
         }
-        guard rest.allSatisfy(Base64URL.isCharacter) else {
+        guard rest.allSatisfy(Base64URL.isDigit) else {
             throw JoinStringError(what: "holds characters that no join string has", remedy: Self.copyAgain)
         }
-        guard let word = String(rest), let json = Base64URL.bytes(word), json.last == UInt8(ascii: "}"),
+        guard let word = String(rest), let json = Base64URL.decode(word), json.last == UInt8(ascii: "}"),
             let version = try? JSONDecoder().decode(Version.self, from: Data(json))
         else { throw JoinStringError(what: "is cut or damaged", remedy: Self.copyAgain) }
         guard version.v == Self.version else {
@@ -108,7 +109,7 @@ extension JoinString {
         else { throw JoinStringError(what: "is damaged", remedy: Self.copyAgain) }
         var pin: [UInt8]?
         if let written = form.p {
-            guard let bytes = Base64URL.bytes(written), bytes.count == 32 else {
+            guard let bytes = Base64URL.decode(written), bytes.count == 32 else {
                 throw JoinStringError(what: "is damaged", remedy: Self.copyAgain)
             }
             pin = bytes
@@ -135,7 +136,7 @@ extension JoinString {
     private static func tokenID(_ token: String) -> String? {
         guard token.utf8.count <= 1_024, token.utf8.starts(with: "hgt_".utf8) else { return nil }
         let parts = token.utf8.dropFirst(4).split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
-        guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty && $0.allSatisfy(Base64URL.isCharacter) }) else {
+        guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty && $0.allSatisfy(Base64URL.isDigit) }) else {
             return nil
         }
         return String(parts[0])

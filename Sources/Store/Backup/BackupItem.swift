@@ -1,3 +1,5 @@
+import Formats
+
 /// What one file of a backup is, by its name: `v1/` and its path in the store.
 package enum BackupItem: Equatable, Sendable {
     /// A version of a value; of cluster.json too.

@@ -1,4 +1,5 @@
 internal import Crypto
+import Formats
 
 /// The first file of a backup: what is in it, and the digest of each file; sealed with the cluster's key.
 struct BackupManifest: Equatable {

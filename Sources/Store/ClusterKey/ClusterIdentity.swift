@@ -1,3 +1,5 @@
+import Formats
+
 /// Which cluster a store belongs to, and its keys.
 package struct ClusterIdentity: Sendable, Equatable {
     package let id: String

@@ -1,4 +1,5 @@
 internal import Crypto
+import Formats
 internal import FoundationEssentials
 
 /// A secret that all replicas share. Everything else that they have in common comes out of it by HKDF (RFC 5869, SHA-256),

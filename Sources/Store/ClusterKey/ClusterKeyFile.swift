@@ -1,3 +1,5 @@
+import Formats
+
 /// The file that `cluster_key_file` names: a key a line, of which the first signs.
 ///
 /// A line of 64 hexadecimal digits is 32 bytes (what stands in `keys/` can be given so); any other line of 32 to 1,024

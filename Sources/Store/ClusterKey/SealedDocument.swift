@@ -1,3 +1,5 @@
+import Formats
+
 /// A JSON object whose first field is a MAC over all the rest, byte for byte as it stands there:
 ///
 /// ```

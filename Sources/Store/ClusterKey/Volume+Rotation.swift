@@ -1,3 +1,5 @@
+import Formats
+
 /// The steps of a change of the cluster's key. Each is one new version of cluster.json, so a rotation may be interrupted
 /// anywhere and continued by anyone: the key that it leads to stands there until it is finished.
 extension Volume {

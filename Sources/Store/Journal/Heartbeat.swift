@@ -1,3 +1,5 @@
+import Formats
+
 /// What a replica says of itself once a second: one slot of `replicas/<incarnation>/hb`.
 ///
 /// The file has 8 KiB and two slots, at offsets 0 and 4096, written in place alternately: that works on a full disk, where

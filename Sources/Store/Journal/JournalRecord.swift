@@ -1,3 +1,5 @@
+import Formats
+
 /// A change of one row, as it stands in a snapshot or a log:
 ///
 /// ```

@@ -1,3 +1,5 @@
+import Formats
+
 /// The rows of one replica. Keys and values are bytes of the directory's own.
 package struct JournalTable: Equatable, Sendable {
     package private(set) var rows: [[UInt8]: [UInt8]]

@@ -1,3 +1,5 @@
+import Formats
+
 /// What stands in `locks/<name>/<epoch>`: twice 52 bytes, at offsets 0 and 512, written alternately in place. The valid
 /// one with the larger counter counts. Little-endian.
 ///

@@ -1,3 +1,5 @@
+import Formats
+
 /// A value and the version that it is: numbers count up from 1 for each key.
 package struct StoredValue: Equatable, Sendable {
     package let bytes: [UInt8]

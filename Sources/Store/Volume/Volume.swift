@@ -1,3 +1,4 @@
+import Formats
 package import NIOCore
 import Synchronization
 

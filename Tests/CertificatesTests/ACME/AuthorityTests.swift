@@ -1,6 +1,5 @@
 import Certificates
-import Dates
-import Store
+import Formats
 import Testing
 
 @Suite("What CAs want beside an order")

@@ -1,6 +1,6 @@
 import Certificates
 import Crypto
-import Dates
+import Formats
 import Foundation
 import Store
 import TestSupport

@@ -1,6 +1,6 @@
 import Certificates
 import Crypto
-import Store
+import Formats
 import Testing
 
 @Suite("Signed requests")
@@ -99,16 +99,6 @@ struct JWSTests {
         #expect("\(key)" == "account key \(key.thumbprint)")
         #expect(LeafKey(pem: key.pem)?.pem == key.pem)
         #expect("\(LeafKey())" == "leaf key")
-    }
-
-    @Test("Base64url: RFC 4648's examples, every length, and one text for each value")
-    func base64() {
-        #expect(Base64URL.encode(Array("foobar".utf8)) == "Zm9vYmFy" && Base64URL.encode([0xfb, 0xff]) == "-_8")
-        for count in 0..<70 {
-            let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 37) }
-            #expect(Base64URL.decode(Base64URL.encode(bytes)) == bytes)
-        }
-        for text in ["A", "AB", "AAB", "AA=", "+/8", "A A", "AAAAA", "ä"] { #expect(Base64URL.decode(text) == nil) }
     }
 
     @Test("RFC 9773 section 4.1: what a certificate is called")

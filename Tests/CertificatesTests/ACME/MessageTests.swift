@@ -1,6 +1,5 @@
 import Certificates
-import Dates
-import Store
+import Formats
 import Testing
 
 @Suite("A CA's documents")

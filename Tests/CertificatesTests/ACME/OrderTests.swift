@@ -1,7 +1,6 @@
 import Certificates
-import Dates
+import Formats
 import NIOCore
-import Store
 import Testing
 
 @Suite("An order")

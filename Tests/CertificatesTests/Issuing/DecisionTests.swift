@@ -1,5 +1,5 @@
 import Certificates
-import Dates
+import Formats
 import Testing
 
 @Suite("What is to be done about a certificate")

@@ -1,3 +1,4 @@
+import Formats
 import FoundationEssentials
 import Gateway
 import NIOCore

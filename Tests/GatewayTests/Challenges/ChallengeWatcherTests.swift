@@ -1,4 +1,5 @@
 import Certificates
+import Formats
 import Gateway
 import NIOCore
 import Store

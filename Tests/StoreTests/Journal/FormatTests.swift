@@ -1,3 +1,4 @@
+import Formats
 import Store
 import TestSupport
 import Testing

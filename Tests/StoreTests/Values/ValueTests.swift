@@ -1,7 +1,7 @@
 import Store
 import Testing
 
-@Suite("Names, numbers and checksums")
+@Suite("Names and numbers")
 struct ValueTests {
     @Test("An incarnation is a ULID that sorts by time and reads back as it was written")
     func incarnations() throws {
@@ -25,21 +25,6 @@ struct ValueTests {
     )
     func noIncarnations(_ text: String) {
         #expect(Incarnation(text) == nil)
-    }
-
-    @Test("The checksum is CRC32C, whatever the length and alignment")
-    func checksums() {
-        #expect(CRC32C.checksum(bytes("123456789")) == 0xe306_9283)
-        #expect(CRC32C.checksum([UInt8](repeating: 0, count: 32)) == 0x8a91_36aa)
-        #expect(CRC32C.checksum([UInt8](repeating: 0xff, count: 32)) == 0x62a8_ab43)
-        #expect(CRC32C.checksum([]) == 0)
-        let long = (0..<1_000).map { UInt8($0 & 0xff) }
-        for cut in [0, 1, 7, 8, 9, 500, 999] {
-            var state = CRC32C.State()
-            long[..<cut].withUnsafeBytes { state.update($0) }
-            long[cut...].withUnsafeBytes { state.update($0) }
-            #expect(state.value == CRC32C.checksum(long))
-        }
     }
 
     @Test(

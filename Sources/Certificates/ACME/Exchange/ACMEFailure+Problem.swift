@@ -1,4 +1,4 @@
-import Dates
+import Formats
 
 extension ACMEFailure {
     /// A refusal by the CA.

@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 
 /// Why there is no certificate: what went wrong, where, whose word it is, what mends it, and when to try again.
 package struct ACMEFailure: Error, Equatable, Sendable {

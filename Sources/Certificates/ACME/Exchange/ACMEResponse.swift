@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 
 /// An answer of a CA as it came.
 package struct ACMEResponse: Equatable, Sendable {

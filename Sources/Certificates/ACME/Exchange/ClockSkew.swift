@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 
 /// How far this machine's clock is from a CA's, as the `Date` header of its answers says. Times that are kept
 /// (back-off, rate limits, renewal) are of the CA's clock, so that replicas agree whose own clocks differ.

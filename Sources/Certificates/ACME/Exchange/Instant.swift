@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 package import NIOCore
 
 /// Now, on both clocks: waits are measured by the one that runs evenly, dates of a CA are compared with the other.

@@ -1,5 +1,5 @@
 import Crypto
-package import Dates
+package import Formats
 import FoundationEssentials
 import SwiftASN1
 import X509

@@ -1,4 +1,4 @@
-import Dates
+import Formats
 import SwiftASN1
 
 /// What an order was for: ready to be published. ``keyPEM`` is secret.

@@ -1,5 +1,5 @@
 package import Crypto
-package import Store
+package import Formats
 
 /// The key of an account at a CA: P-256, signing as ES256 (RFC 7518 section 3.4). Whoever has it has the account.
 package struct AccountKey: Sendable, Equatable {

@@ -1,3 +1,5 @@
+import Formats
+
 /// What a CA gave to its customer to bind ACME accounts to an account of its own (RFC 8555 section 7.3.4).
 package struct ExternalAccount: Equatable, Sendable {
     package let keyID: String

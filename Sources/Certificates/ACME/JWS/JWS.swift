@@ -1,5 +1,5 @@
 import Crypto
-package import Store
+package import Formats
 
 /// Signed requests: the flattened JSON serialization of RFC 7515 section 7.2.2, as RFC 8555 section 6.2 wants it.
 package enum JWS {

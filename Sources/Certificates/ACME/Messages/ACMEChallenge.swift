@@ -1,3 +1,5 @@
+import Formats
+
 /// The ways of proving control of a name that are known here.
 package enum ChallengeKind: String, Sendable, CaseIterable, CustomStringConvertible {
     /// RFC 8555 section 8.3.

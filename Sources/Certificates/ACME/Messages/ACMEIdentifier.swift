@@ -1,4 +1,4 @@
-import Store
+import Formats
 
 /// What a certificate is ordered for (RFC 8555 section 7.1.3; addresses: RFC 8738).
 package struct ACMEIdentifier: Hashable, Sendable, CustomStringConvertible {

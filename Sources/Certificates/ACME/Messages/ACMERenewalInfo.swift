@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 
 /// When a CA would like a certificate to be renewed (RFC 9773 section 4.2). A window in the past means at once; a
 /// certificate that is revoked, or soon will be, has one.

@@ -1,5 +1,4 @@
-import Dates
-import Store
+import Formats
 
 /// One JSON object of a CA's answer, read strictly: what is there has to be of the right type, what is not known is
 /// left alone. `null` is the same as nothing.

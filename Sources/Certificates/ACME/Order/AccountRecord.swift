@@ -1,4 +1,4 @@
-import Store
+import Formats
 
 /// An account at a CA as it is kept in the store. The key has to be there before anything is sent with it: then any
 /// number of attempts to register it, by whomever, end with one account (RFC 8555 section 7.3.1).

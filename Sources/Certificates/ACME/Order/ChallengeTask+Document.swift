@@ -1,4 +1,5 @@
 import Crypto
+import Formats
 package import Store
 
 /// A task as a value of the store, so that every replica answers it.

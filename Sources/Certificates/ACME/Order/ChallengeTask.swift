@@ -1,5 +1,5 @@
 import Crypto
-import Store
+import Formats
 
 /// What has to be seen by the CA's validators for one name.
 package struct ChallengeTask: Hashable, Sendable {

@@ -1,4 +1,4 @@
-import Store
+import Formats
 
 extension OrderMachine {
     var orderPayload: [String: JSONValue] {

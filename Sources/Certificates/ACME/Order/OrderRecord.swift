@@ -1,5 +1,4 @@
-package import Dates
-import Store
+package import Formats
 
 /// An order that is on its way, as it is kept in the store: all that whoever takes over needs to go on with it. The key
 /// in it is secret. It is removed when the certificate is published, and when the order has failed for good.

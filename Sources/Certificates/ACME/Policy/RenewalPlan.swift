@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 
 /// When one certificate is renewed. It is kept in the store, so that a random time is drawn once and is the same for
 /// all replicas. All times are of the CA's clock.

@@ -1,5 +1,5 @@
 import Crypto
-package import Dates
+package import Formats
 
 /// When certificates are renewed. Pure functions of what is known and of the CA's clock.
 package enum RenewalPolicy {

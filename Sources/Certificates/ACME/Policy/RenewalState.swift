@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 import Store
 
 /// What is known about getting one certificate, as it is kept in the store: all replicas, and a gateway that starts

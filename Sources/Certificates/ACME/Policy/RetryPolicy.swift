@@ -1,4 +1,4 @@
-package import Dates
+package import Formats
 
 /// When an attempt for a name is made after others have failed, and with which CA. Pure functions of what is stored and
 /// of the CA's clock.

@@ -1,7 +1,6 @@
 import Certificates
 import Crypto
-import Dates
-import Store
+import Formats
 
 extension TestCA {
     func newAccount(_ signed: Signed) -> ACMEResponse {

@@ -1,6 +1,6 @@
 import Certificates
 import Crypto
-import Store
+import Formats
 import TestSupport
 
 extension TestCA {

@@ -1,7 +1,6 @@
 import Certificates
 import Crypto
-import Dates
-import Store
+import Formats
 import TestSupport
 
 /// An ACME server in memory: strict with requests, and as bad with answers as a test wants it to be. Requests that the

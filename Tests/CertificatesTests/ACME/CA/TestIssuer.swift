@@ -1,6 +1,6 @@
 import Certificates
 import Crypto
-import Dates
+import Formats
 import Foundation
 import SwiftASN1
 import Testing

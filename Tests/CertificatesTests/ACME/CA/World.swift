@@ -1,5 +1,5 @@
 import Certificates
-import Dates
+import Formats
 import NIOCore
 import Synchronization
 import TestSupport

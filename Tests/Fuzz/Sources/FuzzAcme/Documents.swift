@@ -1,6 +1,5 @@
 import Certificates
-import Dates
-import Store
+import Formats
 
 let origin = ACMEURL("https://ca.test/dir")!
 

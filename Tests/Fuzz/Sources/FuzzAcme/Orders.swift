@@ -1,5 +1,5 @@
 import Certificates
-import Dates
+import Formats
 import FuzzDriver
 import NIOCore
 

@@ -1,11 +1,12 @@
+import Formats
 import HopProtocol
 
 /// A join string that is taken is taken again from what it writes; one that is refused is not repeated.
 ///
 /// - Parameter isJSON: What would be in one, rather than the whole of it.
 func checkJoin(_ bytes: [UInt8], isJSON: Bool) {
-    let text = isJSON ? "hgj_" + Base64URL.string(bytes) : String(decoding: bytes, as: UTF8.self)
-    if isJSON { precondition(Base64URL.bytes(text.dropFirst(4)) == bytes, "base64url changed the bytes") }
+    let text = isJSON ? "hgj_" + Base64URL.encode(bytes) : String(decoding: bytes, as: UTF8.self)
+    if isJSON { precondition(Base64URL.decode(text.dropFirst(4)) == bytes, "base64url changed the bytes") }
     do throws(JoinStringError) {
         let join = try JoinString(text)
         precondition(join.text.utf8.count <= JoinString.sizeLimit, "longer than it may be")

@@ -1,3 +1,4 @@
+import Formats
 import Store
 
 private let known = ClusterKey(secret: (0..<32).map { UInt8($0) })

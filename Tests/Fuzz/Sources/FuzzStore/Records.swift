@@ -1,3 +1,4 @@
+import Formats
 import Store
 
 private let incarnation = Incarnation(high: 0x0156_3e3a_b5d3_d676, low: 0x4c61_efb9_9302_bd5b)

@@ -1,8 +1,10 @@
+import Formats
 import Foundation
-import Store
 import Testing
 
-@Suite("JSON of the store")
+private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
+
+@Suite("JSON")
 struct JSONTests {
     private func parse(_ text: String, _ limits: JSONLimits = JSONLimits()) throws(JSONError) -> JSONValue {
         try JSONValue(json: bytes(text), limits: limits)

@@ -1,28 +1,5 @@
-/// Why a text is no JSON that this store reads.
-package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// Bytes before the place.
-    package let offset: Int
-    package let reason: String
-
-    package var description: String { "byte \(offset): \(reason)" }
-}
-
-/// What a JSON text may have at most, whoever wrote it.
-package struct JSONLimits: Sendable {
-    /// Bytes.
-    package var size = Volume.valueLimit
-    /// Objects and lists within each other.
-    package var depth = 32
-    /// Values of all kinds.
-    package var values = 65_536
-    /// Characters of one number.
-    package var number = 64
-
-    package init() {}
-}
-
-/// Reads one JSON text (RFC 8259) and nothing that only looks like one: no duplicate names, no lone surrogates, no bytes
-/// that are not UTF-8, nothing behind the value. What is refused here is refused in the same way by every replica.
+/// A parser of one JSON text (RFC 8259) that accepts nothing beyond the standard: no duplicate names, no lone surrogates,
+/// no invalid UTF-8, nothing after the value. A text is thus either accepted or rejected by all replicas alike.
 struct JSONParser {
     private let bytes: UnsafeBufferPointer<UInt8>
     private let limits: JSONLimits
@@ -51,6 +28,7 @@ struct JSONParser {
         return value
     }
 
+    /// An error at the current position.
     private func failure(_ reason: String) -> JSONError { JSONError(offset: position, reason: reason) }
 
     // MARK: Values
@@ -72,11 +50,11 @@ struct JSONParser {
     }
 
     private mutating func object() throws(JSONError) -> [String: JSONValue] {
-        try descend()
+        try enter()
         defer { depth -= 1 }
         var fields: [String: JSONValue] = [:]
-        if take(UInt8(ascii: "}")) { return fields }
-        // Documents have a handful of fields, what stands in them one or two.
+        if skip(UInt8(ascii: "}")) { return fields }
+        // The document itself has up to a dozen fields; objects within it mostly have one or two.
         if depth == 1 { fields.reserveCapacity(12) }
         while true {
             guard position < bytes.count, bytes[position] == UInt8(ascii: "\"") else {
@@ -84,7 +62,7 @@ struct JSONParser {
             }
             let start = position
             let name = try string()
-            guard take(UInt8(ascii: ":")) else { throw failure("a colon should be here") }
+            guard skip(UInt8(ascii: ":")) else { throw failure("a colon should be here") }
             let value = try value()
             guard fields.updateValue(value, forKey: name) == nil else {
                 position = start
@@ -95,28 +73,31 @@ struct JSONParser {
     }
 
     private mutating func array() throws(JSONError) -> [JSONValue] {
-        try descend()
+        try enter()
         defer { depth -= 1 }
         var elements: [JSONValue] = []
-        if take(UInt8(ascii: "]")) { return elements }
+        if skip(UInt8(ascii: "]")) { return elements }
         while true {
             elements.append(try value())
             if try isLast(before: UInt8(ascii: "]")) { return elements }
         }
     }
 
-    private mutating func descend() throws(JSONError) {
+    /// Enters an object or an array: skips its opening bracket and checks the depth.
+    private mutating func enter() throws(JSONError) {
         depth += 1
         guard depth <= limits.depth else { throw failure("is nested deeper than \(limits.depth)") }
         position += 1
         skipBlanks()
     }
 
-    /// After an element: a comma, or the end.
+    /// Reads what follows an element: a comma, or the end of the object or array.
+    ///
+    /// - Returns: Whether it was the end.
     private mutating func isLast(before end: UInt8) throws(JSONError) -> Bool {
         skipBlanks()
-        if take(end, keepingBlanks: true) { return true }
-        guard take(UInt8(ascii: ",")) else { throw failure("a comma, or the end, should be here") }
+        if skip(end, keepingBlanks: true) { return true }
+        guard skip(UInt8(ascii: ",")) else { throw failure("a comma, or the end, should be here") }
         return false
     }
 
@@ -142,8 +123,10 @@ struct JSONParser {
         }
     }
 
-    /// Takes one character, with the blanks around it.
-    private mutating func take(_ byte: UInt8, keepingBlanks: Bool = false) -> Bool {
+    /// Skips one character and the white space around it.
+    ///
+    /// - Returns: Whether the character was there.
+    private mutating func skip(_ byte: UInt8, keepingBlanks: Bool = false) -> Bool {
         skipBlanks()
         guard position < bytes.count, bytes[position] == byte else { return false }
         position += 1
@@ -155,7 +138,7 @@ struct JSONParser {
 // MARK: Strings and numbers
 
 extension JSONParser {
-    /// From one quotation mark behind the other.
+    /// Reads a string, from its opening to its closing quotation mark.
     private mutating func string() throws(JSONError) -> String {
         position += 1
         let start = position
@@ -182,7 +165,9 @@ extension JSONParser {
         return text
     }
 
-    /// The same from the first backslash on.
+    /// Continues with a string at its first backslash.
+    ///
+    /// - Parameter start: The position after the opening quotation mark.
     private mutating func escapedString(from start: Int) throws(JSONError) -> String {
         var text = Array(bytes[start..<position])
         while position < bytes.count {
@@ -220,7 +205,7 @@ extension JSONParser {
         }
         guard let first = codeUnit() else { throw bad }
         if let scalar = Unicode.Scalar(first) { return scalar }
-        // A high surrogate, and behind it a low one.
+        // A high surrogate has to be followed by a low one.
         guard (0xd800..<0xdc00).contains(first), position + 1 < bytes.count, bytes[position] == UInt8(ascii: "\\"),
             bytes[position + 1] == UInt8(ascii: "u")
         else { throw bad }
@@ -231,7 +216,7 @@ extension JSONParser {
         return scalar
     }
 
-    /// Four hexadecimal digits.
+    /// Reads the four hexadecimal digits of a `\u` escape.
     private mutating func codeUnit() -> UInt16? {
         guard bytes.count - position >= 4 else { return nil }
         var unit: UInt16 = 0
@@ -248,7 +233,7 @@ extension JSONParser {
         let isNegative = bytes[position] == UInt8(ascii: "-")
         if isNegative { position += 1 }
         let digits = position
-        // Counted downwards, because the smallest number has no positive twin.
+        // Accumulated as a negative number, because the magnitude of Int64.min exceeds Int64.max.
         var integer: Int64? = 0
         while position < bytes.count, let digit = digit(bytes[position]) {
             integer = integer.flatMap { value in
@@ -266,7 +251,7 @@ extension JSONParser {
         if position < bytes.count, bytes[position] == UInt8(ascii: ".") {
             isInteger = false
             position += 1
-            try takeDigits()
+            try skipDigits()
         }
         if position < bytes.count, bytes[position] | 0x20 == UInt8(ascii: "e") {
             isInteger = false
@@ -274,7 +259,7 @@ extension JSONParser {
             if position < bytes.count, bytes[position] == UInt8(ascii: "+") || bytes[position] == UInt8(ascii: "-") {
                 position += 1
             }
-            try takeDigits()
+            try skipDigits()
         }
         guard position - start <= limits.number else { throw failure("a number is longer than \(limits.number)") }
         if isInteger, let integer, !(isNegative && integer == 0) {
@@ -286,7 +271,7 @@ extension JSONParser {
         return .number(value)
     }
 
-    private mutating func takeDigits() throws(JSONError) {
+    private mutating func skipDigits() throws(JSONError) {
         let start = position
         while position < bytes.count, digit(bytes[position]) != nil { position += 1 }
         guard position > start else { throw failure("a digit should be here") }

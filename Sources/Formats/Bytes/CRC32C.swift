@@ -1,4 +1,6 @@
-/// The Castagnoli checksum (RFC 3720 appendix B.4), eight bytes a step. Against accidents only, never against forgery.
+/// The Castagnoli checksum (RFC 3720 appendix B.4), computed eight bytes at a time.
+///
+/// It detects accidental damage. It does not detect forgery.
 package enum CRC32C {
     package static func checksum(_ bytes: [UInt8]) -> UInt32 {
         var state = State()
@@ -6,11 +8,13 @@ package enum CRC32C {
         return state.value
     }
 
+    /// A checksum of bytes that arrive in pieces.
     package struct State: Sendable {
         private var register: UInt32 = .max
 
         package init() {}
 
+        /// The checksum of all bytes so far.
         package var value: UInt32 { ~register }
 
         package mutating func update(_ bytes: UnsafeRawBufferPointer) {
@@ -38,12 +42,14 @@ package enum CRC32C {
             }
         }
 
+        /// Adds the eight bytes of a number, in little-endian order.
         package mutating func update(_ number: UInt64) {
             withUnsafeBytes(of: number.littleEndian) { update($0) }
         }
     }
 
-    /// Eight tables of 256: table k holds the effect of a byte that is k bytes before the end of the step.
+    /// Eight tables of 256 entries: table k holds the effect of a byte that is k bytes before the end of an eight-byte
+    /// step ("slicing by 8").
     private static let tables: [UInt32] = {
         var tables = [UInt32](repeating: 0, count: 2_048)
         for index in 0..<256 {

@@ -1,4 +1,4 @@
-import Dates
+import Formats
 import Testing
 
 @Suite("Dates as texts")

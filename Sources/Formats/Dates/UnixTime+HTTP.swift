@@ -2,8 +2,8 @@ extension UnixTime {
     private static let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
     private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
-    /// An IMF-fixdate (RFC 9110 section 5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`. Nil for anything else. The day
-    /// of the week has to be one, but not the right one.
+    /// Reads an IMF-fixdate (RFC 9110 §5.6.7), such as `Sun, 06 Nov 1994 08:49:37 GMT`; `nil` for anything else and for
+    /// times before 1970. The name of a weekday is required, but not checked against the date.
     package init?(httpDate text: some StringProtocol) {
         let text = DateText(text)
         guard text.count == 29, let weekday = text.text(0..<3), Self.days.contains(weekday), text.text(3..<5) == ", ",
@@ -19,6 +19,7 @@ extension UnixTime {
         self.init(seconds: seconds)
     }
 
+    /// The time as an IMF-fixdate (RFC 9110 §5.6.7).
     package var httpDate: String {
         let (date, second) = (civil, secondOfDay)
         // 1970-01-01 was a Thursday.

@@ -1,5 +1,7 @@
-/// A day of the Gregorian calendar, by arithmetic: the C library's conversions take a lock, Foundation's bring the
-/// calendars of the world. Internally years begin in March, so that the leap day is the last of a year.
+/// A day of the Gregorian calendar.
+///
+/// The conversions are plain arithmetic because those of the C library take a lock and those of Foundation link ICU data.
+/// Internally, years begin in March, so that the leap day is the last day of a year.
 package struct CivilDate: Equatable, Sendable {
     package let year: Int
     /// 1 to 12.
@@ -7,7 +9,7 @@ package struct CivilDate: Equatable, Sendable {
     /// 1 to 31.
     package let day: Int
 
-    /// - Parameter days: since 1970-01-01; not before year 0.
+    /// - Parameter days: The number of days since 1970-01-01. The date must not be before March of year 0.
     package init(daysSince1970 days: Int) {
         let shifted = days + 719_468
         let era = shifted / 146_097
@@ -20,9 +22,9 @@ package struct CivilDate: Equatable, Sendable {
         year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
     }
 
-    /// Nil for days that the calendar has not, and outside the years 1 to 9999.
+    /// Creates a date, or returns `nil` if the calendar has no such day or the year is outside 0...9999.
     package init?(year: Int, month: Int, day: Int) {
-        guard (1...9_999).contains(year), (1...12).contains(month), day >= 1,
+        guard (0...9_999).contains(year), (1...12).contains(month), day >= 1,
             day <= Self.length(ofMonth: month, year: year)
         else { return nil }
         self.year = year
@@ -30,9 +32,10 @@ package struct CivilDate: Equatable, Sendable {
         self.day = day
     }
 
+    /// The number of days since 1970-01-01; negative before.
     package var daysSince1970: Int {
         let shifted = month <= 2 ? year - 1 : year
-        let era = shifted / 400
+        let era = (shifted >= 0 ? shifted : shifted - 399) / 400
         let yearOfEra = shifted % 400
         let fromMarch = month > 2 ? month - 3 : month + 9
         let ofYear = (153 * fromMarch + 2) / 5 + day - 1

@@ -1,0 +1,8 @@
+/// The reason why a text is not accepted as JSON.
+package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The number of bytes before the place of the error.
+    package let offset: Int
+    package let reason: String
+
+    package var description: String { "byte \(offset): \(reason)" }
+}
