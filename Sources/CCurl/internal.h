@@ -11,12 +11,12 @@ struct ccurl_transfer {
     void *owner;
     ccurl_receiver head;
     ccurl_receiver body;
-    /// TCP was connected, and TLS has begun.
+    /// TCP is connected and the TLS handshake has begun.
     bool has_begun_tls;
     char message[CURL_ERROR_SIZE];
 };
 
-/// Fills in what came of a transfer.
-void ccurl_transfer_judge(ccurl_transfer *transfer, CURLcode code, ccurl_result *result);
+/// Translates libcurl's result code of a transfer.
+void ccurl_transfer_classify(ccurl_transfer *transfer, CURLcode code, ccurl_result *result);
 
 #endif

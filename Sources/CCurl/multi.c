@@ -1,6 +1,6 @@
 #include "internal.h"
 
-struct ccurl_multi;  // A CURLM by another name, so that no caller needs curl's header.
+struct ccurl_multi;  // Never defined: an opaque name for CURLM, so that callers do not need curl's header.
 
 static CURLM *curl(ccurl_multi *multi) {
     return (CURLM *)multi;
@@ -52,8 +52,8 @@ void *ccurl_multi_next(ccurl_multi *multi, ccurl_result *result) {
         char *found = NULL;
         if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &found) != CURLE_OK || !found) continue;
         ccurl_transfer *transfer = (ccurl_transfer *)found;
-        // The message is gone with the handle.
-        ccurl_transfer_judge(transfer, code, result);
+        // Removing the handle invalidates the message, so it is read first.
+        ccurl_transfer_classify(transfer, code, result);
         curl_multi_remove_handle(curl(multi), easy);
         return transfer->owner;
     }

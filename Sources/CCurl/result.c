@@ -45,7 +45,7 @@ static ccurl_certificate certificate(CURL *easy) {
     long verdict = X509_V_OK;
     curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &verdict);
     switch (verdict) {
-    // No verdict yet, or a good one: the chain is good, but curl compares the names itself, after OpenSSL is done.
+    // The chain is good, or not yet verified: curl compares the names itself, after OpenSSL has finished.
     case X509_V_OK:
     case X509_V_ERR_UNSPECIFIED:
     case X509_V_ERR_HOSTNAME_MISMATCH:
@@ -74,11 +74,11 @@ static ccurl_phase phase(const ccurl_transfer *self) {
     return CCURL_PHASE_LOOKUP;
 }
 
-void ccurl_transfer_judge(ccurl_transfer *self, CURLcode code, ccurl_result *result) {
+void ccurl_transfer_classify(ccurl_transfer *self, CURLcode code, ccurl_result *result) {
     memset(result, 0, sizeof *result);
     result->outcome = outcome(code);
     result->phase = phase(self);
-    // How libcurl before 8.6 says that a line is too long.
+    // libcurl before 8.6 reports a header line that is too long in this way.
     if (code == CURLE_OUT_OF_MEMORY && result->phase == CCURL_PHASE_EXCHANGE) result->outcome = CCURL_HEAD_TOO_LARGE;
     if (result->outcome == CCURL_CERTIFICATE) result->certificate = certificate(self->easy);
     long status = 0;

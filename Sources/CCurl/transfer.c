@@ -16,17 +16,17 @@ static size_t receive_head(char *bytes, size_t size, size_t count, void *transfe
 static size_t receive_body(char *bytes, size_t size, size_t count, void *transfer) {
     ccurl_transfer *self = transfer;
     size_t total = size * count;
-    // 0 would mean success for an empty piece; curl never gives one.
+    // For an empty chunk, 0 would mean success; curl never delivers one.
     return self->body(self->owner, (const uint8_t *)bytes, total) ? total : 0;
 }
 
-// curl would leave its sockets open to the programs that this process starts.
+// Opens sockets as close-on-exec, which curl does not do, so that child processes do not inherit them.
 static curl_socket_t open_socket(void *unused, curlsocktype purpose, struct curl_sockaddr *address) {
     (void)unused, (void)purpose;
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-// libcurl tells the time of the TCP connection only when TLS is done, too.
+// Records the start of TLS: libcurl reports the time of the TCP connection only after the TLS handshake.
 static CURLcode begin_tls(CURL *easy, void *unused, void *transfer) {
     (void)easy, (void)unused;
     ccurl_transfer *self = transfer;
@@ -66,8 +66,8 @@ static bool set_callbacks(ccurl_transfer *self) {
         && curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, self) == CURLE_OK;
 }
 
-/// What no request may change. Cookies, netrc, alternative services, HSTS and content decoding stay off by not being
-/// switched on.
+/// Sets the options that are the same for every request. Cookies, netrc, alternative services, HSTS and content
+/// decoding are off by default and stay off.
 static bool set_rules(CURL *easy) {
     return set_number(easy, CURLOPT_NOSIGNAL, 1)
         && set_number(easy, CURLOPT_FOLLOWLOCATION, 0)
@@ -76,8 +76,8 @@ static bool set_rules(CURL *easy) {
         && set_number(easy, CURLOPT_PATH_AS_IS, 1)
         && set_number(easy, CURLOPT_HTTP09_ALLOWED, 0)
         && set_number(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1)
-        // A name server that does not answer would hold up the whole thread when its transfer ends; so its look-up is
-        // left behind instead, and frees itself when the resolver's own time is over.
+        // Otherwise a name server that does not respond would block the whole thread when its transfer ends. The lookup
+        // is abandoned instead, and frees itself when the resolver times out.
         && set_number(easy, CURLOPT_QUICK_EXIT, 1)
         && set_number(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS)
         && set_number(easy, CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2)
@@ -90,13 +90,13 @@ static bool set_rules(CURL *easy) {
 
 static bool set_authorities(CURL *easy, const ccurl_request *request) {
     if (!request->authorities && !request->authorities_file) return true;
-    // Named authorities replace the system's, also those in the folder that libcurl was built with.
+    // The given trust anchors replace the system's, including those in the folder that libcurl was built with.
     if (!set_text(easy, CURLOPT_CAPATH, NULL)) return false;
     if (request->authorities) {
         return set_bytes(easy, CURLOPT_CAINFO_BLOB, request->authorities, request->authorities_count);
     }
 #if LIBCURL_VERSION_NUM >= 0x075700
-    // The file may change: it is read for each connection.
+    // The file may change, so it is read for each connection.
     if (!set_number(easy, CURLOPT_CA_CACHE_TIMEOUT, 0)) return false;
 #endif
     return set_text(easy, CURLOPT_CAINFO, request->authorities_file);
@@ -137,7 +137,7 @@ static bool set_up(ccurl_transfer *self, const ccurl_request *request) {
         && set_number(easy, CURLOPT_MAXAGE_CONN, request->idle_limit);
 }
 
-// MARK: Life
+// MARK: Lifecycle
 
 bool ccurl_prepare(void) {
     const curl_version_info_data *found = curl_version_info(CURLVERSION_NOW);

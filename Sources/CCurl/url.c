@@ -3,7 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
-// The path goes out as it came: ACME signs the URL, byte for byte.
+// The path is sent unchanged: ACME signs the URL byte for byte.
 enum { FLAGS = CURLU_PATH_AS_IS | CURLU_DISALLOW_USER };
 
 static ccurl_url_problem problem(CURLUcode code) {

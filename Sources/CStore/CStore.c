@@ -13,14 +13,14 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-_Static_assert(O_PATH == 010000000, "HOP_O_PATH is what the kernel says");
+_Static_assert(O_PATH == 010000000, "HOP_O_PATH equals the kernel's O_PATH");
 
 int hop_open_without_links(const char *path, uint64_t flags, uint32_t mode) {
     struct open_how how;
     memset(&how, 0, sizeof how);
     how.flags = flags | O_CLOEXEC;
     if (!(flags & O_PATH)) {
-        // Opening a pipe that somebody left there must not wait for its other end.
+        // If the path is a named pipe, opening it must not wait for the other end.
         how.flags |= O_NONBLOCK;
     }
     how.mode = flags & O_CREAT ? mode : 0;
@@ -47,7 +47,7 @@ int hop_status(int descriptor, int force, hop_file_status *status) {
         fill(&found, status);
         return 0;
     }
-    // The older call is the quicker one.
+    // fstat(2) is faster than statx(2).
     struct stat found;
     if (fstat(descriptor, &found) != 0) {
         return -1;

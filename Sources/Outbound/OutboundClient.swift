@@ -1,51 +1,67 @@
-internal import NIOCore
+import NIOCore
 
-/// The HTTP client for what the gateway itself asks of others: certificate authorities, hooks, keys of identity
-/// providers. Bodies are held whole, within ``OutboundLimits``; it is not for proxied traffic.
+/// The HTTP client for requests that the gateway itself makes: to certificate authorities, hooks and key endpoints of
+/// identity providers. It holds bodies whole, within ``OutboundLimits``, and is not for proxied traffic.
 ///
-/// All transfers run on one thread of its own, which exists while there is something to do and
-/// ``OutboundLimits/idle`` longer. TLS is 1.2 or 1.3 and always verified; HTTP/1.1 or HTTP/2 is what the server
-/// prefers. No cookies, no netrc, no decompression; a response that does not say where it ends is refused. Redirects are followed for get and head within the same scheme,
-/// host and port.
+/// # Behaviour
+/// TLS is 1.2 or 1.3 and always verified; the server chooses between HTTP/1.1 and HTTP/2. There are no cookies, no
+/// netrc and no decompression. A response without explicit framing is refused. Redirects are followed for GET and HEAD
+/// within the same scheme, host and port.
 ///
-/// The proxy that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) is used unless the owner says
-/// otherwise, since many networks reach a CA in no other way; TLS goes through it to the server. Loopback addresses
-/// are never asked through one.
+/// The proxy that the environment names (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) is used unless the owner turns it off,
+/// since many networks reach a CA in no other way. TLS goes through the proxy to the server. Requests to loopback
+/// addresses never use a proxy.
 ///
-/// Its owner calls ``close()``.
+/// # Threads
+/// - Any task calls ``send(_:)``. It checks the request (``CheckedRequest``), puts a ``PendingTransfer`` into the queue
+///   of the ``TransferThread``, wakes the thread and suspends until the transfer is finished.
+/// - The transfer thread is the only one that calls libcurl, apart from `ccurl_multi_wakeup`. The first request starts
+///   it; it ends when it has been idle for ``OutboundLimits/idle``, or with ``close()``. Kept connections end with it.
+/// - On that thread a ``TransferDriver`` owns the libcurl multi handle. Each turn of its loop starts queued transfers,
+///   lets libcurl do what is possible without waiting, finishes transfers that have ended, and waits in
+///   `ccurl_multi_poll`.
+/// - A task that is cancelled finishes its ``PendingTransfer`` itself and wakes the thread, which then removes the
+///   transfer from libcurl.
+///
+/// The owner calls ``close()`` when it no longer needs the client.
 package final class OutboundClient: Sendable {
     private let thread: TransferThread
 
+    /// Creates a client. No thread is started before the first request.
+    ///
     /// - Parameters:
-    ///   - userAgent: `hopgate/VERSION`.
-    ///   - usesProxy: the proxy that the environment names is used.
+    ///   - userAgent: The value of the `User-Agent` field, as in `hopgate/VERSION`.
+    ///   - usesProxy: Whether the proxy that the environment names is used.
+    ///   - limits: Time, size and concurrency limits of every request.
     package init(userAgent: String, usesProxy: Bool = true, limits: OutboundLimits = OutboundLimits()) {
         thread = TransferThread(userAgent: userAgent, usesProxy: usesProxy, limits: limits)
     }
 
     deinit { thread.close(nil) }
 
-    /// Sends a request and returns the whole response, whatever its status.
+    /// Sends a request and returns the whole response, of any status.
     ///
-    /// When the calling task is cancelled, it throws at once, and the transfer ends at once.
+    /// When the calling task is cancelled, this throws and the transfer ends without delay.
+    ///
+    /// - Throws: ``OutboundError`` if there is no complete response. A status of 400 or more is not an error.
     package func send(_ request: OutboundRequest) async throws(OutboundError) -> OutboundResponse {
         let checked = try CheckedRequest(request, limits: thread.limits)
-        let exchange = PendingTransfer(checked, deadline: .now() + checked.timeout)
+        let pending = PendingTransfer(checked, deadline: .now() + checked.timeout)
         let result = await withTaskCancellationHandler {
-            thread.submit(exchange)
-            return await exchange.result()
+            thread.submit(pending)
+            return await pending.result()
         } onCancel: {
-            thread.cancel(exchange)
+            thread.cancel(pending)
         }
         return try result.get()
     }
 
-    /// Ends every request, waiting or under way, and returns when the thread and its connections are gone. Requests
-    /// made later fail at once.
+    /// Fails every queued and active request with ``OutboundError/Code/closed`` and returns when the thread and its
+    /// connections are gone. Later requests fail at once. May be called repeatedly.
     package func close() async {
         await withCheckedContinuation { thread.close($0) }
     }
 
-    /// Requests that wait for their turn, and those under way.
+    /// The number of requests that wait in the queue, and of those that are being transferred.
     package var load: (waiting: Int, active: Int) { thread.load }
 }

@@ -5,8 +5,8 @@ import Testing
 extension OutboundTests {
     @Suite("Cancellation")
     struct CancellationTests {
-        /// Cancels a request three times when it has come to a stage; the fastest end counts, for other programs use
-        /// this machine, too.
+        /// Cancels a request three times when it has reached a stage. The fastest run counts, since other programs
+        /// share the machine.
         private func cancel(
             _ client: OutboundClient,
             _ request: OutboundRequest,
@@ -56,7 +56,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A request that waits for its answer ends at once, and so does its connection")
+        @Test("A request that waits for its response ends at once, and so does its connection")
         func waiting() async throws {
             let server = try await HostileServer(TestAuthority.shared.server()) { _ in }
             await withClient { client in
@@ -91,7 +91,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A request that waits for its turn ends at once and is never sent")
+        @Test("A queued request ends at once and is never sent")
         func queued() async throws {
             let server = try await HostileServer { _ in }
             await withClient {
@@ -111,7 +111,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A task that is cancelled already sends nothing")
+        @Test("A task that was cancelled before sends nothing")
         func before() async throws {
             let server = try await HostileServer()
             await withClient { client in

@@ -2,10 +2,10 @@ import Outbound
 import Testing
 
 extension OutboundTests {
-    @Suite("What may be sent")
+    @Suite("Validation of requests")
     struct CheckedRequestTests {
         @Test(
-            "A URL that is not plain, absolute ASCII is refused before libcurl sees it",
+            "A URL that is not absolute ASCII is refused before it reaches libcurl",
             arguments: [
                 "", "/path", "example.com/x", "https://", "https://exa mple.com/", "https://example.com/\r\nX: y",
                 "https://example.com/\n", "https://example.com/\u{0}", "https://ex\u{e4}mple.com/",
@@ -22,7 +22,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("A name and a password in a URL are refused and never shown")
+        @Test("A user name and a password in a URL are refused and never shown")
         func credentials() async throws {
             try await withClient { client in
                 for url in ["https://eve:s3cret@example.com/a?s3cret=1", "https://s3cret@example.com/"] {
@@ -45,7 +45,7 @@ extension OutboundTests {
         }
 
         @Test(
-            "Other than https is refused, unless it is http to this machine",
+            "Any scheme but https is refused, except http to a loopback address",
             arguments: [
                 "http://example.com/", "http://10.0.0.1/", "http://[::2]/", "http://localhost.example.com/",
                 "http://128.0.0.1/", "ftp://127.0.0.1/", "gopher://127.0.0.1/",
@@ -59,7 +59,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("Every way to write this machine's own address may be asked by http")
+        @Test("Every spelling of a loopback address may be requested by http")
         func loopback() async throws {
             let server = try await HostileServer()
             try await withClient { client in
@@ -72,7 +72,7 @@ extension OutboundTests {
         }
 
         @Test(
-            "A field that could smuggle in another is refused",
+            "A field that could inject another one is refused",
             arguments: [
                 ("X-A", "a\r\nX-B: b"), ("X-A", "a\nb"), ("X-A", "a\rb"), ("X-A", "a\u{0}b"), ("X-A\r\nX-B", "b"),
                 ("X A", "b"), ("", "b"), ("X:A", "b"), ("X-A", "\u{7F}"),
@@ -87,7 +87,7 @@ extension OutboundTests {
         }
 
         @Test(
-            "The client's own fields cannot be given",
+            "Fields that the client sets itself are refused",
             arguments: ["Host", "content-length", "Transfer-Encoding", "Connection", "User-Agent", "Expect"]
         )
         func reserved(_ name: String) async {

@@ -38,7 +38,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("A body without end is cut off at the limit")
+        @Test("An endless body ends at the limit")
         func endless() async throws {
             let server = try await HostileServer { conversation in
                 conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -54,7 +54,7 @@ extension OutboundTests {
         }
 
         @Test(
-            "A head without end is cut off at the limit",
+            "An endless head ends at the limit",
             arguments: ["X-A: \(String(repeating: "a", count: 1_000))\r\n", "X-A: a\r\n", "aaaaaaaaaaaaaaaa"]
         )
         func endlessHead(_ piece: String) async throws {
@@ -69,7 +69,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("128 fields are received, 129 are not")
+        @Test("128 fields are accepted, 129 are refused")
         func fields() async throws {
             let server = try await HostileServer { conversation in
                 let count = Int(conversation.path.dropFirst())!
@@ -85,7 +85,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("Interim responses are passed over, and end at the limit of heads")
+        @Test("Interim responses are skipped and count towards the limit of heads")
         func interim() async throws {
             let server = try await HostileServer { conversation in
                 let interim = "HTTP/1.1 103 Early\r\nLink: <a>\r\n\r\n"

@@ -1,6 +1,6 @@
 import Testing
 
-/// All tests of the target, one after the other: they count the threads and descriptors of the process, and some
+/// All tests of the target. They run serially, because they count the threads and descriptors of the process and some
 /// measure time.
 @Suite(.serialized)
 struct OutboundTests {}

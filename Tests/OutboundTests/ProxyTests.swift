@@ -5,7 +5,8 @@ import Testing
 import X509
 
 extension OutboundTests {
-    /// The environment belongs to the whole process: it names the proxy during one of these tests only.
+    /// Tests of the proxy. The environment is shared by the whole process, so it names the proxy only during one of
+    /// these tests.
     @Suite("Proxies")
     struct ProxyTests {
         private func withProxy(
@@ -25,7 +26,7 @@ extension OutboundTests {
             await proxy.stop()
         }
 
-        @Test("TLS goes through the proxy of the environment to the server")
+        @Test("TLS goes through the proxy that the environment names to the server")
         func through() async throws {
             let tls = TestAuthority.shared.server([.dnsName("ca.test")])
             let proxy = try await HostileServer { conversation in
@@ -47,7 +48,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("A proxy that refuses is an error of its own, which does not show its password")
+        @Test("A proxy that refuses is a distinct error, which does not show the proxy's password")
         func refused() async throws {
             let proxy = try await HostileServer {
                 $0.send("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
@@ -60,7 +61,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("This machine's own addresses are never asked through a proxy", arguments: ["HTTPS_PROXY", "ALL_PROXY"])
+        @Test("Loopback addresses are never reached through a proxy", arguments: ["HTTPS_PROXY", "ALL_PROXY"])
         func loopback(_ name: String) async throws {
             let proxy = try await HostileServer()
             let server = try await HostileServer()

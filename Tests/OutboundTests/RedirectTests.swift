@@ -4,7 +4,7 @@ import Testing
 extension OutboundTests {
     @Suite("Redirects")
     struct RedirectTests {
-        /// `/N` leads to `/N-1`, and `/0` answers.
+        /// A server whose `/N` redirects to `/N-1` and whose `/0` responds.
         private func countdown(_ status: Int = 302) async throws -> HostileServer {
             try await HostileServer { conversation in
                 let left = Int(conversation.path.dropFirst())!
@@ -23,7 +23,10 @@ extension OutboundTests {
             }
         }
 
-        @Test("Three are followed, with the same fields, the fourth is not", arguments: [301, 302, 303, 307, 308])
+        @Test(
+            "Three redirects are followed with the same fields, the fourth is not",
+            arguments: [301, 302, 303, 307, 308]
+        )
         func followed(_ status: Int) async throws {
             let server = try await countdown(status)
             try await withClient { client in
@@ -53,7 +56,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("Nothing but get and head is sent again", arguments: [OutboundRequest.Method.post, .put, .delete])
+        @Test("Only GET and HEAD are redirected", arguments: [OutboundRequest.Method.post, .put, .delete])
         func notRepeated(_ method: OutboundRequest.Method) async throws {
             let server = try await countdown(308)
             try await withClient { client in
@@ -65,7 +68,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("Another host, port or scheme is refused, and never asked")
+        @Test("A redirect to another host, port or scheme is refused and never requested")
         func elsewhere() async throws {
             let other = try await HostileServer()
             let port = other.port
@@ -86,7 +89,7 @@ extension OutboundTests {
             await other.stop()
         }
 
-        @Test("A location that is no URL is refused")
+        @Test("A Location that is not a URL is refused")
         func badLocation() async throws {
             for location in [
                 "http://eve:s3cret@127.0.0.1/", "\u{e4}", "http://[::1", String(repeating: "a", count: 9_000),
@@ -101,7 +104,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("A status that only looks like a redirect is the response")
+        @Test("A 3xx status that is not a redirect is the final response")
         func noRedirect() async throws {
             let server = try await HostileServer { conversation in
                 conversation.send("HTTP/1.1 \(conversation.path.dropFirst()) X\r\nContent-Length: 0\r\n\r\n")

@@ -2,7 +2,7 @@ import Outbound
 import Testing
 
 extension OutboundTests {
-    @Suite("Heads that are received")
+    @Suite("Parsing of response heads")
     struct ResponsePartsTests {
         private func receive(_ lines: [String], limits: OutboundLimits = .init()) throws(ResponseFault) -> ResponseParts
         {
@@ -11,7 +11,7 @@ extension OutboundTests {
             return parts
         }
 
-        @Test("Fields keep their order and duplicates, and are found in any case")
+        @Test("Fields keep their order and duplicates, and are found case-insensitively")
         func fields() throws {
             let parts = try receive([
                 "HTTP/2 200 OK\r\n", "Link: <a>\r\n", "Replay-Nonce:\t n \r\n", "LINK: <b>\r\n", "Empty:\r\n", "\r\n",
@@ -26,7 +26,7 @@ extension OutboundTests {
             #expect(parts.fields["other"] == nil)
         }
 
-        @Test("An interim response is followed by the final one, whose fields alone count")
+        @Test("Only the fields of the final response are kept, not those of an interim one")
         func interim() throws {
             let parts = try receive([
                 "HTTP/1.1 103 Early Hints\r\n", "Link: <x>\r\n", "\r\n", "HTTP/1.1 204 No Content\r\n", "A: b\r\n",
@@ -36,7 +36,7 @@ extension OutboundTests {
             #expect(parts.fields.all.map(\.name) == ["A"])
         }
 
-        @Test("Trailers are counted and not shown")
+        @Test("Trailers count towards the limits and are dropped")
         func trailers() throws {
             var limits = OutboundLimits()
             limits.responseFields = 2
@@ -48,7 +48,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("A head ends at its last byte and field that are allowed, interim responses included")
+        @Test("The limits of bytes and fields are exact and include interim responses")
         func limits() throws {
             var limits = OutboundLimits()
             limits.responseHead = 30
@@ -61,7 +61,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("A response has to say where it ends, unless HTTP/2 does or it has no body")
+        @Test("A response needs explicit framing, unless it is HTTP/2 or has no body")
         func framing() throws {
             let status = "HTTP/1.1 200 OK\r\n"
             for fields in [
@@ -80,7 +80,7 @@ extension OutboundTests {
             #expect(head.isComplete)
         }
 
-        @Test("A body ends at its last byte that is allowed")
+        @Test("The limit of the body is exact")
         func body() throws {
             var limits = OutboundLimits()
             limits.responseBody = 4
@@ -92,7 +92,7 @@ extension OutboundTests {
         }
 
         @Test(
-            "What is no head is refused",
+            "A malformed head is refused",
             arguments: [
                 ["HTTP/1.1\r\n"], ["HTTP/1.1 20 OK\r\n"], ["HTTP/1.1 2000 OK\r\n"], ["HTTP/1.1 2x0 OK\r\n"],
                 ["HTTP/1.1 099 OK\r\n"], ["ICY 200 OK\r\n"], ["\r\n"],

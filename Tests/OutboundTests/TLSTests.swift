@@ -5,7 +5,7 @@ import Testing
 import X509
 
 extension OutboundTests {
-    @Suite("Whom the client believes")
+    @Suite("TLS and trust")
     struct TLSTests {
         private let trust = OutboundTrust.pem(TestAuthority.shared.root)
 
@@ -22,8 +22,8 @@ extension OutboundTests {
             return error?.code
         }
 
-        @Test("A certificate of the given authority is believed, for its address and its name")
-        func believed() async throws {
+        @Test("A certificate of the given authority is accepted for its address and its name")
+        func accepted() async throws {
             let server = try await HostileServer(TestAuthority.shared.server())
             let file = NSTemporaryDirectory() + "hopgate-root-\(UUID().uuidString).pem"
             try Data(TestAuthority.shared.root).write(to: URL(fileURLWithPath: file))
@@ -60,12 +60,12 @@ extension OutboundTests {
             let other = TestAuthority.shared.server([.dnsName("example.com")])
             #expect(try await code(other, trust: trust) == .certificate(.wrongName))
             #expect(try await code(other, trust: trust, host: "localhost") == .certificate(.wrongName))
-            // A name that looks like the address is none.
+            // A DNS name with the text of the address does not match the address.
             let lookalike = TestAuthority.shared.server([.dnsName("127.0.0.1")])
             #expect(try await code(lookalike, trust: trust) == .certificate(.wrongName))
         }
 
-        @Test("TLS 1.1 is refused, 1.2 and 1.3 are spoken")
+        @Test("TLS 1.1 is refused, 1.2 and 1.3 are accepted")
         func versions() async throws {
             let old = TestAuthority.shared.server {
                 $0.minimumTLSVersion = .tlsv1
@@ -86,7 +86,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("A kept connection is not used for a request that believes others")
+        @Test("A kept connection is not used for a request with other trust anchors")
         func otherTrust() async throws {
             let server = try await HostileServer(TestAuthority.shared.server())
             try await withClient { client in
@@ -100,7 +100,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A CA bundle that cannot be read is an error of its own")
+        @Test("A CA bundle that cannot be read is a distinct error")
         func badBundle() async throws {
             let server = try await HostileServer(TestAuthority.shared.server())
             try await withClient { client in

@@ -1,6 +1,6 @@
-// A narrow view of libyaml's event parser: one opaque parser, one flat event. libyaml's own structures hold unions of
-// C strings whose ownership moves with the event; here every pointer stays valid until the next call and nothing is
-// ever freed by the caller.
+// A narrow wrapper of libyaml's event parser: one opaque parser, one flat event. libyaml's own structures are unions of
+// C strings whose ownership moves with the event; here every pointer stays valid until the next call, and the caller
+// frees nothing but the parser.
 #ifndef CYAML_H
 #define CYAML_H
 
@@ -24,19 +24,19 @@ typedef enum {
 
 typedef struct {
     cyaml_kind kind;
-    // Where the event starts, or where the error was found. Both count from 0.
+    // The position of the event's start, or of the error. Both count from 0.
     size_t line;
     size_t column;
-    // A scalar's bytes (UTF-8, may contain NUL); an error's message (length 0, NUL-terminated). Else NULL.
+    // The bytes of a scalar (UTF-8, may contain NUL), or the message of an error (length 0, NUL-terminated); else NULL.
     const char *value;
     size_t length;
-    // 1 for a scalar without quotes, which is where `null` and `~` mean "nothing".
+    // 1 for a scalar without quotes; only then do `null` and `~` mean null.
     int plain;
     int has_anchor;
     int has_tag;
 } cyaml_event;
 
-// Reads `length` bytes of UTF-8 that outlive the parser. NULL when memory is short.
+// Creates a parser of `length` bytes of UTF-8, which must outlive it. Returns NULL if memory is exhausted.
 cyaml_parser *cyaml_parser_create(const uint8_t *bytes, size_t length);
 
 // Fills in the next event. After CYAML_ERROR or CYAML_STREAM_END it must not be called again.

@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// Starts a thread that takes no signals. False: the system has none left.
 ///

@@ -1,8 +1,8 @@
-internal import NIOCore
-internal import Synchronization
+import NIOCore
+import Synchronization
 
-/// One request on its way between the task that asked and the thread that transfers. Whoever finishes it first decides
-/// its result.
+/// One request between the calling task and the transfer thread, which share it. The first call of ``finish(_:)``
+/// determines the result; later ones are ignored.
 final class PendingTransfer: Sendable {
     typealias Outcome = Result<OutboundResponse, OutboundError>
 
@@ -22,7 +22,7 @@ final class PendingTransfer: Sendable {
         self.deadline = deadline
     }
 
-    var shown: String { request.url.shown }
+    var redactedURL: String { request.url.redacted }
 
     var isFinished: Bool {
         state.withLock {
@@ -33,7 +33,7 @@ final class PendingTransfer: Sendable {
         }
     }
 
-    /// Nothing happens when it is finished already.
+    /// Sets the outcome and resumes the caller. Does nothing if an outcome has been set. Called from any thread.
     func finish(_ outcome: Outcome) {
         let waiter = state.withLock { state -> CheckedContinuation<Outcome, Never>? in
             switch state {
@@ -50,7 +50,7 @@ final class PendingTransfer: Sendable {
         waiter?.resume(returning: outcome)
     }
 
-    /// To be called once, by the task that asked.
+    /// Waits for the outcome. Called once, by the calling task.
     func result() async -> Outcome {
         await withCheckedContinuation { continuation in
             let outcome = state.withLock { state -> Outcome? in

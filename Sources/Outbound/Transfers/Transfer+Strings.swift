@@ -1,6 +1,6 @@
-internal import Glibc
+import Glibc
 
-/// C strings that live for the time of one call.
+/// The C strings of a request, valid during one call of ``Transfer/withStrings(_:_:_:)``.
 struct TransferStrings {
     let url: UnsafePointer<CChar>?
     let scheme: UnsafePointer<CChar>?
@@ -11,6 +11,9 @@ struct TransferStrings {
 }
 
 extension Transfer {
+    /// Copies the request's texts to C strings for the duration of `body`.
+    ///
+    /// - Returns: The result of `body`, or `false` if memory is exhausted.
     func withStrings(_ request: CheckedRequest, _ userAgent: String, _ body: (TransferStrings) -> Bool) -> Bool {
         var copies: [UnsafeMutablePointer<CChar>] = []
         defer { copies.forEach { free($0) } }

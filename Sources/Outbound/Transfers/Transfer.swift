@@ -1,46 +1,48 @@
-internal import CCurl
-internal import Glibc
-internal import NIOCore
+import CCurl
+import Glibc
+import NIOCore
 
-/// One hop of an exchange in libcurl's hands: the request itself, or one that follows a redirect. Confined to the
-/// transfer thread.
+/// One hop of a ``PendingTransfer`` as a libcurl easy handle: the request itself, or one that follows a redirect.
+/// Confined to the transfer thread.
 final class Transfer {
-    /// What comes after a hop.
+    /// The step after a hop has ended.
     enum Step {
         case finish(PendingTransfer.Outcome)
-        case follow(OutboundURL)
+        case redirect(OutboundURL)
     }
 
-    let exchange: PendingTransfer
+    let pending: PendingTransfer
     let url: OutboundURL
-    /// Redirects so far.
+    /// The number of redirects before this hop.
     let hop: Int
     private let limits: OutboundLimits
     private var parts: ResponseParts
     private var fault: ResponseFault?
     private(set) var handle: OpaquePointer?
 
-    init(_ exchange: PendingTransfer, url: OutboundURL, hop: Int, limits: OutboundLimits) {
-        self.exchange = exchange
+    init(_ pending: PendingTransfer, url: OutboundURL, hop: Int, limits: OutboundLimits) {
+        self.pending = pending
         self.url = url
         self.hop = hop
         self.limits = limits
-        parts = ResponseParts(hasBody: exchange.request.method != .head, limits: limits)
+        parts = ResponseParts(hasBody: pending.request.method != .head, limits: limits)
     }
 
     deinit { ccurl_transfer_destroy(handle) }
 
-    /// False: memory is short.
+    /// Creates the libcurl handle.
+    ///
+    /// - Returns: `false` if memory is exhausted.
     func prepare(userAgent: String, usesProxy: Bool, now: NIODeadline) -> Bool {
-        let request = exchange.request
+        let request = pending.request
         var description = ccurl_request()
         description.has_body = request.hasBody
         description.may_repeat = request.mayRepeat
         description.uses_proxy = usesProxy && !url.isLoopback
         description.connect_timeout = Self.milliseconds(limits.connect)
         // 0 would mean no limit.
-        description.total_timeout = max(1, Self.milliseconds(exchange.deadline - now))
-        // The length that a response to HEAD announces is not sent.
+        description.total_timeout = max(1, Self.milliseconds(pending.deadline - now))
+        // A response to HEAD announces the length of a body that is not sent.
         description.body_limit = request.method == .head ? 0 : Int64(limits.responseBody)
         description.idle_limit = max(1, Self.milliseconds(limits.idle) / 1_000)
         return withStrings(request, userAgent) { strings in
@@ -69,7 +71,7 @@ final class Transfer {
     private func create(_ description: inout ccurl_request) -> OpaquePointer? {
         ccurl_transfer_create(
             &description,
-            // The thread keeps this object as long as the handle can call back.
+            // The driver holds this object as long as libcurl can call back.
             Unmanaged.passUnretained(self).toOpaque(),
             { owner, bytes, count in
                 Transfer.from(owner).receive(line: UnsafeBufferPointer(start: bytes, count: count))
@@ -84,7 +86,7 @@ final class Transfer {
         Unmanaged<Transfer>.fromOpaque(owner!).takeUnretainedValue()
     }
 
-    // MARK: What arrives
+    // MARK: Receiving
 
     private func receive(line: UnsafeBufferPointer<UInt8>) -> Bool {
         receive { (parts: inout ResponseParts) throws(ResponseFault) in
@@ -96,10 +98,10 @@ final class Transfer {
         receive { (parts: inout ResponseParts) throws(ResponseFault) in try parts.receive(body: body) }
     }
 
-    private func receive(_ take: (inout ResponseParts) throws(ResponseFault) -> Void) -> Bool {
-        if exchange.isFinished { return false }
+    private func receive(_ consume: (inout ResponseParts) throws(ResponseFault) -> Void) -> Bool {
+        if pending.isFinished { return false }
         do {
-            try take(&parts)
+            try consume(&parts)
             return true
         } catch {
             fault = error
@@ -107,9 +109,10 @@ final class Transfer {
         }
     }
 
-    // MARK: The end
+    // MARK: Completion
 
-    func ended(_ result: ccurl_result) -> Step {
+    /// Turns libcurl's result into the outcome of the request, or into a redirect to follow.
+    func complete(_ result: ccurl_result) -> Step {
         if let fault { return .finish(.failure(OutboundError(fault, url: url, limits: limits))) }
         guard result.outcome == CCURL_DONE else {
             return .finish(
@@ -129,7 +132,7 @@ final class Transfer {
             return .finish(.failure(OutboundError(fault, url: url, limits: limits)))
         }
         do throws(OutboundError) {
-            if let next = try redirect() { return .follow(next) }
+            if let next = try redirectTarget() { return .redirect(next) }
         } catch {
             return .finish(.failure(error))
         }
@@ -146,28 +149,32 @@ final class Transfer {
         )
     }
 
-    /// Where to ask instead; nil: the response is the last.
-    private func redirect() throws(OutboundError) -> OutboundURL? {
+    /// The URL of the redirect to follow, or `nil` if the response is final.
+    ///
+    /// - Throws: ``OutboundError`` if the redirect is refused.
+    private func redirectTarget() throws(OutboundError) -> OutboundURL? {
         guard [301, 302, 303, 307, 308].contains(parts.status), let location = parts.fields["location"] else {
             return nil
         }
-        let method = exchange.request.method
+        let method = pending.request.method
         guard method == .get || method == .head else {
-            throw refused("a redirect of \(method.rawValue), which is not repeated elsewhere")
+            throw redirectRefused("a redirect of \(method.rawValue), which is not repeated elsewhere")
         }
-        guard hop < limits.redirects else { throw refused("more than \(limits.redirects) redirects, maybe a loop") }
+        guard hop < limits.redirects else {
+            throw redirectRefused("more than \(limits.redirects) redirects, maybe a loop")
+        }
         let next: OutboundURL
         do {
             next = try OutboundURL(location, relativeTo: url, limit: limits.url)
         } catch {
-            throw refused("a redirect to something that \(CheckedRequest.reason(error, limits))")
+            throw redirectRefused("a redirect to something that \(CheckedRequest.reason(error, limits))")
         }
-        guard next.origin == url.origin else { throw refused("a redirect to another server, \(next.origin)") }
+        guard next.origin == url.origin else { throw redirectRefused("a redirect to another server, \(next.origin)") }
         return next
     }
 
-    private func refused(_ what: String) -> OutboundError {
-        OutboundError(.redirectRefused, url.shown, "\(what); configure the final URL", mayHaveArrived: true)
+    private func redirectRefused(_ what: String) -> OutboundError {
+        OutboundError(.redirectRefused, url.redacted, "\(what); configure the final URL", mayHaveArrived: true)
     }
 
     // MARK: Conversions

@@ -1,9 +1,13 @@
-internal import CCurl
-internal import NIOCore
-internal import Synchronization
+import CCurl
+import NIOCore
+import Synchronization
 
-/// The thread that drives libcurl, and the line of requests before it. Started by the first request, ended by
-/// idleness or ``close(_:)``; its connections go with it.
+/// The thread that drives libcurl, and the queue of requests in front of it.
+///
+/// Any thread calls ``submit(_:)``, ``cancel(_:)`` and ``close(_:)``. Everything else runs on the transfer thread:
+/// `run()` creates a libcurl multi handle and a ``TransferDriver`` for it, and starts over with new ones if requests
+/// arrive while a driver is ending. The first request starts the thread; it ends when it is idle for
+/// ``OutboundLimits/idle`` or after ``close(_:)``, together with its connections.
 final class TransferThread: Sendable {
     let userAgent: String
     let usesProxy: Bool
@@ -15,42 +19,46 @@ final class TransferThread: Sendable {
     }
 
     struct State {
-        var line = WaitingLine()
-        /// Set while the thread can be woken. libcurl's wake-up may be called by any thread as long as it lives, which
-        /// the lock sees to.
+        var queue = TransferQueue()
+        /// The multi handle, set while the thread can be woken. Any thread may call libcurl's wake-up as long as the
+        /// handle lives, so it is called under the lock only.
         var multi: Multi?
         var isRunning = false
         var isClosed = false
         var active = 0
-        var closers: [CheckedContinuation<Void, Never>] = []
+        var closeWaiters: [CheckedContinuation<Void, Never>] = []
 
-        /// The thread ends: those who still wait for it.
-        mutating func leave() -> (exchanges: [PendingTransfer], closers: [CheckedContinuation<Void, Never>]) {
+        /// Marks the thread as ended and empties the queue.
+        ///
+        /// - Returns: The requests to finish and the callers of `close()` to resume, outside of the lock.
+        mutating func terminate() -> (pending: [PendingTransfer], closeWaiters: [CheckedContinuation<Void, Never>]) {
             isRunning = false
-            defer { closers = [] }
-            return (line.removeAll(), closers)
+            defer { closeWaiters = [] }
+            return (queue.removeAll(), closeWaiters)
         }
     }
 
     init(userAgent: String, usesProxy: Bool, limits: OutboundLimits) {
-        self.userAgent = OutboundURL.plain(userAgent.utf8)
+        self.userAgent = OutboundURL.printable(userAgent.utf8)
         self.usesProxy = usesProxy
         self.limits = limits
     }
 
-    var load: (waiting: Int, active: Int) { state.withLock { ($0.line.count, $0.active) } }
+    /// The numbers of queued and of active transfers.
+    var load: (waiting: Int, active: Int) { state.withLock { ($0.queue.count, $0.active) } }
 
     // MARK: Called by any thread
 
-    /// The exchange is finished by the thread, or here and now when it is not accepted.
-    func submit(_ exchange: PendingTransfer) {
+    /// Puts a transfer into the queue and starts or wakes the thread. A transfer that is not accepted is finished with
+    /// an error here; all others are finished by the thread.
+    func submit(_ pending: PendingTransfer) {
         enum Answer { case accepted, starts, busy, closed }
         let answer = state.withLock { state -> Answer in
-            // It was cancelled before it came here.
-            if exchange.isFinished { return .accepted }
+            // The task was cancelled before it submitted the request.
+            if pending.isFinished { return .accepted }
             if state.isClosed { return .closed }
-            guard state.line.count < limits.waiting else { return .busy }
-            state.line.append(exchange)
+            guard state.queue.count < limits.waiting else { return .busy }
+            state.queue.append(pending)
             if let multi = state.multi { ccurl_multi_wakeup(multi.handle) }
             if state.isRunning { return .accepted }
             state.isRunning = true
@@ -58,25 +66,27 @@ final class TransferThread: Sendable {
         }
         switch answer {
         case .accepted: break
-        case .busy: exchange.finish(.failure(.busy(exchange.shown, limits.waiting)))
-        case .closed: exchange.finish(.failure(.closed(exchange.shown, mayHaveArrived: false)))
+        case .busy: pending.finish(.failure(.busy(pending.redactedURL, limits.waiting)))
+        case .closed: pending.finish(.failure(.closed(pending.redactedURL, mayHaveArrived: false)))
         case .starts:
-            if !startDetachedThread("outbound", { [self] in run() }) { end("no thread could be started") }
+            if !startDetachedThread("outbound", { [self] in run() }) { fail("no thread could be started") }
         }
     }
 
-    func cancel(_ exchange: PendingTransfer) {
-        exchange.finish(.failure(.cancelled(exchange.shown)))
+    /// Finishes a transfer with `cancelled` and lets the thread stop it.
+    func cancel(_ pending: PendingTransfer) {
+        pending.finish(.failure(.cancelled(pending.redactedURL)))
         state.withLock { state in
-            if !state.line.remove(exchange), let multi = state.multi { ccurl_multi_wakeup(multi.handle) }
+            if !state.queue.remove(pending), let multi = state.multi { ccurl_multi_wakeup(multi.handle) }
         }
     }
 
+    /// Refuses further requests, stops the thread, and resumes `closer` when it has ended.
     func close(_ closer: CheckedContinuation<Void, Never>?) {
         let isRunning = state.withLock { state -> Bool in
             state.isClosed = true
             if let multi = state.multi { ccurl_multi_wakeup(multi.handle) }
-            if state.isRunning, let closer { state.closers.append(closer) }
+            if state.isRunning, let closer { state.closeWaiters.append(closer) }
             return state.isRunning
         }
         if !isRunning { closer?.resume() }
@@ -87,33 +97,33 @@ final class TransferThread: Sendable {
     private func run() {
         repeat {
             guard ccurl_prepare(), let multi = ccurl_multi_create(Int32(limits.active)) else {
-                end("libcurl cannot be used: 7.85 or later with TLS is needed, and memory")
+                fail("libcurl cannot be used: 7.85 or later with TLS is needed, and memory")
                 return
             }
             state.withLock { $0.multi = Multi(handle: multi) }
             TransferDriver(multi, thread: self).run()
-        } while !settle()
+        } while !stopUnlessRequestsWait()
     }
 
-    /// What a driver has to do next.
-    enum Order {
-        case turn(WaitingLine.Turn)
-        /// There was nothing to do for long; the multi is not woken any more.
+    /// The next step of a driver.
+    enum Instruction {
+        case turn(TransferQueue.Turn)
+        /// The driver ends because it was idle. Its multi handle is no longer woken.
         case idle
-        /// The multi is not woken any more.
+        /// The driver ends because the client was closed. Its multi handle is no longer woken.
         case closed
     }
 
-    func next(_ driver: TransferDriver, now: NIODeadline) -> Order {
+    func nextInstruction(for driver: TransferDriver, now: NIODeadline) -> Instruction {
         state.withLock { state in
             if state.isClosed {
                 state.multi = nil
                 return .closed
             }
             let origins = driver.origins
-            let turn = state.line.next(active: origins, limits: limits, now: now)
+            let turn = state.queue.next(active: origins, limits: limits, now: now)
             state.active = origins.count + turn.starting.count
-            if state.active == 0, turn.dropped.isEmpty, now >= driver.idleSince + limits.idle {
+            if state.active == 0, turn.expired.isEmpty, now >= driver.idleSince + limits.idle {
                 state.multi = nil
                 return .idle
             }
@@ -121,31 +131,34 @@ final class TransferThread: Sendable {
         }
     }
 
-    /// From here on nobody wakes the multi of a driver, which is about to go.
-    func retire() {
+    /// Forgets the multi handle of a driver that is about to destroy it, so that it is no longer woken.
+    func invalidateMulti() {
         state.withLock { $0.multi = nil }
     }
 
-    /// The multi is gone. True: so is the thread, for nobody waits; or for those who do there is no hope.
-    private func settle() -> Bool {
+    /// Ends the thread after its multi handle is gone, unless requests were queued in the meantime.
+    ///
+    /// - Returns: `false` if the thread must go on with a new driver.
+    private func stopUnlessRequestsWait() -> Bool {
         let leaving = state.withLock {
-            state -> (exchanges: [PendingTransfer], closers: [CheckedContinuation<Void, Never>])? in
+            state -> (pending: [PendingTransfer], closeWaiters: [CheckedContinuation<Void, Never>])? in
             state.active = 0
-            guard state.isClosed || state.line.count == 0 else { return nil }
-            return state.leave()
+            guard state.isClosed || state.queue.count == 0 else { return nil }
+            return state.terminate()
         }
         guard let leaving else { return false }
-        for exchange in leaving.exchanges { exchange.finish(.failure(.closed(exchange.shown, mayHaveArrived: false))) }
-        leaving.closers.forEach { $0.resume() }
+        for pending in leaving.pending { pending.finish(.failure(.closed(pending.redactedURL, mayHaveArrived: false))) }
+        leaving.closeWaiters.forEach { $0.resume() }
         return true
     }
 
-    /// Nothing can be transferred: everybody who waits hears of it. The next request tries again.
-    private func end(_ reason: String) {
-        let leaving = state.withLock { $0.leave() }
-        for exchange in leaving.exchanges {
-            exchange.finish(.failure(.failed(exchange.shown, reason, mayHaveArrived: false)))
+    /// Ends the thread because libcurl or a thread is unavailable, and fails all queued requests. The next request
+    /// tries again.
+    private func fail(_ reason: String) {
+        let leaving = state.withLock { $0.terminate() }
+        for pending in leaving.pending {
+            pending.finish(.failure(.failed(pending.redactedURL, reason, mayHaveArrived: false)))
         }
-        leaving.closers.forEach { $0.resume() }
+        leaving.closeWaiters.forEach { $0.resume() }
     }
 }

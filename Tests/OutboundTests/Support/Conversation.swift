@@ -3,7 +3,7 @@ import NIOCore
 import NIOPosix
 import NIOSSL
 
-/// One request and the connection to answer it on.
+/// One request and the connection on which to respond.
 struct Conversation: Sendable {
     let channel: any Channel
     let request: String
@@ -19,7 +19,7 @@ struct Conversation: Sendable {
 
     func send(_ bytes: [UInt8]) { channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
 
-    /// Sends the bytes until the client leaves.
+    /// Sends the bytes repeatedly until the client closes the connection.
     func sendForever(_ bytes: [UInt8], pause: TimeAmount = .zero) {
         let buffer = ByteBuffer(bytes: bytes)
         @Sendable func again() {
@@ -28,13 +28,13 @@ struct Conversation: Sendable {
         again()
     }
 
-    /// Ends the connection as a proper server does, after what was sent.
+    /// Closes the connection cleanly after the pending writes.
     func close() { channel.close(promise: nil) }
 
-    /// FIN, without TLS saying goodbye.
+    /// Sends FIN without a TLS close_notify alert.
     func hangUp() { channel.eventLoop.execute { closeFloor() } }
 
-    /// RST: what is on the way is lost.
+    /// Sends RST: data in flight is lost.
     func reset() {
         let set = (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
         set?.whenComplete { _ in closeFloor() }
@@ -45,7 +45,7 @@ struct Conversation: Sendable {
         floor.close(mode: .all, promise: nil)
     }
 
-    /// The server's side of TLS from here on.
+    /// Starts the server's side of TLS on the connection.
     func startTLS(_ context: NIOSSLContext) {
         channel.eventLoop.execute {
             let pipeline = channel.pipeline.syncOperations

@@ -3,11 +3,11 @@ import NIOPosix
 import NIOSSL
 import Synchronization
 
-/// A server on a loopback port that does to its clients what the test says.
+/// A server on a loopback port whose behaviour is scripted by the test.
 final class HostileServer: Sendable {
     typealias Script = @Sendable (Conversation) -> Void
 
-    /// What happened to the server, for all its connections.
+    /// The record of all connections of the server.
     final class Log: Sendable {
         private let record = Mutex(Record())
 
@@ -15,7 +15,7 @@ final class HostileServer: Sendable {
     }
 
     struct Record {
-        /// Each request: head and body as they came.
+        /// The requests, head and body as received.
         var requests: [String] = []
         var connections = 0
         var open = 0
@@ -27,10 +27,12 @@ final class HostileServer: Sendable {
     let scheme: String
     let port: Int
 
+    /// Starts the server.
+    ///
     /// - Parameters:
-    ///   - tls: nil: plain HTTP.
-    ///   - answer: called for each request.
-    ///   - greeting: called for each connection.
+    ///   - tls: The TLS context, or `nil` for plain HTTP.
+    ///   - answer: Called for each request.
+    ///   - greeting: Called for each connection.
     init(
         _ tls: NIOSSLContext? = nil,
         answer: @escaping Script = { $0.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") },
@@ -64,7 +66,7 @@ final class HostileServer: Sendable {
     func stop() async { try? await channel.close().get() }
 }
 
-/// Stands below TLS: what closes here says no goodbye.
+/// A handler below TLS, which can close the connection without a close_notify alert.
 final class Floor: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer

@@ -1,9 +1,9 @@
 import Foundation
 import Glibc
 
-/// What the kernel knows of this process.
+/// Facts about this process, read from /proc.
 enum ProcessFacts {
-    /// Threads of clients, those that look up names included.
+    /// The number of threads of clients, including those that resolve names.
     static var outboundThreads: Int {
         let tasks = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/task")) ?? []
         return tasks.count { read("/proc/self/task/\($0)/comm") == "outbound\n" }
@@ -13,7 +13,7 @@ enum ProcessFacts {
         (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd"))?.count ?? 0
     }
 
-    /// TCP connections to a port that wait for the answer to their SYN.
+    /// The number of TCP connections to a port in the state SYN-SENT.
     static func connecting(to port: Int) -> Int {
         let suffix = ":" + String(format: "%04X", port)
         return read("/proc/net/tcp").split(separator: "\n").count { line in
@@ -22,14 +22,14 @@ enum ProcessFacts {
         }
     }
 
-    /// Since 1970.
+    /// The wall clock, in milliseconds since 1970.
     static var wallMilliseconds: Int64 {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
     }
 
-    /// A file of the kernel's: it has no size, and comes in pieces.
+    /// Reads a file of /proc, which reports no size and is read in chunks.
     static func read(_ path: String) -> String {
         let file = open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return "" }
@@ -41,7 +41,7 @@ enum ProcessFacts {
     }
 }
 
-/// A loopback port whose queue of connections is full: who dials it hears nothing.
+/// A loopback port whose backlog is full: a connection attempt gets no response.
 final class SilentPort {
     let port: Int
     private let listener: Int32

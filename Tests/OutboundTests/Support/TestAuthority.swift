@@ -4,10 +4,10 @@ import NIOSSL
 import SwiftASN1
 import X509
 
-/// A certificate authority that is thrown away with the test process, and server certificates of it.
+/// A certificate authority that exists as long as the test process, and server certificates that it issues.
 struct TestAuthority {
     static let shared = TestAuthority("Throw-away root")
-    /// One that nothing comes from.
+    /// An authority that issues none of the tested certificates.
     static let stranger = TestAuthority("Stranger root")
 
     private let key = P256.Signing.PrivateKey()
@@ -35,11 +35,11 @@ struct TestAuthority {
         root = Array((try! certificate.serializeAsPEM().pemString + "\n").utf8)
     }
 
-    /// A server's side of TLS.
+    /// Creates the TLS context of a server with a certificate of this authority.
     ///
     /// - Parameters:
-    ///   - from: hours from now, negative: in the past.
-    ///   - until: hours from now.
+    ///   - from: The start of the validity in hours from now; negative for the past.
+    ///   - until: The end of the validity in hours from now.
     func server(
         _ names: [GeneralName] = [.dnsName("localhost"), .loopback],
         from: Double = -1,

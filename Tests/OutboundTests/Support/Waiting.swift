@@ -1,7 +1,7 @@
 import Outbound
 import Testing
 
-/// Waits until the condition holds; records an issue after the limit.
+/// Waits until the condition holds, and records an issue after the limit.
 func eventually(
     _ what: String,
     within limit: Duration = .seconds(20),
@@ -18,7 +18,7 @@ func eventually(
     }
 }
 
-/// The error of a request that must fail; records an issue when it does not.
+/// Sends a request that must fail and returns its error, or records an issue and returns `nil`.
 func failure(
     _ client: OutboundClient,
     _ request: OutboundRequest,
@@ -33,7 +33,7 @@ func failure(
     }
 }
 
-/// A client that is closed at the end, and must be gone then.
+/// Runs `body` with a client and closes the client afterwards, which waits for its thread to end.
 func withClient<Value>(
     usesProxy: Bool = false,
     limits: (inout OutboundLimits) -> Void = { _ in },

@@ -4,9 +4,9 @@ import Synchronization
 import Testing
 
 extension OutboundTests {
-    @Suite("Many requests, and the end of a client")
-    struct LineTests {
-        /// Answers nothing until it is opened.
+    @Suite("Concurrent requests, and closing a client")
+    struct TransferQueueTests {
+        /// Holds back all responses until it is opened.
         private final class Gate: Sendable {
             private let held = Mutex<[Conversation]?>([])
 
@@ -39,7 +39,7 @@ extension OutboundTests {
             func add() { count.withLock { $0 += 1 } }
         }
 
-        @Test("Of 1,000 requests at once those beyond the bound fail at once, and the others are answered")
+        @Test("Of 1,000 concurrent requests those beyond the bound fail at once and the others get a response")
         func thousand() async throws {
             let gate = Gate()
             let server = try await HostileServer { gate.hold($0) }
@@ -58,7 +58,7 @@ extension OutboundTests {
                             }
                         }
                     }
-                    // All are in, for none has been answered: 6 under way, 256 wait.
+                    // All have been submitted and none has a response: 6 are active and 256 are queued.
                     await eventually("all are refused, under way or waiting") {
                         refused.value + client.load.waiting + server.requests.count == 1_000
                             && server.requests.count == 6
@@ -74,7 +74,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A server that hangs does not hold up requests to another")
+        @Test("A server that hangs does not delay requests to another")
         func fairness() async throws {
             let hanging = try await HostileServer { _ in }
             let good = try await HostileServer()
@@ -89,7 +89,7 @@ extension OutboundTests {
             await good.stop()
         }
 
-        @Test("Closing ends what waits, connects and is under way; later requests fail; closing again is harmless")
+        @Test("Closing ends queued, connecting and active requests; later requests fail; closing twice is harmless")
         func close() async throws {
             let server = try await HostileServer { _ in }
             let silent = SilentPort()
@@ -114,7 +114,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("Many may close at the same time, also a client that never did anything")
+        @Test("A client may be closed concurrently, also if it was never used")
         func closers() async throws {
             let idle = OutboundClient(userAgent: "hopgate/test")
             await idle.close()
@@ -134,7 +134,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("After its idle time a client holds no thread and no connection, and works again when it is asked")
+        @Test("After its idle time a client has no thread and no connection, and works again on the next request")
         func idle() async throws {
             let server = try await HostileServer()
             await eventually("other clients are gone") { ProcessFacts.outboundThreads == 0 }
@@ -150,7 +150,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A client that is let go ends its thread")
+        @Test("A client that is released ends its thread")
         func letGo() async throws {
             let server = try await HostileServer()
             do {

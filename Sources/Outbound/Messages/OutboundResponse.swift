@@ -1,17 +1,17 @@
-/// A whole response.
+/// A complete response.
 package struct OutboundResponse: Sendable {
-    /// 200 to 999: interim responses are not shown.
+    /// The final status, 200 to 999. Interim responses are dropped.
     package var status: Int
     package var fields: OutboundFields
     package var body: [UInt8]
-    /// Where it came from: the request's URL, or the last redirect's.
+    /// The URL that responded: the request's, or that of the last redirect.
     package var url: String
-    /// When its head was received, by this machine's clock: milliseconds since 1970. Beside the `Date` field it shows
-    /// how far the clocks are apart.
+    /// The time at which the head was received by this machine's clock, in milliseconds since 1970. Compared with the
+    /// `Date` field it shows the difference between the clocks.
     package var receivedAt: Int64
 }
 
-/// The fields of a response, in the order of their arrival; trailers are not among them.
+/// The fields of a response's final head, in the order of their arrival. Trailers are not included.
 package struct OutboundFields: Sendable {
     package private(set) var all: [(name: String, value: String)] = []
 
@@ -21,12 +21,12 @@ package struct OutboundFields: Sendable {
         all.append((name, value))
     }
 
-    /// The first field of that name, which is compared without regard to case.
+    /// The value of the first field with this name, compared case-insensitively, or `nil` if there is none.
     package subscript(name: String) -> String? {
         all.first { Self.isSame($0.name, name) }?.value
     }
 
-    /// Every field of that name.
+    /// The values of all fields with this name.
     package func values(_ name: String) -> [String] {
         all.filter { Self.isSame($0.name, name) }.map(\.value)
     }

@@ -1,67 +1,67 @@
-internal import CCurl
+import CCurl
 
 extension OutboundError {
-    /// The meaning of a transfer that ended without a response.
+    /// Creates the error for a transfer that ended without a complete response.
     ///
     /// - Parameters:
-    ///   - hasHead: a part of the response had arrived.
-    ///   - isRedirected: the request itself was answered, with a redirect to here.
+    ///   - hasHead: Whether a part of the response had arrived.
+    ///   - isRedirected: Whether this hop follows a redirect, so that the original request was received.
     init(_ result: ccurl_result, url: OutboundURL, hasHead: Bool, isRedirected: Bool, limits: OutboundLimits) {
-        let words = Self.words(of: result)
+        let message = Self.message(of: result)
         let phase = Self.phase(result.phase, hasHead: hasHead)
         let (code, reason): (Code, String) =
             switch result.outcome {
             case CCURL_NO_NAME:
                 (.dns, "the name \(url.host) cannot be resolved; check the name, and DNS on this machine")
             case CCURL_PROXY:
-                (.proxy, Self.proxy(words))
+                (.proxy, Self.proxy(message))
             case CCURL_NO_CONNECTION:
                 (
                     .connect,
-                    "no connection: \(words); check that the server runs, and that a firewall lets this machine through"
+                    "no connection: \(message); check that the server runs, and that a firewall lets this machine through"
                 )
             case CCURL_TLS:
                 (
                     .tls,
-                    "no TLS session: \(words); check that the port speaks TLS 1.2 or 1.3, and that the root in the CA "
+                    "no TLS session: \(message); check that the port speaks TLS 1.2 or 1.3, and that the root in the CA "
                         + "bundle is the server's current one"
                 )
             case CCURL_CERTIFICATE:
-                Self.certificate(result.certificate, words, url)
+                Self.certificate(result.certificate, message, url)
             case CCURL_AUTHORITIES:
                 (
                     .trust,
-                    "the CA bundle cannot be used: \(words); give a readable PEM file, or install ca-certificates"
+                    "the CA bundle cannot be used: \(message); give a readable PEM file, or install ca-certificates"
                 )
             case CCURL_TIMEOUT:
-                (.timeout(phase), Self.late(phase))
+                (.timeout(phase), Self.timeoutReason(phase))
             case CCURL_TOO_LARGE:
                 (.tooLarge(.body), Self.tooLargeBody(limits))
             case CCURL_HEAD_TOO_LARGE:
                 (.tooLarge(.head), Self.tooLargeHead(limits))
             case CCURL_MALFORMED:
-                (.malformed, "the answer is not HTTP: \(words); check that the URL is the right one")
+                (.malformed, "the response is not HTTP: \(message); check that the URL is the right one")
             case CCURL_CUT where result.proxy_status >= 300:
-                (.proxy, Self.proxy("it answered CONNECT with \(result.proxy_status)"))
+                (.proxy, Self.proxy("it responded to CONNECT with \(result.proxy_status)"))
             case CCURL_CUT:
-                (.cut, "the connection ended before the response was whole: \(words)")
+                (.truncated, "the connection ended before the response was complete: \(message)")
             default:
-                (.failed, words)
+                (.failed, message)
             }
         let mayHaveArrived = isRedirected || result.phase == CCURL_PHASE_EXCHANGE
-        self.init(code, url.shown, reason, mayHaveArrived: mayHaveArrived)
+        self.init(code, url.redacted, reason, mayHaveArrived: mayHaveArrived)
     }
 
-    /// What was wrong with a response as far as it was received.
+    /// Creates the error for a response that ``ResponseParts`` refused.
     init(_ fault: ResponseFault, url: OutboundURL, limits: OutboundLimits) {
         let (code, reason): (Code, String) =
             switch fault {
             case .headTooLarge: (.tooLarge(.head), Self.tooLargeHead(limits))
             case .bodyTooLarge: (.tooLarge(.body), Self.tooLargeBody(limits))
             case .malformed(let what):
-                (.malformed, "the answer is not HTTP: \(what); check that the URL is the right one")
+                (.malformed, "the response is not HTTP: \(what); check that the URL is the right one")
             }
-        self.init(code, url.shown, reason, mayHaveArrived: true)
+        self.init(code, url.redacted, reason, mayHaveArrived: true)
     }
 
     private static func tooLargeHead(_ limits: OutboundLimits) -> String {
@@ -74,7 +74,7 @@ extension OutboundError {
     }
 
     private static func proxy(_ what: String) -> String {
-        "the proxy of HTTPS_PROXY or ALL_PROXY gives no connection: \(what); mend it, or name the host in NO_PROXY"
+        "the proxy of HTTPS_PROXY or ALL_PROXY gives no connection: \(what); fix it, or name the host in NO_PROXY"
     }
 
     private static func phase(_ phase: ccurl_phase, hasHead: Bool) -> Phase {
@@ -87,33 +87,33 @@ extension OutboundError {
         }
     }
 
-    private static func late(_ phase: Phase) -> String {
+    private static func timeoutReason(_ phase: Phase) -> String {
         switch phase {
         case .queue, .lookup: "the name was not resolved in time; check DNS on this machine"
         case .connect:
             "no connection in time; check that the server runs, and that a firewall lets this machine through"
         case .tls: "no TLS session in time; check that the port speaks TLS"
         case .response: "no response in time"
-        case .body: "the response was not whole in time"
+        case .body: "the response was not complete in time"
         }
     }
 
     private static func certificate(
         _ problem: ccurl_certificate,
-        _ words: String,
+        _ message: String,
         _ url: OutboundURL
     ) -> (Code, String) {
         switch problem {
         case CCURL_CERTIFICATE_UNTRUSTED:
             (
                 .certificate(.untrusted),
-                "no authority that is trusted here stands behind the server's certificate; "
+                "the server's certificate was not issued by a trusted authority; "
                     + "for a private CA, configure its root as the CA bundle"
             )
         case CCURL_CERTIFICATE_EXPIRED:
             (
                 .certificate(.expired),
-                "the server's certificate has expired; check this machine's clock, then tell the server's operator"
+                "the server's certificate has expired; check this machine's clock, then ask the server's operator"
             )
         case CCURL_CERTIFICATE_NOT_YET_VALID:
             (.certificate(.notYetValid), "the server's certificate is not valid yet; check this machine's clock")
@@ -123,13 +123,13 @@ extension OutboundError {
                 "the server's certificate is not for \(url.host); check the URL, and DNS on this machine"
             )
         default:
-            (.certificate(.other), "the server's certificate was refused: \(words)")
+            (.certificate(.other), "the server's certificate was refused: \(message)")
         }
     }
 
-    /// libcurl's words. They may quote the peer, so only plain characters stay.
-    private static func words(of result: ccurl_result) -> String {
+    /// libcurl's own message. It may quote the peer, so all but printable characters are replaced.
+    private static func message(of result: ccurl_result) -> String {
         let bytes = withUnsafeBytes(of: result.message) { Array($0.prefix { $0 != 0 }) }
-        return bytes.isEmpty ? "no reason is known" : OutboundURL.plain(bytes)
+        return bytes.isEmpty ? "no reason is known" : OutboundURL.printable(bytes)
     }
 }

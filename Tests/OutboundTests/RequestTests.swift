@@ -3,8 +3,8 @@ import Testing
 
 extension OutboundTests {
     @Suite("Requests and responses")
-    struct ExchangeTests {
-        @Test("A request goes out as it was given, with the client's name and nothing that was not asked for")
+    struct RequestTests {
+        @Test("A request is sent as given, with the client's User-Agent and no other additions")
         func requestForm() async throws {
             let server = try await HostileServer()
             try await withClient { client in
@@ -36,7 +36,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("Every method is sent as such", arguments: [OutboundRequest.Method.put, .delete, .head])
+        @Test("Every method is sent under its name", arguments: [OutboundRequest.Method.put, .delete, .head])
         func methods(_ method: OutboundRequest.Method) async throws {
             let server = try await HostileServer {
                 $0.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + ($0.request.hasPrefix("HEAD") ? "" : "ok"))
@@ -52,7 +52,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A response is given with status, fields, any bytes of its body and the time of its arrival")
+        @Test("A response has its status, fields, arbitrary bytes of the body and its time of arrival")
         func responseForm() async throws {
             let body = (0...255).map { UInt8($0) }
             let server = try await HostileServer { conversation in
@@ -88,7 +88,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A post whose connection ends without an answer is not sent again")
+        @Test("A POST whose connection ends without a response is not sent again")
         func notRepeated() async throws {
             let server = try await HostileServer { conversation in
                 if conversation.path == "/last" {
@@ -100,7 +100,7 @@ extension OutboundTests {
             try await withClient { client in
                 _ = try await client.send(OutboundRequest(.get, server.url()))
                 let error = try #require(await failure(client, OutboundRequest(.post, server.url("/last"))))
-                #expect(error.code == .cut)
+                #expect(error.code == .truncated)
                 #expect(error.mayHaveArrived)
             }
             #expect(server.requests.count { $0.hasPrefix("POST") } == 1)

@@ -1,62 +1,62 @@
-/// Why a request has no response: what, to where, and how to mend it.
+/// The failure of a request that has no complete response: the URL, the cause and the remedy.
 ///
-/// A response with a status of 400 or more is no error here.
+/// A response with a status of 400 or more is not an error here.
 package struct OutboundError: Error, Equatable, Sendable, CustomStringConvertible {
     package enum Code: Equatable, Sendable {
-        /// The URL, a field or the body is not something that can be sent.
+        /// The URL, a field or the body cannot be sent.
         case invalidRequest
-        /// `http` to an address that is not this machine's own, or another scheme.
+        /// The scheme is neither `https` nor `http` to a loopback address.
         case notHTTPS
         /// The name could not be resolved.
         case dns
-        /// The proxy that the environment names does not answer, or refused.
+        /// The proxy that the environment names does not respond, or refused the connection.
         case proxy
-        /// No TCP connection.
+        /// The TCP connection failed.
         case connect
-        /// No TLS session: no common version or cipher, or an alert.
+        /// The TLS handshake failed: no common version or cipher, or an alert.
         case tls
-        /// The server's certificate was refused.
+        /// The server's certificate failed verification.
         case certificate(CertificateProblem)
         /// The CA bundle of this request cannot be read.
         case trust
         case timeout(Phase)
         case tooLarge(Part)
-        /// What arrived is no HTTP.
+        /// The server's data is not valid HTTP.
         case malformed
-        /// The connection ended before the response was whole.
-        case cut
-        /// Elsewhere, too often, or for a method that is not repeated.
+        /// The connection ended before the response was complete.
+        case truncated
+        /// A redirect to another origin, more redirects than the limit, or one for a method that is not repeated.
         case redirectRefused
-        /// More requests are waiting than the client holds back.
+        /// The queue is full.
         case busy
-        /// The task that asked was cancelled.
+        /// The calling task was cancelled.
         case cancelled
         /// The client was closed.
         case closed
-        /// Memory, threads, or something that libcurl does not explain.
+        /// Memory or threads are exhausted, or libcurl failed without a more specific reason.
         case failed
     }
 
     package enum CertificateProblem: Equatable, Sendable {
-        /// No authority that is believed stands behind it.
+        /// The chain does not lead to a trusted authority.
         case untrusted
         case expired
         case notYetValid
-        /// It is for other names.
+        /// The certificate does not cover the host.
         case wrongName
         case other
     }
 
-    /// What was going on when the time was over.
+    /// The phase in which a request timed out.
     package enum Phase: String, Equatable, Sendable {
-        /// Waiting for a turn.
+        /// The request waited in the queue.
         case queue
         case lookup
         case connect
         case tls
-        /// The request was being sent, or the server had not answered yet.
+        /// The request was being sent, or no response had begun.
         case response
-        /// A part of the response had arrived.
+        /// The response had begun.
         case body
     }
 
@@ -66,10 +66,11 @@ package struct OutboundError: Error, Equatable, Sendable, CustomStringConvertibl
     }
 
     package let code: Code
-    /// Without query, user name and password.
+    /// The URL without query, user name and password.
     package let url: String
     package let reason: String
-    /// The server may have seen the request. False: it provably did not, and the request can be repeated.
+    /// Whether the server may have received the request. If `false`, it provably did not, and the request can be
+    /// repeated.
     package let mayHaveArrived: Bool
 
     init(_ code: Code, _ url: String, _ reason: String, mayHaveArrived: Bool) {
@@ -81,11 +82,11 @@ package struct OutboundError: Error, Equatable, Sendable, CustomStringConvertibl
 
     package var description: String { "\(url): \(reason)" }
 
-    /// May pass by itself: worth another try later.
+    /// Whether the cause may pass without intervention, so that a later attempt is worthwhile.
     package var isTransient: Bool {
         switch code {
-        case .dns, .proxy, .connect, .tls, .timeout, .cut, .malformed, .busy, .failed: true
-        // The server's administrators may be about to replace it.
+        case .dns, .proxy, .connect, .tls, .timeout, .truncated, .malformed, .busy, .failed: true
+        // The server's operator may be about to replace it.
         case .certificate(.expired): true
         case .certificate, .trust, .invalidRequest, .notHTTPS, .tooLarge, .redirectRefused, .cancelled, .closed: false
         }
@@ -105,16 +106,16 @@ extension OutboundError {
         OutboundError(
             .busy,
             url,
-            "\(limit) requests are waiting already; see which server is so slow",
+            "\(limit) requests are queued already; find out which server is slow",
             mayHaveArrived: false
         )
     }
 
-    static func late(_ url: String) -> OutboundError {
+    static func expiredInQueue(_ url: String) -> OutboundError {
         OutboundError(
             .timeout(.queue),
             url,
-            "the time was over before it was this request's turn; see which server is so slow",
+            "the request timed out in the queue; find out which server is slow",
             mayHaveArrived: false
         )
     }

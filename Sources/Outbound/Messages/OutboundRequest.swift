@@ -1,13 +1,13 @@
 package import NIOCore
 
-/// What makes a client believe a server's certificate. There is no way to believe any.
+/// The trust anchors for verifying a server's certificate. Verification cannot be turned off.
 package enum OutboundTrust: Hashable, Sendable {
-    /// The authorities of the operating system.
+    /// The operating system's certificate store.
     case system
-    /// The certificates of a PEM file instead of the system's, read for each connection on the client's thread: not
-    /// for a file on a network file system.
+    /// The certificates of a PEM file instead of the system's. The transfer thread reads it for each connection, so it
+    /// must not lie on a network file system.
     case file(path: String)
-    /// Certificates as PEM, instead of the system's.
+    /// PEM-encoded certificates instead of the system's.
     case pem([UInt8])
 }
 
@@ -22,18 +22,19 @@ package struct OutboundRequest: Sendable {
     }
 
     package var method: Method
-    /// Absolute, in ASCII, without user name and password. `https`, or `http` to a loopback address.
+    /// An absolute ASCII URL without user name and password: `https`, or `http` to a loopback address.
     package var url: String
-    /// Sent in this order. `Host`, `User-Agent`, the body's length and what concerns the connection are the client's.
+    /// The fields, in the order in which they are sent. The client sets `Host`, `User-Agent`, the body's length and
+    /// connection-specific fields itself.
     package var fields: [(name: String, value: String)]
-    /// For post, put and delete.
+    /// The body of a POST, PUT or DELETE request.
     package var body: [UInt8]
     package var trust: OutboundTrust
-    /// Instead of ``OutboundLimits/total``, when it is shorter.
+    /// A time limit below ``OutboundLimits/total``, or `nil` for that limit.
     package var timeout: TimeAmount?
-    /// It does no harm when the server gets it twice, which can happen when a kept connection ends before the first
-    /// byte of the answer. False: the request goes over a new connection, and is sent once. For all methods but post
-    /// it is true unless changed (RFC 9110 §9.2.2).
+    /// Whether the server may receive the request twice, which can happen when a kept connection ends before the first
+    /// byte of the response. If `false`, the request uses a new connection and is sent once. The default is `true` for
+    /// all methods but POST (RFC 9110 §9.2.2).
     package var mayRepeat: Bool
 
     package init(

@@ -2,9 +2,9 @@ import Outbound
 import Testing
 
 extension OutboundTests {
-    @Suite("Connections that end too early, and answers that are none")
-    struct CutTests {
-        /// What arrives before the connection ends.
+    @Suite("Connections that end early, and responses that are not HTTP")
+    struct TruncationTests {
+        /// The bytes that arrive before the connection ends.
         private static let stages = [
             "", "HTTP", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcd",
@@ -15,7 +15,7 @@ extension OutboundTests {
         ]
 
         @Test(
-            "A response that is cut is never taken for a whole one",
+            "A truncated response is never taken for a complete one",
             arguments: stages,
             ["close", "hang up", "reset"]
         )
@@ -32,7 +32,7 @@ extension OutboundTests {
                 try await withClient { client in
                     let request = OutboundRequest(.get, server.url(), trust: .pem(TestAuthority.shared.root))
                     let error = try #require(await failure(client, request))
-                    #expect(error.code == .cut || error.code == .malformed, "\(error)")
+                    #expect(error.code == .truncated || error.code == .malformed, "\(error)")
                     #expect(error.mayHaveArrived)
                     #expect(error.isTransient)
                 }
@@ -41,7 +41,7 @@ extension OutboundTests {
         }
 
         @Test(
-            "A body whose end would be the connection's is refused: nobody could tell that it was cut",
+            "A body that ends with its connection is refused, since truncation would go unnoticed",
             arguments: [
                 "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n",
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
@@ -60,7 +60,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A connection that ends before or during TLS is no session, and the request did not arrive")
+        @Test("If the connection ends before or during the TLS handshake, the request did not arrive")
         func cutHandshake() async throws {
             for garbage in ["", "\u{16}\u{3}\u{3}", "HTTP/1.1 400 Bad Request\r\n\r\n"] {
                 let server = try await HostileServer(greeting: { conversation in
@@ -78,7 +78,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("Nobody listens: no connection, and the request did not arrive")
+        @Test("If the port is closed, there is no connection and the request did not arrive")
         func refused() async throws {
             let server = try await HostileServer()
             await server.stop()
@@ -90,7 +90,7 @@ extension OutboundTests {
         }
 
         @Test(
-            "What is no HTTP is refused",
+            "Data that is not HTTP is refused",
             arguments: [
                 "hello\r\n\r\n", "\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n", "{\"a\":1}", "HTTP/1.1 abc\r\n\r\n",
                 "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nabcde",
@@ -110,7 +110,7 @@ extension OutboundTests {
             }
             try await withClient { client in
                 let error = try #require(await failure(client, OutboundRequest(.get, server.url())))
-                #expect(error.code == .malformed || error.code == .cut, "\(error)")
+                #expect(error.code == .malformed || error.code == .truncated, "\(error)")
                 #expect(error.description.utf8.allSatisfy { (0x20...0x7E).contains($0) })
             }
             await server.stop()

@@ -1,25 +1,25 @@
-/// What is wrong with a response as far as it was received.
+/// The reason for which a partly received response is refused.
 package enum ResponseFault: Error, Equatable, Sendable {
     case headTooLarge
     case bodyTooLarge
     case malformed(String)
 }
 
-/// Collects a response from the lines and pieces that libcurl hands over, within the limits. Sans-IO.
+/// Assembles a response from the header lines and body chunks that libcurl delivers, within the limits. Sans-IO.
 package struct ResponseParts {
     private enum Stage {
         case statusLine
         case fields
-        /// The final head is whole; further lines are trailers.
+        /// The final head is complete; further lines are trailers.
         case body
     }
 
     package private(set) var status = 0
     package private(set) var fields = OutboundFields()
     package private(set) var body: [UInt8] = []
-    /// A part of a response has arrived, be it an interim one.
+    /// Whether any part of a response, possibly an interim one, has arrived.
     package private(set) var hasBegun = false
-    /// When the status line of the last head came, as the caller said.
+    /// The time at which the status line of the last head arrived, as given by the caller.
     package private(set) var receivedAt: Int64 = 0
     private var stage = Stage.statusLine
     private var headBytes = 0
@@ -28,16 +28,18 @@ package struct ResponseParts {
     private let hasBody: Bool
     private let limits: OutboundLimits
 
-    /// - Parameter hasBody: false for the response to HEAD.
+    /// - Parameter hasBody: Whether the response may have a body; `false` for a response to HEAD.
     package init(hasBody: Bool = true, limits: OutboundLimits) {
         self.hasBody = hasBody
         self.limits = limits
     }
 
-    /// The final head was received.
+    /// Whether the final head has been received.
     package var isComplete: Bool { stage == .body }
 
-    /// A line of a head or of the trailers, with its end.
+    /// Handles one line of a head or of the trailers, including its line ending.
+    ///
+    /// - Parameter now: The wall clock, read when the line is a status line.
     package mutating func receive(line: some RandomAccessCollection<UInt8>, now: () -> Int64) throws(ResponseFault) {
         hasBegun = true
         headBytes += line.count
@@ -65,8 +67,9 @@ package struct ResponseParts {
         }
     }
 
-    /// A body that ends with its connection (RFC 9112 §6.3) cannot be told from one that was cut: anybody on the way can
-    /// end a connection, and libcurl lets TLS end without its goodbye.
+    /// Refuses a body that is delimited by the end of its connection (RFC 9112 §6.3). It cannot be told from a
+    /// truncated one: anyone on the path can end a connection, and libcurl accepts the end of TLS without a
+    /// close_notify alert.
     private func checkLength() throws(ResponseFault) {
         guard isHTTP1, hasBody, status != 204, status != 304 else { return }
         if let coding = fields.values("transfer-encoding").last {
@@ -75,10 +78,11 @@ package struct ResponseParts {
             }
             guard last == "chunked" else { throw .malformed("a transfer coding other than chunked") }
         } else if fields["content-length"] == nil {
-            throw .malformed("a response that is neither chunked nor says its length")
+            throw .malformed("a response that is neither chunked nor has a Content-Length")
         }
     }
 
+    /// Handles a chunk of the body.
     package mutating func receive(body bytes: some Collection<UInt8>) throws(ResponseFault) {
         guard bytes.count <= limits.responseBody - body.count else { throw .bodyTooLarge }
         body.append(contentsOf: bytes)
@@ -101,7 +105,7 @@ package struct ResponseParts {
         fields.append(String(decoding: name, as: UTF8.self), String(decoding: value, as: UTF8.self))
     }
 
-    /// `HTTP/1.1 200 OK`, `HTTP/2 200`.
+    /// Parses a status line such as `HTTP/1.1 200 OK` or `HTTP/2 200`.
     private static func status(_ line: some Collection<UInt8>) throws(ResponseFault) -> Int {
         let words = line.split(separator: 0x20, maxSplits: 2, omittingEmptySubsequences: false)
         guard words.count >= 2, words[0].starts(with: "HTTP/".utf8), words[1].count == 3 else {
@@ -123,7 +127,7 @@ package struct ResponseParts {
         return slice
     }
 
-    /// RFC 9110 §5.6.2.
+    /// Whether a byte may be part of a token (RFC 9110 §5.6.2).
     static func isTokenByte(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

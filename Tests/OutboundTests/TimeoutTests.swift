@@ -4,7 +4,7 @@ import Testing
 
 extension OutboundTests {
     @Suite("Time limits")
-    struct TimeTests {
+    struct TimeoutTests {
         private static let short = 150
 
         private func code(_ url: String, connect: Int = 10_000, total: Int = 10_000) async -> OutboundError? {
@@ -19,7 +19,7 @@ extension OutboundTests {
             }
         }
 
-        @Test("A server that takes no connection ends the request after the time for connecting")
+        @Test("A server that does not accept the connection fails the request after the connect timeout")
         func connecting() async throws {
             let port = SilentPort()
             let error = try #require(await code("http://127.0.0.1:\(port.port)/", connect: Self.short))
@@ -27,7 +27,7 @@ extension OutboundTests {
             #expect(!error.mayHaveArrived)
         }
 
-        @Test("A server that is silent in the handshake ends the request after the time for connecting")
+        @Test("A server that is silent in the handshake fails the request after the connect timeout")
         func handshake() async throws {
             let server = try await HostileServer()
             let error = try #require(await code("https://127.0.0.1:\(server.port)/", connect: Self.short))
@@ -36,7 +36,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A server that does not answer ends the request after its whole time")
+        @Test("A server that does not respond fails the request after the total timeout")
         func answering() async throws {
             let server = try await HostileServer { _ in }
             let error = try #require(await code(server.url(), total: Self.short))
@@ -45,7 +45,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("Bytes that drip in do not prolong a request", arguments: ["X: a\r\n", "\r\na"])
+        @Test("Bytes that arrive slowly do not extend the timeout", arguments: ["X: a\r\n", "\r\na"])
         func dripping(_ piece: String) async throws {
             let server = try await HostileServer { conversation in
                 conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n")
@@ -56,7 +56,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("Redirects share the time of their request")
+        @Test("Redirects share the timeout of their request")
         func redirected() async throws {
             let server = try await HostileServer { conversation in
                 conversation.channel.eventLoop.scheduleTask(in: .milliseconds(100)) {
@@ -68,7 +68,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A request may ask for less time, not for more")
+        @Test("A request may shorten the timeout, not extend it")
         func own() async throws {
             let server = try await HostileServer { _ in }
             await withClient {
@@ -83,7 +83,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("Waiting for a turn is part of the time")
+        @Test("The time in the queue counts towards the timeout")
         func waiting() async throws {
             let server = try await HostileServer { _ in }
             try await withClient {
@@ -102,7 +102,7 @@ extension OutboundTests {
             await server.stop()
         }
 
-        @Test("A name that nobody knows is an error, or late")
+        @Test("An unknown name is a DNS error or a timeout")
         func unknownName() async throws {
             let error = try #require(await code("https://hopgate-test.invalid/", connect: 1_000))
             #expect(error.code == .dns || error.code == .timeout(.lookup), "\(error)")
