@@ -131,7 +131,7 @@ package final class Agent: Sendable {
     private func startOps(on loop: any EventLoop, _ monitor: LoopMonitor) async throws -> OpsServer? {
         guard let listen = shared.configuration.opsListen else { return nil }
         let shared = self.shared
-        let sources = OpsSources(metrics: shared.metrics.registry, isHealthy: { monitor.allLoopsTurn() }) {
+        let sources = OpsSources(metrics: shared.metrics.registry, isHealthy: { monitor.allLoopsAreResponsive() }) {
             let tunnels = shared.metrics.readyTunnels.value
             return Readiness([
                 .init("tunnels", isReady: tunnels > 0, detail: "\(tunnels) live"),

@@ -33,9 +33,9 @@ struct HealthcheckCommand: ParsableCommand {
         }
         let path = live ? "/healthz" : "/readyz"
         let probe = OpsProbe(host: address.host, port: address.port, path: path, seconds: timeout)
-        let answer: OpsProbe.Answer
+        let answer: OpsProbe.Response
         do {
-            answer = try probe.ask()
+            answer = try probe.send()
         } catch {
             throw Failure("\(error); is the agent running, and is this its ops_listen?")
         }

@@ -25,9 +25,9 @@ struct HealthcheckCommand: ParsableCommand {
     func run() throws {
         let address = try options.load(opsListen.map { ["ops_listen": $0] } ?? [:]).opsListen
         let probe = OpsProbe(host: address.host, port: address.port, path: "/readyz", seconds: timeout)
-        let answer: OpsProbe.Answer
+        let answer: OpsProbe.Response
         do {
-            answer = try probe.ask()
+            answer = try probe.send()
         } catch {
             throw Failure("\(error); is the gateway running, and is this its ops_listen?")
         }

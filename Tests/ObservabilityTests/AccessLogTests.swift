@@ -23,7 +23,7 @@ struct AccessLogTests {
         )
     }
 
-    @Test("A request is one JSON line")
+    @Test("A request is written as one JSON line")
     func json() throws {
         let log = try PipedLog(.json)
         AccessLog(output: log.output).write(record)
@@ -38,7 +38,7 @@ struct AccessLogTests {
         #expect(line.values.filter { $0.key != "ts" } == expected)
     }
 
-    @Test("What a client sends cannot forge a line or a field, and is capped")
+    @Test("A client's texts cannot forge a line or a field, and are truncated")
     func hostile() throws {
         let log = try PipedLog(.json)
         var record = self.record
@@ -58,7 +58,7 @@ struct AccessLogTests {
         #expect(path.utf8.count == AccessLog.pathLimit + 3)
     }
 
-    @Test("A request is one line for people")
+    @Test("A request is written as one line of text")
     func text() throws {
         let log = try PipedLog(.text)
         AccessLog(output: log.output).write(record)

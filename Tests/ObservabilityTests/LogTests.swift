@@ -29,7 +29,7 @@ final class PipedLog {
         Logger(label: "test") { LineLogHandler(label: $0, level: level, output: self.output) }
     }
 
-    /// Everything logged so far; at most what a pipe holds.
+    /// Everything logged so far, at most the capacity of a pipe.
     func text() -> String {
         #expect(self.output.flush(seconds: 5))
         var bytes = [UInt8](repeating: 0, count: 1 << 20)
@@ -44,7 +44,7 @@ final class PipedLog {
     }
 }
 
-/// A JSON object whose values are looked at one by one.
+/// A JSON object whose values are read one by one.
 struct Fields: Decodable {
     enum Value: Decodable, Equatable {
         case number(Double)
@@ -84,7 +84,7 @@ struct LogTests {
         var description: String { "it \"broke\"" }
     }
 
-    @Test("A statement is one JSON line with its level, message and metadata")
+    @Test("A statement is written as one JSON line with its level, message and metadata")
     func json() throws {
         let log = try PipedLog(.json)
         var logger = log.logger()
@@ -113,7 +113,7 @@ struct LogTests {
         #expect(abs(try Date(time, strategy: .iso8601WithFraction).timeIntervalSinceNow) < 60)
     }
 
-    @Test("The error of a statement is a field, and metadata cannot take the place of ours")
+    @Test("The error of a statement is a field, and metadata cannot replace the standard fields")
     func errors() throws {
         let log = try PipedLog(.json)
         log.logger().error("no", error: Failure(), metadata: ["level": "forged", "ts": "forged"])
@@ -123,7 +123,7 @@ struct LogTests {
         #expect(line["_level"] == .text("forged"))
     }
 
-    @Test("What is below the level is not written")
+    @Test("Statements below the level are not written")
     func level() throws {
         let log = try PipedLog(.json)
         log.logger(.warning).info("quiet")
@@ -152,7 +152,7 @@ struct LogTests {
         }
     }
 
-    @Test("Long texts are cut between characters")
+    @Test("Long texts are truncated between characters")
     func cap() throws {
         let log = try PipedLog(.json)
         log.logger().info("m", metadata: ["long": "x\(String(repeating: "é", count: 5_000))"])
@@ -164,7 +164,7 @@ struct LogTests {
         #expect(long.hasSuffix("é…"))
     }
 
-    @Test("Deep metadata ends")
+    @Test("Deeply nested metadata is truncated")
     func depth() throws {
         let log = try PipedLog(.json)
         var value = Logger.MetadataValue.string("bottom")
@@ -173,7 +173,7 @@ struct LogTests {
         #expect(try log.json()["deep"] == .list([.list([.list([.list([.text("…")])])])]))
     }
 
-    @Test("Text for people quotes only what needs it")
+    @Test("The text form quotes only values that need it")
     func text() throws {
         let log = try PipedLog(.text)
         log.logger().notice("listening", metadata: ["address": "127.0.0.1:80", "name": "two words", "none": ""])
@@ -182,11 +182,11 @@ struct LogTests {
         #expect(line.first?.isNumber == true)
     }
 
-    @Test("When nobody reads, lines are dropped and counted, and a line says so afterwards")
+    @Test("Without a reader, lines are dropped and counted, and a notice follows afterwards")
     func dropping() throws {
         let log = try PipedLog(.json, capacity: 4_096)
         let logger = log.logger()
-        // A pipe holds 64 KiB; what exceeds it and the capacity has no place.
+        // A pipe holds 64 KiB; lines beyond that and the capacity are dropped.
         for index in 0..<2_000 { logger.info("line", metadata: ["index": .stringConvertible(index)]) }
         let dropped = log.output.droppedLines
         #expect(dropped > 0)
@@ -202,7 +202,7 @@ struct LogTests {
         #expect(text.utf8.count < 64 * 1_024 + 3 * 4_096 + 1_024)
     }
 
-    @Test("A reader that is gone costs lines, not the process")
+    @Test("If the reader is gone, lines are lost and the process continues")
     func brokenPipe() throws {
         var ends: [Int32] = [0, 0]
         try #require(pipe(&ends) == 0)
@@ -215,7 +215,7 @@ struct LogTests {
         close(ends[1])
     }
 
-    @Test("Lines of many tasks come whole, each once")
+    @Test("Lines of many tasks are written whole, each once")
     func concurrency() async throws {
         let log = try PipedLog(.json)
         let logger = log.logger()

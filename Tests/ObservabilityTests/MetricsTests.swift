@@ -16,7 +16,7 @@ struct MetricsTests {
         return String(buffer: buffer)
     }
 
-    @Test("A counter is shown with its help, type and value")
+    @Test("A counter is exposed with its help, type and value")
     func counter() {
         let metrics = MetricsRegistry(namespace: "test")
         let counter = metrics.counter("events_total", help: "Events seen.")
@@ -28,7 +28,7 @@ struct MetricsTests {
         )
     }
 
-    @Test("Series of one name stand together, whatever the order of registration")
+    @Test("Series of one name are adjacent, in any order of registration")
     func families() {
         let metrics = MetricsRegistry(namespace: "test")
         metrics.counter("a_total", help: "A.", labels: [("code", "200")]).increment()
@@ -48,7 +48,7 @@ struct MetricsTests {
         )
     }
 
-    @Test("The same name and labels give the same counter")
+    @Test("The same name and labels return the same counter")
     func sameSeries() {
         let metrics = MetricsRegistry(namespace: "test")
         let first = metrics.counter("a_total", help: "A.", labels: [("code", "200")])
@@ -56,7 +56,7 @@ struct MetricsTests {
         #expect(first === second)
     }
 
-    @Test("A table of counters shows every case from the start")
+    @Test("A table of counters exposes every case from the start")
     func table() {
         let metrics = MetricsRegistry(namespace: "test")
         let failures = metrics.counters("failures_total", help: "F.", label: "reason", by: Reason.self)
@@ -65,7 +65,7 @@ struct MetricsTests {
         #expect(text(metrics).contains("test_failures_total{reason=\"revoked\"} 1\n"))
     }
 
-    @Test("A histogram cumulates, and its count equals its last bucket")
+    @Test("A histogram is cumulative, and its count equals its last bucket")
     func histogram() {
         let metrics = MetricsRegistry(namespace: "test")
         let histogram = metrics.histogram(
@@ -90,7 +90,7 @@ struct MetricsTests {
         )
     }
 
-    @Test("Collected families are read at each scrape, and left out while they have no sample")
+    @Test("Collected families are read at each scrape, and omitted without samples")
     func collected() {
         let metrics = MetricsRegistry(namespace: "test")
         let source = metrics.gauge("source", help: "S.")
@@ -126,7 +126,7 @@ struct MetricsTests {
         #expect(text(metrics).contains("test_a_total{name=\"other\"} 10\n"))
     }
 
-    @Test("Counting from many tasks loses nothing")
+    @Test("Concurrent increments are not lost")
     func concurrency() async {
         let metrics = MetricsRegistry(namespace: "test")
         let histogram = metrics.histogram("h", help: "H.", buckets: .numbers([10]))
@@ -156,7 +156,7 @@ struct MetricsTests {
         }
     }
 
-    @Test("The kernel's facts about this process are shown")
+    @Test("The kernel's facts about this process are exposed")
     func process() throws {
         let metrics = MetricsRegistry(namespace: "test")
         metrics.registerProcessMetrics(build: [("version", "1.2.3")])

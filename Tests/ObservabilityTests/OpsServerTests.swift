@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Ops server")
 struct OpsServerTests {
-    /// What the server's callbacks answer.
+    /// The state that the server's callbacks return.
     private final class Switches: Sendable {
         let healthy = Atomic<Bool>(true)
         let ready = Atomic<Bool>(true)
@@ -46,24 +46,24 @@ struct OpsServerTests {
         await server.close()
     }
 
-    @Test("The probe of the commands gets status and body, and says why it got nothing")
+    @Test("The probe of the commands returns status and body, or the reason of its failure")
     func probe() async throws {
         try await self.withServer { port, switches in
             let probe = OpsProbe(host: "0.0.0.0", port: port, path: "/readyz", seconds: 10)
             #expect(probe.url == "http://127.0.0.1:\(port)/readyz")
-            let ready = try probe.ask()
+            let ready = try probe.send()
             #expect(ready.status == 200 && ready.body.hasPrefix(#"{"ready":true,"#))
             switches.ready.store(false, ordering: .relaxed)
-            let unready = try probe.ask()
+            let unready = try probe.send()
             #expect(unready.status == 503 && unready.body.hasPrefix(#"{"ready":false,"#))
         }
-        // Nobody listens on port 1.
-        let nobody = OpsProbe(host: "::1", port: 1, path: "/healthz", seconds: 10)
-        let error = #expect(throws: OpsProbeError.self) { try nobody.ask() }
+        // Port 1 is closed.
+        let closed = OpsProbe(host: "::1", port: 1, path: "/healthz", seconds: 10)
+        let error = #expect(throws: OpsProbeError.self) { try closed.send() }
         #expect(error?.url == "http://[::1]:1/healthz")
     }
 
-    @Test("Metrics are answered in the text format")
+    @Test("Metrics are served in the text format")
     func metrics() async throws {
         try await self.withServer { port, _ in
             let answer = try RawClient(port: port).exchange(
@@ -75,7 +75,7 @@ struct OpsServerTests {
         }
     }
 
-    @Test("Readiness says each part, and only required ones decide")
+    @Test("Readiness lists all parts, and only required ones decide")
     func readiness() async throws {
         try await self.withServer { port, switches in
             let request = "GET /readyz?verbose HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -94,7 +94,7 @@ struct OpsServerTests {
         }
     }
 
-    @Test("Health follows the process")
+    @Test("Health reflects the state of the process")
     func health() async throws {
         try await self.withServer { port, switches in
             let request = "GET /healthz HTTP/1.0\r\n\r\n"
@@ -120,7 +120,7 @@ struct OpsServerTests {
         }
     }
 
-    @Test("HEAD gives the fields without the body")
+    @Test("HEAD returns the fields without the body")
     func head() async throws {
         try await self.withServer { port, _ in
             let answer = try RawClient(port: port).exchange(
@@ -141,7 +141,7 @@ struct OpsServerTests {
         }
     }
 
-    @Test("A body is not read: the answer comes and the connection ends")
+    @Test("A request with a body is answered and its connection closed")
     func body() async throws {
         try await self.withServer { port, _ in
             let answer = try RawClient(port: port).exchange(
@@ -163,7 +163,7 @@ struct OpsServerTests {
         }
     }
 
-    @Test("A client that sends no request is cut off")
+    @Test("A connection without a request is closed")
     func timeout() async throws {
         var configuration = ResponderLimits()
         configuration.requestTimeout = .milliseconds(50)
@@ -173,7 +173,7 @@ struct OpsServerTests {
         }
     }
 
-    @Test("Connections beyond the cap are closed, and there is room again once others left")
+    @Test("Connections beyond the limit are closed, and there is room again after others closed")
     func cap() async throws {
         var configuration = ResponderLimits()
         configuration.maximumConnections = 2
@@ -195,14 +195,14 @@ struct OpsServerTests {
         }
     }
 
-    @Test("A loop that stands still makes the process unhealthy")
+    @Test("A blocked event loop makes the process unhealthy")
     func loops() throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         defer { try? group.syncShutdownGracefully() }
         let metrics = MetricsRegistry(namespace: "test")
         let monitor = LoopMonitor(loops: [group.next()], metrics: metrics, interval: .milliseconds(1))
-        #expect(monitor.allLoopsTurn(within: .seconds(10)))
-        #expect(!monitor.allLoopsTurn(within: .seconds(10), now: .now() + .seconds(20)))
+        #expect(monitor.allLoopsAreResponsive(within: .seconds(10)))
+        #expect(!monitor.allLoopsAreResponsive(within: .seconds(10), now: .now() + .seconds(20)))
 
         let deadline = NIODeadline.now() + .seconds(5)
         var shown = ""
@@ -245,7 +245,7 @@ private final class RawClient {
         self.descriptor = -1
     }
 
-    /// Sends, then reads until the server closes.
+    /// Sends the bytes, then reads until the server closes the connection.
     func exchange(_ request: String) throws -> String {
         self.send(request)
         var answer: [UInt8] = []
@@ -253,7 +253,7 @@ private final class RawClient {
         return String(decoding: answer, as: UTF8.self)
     }
 
-    /// Sends, then reads once; empty when the server closed.
+    /// Sends the bytes, then reads once. Empty if the server closed the connection.
     func firstBytes(of request: String) throws -> String {
         self.send(request)
         return String(decoding: try self.receive() ?? [], as: UTF8.self)

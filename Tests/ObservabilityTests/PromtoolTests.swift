@@ -5,7 +5,7 @@ import Testing
 
 @Suite("promtool")
 struct PromtoolTests {
-    @Test("`promtool check metrics` finds nothing to say")
+    @Test("`promtool check metrics` accepts the exposition")
     func clean() throws {
         let metrics = MetricsRegistry(namespace: "hopgate")
         metrics.registerProcessMetrics(build: [("version", "1.2.3")])
@@ -33,7 +33,7 @@ struct PromtoolTests {
         #expect(result.status == 0)
     }
 
-    @Test("The check itself notices a bad exposition")
+    @Test("The check itself rejects a bad exposition")
     func dirty() throws {
         let result = try Self.promtool(Array("# TYPE a counter\na 1\n".utf8))
         #expect(result.status != 0)

@@ -51,9 +51,9 @@ package struct AdminClient: Sendable {
             fields: [("Authorization", "Bearer \(token)")],
             limit: Self.answerLimit
         )
-        let answer: OpsProbe.Answer
+        let answer: OpsProbe.Response
         do {
-            answer = try probe.ask()
+            answer = try probe.send()
         } catch {
             throw AdminClientError(
                 error.isRefused ? .nobody : .failed,

@@ -63,9 +63,9 @@ extension ACMECheck {
             seconds: Self.patience,
             hostField: name.description
         )
-        let answer: Result<OpsProbe.Answer, OpsProbeError>
+        let answer: Result<OpsProbe.Response, OpsProbeError>
         do {
-            answer = .success(try await Self.onThread { () throws(OpsProbeError) in try probe.ask() })
+            answer = .success(try await Self.onThread { () throws(OpsProbeError) in try probe.send() })
         } catch {
             answer = .failure(error)
         }

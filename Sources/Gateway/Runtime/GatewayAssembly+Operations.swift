@@ -21,7 +21,7 @@ extension GatewayAssembly {
             on: loop,
             sources: OpsSources(
                 metrics: metrics.registry,
-                isHealthy: { monitor.allLoopsTurn() },
+                isHealthy: { monitor.allLoopsAreResponsive() },
                 readiness: { readiness(https: https, http: http, dtls: dtls) }
             )
         )

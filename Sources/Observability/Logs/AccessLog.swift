@@ -1,28 +1,28 @@
 package import NIOCore
 
-/// What one access line says of a request. Texts may be foreign: they are escaped and capped when written.
+/// The contents of one line of the access log. Texts may come from a peer: they are escaped and truncated when written.
 package struct AccessRecord: Sendable {
     package var requestID: String
     /// The address of the client.
     package var client: String?
-    /// The name of the agent that served, its service, and the route that led there.
+    /// The names of the agent that served the request, of its service, and of the route.
     package var agent: String?
     package var service: String?
     package var route: String?
     package var method: String
     package var host: String
     package var path: String
-    /// `HTTP/1.1` and so on.
+    /// The protocol version, as in `HTTP/1.1`.
     package var httpVersion: String
-    /// The status that was sent; 499 for a client that left before.
+    /// The status that was sent, or 499 if the client disconnected before.
     package var status: Int
-    /// Body bytes from the client, and to it.
+    /// The numbers of body bytes received from and sent to the client.
     package var bytesIn: Int
     package var bytesOut: Int
     package var duration: TimeAmount
-    /// From the request's head to the first byte of the response; `nil` when none was sent.
+    /// The time from the request's head to the first byte of the response, or `nil` if none was sent.
     package var timeToFirstByte: TimeAmount?
-    /// The name of the code that ended the request, `nil` when all went well.
+    /// The name of the code that ended the request, or `nil` if it succeeded.
     package var error: String?
 
     package init(
@@ -60,9 +60,9 @@ package struct AccessRecord: Sendable {
     }
 }
 
-/// Writes one line a request through the same writer as the log; usable from every loop.
+/// The access log: one line per request, through the same writer as the log. Used from any loop.
 package struct AccessLog: Sendable {
-    /// Bytes of a method, host, path or other text before they are cut.
+    /// The maximum numbers of bytes of a method, of a name or host, and of a path.
     package static let methodLimit = 32
     package static let nameLimit = 256
     package static let pathLimit = 1_024
@@ -75,31 +75,31 @@ package struct AccessLog: Sendable {
 
     package func write(_ record: AccessRecord) {
         var line = LineBuilder(reserving: 640)
-        switch self.output.form {
+        switch output.form {
         case .json: Self.json(record, &line)
         case .text: Self.text(record, &line)
         }
         line.append(UInt8(ascii: "\n"))
-        self.output.writer.write(line.bytes)
+        output.writer.write(line.bytes)
     }
 
     private static func json(_ record: AccessRecord, _ line: inout LineBuilder) {
         line.append(literal: "{\"ts\":\"")
         line.appendTimestamp()
         line.append(literal: "\",\"level\":\"info\",\"msg\":\"request\",\"request_id\":")
-        line.append(quoted: record.requestID, limit: self.nameLimit)
-        self.field(",\"client\":", record.client, &line)
-        self.field(",\"agent\":", record.agent, &line)
-        self.field(",\"service\":", record.service, &line)
-        self.field(",\"route\":", record.route, &line)
+        line.append(quoted: record.requestID, limit: nameLimit)
+        field(",\"client\":", record.client, &line)
+        field(",\"agent\":", record.agent, &line)
+        field(",\"service\":", record.service, &line)
+        field(",\"route\":", record.route, &line)
         line.append(literal: ",\"method\":")
-        line.append(quoted: record.method, limit: self.methodLimit)
+        line.append(quoted: record.method, limit: methodLimit)
         line.append(literal: ",\"host\":")
-        line.append(quoted: record.host, limit: self.nameLimit)
+        line.append(quoted: record.host, limit: nameLimit)
         line.append(literal: ",\"path\":")
-        line.append(quoted: record.path, limit: self.pathLimit)
+        line.append(quoted: record.path, limit: pathLimit)
         line.append(literal: ",\"protocol\":")
-        line.append(quoted: record.httpVersion, limit: self.methodLimit)
+        line.append(quoted: record.httpVersion, limit: methodLimit)
         line.append(literal: ",\"status\":")
         line.append(record.status)
         line.append(literal: ",\"bytes_in\":")
@@ -112,24 +112,24 @@ package struct AccessLog: Sendable {
             line.append(literal: ",\"ttfb_ms\":")
             line.append(milliseconds: first.nanoseconds)
         }
-        self.field(",\"error\":", record.error, &line)
+        field(",\"error\":", record.error, &line)
         line.append(UInt8(ascii: "}"))
     }
 
     private static func field(_ key: StaticString, _ value: String?, _ line: inout LineBuilder) {
         guard let value else { return }
         line.append(literal: key)
-        line.append(quoted: value, limit: self.nameLimit)
+        line.append(quoted: value, limit: nameLimit)
     }
 
-    /// `time INFO  GET host/path 200 12.345ms in=0 out=1024 agent=… request_id=…`
+    /// The text form: `time INFO  GET host/path 200 12.345ms in=0 out=1024 agent=… request_id=…`
     private static func text(_ record: AccessRecord, _ line: inout LineBuilder) {
         line.appendTimestamp()
         line.append(literal: " INFO  ")
-        line.append(escaped: record.method, limit: self.methodLimit)
+        line.append(escaped: record.method, limit: methodLimit)
         line.append(UInt8(ascii: " "))
-        line.append(escaped: record.host, limit: self.nameLimit)
-        line.append(escaped: record.path, limit: self.pathLimit)
+        line.append(escaped: record.host, limit: nameLimit)
+        line.append(escaped: record.path, limit: pathLimit)
         line.append(UInt8(ascii: " "))
         line.append(record.status)
         line.append(UInt8(ascii: " "))
@@ -138,11 +138,11 @@ package struct AccessLog: Sendable {
         line.append(record.bytesIn)
         line.append(literal: " out=")
         line.append(record.bytesOut)
-        self.pair(" agent=", record.agent, &line)
-        self.pair(" service=", record.service, &line)
-        self.pair(" client=", record.client, &line)
-        self.pair(" error=", record.error, &line)
-        self.pair(" request_id=", record.requestID, &line)
+        pair(" agent=", record.agent, &line)
+        pair(" service=", record.service, &line)
+        pair(" client=", record.client, &line)
+        pair(" error=", record.error, &line)
+        pair(" request_id=", record.requestID, &line)
     }
 
     private static func pair(_ key: StaticString, _ value: String?, _ line: inout LineBuilder) {

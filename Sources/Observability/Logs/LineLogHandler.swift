@@ -1,6 +1,6 @@
 package import Logging
 
-/// The swift-log backend: one line a statement, JSON or text, through a ``LogOutput``.
+/// The swift-log backend: writes one line per statement, as JSON or text, to a ``LogOutput``.
 package struct LineLogHandler: LogHandler {
     package var logLevel: Logger.Level
     package var metadata: Logger.Metadata = [:]
@@ -16,25 +16,25 @@ package struct LineLogHandler: LogHandler {
     }
 
     package subscript(metadataKey key: String) -> Logger.MetadataValue? {
-        get { self.metadata[key] }
-        set { self.metadata[key] = newValue }
+        get { metadata[key] }
+        set { metadata[key] = newValue }
     }
 
-    /// What the statement says wins over the logger's own metadata, and that over the provider's.
+    /// Writes one statement. Its own metadata takes precedence over the logger's, and the logger's over the provider's.
     package func log(event: LogEvent) {
-        var metadata = self.metadata
-        if let provided = self.metadataProvider?.get() {
+        var metadata = metadata
+        if let provided = metadataProvider?.get() {
             metadata.merge(provided) { own, _ in own }
         }
         if let stated = event.metadata {
             metadata.merge(stated) { _, stated in stated }
         }
-        self.output.writer.write(
+        output.writer.write(
             LogLine.build(
-                form: self.output.form,
+                form: output.form,
                 level: event.level,
                 message: event.message.description,
-                label: self.label,
+                label: label,
                 metadata: metadata,
                 error: event.error
             )

@@ -1,15 +1,23 @@
 import Glibc
 import Synchronization
 
-/// Writes lines to a descriptor on a thread of its own, so that no event loop ever waits for a pipe or a disk.
+/// A writer of lines to a descriptor that never blocks its callers.
 ///
-/// Lines are collected in memory, at most ``capacity`` bytes of them, and leave in large writes. A line that finds no
-/// room is dropped and counted; once there is room again one line says how many were lost. A descriptor that cannot be
-/// written discards what was collected, counted in the same way: the process goes on without its log.
+/// # Threads
+/// Any thread calls ``write(_:)``, which appends the line to a buffer under a lock and wakes the writer's thread if it
+/// is idle. That thread takes the whole buffer as one batch, releases the lock, and writes the batch to the descriptor;
+/// only it waits for a pipe or a disk. ``flush(seconds:)`` and ``stop(seconds:)`` wait for it, with a time limit. The
+/// thread holds a reference to the writer, so the owner must call ``stop(seconds:)`` to free both; the writer of a
+/// process's log lives as long as the process.
 ///
-/// `@unchecked`: what the lock guards is touched under it only, see `State`.
+/// # Loss
+/// The buffer holds at most ``capacity`` bytes. A line that does not fit is dropped and counted; once there is room
+/// again, a notice states how many were lost. If a write fails, the rest of the batch is discarded and counted in the
+/// same way, without a notice: the process continues without its log.
+///
+/// `@unchecked Sendable`: `state` is accessed under `lock` only; all else is immutable or atomic.
 package final class LineWriter: @unchecked Sendable {
-    /// Bytes that may wait, without those being written.
+    /// The maximum number of buffered bytes, not counting the batch that is being written.
     package let capacity: Int
 
     private let descriptor: Int32
@@ -17,16 +25,16 @@ package final class LineWriter: @unchecked Sendable {
     private let droppedLines = Atomic<Int>(0)
 
     private let lock: UnsafeMutablePointer<pthread_mutex_t>
-    /// Signalled when lines arrive for an idle thread, or the end.
+    /// Signalled when lines arrive for an idle thread, or when it must stop.
     private let arrived: UnsafeMutablePointer<pthread_cond_t>
-    /// Signalled when everything taken was written.
+    /// Signalled when everything that was buffered has been written.
     private let drained: UnsafeMutablePointer<pthread_cond_t>
     private var state = State()
 
-    /// Guarded by `lock`.
+    /// The mutable state, guarded by `lock`.
     private struct State {
         var pending: [UInt8] = []
-        /// Dropped since the last notice.
+        /// The number of lines dropped since the last notice.
         var unreported = 0
         var isWriting = false
         var isWaiting = false
@@ -34,9 +42,10 @@ package final class LineWriter: @unchecked Sendable {
         var hasStopped = false
     }
 
-    /// Starts the thread. It lives until ``stop(timeout:)``; the descriptor stays the caller's and stays open.
+    /// Creates a writer and starts its thread, which runs until ``stop(seconds:)``. The caller keeps the descriptor
+    /// open as long.
     ///
-    /// - Parameter dropNotice: makes the line, newline included, that tells of dropped lines.
+    /// - Parameter dropNotice: Makes the line, newline included, that reports dropped lines.
     package init(
         descriptor: Int32,
         capacity: Int = 4 << 20,
@@ -48,73 +57,75 @@ package final class LineWriter: @unchecked Sendable {
         self.lock = .allocate(capacity: 1)
         self.arrived = .allocate(capacity: 1)
         self.drained = .allocate(capacity: 1)
-        pthread_mutex_init(self.lock, nil)
+        pthread_mutex_init(lock, nil)
         var attributes = pthread_condattr_t()
         pthread_condattr_init(&attributes)
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-        pthread_cond_init(self.arrived, &attributes)
-        pthread_cond_init(self.drained, &attributes)
+        pthread_cond_init(arrived, &attributes)
+        pthread_cond_init(drained, &attributes)
         pthread_condattr_destroy(&attributes)
-        self.startThread()
+        startThread()
     }
 
-    /// Only reached after the thread has ended: it holds a reference while it runs.
+    /// Frees the lock and the conditions. Runs only after the thread has ended, which holds a reference while it runs.
     deinit {
-        pthread_cond_destroy(self.arrived)
-        pthread_cond_destroy(self.drained)
-        pthread_mutex_destroy(self.lock)
-        self.arrived.deallocate()
-        self.drained.deallocate()
-        self.lock.deallocate()
+        pthread_cond_destroy(arrived)
+        pthread_cond_destroy(drained)
+        pthread_mutex_destroy(lock)
+        arrived.deallocate()
+        drained.deallocate()
+        lock.deallocate()
     }
 
-    /// Lines lost since the start.
-    package var dropped: Int { self.droppedLines.load(ordering: .relaxed) }
+    /// The number of lines lost since the start.
+    package var dropped: Int { droppedLines.load(ordering: .relaxed) }
 
-    /// Takes one line, newline included. Never waits for the descriptor.
+    /// Buffers one line, newline included. Never waits for the descriptor.
     package func write(_ line: [UInt8]) {
-        pthread_mutex_lock(self.lock)
-        guard !self.state.hasStopped, self.state.pending.count + line.count <= self.capacity else {
-            self.state.unreported += 1
-            pthread_mutex_unlock(self.lock)
-            self.droppedLines.wrappingAdd(1, ordering: .relaxed)
+        pthread_mutex_lock(lock)
+        guard !state.hasStopped, state.pending.count + line.count <= capacity else {
+            state.unreported += 1
+            pthread_mutex_unlock(lock)
+            droppedLines.wrappingAdd(1, ordering: .relaxed)
             return
         }
-        self.state.pending.append(contentsOf: line)
-        let wake = self.state.isWaiting
-        self.state.isWaiting = false
-        pthread_mutex_unlock(self.lock)
-        if wake { pthread_cond_signal(self.arrived) }
+        state.pending.append(contentsOf: line)
+        let wake = state.isWaiting
+        state.isWaiting = false
+        pthread_mutex_unlock(lock)
+        if wake { pthread_cond_signal(arrived) }
     }
 
-    /// Waits until everything taken so far has been written.
+    /// Waits until all lines that were buffered so far have been written.
     ///
-    /// - Returns: `false` when `seconds` went by first.
+    /// - Returns: `false` if `seconds` passed first.
     @discardableResult
     package func flush(seconds: Int = 1) -> Bool {
-        self.wait(seconds: seconds) { ($0.pending.isEmpty && !$0.isWriting) || $0.hasStopped }
+        wait(seconds: seconds) { ($0.pending.isEmpty && !$0.isWriting) || $0.hasStopped }
     }
 
-    /// Writes what was taken and ends the thread. Lines that come later are dropped.
+    /// Writes the buffered lines and ends the thread. Later lines are dropped.
+    ///
+    /// - Returns: `false` if `seconds` passed first.
     @discardableResult
     package func stop(seconds: Int = 1) -> Bool {
-        pthread_mutex_lock(self.lock)
-        self.state.isStopping = true
-        self.state.isWaiting = false
-        pthread_mutex_unlock(self.lock)
-        pthread_cond_signal(self.arrived)
-        return self.wait(seconds: seconds) { $0.hasStopped }
+        pthread_mutex_lock(lock)
+        state.isStopping = true
+        state.isWaiting = false
+        pthread_mutex_unlock(lock)
+        pthread_cond_signal(arrived)
+        return wait(seconds: seconds) { $0.hasStopped }
     }
 
     private func wait(seconds: Int, until isDone: (State) -> Bool) -> Bool {
         var deadline = timespec()
         clock_gettime(CLOCK_MONOTONIC, &deadline)
         deadline.tv_sec += seconds
-        pthread_mutex_lock(self.lock)
-        defer { pthread_mutex_unlock(self.lock) }
-        while !isDone(self.state) {
-            guard pthread_cond_timedwait(self.drained, self.lock, &deadline) != ETIMEDOUT else {
-                return isDone(self.state)
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        while !isDone(state) {
+            guard pthread_cond_timedwait(drained, lock, &deadline) != ETIMEDOUT else {
+                return isDone(state)
             }
         }
         return true
@@ -145,56 +156,60 @@ extension LineWriter {
         pthread_detach(thread)
     }
 
-    /// The thread: takes all that waits, writes it outside the lock, and waits again.
+    /// The body of the thread: writes batches until there are no more.
     private func run() {
         var batch: [UInt8] = []
-        while self.take(into: &batch) {
-            let lost = self.writeAll(batch)
+        while nextBatch(into: &batch) {
+            let lost = writeAll(batch)
             batch.removeAll(keepingCapacity: batch.capacity <= 1 << 20)
-            if lost > 0 { self.count(lost: lost) }
+            if lost > 0 { count(lost: lost) }
         }
     }
 
-    /// `false` at the end.
-    private func take(into batch: inout [UInt8]) -> Bool {
-        pthread_mutex_lock(self.lock)
-        defer { pthread_mutex_unlock(self.lock) }
-        self.state.isWriting = false
-        while self.state.pending.isEmpty && self.state.unreported == 0 {
-            pthread_cond_broadcast(self.drained)
-            if self.state.isStopping {
-                self.state.hasStopped = true
+    /// Waits for buffered lines and moves them into `batch`.
+    ///
+    /// - Returns: `false` if the writer was stopped and everything has been written.
+    private func nextBatch(into batch: inout [UInt8]) -> Bool {
+        pthread_mutex_lock(lock)
+        defer { pthread_mutex_unlock(lock) }
+        state.isWriting = false
+        while state.pending.isEmpty && state.unreported == 0 {
+            pthread_cond_broadcast(drained)
+            if state.isStopping {
+                state.hasStopped = true
                 return false
             }
-            self.state.isWaiting = true
-            while self.state.isWaiting { pthread_cond_wait(self.arrived, self.lock) }
+            state.isWaiting = true
+            while state.isWaiting { pthread_cond_wait(arrived, lock) }
         }
-        swap(&batch, &self.state.pending)
-        if self.state.unreported > 0 {
-            batch.append(contentsOf: self.dropNotice(self.state.unreported))
-            self.state.unreported = 0
+        swap(&batch, &state.pending)
+        if state.unreported > 0 {
+            batch.append(contentsOf: dropNotice(state.unreported))
+            state.unreported = 0
         }
-        self.state.isWriting = true
+        state.isWriting = true
         return true
     }
 
-    /// A descriptor that fails gets no notice of it either: only the count remains.
+    /// Counts lines that could not be written. There is no notice, since the descriptor fails.
     private func count(lost: Int) {
-        self.droppedLines.wrappingAdd(lost, ordering: .relaxed)
+        droppedLines.wrappingAdd(lost, ordering: .relaxed)
     }
 
-    /// - Returns: the lines that could not be written.
+    /// Writes all bytes to the descriptor.
+    ///
+    /// - Returns: The number of lines that could not be written.
     private func writeAll(_ bytes: [UInt8]) -> Int {
         bytes.withUnsafeBytes { bytes in
             var rest = bytes[...]
             while !rest.isEmpty {
                 let chunk = UnsafeRawBufferPointer(rebasing: rest)
-                let written = Glibc.write(self.descriptor, chunk.baseAddress, chunk.count)
+                let written = Glibc.write(descriptor, chunk.baseAddress, chunk.count)
                 if written > 0 {
                     rest = rest.dropFirst(written)
                 } else if errno == EAGAIN {
-                    // A pipe that somebody else made non-blocking: this thread may wait.
-                    var poll = pollfd(fd: self.descriptor, events: Int16(POLLOUT), revents: 0)
+                    // Another process may have made a shared pipe non-blocking. Waiting is fine on this thread.
+                    var poll = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
                     _ = Glibc.poll(&poll, 1, 1_000)
                 } else if errno != EINTR {
                     return rest.lazy.count { $0 == UInt8(ascii: "\n") }

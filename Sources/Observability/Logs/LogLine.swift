@@ -1,10 +1,10 @@
 import Logging
 
-/// Forms the line of one log statement.
+/// The formatter of log statements.
 enum LogLine {
-    /// Arrays and dictionaries in metadata are followed this deep.
+    /// The depth up to which nested arrays and dictionaries in metadata are written.
     private static let depthLimit = 4
-    /// Keys that are ours; metadata of that name gets an underscore.
+    /// The keys that every line has. A metadata key of the same name is prefixed with an underscore.
     private static let reserved: Set<String> = ["ts", "level", "msg", "logger"]
 
     static func build(
@@ -17,12 +17,12 @@ enum LogLine {
     ) -> [UInt8] {
         var metadata = metadata
         if let error { metadata["error"] = .string("\(error)") }
-        // Sorted, so that equal statements give equal lines.
+        // Sorted, so that equal statements produce equal lines.
         let sorted = metadata.sorted { $0.key < $1.key }
         var line = LineBuilder()
         switch form {
-        case .json: self.json(&line, level, message, label, sorted)
-        case .text: self.text(&line, level, message, sorted)
+        case .json: json(&line, level, message, label, sorted)
+        case .text: text(&line, level, message, sorted)
         }
         line.append(UInt8(ascii: "\n"))
         return line.bytes
@@ -47,9 +47,9 @@ enum LogLine {
         }
         for (key, value) in metadata {
             line.append(UInt8(ascii: ","))
-            line.append(quoted: self.reserved.contains(key) ? "_\(key)" : key)
+            line.append(quoted: reserved.contains(key) ? "_\(key)" : key)
             line.append(UInt8(ascii: ":"))
-            self.json(&line, value, depth: 0)
+            json(&line, value, depth: 0)
         }
         line.append(UInt8(ascii: "}"))
     }
@@ -66,7 +66,7 @@ enum LogLine {
             line.append(UInt8(ascii: "["))
             for (index, value) in values.enumerated() {
                 if index > 0 { line.append(UInt8(ascii: ",")) }
-                self.json(&line, value, depth: depth + 1)
+                json(&line, value, depth: depth + 1)
             }
             line.append(UInt8(ascii: "]"))
         case .dictionary(let values):
@@ -75,7 +75,7 @@ enum LogLine {
                 if index > 0 { line.append(UInt8(ascii: ",")) }
                 line.append(quoted: key)
                 line.append(UInt8(ascii: ":"))
-                self.json(&line, value, depth: depth + 1)
+                json(&line, value, depth: depth + 1)
             }
             line.append(UInt8(ascii: "}"))
         }
@@ -89,7 +89,7 @@ enum LogLine {
     ) {
         line.appendTimestamp()
         line.append(UInt8(ascii: " "))
-        self.append(level, to: &line)
+        append(level, to: &line)
         line.append(UInt8(ascii: " "))
         line.append(escaped: message, limit: LineBuilder.messageLimit)
         for (key, value) in metadata {
@@ -100,7 +100,7 @@ enum LogLine {
         }
     }
 
-    /// Five columns wide, so that messages stand below each other.
+    /// Appends the level, padded to five columns so that messages are aligned.
     static func append(_ level: Logger.Level, to line: inout LineBuilder) {
         switch level {
         case .trace: line.append(literal: "TRACE")
@@ -115,15 +115,15 @@ enum LogLine {
 }
 
 extension LineBuilder {
-    /// A value of the text form: quoted only where it would be read wrongly without.
+    /// Appends a value of the text form, quoted only if it would be ambiguous without.
     mutating func append(value text: String) {
         let isPlain =
             !text.isEmpty
             && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "=") }
         if isPlain {
-            self.append(escaped: text)
+            append(escaped: text)
         } else {
-            self.append(quoted: text)
+            append(quoted: text)
         }
     }
 }

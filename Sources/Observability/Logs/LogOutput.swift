@@ -1,16 +1,16 @@
 import Logging
 
-/// How lines look.
+/// The configured format of log lines.
 package enum LogFormat: String, CaseIterable, Sendable {
-    /// ``text`` on a terminal, ``json`` elsewhere.
+    /// ``text`` if the output is a terminal, else ``json``.
     case auto
-    /// One JSON object a line: `ts`, `level`, `msg`, then the metadata.
+    /// One JSON object per line: `ts`, `level`, `msg`, then the metadata.
     case json
-    /// One line for people: time, level, message, then `key=value`.
+    /// Human-readable lines: time, level, message, then `key=value`.
     case text
 }
 
-/// Where all lines of a process go, and in which form; shared by the loggers and the access log.
+/// The destination and the form of all log lines of a process, shared by the loggers and the access log.
 package final class LogOutput: Sendable {
     package enum Form: Sendable {
         case json
@@ -20,7 +20,8 @@ package final class LogOutput: Sendable {
     package let form: Form
     let writer: LineWriter
 
-    /// The descriptor stays the caller's. Tests make their own; a process has one, from ``LoggingSetup``.
+    /// Creates an output. The caller keeps the descriptor open. A process has one output, made by ``LoggingSetup``;
+    /// tests create their own.
     package init(descriptor: Int32, form: Form, capacity: Int = 4 << 20) {
         self.form = form
         self.writer = LineWriter(descriptor: descriptor, capacity: capacity) { dropped in
@@ -29,22 +30,22 @@ package final class LogOutput: Sendable {
         }
     }
 
-    /// Waits until everything logged so far has been written; at most `seconds`.
+    /// Waits at most `seconds` until all lines logged so far have been written.
     @discardableResult
     package func flush(seconds: Int = 1) -> Bool {
-        self.writer.flush(seconds: seconds)
+        writer.flush(seconds: seconds)
     }
 
-    /// Writes what was logged and ends the writer's thread; later lines are dropped.
+    /// Writes the buffered lines and ends the writer's thread. Later lines are dropped.
     @discardableResult
     package func stop(seconds: Int = 1) -> Bool {
-        self.writer.stop(seconds: seconds)
+        writer.stop(seconds: seconds)
     }
 
-    /// Lines lost because the reader of the log was too slow or gone.
-    package var droppedLines: Int { self.writer.dropped }
+    /// The number of lines lost because the reader of the log was too slow or gone.
+    package var droppedLines: Int { writer.dropped }
 
-    /// Shows ``droppedLines`` as `log_lines_dropped_total`.
+    /// Exposes ``droppedLines`` as `log_lines_dropped_total`.
     package func register(in metrics: MetricsRegistry) {
         metrics.collectedCounter(
             "log_lines_dropped_total",

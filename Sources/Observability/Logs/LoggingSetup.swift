@@ -2,16 +2,16 @@ import Glibc
 package import Logging
 import Synchronization
 
-/// Sets up logging for the process.
+/// The logging setup of the process.
 package enum LoggingSetup {
     private static let current = Mutex<LogOutput?>(nil)
 
-    /// Where the process's log goes, for the access log; `nil` before ``bootstrap(level:format:descriptor:)``.
-    package static var output: LogOutput? { self.current.withLock { $0 } }
+    /// The process's log output, which the access log shares; `nil` before ``bootstrap(level:format:descriptor:)``.
+    package static var output: LogOutput? { current.withLock { $0 } }
 
-    /// Sends every logger of the process to `descriptor`; to be called once, before the first logger is made.
+    /// Directs all loggers of the process to `descriptor`. Called once, before the first logger is created.
     ///
-    /// What was logged is still written when the process ends by `exit`; whoever ends it in another way calls
+    /// Buffered lines are still written when the process ends by `exit`. Code that ends it in another way calls
     /// ``LogOutput/flush(seconds:)`` first.
     @discardableResult
     package static func bootstrap(
@@ -26,7 +26,7 @@ package enum LoggingSetup {
             case .text: .text
             }
         let output = LogOutput(descriptor: descriptor, form: form)
-        self.current.withLock { $0 = output }
+        current.withLock { $0 = output }
         LoggingSystem.bootstrap { label in LineLogHandler(label: label, level: level, output: output) }
         atexit { LoggingSetup.output?.flush() }
         return output

@@ -1,25 +1,26 @@
 package import Synchronization
 
-/// A number that only grows. Counting is one relaxed atomic add, from any thread.
+/// A counter. Incrementing it is one relaxed atomic add, from any thread.
 package final class Counter: Sendable {
     @usableFromInline
     package let storage = Atomic<Int>(0)
 
     init() {}
 
-    /// Adds `amount`, which is not negative.
+    /// Adds `amount`, which must not be negative.
     @inlinable
     package func increment(by amount: Int = 1) {
-        self.storage.wrappingAdd(amount, ordering: .relaxed)
+        storage.wrappingAdd(amount, ordering: .relaxed)
     }
 
     @inlinable
-    package var value: Int { self.storage.load(ordering: .relaxed) }
+    package var value: Int { storage.load(ordering: .relaxed) }
 }
 
-/// A counter for each case of an enum; the raw value of a case is its label's value.
+/// A counter for each case of an enum; the case's raw value is the value of the label.
 ///
-/// A look-up hashes the case: right for a request, too much for a packet, whose owner keeps the ``Counter`` itself.
+/// The subscript hashes the case, which is fine once per request. Code that counts packets keeps the ``Counter``
+/// instead.
 package struct CounterTable<Key: CaseIterable & Hashable & RawRepresentable<String> & Sendable>: Sendable {
     private let counters: [Key: Counter]
 
@@ -28,7 +29,7 @@ package struct CounterTable<Key: CaseIterable & Hashable & RawRepresentable<Stri
     }
 
     package subscript(key: Key) -> Counter {
-        guard let counter = self.counters[key] else { preconditionFailure("\(key) is not in allCases") }
+        guard let counter = counters[key] else { preconditionFailure("\(key) is not in allCases") }
         return counter
     }
 }

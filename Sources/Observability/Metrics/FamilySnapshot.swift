@@ -1,6 +1,6 @@
 import NIOCore
 
-/// One family as it was when the registry's lock was held, ready to be written outside of it.
+/// A copy of one metric family, made under the registry's lock and written outside of it.
 struct FamilySnapshot {
     let name: String
     let kind: MetricKind
@@ -18,38 +18,39 @@ struct FamilySnapshot {
         self.collect = family.collect
     }
 
-    /// HELP, TYPE and every sample, in the text format 0.0.4. A family without samples is left out.
+    /// Appends HELP, TYPE and all samples in the text format 0.0.4. A family without samples is omitted.
     func write(into buffer: inout ByteBuffer) {
         var samples = CollectedSamples()
-        self.collect?(&samples)
-        guard !samples.rows.isEmpty || !self.series.isEmpty else { return }
+        collect?(&samples)
+        guard !samples.rows.isEmpty || !series.isEmpty else { return }
 
-        buffer.writeString("# HELP \(self.name) \(Self.escapedHelp(self.help))\n")
-        buffer.writeString("# TYPE \(self.name) \(self.kind.rawValue)\n")
+        buffer.writeString("# HELP \(name) \(Self.escapedHelp(help))\n")
+        buffer.writeString("# TYPE \(name) \(kind.rawValue)\n")
         for row in samples.rows {
-            precondition(row.values.count == self.labelNames.count, "\(self.name) has labels \(self.labelNames)")
-            self.line(into: &buffer, "", row.values, Self.format(row.sample))
+            precondition(row.values.count == labelNames.count, "\(name) has labels \(labelNames)")
+            line(into: &buffer, "", row.values, Self.format(row.sample))
         }
-        for (values, series) in self.series {
+        for (values, series) in series {
             switch series {
-            case .counter(let counter): self.line(into: &buffer, "", values, String(counter.value))
-            case .gauge(let gauge): self.line(into: &buffer, "", values, String(gauge.value))
-            case .histogram(let histogram): self.write(histogram, values, into: &buffer)
+            case .counter(let counter): line(into: &buffer, "", values, String(counter.value))
+            case .gauge(let gauge): line(into: &buffer, "", values, String(gauge.value))
+            case .histogram(let histogram): write(histogram, values, into: &buffer)
             }
         }
     }
 
-    /// The count is made of the buckets that were read, so `+Inf` and `_count` never differ.
+    /// Appends the samples of a histogram. The count is the sum of the buckets that were read, so that `+Inf` and
+    /// `_count` never differ.
     private func write(_ histogram: Histogram, _ values: [String], into buffer: inout ByteBuffer) {
         var total = 0
         for (index, count) in histogram.counts.enumerated() {
             total += count
             let bounds = histogram.buckets.bounds
             let bound = index < bounds.count ? Double(bounds[index]) / histogram.buckets.scale : .infinity
-            self.line(into: &buffer, "_bucket", values, String(total), le: Self.format(bound))
+            line(into: &buffer, "_bucket", values, String(total), le: Self.format(bound))
         }
-        self.line(into: &buffer, "_sum", values, Self.format(histogram.sum))
-        self.line(into: &buffer, "_count", values, String(total))
+        line(into: &buffer, "_sum", values, Self.format(histogram.sum))
+        line(into: &buffer, "_count", values, String(total))
     }
 
     private func line(
@@ -59,10 +60,10 @@ struct FamilySnapshot {
         _ value: String,
         le: String? = nil
     ) {
-        buffer.writeString(self.name)
+        buffer.writeString(name)
         buffer.writeString(suffix)
         var separator = "{"
-        for (name, value) in zip(self.labelNames, values) {
+        for (name, value) in zip(labelNames, values) {
             buffer.writeString("\(separator)\(name)=\"\(Self.escapedLabel(value))\"")
             separator = ","
         }
@@ -73,7 +74,7 @@ struct FamilySnapshot {
         buffer.writeString(separator == "{" ? " \(value)\n" : "} \(value)\n")
     }
 
-    /// As Go's `ParseFloat` reads it; whole numbers without a fraction.
+    /// The value in the form that Go's `ParseFloat` parses; whole numbers have no fraction.
     static func format(_ value: Double) -> String {
         if value.isNaN { return "NaN" }
         if value.isInfinite { return value > 0 ? "+Inf" : "-Inf" }
@@ -82,11 +83,11 @@ struct FamilySnapshot {
     }
 
     static func escapedHelp(_ text: String) -> String {
-        self.escaped(text, quotes: false)
+        escaped(text, quotes: false)
     }
 
     static func escapedLabel(_ text: String) -> String {
-        self.escaped(text, quotes: true)
+        escaped(text, quotes: true)
     }
 
     private static func escaped(_ text: String, quotes: Bool) -> String {

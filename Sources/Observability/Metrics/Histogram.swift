@@ -1,19 +1,19 @@
 package import NIOCore
 import Synchronization
 
-/// The upper bounds of a histogram's buckets, ascending. What is above the last one counts in `+Inf` only.
+/// The upper bounds of a histogram's buckets, ascending. Values above the last one count in `+Inf` only.
 package struct HistogramBuckets: Equatable, Sendable {
-    /// In the unit that is observed: nanoseconds for durations.
+    /// The bounds in the observed unit: nanoseconds for durations.
     let bounds: [Int]
-    /// Observed units in one unit of the exposition: 10⁹ for durations, which are shown in seconds.
+    /// The number of observed units in one unit of the exposition: 10⁹ for durations, which are exposed in seconds.
     let scale: Double
 
-    /// Durations, shown in seconds.
+    /// Creates buckets of durations, which are exposed in seconds.
     package static func durations(_ bounds: [TimeAmount]) -> HistogramBuckets {
         HistogramBuckets(bounds: bounds.map { Int($0.nanoseconds) }, scale: 1e9)
     }
 
-    /// Plain numbers: bytes, items.
+    /// Creates buckets of plain numbers: bytes, items.
     package static func numbers(_ bounds: [Int]) -> HistogramBuckets {
         HistogramBuckets(bounds: bounds, scale: 1)
     }
@@ -25,14 +25,14 @@ package struct HistogramBuckets: Equatable, Sendable {
         self.scale = scale
     }
 
-    /// 1 ms to 60 s, for requests.
+    /// The buckets for requests: 1 ms to 60 s.
     package static let requestDurations = durations([
         .milliseconds(1), .microseconds(2_500), .milliseconds(5), .milliseconds(10), .milliseconds(25),
         .milliseconds(50), .milliseconds(100), .milliseconds(250), .milliseconds(500), .seconds(1),
         .milliseconds(2_500), .seconds(5), .seconds(10), .seconds(30), .seconds(60),
     ])
 
-    /// 100 µs to 2.5 s, for round trips and for the lateness of event loops.
+    /// The buckets for round trips and for the delay of event loops: 100 µs to 2.5 s.
     package static let shortDurations = durations([
         .microseconds(100), .microseconds(250), .microseconds(500), .milliseconds(1), .microseconds(2_500),
         .milliseconds(5), .milliseconds(10), .milliseconds(25), .milliseconds(50), .milliseconds(100),
@@ -40,44 +40,44 @@ package struct HistogramBuckets: Equatable, Sendable {
     ])
 }
 
-/// A distribution over fixed buckets. An observation is two relaxed atomic adds, from any thread.
+/// A histogram with fixed buckets. An observation is two relaxed atomic adds, from any thread.
 ///
-/// `@unchecked`: the cells are allocated in `init`, touched only as atomics and freed in `deinit`.
+/// `@unchecked Sendable`: the cells are allocated in `init`, accessed only as atomics, and freed in `deinit`.
 package final class Histogram: @unchecked Sendable {
     let buckets: HistogramBuckets
-    /// One cell a bucket, then `+Inf`, then the sum of all observed values.
+    /// One cell per bucket, then one for `+Inf`, then the sum of all observed values.
     private let cells: UnsafeMutablePointer<Atomic<Int>>
 
     init(buckets: HistogramBuckets) {
         self.buckets = buckets
         self.cells = .allocate(capacity: buckets.bounds.count + 2)
-        for index in 0..<buckets.bounds.count + 2 { (self.cells + index).initialize(to: Atomic(0)) }
+        for index in 0..<buckets.bounds.count + 2 { (cells + index).initialize(to: Atomic(0)) }
     }
 
     deinit {
-        self.cells.deinitialize(count: self.buckets.bounds.count + 2)
-        self.cells.deallocate()
+        cells.deinitialize(count: buckets.bounds.count + 2)
+        cells.deallocate()
     }
 
     package func observe(_ duration: TimeAmount) {
-        self.observe(Int(duration.nanoseconds))
+        observe(Int(duration.nanoseconds))
     }
 
     package func observe(_ value: Int) {
-        let bounds = self.buckets.bounds
+        let bounds = buckets.bounds
         var index = 0
         while index < bounds.count, value > bounds[index] { index += 1 }
-        self.cells[index].wrappingAdd(1, ordering: .relaxed)
-        self.cells[bounds.count + 1].wrappingAdd(value, ordering: .relaxed)
+        cells[index].wrappingAdd(1, ordering: .relaxed)
+        cells[bounds.count + 1].wrappingAdd(value, ordering: .relaxed)
     }
 
-    /// Observations in each bucket, not cumulated; the last is what lies above all bounds.
+    /// The number of observations in each bucket, not cumulative. The last is for values above all bounds.
     package var counts: [Int] {
-        (0...self.buckets.bounds.count).map { self.cells[$0].load(ordering: .relaxed) }
+        (0...buckets.bounds.count).map { cells[$0].load(ordering: .relaxed) }
     }
 
-    /// In the exposition's unit: seconds for durations.
+    /// The sum of all observed values in the exposition's unit: seconds for durations.
     package var sum: Double {
-        Double(self.cells[self.buckets.bounds.count + 1].load(ordering: .relaxed)) / self.buckets.scale
+        Double(cells[buckets.bounds.count + 1].load(ordering: .relaxed)) / buckets.scale
     }
 }

@@ -1,12 +1,14 @@
 package import NIOCore
 import Synchronization
 
-/// Watches that event loops turn: each beats once a second, how late it did is observed, and a loop that has not
-/// beaten for long makes the process unhealthy.
+/// A watchdog of event loops. Each loop runs a heartbeat task once a second, whose delay is observed as a metric. A
+/// loop without a heartbeat for a long time makes the process unhealthy.
 ///
-/// Started once by the process and stopped before its loops are; a beat costs a loop about a microsecond.
+/// The process starts it after its loops and stops it before them. A heartbeat costs a loop about a microsecond.
 package final class LoopMonitor: Sendable {
-    private let beats: [Beat]
+    private let heartbeats: [Heartbeat]
+
+    /// Starts the heartbeats of `loops`.
     package init(
         loops: [any EventLoop],
         metrics: MetricsRegistry,
@@ -18,21 +20,22 @@ package final class LoopMonitor: Sendable {
             buckets: .shortDurations
         )
         let now = NIODeadline.now()
-        self.beats = loops.map { Beat(loop: $0, interval: interval, lag: lag, now: now) }
-        for beat in self.beats { beat.start() }
+        self.heartbeats = loops.map { Heartbeat(loop: $0, interval: interval, lag: lag, now: now) }
+        for heartbeat in heartbeats { heartbeat.start() }
     }
 
-    /// Whether every loop ran within the last `limit`.
-    package func allLoopsTurn(within limit: TimeAmount = .seconds(10), now: NIODeadline = .now()) -> Bool {
-        self.beats.allSatisfy { now - $0.last <= limit }
+    /// Whether every loop had a heartbeat within the last `limit`.
+    package func allLoopsAreResponsive(within limit: TimeAmount = .seconds(10), now: NIODeadline = .now()) -> Bool {
+        heartbeats.allSatisfy { now - $0.last <= limit }
     }
 
+    /// Stops the heartbeats; each loop runs at most one more.
     package func stop() {
-        for beat in self.beats { beat.stopped.store(true, ordering: .relaxed) }
+        for heartbeat in heartbeats { heartbeat.stopped.store(true, ordering: .relaxed) }
     }
 
-    /// The beat of one loop. It schedules itself again, so that lateness never adds up.
-    private final class Beat: Sendable {
+    /// The heartbeat of one loop. Each run schedules the next one, so that delays do not accumulate.
+    private final class Heartbeat: Sendable {
         let loop: any EventLoop
         let interval: TimeAmount
         let lag: Histogram
@@ -47,13 +50,13 @@ package final class LoopMonitor: Sendable {
         }
 
         var last: NIODeadline {
-            .uptimeNanoseconds(self.lastNanoseconds.load(ordering: .relaxed))
+            .uptimeNanoseconds(lastNanoseconds.load(ordering: .relaxed))
         }
 
         func start() {
-            guard !self.stopped.load(ordering: .relaxed) else { return }
-            let due = NIODeadline.now() + self.interval
-            _ = self.loop.scheduleTask(deadline: due) {
+            guard !stopped.load(ordering: .relaxed) else { return }
+            let due = NIODeadline.now() + interval
+            _ = loop.scheduleTask(deadline: due) {
                 let now = NIODeadline.now()
                 self.lastNanoseconds.store(now.uptimeNanoseconds, ordering: .relaxed)
                 self.lag.observe(now - due)

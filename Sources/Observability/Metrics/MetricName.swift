@@ -1,19 +1,20 @@
-/// The naming rules of Prometheus, checked when a metric is registered.
+/// The naming rules of Prometheus, which are checked when a metric is registered.
 enum MetricName {
-    /// `[a-zA-Z_][a-zA-Z0-9_]*`: colons are left to recording rules.
+    /// Whether a name matches `[a-zA-Z_][a-zA-Z0-9_]*`. Colons are reserved for recording rules.
     static func isValid(_ name: String) -> Bool {
-        guard let first = name.utf8.first, self.isLetter(first) else { return false }
-        return name.utf8.allSatisfy { self.isLetter($0) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+        guard let first = name.utf8.first, isLetter(first) else { return false }
+        return name.utf8.allSatisfy { isLetter($0) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     }
 
-    /// As for a metric; names that begin with two underscores belong to Prometheus.
+    /// Whether a label's name is valid: as for a metric, and without two leading underscores, which Prometheus
+    /// reserves.
     static func isValidLabel(_ name: String) -> Bool {
-        self.isValid(name) && !name.hasPrefix("__")
+        isValid(name) && !name.hasPrefix("__")
     }
 
-    /// Stops the process when a name, a help text or a label is not as it must be.
+    /// Stops the process if a name, a help text or a label breaks the rules.
     static func check(_ name: String, _ kind: MetricKind, help: String, labelNames: [String]) {
-        precondition(self.isValid(name), "invalid metric name: \(name)")
+        precondition(isValid(name), "invalid metric name: \(name)")
         precondition(name.hasSuffix("_total") == (kind == .counter), "`_total` ends the name of counters only: \(name)")
         if kind != .counter {
             for suffix in ["_count", "_sum", "_bucket"] {
@@ -21,7 +22,7 @@ enum MetricName {
             }
         }
         precondition(!help.isEmpty, "\(name) has no help text")
-        precondition(labelNames.allSatisfy(self.isValidLabel), "invalid label of \(name): \(labelNames)")
+        precondition(labelNames.allSatisfy(isValidLabel), "invalid label of \(name): \(labelNames)")
         precondition(Set(labelNames).count == labelNames.count, "label doubled in \(name): \(labelNames)")
     }
 

@@ -3,23 +3,23 @@ import NIOCore
 import Synchronization
 
 extension MetricsRegistry {
-    /// The standard `process_*` metrics and `build_info`; once a registry.
+    /// Registers the standard `process_*` metrics and `build_info`. Called once for a registry.
     ///
-    /// - Parameter build: what identifies the binary, at least `version`.
+    /// - Parameter build: The labels that identify the binary, at least `version`.
     package func registerProcessMetrics(build: [MetricLabel]) {
-        self.gauge("build_info", help: "The running build; always 1.", labels: build).set(1)
+        gauge("build_info", help: "The running build; always 1.", labels: build).set(1)
 
         let started = ProcessFacts.startTime
-        self.process("start_time_seconds", .gauge, "Start time of the process since the epoch in seconds.") { started }
-        self.process("cpu_seconds_total", .counter, "Total user and system CPU time spent in seconds.") {
+        process("start_time_seconds", .gauge, "Start time of the process since the epoch in seconds.") { started }
+        process("cpu_seconds_total", .counter, "Total user and system CPU time spent in seconds.") {
             ProcessFacts.cpuSeconds
         }
-        self.process("resident_memory_bytes", .gauge, "Resident memory size in bytes.") {
+        process("resident_memory_bytes", .gauge, "Resident memory size in bytes.") {
             ProcessFacts.memory?.resident
         }
-        self.process("virtual_memory_bytes", .gauge, "Virtual memory size in bytes.") { ProcessFacts.memory?.virtual }
-        self.process("open_fds", .gauge, "Number of open file descriptors.") { ProcessFacts.openDescriptors }
-        self.process("max_fds", .gauge, "Maximum number of open file descriptors.") { ProcessFacts.maximumDescriptors }
+        process("virtual_memory_bytes", .gauge, "Virtual memory size in bytes.") { ProcessFacts.memory?.virtual }
+        process("open_fds", .gauge, "Number of open file descriptors.") { ProcessFacts.openDescriptors }
+        process("max_fds", .gauge, "Maximum number of open file descriptors.") { ProcessFacts.maximumDescriptors }
     }
 
     private func process(
@@ -28,13 +28,13 @@ extension MetricsRegistry {
         _ help: String,
         read: @escaping @Sendable () -> Double?
     ) {
-        self.collectUnprefixed("process_\(name)", kind, help: help, labelNames: []) { samples in
+        collectUnprefixed("process_\(name)", kind, help: help, labelNames: []) { samples in
             if let value = read() { samples.add(value, []) }
         }
     }
 }
 
-/// What the kernel says of this process; `nil` where /proc is not there.
+/// Facts about this process from the kernel; `nil` if /proc is not available.
 enum ProcessFacts {
     static var cpuSeconds: Double? {
         var usage = rusage()
@@ -44,7 +44,7 @@ enum ProcessFacts {
     }
 
     static var memory: (virtual: Double, resident: Double)? {
-        guard let fields = self.read("/proc/self/statm")?.split(separator: " "), fields.count >= 2,
+        guard let fields = read("/proc/self/statm")?.split(separator: " "), fields.count >= 2,
             let virtual = Double(fields[0]), let resident = Double(fields[1])
         else { return nil }
         let page = Double(sysconf(Int32(_SC_PAGESIZE)))
@@ -66,10 +66,11 @@ enum ProcessFacts {
         return limit.rlim_cur == rlim_t.max ? nil : Double(limit.rlim_cur)
     }
 
-    /// Field 22 of `/proc/self/stat`, counted after the command's closing parenthesis since it may hold anything.
+    /// The start time in seconds since 1970: field 22 of `/proc/self/stat`, counted after the command's closing
+    /// parenthesis since the command may contain any character.
     static var startTime: Double? {
-        guard let stat = self.read("/proc/self/stat"), let end = stat.lastIndex(of: ")"),
-            let boot = self.read("/proc/stat")?.split(separator: "\n").first(where: { $0.hasPrefix("btime ") }),
+        guard let stat = read("/proc/self/stat"), let end = stat.lastIndex(of: ")"),
+            let boot = read("/proc/stat")?.split(separator: "\n").first(where: { $0.hasPrefix("btime ") }),
             let bootTime = Double(boot.dropFirst("btime ".count))
         else { return nil }
         let fields = stat[end...].split(separator: " ")
@@ -77,7 +78,7 @@ enum ProcessFacts {
         return bootTime + ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
     }
 
-    /// A file of /proc, at most 64 KiB of it.
+    /// Reads a file of /proc, at most 64 KiB of it.
     private static func read(_ path: String) -> String? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }

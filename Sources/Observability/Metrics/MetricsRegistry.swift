@@ -1,21 +1,27 @@
 package import NIOCore
 import Synchronization
 
-/// A label of a metric: a fixed name and one of few values. Never a path, an address or an id.
+/// A label of a metric: a fixed name and one of a few values. Never a path, an address or an identifier.
 package typealias MetricLabel = (name: String, value: String)
 
-/// All metrics of a process, and their text exposition.
+/// The registry of all metrics of a process, and their exposition as text.
 ///
-/// The process owns one registry and hands it down. Registering takes a lock and may allocate; it happens at start or
-/// when a new label value (a service, a route) appears for the first time. The returned ``Counter``, ``Gauge`` and
-/// ``Histogram`` are then held by their users, for whom counting is an atomic add.
+/// The process owns one registry and passes it to its parts. Registering a metric takes a lock and may allocate; it
+/// happens at start, or when a label value (a service, a route) appears for the first time. The part keeps the returned
+/// ``Counter``, ``Gauge`` or ``Histogram``, whose updates are lock-free atomic adds from any thread. Registering the
+/// same name and labels again returns the same metric.
 ///
-/// A name that breaks the rules is our bug and stops the process at registration.
+/// Values that exist elsewhere are collected by callbacks when the metrics are scraped. ``write(into:)`` runs on the
+/// ops server's loop: it copies the families under the lock (``FamilySnapshot``) and formats them, and calls the
+/// callbacks, outside of it.
+///
+/// A name that breaks the rules is a bug in this program and stops the process at registration.
 package final class MetricsRegistry: Sendable {
-    /// Label sets one family may have; the next ones share a series whose every label says `other`.
+    /// The maximum number of label sets of one family. Further ones share a series whose labels all have the value
+    /// `other`.
     package static let maximumSeries = 1_000
 
-    /// `hopgate` or `hopagent`: stands before every name but those of `process_*`.
+    /// The prefix of every name except those of `process_*`: `hopgate` or `hopagent`.
     package let namespace: String
 
     private let families: Mutex<Families>
@@ -26,21 +32,21 @@ package final class MetricsRegistry: Sendable {
         self.families = Mutex(Families())
     }
 
-    /// A number that only grows. `name` ends in `_total`.
+    /// Returns a counter. `name` ends in `_total`.
     package func counter(_ name: String, help: String, labels: [MetricLabel] = []) -> Counter {
-        let series = self.series(name, .counter, help, labels) { .counter(Counter()) }
+        let series = series(name, .counter, help, labels) { .counter(Counter()) }
         guard case .counter(let counter) = series else { preconditionFailure("\(name) is not a counter") }
         return counter
     }
 
-    /// A number that goes up and down.
+    /// Returns a gauge.
     package func gauge(_ name: String, help: String, labels: [MetricLabel] = []) -> Gauge {
-        let series = self.series(name, .gauge, help, labels) { .gauge(Gauge()) }
+        let series = series(name, .gauge, help, labels) { .gauge(Gauge()) }
         guard case .gauge(let gauge) = series else { preconditionFailure("\(name) is not a gauge") }
         return gauge
     }
 
-    /// A distribution over fixed buckets.
+    /// Returns a histogram with fixed buckets.
     package func histogram(
         _ name: String,
         help: String,
@@ -48,28 +54,29 @@ package final class MetricsRegistry: Sendable {
         labels: [MetricLabel] = []
     ) -> Histogram {
         precondition(!labels.contains { $0.name == "le" }, "`le` belongs to the buckets of \(name)")
-        let series = self.series(name, .histogram, help, labels) { .histogram(Histogram(buckets: buckets)) }
+        let series = series(name, .histogram, help, labels) { .histogram(Histogram(buckets: buckets)) }
         guard case .histogram(let histogram) = series else { preconditionFailure("\(name) is not a histogram") }
         precondition(histogram.buckets == buckets, "\(name) has other buckets")
         return histogram
     }
 
-    /// A counter for each case of an enum, all of them shown from the start as 0.
+    /// Returns a counter for each case of an enum. All of them are exposed from the start, as 0.
     package func counters<Key>(_ name: String, help: String, label: String, by key: Key.Type) -> CounterTable<Key> {
-        CounterTable { self.counter(name, help: help, labels: [(label, $0.rawValue)]) }
+        CounterTable { counter(name, help: help, labels: [(label, $0.rawValue)]) }
     }
 
-    /// A value that is read when the metrics are scraped. `read` runs on the ops server's loop and must not block.
+    /// Registers a gauge whose value is read when the metrics are scraped. `read` runs on the ops server's loop and
+    /// must not block.
     package func collectedGauge(_ name: String, help: String, read: @escaping @Sendable () -> Double) {
-        self.collect(name, .gauge, help: help, labelNames: []) { $0.add(read(), []) }
+        collect(name, .gauge, help: help, labelNames: []) { $0.add(read(), []) }
     }
 
-    /// A growing number that somebody else counts, read when the metrics are scraped.
+    /// Registers a counter whose value is kept elsewhere and read when the metrics are scraped. `read` must not block.
     package func collectedCounter(_ name: String, help: String, read: @escaping @Sendable () -> Double) {
-        self.collect(name, .counter, help: help, labelNames: []) { $0.add(read(), []) }
+        collect(name, .counter, help: help, labelNames: []) { $0.add(read(), []) }
     }
 
-    /// A family whose series are listed when the metrics are scraped.
+    /// Registers a family whose series are listed when the metrics are scraped. `read` must not block.
     package func collect(
         _ name: String,
         _ kind: CollectedKind,
@@ -77,9 +84,10 @@ package final class MetricsRegistry: Sendable {
         labelNames: [String],
         read: @escaping @Sendable (inout CollectedSamples) -> Void
     ) {
-        self.collectUnprefixed("\(self.namespace)_\(name)", kind, help: help, labelNames: labelNames, read: read)
+        collectUnprefixed("\(namespace)_\(name)", kind, help: help, labelNames: labelNames, read: read)
     }
 
+    /// Registers a collected family under its full name, without the namespace.
     func collectUnprefixed(
         _ fullName: String,
         _ kind: CollectedKind,
@@ -88,16 +96,16 @@ package final class MetricsRegistry: Sendable {
         read: @escaping @Sendable (inout CollectedSamples) -> Void
     ) {
         MetricName.check(fullName, kind == .counter ? .counter : .gauge, help: help, labelNames: labelNames)
-        self.families.withLock {
+        families.withLock {
             let family = $0.family(fullName, kind == .counter ? .counter : .gauge, help, labelNames)
             precondition(family.series.isEmpty && family.collect == nil, "\(fullName) is registered twice")
             family.collect = read
         }
     }
 
-    /// Appends everything in the Prometheus text format, version 0.0.4. Callbacks run outside the registry's lock.
+    /// Appends all metrics in the Prometheus text format, version 0.0.4. Callbacks run outside of the registry's lock.
     package func write(into buffer: inout ByteBuffer) {
-        let snapshot = self.families.withLock { $0.order.map(FamilySnapshot.init) }
+        let snapshot = families.withLock { $0.order.map(FamilySnapshot.init) }
         for family in snapshot { family.write(into: &buffer) }
     }
 
@@ -108,10 +116,10 @@ package final class MetricsRegistry: Sendable {
         _ labels: [MetricLabel],
         make: @Sendable () -> Series
     ) -> Series {
-        let fullName = "\(self.namespace)_\(name)"
+        let fullName = "\(namespace)_\(name)"
         let labelNames = labels.map(\.name)
         MetricName.check(fullName, kind, help: help, labelNames: labelNames)
-        return self.families.withLock {
+        return families.withLock {
             let family = $0.family(fullName, kind, help, labelNames)
             precondition(family.collect == nil, "\(fullName) is registered twice")
             return family.child(labels.map(\.value), make: make)
@@ -119,19 +127,19 @@ package final class MetricsRegistry: Sendable {
     }
 }
 
-/// What a collected family may be.
+/// The type of a collected family.
 package enum CollectedKind: Sendable {
     case counter
     case gauge
 }
 
-/// Where a collecting callback puts its samples.
+/// The samples that a collecting callback adds.
 package struct CollectedSamples {
     var rows: [(values: [String], sample: Double)] = []
 
-    /// One sample; `labelValues` stand in the order of the family's label names.
+    /// Adds one sample. `labelValues` are in the order of the family's label names.
     package mutating func add(_ value: Double, _ labelValues: [String]) {
-        self.rows.append((labelValues, value))
+        rows.append((labelValues, value))
     }
 }
 
@@ -141,32 +149,32 @@ enum MetricKind: String {
     case histogram
 }
 
-/// One label set of a family.
+/// The metric of one label set of a family.
 enum Series: Sendable {
     case counter(Counter)
     case gauge(Gauge)
     case histogram(Histogram)
 }
 
-/// The families by name and in the order of their registration; guarded by the registry's lock.
+/// The families by name and in the order of their registration. Guarded by the registry's lock.
 struct Families: ~Copyable {
     var order: [Family] = []
     var byName: [String: Family] = [:]
 
     mutating func family(_ name: String, _ kind: MetricKind, _ help: String, _ labelNames: [String]) -> Family {
-        if let known = self.byName[name] {
+        if let known = byName[name] {
             precondition(known.kind == kind, "\(name) has another type")
             precondition(known.labelNames == labelNames, "\(name) has other labels")
             return known
         }
         let family = Family(name: name, kind: kind, help: help, labelNames: labelNames)
-        self.order.append(family)
-        self.byName[name] = family
+        order.append(family)
+        byName[name] = family
         return family
     }
 }
 
-/// All series of one name. Not `Sendable`: it never leaves the registry's lock, see ``FamilySnapshot``.
+/// All series of one name. Not `Sendable`: it never leaves the registry's lock; see ``FamilySnapshot``.
 final class Family {
     let name: String
     let kind: MetricKind
@@ -183,14 +191,15 @@ final class Family {
         self.labelNames = labelNames
     }
 
+    /// Returns the series of a label set, and creates it if there is none.
     func child(_ values: [String], make: @Sendable () -> Series) -> Series {
-        if let known = self.index[values] { return self.series[known].series }
-        if self.series.count >= MetricsRegistry.maximumSeries, values.contains(where: { $0 != "other" }) {
-            return self.child(values.map { _ in "other" }, make: make)
+        if let known = index[values] { return series[known].series }
+        if series.count >= MetricsRegistry.maximumSeries, values.contains(where: { $0 != "other" }) {
+            return child(values.map { _ in "other" }, make: make)
         }
         let made = make()
-        self.index[values] = self.series.count
-        self.series.append((values, made))
+        index[values] = series.count
+        series.append((values, made))
         return made
     }
 }

@@ -1,14 +1,14 @@
 import Glibc
 
-/// One request to a listener for operators through a plain socket, with one deadline for all of it: what a command asks
-/// the process that runs. It blocks.
+/// A blocking HTTP/1.1 client for one request to a listener for operators, with one deadline for the whole exchange.
+/// The command line uses it to ask the running process.
 package struct OpsProbe: Sendable {
-    package struct Answer: Sendable {
+    package struct Response: Sendable {
         package var status: Int
         package var body: String
     }
 
-    /// Where to connect: a listener on all addresses is asked on the loopback.
+    /// The host to connect to. A wildcard address is replaced by the loopback address.
     private let host: String
     private let port: Int
     private let path: String
@@ -19,11 +19,14 @@ package struct OpsProbe: Sendable {
     private let limit: Int
     private let hostField: String?
 
+    /// Creates a request; ``send()`` performs it.
+    ///
     /// - Parameters:
     ///   - host: A name or an address, without brackets.
-    ///   - fields: Beyond Host and those about the body; ours, so they are not checked.
-    ///   - limit: Bytes of an answer at most, its head included; more is a failure.
-    ///   - hostField: What stands in Host; nil: where it connects to.
+    ///   - seconds: The deadline for connection, request and response together.
+    ///   - fields: Fields beyond `Host` and those about the body. They come from this program and are not validated.
+    ///   - limit: The maximum number of bytes of the response, including its head.
+    ///   - hostField: The value of `Host`, or `nil` for the address that is connected to.
     package init(
         host: String,
         port: Int,
@@ -48,10 +51,11 @@ package struct OpsProbe: Sendable {
     }
 
     private var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
-    /// What is asked.
+    /// The URL of the request.
     package var url: String { "http://\(authority)\(path)" }
 
-    package func ask() throws(OpsProbeError) -> Answer {
+    /// Connects, sends the request and returns the response. Blocks the calling thread.
+    package func send() throws(OpsProbeError) -> Response {
         let deadline = Self.now() + seconds * 1_000
         let socket = try connect(deadline)
         defer { close(socket) }
@@ -121,17 +125,20 @@ package struct OpsProbe: Sendable {
         }
     }
 
-    private func parse(_ bytes: [UInt8]) throws(OpsProbeError) -> Answer {
+    private func parse(_ bytes: [UInt8]) throws(OpsProbeError) -> Response {
         let text = String(decoding: bytes, as: UTF8.self)
         let line = text.prefix { !$0.isNewline }.split(separator: " ")
         guard line.count >= 2, line[0].hasPrefix("HTTP/1."), let status = Int(line[1]) else {
             throw failure("does not speak HTTP")
         }
-        // CR LF is one Character.
+        // CR LF is a single Character.
         let parts = text.split(separator: "\r\n\r\n", maxSplits: 1, omittingEmptySubsequences: false)
-        return Answer(status: status, body: parts.count == 2 ? String(parts[1]) : "")
+        return Response(status: status, body: parts.count == 2 ? String(parts[1]) : "")
     }
 
+    /// Waits for events of a socket.
+    ///
+    /// - Returns: `false` if the deadline passed first.
     private func wait(_ socket: Int32, _ events: Int16, _ deadline: Int) -> Bool {
         while true {
             let left = deadline - Self.now()
@@ -153,11 +160,11 @@ package struct OpsProbe: Sendable {
     private func failure(_ reason: String) -> OpsProbeError { OpsProbeError(url: url, reason: reason) }
 }
 
-/// Why nothing was answered.
+/// The reason for which an ``OpsProbe`` has no response.
 package struct OpsProbeError: Error, Equatable, CustomStringConvertible {
     package var url: String
     package var reason: String
-    /// Nobody listens there.
+    /// Whether the connection was refused because nothing listens on the port.
     package var isRefused = false
 
     package var description: String { "\(url): \(reason)" }

@@ -1,12 +1,12 @@
 package import NIOCore
 import NIOHTTP1
 
-/// What the ops server asks the process; every callback runs on its loop and must not block.
+/// The data that the ops server exposes. Every callback runs on its loop and must not block.
 package struct OpsSources: Sendable {
     package var metrics: MetricsRegistry
-    /// Whether the process turns over: `/healthz`. Touches no file and no peer.
+    /// Whether the process is alive, for `/healthz`. Accesses no file and no peer.
     package var isHealthy: @Sendable () -> Bool
-    /// `/readyz`.
+    /// The response of `/readyz`.
     package var readiness: @Sendable () -> Readiness
 
     package init(
@@ -20,13 +20,13 @@ package struct OpsSources: Sendable {
     }
 }
 
-/// The listener for operators: `GET` or `HEAD` of `/healthz`, `/readyz` and `/metrics` over plain HTTP/1.1, and nothing
-/// else. It is for probes and scrapers inside; it never stands on a public address.
+/// The listener for probes and scrapers: `GET` or `HEAD` of `/healthz`, `/readyz` and `/metrics` over plain HTTP/1.1,
+/// and nothing else. It must not listen on a public address.
 package final class OpsServer: Sendable {
-    package var localAddress: SocketAddress { self.server.localAddress }
+    package var localAddress: SocketAddress { server.localAddress }
     private let server: ResponderServer
 
-    /// Binds and starts to serve.
+    /// Binds the listener and starts serving.
     package static func start(
         host: String,
         port: Int,
@@ -45,7 +45,7 @@ package final class OpsServer: Sendable {
 
     /// Stops listening and closes every connection.
     package func close() async {
-        await self.server.close()
+        await server.close()
     }
 }
 
@@ -59,13 +59,13 @@ extension OpsSources {
         }
         switch request.path {
         case "/healthz":
-            let isHealthy = self.isHealthy()
+            let isHealthy = isHealthy()
             return ResponderAnswer(
                 isHealthy ? .ok : .serviceUnavailable,
-                body: ByteBuffer(string: isHealthy ? "ok\n" : "an event loop stands still\n")
+                body: ByteBuffer(string: isHealthy ? "ok\n" : "an event loop is not responsive\n")
             )
         case "/readyz":
-            let readiness = self.readiness()
+            let readiness = readiness()
             return ResponderAnswer(
                 readiness.isReady ? .ok : .serviceUnavailable,
                 type: "application/json",
@@ -73,7 +73,7 @@ extension OpsSources {
             )
         default:
             var body = ByteBuffer()
-            self.metrics.write(into: &body)
+            metrics.write(into: &body)
             return ResponderAnswer(.ok, type: "text/plain; version=0.0.4; charset=utf-8", body: body)
         }
     }

@@ -1,12 +1,12 @@
-/// What `/readyz` answers: every part of the process that must be up, and what else is worth saying.
+/// The response of `/readyz`: every part of the process that must be up, and further details for operators.
 package struct Readiness: Sendable {
-    /// One part, for instance a listener or the certificate.
+    /// One part of the process, such as a listener or the certificate.
     package struct Part: Sendable {
         package var name: String
         package var isReady: Bool
-        /// Short, for people; holds no secret.
+        /// A short text for operators, without secrets.
         package var detail: String?
-        /// Whether the process is unready without it. Others are only told.
+        /// Whether the process is unready without this part. Other parts are informative.
         package var isRequired: Bool
 
         package init(_ name: String, isReady: Bool, detail: String? = nil, isRequired: Bool = true) {
@@ -24,16 +24,16 @@ package struct Readiness: Sendable {
     }
 
     package var isReady: Bool {
-        self.parts.allSatisfy { $0.isReady || !$0.isRequired }
+        parts.allSatisfy { $0.isReady || !$0.isRequired }
     }
 
     /// `{"ready":true,"parts":{"https":{"ready":true,"detail":"…"}}}` and a newline.
     var json: [UInt8] {
         var line = LineBuilder()
         line.append(literal: "{\"ready\":")
-        line.append(unescaped: self.isReady ? "true" : "false")
+        line.append(unescaped: isReady ? "true" : "false")
         line.append(literal: ",\"parts\":{")
-        for (index, part) in self.parts.enumerated() {
+        for (index, part) in parts.enumerated() {
             if index > 0 { line.append(UInt8(ascii: ",")) }
             line.append(quoted: part.name)
             line.append(literal: ":{\"ready\":")

@@ -1,13 +1,13 @@
 package import NIOCore
 package import NIOHTTP1
 
-/// One request of a small server for operators, whole.
+/// A complete request to a ``ResponderServer``.
 package struct ResponderRequest: Sendable {
     package var method: HTTPMethod
-    /// Without what follows `?`.
+    /// The path without the query.
     package var path: String
     package var fields: HTTPHeaders
-    /// Empty where the server takes none.
+    /// The body; empty if the server accepts none.
     package var body: ByteBuffer
     package var remote: SocketAddress?
 
@@ -26,11 +26,11 @@ package struct ResponderRequest: Sendable {
     }
 }
 
-/// What it is answered.
+/// A complete answer of a ``ResponderServer``.
 package struct ResponderAnswer: Sendable {
     package var status: HTTPResponseStatus
     package var type: String
-    /// Beyond those that every answer has.
+    /// Fields beyond those that every answer has.
     package var fields: [(name: String, value: String)]
     package var body: ByteBuffer
 
@@ -46,7 +46,9 @@ package struct ResponderAnswer: Sendable {
         self.body = body
     }
 
-    /// - Parameter methods: those that there are, as `Allow` lists them.
+    /// The answer 405.
+    ///
+    /// - Parameter methods: The supported methods, as the value of `Allow`.
     package static func methodNotAllowed(_ methods: String, body: ByteBuffer) -> ResponderAnswer {
         ResponderAnswer(.methodNotAllowed, fields: [("allow", methods)], body: body)
     }
@@ -54,14 +56,14 @@ package struct ResponderAnswer: Sendable {
 
 /// Limits of a ``ResponderServer``.
 package struct ResponderLimits: Sendable {
-    /// Connections at a time; the next ones are closed at once.
+    /// The maximum number of open connections; further ones are closed at once.
     package var maximumConnections = 64
-    /// From the connection, or from the last response, to the end of the next request.
+    /// The time from the connection, or from the last answer, to the end of the next request.
     package var requestTimeout = TimeAmount.seconds(10)
-    /// From the answer until the client has taken it.
+    /// The time until the client has received an answer.
     package var responseTimeout = TimeAmount.seconds(10)
-    /// Bytes of a request's body; more is 413. Zero: bodies are not read, a request that brings one is answered and its
-    /// connection closed.
+    /// The maximum number of bytes of a request's body; a longer one gets 413. If 0, bodies are not read: a request
+    /// with a body is answered and its connection closed.
     package var maximumBody = 0
 
     package init() {}

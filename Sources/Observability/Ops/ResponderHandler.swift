@@ -1,7 +1,8 @@
 import NIOCore
 import NIOHTTP1
 
-/// Answers the requests of one connection of a ``ResponderServer``, each with a deadline.
+/// The handler of one connection of a ``ResponderServer``. The connection has one deadline, which is moved with each
+/// request and response and closes it when it passes.
 final class ResponderHandler: ChannelInboundHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
@@ -9,7 +10,7 @@ final class ResponderHandler: ChannelInboundHandler {
     private let limits: ResponderLimits
     private let respond: @Sendable (ResponderRequest) -> ResponderAnswer
     private var deadline: Scheduled<Void>?
-    /// Between the head and the end of a request, unless it was answered early.
+    /// The head of the current request, or `nil` between requests and after an early answer.
     private var request: HTTPRequestHead?
     private var body = ByteBuffer()
     private var isClosing = false
@@ -20,11 +21,11 @@ final class ResponderHandler: ChannelInboundHandler {
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
-        self.close(context, in: self.limits.requestTimeout)
+        close(context, in: limits.requestTimeout)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
-        self.deadline?.cancel()
+        deadline?.cancel()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -32,24 +33,24 @@ final class ResponderHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard !self.isClosing else { return }
-        switch self.unwrapInboundIn(data) {
+        guard !isClosing else { return }
+        switch unwrapInboundIn(data) {
         case .head(let head):
-            self.request = head
-            self.body.clear()
+            request = head
+            body.clear()
         case .body(var bytes):
-            guard let head = self.request else { return }
-            if self.limits.maximumBody == 0 {
-                self.answer(head, context, keepAlive: false)
-            } else if self.body.readableBytes + bytes.readableBytes > self.limits.maximumBody {
-                let limit = "a body has at most \(self.limits.maximumBody) bytes\n"
-                self.send(ResponderAnswer(.payloadTooLarge, body: ByteBuffer(string: limit)), head, context, false)
+            guard let head = request else { return }
+            if limits.maximumBody == 0 {
+                answer(head, context, keepAlive: false)
+            } else if body.readableBytes + bytes.readableBytes > limits.maximumBody {
+                let limit = "a body has at most \(limits.maximumBody) bytes\n"
+                send(ResponderAnswer(.payloadTooLarge, body: ByteBuffer(string: limit)), head, context, false)
             } else {
-                self.body.writeBuffer(&bytes)
+                body.writeBuffer(&bytes)
             }
         case .end:
-            guard let head = self.request else { return }
-            self.answer(head, context, keepAlive: head.isKeepAlive)
+            guard let head = request else { return }
+            answer(head, context, keepAlive: head.isKeepAlive)
         }
     }
 
@@ -58,10 +59,10 @@ final class ResponderHandler: ChannelInboundHandler {
             method: head.method,
             path: String(head.uri.prefix { $0 != "?" }),
             fields: head.headers,
-            body: self.body,
+            body: body,
             remote: context.remoteAddress
         )
-        self.send(self.respond(request), head, context, keepAlive)
+        send(respond(request), head, context, keepAlive)
     }
 
     private func send(
@@ -70,8 +71,8 @@ final class ResponderHandler: ChannelInboundHandler {
         _ context: ChannelHandlerContext,
         _ keepAlive: Bool
     ) {
-        self.request = nil
-        self.body = ByteBuffer()
+        request = nil
+        body = ByteBuffer()
         var fields: HTTPHeaders = [
             "content-type": answer.type,
             "content-length": String(answer.body.readableBytes),
@@ -80,28 +81,28 @@ final class ResponderHandler: ChannelInboundHandler {
         for field in answer.fields { fields.add(name: field.name, value: field.value) }
         if !keepAlive { fields.add(name: "connection", value: "close") }
         let response = HTTPResponseHead(version: .http1_1, status: answer.status, headers: fields)
-        context.write(self.wrapOutboundOut(.head(response)), promise: nil)
+        context.write(wrapOutboundOut(.head(response)), promise: nil)
         if head.method != .HEAD {
-            context.write(self.wrapOutboundOut(.body(.byteBuffer(answer.body))), promise: nil)
+            context.write(wrapOutboundOut(.body(.byteBuffer(answer.body))), promise: nil)
         }
-        self.isClosing = !keepAlive
-        self.close(context, in: self.limits.responseTimeout)
+        isClosing = !keepAlive
+        close(context, in: limits.responseTimeout)
         let handler = NIOLoopBound(self, eventLoop: context.eventLoop)
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-        context.writeAndFlush(self.wrapOutboundOut(.end(nil))).whenComplete { result in
+        context.writeAndFlush(wrapOutboundOut(.end(nil))).whenComplete { result in
             handler.value.answered(bound.value, isSent: (try? result.get()) != nil)
         }
     }
 
     private func answered(_ context: ChannelHandlerContext, isSent: Bool) {
-        guard isSent, !self.isClosing else { return context.close(promise: nil) }
-        self.close(context, in: self.limits.requestTimeout)
+        guard isSent, !isClosing else { return context.close(promise: nil) }
+        close(context, in: limits.requestTimeout)
     }
 
-    /// Moves the connection's only deadline.
+    /// Sets the connection's deadline, replacing the previous one.
     private func close(_ context: ChannelHandlerContext, in time: TimeAmount) {
-        self.deadline?.cancel()
+        deadline?.cancel()
         let channel = context.channel
-        self.deadline = context.eventLoop.scheduleTask(in: time) { channel.close(promise: nil) }
+        deadline = context.eventLoop.scheduleTask(in: time) { channel.close(promise: nil) }
     }
 }

@@ -3,18 +3,22 @@ import NIOHTTP1
 import NIOPosix
 import Synchronization
 
-/// A small HTTP/1.1 server for operators: whole requests in, whole answers out, everything bounded. It is for listeners
-/// inside, never for a public address.
+/// A small HTTP/1.1 server for operators: it handles whole requests and whole responses, with limits on everything. It
+/// is meant for internal listeners, never for a public address.
 ///
-/// All its connections live on one loop. Given a loop of its own, a scrape delays no request.
+/// All its connections run on one event loop, where a ``ResponderHandler`` per connection collects the request, calls
+/// `respond` synchronously and writes the answer. On a loop of its own it does not delay other traffic. Connections
+/// beyond ``ResponderLimits/maximumConnections`` are closed at once. ``OpsServer`` and the gateway's admin port are
+/// built on it; the owner calls ``close()``.
 package final class ResponderServer: Sendable {
     package let localAddress: SocketAddress
     private let listener: any Channel
     private let connections: ResponderConnections
 
-    /// Binds and starts to serve.
+    /// Binds the listener and starts serving.
     ///
-    /// - Parameter respond: runs on the loop and must not block.
+    /// - Parameter respond: Returns the answer to a request. Runs on the loop and must not block.
+    /// - Throws: The error of the bind.
     package static func start(
         host: String,
         port: Int,
@@ -50,8 +54,8 @@ package final class ResponderServer: Sendable {
 
     /// Stops listening and closes every connection.
     package func close() async {
-        try? await self.listener.close().get()
-        for channel in self.connections.all { channel.close(promise: nil) }
+        try? await listener.close().get()
+        for channel in connections.all { channel.close(promise: nil) }
     }
 }
 
@@ -64,13 +68,15 @@ private final class ResponderConnections: Sendable {
         self.limit = limit
     }
 
-    var all: [any Channel] { self.open.withLock { Array($0.values) } }
+    var all: [any Channel] { open.withLock { Array($0.values) } }
 
-    /// `false` when there are too many; else the connection counts until it closes.
+    /// Adds a connection until it closes.
+    ///
+    /// - Returns: `false` if the limit has been reached.
     func add(_ channel: any Channel) -> Bool {
         let id = ObjectIdentifier(channel)
-        let isAdded = self.open.withLock {
-            guard $0.count < self.limit else { return false }
+        let isAdded = open.withLock {
+            guard $0.count < limit else { return false }
             $0[id] = channel
             return true
         }

@@ -171,7 +171,7 @@ struct AdminTests {
                 method: "POST",
                 fields: [("Authorization", "Bearer \(keyring.adminTokens[0])")],
                 body: String(repeating: "x", count: size)
-            ).ask().status
+            ).send().status
         }
         #expect(try post(0) == 202)
         #expect(try post(AdminResponder.bodyLimit) == 202)
@@ -192,7 +192,7 @@ struct AdminTests {
                     path: path,
                     seconds: 10,
                     fields: [("Authorization", "Bearer \(cluster.keyring.signing.adminToken)")]
-                ).ask()
+                ).send()
                 return (answer.status, answer.body)
             }
             try await eventually("the replica sees itself") { try get("/v1/replicas").1.contains(#""self":true"#) }
@@ -209,10 +209,10 @@ struct AdminTests {
                 #expect(!body.contains(cluster.keyring.signing.adminToken) && !body.contains(gateway.token.secret))
             }
             let ops = try #require(gateway.process.opsAddress.port)
-            let ready = try OpsProbe(host: "127.0.0.1", port: ops, path: "/readyz", seconds: 10).ask()
+            let ready = try OpsProbe(host: "127.0.0.1", port: ops, path: "/readyz", seconds: 10).send()
             #expect(ready.body.contains(#""store":{"ready":true,"detail":"healthy"}"#))
             let metrics = try OpsProbe(host: "127.0.0.1", port: ops, path: "/metrics", seconds: 10, limit: 1 << 20)
-                .ask()
+                .send()
             for line in [
                 #"hopgate_store_state{state="healthy"} 1"#, #"hopgate_store_state{state="read-only"} 0"#,
                 #"hopgate_store_refused_total{reason="corrupt"} 0"#, #"hopgate_cluster_replicas{state="active"} 1"#,
