@@ -19,7 +19,7 @@ extension HTTP1Connection {
             challenges.count(.busy)
             let id = loopState.resources.makeRequestID().description
             record(ProxyError.shedding.status, .shedding, of: request, requestID: id)
-            sendRefusal(.shedding, requestID: id)
+            sendError(.shedding, requestID: id)
         case .pending(let future):
             future.assumeIsolated().whenSuccess { outcome in
                 // The client may have gone meanwhile.

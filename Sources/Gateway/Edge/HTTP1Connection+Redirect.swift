@@ -9,7 +9,7 @@ extension HTTP1Connection {
         let id = loopState.resources.makeRequestID().description
         guard proxy.router.knows(host: request.host) else {
             record(ProxyError.unknownHost.status, .unknownHost, of: request, requestID: id)
-            sendRefusal(.unknownHost, requestID: id)
+            sendError(.unknownHost, requestID: id)
             return
         }
         // A method with a body must stay what it is (RFC 9110 §15.4.2, §15.4.9).

@@ -72,7 +72,7 @@ extension HTTP1Connection: ExchangeClient {
         }
     }
 
-    func sendRefusal(_ refusal: ProxyError, requestID: String) {
+    func sendError(_ refusal: ProxyError, requestID: String) {
         if refusal == .clientGone || refusal == .clientStalled {
             closeNow()
             return
@@ -112,7 +112,7 @@ extension HTTP1Connection: ExchangeClient {
         isHead = false
         let id = loopState.resources.makeRequestID().description
         record(refusal, requestID: id)
-        sendRefusal(refusal, requestID: id)
+        sendError(refusal, requestID: id)
     }
 
     func abortResponse() {
@@ -160,13 +160,13 @@ extension HTTP1Connection: ExchangeClient {
         passOutput()
         unflushed = 0
         context.flush()
-        if context.channel.isWritable { exchange?.socketTookBytes() }
+        if context.channel.isWritable { exchange?.socketAcceptedBytes() }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         if context.channel.isWritable {
             hasProgress = true
-            exchange?.socketTookBytes()
+            exchange?.socketAcceptedBytes()
         }
         context.fireChannelWritabilityChanged()
     }

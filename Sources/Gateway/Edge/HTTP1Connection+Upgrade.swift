@@ -22,7 +22,7 @@ extension HTTP1Connection {
     }
 
     func receivedRaw(_ bytes: ByteBuffer) {
-        guard phase == .upgraded, let exchange, exchange.phase != .done else { return }
+        guard phase == .upgraded, let exchange, !exchange.state.isOver else { return }
         hasProgress = true
         exchange.clientBody(bytes)
     }

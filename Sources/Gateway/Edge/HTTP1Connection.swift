@@ -319,7 +319,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
             accept = head.headers.first(name: "accept").map(ErrorPage.Format.init(accept:)) ?? .text
             let id = loopState.resources.makeRequestID().description
             record(refusal, of: head, requestID: id)
-            sendRefusal(refusal, requestID: id)
+            sendError(refusal, requestID: id)
             return
         }
         accept = request.accept

@@ -1,22 +1,24 @@
 import HopProtocol
 import NIOCore
 
-/// The public side of an ``ProxyExchange``: one request on a connection of whatever version of HTTP. All calls on the
-/// connection's loop.
+/// The public side of a ``ProxyExchange``: one request on a connection, whatever its version of HTTP. All calls are made
+/// on the connection's loop.
 protocol ExchangeClient: AnyObject {
-    /// A 1xx head but 101.
+    /// Sends a 1xx head other than 101.
     func sendInterim(_ head: ResponseHead)
-    /// The final head; 101 turns both directions into raw bytes. Throws when it cannot be written in one reading.
+    /// Sends the final head. 101 turns both directions into raw bytes.
+    ///
+    /// - Throws: If the head could be read in more than one way; nothing was sent then.
     func sendHead(_ head: ResponseHead) throws(HopError)
     func sendBody(_ bytes: ByteBuffer)
     func sendTrailers(_ trailers: FieldSection)
-    /// The response is complete (behind a 101: that direction is over).
+    /// Completes the response; behind a 101, ends that direction.
     func sendEnd()
-    /// No head was sent: answers with an error page.
-    func sendRefusal(_ refusal: ProxyError, requestID: String)
-    /// A head was sent: the response is broken off so that it never looks complete.
+    /// Responds with an error page. No head has been sent.
+    func sendError(_ error: ProxyError, requestID: String)
+    /// Aborts a response whose head was sent, so that it does not look complete.
     func abortResponse()
-    /// Back-pressure of the request's body.
+    /// Applies back-pressure to the body of the request.
     func pauseReading()
     func resumeReading()
 }

@@ -3,16 +3,16 @@ import NIOCore
 import NIOHTTP1
 import Transport
 
-/// From the client to the agent.
+/// The direction from the client to the agent.
 extension ProxyExchange {
-    /// Bodies up to this size are copied behind their frame header, to travel as one buffer.
+    /// The size up to which a piece of the body is copied behind its frame header, so that both travel as one buffer.
     private static let copiedBody = 4 * 1024
 
     func clientBody(_ bytes: ByteBuffer) {
         bytesIn += bytes.readableBytes
-        guard phase != .done, !isUploadStopped, !isUploadOver, let stream else { return }
-        if phase == .awaitingHead { replay.keep(bytes) }
-        if isUpgraded || phase == .awaitingHead || !request.isWebSocket { writeData(bytes, to: stream) }
+        guard state.takesBody, let stream else { return }
+        if state.isAwaitingHead { replay.append(bytes) }
+        writeData(bytes, to: stream)
         if !stream.isWritable { client?.pauseReading() }
     }
 
@@ -31,22 +31,22 @@ extension ProxyExchange {
         }
     }
 
-    /// The whole request has arrived (behind a 101: the client's direction is over).
+    /// The whole request has arrived; behind a 101, the client has ended its direction.
     func clientEnded(trailers: HTTPHeaders?) {
-        guard phase != .done, !isRequestOver || isUpgraded else { return }
-        isRequestOver = true
-        if isUpgraded {
-            finishUpload()
-            concludeUpgrade()
-            return
+        switch state.requestCompleted() {
+        case .ignored: break
+        case .complete(let startsTimer, let sendsTrailers, let finishes):
+            if startsTimer { startResponseTimer(.now()) }
+            if sendsTrailers, let trailers, let stream { writeTrailers(trailers, to: stream) }
+            if finishes { stream?.finish() }
+        case .directionEnded(let finishes, let concludes):
+            if finishes { stream?.finish() }
+            if concludes { _ = conclude(nil) }
         }
-        if phase == .awaitingHead { startResponseTimer(.now()) }
-        guard !isUploadStopped else { return }
-        if let trailers, let stream { writeTrailers(trailers, to: stream) }
-        if !request.isWebSocket { finishUpload() }
     }
 
-    /// RFC 9110 §6.5.1: what frames, routes or authenticates has no place in trailers. Trailers are not replayed.
+    /// Writes the trailers that may be forwarded: none that frames, routes or authenticates (RFC 9110 §6.5.1). A request
+    /// with trailers is not tried again.
     private func writeTrailers(_ trailers: HTTPHeaders, to stream: TunnelStream) {
         var section = FieldSection()
         for (name, value) in trailers where section.count < EdgeLimits.trailerFields {
@@ -68,23 +68,23 @@ extension ProxyExchange {
         stream.write(bytes)
     }
 
-    /// The connection is gone.
+    /// The connection has ended.
     func clientGone() {
-        guard phase != .done else { return }
-        if phase != .responding { status = ProxyError.clientGone.status }
-        if isUpgraded, isUploadOver {
+        guard !state.isOver else { return }
+        if !state.hasResponded { status = ProxyError.clientGone.status }
+        if state.isUpgraded, !state.isUploadOpen {
             stream?.stopSending(code: HopCode.cancelled.rawValue)
         } else {
             resetForClient()
         }
-        _ = conclude(isUpgraded ? nil : .clientGone)
+        _ = conclude(state.isUpgraded ? nil : .clientGone)
     }
 
-    /// The client broke a rule or was too slow.
-    func clientBroke(_ refusal: ProxyError) {
-        guard phase != .done else { return }
+    /// The client violated the protocol or was too slow.
+    func clientBroke(_ error: ProxyError) {
+        guard !state.isOver else { return }
         resetForClient()
-        fail(refusal)
+        fail(error)
     }
 
     private func resetForClient() {
@@ -92,10 +92,10 @@ extension ProxyExchange {
         stream?.stopSending(code: HopCode.cancelled.rawValue)
     }
 
-    /// The socket took everything it was given: the agent may send as much again.
-    func socketTookBytes() {
-        guard untaken > 0 else { return }
-        stream?.consumed(untaken)
-        untaken = 0
+    /// The connection's socket has accepted everything: the agent gets credit for as much.
+    func socketAcceptedBytes() {
+        guard uncredited > 0 else { return }
+        stream?.consumed(uncredited)
+        uncredited = 0
     }
 }

@@ -3,18 +3,18 @@ import NIOCore
 import Observability
 import Transport
 
-/// From the agent to the client.
+/// The direction from the agent to the client.
 extension ProxyExchange: StreamHandler {
     func streamRead(_ bytes: ByteBuffer) {
-        guard phase != .done else { return }
+        guard !state.isOver else { return }
         decoder.feed(bytes)
         pump()
-        // Only the body waits for the client; what frames it, and heads, were taken.
+        // Only body bytes wait for the client. Heads and framing have been consumed.
         stream?.consumed(decoder.takeOverhead())
     }
 
     func streamFinished() {
-        guard phase != .done else { return }
+        guard !state.isOver else { return }
         do {
             try decoder.finish()
         } catch {
@@ -26,34 +26,33 @@ extension ProxyExchange: StreamHandler {
 
     private func pump() {
         do {
-            while phase != .done, let event = try decoder.next() { take(event) }
+            while !state.isOver, let event = try decoder.next() { handle(event) }
         } catch {
             aborted(by: error)
         }
     }
 
-    private func take(_ event: ResponseDecoder.Event) {
+    private func handle(_ event: ResponseDecoder.Event) {
         switch event {
-        case .accepted: isAccepted = true
+        case .accepted: state.accepted()
         case .interim(let head):
-            interimHeads += 1
-            guard interimHeads <= EdgeLimits.interimHeads else {
+            guard state.interimHead() else {
                 cancelStream(.protocolViolation)
                 refuse(.originProtocol)
                 return
             }
-            if phase == .awaitingHead { client?.sendInterim(head) }
-        case .head(let head): takeHead(head)
+            client?.sendInterim(head)
+        case .head(let head): handleHead(head)
         case .data(let bytes):
             bytesOut += bytes.readableBytes
-            untaken += bytes.readableBytes
+            uncredited += bytes.readableBytes
             client?.sendBody(bytes)
         case .trailers(let trailers): client?.sendTrailers(trailers)
         case .end: ended()
         }
     }
 
-    private func takeHead(_ head: ResponseHead) {
+    private func handleHead(_ head: ResponseHead) {
         guard head.status != 101 || request.isWebSocket else {
             cancelStream(.protocolViolation)
             refuse(.originProtocol)
@@ -66,93 +65,62 @@ extension ProxyExchange: StreamHandler {
             refuse(.originProtocol)
             return
         }
-        // A connection that could not turn raw is gone, and this exchange with it.
-        guard phase == .awaitingHead else { return }
-        phase = .responding
+        // A connection that could not be upgraded has closed and ended this exchange.
+        guard state.isAwaitingHead else { return }
         status = head.status
         firstByte = .now()
         deadline = .distantFuture
         replay.drop()
-        if head.status == 101 {
-            isUpgraded = true
-            isRequestOver = false
-        } else if request.isWebSocket {
-            finishUpload()
-        }
+        if state.responded(status: head.status) { stream?.finish() }
     }
 
-    /// FIN behind a complete message.
+    /// FIN arrived behind a complete message.
     private func ended() {
-        if isUpgraded {
-            isResponseOver = true
+        switch state.responseCompleted() {
+        case .complete(let resetsUpload):
+            // The rest of the body of an early response is of no use to the agent (RFC 9110 §9.3.1 leaves that to us).
+            if resetsUpload { stream?.reset(code: HopCode.noError.rawValue) }
+            conclude(nil)?.sendEnd()
+        case .directionEnded(let concludes):
             client?.sendEnd()
-            concludeUpgrade()
-            return
+            if concludes, !state.isOver { _ = conclude(nil) }
         }
-        if !isUploadOver {
-            // An early response: nobody reads the rest of the body (RFC 9110 §9.3.1 leaves that to us).
-            stream?.reset(code: HopCode.noError.rawValue)
-        }
-        conclude(nil)?.sendEnd()
     }
 
-    /// Behind a 101 each direction ends for itself.
-    func concludeUpgrade() {
-        guard isUploadOver, isResponseOver, phase != .done else { return }
-        _ = conclude(nil)
-    }
-
-    /// What came is no complete message.
+    /// The response is not a complete message.
     private func aborted(by error: HopError) {
         cancelStream(.protocolViolation)
         fail(error.code == .aborted ? .originAborted : .originProtocol)
     }
 
     func streamFailed(_ failure: StreamFailure) {
-        guard phase != .done else { return }
-        let verdict = RetryDecision(failure)
+        guard !state.isOver else { return }
+        let decision = RetryDecision(failure)
         release()
-        guard phase == .awaitingHead else {
-            fail(verdict.refusal)
-            return
-        }
-        if mayRetry(verdict) {
+        if mayRetry(decision) {
             context.metrics.retries.increment()
-            isUploadOver = false
-            open(after: verdict.refusal)
+            open(after: decision.error)
         } else {
-            refuse(verdict.refusal)
+            fail(decision.error)
         }
     }
 
-    /// Not started: any request may go elsewhere. Perhaps started, which after ACCEPTED is all that anyone can say: an
-    /// idempotent one. In both cases only if its body can be sent again.
-    private func mayRetry(_ verdict: RetryDecision) -> Bool {
-        guard attempt < UInt64(EdgeLimits.attempts), replay.isComplete, deadline > .now() else { return false }
-        switch verdict.retry {
-        case .never: return false
-        case .always where !isAccepted: return true
-        case .always, .ifIdempotent:
-            switch request.method {
-            case "GET", "HEAD", "OPTIONS", "PUT", "DELETE": return !request.isWebSocket
-            default: return false
-            }
-        }
+    private func mayRetry(_ decision: RetryDecision) -> Bool {
+        attempt < UInt64(EdgeLimits.attempts) && replay.isComplete && deadline > .now()
+            && state.allowsRetry(decision.retry, method: request.method)
     }
 
     func streamStopped(code: UInt64) {
-        guard phase != .done else { return }
-        // The upload ends here. The rest of the body is read and dropped, so that a client that reads its response only
-        // after sending everything gets there.
-        isUploadStopped = true
-        isUploadOver = true
+        guard !state.isOver else { return }
+        let concludes = state.uploadStopped()
         replay.drop()
+        // The rest of the body is read and dropped: a client may read its response only after sending everything.
         client?.resumeReading()
-        if isUpgraded { concludeUpgrade() }
+        if concludes, !state.isOver { _ = conclude(nil) }
     }
 
     func streamWritable() {
-        guard phase != .done else { return }
+        guard !state.isOver else { return }
         client?.resumeReading()
     }
 }

@@ -4,21 +4,15 @@ import NIOHTTP1
 import Observability
 import Transport
 
-/// One request on its way: from a public connection over a tunnel stream to an agent, and its response back.
+/// One request from a public connection, sent over a tunnel stream to an agent, and its response.
 ///
-/// Lives on the connection's loop. Bytes pass both ways as they come, with back-pressure: the connection stops reading
-/// while the stream takes no more, and the stream gets credit when the connection's socket took the response. It ends
-/// exactly once, by ``conclude(_:)``.
+/// Confined to the loop of the connection, which owns it as its ``ExchangeClient``. The connection calls ``start()``,
+/// ``clientBody(_:)``, ``clientEnded(trailers:)``, ``clientGone()`` and ``tick(_:)``; the stream calls the methods of
+/// `StreamHandler`. What each of these leads to is decided by ``ExchangeState``. Bytes pass in both directions as they
+/// arrive, with back-pressure: the connection stops reading while the stream is not writable, and the stream gets
+/// flow-control credit back once the connection's socket has accepted the response. The exchange ends exactly once, by
+/// ``conclude(_:)``.
 final class ProxyExchange {
-    enum Phase {
-        case starting
-        /// Sent to an agent; no response head yet.
-        case awaitingHead
-        /// The final head is with the client.
-        case responding
-        case done
-    }
-
     let context: ProxyContext
     let resources: LoopResources
     let identity: ClientIdentity
@@ -27,38 +21,26 @@ final class ProxyExchange {
     let idText: String
     let started: NIODeadline
 
-    /// nil once the exchange is over.
+    /// `nil` once the exchange has ended.
     var client: (any ExchangeClient)?
-    var phase = Phase.starting
+    var state: ExchangeState
     var match: RouteMatch?
     var attachment: Attachment?
-    /// Of the last attempt, for the access line.
+    /// The agent of the last attempt, for the access log.
     var agent: String?
+    /// `nil` between attempts and once the exchange has ended.
     var stream: TunnelStream?
-    /// The agent of this attempt said ACCEPTED: from then on the request may have started.
-    var isAccepted = false
-    /// 1xx heads of this attempt.
-    var interimHeads = 0
     var decoder: ResponseDecoder
     var attempt: UInt64 = 0
+    /// The ids of the attachments of earlier attempts.
     var tried: [UInt64] = []
-    /// Until the response head has to be there.
+    /// The time by which the response head must have arrived.
     var deadline = NIODeadline.distantFuture
-
-    /// The client's side has ended.
-    var isRequestOver: Bool
-    /// FIN was written.
-    var isUploadOver = false
-    /// The agent wants no more of the body.
-    var isUploadStopped = false
-    var isUpgraded = false
-    /// Behind a 101: the agent's direction is over.
-    var isResponseOver = false
     var replay = ReplayBuffer(limit: EdgeLimits.replay)
-    /// Body bytes handed to the connection whose credit was not given back yet.
-    var untaken = 0
+    /// Body bytes given to the connection whose credit has not been returned yet.
+    var uncredited = 0
 
-    // For the access line and the metrics.
+    // For the access log and the metrics.
     var status = 0
     var bytesIn = 0
     var bytesOut = 0
@@ -81,7 +63,7 @@ final class ProxyExchange {
         self.id = resources.makeRequestID()
         self.idText = id.description
         self.decoder = ResponseDecoder(method: request.method)
-        self.isRequestOver = request.body == .none
+        self.state = ExchangeState(hasBody: request.body != .none, isWebSocket: request.isWebSocket)
         context.metrics.inFlight.increment()
     }
 
@@ -104,22 +86,22 @@ final class ProxyExchange {
     }
 
     func tick(_ now: NIODeadline) {
-        guard phase == .awaitingHead, now >= deadline else { return }
+        guard state.isAwaitingHead, now >= deadline else { return }
         cancelStream(.deadline)
         refuse(.deadline)
     }
 
     // MARK: Attempts
 
-    /// Picks an attachment that was not tried and sends the request there.
+    /// Picks an attachment that has not been tried and sends the request to it.
     ///
-    /// - Parameter failure: what the client is told when there is none.
-    func open(after failure: ProxyError) {
+    /// - Parameter error: The response to the client if there is none.
+    func open(after error: ProxyError) {
         guard let match else { preconditionFailure("a request without a route is not sent") }
         switch context.registry.pick(match.target, excluding: tried, random: resources.nextChoice()) {
         case .attachment(let attachment): send(to: attachment, match)
-        case .busy: refuse(attempt == 0 ? .busy : failure)
-        case .none: refuse(failure)
+        case .busy: refuse(attempt == 0 ? .busy : error)
+        case .none: refuse(error)
         }
     }
 
@@ -130,7 +112,7 @@ final class ProxyExchange {
         self.attachment = attachment
         agent = attachment.info.agent
         attachment.began()
-        phase = .awaitingHead
+        let finishes = state.attemptStarted()
         var head = RequestHead(
             requestID: id,
             attempt: attempt,
@@ -158,42 +140,32 @@ final class ProxyExchange {
         let stream = attachment.session.openStream(handler: self, on: resources.loop)
         self.stream = stream
         decoder = ResponseDecoder(method: request.method)
-        isAccepted = false
-        interimHeads = 0
-        untaken = 0
-        isUploadStopped = false
+        uncredited = 0
         stream.write(bytes)
         writeData(replay.bytes, to: stream)
-        // For an upgrade FIN waits: behind a 101 it would end the client's direction.
-        if isRequestOver, !request.isWebSocket { finishUpload() }
-    }
-
-    func finishUpload() {
-        guard !isUploadOver else { return }
-        isUploadOver = true
-        stream?.finish()
+        if finishes { stream.finish() }
     }
 
     // MARK: Ends
 
-    /// The client gets an error page; no head was sent to it.
-    func refuse(_ refusal: ProxyError) {
-        guard phase != .done else { return }
-        status = refusal.status
-        let client = conclude(refusal)
-        client?.sendRefusal(refusal, requestID: idText)
+    /// Ends the exchange with an error page. No response head has been sent.
+    func refuse(_ error: ProxyError) {
+        guard !state.isOver else { return }
+        status = error.status
+        let client = conclude(error)
+        client?.sendError(error, requestID: idText)
     }
 
-    /// The response cannot be completed: an error page before its head, else it is broken off.
-    func fail(_ refusal: ProxyError) {
-        switch phase {
-        case .done: break
-        case .starting, .awaitingHead: refuse(refusal)
-        case .responding: conclude(refusal)?.abortResponse()
+    /// Ends an exchange whose response cannot be completed: with an error page before its head, otherwise by aborting it.
+    func fail(_ error: ProxyError) {
+        if state.hasResponded {
+            conclude(error)?.abortResponse()
+        } else {
+            refuse(error)
         }
     }
 
-    /// Lets go of the stream in both directions.
+    /// Resets both directions of the stream.
     func cancelStream(_ code: HopCode) {
         guard let stream else { return }
         stream.reset(code: code.rawValue)
@@ -201,18 +173,19 @@ final class ProxyExchange {
         release()
     }
 
-    /// The stream is over for this exchange.
+    /// Releases the stream and the place that the request took at its attachment.
     func release() {
         stream = nil
         attachment?.ended()
         attachment = nil
     }
 
-    /// Writes the access line and lets everything go; called exactly once. Returns the client for a last word.
-    func conclude(_ refusal: ProxyError?) -> (any ExchangeClient)? {
-        precondition(phase != .done, "an exchange ends once")
-        phase = .done
-        record(refusal)
+    /// Records the exchange and releases everything. Called exactly once.
+    ///
+    /// - Returns: The client, for the last call to it.
+    func conclude(_ error: ProxyError?) -> (any ExchangeClient)? {
+        state.conclude()
+        record(error)
         release()
         replay.drop()
         defer { client = nil }

@@ -2,10 +2,10 @@ package import NIOCore
 
 /// The part of a request's body that was sent, kept until the response begins so that another attachment can be tried.
 ///
-/// A copy, since a piece as it was read may hold on to a much larger buffer of the layer below.
+/// The bytes are copied: a slice as it was read may keep a much larger buffer of the layer below alive.
 package struct ReplayBuffer {
     package private(set) var bytes = ByteBuffer()
-    /// All of the body so far is here.
+    /// Whether the buffer holds all of the body so far.
     package private(set) var isComplete = true
     private let limit: Int
 
@@ -13,7 +13,7 @@ package struct ReplayBuffer {
         self.limit = limit
     }
 
-    package mutating func keep(_ piece: ByteBuffer) {
+    package mutating func append(_ piece: ByteBuffer) {
         guard isComplete else { return }
         if bytes.readableBytes + piece.readableBytes > limit {
             drop()
@@ -22,7 +22,7 @@ package struct ReplayBuffer {
         }
     }
 
-    /// No further attempt.
+    /// Discards the bytes; the request cannot be sent again.
     package mutating func drop() {
         isComplete = false
         if bytes.capacity > 0 { bytes = ByteBuffer() }

@@ -1,50 +1,51 @@
 package import HopProtocol
 package import Transport
 
-/// What the end of a stream means for the request on it: what the client is told, and whether another attempt is right.
+/// The consequence of the end of a stream for the request on it: the error for the client, and whether another attempt is
+/// allowed.
 package struct RetryDecision: Equatable, Sendable {
     package enum Retry: Sendable {
-        /// It may have run and is not to run again, or nobody else can do better.
+        /// The request may have run and must not run again, or another agent could do no better.
         case never
-        /// It did not start.
+        /// The request did not start.
         case always
-        /// It may have started.
+        /// The request may have started.
         case ifIdempotent
     }
 
-    package var refusal: ProxyError
+    package var error: ProxyError
     package var retry: Retry
 
     package init(_ failure: StreamFailure) {
         switch failure.reason {
-        case .refused: self.init(refusal: .refusedByAgent, retry: .always)
+        case .refused: self.init(error: .refusedByAgent, retry: .always)
         case .sessionEnded:
             self =
                 failure.anyByteSent
-                ? Self(refusal: .sessionLost, retry: .ifIdempotent) : Self(refusal: .noAgent, retry: .always)
+                ? Self(error: .sessionLost, retry: .ifIdempotent) : Self(error: .noAgent, retry: .always)
         case .reset(let code): self.init(code: HopCode(wire: code))
         }
     }
 
     package init(code: HopCode) {
         switch code {
-        case .refused, .notHere, .loop, .wrongRun: self.init(refusal: .refusedByAgent, retry: .always)
-        case .busy: self.init(refusal: .busy, retry: .always)
-        case .unknownService: self.init(refusal: .unknownService, retry: .never)
-        case .deadline: self.init(refusal: .deadline, retry: .never)
-        case .stale, .alreadyRan: self.init(refusal: .alreadyRan, retry: .never)
-        case .originUnreachable: self.init(refusal: .originUnreachable, retry: .never)
-        case .originTimeout: self.init(refusal: .originTimeout, retry: .never)
-        case .originProtocol: self.init(refusal: .originProtocol, retry: .never)
-        case .originAborted, .noError, .cancelled: self.init(refusal: .originAborted, retry: .never)
-        case .superseded, .idle, .authFailed: self.init(refusal: .sessionLost, retry: .ifIdempotent)
+        case .refused, .notHere, .loop, .wrongRun: self.init(error: .refusedByAgent, retry: .always)
+        case .busy: self.init(error: .busy, retry: .always)
+        case .unknownService: self.init(error: .unknownService, retry: .never)
+        case .deadline: self.init(error: .deadline, retry: .never)
+        case .stale, .alreadyRan: self.init(error: .alreadyRan, retry: .never)
+        case .originUnreachable: self.init(error: .originUnreachable, retry: .never)
+        case .originTimeout: self.init(error: .originTimeout, retry: .never)
+        case .originProtocol: self.init(error: .originProtocol, retry: .never)
+        case .originAborted, .noError, .cancelled: self.init(error: .originAborted, retry: .never)
+        case .superseded, .idle, .authFailed: self.init(error: .sessionLost, retry: .ifIdempotent)
         case .protocolViolation, .flowControl, .finalSizeError, .internal:
-            self.init(refusal: .internalError, retry: .never)
+            self.init(error: .internalError, retry: .never)
         }
     }
 
-    private init(refusal: ProxyError, retry: Retry) {
-        self.refusal = refusal
+    private init(error: ProxyError, retry: Retry) {
+        self.error = error
         self.retry = retry
     }
 }

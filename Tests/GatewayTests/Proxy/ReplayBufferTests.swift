@@ -8,7 +8,7 @@ struct ReplayBufferTests {
     func copies() {
         var replay = ReplayBuffer(limit: 64 * 1024)
         let large = ByteBuffer(repeating: 7, count: 32 * 1024)
-        for index in 0..<10 { replay.keep(large.getSlice(at: index, length: 1)!) }
+        for index in 0..<10 { replay.append(large.getSlice(at: index, length: 1)!) }
         #expect(replay.bytes == ByteBuffer(repeating: 7, count: 10))
         #expect(replay.bytes.storageCapacity < 1024)
         #expect(replay.isComplete)
@@ -17,14 +17,14 @@ struct ReplayBufferTests {
     @Test("Above the limit nothing is kept, and nothing afterwards")
     func limit() {
         var replay = ReplayBuffer(limit: 8)
-        replay.keep(ByteBuffer(string: "1234"))
-        replay.keep(ByteBuffer(string: "5678"))
+        replay.append(ByteBuffer(string: "1234"))
+        replay.append(ByteBuffer(string: "5678"))
         #expect(replay.bytes == ByteBuffer(string: "12345678"))
         #expect(replay.isComplete)
-        replay.keep(ByteBuffer(string: "9"))
+        replay.append(ByteBuffer(string: "9"))
         #expect(!replay.isComplete)
         #expect(replay.bytes.readableBytes == 0)
-        replay.keep(ByteBuffer(string: "x"))
+        replay.append(ByteBuffer(string: "x"))
         #expect(replay.bytes.readableBytes == 0)
     }
 }

@@ -14,7 +14,7 @@ struct FailureVerdictTests {
             case .cancelled: 502
             default: code.status
             }
-        #expect(verdict.refusal.status == expected)
+        #expect(verdict.error.status == expected)
     }
 
     @Test("Only what provably did not start is tried again whatever its method", arguments: HopCode.allCases)
