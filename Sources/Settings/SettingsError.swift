@@ -1,7 +1,7 @@
-/// Everything that is wrong with a configuration, all at once: a start that fails should need one correction, not five.
+/// All problems of a configuration, reported together so that one correction is enough.
 package struct SettingsError: Error, Sendable, Equatable, CustomStringConvertible {
     package var problems: [SettingsProblem]
-    /// Problems beyond the bound on how many are kept.
+    /// The number of further problems that were not kept.
     package var omitted = 0
 
     package init(problems: [SettingsProblem], omitted: Int = 0) {
@@ -9,7 +9,7 @@ package struct SettingsError: Error, Sendable, Equatable, CustomStringConvertibl
         self.omitted = omitted
     }
 
-    /// One line a problem. Secrets never enter a problem, so this may be printed and logged.
+    /// One line per problem. Problems never contain secrets, so this may be printed and logged.
     package var description: String {
         var lines = problems.map(\.description)
         if omitted > 0 { lines.append("and \(omitted) more") }
@@ -17,7 +17,7 @@ package struct SettingsError: Error, Sendable, Equatable, CustomStringConvertibl
     }
 }
 
-/// One thing that is wrong: where, which key, what, and how to mend it.
+/// One problem of a configuration: its origin, the key, what is wrong, and the remedy.
 package struct SettingsProblem: Sendable, Equatable, CustomStringConvertible {
     package var origin: SettingOrigin
     /// The path of the key (`timeouts.header`, `routes[2].to`); empty if the problem is the whole source.
@@ -41,17 +41,17 @@ package struct SettingsProblem: Sendable, Equatable, CustomStringConvertible {
     }
 }
 
-/// Where a value came from, from the weakest to the strongest.
+/// The origin of a setting's value, in ascending order of precedence.
 package enum SettingOrigin: Sendable, Equatable, CustomStringConvertible {
     /// The built-in default.
     case fallback
     /// The configuration file.
     case file(path: String, line: Int)
-    /// An environment variable. `line` is set inside a value of several lines.
+    /// An environment variable. `line` is set for a position in a value of several lines.
     case variable(name: String, line: Int?)
-    /// The file that a variable ending in `_FILE`, or a key or flag ending in `file`, points at.
+    /// The file that is named by a variable ending in `_FILE`, or by a key or flag ending in `file`.
     indirect case contents(of: String, namedBy: SettingOrigin, line: Int?)
-    /// A flag on the command line, with its dashes.
+    /// A flag on the command line, including its dashes.
     case flag(name: String)
 
     package var description: String {
@@ -64,7 +64,7 @@ package enum SettingOrigin: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// Of two sources the one with the larger rank wins.
+    /// The precedence: the source with the higher rank wins.
     package var rank: Int {
         switch self {
         case .fallback: 0
@@ -76,7 +76,7 @@ package enum SettingOrigin: Sendable, Equatable, CustomStringConvertible {
     }
 }
 
-/// A value and where it came from.
+/// A value and its origin.
 package struct Setting<Value: Sendable>: Sendable {
     package var value: Value
     package var origin: SettingOrigin

@@ -4,7 +4,7 @@ import Testing
 @Suite struct ScalarsTests {
     private enum Format: String, CaseIterable, Sendable { case auto, json, text }
 
-    /// The value, or what the complaint says.
+    /// The value, or the text of the error.
     private func result<Value>(_ parse: () throws(Complaint) -> Value) -> String {
         do throws(Complaint) {
             return "\(try parse())"
@@ -14,7 +14,7 @@ import Testing
     }
 
     @Test(
-        "Durations need units and say what is wrong",
+        "Durations need units, and errors state the reason",
         arguments: [
             ("250ms", "0.25 seconds"), ("10s", "10.0 seconds"), ("5m", "300.0 seconds"), ("1h", "3600.0 seconds"),
             ("1h30m", "5400.0 seconds"), ("1d", "86400.0 seconds"), ("0s", "0.0 seconds"),
@@ -35,7 +35,7 @@ import Testing
         )
     }
 
-    @Test("A duration that is printed can be read again")
+    @Test("A formatted duration can be parsed")
     func durationRoundTrip() throws {
         for milliseconds in [0, 1, 250, 999, 1000, 59_999, 60_000, 3_600_000, 5_400_001, 86_400_000, 90_061_001] {
             let duration = Duration.milliseconds(milliseconds)
@@ -137,14 +137,14 @@ import Testing
         #expect(result { () throws(Complaint) in try Scalars.bool("yes") } == "! \"yes\" is neither true nor false")
     }
 
-    @Test("A choice guesses what was meant")
+    @Test("An unknown choice suggests a similar one")
     func choices() {
         #expect(throws: Complaint("\"jsno\" is not known", "Did you mean json? Write one of auto, json, text.")) {
             try Scalars.choice("jsno", of: Format.self)
         }
     }
 
-    @Test("Quoting escapes what a terminal would obey, masks tokens and has an end")
+    @Test("Quoting escapes control characters, masks tokens and truncates")
     func quoting() {
         #expect(quoted("a\"\\\n\u{1B}[31m\u{202E}") == "\"a\\\"\\\\\\n\\u{1b}[31m\\u{202e}\"")
         #expect(quoted("see hgt_abc.SECRET-1_2 here") == "\"see hgt_… here\"")
@@ -152,7 +152,7 @@ import Testing
         #expect(quoted(String(repeating: "x", count: 1000)).count == 83)
     }
 
-    @Test("Loopback is 127/8, ::1 and localhost, and nothing that only looks like it")
+    @Test("Loopback is 127/8, ::1 and localhost, and no similar text")
     func loopback() {
         for host in ["127.0.0.1", "127.255.0.9", "::1", "localhost"] {
             #expect(HostPort(host: host, port: 1).isLoopback)

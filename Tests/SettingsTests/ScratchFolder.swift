@@ -1,6 +1,6 @@
 import Glibc
 
-/// A folder of its own for one test, removed with everything in it when the test is over.
+/// A temporary folder for one test, removed with its contents when the test ends.
 final class ScratchFolder {
     let path: String
 
@@ -34,6 +34,6 @@ final class ScratchFolder {
 
     func write(_ name: String, _ text: String) -> String { write(name, Array(text.utf8)) }
 
-    /// `text` without the folder's path, so that messages can be compared.
+    /// The text with the folder's path removed, so that messages can be compared.
     func relative(_ text: String) -> String { text.replacing(path + "/", with: "") }
 }

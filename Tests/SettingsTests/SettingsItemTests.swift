@@ -19,7 +19,7 @@ struct SettingsItemTests {
     }
 
     @Test(
-        "Items are single values, lists and maps; what is no list is a list of one",
+        "Items are single values, lists and maps; a value that is not a list is a list of one",
         arguments: [
             ("x: a", ["a"]), ("x: [a, [b, c], {k: v}]", ["a", "[b c]", "{v}"]), ("x: {k: v}", ["{v}"]), ("x: []", []),
             ("x:", []),
@@ -31,7 +31,7 @@ struct SettingsItemTests {
         try reader.finish()
     }
 
-    @Test("A variable holds them as a line with commas or as YAML")
+    @Test("A variable holds items separated by commas or as YAML")
     func variables() throws {
         for (value, expected) in [("a, b", ["a", "b"]), ("[a, [b, c]]", ["a", "[b c]"]), ("a", ["a"])] {
             let reader = reader("x: ignored\n", environment: ["HOPTEST_X": value])
@@ -42,7 +42,7 @@ struct SettingsItemTests {
         withExtendedLifetime(other) { #expect(other.root.items("x") == nil) }
     }
 
-    @Test("Two places may say the same in any form, and nothing else")
+    @Test("A key and its synonym may both be given only if they are equivalent")
     func synonyms() throws {
         for (first, second, isSame) in [
             ("a", "[a]", true), ("[a, b]", "[a, b]", true), ("[[a]]", "a", true), ("a", "b", false),

@@ -4,7 +4,7 @@ import Testing
 @Suite struct SettingsReaderTests {
     private let folder = ScratchFolder()
 
-    /// The problems of reading `yaml` with `body`, each as its line of text.
+    /// The problems of reading `yaml` with `body`, one line each.
     private func problems(
         _ yaml: String? = nil,
         environment: [String: String] = [:],
@@ -24,7 +24,7 @@ import Testing
 
     // MARK: Precedence
 
-    @Test("Flag over variable over variable's file over file over default, for every subset of them", arguments: 0..<8)
+    @Test("A flag overrides a variable, that a file, and that the default, for every subset", arguments: 0..<8)
     func precedence(_ subset: Int) throws {
         for viaFile in [false, true] {
             let file = subset & 1 == 0 ? nil : folder.write("p.yaml", "grace: 1s\n")
@@ -47,16 +47,16 @@ import Testing
         }
     }
 
-    @Test("A bad value is reported also where a stronger source would have won only if it is the one that counts")
+    @Test("An invalid value is reported only if its source takes precedence")
     func shadowed() {
-        // The variable is never looked at below the flag: its text does not matter.
+        // The flag takes precedence, so the variable's text is not parsed.
         let lines = problems("grace: never\n", environment: ["HOPTEST_GRACE": "1s"]) { root in
             #expect(root.duration("grace", default: .zero, in: .zero ... .seconds(60)).value == .seconds(1))
         }
         #expect(lines.isEmpty)
     }
 
-    @Test("Keys of a section have variables and flags of their own")
+    @Test("Keys of a section have variables and flags")
     func sections() {
         let lines = problems(
             "timeouts:\n  header: 1s\n  idle: 2s\n",
@@ -80,7 +80,7 @@ import Testing
         #expect(lines.isEmpty)
     }
 
-    @Test("The file is named by the variable if not by the caller")
+    @Test("The variable names the file if the caller does not")
     func configVariable() throws {
         let path = folder.write("c.yaml", "n: 5")
         let reader = SettingsReader(prefix: "HOPTEST", file: nil, environment: ["HOPTEST_CONFIG": path], flags: [:])
@@ -90,7 +90,7 @@ import Testing
 
     // MARK: Messages
 
-    @Test("All problems are told at once, the file's by line, with key, reason and remedy")
+    @Test("All problems are reported at once, the file's by line, with key, reason and remedy")
     func golden() {
         let yaml = """
             # a file in which everything is wrong
@@ -154,7 +154,7 @@ import Testing
         #expect(lines == ["test.yaml:1: grace: has no value. Give one or remove the key."])
     }
 
-    @Test("An unknown key far from all others is told what exists")
+    @Test("The problem of an unknown key without a similar one lists the known keys")
     func unknownFar() {
         let lines = problems("zzz: 1") { root in
             _ = root.string("alpha", default: "x")
@@ -163,7 +163,7 @@ import Testing
         #expect(lines == [#"test.yaml:1: unknown key "zzz". Remove it. Known here: alpha, beta."#])
     }
 
-    @Test("A file that cannot be read or parsed is one problem; nothing is called missing because of it")
+    @Test("A file that cannot be read or parsed is one problem; no setting is reported missing because of it")
     func brokenFile() {
         let body = { (root: SettingsScope) in _ = root.required("token", parse: Scalars.string) }
         #expect(
@@ -188,20 +188,20 @@ import Testing
         ) { try reader.finish() }
     }
 
-    @Test("A folder as the file is told as such")
+    @Test("A folder given as the file is reported as one")
     func folderAsFile() {
         let reader = SettingsReader(prefix: "HOPTEST", file: nil, environment: ["HOPTEST_CONFIG": "/tmp"], flags: [:])
         #expect(throws: SettingsError.self) { try reader.finish() }
         #expect(reader.root.origin == .fallback)
     }
 
-    @Test("What is required says all three ways to give it")
+    @Test("The problem of a missing setting lists all three ways to give it")
     func missing() {
         let lines = problems { root in _ = root.required("server_name", flag: "sni", parse: Scalars.string) }
         #expect(lines == [#"server_name: is missing. Set "server_name" in the file, HOPTEST_SERVER_NAME or --sni."#])
     }
 
-    @Test("The number of problems told has a bound")
+    @Test("The number of reported problems is bounded")
     func manyProblems() throws {
         let yaml = (0..<20_000).map { "unknown_\($0): 1\n" }.joined()
         let lines = problems(yaml) { root in _ = root.string("known", default: "x") }
@@ -209,7 +209,7 @@ import Testing
         #expect(lines.last == "and 19950 more")
     }
 
-    @Test("A problem stays on one line, whatever the name of a variable or of a map's item holds")
+    @Test("A problem stays on one line for any name of a variable or of a map's item")
     func oneLine() {
         let lines = problems("map: {\"a\\nb\\e[1mc\": x}\n", environment: ["HOPTEST_A\nB\r": "1"]) { root in
             _ = root.map("map") { _, text throws(Complaint) in try Scalars.int(text, in: 0...9) }
@@ -225,7 +225,7 @@ import Testing
     // MARK: Environment
 
     @Test(
-        "Variables that Kubernetes makes of Services are no settings",
+        "Variables that Kubernetes sets for Services are ignored",
         arguments: [
             ("HOPTEST_SERVICE_HOST", "10.0.0.1"), ("HOPTEST_SERVICE_PORT", "443"),
             ("HOPTEST_SERVICE_PORT_HTTPS", "443"), ("HOPTEST_PORT", "tcp://10.0.0.1:443"),
@@ -240,7 +240,7 @@ import Testing
     }
 
     @Test(
-        "Names that only resemble them are still mistakes",
+        "Names that only resemble them are reported",
         arguments: [
             ("HOPTEST_PORT", "8443"), ("HOPTEST_HTTPS_PORT", "8443"), ("HOPTEST_PORT_443", "x"),
             ("HOPTEST_443_TCP", "x"),
@@ -252,7 +252,7 @@ import Testing
         #expect(problems(environment: [name: value]) == ["\(name): no such setting. Unset it."])
     }
 
-    @Test("Other programs' variables are none of ours")
+    @Test("Other programs' variables are ignored")
     func otherVariables() {
         #expect(problems(environment: ["HOPTESTER_X": "1", "PATH": "x", "hoptest_x": "1", "XHOPTEST_Y": "1"]).isEmpty)
     }
@@ -260,7 +260,7 @@ import Testing
     // MARK: Values from files
 
     @Test(
-        "One line break at the end of a value's file is dropped, nothing else",
+        "One line break at the end of a value's file is removed, and nothing else",
         arguments: [("v", "v"), ("v\n", "v"), ("v\r\n", "v"), (" v ", " v ")]
     )
     func trailingNewline(_ content: String, _ expected: String) {
@@ -273,7 +273,7 @@ import Testing
         #expect(lines.isEmpty)
     }
 
-    @Test("A value's file that is empty, binary, too long, of two lines or a folder stops the start")
+    @Test("A value's file that is empty, binary, too long, of two lines or a folder is a problem")
     func badFiles() {
         func told(_ path: String) -> [String] {
             problems(environment: ["HOPTEST_NAME_FILE": path]) { root in _ = root.string("name", default: "x") }
@@ -301,7 +301,7 @@ import Testing
         )
     }
 
-    @Test("A variable and its _FILE twin contradict each other")
+    @Test("A variable and its _FILE form exclude each other")
     func bothForms() {
         let lines = problems(environment: ["HOPTEST_NAME": "x", "HOPTEST_NAME_FILE": "/x"]) { root in
             _ = root.string("name", default: "x")
@@ -335,7 +335,7 @@ import Testing
         #expect(lines.isEmpty)
     }
 
-    @Test("Mistakes in lists and maps are told by item")
+    @Test("Mistakes in lists and maps are reported by item")
     func collectionMistakes() {
         let yaml = "list:\n  - 1\n  - x\n  - [2]\n  -\nmap:\n  a: 1\n  b: x\nsection: 3\n"
         let lines = problems(yaml, environment: ["HOPTEST_SHORT": "a,b=1,b=2", "HOPTEST_ROUTES": "[{a: 1"]) { root in
@@ -362,7 +362,7 @@ import Testing
 
     // MARK: Secrets and paths
 
-    @Test("A secret is found in all six places, the strongest wins, and two forms from one source contradict")
+    @Test("A secret may be in six places, precedence applies, and two forms from one source exclude each other")
     func secrets() {
         let path = folder.write("s", "from-file\n")
         func secret(
@@ -393,7 +393,7 @@ import Testing
         )
     }
 
-    @Test("A secret never stands in a message, wherever it was put by mistake")
+    @Test("A message never contains a secret that was put in a wrong place")
     func secretsStaySecret() {
         let secret = "hgt_abc.TOPSECRET"
         let body = { (root: SettingsScope) in
@@ -418,11 +418,11 @@ import Testing
         }
         #expect(
             problems(environment: ["HOPTEST_TOKEN_FILE": secret], body).first
-                == #"HOPTEST_TOKEN_FILE: token: cannot read "hgt_…": No such file or directory. A path belongs here; the value itself goes into HOPTEST_TOKEN."#
+                == #"HOPTEST_TOKEN_FILE: token: cannot read "hgt_…": No such file or directory. This must be a path; the value itself goes into HOPTEST_TOKEN."#
         )
     }
 
-    @Test("Paths of the file are relative to the file, others are left alone")
+    @Test("Paths in the file are relative to the file, others are unchanged")
     func paths() {
         func path(_ yaml: String?, _ environment: [String: String] = [:]) -> String {
             var result = ""
@@ -435,7 +435,7 @@ import Testing
         #expect(path(nil) == "/d")
     }
 
-    @Test("A file that must be readable is looked at now")
+    @Test("A file that must be readable is checked at once")
     func readable() {
         let lines = problems("cert: gone.pem\nkey: /tmp\n") { root in
             #expect(root.readableFile("cert", isRequired: true) == nil)
@@ -450,7 +450,7 @@ import Testing
         )
     }
 
-    @Test("The summary is a table of key, value and source")
+    @Test("The summary is a table of key, value and origin")
     func table() {
         let file = folder.write("t.yaml", "alpha: 1\n")
         let reader = SettingsReader(prefix: "HOPTEST", file: file, environment: ["HOPTEST_B": "x"], flags: [:])

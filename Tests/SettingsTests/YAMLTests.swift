@@ -1,13 +1,13 @@
 import Settings
 import Testing
 
-/// The parser of configuration text against texts that nobody means well with.
+/// Tests of the YAML parser, with hostile texts.
 @Suite struct YAMLTests {
     private func parse(_ text: String) -> (root: YAMLNode?, problems: [YAMLProblem]) {
         YAMLNode.parse(Array(text.utf8))
     }
 
-    /// `line:column what`, one a problem.
+    /// The problems as `line:column what`.
     private func problems(_ text: String) -> [String] { problems(Array(text.utf8)) }
 
     private func problems(_ bytes: [UInt8]) -> [String] {
@@ -48,7 +48,7 @@ import Testing
     }
 
     @Test(
-        "An empty text, a comment and a byte-order mark are all nothing",
+        "An empty text, a comment and a byte-order mark are null",
         arguments: ["", "# only\n", "\u{FEFF}", "---\n...\n"]
     )
     func nothing(_ text: String) {
@@ -64,7 +64,7 @@ import Testing
         #expect(root.map(dump) == "{a@1: 1@1}")
     }
 
-    @Test("Every duplicate key is told with both lines, also of one map inside another")
+    @Test("Every duplicate key is reported with both lines, also in nested maps")
     func duplicates() {
         let text = "a: 1\nb:\n  c: 1\n  c: {c: 2}\na: [1, 2]\n'a': 3\n"
         #expect(
@@ -76,13 +76,13 @@ import Testing
         #expect(parse(text).root.map(dump) == "{a@1: 1@1 b@2: {c@3: 1@3}}")
     }
 
-    @Test("The list of problems has an end")
+    @Test("The list of problems is bounded")
     func manyDuplicates() {
         #expect(problems(String(repeating: "a: 1\n", count: 10_000)).count == YAMLLimits().problems)
     }
 
     @Test(
-        "Anchors, aliases, merge keys and tags are refused where they stand",
+        "Anchors, aliases, merge keys and tags are refused with their position",
         arguments: [
             ("a: &x 1\nb: 2", "1:4 uses an anchor or alias (& or *)"),
             ("a: 1\nb: *x", "2:4 uses an anchor or alias (& or *)"),
@@ -97,7 +97,7 @@ import Testing
         #expect(parse(text).root == nil)
     }
 
-    @Test("A bomb of aliases costs nothing")
+    @Test("An alias bomb is refused without expansion")
     func aliasBomb() {
         var text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
         for level in 1..<30 {
@@ -107,9 +107,9 @@ import Testing
         #expect(problems(text) == ["1:5 uses an anchor or alias (& or *)"])
     }
 
-    @Test("Deep nesting is refused at a bound, in every style", arguments: ["[", "{a: ", "- ", "? ", "lines"])
+    @Test("Nesting is bounded in every style", arguments: ["[", "{a: ", "- ", "? ", "lines"])
     func nesting(_ style: String) throws {
-        // Indented lines grow by the square of the depth, and the whole text has a bound of its own.
+        // The size of indented lines grows by the square of the depth, and the size of the text is bounded too.
         let text =
             style == "lines"
             ? (0..<500).map { String(repeating: " ", count: $0) + "a:\n" }.joined()
@@ -120,7 +120,7 @@ import Testing
         #expect(problem.what.contains("inside each other") || problem.what.contains("used as a key"), "\(problem)")
     }
 
-    @Test("As deep as the bound is fine, one more is not")
+    @Test("The bound of nesting is exact")
     func exactDepth() {
         let depth = YAMLLimits().depth
         let nested = { (count: Int) in String(repeating: "[", count: count) + String(repeating: "]", count: count) }
@@ -128,7 +128,7 @@ import Testing
         #expect(problems(nested(depth + 1)) == ["1:33 more than 32 lists and maps inside each other"])
     }
 
-    @Test("Size, scalars and the number of values have bounds")
+    @Test("Size, scalars and the number of values are bounded")
     func sizes() {
         #expect(problems("a: " + String(repeating: "x", count: 65_537)) == ["1:4 a value is longer than 64 KiB"])
         #expect(problems("a: " + String(repeating: "x", count: 65_536)).isEmpty)
@@ -139,7 +139,7 @@ import Testing
     }
 
     @Test(
-        "Bytes that are not UTF-8 text are told by line and value",
+        "Bytes that are not UTF-8 text are reported by line and value",
         arguments: [
             ([0x61, 0x3A, 0x20, 0xFF], "1:4 byte 0xFF is not UTF-8"),
             ([0x61, 0x0A, 0xC3], "2:1 byte 0xC3 is not UTF-8"),
@@ -157,18 +157,18 @@ import Testing
         #expect(problems(bytes) == [expected])
     }
 
-    @Test("Text of all lengths of UTF-8 comes through")
+    @Test("UTF-8 sequences of all lengths are preserved")
     func unicode() {
         #expect(parse("ключ: é€😀").root.map(dump) == "{ключ@1: é€😀@1}")
     }
 
-    @Test("A NUL made by an escape is refused too")
+    @Test("A NUL from an escape is refused")
     func escapedNUL() {
         #expect(problems("a: 1\nb: \"x\\0y\"") == ["2:4 a value holds a NUL character"])
         #expect(problems("\"x\\0y\": 1") == ["1:1 a value holds a NUL character"])
     }
 
-    @Test("A tab in the indentation is called a tab")
+    @Test("A tab in the indentation is reported as a tab")
     func tabs() {
         #expect(problems("a:\n\tb: 1\n") == ["2:1 a tab in the indentation"])
         #expect(problems("a:\n  b: 1\n \tc: 2\n").first?.contains("a tab in the indentation") == true)
@@ -196,7 +196,7 @@ import Testing
         #expect(problems("[a]: 1") == ["1:1 a list or map is used as a key"])
     }
 
-    @Test("No text of the largest size costs more than linear work", .timeLimit(.minutes(1)))
+    @Test("Texts of the largest size are parsed in linear time", .timeLimit(.minutes(1)))
     func largest() {
         let units = [
             "a: 1\n", "? a\n", "- \n", "[a,", "{a: b,", "'", "\"\\x41", "\"a\\\n", "a ", "a\n", "\n", "  ", "# x\n",
@@ -215,7 +215,7 @@ import Testing
         }
     }
 
-    @Test("Random bytes and mutations of a good text never trap, and always give a root or a problem")
+    @Test("Random bytes and mutations of a valid text never trap, and always give a root or a problem")
     func random() {
         var generator = SplitMix(state: 7)
         let seed = Array("a: {b: [1, 'x', \"y\\n\"]}\nc:\n  - d: |\n      t\n    e: >-\n      u\n? f\n: g\n# h\n".utf8)
@@ -236,7 +236,7 @@ import Testing
     }
 }
 
-/// Random numbers that are the same in every run.
+/// A random number generator with the same sequence in every run.
 struct SplitMix: RandomNumberGenerator {
     var state: UInt64
 

@@ -34,7 +34,7 @@ extension AgentConfiguration {
         }
         let joined = join.flatMap { join in join.value.trust.map { Setting($0, join.origin) } }
         let trust = strongest.first?.trust ?? joined ?? Setting(.system, .fallback)
-        reader.note(section.path, summary(of: trust.value), trust.origin)
+        reader.record(section.path, summary(of: trust.value), trust.origin)
         return trust.value
     }
 

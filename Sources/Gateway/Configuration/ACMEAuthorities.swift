@@ -34,16 +34,16 @@ struct ACMEAuthorities {
             seen[authority.directory] = item.origin
             if authority.caBundle == nil { authority.caBundle = commonBundle?.value }
             result.append(authority)
-            if !section.isQuiet { reader.note(section.fullKey(item.key), Self.shown(authority), item.origin) }
+            if !section.isQuiet { reader.record(section.fullKey(item.key), Self.shown(authority), item.origin) }
         }
         if let given, given.items.isEmpty {
-            section.report("ca", given.origin, Complaint("has nothing in it", "Give at least one, or remove the key."))
+            section.report("ca", given.origin, Complaint("is empty", "Give at least one, or remove the key."))
         }
         if given?.items.isEmpty ?? true {
             let (name, text) = Self.known[0]
             guard let url = ACMEURL(text) else { preconditionFailure("the URL of \(name) is one") }
             result = [ACMEConfiguration.Authority(directory: url, caBundle: commonBundle?.value)]
-            section.show("ca", name, .fallback)
+            section.record("ca", name, .fallback)
         }
         if let commonAccount { give(commonAccount, to: &result) }
         return result
@@ -166,8 +166,8 @@ extension SettingsScope {
         }
         guard let id, let text = key?.value else { return nil }
         section.isQuiet = isQuiet
-        section.show("kid", masked(id.value), id.origin)
-        section.show("key", "(set, not shown)", key?.origin ?? id.origin)
+        section.record("kid", masked(id.value), id.origin)
+        section.record("key", "(set, not shown)", key?.origin ?? id.origin)
         return ExternalAccount(keyID: id.value, key: text).map { Setting($0, id.origin) }
     }
 }

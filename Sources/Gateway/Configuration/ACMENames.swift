@@ -31,7 +31,7 @@ struct ACMENames {
     func read(_ reader: SettingsReader) -> [[CertificateName]] {
         items.map { item in
             let names = item.names.map(\.name.value)
-            reader.note(section.fullKey(item.key), names.map(\.description).joined(separator: ", "), item.origin)
+            reader.record(section.fullKey(item.key), names.map(\.description).joined(separator: ", "), item.origin)
             return names
         }
     }

@@ -32,13 +32,13 @@ extension GatewayConfiguration {
         names.reportUnprovable(result.challenges)
         result.profile = section.optional("profile", parse: Scalars.string)?.value
         result.preferredIssuer = section.optional("preferred_issuer", parse: Scalars.string)?.value
-        if !hosts.isEmpty { reader.note("acme.on_demand.hosts", shown(hosts.map(\.value)), hosts[0].origin) }
+        if !hosts.isEmpty { reader.record("acme.on_demand.hosts", shown(hosts.map(\.value)), hosts[0].origin) }
         result.onDemand.hosts = hosts.map(\.value)
         let budget = ACMEConfiguration.OnDemand.standardBudget
         result.onDemand.perMinute = onDemand.int("per_minute", default: budget, in: 1...1000).value
 
         guard isUsed else {
-            reader.note("acme", "not in use", .fallback)
+            reader.record("acme", "not in use", .fallback)
             return nil
         }
         if !agreement.value {
@@ -79,7 +79,7 @@ extension GatewayConfiguration {
                 section.report(item.key, item.origin, error)
             }
         }
-        section.show("email", contacts.isEmpty ? "none" : shown(contacts), given?.origin ?? .fallback)
+        section.record("email", contacts.isEmpty ? "none" : shown(contacts), given?.origin ?? .fallback)
         return contacts
     }
 
@@ -113,12 +113,12 @@ extension GatewayConfiguration {
             }
         }
         if let given, given.items.isEmpty {
-            let complaint = Complaint("has nothing in it", "Give at least one, or remove the key.")
+            let complaint = Complaint("is empty", "Give at least one, or remove the key.")
             section.report("challenge", given.origin, complaint)
         }
         if kinds.isEmpty { kinds = ACMEConfiguration.standardChallenges }
         if hasHook, !kinds.contains(.dns01) { kinds.append(.dns01) }
-        section.show("challenge", shown(kinds), given?.origin ?? .fallback)
+        section.record("challenge", shown(kinds), given?.origin ?? .fallback)
         return kinds
     }
 

@@ -108,7 +108,7 @@ extension GatewayConfiguration {
     ) -> SharedStoreConfiguration {
         let section = root.section("store")
         let path = storePath(root, section) ?? Setting(DataDirectory.standard(environment: environment), .fallback)
-        section.show("path", masked(path.value), path.origin)
+        section.record("path", masked(path.value), path.origin)
         var result = SharedStoreConfiguration(path: path.value)
         result.driver = section.choice("driver", default: result.driver).value
         let lease = section.duration("lease_ttl", default: .seconds(15), in: .seconds(1) ... .seconds(300))
@@ -166,12 +166,12 @@ extension GatewayConfiguration {
 
     private static func readCertificates(_ root: SettingsScope, _ reader: SettingsReader) -> [CertificateFiles] {
         let items = root.maps("certificates")
-        if items.isEmpty { reader.note("certificates", "none", .fallback) }
+        if items.isEmpty { reader.record("certificates", "none", .fallback) }
         return items.compactMap { item in
             let cert = item.readableFile("cert", isRequired: true)
             let key = item.readableFile("key", isRequired: true)
             guard let cert, let key else { return nil }
-            reader.note(item.path, "\(quoted(cert.value)), key \(quoted(key.value))", item.origin)
+            reader.record(item.path, "\(quoted(cert.value)), key \(quoted(key.value))", item.origin)
             return CertificateFiles(certificate: cert.value, key: key.value)
         }
     }
@@ -204,9 +204,9 @@ extension GatewayConfiguration {
                 timeout: timeout.map { TimeAmount($0.value) }
             )
             routes.append(route)
-            reader.note(item.path, summary(of: route, timeout: timeout?.value), item.origin)
+            reader.record(item.path, summary(of: route, timeout: timeout?.value), item.origin)
         }
-        if routes.isEmpty { reader.note("routes", "none", .fallback) }
+        if routes.isEmpty { reader.record("routes", "none", .fallback) }
         return routes
     }
 

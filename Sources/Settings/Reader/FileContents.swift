@@ -1,12 +1,13 @@
-internal import Glibc
+import Glibc
 
-/// A small file that could not be read.
+/// The error of reading a small file.
 struct FileReadError: Error {
-    /// What went wrong, without the path.
+    /// The reason, without the path.
     var reason: String
 }
 
-/// Reads a whole file of at most `limit` bytes, following links (Kubernetes mounts every file of a Secret as one).
+/// Reads a whole file of at most `limit` bytes. Follows symbolic links, since Kubernetes mounts each file of a Secret
+/// as one.
 func fileContents(_ path: String, limit: Int) throws(FileReadError) -> [UInt8] {
     guard !path.isEmpty, !path.utf8.contains(0) else { throw FileReadError(reason: "not a path") }
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
@@ -14,7 +15,7 @@ func fileContents(_ path: String, limit: Int) throws(FileReadError) -> [UInt8] {
     defer { close(descriptor) }
     var bytes: [UInt8] = []
     while bytes.count <= limit {
-        // Not by the size that stat tells: a pipe has none, and a file may grow meanwhile.
+        // The size from fstat is not used: a pipe has none, and a file may grow meanwhile.
         let chunk = min(65_536, limit + 1 - bytes.count)
         var failure: String?
         var count = 0
@@ -29,8 +30,8 @@ func fileContents(_ path: String, limit: Int) throws(FileReadError) -> [UInt8] {
     throw FileReadError(reason: "larger than \(limit / 1024) KiB")
 }
 
-/// Whether this process may read the file; nil if it may, else why not.
-package func whyUnreadable(_ path: String) -> String? {
+/// The reason for which this process cannot read a file, or `nil` if it can.
+package func reasonNotReadable(_ path: String) -> String? {
     guard !path.isEmpty, !path.utf8.contains(0) else { return "not a path" }
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { return lastErrorText() }
@@ -40,8 +41,8 @@ package func whyUnreadable(_ path: String) -> String? {
     return status.st_mode & S_IFMT == S_IFDIR ? String(cString: strerror(EISDIR)) : nil
 }
 
-/// Whether this process may run the file; nil if it may, else why not.
-func whyNotExecutable(_ path: String) -> String? {
+/// The reason for which this process cannot run a file, or `nil` if it can.
+func reasonNotExecutable(_ path: String) -> String? {
     guard !path.isEmpty, !path.utf8.contains(0) else { return "not a path" }
     var status = stat()
     guard stat(path, &status) == 0 else { return lastErrorText() }

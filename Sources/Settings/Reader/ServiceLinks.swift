@@ -1,9 +1,10 @@
-/// Recognises the variables that Kubernetes puts into every container for every Service of its namespace.
+/// The environment variables that Kubernetes sets in every container for each Service of its namespace ("service
+/// links").
 ///
-/// A Service called `hopgate` (what the chart creates) becomes HOPGATE_SERVICE_HOST, HOPGATE_PORT=tcp://10.0.0.1:443,
-/// HOPGATE_PORT_443_TCP_ADDR and more, and `hopgate-agents` becomes HOPGATE_AGENTS_SERVICE_HOST and so on. Nobody wrote
-/// them as settings, so they must not stop a start as unknown ones. Every pattern here ends in words that no setting
-/// of ours ends in.
+/// A Service called `hopgate` (which the Helm chart creates) becomes HOPGATE_SERVICE_HOST,
+/// HOPGATE_PORT=tcp://10.0.0.1:443, HOPGATE_PORT_443_TCP_ADDR and more, and `hopgate-agents` becomes
+/// HOPGATE_AGENTS_SERVICE_HOST and so on. They are not settings, so they must not be reported as unknown ones. Every
+/// pattern here ends in words in which no setting ends.
 enum ServiceLinks {
     static func matches(name: Substring, value: String) -> Bool {
         var words = name.split(separator: "_", omittingEmptySubsequences: false)
@@ -14,7 +15,7 @@ enum ServiceLinks {
         if let service = words.indices.dropLast().last(where: { words[$0] == "SERVICE" && words[$0 + 1] == "PORT" }) {
             return service + 2 == words.count || isPort(value)
         }
-        // Told from a mistyped HOPGATE_HTTPS_PORT=8443 by the value.
+        // The value distinguishes it from a mistyped HOPGATE_HTTPS_PORT=8443.
         if ends(["PORT"]), isURL(value) { return true }
 
         // PORT_443_TCP, PORT_443_TCP_PROTO, …

@@ -1,12 +1,13 @@
-/// One item of a list whose items have more than one form.
+/// One item of a list whose items may be single values, lists or maps.
 package struct SettingsItem {
     package enum Form {
         case value(String)
         case list([Setting<String>])
-        /// Its keys are known ones when they were read from this, so that a map in a wrong place is one problem.
+        /// A map. The scope is created on demand: its keys are checked only if it is read, so that a map in a wrong
+        /// place is reported once, not once for each key.
         case map(() -> SettingsScope)
 
-        /// What a message calls it.
+        /// The name of the form in messages.
         package var kind: String {
             switch self {
             case .value: "a single value"
@@ -16,17 +17,18 @@ package struct SettingsItem {
         }
     }
 
-    /// `names[0]`, within the scope that was read.
+    /// The key within the scope that was read, as in `names[0]`.
     package let key: String
     package let origin: SettingOrigin
     package let form: Form
 }
 
 extension SettingsScope {
-    /// A list whose items have more than one form: single values, lists of them, or maps. What is no list stands for a
-    /// list of one. In a variable or flag single values are separated by commas; YAML text works as well.
+    /// Reads a list whose items may be single values, lists of them, or maps. A value that is not a list is a list of
+    /// one item. In a variable or flag, single values are separated by commas, or YAML text.
     ///
-    /// - Returns: nil: it is not given, or cannot be used, which is reported. Items that cannot be used are left out.
+    /// - Returns: `nil` if the list is not given, or cannot be used, which is reported. Items that cannot be used are
+    ///   omitted.
     package func items(_ key: String, flag: String? = nil) -> (items: [SettingsItem], origin: SettingOrigin)? {
         guard let found = lookUp(key, flag: flag) else { return nil }
         if case .text(let text) = found.content, !Self.isYAML(text) {

@@ -1,37 +1,44 @@
-/// Merges a program's settings: flags over environment over file over defaults, and collects every problem.
+/// Merges a program's settings from flags, environment, configuration file and defaults, in this order of precedence,
+/// and collects all problems.
 ///
-/// Reading goes through `root` and its sections; a getter that meets a bad value records the problem and returns the
-/// default, so that one run tells everything. `finish()` then looks for what nobody asked for and throws. Values that
-/// getters returned mean something only if `finish()` did not throw.
+/// 1. `init` reads and parses the configuration file.
+/// 2. The caller reads settings through ``root``, a ``SettingsScope``, and its sections. A getter that finds an invalid
+/// value reports the problem and returns the default, so that one run reports every problem. Each getter also marks its
+/// key, variable and flag as known, and records the effective value for `config check`.
+/// 3. ``finish()`` reports what is set but was never read, as unknown settings, and throws if there was any problem.
+/// The values that getters returned are valid only if it does not throw.
 ///
-/// Owned by the one function that loads a configuration; not for sharing.
+/// The reader belongs to the one function that loads a configuration. It is not `Sendable`, and owns its scopes.
 package final class SettingsReader {
-    /// `HOPGATE`: variables of this program begin with it and an underscore.
+    /// The prefix of the program's variables, followed by an underscore: `HOPGATE`.
     let prefix: String
     private let environment: [String: String]
-    /// By name without dashes, words joined by `-`.
+    /// The values of flags, by name without leading dashes and with `-` between words.
     private var flags: [String: String] = [:]
 
-    /// The file that was read, if any.
+    /// The path of the configuration file, or `nil` if there is none.
     package let file: String?
     private(set) var rootNode: YAMLNode?
-    /// The file could not be read as a whole: what is missing may stand in it, so nothing is reported as missing.
+    /// Whether the file could not be read as a whole. Missing settings are not reported then, since the file may
+    /// contain them.
     private(set) var fileFailed = false
 
     private var problems: [SettingsProblem] = []
     private var omitted = 0
-    private static let mostProblems = 50
+    private static let maximumProblems = 50
 
     private var scopes: [SettingsScope] = []
     private var knownVariables: Set<String>
     private var knownFlags: Set<String> = []
     private(set) package var effective: [EffectiveSetting] = []
 
+    /// Creates a reader and reads the configuration file.
+    ///
     /// - Parameters:
     ///   - prefix: The program's name in variables, as in `HOPGATE`.
-    ///   - file: The configuration file; nil takes the variable `<prefix>_CONFIG`, and without that there is none.
-    ///   - environment: The whole environment; other programs' variables are ignored.
-    ///   - flags: Values of flags by key, with `-` or `_` between words, with or without leading dashes.
+    ///   - file: The configuration file, or `nil` for the one that the variable `<prefix>_CONFIG` names, if it is set.
+    ///   - environment: The whole environment. Other programs' variables are ignored.
+    ///   - flags: The values of flags by key, with `-` or `_` between words, with or without leading dashes.
     package init(prefix: String, file: String?, environment: [String: String], flags: [String: String]) {
         self.prefix = prefix
         self.environment = environment
@@ -47,7 +54,7 @@ package final class SettingsReader {
         }
     }
 
-    /// The whole configuration.
+    /// The scope of the whole configuration.
     package private(set) lazy var root = SettingsScope(
         reader: self,
         path: "",
@@ -59,7 +66,7 @@ package final class SettingsReader {
     private func readFile(_ path: String, namedBy: SettingOrigin) {
         let bytes: [UInt8]
         do {
-            // One byte more than the parser takes, so that it is the parser that complains about the size.
+            // One byte more than the parser accepts, so that the parser reports the size.
             bytes = try fileContents(path, limit: YAMLLimits().size + 1)
         } catch {
             fileFailed = true
@@ -80,7 +87,7 @@ package final class SettingsReader {
         }
     }
 
-    /// Parses YAML from any source and reports its problems.
+    /// Parses YAML from any source and reports its problems. `nil` if it cannot be parsed to its end.
     func parse(_ bytes: [UInt8], from source: SettingsSource, key: String) -> YAMLNode? {
         let (node, problems) = YAMLNode.parse(bytes)
         for problem in problems { report(source.origin(problem.mark), key, problem.what, problem.remedy) }
@@ -89,17 +96,21 @@ package final class SettingsReader {
 
     // MARK: Problems
 
+    /// Reports a problem. Beyond a fixed number, problems are only counted.
     package func report(_ origin: SettingOrigin, _ key: String, _ what: String, _ remedy: String) {
-        guard problems.count < Self.mostProblems else {
+        guard problems.count < Self.maximumProblems else {
             omitted += 1
             return
         }
         problems.append(SettingsProblem(origin: origin, key: key, what: what, remedy: remedy))
     }
 
-    var isFull: Bool { problems.count >= Self.mostProblems }
+    /// Whether no further problems are kept.
+    var isFull: Bool { problems.count >= Self.maximumProblems }
 
-    /// Reports what is known to nobody, then throws if there was any problem at all.
+    /// Reports keys, variables and flags that no getter has read.
+    ///
+    /// - Throws: ``SettingsError`` with all problems, if there are any.
     package func finish() throws(SettingsError) {
         for scope in scopes { scope.reportUnknownKeys() }
         reportUnknownVariables()
@@ -107,7 +118,7 @@ package final class SettingsReader {
         guard problems.isEmpty else { throw SettingsError(problems: inOrder(problems), omitted: omitted) }
     }
 
-    /// The file's problems by line, then the others as they were found.
+    /// The file's problems by line, then the others in the order of their discovery.
     private func inOrder(_ problems: [SettingsProblem]) -> [SettingsProblem] {
         let keyed = problems.enumerated().map { index, problem in
             if case .file(_, let line) = problem.origin { return (line, index, problem) }
@@ -122,7 +133,7 @@ package final class SettingsReader {
                 && !ServiceLinks.matches(name: name.dropFirst(prefix.utf8.count + 1), value: environment[name] ?? "")
         }
         for name in unknown.sorted() {
-            // Without the prefix: what all names share must not make them look alike.
+            // Compared without the prefix, which would make all names similar.
             let start = prefix.utf8.count + 1
             let known = knownVariables.sorted().lazy.map { String($0.dropFirst(start)) }
             let guess = isFull ? nil : nearest(to: String(name.dropFirst(start)), among: known)
@@ -157,12 +168,12 @@ package final class SettingsReader {
 
     func hasFlag(_ name: String) -> Bool { flags[name] != nil }
 
-    /// Itself, or its `_FILE` twin.
+    /// Whether a variable, or the one with the suffix `_FILE`, is set.
     func hasVariable(_ name: String) -> Bool {
         [name, name + "_FILE"].contains { environment[$0]?.isEmpty == false }
     }
 
-    /// The value of the first of `names` that is set on the command line.
+    /// The value of the first of `names` that is set on the command line. If several are set, that is reported.
     func flag(_ names: [String], key: String) -> SettingsValue? {
         knownFlags.formUnion(names)
         let given = names.filter { flags[$0] != nil }
@@ -173,9 +184,9 @@ package final class SettingsReader {
         return SettingsValue(.text(value), .flag(name: "--\(name)"))
     }
 
-    /// The value of a variable or of the file that its `_FILE` twin names.
+    /// The value of a variable, or of the file that the variable with the suffix `_FILE` names.
     ///
-    /// An empty variable counts as not set: compose files pass `${X:-}` for what the user left out.
+    /// An empty variable counts as not set: compose files pass `${X:-}` for settings that the user left out.
     func variable(_ name: String, key: String) -> SettingsValue? {
         let fileName = name + "_FILE"
         knownVariables.formUnion([name, fileName])
@@ -190,9 +201,9 @@ package final class SettingsReader {
         return contents(of: path, namedBy: .variable(name: fileName, line: nil), key: key, instead: name)
     }
 
-    /// Reads a value from a file: one trailing line break is removed, since editors and `echo` add it.
+    /// Reads a value from a file. One trailing line break is removed, since editors and `echo` add it.
     ///
-    /// - Parameter instead: Where the value itself would go, said if someone put a secret in place of the path.
+    /// - Parameter instead: The place for the value itself, for the message if a secret was given instead of a path.
     func contents(of path: String, namedBy: SettingOrigin, key: String, instead: String) -> SettingsValue {
         var bytes: [UInt8]
         do {
@@ -201,7 +212,7 @@ package final class SettingsReader {
             let remedy =
                 masked(path) == path
                 ? "Name a file that this process may read."
-                : "A path belongs here; the value itself goes into \(instead)."
+                : "This must be a path; the value itself goes into \(instead)."
             report(namedBy, key, "cannot read \(quoted(path)): \(error.reason)", remedy)
             return .unusable
         }
@@ -220,8 +231,8 @@ package final class SettingsReader {
 
     // MARK: Summary
 
-    /// Remembers what a setting came to be, for `config check`. `shown` must hold no secret.
-    package func note(_ key: String, _ shown: String, _ origin: SettingOrigin) {
+    /// Records the effective value of a setting for `config check`. `shown` must not contain a secret.
+    package func record(_ key: String, _ shown: String, _ origin: SettingOrigin) {
         effective.append(EffectiveSetting(key: key, shown: shown, origin: origin))
     }
 }

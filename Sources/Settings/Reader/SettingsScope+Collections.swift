@@ -1,5 +1,6 @@
 extension SettingsScope {
-    /// A nested map whose keys have variables and flags of their own: `timeouts.header` is `HOPGATE_TIMEOUTS_HEADER`.
+    /// Returns a nested map whose keys have variables and flags as well: `timeouts.header` is
+    /// `HOPGATE_TIMEOUTS_HEADER`. If the value is not a map, the problem is reported and the section is empty.
     package func section(_ key: String) -> SettingsScope {
         var node: YAMLNode?
         if let found = entry(key), case .node(let value) = found.content {
@@ -20,7 +21,7 @@ extension SettingsScope {
         return section
     }
 
-    /// A list of maps. In a variable or flag it is YAML text, as in `[{host: a.example, to: web/http}]`.
+    /// Reads a list of maps. In a variable or flag it is YAML text, as in `[{host: a.example, to: web/http}]`.
     package func maps(_ key: String) -> [SettingsScope] {
         guard let found = lookUp(key), let node = yaml(found, key: key) else { return [] }
         guard let items = items(node, found, key: key, form: "\"- key: value\"") else { return [] }
@@ -41,9 +42,11 @@ extension SettingsScope {
         }
     }
 
-    /// A list of single values. In a variable or flag they are separated by commas; YAML text works as well.
+    /// Reads a list of single values. In a variable or flag they are separated by commas, or YAML text.
     ///
-    /// - Parameter isRequired: Whether a list that is not given, or has nothing in it, is a problem.
+    /// - Parameters:
+    ///   - isRequired: Whether a list that is missing or empty is a problem.
+    ///   - absent: The summary's text for an empty list.
     package func list<Value: Sendable>(
         _ key: String,
         flag: String? = nil,
@@ -67,11 +70,11 @@ extension SettingsScope {
         }
         if isRequired, found == nil { reportMissing(key, flag: flag) }
         let shown = result.map { show($0.value) }.joined(separator: ", ")
-        note(key, shown.isEmpty ? absent : shown, found?.origin ?? .fallback)
+        record(key, shown.isEmpty ? absent : shown, found?.origin ?? .fallback)
         return result
     }
 
-    /// A map from names to single values, in the order written. In a variable or flag: `name=value,name=value`.
+    /// Reads a map from names to single values, in the order written. In a variable or flag: `name=value,name=value`.
     package func map<Value: Sendable>(
         _ key: String,
         flag: String? = nil,
@@ -90,7 +93,7 @@ extension SettingsScope {
             do {
                 let value = Setting(try parse(name, try text.value.get()), text.origin)
                 result.append((name, value))
-                note("\(key).\(name)", show(value.value), value.origin)
+                record("\(key).\(name)", show(value.value), value.origin)
             } catch {
                 report("\(key).\(escaped(name))", text.origin, error)
             }
@@ -103,10 +106,10 @@ extension SettingsScope {
     private typealias Text = Setting<Result<String, Complaint>>
 
     private func reportEmpty(_ key: String, _ found: SettingsValue) {
-        report(key, found.origin, Complaint("has nothing in it", "Give at least one."))
+        report(key, found.origin, Complaint("is empty", "Give at least one."))
     }
 
-    /// nil: not a list, reported already.
+    /// The items of a list as text, or `nil` if the value is not a list, which is reported.
     private func texts(_ found: SettingsValue, key: String) -> [Text]? {
         if case .text(let text) = found.content, !Self.isYAML(text) {
             return text.split(separator: ",").map(Self.trimmed).filter { !$0.isEmpty }
@@ -118,7 +121,7 @@ extension SettingsScope {
         return items.map { item in Setting(Self.result(of: item), found.source.origin(item.mark)) }
     }
 
-    /// nil: not a map, reported already.
+    /// The entries of a map as text, or `nil` if the value is not a map, which is reported.
     private func pairs(_ found: SettingsValue, key: String) -> [(String, Text)]? {
         if case .text(let text) = found.content, !Self.isYAML(text) { return pairs(inLine: text, found, key: key) }
         guard let node = yaml(found, key: key) else { return nil }
@@ -157,7 +160,7 @@ extension SettingsScope {
         }
     }
 
-    /// The tree of a value that is more than a scalar; nil if it has none (reported).
+    /// The value as a YAML node, or `nil` if its text is not valid YAML, which is reported.
     func yaml(_ found: SettingsValue, key: String) -> YAMLNode? {
         switch found.content {
         case .node(let node): node
@@ -176,7 +179,8 @@ extension SettingsScope {
         }
     }
 
-    /// Tells YAML text in a variable from the short form: brackets, several lines, or a key and its colon.
+    /// Whether the text of a variable is YAML rather than the short form: it has brackets, several lines, or a key and
+    /// its colon.
     static func isYAML(_ text: String) -> Bool {
         let start = text.drop { $0 == " " }
         return start.hasPrefix("[") && !start.hasPrefix("[:") && text.hasSuffix("]") || start.hasPrefix("{")

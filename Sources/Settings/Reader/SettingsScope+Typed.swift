@@ -40,39 +40,41 @@ extension SettingsScope {
         }
     }
 
-    /// A path; one from the configuration file is relative to that file's folder, any other to the working directory.
+    /// Reads a path. One from the configuration file is relative to that file's folder, any other to the working
+    /// directory.
     package func path(_ key: String, flag: String? = nil, default fallback: @autoclosure () -> String)
         -> Setting<String>
     {
         guard case .value(let value) = read(key, flag: flag, parse: Scalars.string) else {
             let path = Setting(fallback(), .fallback)
-            note(key, path.value, path.origin)
+            record(key, path.value, path.origin)
             return path
         }
         let path = Setting(resolved(value), value.origin)
-        note(key, masked(path.value), path.origin)
+        record(key, masked(path.value), path.origin)
         return path
     }
 
-    /// The same for a path that may be left out; whoever asks shows it in the summary.
+    /// Reads an optional path, resolved like ``path(_:flag:default:)``. The caller records its effective value.
     package func optionalPath(_ key: String, flag: String? = nil) -> Setting<String>? {
         guard case .value(let value) = read(key, flag: flag, parse: Scalars.string) else { return nil }
         return Setting(resolved(value), value.origin)
     }
 
-    /// A path to a program that this process may run now.
+    /// Reads an optional path of a program, and reports a problem unless this process may run it now.
     package func executableFile(_ key: String) -> Setting<String>? {
         guard let path = optionalPath(key) else { return nil }
-        if let reason = whyNotExecutable(path.value) {
+        if let reason = reasonNotExecutable(path.value) {
             let what = "cannot run \(quoted(path.value)): \(reason)"
             report(key, path.origin, Complaint(what, "Name a program that this process may run."))
             return nil
         }
-        note(key, masked(path.value), path.origin)
+        record(key, masked(path.value), path.origin)
         return path
     }
 
-    /// A path to a file that must exist and be readable now: a start that would fail later fails here, with the line.
+    /// Reads a path of a file, and reports a problem unless this process can read it now. A start that would fail later
+    /// fails here, with the line of the setting.
     package func readableFile(_ key: String, flag: String? = nil, isRequired: Bool) -> Setting<String>? {
         switch read(key, flag: flag, parse: Scalars.string) {
         case .absent:
@@ -82,12 +84,12 @@ extension SettingsScope {
             return nil
         case .value(let value):
             let path = Setting(resolved(value), value.origin)
-            if let reason = whyUnreadable(path.value) {
+            if let reason = reasonNotReadable(path.value) {
                 let what = "cannot read \(quoted(path.value)): \(reason)"
                 report(key, path.origin, Complaint(what, "Name a file that this process may read."))
                 return nil
             }
-            note(key, masked(path.value), path.origin)
+            record(key, masked(path.value), path.origin)
             return path
         }
     }
@@ -98,10 +100,10 @@ extension SettingsScope {
         return file[...slash] + path.value
     }
 
-    /// A secret: given itself, or by the path of a file that holds it (`token_file`, `HOPAGENT_TOKEN_FILE`,
-    /// `--token-file`). No message or summary ever shows it.
+    /// Reads a required secret, given as a value or by the path of a file that holds it (`token_file`,
+    /// `HOPAGENT_TOKEN_FILE`, `--token-file`). No message or summary ever shows it.
     ///
-    /// - Parameter parse: Its complaints must not repeat the value; one that does is replaced.
+    /// - Parameter parse: Parses the secret. An error that repeats the value is replaced by a generic one.
     package func secret<Value: Sendable>(
         _ key: String,
         parse: (String) throws(Complaint) -> Value
@@ -113,9 +115,10 @@ extension SettingsScope {
         return given.value.map { Setting($0, given.origin) }
     }
 
-    /// The same for a secret that need not be given.
+    /// Reads an optional secret, like ``secret(_:parse:)``.
     ///
-    /// - Returns: nil: it is not given. Its value is nil if it was given and cannot be used, which is reported.
+    /// - Returns: `nil` if it is not given. The tuple's value is `nil` if it is given and cannot be used, which is
+    ///   reported.
     package func secretIfGiven<Value: Sendable>(
         _ key: String,
         parse: (String) throws(Complaint) -> Value
@@ -130,7 +133,7 @@ extension SettingsScope {
             }
         }
         guard case .value(let value) = outcome else { return (nil, found.origin) }
-        note(key, "(set, not shown)", value.origin)
+        record(key, "(set, not shown)", value.origin)
         return (value.value, value.origin)
     }
 
@@ -145,12 +148,12 @@ extension SettingsScope {
             key,
             instead: "--\(flagName(key))"
         )
-        // The `_FILE` rule of all variables covers the second form here.
+        // Variables with the suffix `_FILE` are handled by the reader, for all settings.
         let variable = reader.variable(variableName(key), key: name)
         return flag ?? variable ?? file
     }
 
-    /// The value itself or what its file holds, whichever one source gives.
+    /// The value from one source, given directly or by the path of its file. Both together are reported as a problem.
     private func pick(
         _ value: SettingsValue?,
         _ file: SettingsValue?,

@@ -1,22 +1,25 @@
 /// A map of settings: the whole configuration, a section of it (`timeouts`), or one item of a list (`routes[0]`).
 ///
-/// Every key a getter asks for becomes a known one; what is left at the end is reported as unknown.
+/// A getter looks its key up in all sources of the scope's ``SettingsReader``, parses the value of the one with the
+/// highest precedence, reports a problem or records the effective value, and marks the key as known.
+/// ``SettingsReader/finish()`` reports the remaining keys as unknown. Typed getters are in `SettingsScope+Typed`, lists
+/// and maps in `SettingsScope+Collections` and `SettingsItem`.
 package final class SettingsScope {
-    /// Owns the scopes; they are of no use without it.
+    /// The reader, which owns the scopes and outlives them.
     unowned let reader: SettingsReader
-    /// `timeouts`, `routes[0]`; empty for the root.
+    /// The path of the map, as in `timeouts` or `routes[0]`; empty for the root.
     package let path: String
     let source: SettingsSource
     private let entries: [String: YAMLNode.Entry]
-    /// Keys in the file's order.
+    /// The keys in the order of the file.
     private let order: [String]
     private let mark: YAMLNode.Mark?
-    /// Whether variables and flags exist for its keys; items of lists have none.
+    /// Whether variables and flags exist for the keys. Items of lists have none.
     let isOverridable: Bool
-    /// Leaves its settings out of the summary, for a reader that sums them up itself.
+    /// Whether the scope's settings are omitted from the summary, because the caller records a summary of its own.
     package var isQuiet = false
     private var known: [String] = []
-    /// By key: another place in the file where the same may be said.
+    /// The alternative locations of keys in the file, by key; see ``synonym(_:in:of:)``.
     private var synonyms: [String: (scope: SettingsScope, key: String)] = [:]
 
     init(reader: SettingsReader, path: String, node: YAMLNode?, source: SettingsSource, isOverridable: Bool) {
@@ -31,26 +34,27 @@ package final class SettingsScope {
         reader.register(self)
     }
 
-    /// Where the map itself stands.
+    /// The origin of the map itself.
     package var origin: SettingOrigin { mark == nil ? .fallback : source.origin(mark) }
 
-    /// The full path of one of its keys.
+    /// The full path of a key of this map.
     package func fullKey(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
 
+    /// The name of the variable of a key.
     package func variableName(_ key: String) -> String {
         reader.prefix + "_" + fullKey(key).uppercased().replacing(".", with: "_")
     }
 
     func flagName(_ key: String) -> String { SettingsReader.flagName(fullKey(key)) }
 
-    /// Records a problem with one of its keys.
+    /// Reports a problem with a key of this map.
     package func report(_ key: String, _ origin: SettingOrigin, _ complaint: Complaint) {
         reader.report(origin, fullKey(key), complaint.what, complaint.remedy)
     }
 
-    // MARK: Looking up
+    // MARK: Lookup
 
-    /// The strongest source's value: flag, variable, file. `alias` is a second, shorter flag.
+    /// The value from the source with the highest precedence: flag, variable, file. `alias` is a second, shorter flag.
     func lookUp(_ key: String, flag alias: String? = nil) -> SettingsValue? {
         if isOverridable {
             let flag = reader.flag([flagName(key)] + (alias.map { [$0] } ?? []), key: fullKey(key))
@@ -63,13 +67,15 @@ package final class SettingsScope {
         return entry(key)
     }
 
-    /// The file's value.
+    /// The value from the file, from this map or from the key's synonym.
     func entry(_ key: String) -> SettingsValue? {
         markKnown(key)
         let own = entries[key].map { SettingsValue(.node($0.node), source, mark: $0.keyMark) }
         guard let synonym = synonyms[key], let other = synonym.scope.entry(synonym.key) else { return own }
         guard let own else { return other }
-        if case .node(let mine) = own.content, case .node(let theirs) = other.content, mine.says(theirs) { return own }
+        if case .node(let mine) = own.content, case .node(let theirs) = other.content, mine.isEquivalent(to: theirs) {
+            return own
+        }
         let what = "is not what \(synonym.scope.fullKey(synonym.key)) says (\(other.origin))"
         report(key, own.origin, Complaint(what, "Keep one of the two."))
         return .unusable
@@ -80,13 +86,13 @@ package final class SettingsScope {
         if let synonym = synonyms[key] { synonym.scope.markKnown(synonym.key) }
     }
 
-    /// Lets the file say `key` in another place too. If both are there they have to say the same. Variables and flags
-    /// are those of `key`. Declared before the key is read.
+    /// Allows the file to give `key` in another location as well. If both are given they must be equivalent. Variables
+    /// and flags are those of `key`. Must be called before the key is read.
     package func synonym(_ name: String, in scope: SettingsScope, of key: String) {
         synonyms[key] = (scope, name)
     }
 
-    /// Whether any source gives the key, whatever its value is worth.
+    /// Whether any source gives the key, with a valid value or not.
     package func isGiven(_ key: String) -> Bool {
         let isOverridden = isOverridable && (reader.hasFlag(flagName(key)) || reader.hasVariable(variableName(key)))
         return isOverridden || entries[key] != nil
@@ -94,10 +100,10 @@ package final class SettingsScope {
 
     // MARK: Single values
 
-    /// What reading one value came to.
+    /// The result of reading one value.
     enum Outcome<Value: Sendable> {
         case absent
-        /// Reported already.
+        /// The value is invalid, which has been reported.
         case bad
         case value(Setting<Value>)
     }
@@ -136,7 +142,7 @@ package final class SettingsScope {
         }
     }
 
-    /// A setting with a default.
+    /// Reads a setting with a default.
     package func value<Value: Sendable>(
         _ key: String,
         flag: String? = nil,
@@ -146,11 +152,11 @@ package final class SettingsScope {
     ) -> Setting<Value> {
         var result = Setting(fallback, .fallback)
         if case .value(let value) = read(key, flag: flag, parse: parse) { result = value }
-        note(key, show(result.value), result.origin)
+        record(key, show(result.value), result.origin)
         return result
     }
 
-    /// A setting that may be left out. `absent` is what the summary says then.
+    /// Reads an optional setting. `absent` is its value in the summary if it is not given.
     package func optional<Value: Sendable>(
         _ key: String,
         flag: String? = nil,
@@ -159,14 +165,15 @@ package final class SettingsScope {
         parse: (String) throws(Complaint) -> Value
     ) -> Setting<Value>? {
         guard case .value(let value) = read(key, flag: flag, parse: parse) else {
-            note(key, absent, .fallback)
+            record(key, absent, .fallback)
             return nil
         }
-        note(key, show(value.value), value.origin)
+        record(key, show(value.value), value.origin)
         return value
     }
 
-    /// A setting without which there is no start. nil: the problem is recorded, `finish()` will throw.
+    /// Reads a required setting. Returns `nil` if it is missing or invalid, which is reported, so that `finish()` will
+    /// throw.
     package func required<Value: Sendable>(
         _ key: String,
         flag: String? = nil,
@@ -180,11 +187,12 @@ package final class SettingsScope {
         case .bad:
             return nil
         case .value(let value):
-            note(key, show(value.value), value.origin)
+            record(key, show(value.value), value.origin)
             return value
         }
     }
 
+    /// Reports a required setting as missing.
     package func reportMissing(_ key: String, flag: String? = nil) {
         guard !reader.fileFailed else { return }
         let ways = ["\"\(key)\" in the file", variableName(key), "--\(flag ?? flagName(key))"]
@@ -192,9 +200,9 @@ package final class SettingsScope {
         report(key, isOverridable ? .fallback : origin, Complaint("is missing", remedy))
     }
 
-    /// Neither of two settings is given, of which one has to be.
+    /// Reports that neither of two settings is given, one of which is required.
     ///
-    /// - Parameter which: what speaks for the second.
+    /// - Parameter which: The reason for preferring the second, to be read after "which".
     package func reportMissing(_ key: String, or other: String, which: String) {
         guard !reader.fileFailed else { return }
         func ways(_ key: String) -> String {
@@ -204,12 +212,10 @@ package final class SettingsScope {
         report(key, .fallback, Complaint("is missing, and so is \(other)", remedy))
     }
 
-    /// One line of the summary, for a reader that has made its value of several.
-    package func show(_ key: String, _ shown: String, _ origin: SettingOrigin) { note(key, shown, origin) }
-
-    /// One line of the summary; items of lists are summed up by whoever reads them.
-    func note(_ key: String, _ shown: String, _ origin: SettingOrigin) {
-        if isOverridable && !isQuiet { reader.note(fullKey(key), shown, origin) }
+    /// Records the effective value of a setting for the summary. Does nothing for items of lists, which the caller
+    /// summarises, and for a quiet scope. `shown` must not contain a secret.
+    package func record(_ key: String, _ shown: String, _ origin: SettingOrigin) {
+        if isOverridable && !isQuiet { reader.record(fullKey(key), shown, origin) }
     }
 
     // MARK: Unknown keys

@@ -1,4 +1,4 @@
-/// A text that settings stand in, and how a place in it is named.
+/// A text that contains settings: it turns positions in that text into origins.
 enum SettingsSource {
     case file(path: String)
     case variable(name: String)
@@ -6,7 +6,7 @@ enum SettingsSource {
     case contents(path: String, namedBy: SettingOrigin)
     case flag(name: String)
 
-    /// A place in it; nil means the whole.
+    /// The origin of a position in the text, or of the whole text if `mark` is `nil`.
     func origin(_ mark: YAMLNode.Mark?) -> SettingOrigin {
         switch self {
         case .file(let path): .file(path: path, line: mark?.line ?? 1)
@@ -17,14 +17,14 @@ enum SettingsSource {
     }
 }
 
-/// The winner among the sources of one setting, not parsed yet.
+/// The unparsed value of a setting from its source with the highest precedence.
 struct SettingsValue {
     enum Content {
-        /// From a flag, a variable or a file of one value.
+        /// The text of a flag, a variable or a file that holds one value.
         case text(String)
-        /// From the configuration file.
+        /// A node of the configuration file.
         case node(YAMLNode)
-        /// It was given but could not be obtained; the problem is already reported.
+        /// The setting is given but could not be obtained, which has been reported.
         case unusable
     }
 
@@ -43,7 +43,7 @@ struct SettingsValue {
     var origin: SettingOrigin { source.origin(mark) }
 }
 
-/// One line of `config check`: a setting, what it came to be, and why.
+/// One line of `config check`: a setting, its effective value and the origin of the value.
 package struct EffectiveSetting: Sendable, Equatable {
     package var key: String
     package var shown: String
@@ -57,7 +57,8 @@ package struct EffectiveSetting: Sendable, Equatable {
 }
 
 extension [EffectiveSetting] {
-    /// Three aligned columns. Values are escaped, so that a line stays a line.
+    /// The settings as a table of three aligned columns. Values are escaped already, so that each setting takes one
+    /// line.
     package var table: String {
         let keys = map(\.key.count).max() ?? 0
         let values = Swift.min(map(\.shown.count).max() ?? 0, 48)
@@ -70,7 +71,7 @@ extension [EffectiveSetting] {
 }
 
 extension YAMLNode {
-    /// The entries of a map, else nil.
+    /// The entries if the node is a map, else `nil`.
     var entries: [Entry]? {
         if case .mapping(let entries) = value { entries } else { nil }
     }

@@ -1,14 +1,14 @@
-/// The one of `candidates` that `word` is most likely a slip of, or nil if none is near.
+/// The candidate that `word` is most likely a misspelling of, or `nil` if none is similar.
 func nearest(to word: String, among candidates: some Sequence<String>) -> String? {
     let letters = Array(word.lowercased().utf8)
-    // Foreign and possibly huge: nothing that long is a slip of a key of ours.
+    // The word is foreign and possibly huge; no misspelt key is that long.
     guard !letters.isEmpty, letters.count <= 64 else { return nil }
     var best: (word: String, distance: Int)?
     for candidate in candidates {
         let other = Array(candidate.lowercased().utf8)
         let distance = editDistance(letters, other)
         let allowed = max(1, min(letters.count, other.count) / 3)
-        // Also a key cut short or drawn out: `listen` for `https_listen`, `timeout` for `timeouts.header`.
+        // A part or an extension of a key is similar too: `listen` for `https_listen`, `timeout` for `timeouts.header`.
         let contains = letters.count >= 4 && other.count >= 4 && (candidate.contains(word) || word.contains(candidate))
         guard distance <= allowed || contains else { continue }
         if best.map({ distance < $0.distance }) ?? true { best = (candidate, distance) }
@@ -16,7 +16,7 @@ func nearest(to word: String, among candidates: some Sequence<String>) -> String
     return best?.word
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours (optimal string alignment).
+/// The number of insertions, deletions, replacements and swaps of neighbours (optimal string alignment distance).
 private func editDistance(_ a: [UInt8], _ b: [UInt8]) -> Int {
     var beforeLast: [Int] = []
     var last = Array(0...b.count)

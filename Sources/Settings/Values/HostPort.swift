@@ -1,4 +1,4 @@
-internal import Glibc
+import Glibc
 
 /// A host to connect to and its port.
 package struct HostPort: Sendable, Hashable, CustomStringConvertible {

@@ -1,8 +1,8 @@
-/// Where a listener binds: an address or host name and a port.
+/// The address that a listener binds to: an IP address or host name, and a port.
 package struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
-    /// Without brackets. `0.0.0.0` if none was written.
+    /// The host, without brackets. `0.0.0.0` if the text had none.
     package var host: String
-    /// 0 lets the system choose.
+    /// The port; 0 lets the system choose one.
     package var port: Int
 
     package init(host: String, port: Int) {
@@ -12,7 +12,7 @@ package struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
 
     package var description: String { HostPort(host: host, port: port).description }
 
-    /// `0.0.0.0:8443`, `:8443`, `[::1]:8443`, `localhost:8443`.
+    /// Parses `0.0.0.0:8443`, `:8443`, `[::1]:8443` or `localhost:8443`.
     package static func parse(_ text: String) throws(Complaint) -> ListenAddress {
         let remedy = "Write HOST:PORT, as in 0.0.0.0:8443, :8443 or [::]:8443."
         if text.hasPrefix(":"), !text.hasPrefix("::") {
@@ -25,7 +25,7 @@ package struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
         return ListenAddress(host: address.host, port: address.port)
     }
 
-    /// Whether binding both on one protocol must fail: the same port, and the same address or a wildcard.
+    /// Whether both cannot be bound for the same protocol: they have the same port, and the same address or a wildcard.
     package func collides(with other: ListenAddress) -> Bool {
         guard port == other.port, port != 0 else { return false }
         let wildcards = ["0.0.0.0", "::"]

@@ -1,8 +1,9 @@
-/// A foreign value as messages show it: in quotes, control characters escaped, cut at 80 characters, and with anything
-/// that looks like one of our tokens or join strings masked, because one that was pasted into the wrong key must not reach a log.
+/// A foreign value for messages: in quotes, with control characters escaped, truncated after 80 characters, and with
+/// anything that begins like one of our tokens or join strings masked, since a secret that was pasted into the wrong
+/// key must not reach a log.
 package func quoted(_ text: String) -> String { "\"\(escaped(text))\"" }
 
-/// A foreign name as part of a longer one (`services.web`): as `quoted` shows it, without the quotes.
+/// A foreign name as part of a longer one (`services.web`): like ``quoted(_:)``, without the quotes.
 func escaped(_ text: String) -> String {
     var result = ""
     var count = 0
@@ -25,10 +26,10 @@ func escaped(_ text: String) -> String {
     return result
 }
 
-/// What tokens and join strings begin with.
+/// The prefixes of tokens and join strings.
 private let secretPrefixes = ["hgt_", "hgj_"].map { Array($0.utf8) }
 
-/// `text` with the rest of every word that begins with the prefix of a token or join string replaced.
+/// The text with each word that begins with the prefix of a token or join string masked after that prefix.
 package func masked(_ text: String) -> String {
     let bytes = Array(text.utf8)
     var result: [UInt8] = []
@@ -49,13 +50,13 @@ package func masked(_ text: String) -> String {
 private func isTokenByte(_ byte: UInt8) -> Bool {
     switch byte {
     case 0x30...0x39, 0x41...0x5A, 0x61...0x7A: true
-    // - . _ + / = ~ stand in the usual encodings of secrets.
+    // - . _ + / = ~ occur in the usual encodings of secrets.
     case 0x2D, 0x2E, 0x5F, 0x2B, 0x2F, 0x3D, 0x7E: true
     default: false
     }
 }
 
-/// Characters that a terminal does not show but that reorder or hide what it shows.
+/// Whether a character is invisible but can reorder or hide text on a terminal.
 private func isFormat(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.properties.generalCategory {
     case .format, .lineSeparator, .paragraphSeparator: true

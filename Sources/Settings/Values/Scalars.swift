@@ -1,6 +1,6 @@
-/// Parsers of single values. Each takes the text as written and refuses with a complaint that shows it.
+/// The parsers of single values. Each takes the text as written and throws an error that quotes it.
 package enum Scalars {
-    /// Any text on one line.
+    /// Parses any non-empty text on one line.
     package static func string(_ text: String) throws(Complaint) -> String {
         guard !text.isEmpty else { throw Complaint("is empty", "Give a value or remove the key.") }
         guard text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F }) else {
@@ -23,14 +23,14 @@ package enum Scalars {
         guard !digits.isEmpty, digits.allSatisfy({ (0x30...0x39).contains($0) }) else {
             throw Complaint("\(quoted(text)) is not a whole number", remedy)
         }
-        // Digits only, so nil means too many of them.
+        // The text has digits only, so `nil` means that it has too many of them.
         guard let value = Int(text), range.contains(value) else {
             throw Complaint("\(quoted(text)) is out of range", remedy)
         }
         return value
     }
 
-    /// `250ms`, `10s`, `5m`, `1h30m`, `7d`: whole numbers, each with its unit, largest unit first.
+    /// Parses `250ms`, `10s`, `5m`, `1h30m` or `7d`: whole numbers, each with its unit, largest unit first.
     package static func duration(_ text: String, in range: ClosedRange<Duration>) throws(Complaint) -> Duration {
         let remedy = "Write a number and its unit (ms, s, m, h, d), as in 250ms, 10s or 1h30m."
         guard text.utf8.contains(where: { !(0x30...0x39).contains($0) }) else {
@@ -65,7 +65,8 @@ package enum Scalars {
         return value
     }
 
-    /// A duration as `duration` reads it. Parts below a millisecond are dropped; settings have none.
+    /// Formats a duration in the form that ``duration(_:in:)`` parses. Fractions of a millisecond are dropped; settings
+    /// have none.
     package static func format(_ duration: Duration) -> String {
         let (seconds, attoseconds) = duration.components
         var milliseconds = seconds * 1000 + attoseconds / 1_000_000_000_000_000
@@ -79,7 +80,8 @@ package enum Scalars {
         return result
     }
 
-    /// `512B`, `64KiB`, `10MB`: bytes, with powers of 1024 (KiB, MiB, GiB) or of 1000 (KB, MB, GB).
+    /// Parses a number of bytes such as `512B`, `64KiB` or `10MB`, with powers of 1024 (KiB, MiB, GiB) or of 1000 (KB,
+    /// MB, GB).
     package static func size(_ text: String, in range: ClosedRange<Int>) throws(Complaint) -> Int {
         let remedy = "Write a number and its unit (B, KiB, MiB, GiB, KB, MB, GB), as in 64KiB."
         let units = [
@@ -101,7 +103,8 @@ package enum Scalars {
         return value
     }
 
-    /// The name of a service, a token or an agent: it stands in logs, metrics, file names and `to: NAME/SERVICE`.
+    /// Parses the name of a service, a token or an agent, which is used in logs, metrics, file names and `to:
+    /// NAME/SERVICE`.
     package static func name(_ text: String, longest: Int = 63) throws(Complaint) -> String {
         guard (1...longest).contains(text.utf8.count), let first = text.utf8.first, Host.isLetterOrDigit(first),
             text.utf8.allSatisfy({ Host.isLetterOrDigit($0) || $0 == 0x2D || $0 == 0x2E || $0 == 0x5F })
@@ -114,7 +117,7 @@ package enum Scalars {
         return text
     }
 
-    /// One of the words of `Choice`.
+    /// Parses one of the raw values of `Choice`.
     package static func choice<Choice: RawRepresentable<String> & CaseIterable>(
         _ text: String,
         of type: Choice.Type

@@ -1,10 +1,10 @@
-internal import CYAML
+import CYAML
 
 extension YAMLNode {
-    /// Reads one document.
+    /// Parses one document.
     ///
-    /// - Returns: The root (nil if the text could not be read to its end; `.null` for an empty text) and all problems.
-    ///   A syntax error ends the reading; a duplicate key does not, so that several are told at once.
+    /// - Returns: The root (`nil` if the text could not be parsed to its end, `.null` for an empty text) and all
+    ///   problems. A syntax error ends parsing; a duplicate key does not, so that several are reported at once.
     package static func parse(
         _ bytes: [UInt8],
         limits: YAMLLimits = YAMLLimits()
@@ -20,18 +20,19 @@ extension YAMLNode {
     }
 }
 
-/// Builds the tree from libyaml's events, with its own stack: the depth of a document never becomes a depth of calls.
+/// Builds the tree of nodes from libyaml's events. It has an explicit stack, so that the depth of a document does not
+/// become a depth of calls.
 struct YAMLComposer {
     private struct Stop: Error {}
 
-    /// A map or list that is not closed yet.
+    /// A map or list whose end has not been parsed yet.
     private struct Frame {
         var mark: YAMLNode.Mark
         var items: [YAMLNode] = []
         var entries: [YAMLNode.Entry] = []
-        /// The line of every key so far; nil in a list.
+        /// The line of each key so far, or `nil` in a list.
         var keys: [String: Int]?
-        /// The key that waits for its value. `duplicate` values are read and forgotten.
+        /// The key whose value comes next. The value of a duplicate key is parsed and dropped.
         var pending: (key: String, mark: YAMLNode.Mark, duplicate: Bool)?
     }
 
@@ -57,7 +58,7 @@ struct YAMLComposer {
         do {
             repeat {
                 cyaml_parser_next(parser, &event)
-                try take(event)
+                try handle(event)
             } while event.kind != CYAML_STREAM_END
         } catch {
             return nil
@@ -65,10 +66,10 @@ struct YAMLComposer {
         return root ?? YAMLNode(value: .null, mark: .init(line: 1, column: 1))
     }
 
-    private mutating func take(_ event: cyaml_event) throws(Stop) {
+    private mutating func handle(_ event: cyaml_event) throws(Stop) {
         var mark = YAMLNode.Mark(line: Int(event.line) + 1, column: Int(event.column) + 1)
         if event.kind == CYAML_ERROR {
-            // What is missing at the end is found missing one line below it, where an editor shows nothing.
+            // Something missing at the end of the text is reported on the line after it, which editors do not show.
             mark.line = min(mark.line, YAMLText.lineCount(text))
         }
         if event.has_anchor != 0 || event.kind == CYAML_ALIAS {
@@ -101,7 +102,7 @@ struct YAMLComposer {
             throw stop(mark, "a value is longer than \(limits.scalar / 1024) KiB", "Is this the right file?")
         }
         let bytes = UnsafeRawBufferPointer(start: event.value, count: event.length)
-        // An escape in double quotes can still make one ("\0"); a path or a name cut at it would mean something else.
+        // An escape in double quotes can produce one ("\0"). A path or name truncated at it would mean something else.
         guard !bytes.contains(0) else { throw stop(mark, "a value holds a NUL character", "Remove it.") }
         let string = String(decoding: bytes, as: UTF8.self)
         if expectsKey {

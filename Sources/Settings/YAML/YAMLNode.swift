@@ -1,10 +1,10 @@
-/// One node of a YAML document, with the place it was written at.
+/// One node of a YAML document, with its position.
 ///
-/// Scalars stay text: what `yes`, `010` or `1:30` mean is decided by the setting that reads them, never by YAML's
-/// rules of implicit types.
+/// Scalars stay text: the setting that reads them decides the meaning of `yes`, `010` or `1:30`, not YAML's implicit
+/// types.
 package struct YAMLNode: Sendable, Equatable {
     package enum Value: Sendable, Equatable {
-        /// Nothing after the colon, `null` or `~`.
+        /// An empty value, `null` or `~`.
         case null
         case scalar(String)
         case sequence([YAMLNode])
@@ -18,7 +18,7 @@ package struct YAMLNode: Sendable, Equatable {
         package var node: YAMLNode
     }
 
-    /// A place in the text. Both numbers count from 1, as editors do.
+    /// A position in the text. Both numbers count from 1, as in editors.
     package struct Mark: Sendable, Equatable {
         package var line: Int
         package var column: Int
@@ -27,7 +27,7 @@ package struct YAMLNode: Sendable, Equatable {
     package var value: Value
     package var mark: Mark
 
-    /// What a message calls this kind of node.
+    /// The name of this kind of node in messages.
     var kind: String {
         switch value {
         case .null: "nothing"
@@ -37,39 +37,40 @@ package struct YAMLNode: Sendable, Equatable {
         }
     }
 
-    /// Whether both mean the same, wherever they stand. A single value means a list of that one.
-    func says(_ other: YAMLNode) -> Bool {
+    /// Whether both nodes have the same content, regardless of their positions. A single value equals a list of that
+    /// value.
+    func isEquivalent(to other: YAMLNode) -> Bool {
         switch (value, other.value) {
         case (.null, .null): true
         case (.scalar(let mine), .scalar(let theirs)): mine == theirs
-        case (.sequence(let mine), .sequence(let theirs)): mine.elementsEqual(theirs) { $0.says($1) }
+        case (.sequence(let mine), .sequence(let theirs)): mine.elementsEqual(theirs) { $0.isEquivalent(to: $1) }
         case (.mapping(let mine), .mapping(let theirs)):
-            mine.elementsEqual(theirs) { $0.key == $1.key && $0.node.says($1.node) }
-        case (.sequence(let mine), _): mine.count == 1 && mine[0].says(other)
-        case (_, .sequence(let theirs)): theirs.count == 1 && says(theirs[0])
+            mine.elementsEqual(theirs) { $0.key == $1.key && $0.node.isEquivalent(to: $1.node) }
+        case (.sequence(let mine), _): mine.count == 1 && mine[0].isEquivalent(to: other)
+        case (_, .sequence(let theirs)): theirs.count == 1 && isEquivalent(to: theirs[0])
         default: false
         }
     }
 }
 
-/// Something wrong with the text itself: not YAML, or YAML that a configuration has no use for.
+/// A problem of the text itself: invalid YAML, or a feature of YAML that configurations do not use.
 package struct YAMLProblem: Sendable, Equatable {
     package var mark: YAMLNode.Mark
     package var what: String
     package var remedy: String
 }
 
-/// How much a document may ask of its reader. A configuration file is written by people; these bounds are far above
-/// what they write and far below what hurts.
+/// The limits of a document. They are far above the needs of a hand-written configuration file, and far below what
+/// would exhaust memory.
 package struct YAMLLimits: Sendable {
-    /// Bytes of the whole text.
+    /// The maximum number of bytes of the whole text.
     package var size = 1 << 20
-    /// Maps and lists inside each other. Ours need five.
+    /// The maximum nesting of maps and lists. Our configurations need five.
     package var depth = 32
     package var nodes = 200_000
-    /// Bytes of one scalar.
+    /// The maximum number of bytes of one scalar.
     package var scalar = 1 << 16
-    /// Problems kept; the rest are only the first ones' echo.
+    /// The maximum number of problems that are kept. Further ones are mostly consequences of the first.
     package var problems = 50
 
     package init() {}

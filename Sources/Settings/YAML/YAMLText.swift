@@ -1,6 +1,7 @@
-/// Checks the bytes before libyaml sees them: its reader reports an encoding error by a byte offset and without a line.
+/// Checks of the text before libyaml parses it, since libyaml reports an encoding error by its byte offset and without
+/// a line.
 enum YAMLText {
-    /// The first thing that makes `bytes` unusable as YAML text, or nil.
+    /// The first problem that makes `bytes` unusable as YAML text, or `nil` if there is none.
     static func problem(in bytes: UnsafeRawBufferPointer, limits: YAMLLimits) -> YAMLProblem? {
         let start = YAMLNode.Mark(line: 1, column: 1)
         guard bytes.count <= limits.size else {
@@ -45,8 +46,8 @@ enum YAMLText {
         return nil
     }
 
-    /// Whether a tab stands in the indentation of `line` (from 1), the one mistake whose YAML message nobody
-    /// understands ("found character that cannot start any token").
+    /// Whether the indentation of `line` (from 1) contains a tab. libyaml's message about that mistake is hard to
+    /// understand ("found character that cannot start any token").
     static func indentsWithTab(_ bytes: UnsafeRawBufferPointer, line: Int) -> Bool {
         var current = 1
         var index = 0
@@ -61,14 +62,14 @@ enum YAMLText {
         return false
     }
 
-    /// Lines of the text, not counting what is behind its last line break if that is nothing.
+    /// The number of lines of the text, not counting an empty one after the last line break.
     static func lineCount(_ bytes: UnsafeRawBufferPointer) -> Int {
         var count = 1
         for index in bytes.indices.dropLast() where bytes[index] == 0x0A { count += 1 }
         return count
     }
 
-    /// The bytes of the well-formed UTF-8 sequence at `index` (Unicode 15, table 3-7), 0 if it is ill-formed.
+    /// The length of the well-formed UTF-8 sequence at `index` (Unicode 15, table 3-7), or 0 if it is ill-formed.
     private static func sequenceLength(_ bytes: UnsafeRawBufferPointer, at index: Int) -> Int {
         func continues(_ offset: Int, _ range: ClosedRange<UInt8> = 0x80...0xBF) -> Bool {
             index + offset < bytes.count && range.contains(bytes[index + offset])

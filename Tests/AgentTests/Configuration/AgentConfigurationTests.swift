@@ -331,7 +331,7 @@ import Testing
         )
         #expect(
             lines == [
-                #"HOPAGENT_TOKEN_FILE: token: cannot read "hgt_…": No such file or directory. A path belongs here; the value itself goes into HOPAGENT_TOKEN."#
+                #"HOPAGENT_TOKEN_FILE: token: cannot read "hgt_…": No such file or directory. This must be a path; the value itself goes into HOPAGENT_TOKEN."#
             ]
         )
     }

@@ -120,7 +120,7 @@ struct ACMEMistakeTests {
         )
         #expect(
             problems("names: [a.test]\nchallenge: []") == [
-                "F:4: acme.challenge: has nothing in it. Give at least one, or remove the key."
+                "F:4: acme.challenge: is empty. Give at least one, or remove the key."
             ]
         )
     }
