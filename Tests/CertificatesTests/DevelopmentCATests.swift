@@ -61,7 +61,7 @@ struct DevelopmentCATests {
     func killedHolder() async throws {
         let dead = try scratch.volume()
         let candidate = LeaseCandidate(volume: dead, name: root, fencing: root, timeToLive: .seconds(4))
-        let holder = try #require(try candidate.take(1))
+        let holder = try #require(try candidate.acquire(1))
         let store = try scratch.store()
         defer { withExtendedLifetime(holder) { store.close() } }
         let start = ContinuousClock.now

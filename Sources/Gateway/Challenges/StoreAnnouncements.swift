@@ -64,10 +64,10 @@ package final class StoreAnnouncements: Announcements {
 
     /// Whether this replica is live and has not seen that number of ours.
     private func isWaited(for peer: Incarnation, _ number: UInt64, until deadline: NIODeadline) async -> Bool {
-        let sight = await store.follow(peer, within: deadline - .now())
+        let sight = await store.observe(peer, within: deadline - .now())
         // Somebody put it away.
         if sight.problem?.code == .notFound { return false }
-        guard let pulse = sight.pulse else { return true }
+        guard let pulse = sight.lastHeartbeat else { return true }
         var status = ReplicaStatus(incarnation: peer)
         status.heartbeat = pulse.heartbeat
         status.movedAt = pulse.movedAt

@@ -13,7 +13,7 @@ package final class KeyRotation: Sendable {
         /// How long live replicas may take to learn of a key.
         package var patience = TimeAmount.seconds(60)
         /// How far apart two looks at heartbeats are.
-        package var look = ReplicaVitals.patience
+        package var look = ReplicaLiveness.interval
 
         package init() {}
     }
@@ -192,13 +192,13 @@ extension KeyRotation {
     }
 
     private func replicas(without isSatisfied: (ReplicaInfo) -> Bool) async throws(StoreError) -> [String] {
-        let vitals = try await store.vitals(patience: options.look)
+        let vitals = try await store.liveness(interval: options.look)
         let keyring = try await read().keyring
         var missing: [String] = []
         for replica in vitals where replica.isLive {
             var name = "\(replica.replica)"
             do throws(StoreError) {
-                let bytes = try await store.card(of: replica.replica)
+                let bytes = try await store.info(of: replica.replica)
                 let card = try ReplicaInfo(bytes, of: replica.replica, with: keyring)
                 if isSatisfied(card) { continue }
                 name = "\(card.name) (\(name))"

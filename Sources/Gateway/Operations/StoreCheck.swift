@@ -15,7 +15,7 @@ package struct StoreCheck: Sendable {
     private let look: TimeAmount
 
     /// - Parameter look: how long heartbeats are watched.
-    package init(_ configuration: SharedStoreConfiguration, look: TimeAmount = ReplicaVitals.patience) {
+    package init(_ configuration: SharedStoreConfiguration, look: TimeAmount = ReplicaLiveness.interval) {
         self.configuration = configuration
         self.look = look
     }
@@ -147,8 +147,8 @@ package struct StoreCheck: Sendable {
         if before.values.contains(where: { $0?.state != .left }) {
             usleep(useconds_t(look.nanoseconds / 1_000))
         }
-        return ReplicaVitals.compare(before, try volume.heartbeats()).map { vitals in
-            let card = (try? volume.card(of: vitals.replica)).flatMap { bytes in
+        return ReplicaLiveness.compare(before, try volume.heartbeats()).map { vitals in
+            let card = (try? volume.info(of: vitals.replica)).flatMap { bytes in
                 try? ReplicaInfo(bytes, of: vitals.replica, with: keyring)
             }
             let state: ReplicaCounts.State =

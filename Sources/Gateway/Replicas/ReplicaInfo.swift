@@ -27,12 +27,12 @@ package struct ReplicaInfo: Sendable, Equatable {
             "version": .string(version),
             "keys": .array(keys.map { .string($0) }),
         ]
-        return SealedDocument.seal(fields.json, .card, context: Self.context(incarnation), with: key)
+        return SealedDocument.seal(fields.json, .replicaInfo, context: Self.context(incarnation), with: key)
     }
 
     init(_ bytes: [UInt8], of incarnation: Incarnation, with keyring: ClusterKeyring) throws(StoreError) {
         let place = Self.context(incarnation)
-        let body = try SealedDocument.open(bytes, .card, context: place, with: keyring, place: place)
+        let body = try SealedDocument.open(bytes, .replicaInfo, context: place, with: keyring, place: place)
         guard let fields = [String: JSONValue](json: body), let name = fields["name"]?.string,
             let version = fields["version"]?.string, let keys = fields["keys"]?.strings
         else { throw StoreError(.corrupt, place, "is not a whole card") }

@@ -97,7 +97,7 @@ package final class ReplicaPresence: Sendable {
             try? await Task.sleep(for: Self.interval)
             guard shared.keyring != keys else { continue }
             keys = shared.keyring
-            state.withLock { $0.journal }?.renewCard()
+            state.withLock { $0.journal }?.renewInfo()
         }
     }
 
@@ -110,7 +110,7 @@ package final class ReplicaPresence: Sendable {
                     names.withLock { $0.popLast() }
                         ?? Incarnation(milliseconds: first.milliseconds) { UInt64.random(in: .min ... .max) }
                 },
-                card: { incarnation in
+                info: { incarnation in
                     let keyring = shared.keyring
                     return ReplicaInfo(name: name, version: version, keys: keyring.keys.map(\.id))
                         .sealed(for: incarnation, with: keyring.signing)

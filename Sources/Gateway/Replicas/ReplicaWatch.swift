@@ -104,12 +104,12 @@ package final class ReplicaWatch: Sendable {
 
     private func look(at before: ReplicaStatus) async -> ReplicaStatus {
         var status = before
-        let sight = await shared.store.follow(before.incarnation)
-        status.heartbeat = sight.pulse?.heartbeat ?? status.heartbeat
-        status.movedAt = sight.pulse?.movedAt ?? status.movedAt
+        let sight = await shared.store.observe(before.incarnation)
+        status.heartbeat = sight.lastHeartbeat?.heartbeat ?? status.heartbeat
+        status.movedAt = sight.lastHeartbeat?.movedAt ?? status.movedAt
         status.problem = sight.problem
         do throws(StoreError) {
-            let bytes = try await shared.store.card(of: before.incarnation)
+            let bytes = try await shared.store.info(of: before.incarnation)
             status.card = try ReplicaInfo(bytes, of: before.incarnation, with: shared.keyring)
         } catch {
             status.problem = status.problem ?? error
@@ -130,7 +130,7 @@ package final class ReplicaWatch: Sendable {
 
     private func bury(_ replica: ReplicaStatus) async {
         do throws(StoreError) {
-            try await shared.store.bury(replica.incarnation)
+            try await shared.store.archive(replica.incarnation)
             logger.info("a dead replica was put away", metadata: ["incarnation": "\(replica.incarnation)"])
         } catch {
             let metadata: Logger.Metadata = ["incarnation": "\(replica.incarnation)", "error": "\(error)"]

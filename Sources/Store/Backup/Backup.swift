@@ -1,14 +1,19 @@
-/// A backup that was read and found genuine: everything in it may be written as it stands.
+/// A backup that was read and verified. Everything in it may be written as it is.
+///
+/// `hopgate backup` creates an archive with ``Volume/backup(mounted:release:time:created:)``. `hopgate restore`
+/// verifies the bytes with ``init(_:mounted:place:)`` and writes the result with ``Volume/restore(_:)``. The archive
+/// (``TarArchive``) begins with a sealed ``BackupManifest`` that lists all other files with their digests;
+/// ``BackupItem`` defines which names a backup may hold. A value, without I/O.
 package struct Backup: Sendable {
-    /// Of a whole archive. More than 100,000 credentials and as many certificates fit.
+    /// The highest number of bytes of an archive. More than 100,000 credentials and as many certificates fit.
     package static let sizeLimit = 1 << 30
 
     package let cluster: String
     package let created: String
-    /// The release that made it.
+    /// The release that created it.
     package let release: String
     package let holdsKeys: Bool
-    /// The files by the path that they have in the store.
+    /// The files, by the path that they have in the store.
     let files: [(item: BackupItem, content: ArraySlice<UInt8>)]
 
     package var credentialCount: Int {
@@ -16,18 +21,22 @@ package struct Backup: Sendable {
     }
     package var fileCount: Int { files.count }
 
-    /// Checks everything: the archive, names, sizes, duplicates, digests, and what is sealed.
+    /// Verifies everything: the archive, names, sizes, duplicates, digests and seals.
     ///
     /// - Parameters:
-    ///   - mounted: the keys of a mounted secret; the keys in the backup are then left out.
-    ///   - place: for messages.
+    ///   - mounted: The keys of a mounted secret, or `nil`; with mounted keys the keys in the backup are left out.
+    ///   - place: The name of the archive, for messages.
     package init(_ bytes: [UInt8], mounted: [ClusterKey]?, place: String) throws(StoreError) {
         guard bytes.count <= Self.sizeLimit else {
             throw StoreError(.tooLarge, place, "is larger than the \(Self.sizeLimit >> 20) MiB of a backup")
         }
         let entries = try TarReader.entries(bytes, place: place)
         guard let first = entries.first, first.name == BackupItem.manifest else {
-            throw StoreError(.corrupt, place, "does not begin with \(BackupItem.manifest); it is no backup of a store")
+            throw StoreError(
+                .corrupt,
+                place,
+                "does not begin with \(BackupItem.manifest); it is not a backup of a store"
+            )
         }
         let all = try Self.items(entries.dropFirst(), place)
         let clusterFile = try Self.clusterFile(all, place)
@@ -38,7 +47,7 @@ package struct Backup: Sendable {
         try Self.check(manifest, entries.dropFirst(), place)
         try Self.checkSeals(all, keyring, place)
         guard manifest.cluster == document.cluster else {
-            throw StoreError(.corrupt, place, "is put together from two clusters")
+            throw StoreError(.corrupt, place, "combines files of two clusters; use another backup")
         }
         cluster = document.cluster
         created = manifest.created
@@ -48,14 +57,14 @@ package struct Backup: Sendable {
     }
 }
 
-/// Whose backup it is, and for people by whom and when it was made.
+/// The cluster of a backup, and when and by which release it was created.
 package struct BackupOrigin: Sendable {
     package var cluster: String
-    /// Of the binary.
+    /// The version of the binary.
     package var release: String
     /// Seconds since 1970.
     package var time: UInt64
-    /// The same in words.
+    /// The same time as text.
     package var created: String
 
     package init(cluster: String, release: String, time: UInt64, created: String) {
@@ -67,7 +76,7 @@ package struct BackupOrigin: Sendable {
 }
 
 extension Backup {
-    /// Makes the archive of these files: the sealed list of contents first, then they in their order.
+    /// Creates an archive: the sealed list of contents first, then the files in their order.
     package static func pack(
         _ files: [(name: String, content: [UInt8])],
         _ origin: BackupOrigin,
@@ -101,12 +110,12 @@ extension Backup {
         var generations: [StoreKey: Set<Generation>] = [:]
         var sizes: [String: Int] = [:]
         for entry in entries {
-            let shown = StoreKey.shown(entry.name)
+            let name = StoreKey.printable(entry.name)
             guard let item = BackupItem(entry.name) else {
-                throw StoreError(.badName, place, "holds \(shown), which no store has")
+                throw StoreError(.badName, place, "holds \(name), which is not a file of a store")
             }
             guard entry.content.count <= item.sizeLimit else {
-                throw StoreError(.tooLarge, place, "\(shown) is larger than the \(item.sizeLimit) bytes it may have")
+                throw StoreError(.tooLarge, place, "\(name) is larger than the \(item.sizeLimit) bytes it may have")
             }
             switch item {
             case .value(let key, _):
@@ -124,7 +133,9 @@ extension Backup {
         }
         guard generations.values.allSatisfy({ $0.count <= Volume.generationsKept }),
             sizes.values.allSatisfy({ $0 <= Volume.filesPerGeneration })
-        else { throw StoreError(.corrupt, place, "holds more of a certificate than a store keeps") }
+        else {
+            throw StoreError(.corrupt, place, "holds more generations or files of a certificate than a store keeps")
+        }
         if let both = files.first(where: { folders.contains($0.item.path) }) {
             throw StoreError(.corrupt, place, "holds \(both.item.path) as a file and as a folder")
         }
@@ -133,7 +144,7 @@ extension Backup {
 
     private static func clusterFile(_ files: [File], _ place: String) throws(StoreError) -> File {
         let found = files.first { if case .value(let key, _) = $0.item { key == ClusterDocument.key } else { false } }
-        guard let found else { throw StoreError(.corrupt, place, "holds no cluster.json; it is not whole") }
+        guard let found else { throw StoreError(.corrupt, place, "holds no cluster.json; it is incomplete") }
         return found
     }
 
@@ -158,7 +169,7 @@ extension Backup {
             throw StoreError(
                 .notFound,
                 place,
-                "holds no key of cluster \(document.cluster): it was mounted; set cluster_key_file to that key"
+                "holds no key of cluster \(document.cluster): the key was mounted; set cluster_key_file to it"
             )
         }
         return ClusterKeyring(document.keys.compactMap { keys[$0] })
@@ -170,10 +181,14 @@ extension Backup {
         _ place: String
     ) throws(StoreError) {
         for entry in entries where manifest.files[entry.name] != BackupManifest.File(entry.content) {
-            throw StoreError(.corrupt, place, "\(StoreKey.shown(entry.name)) is not what was backed up; it is damaged")
+            throw StoreError(
+                .corrupt,
+                place,
+                "\(StoreKey.printable(entry.name)) differs from what was backed up; it is damaged"
+            )
         }
         guard manifest.files.count == entries.count else {
-            throw StoreError(.corrupt, place, "lacks some of its files; it is not whole")
+            throw StoreError(.corrupt, place, "lacks some of its files; it is incomplete")
         }
     }
 

@@ -1,4 +1,4 @@
-/// Files on their way into a backup.
+/// The files collected for a backup.
 struct BackupCollection {
     let place: String
     private(set) var files: [(item: BackupItem, content: [UInt8])] = []
@@ -10,21 +10,22 @@ struct BackupCollection {
     }
 
     mutating func add(_ item: BackupItem, _ content: [UInt8]) throws(StoreError) {
-        // A header, and the last block; the list of contents has about 150 bytes for each.
+        // A header and the padding of the last block; the list of contents has about 150 bytes per file.
         size += content.count + 2 * TarArchive.block
         guard size <= Backup.sizeLimit, files.count < TarReader.entryLimit - 1 else {
             throw StoreError(
                 .tooLarge,
                 place,
-                "has more than a backup takes (\(Backup.sizeLimit >> 20) MiB, \(TarReader.entryLimit) files); "
+                "has more than a backup can hold (\(Backup.sizeLimit >> 20) MiB, \(TarReader.entryLimit) files); "
                     + "copy the whole folder instead"
             )
         }
         files.append((item, content))
     }
 
-    /// What a gateway does not accept is no loss; that the volume does not answer is.
-    mutating func leaveOut(_ error: StoreError) throws(StoreError) {
+    /// Notes a file that is left out because a gateway would not accept it. Rethrows other failures, such as of the
+    /// volume.
+    mutating func skip(_ error: StoreError) throws(StoreError) {
         switch error.code {
         case .refused, .tooLarge, .corrupt, .foreign, .badName: notes.append("\(error): left out")
         default: throw error

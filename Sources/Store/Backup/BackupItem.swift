@@ -1,8 +1,8 @@
 import Formats
 
-/// What one file of a backup is, by its name: `v1/` and its path in the store.
+/// The kind of a file in a backup, determined by its name: `v1/` and its path in the store.
 package enum BackupItem: Equatable, Sendable {
-    /// A version of a value; of cluster.json too.
+    /// A version of a value, cluster.json included.
     case value(StoreKey, version: UInt64)
     /// `keys/<id>`.
     case key(id: String)
@@ -13,10 +13,10 @@ package enum BackupItem: Equatable, Sendable {
     static let prefix = "v1/"
 
     static let agents: StoreKey = "agents"
-    /// Where values and generations may stand at any depth.
+    /// The folders in which values and generations may be at any depth.
     static let folders: [StoreKey] = ["acme", "certs"]
 
-    /// Nil for what no backup holds.
+    /// Fails for names that a backup may not hold.
     package init?(_ name: String) {
         guard name.hasPrefix(Self.prefix), let path = try? StoreKey(String(name.dropFirst(Self.prefix.count))),
             let parent = path.parent
@@ -45,7 +45,7 @@ package enum BackupItem: Equatable, Sendable {
         }
     }
 
-    /// In the store.
+    /// The path in the store.
     package var path: String {
         switch self {
         case .value(let key, let version): "\(key)/\(VersionName.name(of: version, key: key))"
@@ -54,7 +54,7 @@ package enum BackupItem: Equatable, Sendable {
         }
     }
 
-    /// The most bytes that such a file may have.
+    /// The highest number of bytes of such a file.
     var sizeLimit: Int {
         switch self {
         case .value: Volume.valueLimit

@@ -1,7 +1,7 @@
-internal import Crypto
+import Crypto
 import Formats
 
-/// The first file of a backup: what is in it, and the digest of each file; sealed with the cluster's key.
+/// The first file of a backup: its contents with the digest of each file, sealed with the cluster's key.
 struct BackupManifest: Equatable {
     static let format: Int64 = 1
     static let context = "hopgate-backup.json/1"
@@ -34,11 +34,11 @@ struct BackupManifest: Equatable {
     }
 
     var cluster: String
-    /// Of the binary that made it, for people.
+    /// The version of the binary that created it, for people.
     var release: String
-    /// When, in words for people.
+    /// The time of creation as text, for people.
     var created: String
-    /// By the name in the archive.
+    /// The files, by their name in the archive.
     var files: [String: File]
 
     func sealed(with key: ClusterKey) -> [UInt8] {
@@ -59,9 +59,9 @@ struct BackupManifest: Equatable {
         self.files = files
     }
 
-    /// - Throws: `newerFormat` before anything else is judged, so that the remedy is the right one.
+    /// - Throws: `newerFormat` before anything else is checked, so that the message names the right remedy.
     init(_ bytes: [UInt8], with keyring: ClusterKeyring, place: String) throws(StoreError) {
-        let damaged = StoreError(.corrupt, place, "has a list of contents that cannot be read; it is damaged")
+        let damaged = StoreError(.corrupt, place, "has an unreadable list of contents; it is damaged")
         guard let format = [String: JSONValue](json: bytes)?["format"]?.integer else { throw damaged }
         guard format <= Self.format else {
             throw StoreError(.newerFormat, place, "has format \(format); this release reads \(Self.format)")

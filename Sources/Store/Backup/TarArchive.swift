@@ -1,4 +1,4 @@
-/// A tar archive as backups are written and read: POSIX ustar, plain files only, names of our own alphabet.
+/// The tar format of backups: POSIX ustar, regular files only, names of the store's alphabet.
 ///
 /// ```
 ///   0  name       100     136  mtime    12     265  owner's name   32
@@ -8,8 +8,8 @@
 /// 124  size        12     257  magic "ustar\0", version "00"
 /// ```
 ///
-/// Numbers are octal digits and a NUL. Each file is its header and its bytes in blocks of 512, filled with NUL; two
-/// blocks of NUL end the archive, which is filled to a multiple of 10,240.
+/// Numbers are octal digits and a NUL. Each file consists of its header and its bytes, padded with NUL to a multiple of
+/// 512; two blocks of NUL end the archive, which is padded to a multiple of 10,240.
 enum TarArchive {
     static let block = 512
     static let record = 10_240
@@ -17,7 +17,7 @@ enum TarArchive {
     static let prefixLimit = 155
     static let magic = Array("ustar\u{0}00".utf8)
 
-    /// The sum of a header's bytes, its checksum field counted as blanks.
+    /// Returns the sum of a header's bytes with its checksum field counted as spaces.
     static func checksum(_ header: ArraySlice<UInt8>) -> UInt64 {
         var sum: UInt64 = 0
         for (offset, byte) in header.enumerated() {
@@ -27,20 +27,22 @@ enum TarArchive {
     }
 }
 
-/// Makes an archive in memory.
+/// Writes an archive in memory.
 package struct TarWriter {
     private var bytes: [UInt8] = []
     private let time: UInt64
 
-    /// - Parameter time: of all files, seconds since 1970; for whoever lists the archive.
+    /// - Parameter time: The modification time of all files in seconds since 1970, for listings.
     package init(time: UInt64) {
         self.time = min(time, 0o77777777777)
     }
 
-    /// - Throws: `badName` for a name that has no room in a header.
+    /// Appends a file.
+    ///
+    /// - Throws: `badName` if the name does not fit into a header.
     package mutating func add(_ name: String, _ content: [UInt8]) throws(StoreError) {
         guard let (prefix, rest) = Self.split(name) else {
-            throw StoreError(.badName, StoreKey.shown(name), "is too long for a tar archive; remove what it names")
+            throw StoreError(.badName, StoreKey.printable(name), "is too long for a tar archive; remove that file")
         }
         var header = [UInt8](repeating: 0, count: TarArchive.block)
         func put(_ text: some Sequence<UInt8>, at offset: Int) {
@@ -68,6 +70,7 @@ package struct TarWriter {
         fill(to: TarArchive.block)
     }
 
+    /// Ends the archive and returns its bytes.
     package consuming func finish() -> [UInt8] {
         bytes += [UInt8](repeating: 0, count: 2 * TarArchive.block)
         fill(to: TarArchive.record)
@@ -79,7 +82,7 @@ package struct TarWriter {
         if rest > 0 { bytes += [UInt8](repeating: 0, count: size - rest) }
     }
 
-    /// At the last "/" that leaves room for what follows it.
+    /// Splits a name at the last "/" that leaves room for the rest.
     private static func split(_ name: String) -> (prefix: String, name: String)? {
         if name.utf8.count <= TarArchive.nameLimit { return ("", name) }
         var start = name.startIndex

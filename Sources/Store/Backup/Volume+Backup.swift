@@ -1,23 +1,24 @@
-/// What `hopgate backup` writes.
+/// The archive that `hopgate backup` writes.
 package struct BackupArchive: Sendable {
     package let bytes: [UInt8]
     package let cluster: String
-    /// False: the keys are mounted, and are to be kept elsewhere.
+    /// Whether the archive holds the cluster's keys; mounted keys have to be kept elsewhere.
     package let holdsKeys: Bool
     package let fileCount: Int
-    /// What was left out, and why; a line each.
+    /// The files that were left out and why, one line each.
     package let notes: [String]
 }
 
 extension Volume {
-    /// Reads the newest version of every value and the generations that count: cluster.json, keys, agents, certs, acme.
-    /// Each is as it was at one moment; if the cluster's keys change meanwhile it starts over.
-    ///
-    /// What a gateway would not accept (a wrong MAC, a file open to others) is left out and told.
+    /// Reads the newest version of every value and the current generations: cluster.json, keys, agents, certs, acme.
+    /// Each is as it was at one moment; if the cluster's keys change meanwhile the backup starts over. Files that a
+    /// gateway would not accept (a wrong MAC, a file open to others) are left out and noted.
     ///
     /// - Parameters:
-    ///   - release: of this binary.
-    ///   - time: seconds since 1970, and the same in words; both for people only.
+    ///   - mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
+    ///   - release: The version of this binary.
+    ///   - time: Seconds since 1970, for the archive's listing.
+    ///   - created: The same time as text, for people.
     package func backup(
         mounted: [ClusterKey]?,
         release: String,
@@ -32,7 +33,7 @@ extension Volume {
             guard try readCluster(mounted: mounted) == cluster else { continue }
             return try collection.archive(cluster, release: release, time: time, created: created)
         }
-        throw StoreError(.busy, files.root, "the cluster's keys change all the time; try again")
+        throw StoreError(.busy, files.root, "the cluster's keys are changed too often; try again")
     }
 
     private func collect(_ cluster: ClusterIdentity, _ mounted: [ClusterKey]?) throws(StoreError) -> BackupCollection {
@@ -48,7 +49,7 @@ extension Volume {
             try collect(value: key, into: &collection) { value throws(StoreError) in
                 guard !Tombstone.isTombstone(value.bytes) else { return }
                 let context = "\(key)/\(value.version)"
-                let place = shown(context)
+                let place = displayPath(context)
                 _ = try SealedDocument.open(
                     value.bytes,
                     .credential,
@@ -62,7 +63,7 @@ extension Volume {
         return collection
     }
 
-    /// Values and generations below a folder, at any depth.
+    /// Collects the values and generations below a folder, at any depth.
     private func collect(_ folder: StoreKey, into collection: inout BackupCollection) throws(StoreError) {
         for name in (try namesIfPresent(in: folder.path) ?? []).sorted() {
             let path = "\(folder)/\(name)"
@@ -71,12 +72,12 @@ extension Volume {
                 status = try files.status(path)
             } catch {
                 if error.kind == .missing { continue }
-                throw counted(error)
+                throw storeError(for: error)
             }
-            // Its own versions and generations were collected with the key itself.
+            // The versions and generations of the folder itself were collected with its key.
             if VersionName.version(name, key: folder) != nil || Generation(name) != nil { continue }
             guard status.kind == .folder, let key = try? folder.child(name) else {
-                collection.notes.append("\(shown(path)): is not ours, left out")
+                collection.notes.append("\(displayPath(path)): is not a file of the store, left out")
                 continue
             }
             let inner = try namesIfPresent(in: path) ?? []
@@ -100,7 +101,7 @@ extension Volume {
             try check(value)
             try collection.add(.value(key, version: value.version), value.bytes)
         } catch {
-            try collection.leaveOut(error)
+            try collection.skip(error)
         }
     }
 
@@ -115,12 +116,12 @@ extension Volume {
                 }
                 return
             } catch {
-                // Superseded and deleted while it was read: look again.
+                // Superseded and deleted while it was read: start over.
                 guard error.code == .notFound else { throw error }
                 collection.remove(generationsOf: key)
             }
         }
-        throw StoreError(.transient, shown(key.path), "changes faster than it can be read; try again")
+        throw StoreError(.transient, displayPath(key.path), "changes faster than it can be read; try again")
     }
 
     private func collect(
@@ -133,14 +134,14 @@ extension Volume {
         do throws(StoreError) {
             let names = try names(in: folder, fresh: true)
             guard (1...Self.filesPerGeneration).contains(names.count) else {
-                throw StoreError(.corrupt, shown(folder), "is no generation that was published whole")
+                throw StoreError(.corrupt, displayPath(folder), "is not a complete generation")
             }
             for name in names.sorted() {
                 set.append((name, try readFile("\(folder)/\(name)", limit: Self.generationFileLimit)))
             }
         } catch {
             guard error.code != .notFound else { throw error }
-            return try collection.leaveOut(error)
+            return try collection.skip(error)
         }
         for (name, bytes) in set { try collection.add(.file(key, generation, name: name), bytes) }
     }

@@ -1,14 +1,15 @@
 extension Volume {
     /// Writes a backup into a store that has no cluster, by the store's own rules of publication. `cluster.json` comes
-    /// last: until then nothing counts, and the same backup can be restored again over what an interrupted restore left.
+    /// last: until then gateways use nothing of it, and the same backup can be restored again after an interrupted
+    /// restore.
     ///
-    /// - Throws: `exists` if the store has a cluster, or anything that is not of this backup.
+    /// - Throws: `exists` if the store has a cluster or a file that is not in this backup.
     package func restore(_ backup: Backup) throws(StoreError) {
         try prepare()
         try requireUnfounded()
         try requireNothingElse(backup)
         let generations = Dictionary(grouping: backup.files.compactMap(GenerationFile.init)) { $0.folder }
-        // Credentials first: beside them no gateway founds a cluster of its own.
+        // Credentials first: a gateway does not found a new cluster when there are credentials.
         for phase in [Phase.credentials, .keys, .others] {
             for (item, content) in backup.files where Phase(item) == phase { try place(item.path, Array(content)) }
         }
@@ -22,6 +23,7 @@ extension Volume {
         }
     }
 
+    /// The order in which files are written.
     private enum Phase {
         case credentials, keys, others, generations, cluster
 
@@ -35,6 +37,7 @@ extension Volume {
         }
     }
 
+    /// A file of a generation, grouped by folder.
     private struct GenerationFile {
         let folder: String
         let name: String
@@ -52,24 +55,24 @@ extension Volume {
 extension Volume {
     private func requireUnfounded() throws(StoreError) {
         guard let found = try newest(ClusterDocument.key, fresh: true) else { return }
-        let place = shown(ClusterDocument.key.path)
+        let place = displayPath(ClusterDocument.key.path)
         let id = (try? ClusterDocument(found.bytes, place: place))?.cluster
         throw StoreError(
             .exists(newest: found.version),
             files.root,
-            "belongs to a cluster already\(id.map { " (\($0))" } ?? ""); restore into an empty folder"
+            "already belongs to a cluster\(id.map { " (\($0))" } ?? ""); restore into an empty folder"
         )
     }
 
-    /// What stands where the backup writes has to be what an earlier attempt at this restore wrote.
+    /// Verifies that every file in the way of the backup was written by an earlier attempt at this restore.
     private func requireNothingElse(_ backup: Backup) throws(StoreError) {
         let known = Set(backup.files.map(\.item.path))
         for folder in [BackupItem.agents] + BackupItem.folders {
             for path in try filesBelow(folder.path, depth: StoreKey.depthLimit) where !known.contains(path) {
                 throw StoreError(
                     .exists(newest: 0),
-                    shown(path),
-                    "is not of this backup; restore into an empty folder"
+                    displayPath(path),
+                    "is not in this backup; restore into an empty folder"
                 )
             }
         }
@@ -89,11 +92,11 @@ extension Volume {
         return found
     }
 
-    /// A file that nobody has, or that has these bytes already.
+    /// Creates a file, or verifies that it has these bytes already.
     private func place(_ path: String, _ bytes: [UInt8]) throws(StoreError) {
         try ensureFolder(Self.folder(of: path))
         guard try create(path, bytes, .content) else {
-            throw StoreError(.exists(newest: 0), shown(path), "has other contents; restore into an empty folder")
+            throw StoreError(.exists(newest: 0), displayPath(path), "has other contents; restore into an empty folder")
         }
     }
 
@@ -105,13 +108,18 @@ extension Volume {
             try files.rename(temporary, to: folder)
         } catch {
             guard try isPublished(set, at: folder, after: error) else {
-                throw StoreError(.exists(newest: 0), shown(folder), "has other contents; restore into an empty folder")
+                throw StoreError(
+                    .exists(newest: 0),
+                    displayPath(folder),
+                    "has other contents; restore into an empty folder"
+                )
             }
         }
         try confirm(folder: Self.folder(of: folder))
     }
 
-    /// A gateway that was started meanwhile on a store without credentials may have founded a cluster: then ours goes.
+    /// Withdraws cluster.json if a gateway that was started meanwhile, before there were credentials, has founded a
+    /// cluster.
     private func requireAlone(_ item: BackupItem) throws(StoreError) {
         guard case .value(let key, let version) = item else { return }
         guard try versions(key, fresh: true) != [version] else { return }

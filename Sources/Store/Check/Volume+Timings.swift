@@ -1,13 +1,13 @@
 package import NIOCore
 
-/// How long one call of the file system took, again and again.
+/// The durations of one kind of file-system call, called repeatedly.
 package struct StoreTiming: Equatable, Sendable {
     package let operation: String
     package let minimum: TimeAmount
     package let median: TimeAmount
     package let maximum: TimeAmount
 
-    /// - Parameter durations: at least one.
+    /// - Parameter durations: At least one duration.
     package init(_ operation: String, _ durations: [TimeAmount]) {
         let sorted = durations.sorted()
         self.operation = operation
@@ -18,9 +18,9 @@ package struct StoreTiming: Equatable, Sendable {
 }
 
 extension Volume {
-    /// Measures what the store's speed depends on, in a folder of its own which is removed again.
+    /// Measures the calls on which the store's speed depends, in a temporary folder that is removed again.
     ///
-    /// - Parameter rounds: at least one.
+    /// - Parameter rounds: The number of rounds, at least one.
     package func timings(rounds: Int = 20) throws(StoreError) -> [StoreTiming] {
         let folder = "\(Self.temporaries)/\(nonce())"
         defer { erase(folder) }

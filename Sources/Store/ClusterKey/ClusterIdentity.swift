@@ -1,28 +1,29 @@
 import Formats
 
-/// Which cluster a store belongs to, and its keys.
+/// The identity of the cluster that a store belongs to, and the cluster's keys.
 package struct ClusterIdentity: Sendable, Equatable {
     package let id: String
     package let keyring: ClusterKeyring
-    /// True: whoever can read the volume is the cluster. `store check` says so.
+    /// Whether the key is on the volume, so that a user who can read the volume controls the cluster; `store check`
+    /// reports it.
     package let isKeyOnVolume: Bool
-    /// The version of cluster.json that says so.
+    /// The version of cluster.json that this was read from.
     package let version: UInt64
-    /// The key that cluster.json is sealed with. With mounted keys another one may sign by now.
+    /// The id of the key that cluster.json is sealed with. With mounted keys this may be older than the signing key.
     package let sealedBy: String
-    /// All fields of cluster.json, those of later releases too.
+    /// All fields of cluster.json, including those of later releases.
     let fields: [String: JSONValue]
 
     package static let format: Int64 = 1
-    /// The field of cluster.json that names the key which a rotation leads to, until the rotation is finished.
+    /// The field of cluster.json that names the target key of a rotation until the rotation is finished.
     static let rotationField = "rotating_to"
 
-    /// The key that a rotation under way leads to.
+    /// The target key of the rotation in progress, or `nil` if there is none.
     package var rotatingTo: ClusterKey? {
         fields[Self.rotationField]?.string.flatMap { keyring[$0] }
     }
 
-    /// A cluster of one process, which ends with it.
+    /// Creates the identity of a cluster of one process without a volume.
     package static func ephemeral() -> ClusterIdentity {
         let key = ClusterKey.generate { UInt64.random(in: .min ... .max) }
         let document = ClusterDocument(cluster: key.foundedClusterID, keys: [key.id])
@@ -37,7 +38,7 @@ package struct ClusterIdentity: Sendable, Equatable {
     }
 }
 
-/// `cluster.json`: decided once by one link(2), changed only by a rotation of keys.
+/// The content of `cluster.json`: created once by one link(2), changed only by a key rotation.
 struct ClusterDocument {
     static let key: StoreKey = "cluster.json"
     static let keyFolder = "keys"
@@ -56,7 +57,7 @@ struct ClusterDocument {
         self.keys = keys
     }
 
-    /// Reads the object, sealed or not; whether it is genuine is not judged here.
+    /// Parses a sealed or unsealed document. The MAC is not verified here.
     init(_ bytes: [UInt8], place: String) throws(StoreError) {
         guard var fields = [String: JSONValue](json: bytes), let format = fields["format"]?.integer else {
             throw StoreError(.corrupt, place, "is not a cluster.json; restore it from a backup")
@@ -66,7 +67,7 @@ struct ClusterDocument {
         }
         guard let cluster = fields["cluster"]?.string, let keys = fields["keys"]?.strings, !keys.isEmpty,
             keys.count <= ClusterKeyFile.keyLimit, keys.allSatisfy({ StoreKey.isComponent($0) })
-        else { throw StoreError(.corrupt, place, "is not a whole cluster.json; restore it from a backup") }
+        else { throw StoreError(.corrupt, place, "is not a complete cluster.json; restore it from a backup") }
         fields["mac"] = nil
         self.fields = fields
         self.cluster = cluster

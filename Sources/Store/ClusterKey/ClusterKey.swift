@@ -1,13 +1,14 @@
-internal import Crypto
+import Crypto
 import Formats
-internal import FoundationEssentials
+import FoundationEssentials
 
-/// A secret that all replicas share. Everything else that they have in common comes out of it by HKDF (RFC 5869, SHA-256),
-/// so there is nothing else to make, race for, or renew.
+/// A secret that all replicas share. All other shared secrets are derived from it by HKDF (RFC 5869, SHA-256), so
+/// nothing else has to be created, agreed on or renewed.
 package struct ClusterKey: Sendable, Equatable {
-    /// Documents that carry a MAC, each kind with a key of its own.
+    /// The kinds of document that carry a MAC. Each has its own derived key.
     package enum Purpose: String, CaseIterable, Sendable {
-        case card
+        /// The information that a replica publishes (the file `card`).
+        case replicaInfo = "card"
         case cluster
         case credential
         case backup
@@ -16,12 +17,12 @@ package struct ClusterKey: Sendable, Equatable {
     package static let size = 32
 
     private let secret: [UInt8]
-    /// By purpose; made once, because thousands of documents are verified with them.
+    /// The MAC keys by purpose, derived once because thousands of documents are verified with them.
     private let keyed: [Purpose: KeyedHash]
-    /// Names the key without telling anything of it; also shows whether a key file is damaged.
+    /// Identifies the key without revealing it; also shows whether a key file is damaged.
     package let id: String
 
-    /// - Parameter secret: at least 32 bytes that nobody can guess.
+    /// - Parameter secret: At least 32 unpredictable bytes.
     package init(secret: [UInt8]) {
         precondition(secret.count >= Self.size)
         self.secret = secret
@@ -33,39 +34,45 @@ package struct ClusterKey: Sendable, Equatable {
         self.id = Hex.string(Self.derive(secret, "key-id", 16))
     }
 
-    /// A new one.
+    /// Creates a random key.
+    ///
+    /// - Parameter random: Returns 64 random bits per call.
     package static func generate(random: () -> UInt64) -> ClusterKey {
         var secret: [UInt8] = []
         while secret.count < size { withUnsafeBytes(of: random()) { secret.append(contentsOf: $0) } }
         return ClusterKey(secret: secret)
     }
 
-    /// The bytes that stand in `keys/<id>`, and in a backup.
+    /// The bytes as stored in `keys/<id>` and in a backup.
     package var storedBytes: [UInt8] { secret }
 
-    /// The seed of the private key of the mesh's CA.
+    /// The seed for the private key of the mesh's CA.
     package var meshAuthoritySeed: [UInt8] { derive("mesh-ca", 32) }
 
-    /// The bearer token of the admin port: 64 hexadecimal digits.
+    /// The bearer token of the admin port, 64 hexadecimal digits.
     package var adminToken: String { Hex.string(derive("admin-token", 32)) }
 
-    /// The id of a cluster that this key founds.
+    /// The id of a cluster that is founded with this key.
     package var foundedClusterID: String { Hex.string(derive("cluster-id", 16)) }
 
-    /// Any other secret of the cluster; `info` is its name and never changes.
+    /// Derives any other secret of the cluster.
+    ///
+    /// - Parameters:
+    ///   - info: The name of the secret, which never changes.
+    ///   - count: The number of bytes.
     package func derive(_ info: String, _ count: Int) -> [UInt8] { Self.derive(secret, info, count) }
 
-    /// HMAC-SHA-256 over the context and the bytes.
+    /// Returns the HMAC-SHA-256 of context and bytes.
     ///
-    /// - Parameter context: where the document stands, such as "agents/x/3": a copy elsewhere is not genuine.
+    /// - Parameter context: The location of the document, such as "agents/x/3", so that a copy elsewhere is not valid.
     package func mac(_ purpose: Purpose, context: String, _ bytes: [UInt8]) -> [UInt8] {
         authenticate(purpose, context, bytes)
     }
 
+    /// Whether a MAC is valid. Compares in constant time.
     package func isMAC(_ mac: [UInt8], _ purpose: Purpose, context: String, of bytes: [UInt8]) -> Bool {
         let right = authenticate(purpose, context, bytes)
         guard right.count == mac.count else { return false }
-        // In constant time.
         var difference: UInt8 = 0
         for (one, other) in zip(right, mac) { difference |= one ^ other }
         return difference == 0
@@ -73,7 +80,7 @@ package struct ClusterKey: Sendable, Equatable {
 
     private func authenticate(_ purpose: Purpose, _ context: String, _ bytes: [UInt8]) -> [UInt8] {
         guard let keyed = keyed[purpose] else { preconditionFailure("every purpose has a key") }
-        // The context's length first, so that no byte of it can pass for one of the document.
+        // The context's length comes first, so that the boundary between context and document is unambiguous.
         var writer = ByteWriter()
         writer.write(UInt32(context.utf8.count))
         writer.write(context.utf8)
@@ -92,7 +99,7 @@ package struct ClusterKey: Sendable, Equatable {
     package static func == (left: ClusterKey, right: ClusterKey) -> Bool { left.id == right.id }
 }
 
-/// The keys that count now: the first signs, all verify.
+/// The valid keys of a cluster: the first signs, all verify.
 package struct ClusterKeyring: Sendable, Equatable {
     package let keys: [ClusterKey]
 
@@ -105,12 +112,12 @@ package struct ClusterKeyring: Sendable, Equatable {
 
     package subscript(id: String) -> ClusterKey? { keys.first { $0.id == id } }
 
-    /// Each of them opens the admin port, so that a rotation locks nobody out.
+    /// The admin tokens of all keys. Each is accepted, so that a rotation locks no client out.
     package var adminTokens: [String] { keys.map(\.adminToken) }
 }
 
 extension ClusterKeyring: CustomStringConvertible {
-    /// Ids only; a key never gets into a log.
+    /// The ids only: a key never appears in a log.
     package var description: String { "keys \(keys.map(\.id).joined(separator: ", "))" }
 }
 

@@ -1,15 +1,17 @@
 import Formats
 
-/// The file that `cluster_key_file` names: a key a line, of which the first signs.
+/// The file that `cluster_key_file` names: one key per line, of which the first signs.
 ///
-/// A line of 64 hexadecimal digits is 32 bytes (what stands in `keys/` can be given so); any other line of 32 to 1,024
-/// characters is taken as it is. Empty lines and lines that begin with "#" are left out.
+/// A line of 64 hexadecimal digits stands for 32 bytes (so a file from `keys/` can be given this way); any other line
+/// of 32 to 1,024 characters is used as it is. Empty lines and lines that begin with "#" are ignored.
 package enum ClusterKeyFile {
     package static let sizeLimit = 16_384
     static let lineLimit = 1_024
     static let keyLimit = 8
 
-    /// - Parameter path: for messages only.
+    /// Parses a key file.
+    ///
+    /// - Parameter path: The path for messages.
     package static func parse(_ bytes: [UInt8], path: String) throws(StoreError) -> [ClusterKey] {
         guard bytes.count <= sizeLimit else {
             throw StoreError(.tooLarge, path, "is larger than the \(sizeLimit) bytes that a key file may have")
@@ -19,7 +21,7 @@ package enum ClusterKeyFile {
             let line = trimmed(raw)
             if line.isEmpty || line.first == UInt8(ascii: "#") { continue }
             guard line.allSatisfy({ (0x21...0x7e).contains($0) }) else {
-                throw bad(path, index, "has characters that no key has; use: openssl rand -hex 32")
+                throw bad(path, index, "has characters that are not allowed in a key; use: openssl rand -hex 32")
             }
             guard (ClusterKey.size...lineLimit).contains(line.count) else {
                 throw bad(
@@ -33,7 +35,7 @@ package enum ClusterKeyFile {
             if !keys.contains(key) { keys.append(key) }
         }
         guard !keys.isEmpty else {
-            throw StoreError(.corrupt, path, "holds no key; make one with: openssl rand -hex 32")
+            throw StoreError(.corrupt, path, "holds no key; create one with: openssl rand -hex 32")
         }
         guard keys.count <= keyLimit else {
             throw StoreError(.tooLarge, path, "holds more than \(keyLimit) keys; remove the oldest, at the end")

@@ -1,14 +1,14 @@
-internal import Crypto
+import Crypto
 
-/// HMAC-SHA-256 (RFC 2104) with a key that is there for long: both hashes have taken up the key already, and go on from
-/// there for each message. A start verifies thousands of documents.
+/// HMAC-SHA-256 (RFC 2104) with a long-lived key: both hashes have already absorbed the key and are copied for each
+/// message, because a start verifies thousands of documents.
 struct KeyedHash: Sendable {
     private static let block = 64
 
     private let inner: SHA256
     private let outer: SHA256
 
-    /// - Parameter key: at most 64 bytes.
+    /// - Parameter key: At most 64 bytes.
     init(key: [UInt8]) {
         precondition(key.count <= Self.block, "a key is not longer than a block")
         let padded = key + [UInt8](repeating: 0, count: Self.block - key.count)
@@ -21,7 +21,7 @@ struct KeyedHash: Sendable {
         outer = begun(0x5c)
     }
 
-    /// The code of both together.
+    /// Returns the code of the concatenation.
     func code(_ first: [UInt8], _ second: [UInt8]) -> [UInt8] {
         var (inner, outer) = (inner, outer)
         first.withUnsafeBytes { inner.update(bufferPointer: $0) }

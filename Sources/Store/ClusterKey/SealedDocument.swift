@@ -1,17 +1,22 @@
 import Formats
 
-/// A JSON object whose first field is a MAC over all the rest, byte for byte as it stands there:
+/// A JSON object whose first field is a MAC over all other bytes, exactly as they are stored:
 ///
 /// ```
 /// {"mac":"<key id>.<64 hexadecimal digits>",…the other fields…}
 /// ```
 ///
-/// Nothing is put into a canonical form, so nothing can be read in two ways; an edit by hand is noticed. The MAC also
-/// covers where the document stands (its key and version, or its incarnation), so that a copy elsewhere is not genuine.
+/// There is no canonical form, so a document has one reading only, and an edit by hand invalidates it. The MAC also
+/// covers the location of the document (its key and version, or its incarnation), so that a copy elsewhere is not
+/// valid.
 package enum SealedDocument {
     private static let beginning = Array(#"{"mac":""#.utf8)
 
-    /// - Parameter body: a JSON object without blanks before or after it, and without a field "mac".
+    /// Seals a document.
+    ///
+    /// - Parameters:
+    ///   - body: A JSON object without surrounding whitespace and without a field "mac".
+    ///   - context: The location of the document.
     package static func seal(
         _ body: [UInt8],
         _ purpose: ClusterKey.Purpose,
@@ -26,10 +31,10 @@ package enum SealedDocument {
         return bytes
     }
 
-    /// The object without its MAC.
+    /// Verifies a document and returns the object without its MAC.
     ///
-    /// - Parameter place: for messages.
-    /// - Throws: `corrupt` if there is no MAC, if it is wrong, or of a key that is not known here.
+    /// - Parameter place: The location for messages.
+    /// - Throws: `corrupt` if the MAC is missing or wrong, `foreign` if its key is not in the keyring.
     package static func open(
         _ bytes: [UInt8],
         _ purpose: ClusterKey.Purpose,
@@ -38,7 +43,11 @@ package enum SealedDocument {
         place: String
     ) throws(StoreError) -> [UInt8] {
         guard let (keyID, mac, body) = parts(bytes) else {
-            throw StoreError(.corrupt, place, "has no MAC; it was made or edited by hand")
+            throw StoreError(
+                .corrupt,
+                place,
+                "has no MAC: it was created or edited by hand; restore it from a backup"
+            )
         }
         guard let key = keyring.keys.first(where: { $0.id.utf8.elementsEqual(keyID) }) else {
             let keyID = String(decoding: keyID, as: UTF8.self)
@@ -50,7 +59,7 @@ package enum SealedDocument {
         return body
     }
 
-    /// The id of the key that a document names; the name proves nothing.
+    /// Returns the id of the key that a document names. The document is not verified.
     package static func keyID(_ bytes: [UInt8]) -> String? {
         parts(bytes).map { String(decoding: $0.keyID, as: UTF8.self) }
     }

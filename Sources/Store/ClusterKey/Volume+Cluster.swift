@@ -1,16 +1,17 @@
 extension Volume {
-    /// Reads which cluster this store belongs to, or founds one. Of many processes that start at once on an empty store
-    /// exactly one founds it, by one link(2); the others delete the key that they had made and read the winner's.
+    /// Reads which cluster this store belongs to, or founds a new one. Of several processes that start at the same time
+    /// on an empty store exactly one founds it, by one link(2); the others delete the key that they have created and
+    /// read the winner's.
     ///
-    /// - Parameter mounted: the keys of a mounted secret; nil: the key is on the volume.
+    /// - Parameter mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
     package func openCluster(mounted: [ClusterKey]?) throws(StoreError) -> ClusterIdentity {
         for _ in 0..<Self.attempts {
             if let found = try readCluster(mounted: mounted) { return found }
-            // Credentials without a cluster are what is left of a store, not a new one.
+            // Credentials without a cluster belong to a damaged store, not to a new one.
             guard try namesIfPresent(in: "agents")?.isEmpty ?? true else {
                 throw StoreError(
                     .corrupt,
-                    shown(ClusterDocument.key.path),
+                    displayPath(ClusterDocument.key.path),
                     "is missing although the store has credentials; restore it from a backup"
                 )
             }
@@ -27,34 +28,38 @@ extension Volume {
                 switch error.code {
                 case .exists, .conflict:
                     if mounted == nil { discard(key) }
-                // Perhaps ours, perhaps not: the next round reads it.
+                // It is unknown whether cluster.json was created: the next round reads it.
                 case .unconfirmed: break
                 default:
                     throw error
                 }
             }
         }
-        throw StoreError(.transient, shown(ClusterDocument.key.path), "can be neither made nor read; try again")
+        throw StoreError(
+            .transient,
+            displayPath(ClusterDocument.key.path),
+            "can be neither created nor read; try again"
+        )
     }
 
-    /// What cluster.json says, if it is genuine; nil if there is none.
+    /// Returns the current cluster.json, verified, or `nil` if there is none.
     package func readCluster(mounted: [ClusterKey]?) throws(StoreError) -> ClusterIdentity? {
         guard let stored = try newest(ClusterDocument.key, fresh: true) else { return nil }
-        let place = shown("\(ClusterDocument.key)/\(stored.version)")
+        let place = displayPath("\(ClusterDocument.key)/\(stored.version)")
         let document = try ClusterDocument(stored.bytes, place: place)
         var keys: [ClusterKey] = []
         if let mounted {
             keys = mounted
         } else {
             for id in document.keys {
-                // A key that is missing is as good as one that signs nothing; the first has to be there.
+                // A missing key only fails to verify what it signed, but the first key has to be there.
                 if let key = try readKey(id, namedBy: place) { keys.append(key) }
             }
         }
         guard !keys.isEmpty, mounted != nil || keys[0].id == document.keys[0] else {
             throw StoreError(
                 .notFound,
-                shown("\(ClusterDocument.keyFolder)/\(document.keys[0])"),
+                displayPath("\(ClusterDocument.keyFolder)/\(document.keys[0])"),
                 "the key of cluster \(document.cluster) is not there (\(place) names it); restore it from a backup, or "
                     + "mount it"
             )
@@ -85,17 +90,21 @@ extension Volume {
 }
 
 extension Volume {
-    /// Makes a key and its file. The file is durable before anything names it.
+    /// Creates a key and its file. The file is durable before any document names the key.
     func writeNewKey() throws(StoreError) -> ClusterKey {
         let key = ClusterKey.generate(random: random)
         try ensureFolder(ClusterDocument.keyFolder)
         guard try create("\(ClusterDocument.keyFolder)/\(key.id)", key.storedBytes, .content) else {
-            throw StoreError(.transient, shown(ClusterDocument.keyFolder), "a new key cannot be read back; try again")
+            throw StoreError(
+                .transient,
+                displayPath(ClusterDocument.keyFolder),
+                "a new key cannot be read back; try again"
+            )
         }
         return key
     }
 
-    /// Deletes a key that lost the race, once another is known to have won it.
+    /// Deletes a key that lost the race to found the cluster, if cluster.json names another one.
     private func discard(_ key: ClusterKey) {
         guard let stored = try? newest(ClusterDocument.key, fresh: true),
             let document = try? ClusterDocument(stored.bytes, place: ""), !document.keys.contains(key.id)
@@ -103,10 +112,12 @@ extension Volume {
         try? files.unlink("\(ClusterDocument.keyFolder)/\(key.id)")
     }
 
-    /// - Parameter document: the cluster.json, whose word may be wrong where the key is.
+    /// Reads a key file.
+    ///
+    /// - Parameter document: The location of cluster.json, which may be the damaged one of the two.
     private func readKey(_ id: String, namedBy document: String) throws(StoreError) -> ClusterKey? {
         let path = "\(ClusterDocument.keyFolder)/\(id)"
-        try askServer(ClusterDocument.keyFolder)
+        try revalidate(ClusterDocument.keyFolder)
         let bytes: [UInt8]
         do {
             bytes = try readFile(path, limit: ClusterKey.size)
@@ -115,9 +126,9 @@ extension Volume {
             return nil
         }
         let remedy = "; restore it from a backup, or \(document), which names it"
-        guard bytes.count == ClusterKey.size else { throw corrupt(path, "is no key\(remedy)") }
+        guard bytes.count == ClusterKey.size else { throw corrupt(path, "is not a key\(remedy)") }
         let key = ClusterKey(secret: bytes)
-        guard key.id == id else { throw corrupt(path, "is another key than its name says\(remedy)") }
+        guard key.id == id else { throw corrupt(path, "holds a different key than its name states\(remedy)") }
         return key
     }
 

@@ -1,16 +1,16 @@
 import Formats
 
-/// The steps of a change of the cluster's key. Each is one new version of cluster.json, so a rotation may be interrupted
-/// anywhere and continued by anyone: the key that it leads to stands there until it is finished.
+/// The steps of a key rotation. Each writes one new version of cluster.json, which names the target key until the
+/// rotation is finished, so a rotation may be interrupted anywhere and continued by any process.
 extension Volume {
-    /// Adds a key that verifies from now on. First step of a rotation; the second is ``sign(with:in:)`` as soon as every
-    /// live card lists it.
+    /// Adds a key that verifies from now on: the first step of a rotation. The second is ``sign(with:in:)``, once the
+    /// information of every live replica lists the key.
     package func addKey(to cluster: ClusterIdentity) throws(StoreError) -> ClusterIdentity {
         guard cluster.keyring.keys.count < ClusterKeyFile.keyLimit else {
             throw StoreError(
                 .tooLarge,
-                shown(ClusterDocument.key.path),
-                "lists \(ClusterKeyFile.keyLimit) keys already; retire the old ones first"
+                displayPath(ClusterDocument.key.path),
+                "already lists \(ClusterKeyFile.keyLimit) keys; retire the old ones first"
             )
         }
         let key = try writeNewKey()
@@ -19,7 +19,7 @@ extension Volume {
         do throws(StoreError) {
             return try rewrite(cluster, keys: cluster.keyring.keys + [key], fields)
         } catch {
-            // Somebody else was faster, so nothing names this key.
+            // Another process was faster, so no document names this key.
             switch error.code {
             case .conflict, .notFound, .exists: try? files.unlink("\(ClusterDocument.keyFolder)/\(key.id)")
             default: break
@@ -28,30 +28,35 @@ extension Volume {
         }
     }
 
-    /// Signs with this key from now on.
+    /// Makes a key the signing key.
     package func sign(with id: String, in cluster: ClusterIdentity) throws(StoreError) -> ClusterIdentity {
         guard let key = cluster.keyring[id] else {
-            throw StoreError(.notFound, shown("\(ClusterDocument.keyFolder)/\(id)"), "is no key of this cluster")
+            throw StoreError(.notFound, displayPath("\(ClusterDocument.keyFolder)/\(id)"), "is no key of this cluster")
         }
         return try rewrite(cluster, keys: [key] + cluster.keyring.keys.filter { $0 != key }, cluster.fields)
     }
 
-    /// The rotation is over: nothing is left that an older key alone seals.
+    /// Finishes a rotation, once nothing is left that only an older key seals.
     package func finishRotation(in cluster: ClusterIdentity) throws(StoreError) -> ClusterIdentity {
         var fields = cluster.fields
         fields[ClusterIdentity.rotationField] = nil
         return try rewrite(cluster, keys: cluster.keyring.keys, fields)
     }
 
-    /// Seals cluster.json with the key that signs: after a change of mounted keys it still has the MAC of an older one.
+    /// Seals cluster.json with the signing key. Needed after a change of mounted keys, when its MAC is that of an older
+    /// key.
     package func resealCluster(_ cluster: ClusterIdentity) throws(StoreError) -> ClusterIdentity {
         try rewrite(cluster, keys: cluster.keyring.keys, cluster.fields)
     }
 
-    /// Forgets a key that signs nothing any more.
+    /// Removes a key that no longer signs anything.
     package func retire(_ id: String, from cluster: ClusterIdentity) throws(StoreError) -> ClusterIdentity {
         guard cluster.keyring.signing.id != id, let key = cluster.keyring[id] else {
-            throw StoreError(.notFound, shown("\(ClusterDocument.keyFolder)/\(id)"), "is no key that can be retired")
+            throw StoreError(
+                .notFound,
+                displayPath("\(ClusterDocument.keyFolder)/\(id)"),
+                "is no key that can be retired"
+            )
         }
         let changed = try rewrite(cluster, keys: cluster.keyring.keys.filter { $0 != key }, cluster.fields)
         try? files.unlink("\(ClusterDocument.keyFolder)/\(id)")

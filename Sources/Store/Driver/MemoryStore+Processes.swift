@@ -1,10 +1,10 @@
-internal import NIOCore
-internal import Synchronization
+import NIOCore
+import Synchronization
 
 // MARK: Leases
 
-/// A lease of a ``MemoryStore``. Its holder cannot die without the store, so it does not run out; letting it go
-/// releases it.
+/// A lease of a ``MemoryStore``. Its holder lives in the same process as the store, so the lease does not expire;
+/// releasing the last reference to it releases the lease.
 final class MemoryLease: StoreLease {
     let epoch: UInt64
     private let store: MemoryStore
@@ -50,17 +50,17 @@ extension MemoryStore {
             }
             if let epoch { return MemoryLease(store: self, name: name, epoch: epoch) }
             guard NIODeadline.now() < deadline else {
-                throw StoreError(.stalled, "locks/\(name)", "somebody else holds this lease")
+                throw StoreError(.stalled, "locks/\(name)", "the lease is held by another caller; try again later")
             }
             try? await Task.sleep(nanoseconds: 20_000_000)
         }
-        throw StoreError(.closed, "locks/\(name)", "nobody waits for this lease any more")
+        throw StoreError(.closed, "locks/\(name)", "the wait for the lease was cancelled")
     }
 }
 
 // MARK: Journals
 
-/// The journal of a process whose store is in its memory: durable and visible at once, as far as that goes.
+/// The journal of a process whose store is in its own memory. Changes are visible at once; nothing is durable.
 final class MemoryJournal: StoreJournal {
     private let store: MemoryStore
 
@@ -88,14 +88,14 @@ final class MemoryJournal: StoreJournal {
     func announce() -> UInt64 {
         change { $0.beat { $0.published &+= 1 } }
         return store.contents.withLock { contents in
-            contents.journal.flatMap { contents.journals[$0]?.sight.pulse?.heartbeat.published } ?? 0
+            contents.journal.flatMap { contents.journals[$0]?.observation.lastHeartbeat?.heartbeat.published } ?? 0
         }
     }
 
-    func renewCard() {
+    func renewInfo() {
         store.contents.withLock { contents in
             guard let own = contents.journal, var journal = contents.journals[own] else { return }
-            journal.card = journal.options.card(own)
+            journal.info = journal.options.info(own)
             contents.journals[own] = journal
         }
     }
@@ -106,28 +106,28 @@ final class MemoryJournal: StoreJournal {
         }
     }
 
-    /// Whoever was buried begins again, as on a volume.
+    /// Applies a change. If the journal has been archived, it starts again under a new incarnation, as on a volume.
     private func change(_ body: (inout ReplicaObservation) -> Void) {
-        let reborn = store.contents.withLock { contents -> (JournalOptions, Incarnation)? in
-            guard let own = contents.journal, var journal = contents.journals[own] ?? contents.buried else {
+        let restarted = store.contents.withLock { contents -> (JournalOptions, Incarnation)? in
+            guard let own = contents.journal, var journal = contents.journals[own] ?? contents.archived else {
                 return nil
             }
-            let isBuried = contents.journals[own] == nil
-            body(&journal.sight)
-            guard isBuried else {
-                journal.sight.beat { _ in }
+            let wasArchived = contents.journals[own] == nil
+            body(&journal.observation)
+            guard wasArchived else {
+                journal.observation.beat { _ in }
                 contents.journals[own] = journal
                 return nil
             }
             let new = journal.options.incarnation()
-            journal.card = journal.options.card(new)
-            journal.sight.beat { $0.incarnation = new }
+            journal.info = journal.options.info(new)
+            journal.observation.beat { $0.incarnation = new }
             contents.journals[new] = journal
             contents.journal = new
-            contents.buried = nil
+            contents.archived = nil
             return (journal.options, new)
         }
-        if let (options, new) = reborn { options.onNewIncarnation(new) }
+        if let (options, new) = restarted { options.onNewIncarnation(new) }
     }
 }
 
@@ -135,19 +135,23 @@ extension MemoryStore {
     package func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal {
         let incarnation = options.incarnation()
         let first = Heartbeat(incarnation: incarnation, sequence: 1)
-        let sight = ReplicaObservation(
-            pulse: LastHeartbeat(heartbeat: first, movedAt: .now()),
+        let observation = ReplicaObservation(
+            lastHeartbeat: LastHeartbeat(heartbeat: first, movedAt: .now()),
             view: ReplicaView(heartbeat: first, table: JournalTable()),
             problem: nil
         )
         let isFirst = contents.withLock { contents in
             guard contents.journal == nil, !contents.isClosed else { return false }
             contents.journal = incarnation
-            contents.journals[incarnation] = Journal(sight: sight, card: options.card(incarnation), options: options)
+            contents.journals[incarnation] = Journal(
+                observation: observation,
+                info: options.info(incarnation),
+                options: options
+            )
             return true
         }
         guard isFirst else {
-            throw StoreError(.closed, "journal", "the store is closed, or has a journal already")
+            throw StoreError(.closed, "journal", "the store is closed or already has a journal")
         }
         return MemoryJournal(store: self)
     }
@@ -156,20 +160,20 @@ extension MemoryStore {
         contents.withLock { $0.journals.keys.sorted() }
     }
 
-    package func card(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
-        guard let card = contents.withLock({ $0.journals[replica]?.card }) else { throw Self.unknown(replica) }
-        return card
+    package func info(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
+        guard let info = contents.withLock({ $0.journals[replica]?.info }) else { throw Self.unknown(replica) }
+        return info
     }
 
-    package func follow(_ replica: Incarnation) async -> ReplicaObservation {
-        contents.withLock { $0.journals[replica]?.sight }
-            ?? ReplicaObservation(pulse: nil, view: nil, problem: Self.unknown(replica))
+    package func observe(_ replica: Incarnation) async -> ReplicaObservation {
+        contents.withLock { $0.journals[replica]?.observation }
+            ?? ReplicaObservation(lastHeartbeat: nil, view: nil, problem: Self.unknown(replica))
     }
 
-    package func bury(_ replica: Incarnation) async throws(StoreError) {
+    package func archive(_ replica: Incarnation) async throws(StoreError) {
         let isKnown = contents.withLock { contents in
             guard let journal = contents.journals.removeValue(forKey: replica) else { return false }
-            if contents.journal == replica { contents.buried = journal }
+            if contents.journal == replica { contents.archived = journal }
             return true
         }
         guard isKnown else { throw Self.unknown(replica) }

@@ -1,27 +1,36 @@
-internal import NIOCore
-internal import Synchronization
+import NIOCore
+import Synchronization
 
-/// A store in the memory of one process: for one replica without a volume, and for tests. Nothing survives the process;
-/// everything else is as the users of ``Store`` know it.
+/// A store in the memory of one process, for a single replica without a volume and for tests. Nothing survives the
+/// process; otherwise it behaves as ``Store`` specifies, and the conformance tests run against it too.
+///
+/// Every call takes one lock and returns at once; feeds and hooks are called after the lock has been released.
 package final class MemoryStore: Store {
     struct Contents {
-        /// By version; a removed value is nil.
+        /// Values and their newest version numbers; `bytes` is `nil` for a removed value.
         var values: [StoreKey: (version: UInt64, bytes: [UInt8]?)] = [:]
+        /// The last two generations of each key, oldest first.
         var generations: [StoreKey: [StoredGeneration]] = [:]
+        /// The epoch of each lease's newest holder.
         var epochs: [StoreKey: UInt64] = [:]
+        /// The epochs of the leases that are held.
         var holders: [StoreKey: UInt64] = [:]
+        /// The feeds of the watches, by prefix.
         var feeds: [StoreKey: [ChangeFeed]] = [:]
+        /// The journals that have not been archived.
         var journals: [Incarnation: Journal] = [:]
+        /// The current incarnation of this process's journal, or `nil` if none was started.
         var journal: Incarnation?
-        /// The own journal after others took it for dead.
-        var buried: Journal?
+        /// This process's journal while it is archived, until its next change restarts it.
+        var archived: Journal?
+        /// The closure passed to ``MemoryStore/onPublished(_:)``.
         var hook: (@Sendable (StoreKey) -> Void)?
         var isClosed = false
     }
 
     struct Journal {
-        var sight: ReplicaObservation
-        var card: [UInt8]
+        var observation: ReplicaObservation
+        var info: [UInt8]
         var options: JournalOptions
     }
 
@@ -35,7 +44,7 @@ package final class MemoryStore: Store {
         contents.withLock { $0.hook = body }
     }
 
-    package func announced(_ keys: [StoreKey]) {}
+    package func refresh(_ keys: [StoreKey]) {}
 
     package func close() {
         let feeds = contents.withLock { contents in
@@ -46,30 +55,31 @@ package final class MemoryStore: Store {
         for feed in feeds.values.joined() { feed.finish() }
     }
 
-    /// Changes the contents under the lock and tells of it outside.
+    /// Changes the contents under the lock and notifies feeds and hook after releasing it.
     func change<Result: Sendable>(
         _ key: StoreKey,
         _ body: (inout Contents) throws(StoreError) -> (Result, StoreChange.Mark)
     ) throws(StoreError) -> Result {
-        let outcome = contents.withLock { contents -> Swift.Result<(Result, Told), StoreError> in
+        let outcome = contents.withLock { contents -> Swift.Result<(Result, Notification), StoreError> in
             guard !contents.isClosed else { return .failure(StoreError(.closed, key.path, "the store was closed")) }
             do throws(StoreError) {
                 let (result, mark) = try body(&contents)
-                if let own = contents.journal { contents.journals[own]?.sight.beat { $0.published &+= 1 } }
+                if let own = contents.journal { contents.journals[own]?.observation.beat { $0.published &+= 1 } }
                 let feeds = key.parent.flatMap { contents.feeds[$0] } ?? []
-                let told = Told(change: StoreChange(key: key, newest: mark), feeds: feeds, hook: contents.hook)
-                return .success((result, told))
+                let change = StoreChange(key: key, newest: mark)
+                return .success((result, Notification(change: change, feeds: feeds, hook: contents.hook)))
             } catch {
                 return .failure(error)
             }
         }
-        let (result, told) = try outcome.get()
-        for feed in told.feeds { feed.offer([told.change]) }
-        told.hook?(key)
+        let (result, notification) = try outcome.get()
+        for feed in notification.feeds { feed.offer([notification.change]) }
+        notification.hook?(key)
         return result
     }
 
-    struct Told {
+    /// A change, and the feeds and hook to notify of it.
+    struct Notification {
         let change: StoreChange
         let feeds: [ChangeFeed]
         let hook: (@Sendable (StoreKey) -> Void)?
@@ -87,7 +97,7 @@ extension MemoryStore {
 
     package func readAll(
         _ prefix: StoreKey,
-        _ take: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
+        _ deliver: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
     ) async throws(StoreError) {
         let all = contents.withLock { contents in
             contents.values.compactMap { key, value -> StoreReading? in
@@ -95,7 +105,7 @@ extension MemoryStore {
                 return (key, .success(StoredValue(bytes: bytes, version: value.version)))
             }
         }
-        take(all, all.count)
+        deliver(all, all.count)
     }
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {
@@ -109,7 +119,7 @@ extension MemoryStore {
         return try change(key) { contents throws(StoreError) in
             let before = contents.values[key]
             guard before?.bytes == nil else {
-                throw StoreError(.exists(newest: before?.version ?? 0), key.path, "is there already")
+                throw StoreError(.exists(newest: before?.version ?? 0), key.path, "already exists")
             }
             let version = (before?.version ?? 0) + 1
             contents.values[key] = (version, bytes)
@@ -150,7 +160,7 @@ extension MemoryStore {
         return try change(key) { contents throws(StoreError) in
             let before = contents.generations[key]?.last?.generation
             if let before, before.epoch > epoch {
-                throw StoreError(.fenced, key.path, "epoch \(before.epoch) has published")
+                throw StoreError(.fenced, key.path, "epoch \(before.epoch) has already published")
             }
             let counter = before?.epoch == epoch ? (before?.counter ?? 0) + 1 : 1
             let mine = Generation(epoch: epoch, counter: counter)
@@ -171,7 +181,7 @@ extension MemoryStore {
                 return StoredGeneration(generation: stored.generation, files: wanted)
             }
         }
-        throw StoreError(.notFound, key.path, "has no generation that can be used")
+        throw StoreError(.notFound, key.path, "has no usable generation")
     }
 
     package func changes(_ prefix: StoreKey) -> StoreChanges {
@@ -197,7 +207,7 @@ extension MemoryStore {
     }
 
     private static func conflict(_ key: StoreKey, _ newest: UInt64) -> StoreError {
-        StoreError(.conflict(newest: newest), key.path, "has been changed meanwhile; read it again")
+        StoreError(.conflict(newest: newest), key.path, "was changed by another writer; read it again")
     }
 
     private static func requireValue(_ bytes: [UInt8], _ key: StoreKey) throws(StoreError) {
@@ -208,12 +218,12 @@ extension MemoryStore {
 }
 
 extension ReplicaObservation {
-    /// A heartbeat in memory moves with every change.
+    /// Changes the heartbeat and advances its sequence number, as every change of a journal in memory does.
     mutating func beat(_ change: (inout Heartbeat) -> Void) {
-        guard var heartbeat = pulse?.heartbeat else { return }
+        guard var heartbeat = lastHeartbeat?.heartbeat else { return }
         change(&heartbeat)
         heartbeat.sequence += 1
-        pulse = LastHeartbeat(heartbeat: heartbeat, movedAt: .now())
+        lastHeartbeat = LastHeartbeat(heartbeat: heartbeat, movedAt: .now())
         view?.heartbeat = heartbeat
     }
 }

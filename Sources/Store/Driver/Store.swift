@@ -1,96 +1,117 @@
 package import NIOCore
 import Synchronization
 
-/// What the replicas of a gateway share. The users of the store know this protocol only.
+/// The state that the replicas of a gateway share. Users of the store depend on this protocol only.
 ///
-/// Every call may take long and has a deadline of its own (``StoreError/Code/stalled``); none may be awaited by the data
-/// path. After an error other than `exists`, `conflict`, `notFound`, `tooLarge`, `badName` and `fenced` a change may have
-/// happened or may happen later: read again before it is repeated.
+/// The store has four parts, which share one set of keys:
+/// - *Values*: small documents with a version number each. A change names the version that it replaces, so of several
+///   concurrent writers one succeeds and the others get `conflict`.
+/// - *Generations*: sets of files published in one step under a *lease*, whose epoch fences out earlier holders.
+/// - *Watches*: ``changes(_:)`` reports new versions and generations below a prefix.
+/// - *Journals*: one per process, written by that process alone: a heartbeat and rows that the other replicas read.
+///
+/// A process opens one store at start-up, starts its journal once, and closes the store at its end. All methods may be
+/// called from any thread. Every call may take long and has its own deadline (``StoreError/Code/stalled``); none may be
+/// awaited on the data path. After an error other than `exists`, `conflict`, `notFound`, `tooLarge`, `badName` and
+/// `fenced` a change may have happened or may still happen: read again before repeating it.
 package protocol Store: Sendable {
-    /// The newest version of a value.
+    /// Returns the newest version of a value.
+    ///
+    /// - Throws: `notFound` if the value was never created or has been removed.
     func read(_ key: StoreKey) async throws(StoreError) -> StoredValue
 
-    /// The same, waiting no longer than that.
+    /// Returns the newest version of a value, waiting at most `limit`.
     func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue
 
-    /// The newest version of every value one level below a prefix: a first look at thousands of them at once. A key whose
-    /// newest version cannot be read now has a failure; removed ones are left out.
+    /// Reads the newest version of every value one level below a prefix, for an initial load of thousands of values.
     ///
-    /// - Parameter take: called with one part after the other, and with the number of keys of all; on threads of the store,
-    ///   several at a time. What it was given before an error is true.
+    /// A key whose newest version cannot be read now is delivered with its failure; removed keys are left out.
+    ///
+    /// - Parameter deliver: Called with one part after another and with the total number of keys, concurrently on
+    ///   several threads of the store. If the call throws, the parts delivered before are valid.
     func readAll(
         _ prefix: StoreKey,
-        _ take: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
+        _ deliver: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
     ) async throws(StoreError)
 
-    /// The keys one level below a prefix, sorted. Among them may be keys that were removed.
+    /// Returns the keys one level below a prefix, sorted. Keys that were removed may be among them.
     func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey]
 
-    /// Makes a value that is not there; `exists` otherwise. Returns its version.
+    /// Creates a value and returns its version.
+    ///
+    /// - Throws: `exists` if the key has a value.
     func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64
 
-    /// Writes the next version if `version` is the newest; `conflict` otherwise. Returns the new version.
+    /// Writes the next version of a value and returns its number.
+    ///
+    /// - Throws: `conflict` if `version` is not the newest.
     func replace(_ key: StoreKey, expecting version: UInt64, _ bytes: [UInt8]) async throws(StoreError) -> UInt64
 
     /// Removes a value.
     ///
-    /// - Parameter version: has to be the newest; nil takes any.
+    /// - Parameter version: The version that has to be the newest, or `nil` to remove any version.
     func remove(_ key: StoreKey, expecting version: UInt64?) async throws(StoreError)
 
-    /// What changes one level below a prefix: first everything that is there, then every change, within two seconds.
+    /// Returns the changes one level below a prefix: first everything that exists, then each change within two seconds.
     func changes(_ prefix: StoreKey) -> StoreChanges
 
-    /// Waits for a lease and takes it. To be asked for only when there is work.
+    /// Waits for a lease and acquires it. Called only when there is work to do under it.
     ///
-    /// - Throws: `stalled` if somebody else held it for as long as `patience`; `closed` when the task was cancelled.
+    /// - Throws: `stalled` if another process held it for as long as ``LeaseOptions/patience``, `closed` if the task
+    ///   was cancelled.
     func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease
 
-    /// Publishes a set of files in one step, under a lease that fences this key. Readers take the highest generation.
+    /// Publishes a set of files in one step, under a lease that fences this key. Readers use the highest generation.
     func publish(
         _ key: StoreKey,
         _ files: [String: [UInt8]],
         under lease: any StoreLease
     ) async throws(StoreError) -> Generation
 
-    /// The highest generation that is whole and that `accepts` takes.
+    /// Returns the highest generation that is complete and that `accepts` approves.
     func newest(
         _ key: StoreKey,
         files: [String],
         accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
     ) async throws(StoreError) -> StoredGeneration
 
-    /// Starts the journal of this process. Once for each store.
+    /// Starts the journal of this process. Called once per store.
     func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal
 
-    /// The processes that have a journal, dead or alive, this one included.
+    /// Returns the incarnations that have a journal, dead or alive, this process included.
     func replicas() async throws(StoreError) -> [Incarnation]
 
-    /// What a replica says of itself beside its heartbeat.
-    func card(of replica: Incarnation) async throws(StoreError) -> [UInt8]
+    /// Returns the information that a replica publishes in addition to its heartbeat; see ``JournalOptions/info``.
+    func info(of replica: Incarnation) async throws(StoreError) -> [UInt8]
 
-    /// Looks at the journal of a replica once. What was known stays known whatever the look says.
-    func follow(_ replica: Incarnation) async -> ReplicaObservation
+    /// Reads the journal of a replica once and returns all that is known of the replica. A failed read leaves the last
+    /// known heartbeat and rows in place and is reported in ``ReplicaObservation/problem``.
+    func observe(_ replica: Incarnation) async -> ReplicaObservation
 
-    /// The same, waiting no longer than that.
-    func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation
+    /// Reads the journal of a replica once, waiting at most `limit`.
+    func observe(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation
 
-    /// Puts the journal of a dead replica away.
-    func bury(_ replica: Incarnation) async throws(StoreError)
+    /// Moves the journal of a dead replica to the archive (`tombs/` on a volume). A replica that is alive after all
+    /// restarts under a new incarnation.
+    func archive(_ replica: Incarnation) async throws(StoreError)
 
-    /// A peer says that it published these keys: they are looked at now.
-    func announced(_ keys: [StoreKey])
+    /// Polls these keys now, because a peer has announced that it published them.
+    func refresh(_ keys: [StoreKey])
 
-    /// Called with every key that this process published, on a thread of the store: to tell the peers.
+    /// Sets a closure that is called with every key that this process publishes, on a thread of the store, so that the
+    /// peers can be notified.
     func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void)
 
+    /// The current condition of the store. Returns at once.
     var state: StoreState { get }
 
-    /// Ends threads, watches and leases. Waits for nothing.
+    /// Closes the store: stops its threads, finishes its watches and stops renewing its leases. Returns at once;
+    /// pending calls fail with `closed`.
     func close()
 }
 
 extension Store {
-    /// All of them, in no order.
+    /// Reads all values one level below a prefix, in no particular order.
     package func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] {
         let all = Mutex<[StoreReading]>([])
         try await readAll(prefix) { part, _ in all.withLock { $0 += part } }
@@ -98,26 +119,27 @@ extension Store {
     }
 }
 
-/// For drivers that answer at once.
+/// Defaults for drivers that respond at once and need no limit.
 extension Store {
     package func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue {
         try await read(key)
     }
 
-    package func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation {
-        await follow(replica)
+    package func observe(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation {
+        await observe(replica)
     }
 }
 
 /// What reading one of many keys came to.
 package typealias StoreReading = (key: StoreKey, value: Result<StoredValue, StoreError>)
 
+/// The parameters of ``Store/lease(_:_:)``.
 package struct LeaseOptions: Sendable {
-    /// A key whose generations are published under this lease.
+    /// The key whose generations are published under this lease, if any. Their epochs count towards the lease's.
     package var fencing: StoreKey?
-    /// A holder that did not move for so long is taken for dead.
+    /// The time without a renewal after which the holder is considered dead.
     package var timeToLive = TimeAmount.seconds(15)
-    /// How long to wait for it.
+    /// The longest time to wait for the lease.
     package var patience = TimeAmount.minutes(10)
 
     package init(fencing: StoreKey? = nil) {
@@ -125,69 +147,78 @@ package struct LeaseOptions: Sendable {
     }
 }
 
-/// A lease that this process holds, renewed until it is released, lost, or let go.
+/// A lease that this process holds. It is renewed until it is released, lost, or no longer referenced.
 package protocol StoreLease: AnyObject, Sendable {
-    /// The fencing token: higher than that of every holder before.
+    /// The fencing token: higher than that of every earlier holder.
     var epoch: UInt64 { get }
 
-    /// False as soon as somebody else may have it. Answers at once; proves nothing to others.
+    /// Whether the lease is held as far as this process knows: `false` as soon as another process may have acquired it.
+    /// Returns at once without asking the store, so it is no proof to others.
     var isHeld: Bool { get }
 
-    /// Asks the store; to be called before every act under the lease.
+    /// Verifies against the store that the lease is still held. Called before every action under the lease.
     ///
-    /// - Throws: `fenced` when it was lost.
+    /// - Throws: `fenced` if it has been lost.
     func check() async throws(StoreError)
 
-    /// Gives it back, so that whoever waits need not wait for the time to live.
+    /// Releases the lease, so that a waiting process need not wait for the time to live.
     func release() async
 }
 
+/// The parameters of ``Store/journal(_:)``.
 package struct JournalOptions: Sendable {
-    /// Makes the name of this process, at the start and again whenever others took it for dead.
+    /// Creates the name of this process: called at the start, and again whenever others have archived its journal.
     package var incarnation: @Sendable () -> Incarnation
-    /// What a replica says of itself beside its heartbeat, sealed; at most ``Volume/cardLimit`` bytes.
-    package var card: @Sendable (Incarnation) -> [UInt8]
-    /// Called with each new name after the first: the rows are published again under it already.
+    /// Returns the information that a replica publishes in addition to its heartbeat (the file `card`), sealed; at most
+    /// ``Volume/infoLimit`` bytes.
+    package var info: @Sendable (Incarnation) -> [UInt8]
+    /// Called with each new name after the first, when the rows have already been published under it.
     package var onNewIncarnation: @Sendable (Incarnation) -> Void
 
     package init(
         incarnation: @escaping @Sendable () -> Incarnation,
-        card: @escaping @Sendable (Incarnation) -> [UInt8],
+        info: @escaping @Sendable (Incarnation) -> [UInt8],
         onNewIncarnation: @escaping @Sendable (Incarnation) -> Void = { _ in }
     ) {
         self.incarnation = incarnation
-        self.card = card
+        self.info = info
         self.onNewIncarnation = onNewIncarnation
     }
 }
 
-/// The journal of this process. Calls return at once; the changes are durable and visible soon after.
+/// The journal of this process. Calls from any thread return at once; the changes become durable and visible shortly
+/// after.
 package protocol StoreJournal: AnyObject, Sendable {
+    /// The name under which this process writes its journal now.
     var incarnation: Incarnation { get }
 
+    /// Sets a row.
+    ///
     /// - Parameters:
-    ///   - key: at most ``JournalRecord/keyLimit`` bytes.
-    ///   - value: at most ``JournalRecord/valueLimit`` bytes.
+    ///   - key: At most ``JournalRecord/keyLimit`` bytes.
+    ///   - value: At most ``JournalRecord/valueLimit`` bytes.
     func put(key: [UInt8], value: [UInt8])
 
+    /// Removes a row.
     func remove(key: [UInt8])
 
-    /// Changes what the heartbeat says: state, sessions, load, seen.
+    /// Changes the fields of the heartbeat that belong to the caller: state, sessions, load, seen.
     func update(_ change: @escaping @Sendable (inout Heartbeat) -> Void)
 
-    /// Counts one thing more as published, so that whoever follows this process looks at the store again.
+    /// Increments the heartbeat's `published` count, so that the replicas that observe this one poll the store again.
     ///
-    /// - Returns: the number of it. A replica whose heartbeat says that it has seen this one of ours, or a higher, has
-    ///   looked after this call.
+    /// - Returns: The new count. A replica whose heartbeat reports this count or a higher one as seen has polled the
+    ///   store after this call.
     func announce() -> UInt64
 
-    /// What the options say of this incarnation is another thing now: the card is written anew.
-    func renewCard()
+    /// Writes the replica information again, because ``JournalOptions/info`` returns something new for this
+    /// incarnation.
+    func renewInfo()
 
-    /// Returns when every change made before is durable, with the store's answer.
+    /// Returns when every earlier change is durable, or throws the error of the write.
     ///
-    /// - Parameter limit: how long to wait for that.
-    /// - Throws: `stalled` when it took longer; it may still happen.
+    /// - Parameter limit: The longest time to wait.
+    /// - Throws: `stalled` if it took longer; the changes may still be written.
     func flush(within limit: TimeAmount) async throws(StoreError)
 }
 
@@ -195,17 +226,17 @@ extension StoreJournal {
     package func flush() async throws(StoreError) { try await flush(within: .seconds(10)) }
 }
 
-/// What is known of a replica.
+/// The knowledge about a replica after a read of its journal.
 package struct ReplicaObservation: Sendable {
-    /// The newest heartbeat and when it moved last; nil if none was ever read.
-    package var pulse: LastHeartbeat?
-    /// The last good view of its rows.
+    /// The newest heartbeat and the time at which it last moved, or `nil` if none was ever read.
+    package var lastHeartbeat: LastHeartbeat?
+    /// The last valid view of the rows, or `nil` if there was none.
     package var view: ReplicaView?
-    /// Why the look failed; nil if it did not.
+    /// The error of the last read, or `nil` if it succeeded.
     package var problem: StoreError?
 
-    package init(pulse: LastHeartbeat?, view: ReplicaView?, problem: StoreError?) {
-        self.pulse = pulse
+    package init(lastHeartbeat: LastHeartbeat?, view: ReplicaView?, problem: StoreError?) {
+        self.lastHeartbeat = lastHeartbeat
         self.view = view
         self.problem = problem
     }

@@ -1,28 +1,28 @@
 package import NIOCore
-internal import Synchronization
+import Synchronization
 
-/// What a volume is asked to do, as far as its speed is worth knowing.
+/// The kinds of operation on a volume whose durations are reported.
 package enum StoreOperation: String, CaseIterable, Sendable {
     case read
     case list
-    /// Values made, replaced and removed.
+    /// Creating, replacing and removing values.
     case write
-    /// Generations.
+    /// Publishing generations.
     case publish
-    /// Taking, moving and checking a lease.
+    /// Acquiring, renewing and checking a lease.
     case lease
-    /// A beat of this process's journal, written and read back.
+    /// A heartbeat of this process's journal, written and read back.
     case heartbeat
 }
 
 extension VolumeStore {
-    /// Called after each operation, successful or not, with the time that the volume took for it; on a thread of the
-    /// store. An operation that hangs is told of when it returns.
+    /// Sets a closure that is called after each operation, successful or not, with the time that the volume took, on a
+    /// thread of the store. An operation that hangs is reported when it returns.
     package func onOperation(_ body: @escaping @Sendable (StoreOperation, TimeAmount) -> Void) {
         shared.withLock { $0.operationHook = body }
     }
 
-    func observed(_ operation: StoreOperation, _ duration: TimeAmount) {
+    func record(_ operation: StoreOperation, _ duration: TimeAmount) {
         shared.withLock { $0.operationHook }?(operation, duration)
     }
 }

@@ -1,22 +1,28 @@
-internal import NIOCore
-internal import Synchronization
+import NIOCore
+import Synchronization
 
-/// The journal of this process on a ``VolumeStore``: takes changes from any thread, hands them to the store's writer.
+/// The journal of this process on a ``VolumeStore``.
+///
+/// Collects changes from any thread under a lock and applies them in jobs of the store's writer thread, at most one at
+/// a time. A timer starts the next job when a change or a heartbeat is due.
 final class VolumeJournal: StoreJournal {
     private struct State {
         var incarnation: Incarnation
-        /// Rows that changed since the last commit began; nil: removed.
+        /// Rows that changed since the last commit began; `nil` for a removed row.
         var rows: [[UInt8]: [UInt8]?] = [:]
-        /// What the heartbeat is to say about the replica; of the rest the writer knows better.
-        var wanted: Heartbeat
+        /// The heartbeat as the caller wants it. Only the fields that belong to the caller count; see
+        /// ``Heartbeat/adopt(_:)``.
+        var desired: Heartbeat
         var isChanged = false
-        var isCardOld = false
+        /// Whether the replica information has to be written again.
+        var isInfoStale = false
+        /// The completions of flushes that wait for the next job.
         var flushes: [@Sendable (Swift.Result<Void, StoreError>) -> Void] = []
-        /// Those whose job of the writer is under way.
+        /// The completions of flushes whose job is running.
         var flushing: [@Sendable (Swift.Result<Void, StoreError>) -> Void] = []
-        /// A job of the writer is on its way.
-        var isTicking = false
-        /// When the timer will start the next one.
+        /// Whether a job of the writer is queued or running.
+        var isTickScheduled = false
+        /// The time at which the timer starts the next job, or `nil` if none is scheduled.
         var due: NIODeadline?
         var timer: UInt64 = 0
         var isClosed = false
@@ -27,24 +33,24 @@ final class VolumeJournal: StoreJournal {
     private let timers: TimerThread
     private let health: StoreHealth
     private let options: JournalOptions
-    /// Touched by jobs of the writer only.
-    private let journal: Unshared<JournalWriter>
-    private let betweenCommits: TimeAmount
-    private let observe: @Sendable (TimeAmount) -> Void
+    /// Confined to jobs of the writer.
+    private let journal: ThreadConfined<JournalWriter>
+    private let commitInterval: TimeAmount
+    private let recordDuration: @Sendable (TimeAmount) -> Void
     private let state: Mutex<State>
 
-    /// - Parameter journal: has begun.
+    /// - Parameter journal: A writer on which ``JournalWriter/begin(as:info:now:)`` has succeeded.
     init(store: VolumeStore, options: JournalOptions, journal: JournalWriter) {
         volume = store.volume
         writer = store.writer
         timers = store.timers
         health = store.health
         self.options = options
-        self.journal = Unshared(journal)
-        betweenCommits = journal.pace.betweenCommits
-        observe = { [weak store] in store?.observed(.heartbeat, $0) }
-        state = Mutex(State(incarnation: journal.incarnation, wanted: journal.heartbeat))
-        wake(at: .now())
+        self.journal = ThreadConfined(journal)
+        commitInterval = journal.pace.commitInterval
+        recordDuration = { [weak store] in store?.record(.heartbeat, $0) }
+        state = Mutex(State(incarnation: journal.incarnation, desired: journal.heartbeat))
+        scheduleTick(at: .now())
     }
 
     var incarnation: Incarnation { state.withLock { $0.incarnation } }
@@ -52,35 +58,35 @@ final class VolumeJournal: StoreJournal {
     func put(key: [UInt8], value: [UInt8]) {
         precondition(key.count <= JournalRecord.keyLimit && value.count <= JournalRecord.valueLimit)
         state.withLock { $0.rows[key] = .some(value) }
-        wake(at: .now())
+        scheduleTick(at: .now())
     }
 
     func remove(key: [UInt8]) {
         state.withLock { $0.rows[key] = .some(nil) }
-        wake(at: .now())
+        scheduleTick(at: .now())
     }
 
     func update(_ change: @escaping @Sendable (inout Heartbeat) -> Void) {
         state.withLock { state in
-            change(&state.wanted)
+            change(&state.desired)
             state.isChanged = true
         }
-        wake(at: .now())
+        scheduleTick(at: .now())
     }
 
     func announce() -> UInt64 {
         let number = state.withLock { state in
-            state.wanted.published &+= 1
+            state.desired.published &+= 1
             state.isChanged = true
-            return state.wanted.published
+            return state.desired.published
         }
-        wake(at: .now())
+        scheduleTick(at: .now())
         return number
     }
 
-    func renewCard() {
-        state.withLock { $0.isCardOld = true }
-        wake(at: .now())
+    func renewInfo() {
+        state.withLock { $0.isInfoStale = true }
+        scheduleTick(at: .now())
     }
 
     func flush(within limit: TimeAmount) async throws(StoreError) {
@@ -101,7 +107,7 @@ final class VolumeJournal: StoreJournal {
                 _ = waiter.answer(.failure(StoreError(.closed, root, "the journal was closed")))
                 timers.cancel(timer)
             }
-            wake(at: .now())
+            scheduleTick(at: .now())
         }
         try result.get()
     }
@@ -116,10 +122,10 @@ final class VolumeJournal: StoreJournal {
         for flush in flushes { flush(.failure(StoreError(.closed, volume.files.root, "the journal was closed"))) }
     }
 
-    /// Sees to it that the writer looks at this journal then, or before.
-    private func wake(at due: NIODeadline) {
+    /// Ensures that a job of the writer starts at the given time or earlier.
+    private func scheduleTick(at due: NIODeadline) {
         let old = state.withLock { state -> UInt64? in
-            guard !state.isClosed, !state.isTicking, state.due.map({ due < $0 }) ?? true else { return nil }
+            guard !state.isClosed, !state.isTickScheduled, state.due.map({ due < $0 }) ?? true else { return nil }
             state.due = due
             return state.timer
         }
@@ -131,59 +137,59 @@ final class VolumeJournal: StoreJournal {
 
     private func submitTick() {
         let isFirst = state.withLock { state in
-            defer { state.isTicking = true }
+            defer { state.isTickScheduled = true }
             state.due = nil
-            return !state.isTicking && !state.isClosed
+            return !state.isTickScheduled && !state.isClosed
         }
         guard isFirst else { return }
-        // From here on the store's health waits for the writer.
-        health.began(now: .now())
+        // From here on the store's health counts the time until the writer is done.
+        health.roundTripStarted(now: .now())
         if !writer.submit({ [weak self] in self?.tick() }) {
-            state.withLock { $0.isTicking = false }
-            wake(at: .now() + .milliseconds(100))
+            state.withLock { $0.isTickScheduled = false }
+            scheduleTick(at: .now() + .milliseconds(100))
         }
     }
 
-    /// On the writer's thread.
+    /// Applies the collected changes and commits what is due. Runs on the writer's thread.
     private func tick() {
         let journal = journal.value
-        let (rows, wanted, flushes, isCardOld) = state.withLock { state in
+        let (rows, desired, flushes, isInfoStale) = state.withLock { state in
             defer {
                 state.rows = [:]
                 state.isChanged = false
-                state.isCardOld = false
+                state.isInfoStale = false
                 state.flushing = state.flushes
                 state.flushes = []
             }
-            return (state.rows, state.wanted, state.flushes, state.isCardOld)
+            return (state.rows, state.desired, state.flushes, state.isInfoStale)
         }
         for (key, value) in rows {
             if let value { journal.put(key: key, value: value) } else { journal.remove(key: key) }
         }
-        journal.update { $0.take(wanted) }
-        if isCardOld { journal.replace(card: options.card(journal.incarnation)) }
+        journal.update { $0.adopt(desired) }
+        if isInfoStale { journal.replace(info: options.info(journal.incarnation)) }
         var failure: StoreError?
         let began = volume.now()
         do throws(StoreError) {
-            // Changes wait for the pause between commits: come back then, and let the flushes wait too.
+            // Changes may have to wait for the commit interval: then the flushes wait for the job after it.
             switch try journal.tick(now: volume.now()) {
-            case .idle: health.abandoned()
+            case .idle: health.roundTripCancelled()
             case .committed:
-                health.succeeded(now: .now())
-                observe(volume.now() - began)
+                health.roundTripSucceeded(now: .now())
+                recordDuration(volume.now() - began)
             case .fenced:
-                try beginAgain(journal)
-                health.succeeded(now: .now())
+                try restart(journal)
+                health.roundTripSucceeded(now: .now())
             }
         } catch {
             failure = error
-            health.failed(error, now: .now())
-            observe(volume.now() - began)
+            health.roundTripFailed(error, now: .now())
+            recordDuration(volume.now() - began)
         }
         let isCommitted = failure == nil && !journal.hasChanges
         let next = journal.nextTick
         state.withLock { state in
-            state.isTicking = false
+            state.isTickScheduled = false
             state.flushing = []
             if failure == nil, !isCommitted { state.flushes = flushes + state.flushes }
         }
@@ -192,14 +198,14 @@ final class VolumeJournal: StoreJournal {
         } else if isCommitted {
             for flush in flushes { flush(.success(())) }
         }
-        let isMore = state.withLock { !$0.rows.isEmpty || $0.isChanged || !$0.flushes.isEmpty }
-        wake(at: failure == nil && isMore ? min(next, .now() + betweenCommits) : next)
+        let hasMore = state.withLock { !$0.rows.isEmpty || $0.isChanged || !$0.flushes.isEmpty }
+        scheduleTick(at: failure == nil && hasMore ? min(next, .now() + commitInterval) : next)
     }
 
-    /// Others took this process for dead: it goes on under a new name, with all its rows.
-    private func beginAgain(_ journal: JournalWriter) throws(StoreError) {
+    /// Starts the journal again under a new incarnation, with all its rows, because others have archived the old one.
+    private func restart(_ journal: JournalWriter) throws(StoreError) {
         let incarnation = options.incarnation()
-        try journal.begin(as: incarnation, card: options.card(incarnation), now: volume.now())
+        try journal.begin(as: incarnation, info: options.info(incarnation), now: volume.now())
         state.withLock { $0.incarnation = incarnation }
         options.onNewIncarnation(incarnation)
     }
@@ -209,17 +215,17 @@ extension VolumeStore {
     package func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal {
         let (pace, health) = (self.options.pace, health)
         let incarnation = options.incarnation()
-        let card = options.card(incarnation)
+        let info = options.info(incarnation)
         let begun = try await perform(on: writer) { volume throws(StoreError) in
             let journal = JournalWriter(volume: volume, pace: pace)
             do throws(StoreError) {
-                try journal.begin(as: incarnation, card: card, now: volume.now())
+                try journal.begin(as: incarnation, info: info, now: volume.now())
             } catch {
-                // No beat follows that could say so.
-                health.failed(error, now: .now())
+                // No heartbeat follows that would report the failure.
+                health.roundTripFailed(error, now: .now())
                 throw error
             }
-            return Unshared(journal)
+            return ThreadConfined(journal)
         }
         let journal = VolumeJournal(store: self, options: options, journal: begun.value)
         let isFirst = shared.withLock { shared in
@@ -229,21 +235,21 @@ extension VolumeStore {
         }
         guard isFirst else {
             journal.close()
-            throw StoreError(.closed, volume.files.root, "the store is closed, or has a journal already")
+            throw StoreError(.closed, volume.files.root, "the store is closed or already has a journal")
         }
         return journal
     }
 }
 
 extension Heartbeat {
-    /// What the user of a journal decides. The flag about the log is the writer's.
-    fileprivate mutating func take(_ wanted: Heartbeat) {
-        let behind = flags.intersection(.rowsNewerThanLog)
-        state = wanted.state
-        published = wanted.published
-        seen = wanted.seen
-        flags = wanted.flags.subtracting(.rowsNewerThanLog).union(behind)
-        sessions = wanted.sessions
-        load = wanted.load
+    /// Copies the fields that belong to the user of a journal. The flag about the log belongs to the writer.
+    fileprivate mutating func adopt(_ desired: Heartbeat) {
+        let logState = flags.intersection(.rowsNewerThanLog)
+        state = desired.state
+        published = desired.published
+        seen = desired.seen
+        flags = desired.flags.subtracting(.rowsNewerThanLog).union(logState)
+        sessions = desired.sessions
+        load = desired.load
     }
 }

@@ -1,31 +1,32 @@
-internal import NIOCore
-internal import Synchronization
+import NIOCore
+import Synchronization
 
-/// A lease of a ``VolumeStore``: moved by the store's writer thread until it is released, lost or let go.
+/// A lease of a ``VolumeStore``. Jobs of the store's writer thread renew it until it is released, lost or deallocated.
 final class VolumeLease: StoreLease {
     let epoch: UInt64
     private let store: VolumeStore
-    /// Touched by jobs of the writer only.
-    private let held: Unshared<HeldLease>
+    /// Confined to jobs of the writer.
+    private let held: ThreadConfined<HeldLease>
     private let timeToLive: TimeAmount
     private let life: Mutex<Life>
 
     private struct Life {
-        /// Others may take it from then on.
-        var end: NIODeadline
-        var isOver = false
+        /// The time from which other processes may acquire the lease.
+        var expiry: NIODeadline
+        /// Whether the lease has been released or is known to be lost.
+        var hasEnded = false
     }
 
     init(store: VolumeStore, held: HeldLease) {
         self.store = store
-        self.held = Unshared(held)
+        self.held = ThreadConfined(held)
         epoch = held.epoch
         timeToLive = held.timeToLive
-        life = Mutex(Life(end: held.end))
-        schedule(at: held.nextMove)
+        life = Mutex(Life(expiry: held.expiry))
+        schedule(at: held.nextRenewal)
     }
 
-    var isHeld: Bool { life.withLock { !$0.isOver && NIODeadline.now() < $0.end } }
+    var isHeld: Bool { life.withLock { !$0.hasEnded && NIODeadline.now() < $0.expiry } }
 
     func check() async throws(StoreError) {
         guard isHeld else { throw lost() }
@@ -33,7 +34,7 @@ final class VolumeLease: StoreLease {
         do {
             try await store.perform(on: store.writer, .lease) { _ throws(StoreError) in try held.value.check() }
         } catch {
-            if error.code == .fenced { life.withLock { $0.isOver = true } }
+            if error.code == .fenced { life.withLock { $0.hasEnded = true } }
             throw error
         }
         guard isHeld else { throw lost() }
@@ -41,7 +42,7 @@ final class VolumeLease: StoreLease {
 
     func release() async {
         let wasHeld = isHeld
-        life.withLock { $0.isOver = true }
+        life.withLock { $0.hasEnded = true }
         guard wasHeld else { return }
         let held = held
         try? await store.perform(on: store.writer, .lease) { volume throws(StoreError) in
@@ -51,23 +52,23 @@ final class VolumeLease: StoreLease {
 
     private func schedule(at due: NIODeadline) {
         let timers = store.timers
-        timers.schedule(at: due) { [weak self] in self?.move() }
+        timers.schedule(at: due) { [weak self] in self?.renew() }
     }
 
-    private func move() {
+    private func renew() {
         guard isHeld else { return }
         let (held, volume) = (held, store.volume)
         let isAccepted = store.writer.submit { [weak self] in
             guard let self, isHeld else { return }
             let began = volume.now()
-            defer { store.observed(.lease, volume.now() - began) }
+            defer { store.record(.lease, volume.now() - began) }
             do throws(StoreError) {
-                try held.value.move(now: began)
-                let end = held.value.end
-                life.withLock { $0.end = end }
-                schedule(at: held.value.nextMove)
+                try held.value.renew(now: began)
+                let expiry = held.value.expiry
+                life.withLock { $0.expiry = expiry }
+                schedule(at: held.value.nextRenewal)
             } catch {
-                guard error.code != .fenced else { return life.withLock { $0.isOver = true } }
+                guard error.code != .fenced else { return life.withLock { $0.hasEnded = true } }
                 schedule(at: .now() + .nanoseconds(timeToLive.third.nanoseconds / 4))
             }
         }
@@ -82,8 +83,8 @@ final class VolumeLease: StoreLease {
 extension VolumeStore {
     package func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease {
         let volume = volume
-        func newCandidate() -> Unshared<LeaseCandidate> {
-            Unshared(
+        func newCandidate() -> ThreadConfined<LeaseCandidate> {
+            ThreadConfined(
                 LeaseCandidate(volume: volume, name: name, fencing: options.fencing, timeToLive: options.timeToLive)
             )
         }
@@ -91,31 +92,36 @@ extension VolumeStore {
         let deadline = NIODeadline.now() + options.patience
         while !Task.isCancelled {
             guard NIODeadline.now() < deadline else {
-                throw StoreError(.stalled, volume.shown("locks/\(name)"), "somebody else holds this lease")
+                throw StoreError(
+                    .stalled,
+                    volume.displayPath("locks/\(name)"),
+                    "the lease is held by another process; try again later"
+                )
             }
             var next = NIODeadline.now() + options.timeToLive.third
-            let asked = candidate
+            let polled = candidate
             do {
                 let step = try await perform(on: readers, .lease) { volume throws(StoreError) in
-                    try asked.value.poll(now: volume.now())
+                    try polled.value.poll(now: volume.now())
                 }
                 switch step {
                 case .wait(let until): next = until
-                case .take(let epoch):
-                    // It moves from now on, however late this task comes to hear of it.
+                case .acquire(let epoch):
+                    // The job creates the `VolumeLease`, so the lease is renewed however late this task resumes.
                     let lease = try await perform(on: writer, .lease) { _ throws(StoreError) in
-                        try asked.value.take(epoch).map { VolumeLease(store: self, held: $0) }
+                        try polled.value.acquire(epoch).map { VolumeLease(store: self, held: $0) }
                     }
                     if let lease { return lease }
                     continue
                 }
             } catch {
                 guard error.isTransient else { throw error }
-                // A look that hangs may still be under way: it keeps its candidate for itself.
+                // A poll that hangs may still be running and keeps its candidate, which is not thread-safe: use a new
+                // one.
                 if error.code == .stalled { candidate = newCandidate() }
             }
             try await sleep(until: min(next, deadline))
         }
-        throw StoreError(.closed, volume.shown("locks/\(name)"), "nobody waits for this lease any more")
+        throw StoreError(.closed, volume.displayPath("locks/\(name)"), "the wait for the lease was cancelled")
     }
 }

@@ -1,8 +1,8 @@
-internal import NIOCore
-internal import Synchronization
+import NIOCore
+import Synchronization
 
-/// A caller that waits for the first of two: its job, or its deadline. The timer of the deadline holds the waiter; when the
-/// store is closed and drops its timers, the waiter's end is the answer.
+/// A caller that waits for the first of two: its job, or its deadline. The timer of the deadline holds the waiter; when
+/// the store is closed and drops its timers, the waiter's end is the answer.
 final class PendingCall<Result: Sendable>: Sendable {
     private struct State {
         var continuation: CheckedContinuation<Swift.Result<Result, StoreError>, Never>?
@@ -40,13 +40,17 @@ final class PendingCall<Result: Sendable>: Sendable {
 }
 
 extension VolumeStore {
-    /// Does a piece of blocking work on a line. A job whose caller has gone before it began is not done at all.
+    /// Performs blocking work on a queue and waits for its result. A job whose caller has given up before it began is
+    /// skipped.
     ///
     /// - Parameters:
-    ///   - operation: what its duration counts as; nil: as nothing.
-    ///   - limit: the caller waits no longer than this, and never longer than the deadline of every call.
+    ///   - queue: The queue whose threads do the work.
+    ///   - operation: The kind of operation that the duration is reported as, or `nil` to report nothing.
+    ///   - limit: The longest time that the caller waits, capped at ``Options/callDeadline``.
+    /// - Throws: The error of `body`, `stalled` at the deadline, `busy` if the queue is full, `closed` if the store is
+    ///   closed.
     func perform<Result: Sendable>(
-        on line: BlockingWorkQueue,
+        on queue: BlockingWorkQueue,
         _ operation: StoreOperation? = nil,
         within limit: TimeAmount? = nil,
         _ body: @escaping @Sendable (Volume) throws(StoreError) -> Result
@@ -56,8 +60,8 @@ extension VolumeStore {
         let deadline = NIODeadline.now() + min(limit ?? options.callDeadline, options.callDeadline)
         let result: Swift.Result<Result, StoreError> = await withCheckedContinuation { continuation in
             let waiter = PendingCall(continuation)
-            // Weak: a job that hangs must not keep its caller from hearing that the store was closed.
-            let isAccepted = line.submit { [weak self, weak waiter] in
+            // Weak: a job that hangs must not keep its caller from learning that the store was closed.
+            let isAccepted = queue.submit { [weak self, weak waiter] in
                 guard waiter?.isAwaited == true else { return }
                 let began = volume.now()
                 let result: Swift.Result<Result, StoreError>
@@ -66,13 +70,15 @@ extension VolumeStore {
                 } catch {
                     result = .failure(error)
                 }
-                if let operation { self?.observed(operation, volume.now() - began) }
+                if let operation { self?.record(operation, volume.now() - began) }
                 if let timer = waiter?.answer(result) { timers.cancel(timer) }
             }
             guard isAccepted else {
                 let isClosed = shared.withLock { $0.isClosed }
                 let (code, reason): (StoreError.Code, String) =
-                    isClosed ? (.closed, "the store was closed") : (.busy, "too much waits for the volume already")
+                    isClosed
+                    ? (.closed, "the store was closed")
+                    : (.busy, "too many calls are waiting for the volume; try again later")
                 _ = waiter.answer(.failure(StoreError(code, volume.files.root, reason)))
                 return
             }
@@ -85,11 +91,13 @@ extension VolumeStore {
         return try result.get()
     }
 
-    /// Returns then, or as soon as the task is cancelled.
+    /// Returns at the given time.
+    ///
+    /// - Throws: `closed` if the task is cancelled or the store is closed before.
     func sleep(until due: NIODeadline) async throws(StoreError) {
         let volume = volume
-        // Weak, so that a closed store, which drops the timer, wakes whoever sleeps.
-        let box = Mutex(WeakBox<PendingCall<Void>>())
+        // Weak, so that a closed store, which drops the timer, wakes the sleeping task.
+        let box = Mutex(WeakReference<PendingCall<Void>>())
         let result: Swift.Result<Void, StoreError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let waiter = PendingCall(continuation)
@@ -97,17 +105,18 @@ extension VolumeStore {
                 let timer = timers.schedule(at: due) { _ = waiter.answer(.success(())) }
                 if !waiter.holds(timer: timer) || Task.isCancelled || shared.withLock({ $0.isClosed }) {
                     timers.cancel(timer)
-                    _ = waiter.answer(.failure(StoreError(.closed, volume.files.root, "nobody waits any more")))
+                    _ = waiter.answer(.failure(StoreError(.closed, volume.files.root, "the wait was cancelled")))
                 }
             }
         } onCancel: {
             let waiter = box.withLock { $0.value }
-            _ = waiter?.answer(.failure(StoreError(.closed, volume.files.root, "nobody waits any more")))
+            _ = waiter?.answer(.failure(StoreError(.closed, volume.files.root, "the wait was cancelled")))
         }
         try result.get()
     }
 }
 
-private struct WeakBox<Value: AnyObject & Sendable>: Sendable {
+/// A weak reference that a lock can hold.
+private struct WeakReference<Value: AnyObject & Sendable>: Sendable {
     weak var value: Value?
 }

@@ -1,33 +1,35 @@
 package import NIOCore
 
-/// What only a volume has: the cluster's document and keys, and a quick look at who lives.
+/// The operations that only a volume supports: the cluster's document and keys, and a quick check of which replicas
+/// live.
 extension VolumeStore {
-    /// What cluster.json says now, if it is genuine; nil if there is none.
+    /// Returns the current cluster.json, verified, or `nil` if there is none.
     ///
-    /// - Parameter mounted: the keys of a mounted secret.
+    /// - Parameter mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
     package func readCluster(mounted: [ClusterKey]?) async throws(StoreError) -> ClusterIdentity? {
         try await perform(on: readers) { volume throws(StoreError) in try volume.readCluster(mounted: mounted) }
     }
 
-    /// Does one step of a rotation. The volume judges whether the step still fits what cluster.json says: `conflict` and
-    /// `exists` mean that somebody else took one meanwhile.
+    /// Performs one step of a key rotation. The volume checks that the step still fits the current cluster.json.
+    ///
+    /// - Throws: `conflict` or `exists` if another process has performed a step meanwhile.
     package func changeCluster(
         _ step: @escaping @Sendable (Volume) throws(StoreError) -> ClusterIdentity
     ) async throws(StoreError) -> ClusterIdentity {
         try await perform(on: writer, .write, step)
     }
 
-    /// Looks at all heartbeats twice: whose moved is alive. Takes as long as `patience`.
-    package func vitals(
-        patience: TimeAmount = ReplicaVitals.patience
-    ) async throws(StoreError) -> [ReplicaVitals] {
+    /// Reads all heartbeats twice, `interval` apart: a replica whose heartbeat moved is live.
+    package func liveness(
+        interval: TimeAmount = ReplicaLiveness.interval
+    ) async throws(StoreError) -> [ReplicaLiveness] {
         let before = try await perform(on: readers) { volume throws(StoreError) in try volume.heartbeats() }
-        // Those who said goodbye need no second look.
+        // Replicas that have signed off need no second read.
         guard before.values.contains(where: { $0?.state != .left }) else {
-            return ReplicaVitals.compare(before, before)
+            return ReplicaLiveness.compare(before, before)
         }
-        try await sleep(until: .now() + patience)
+        try await sleep(until: .now() + interval)
         let after = try await perform(on: readers) { volume throws(StoreError) in try volume.heartbeats() }
-        return ReplicaVitals.compare(before, after)
+        return ReplicaLiveness.compare(before, after)
     }
 }

@@ -1,12 +1,12 @@
 package import NIOCore
 
 extension VolumeStore {
-    /// Opens the store in a folder and finds out which cluster it belongs to; an empty folder founds one.
+    /// Opens the store in a folder and determines which cluster it belongs to; an empty folder founds a new one.
     ///
     /// - Parameters:
-    ///   - path: of `STORE/v1`; it may not exist yet.
-    ///   - mounted: the keys of a mounted secret; nil: the key is on the volume.
-    ///   - deadline: how long the volume may take. What hangs is left to hang on a thread of its own.
+    ///   - path: The path of `STORE/v1`; created if it does not exist.
+    ///   - mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
+    ///   - deadline: The longest time that the volume may take. A call that hangs is abandoned on its own thread.
     package static func open(
         path: String,
         mounted: [ClusterKey]?,
@@ -22,9 +22,9 @@ extension VolumeStore {
         return (VolumeStore(volume: volume, options: options), cluster)
     }
 
-    /// The same for whoever has no business to found a cluster.
+    /// Opens the store in a folder for callers that must not found a cluster, such as commands.
     ///
-    /// - Throws: `notFound` where there is none.
+    /// - Throws: `notFound` if there is no cluster.
     package static func openFounded(
         path: String,
         mounted: [ClusterKey]?,
@@ -33,18 +33,18 @@ extension VolumeStore {
     ) async throws(StoreError) -> (store: VolumeStore, cluster: ClusterIdentity) {
         let (volume, cluster) = try await onThread("store-opener", deadline: deadline, place: path) {
             () throws(StoreError) -> (Volume, ClusterIdentity) in
-            let nothing = StoreError(
+            let unfounded = StoreError(
                 .notFound,
                 path,
-                "there is no cluster yet; the first start of a gateway founds one. Is store.path the gateway's?"
+                "there is no cluster yet; the first start of a gateway creates one. Is store.path that of the gateway?"
             )
             let volume: Volume
             do throws(StoreError) {
                 volume = try Volume.at(path, creating: false)
             } catch {
-                throw error.code == .notFound ? nothing : error
+                throw error.code == .notFound ? unfounded : error
             }
-            guard let cluster = try volume.readCluster(mounted: mounted) else { throw nothing }
+            guard let cluster = try volume.readCluster(mounted: mounted) else { throw unfounded }
             return (volume, cluster)
         }
         return (VolumeStore(volume: volume, options: options), cluster)
@@ -52,13 +52,13 @@ extension VolumeStore {
 }
 
 extension Volume {
-    /// The volume in a folder of this machine.
+    /// Returns the volume in a local folder.
     ///
     /// - Parameters:
-    ///   - path: of `STORE/v1`.
-    ///   - creating: makes the folder, and what is missing above it.
-    ///   - mayBeLink: the path is that of `STORE` itself, to which the operator's links may lead.
-    /// - Throws: `refused` for a symbolic link that may be none.
+    ///   - path: The path of `STORE/v1`.
+    ///   - creating: Whether to create the folder and the missing ones above it.
+    ///   - mayBeLink: Whether the path is `STORE` itself, which may be a symbolic link made by the operator.
+    /// - Throws: `refused` for a symbolic link where none is allowed.
     package static func at(_ path: String, creating: Bool, mayBeLink: Bool = false) throws(StoreError) -> Volume {
         do {
             return Volume(files: try PosixFileSystem(path: path, creating: creating, mayBeLink: mayBeLink))

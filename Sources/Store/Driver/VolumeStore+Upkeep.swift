@@ -1,12 +1,13 @@
-internal import NIOCore
-internal import Synchronization
+import NIOCore
+import Synchronization
 
-/// What the timer thread starts again and again. The timers hold the store weakly: it ends when its owner lets it go.
+/// The periodic work that the timer thread starts. The timers hold the store weakly, so it ends when its owner releases
+/// it.
 extension VolumeStore {
-    /// Between two looks whether a volume that is well has space.
+    /// The time between two probes for free space on a healthy volume.
     private static let betweenSpaceProbes = TimeAmount.seconds(4)
 
-    /// Readers that hang get company; a volume that was full is asked whether it still is.
+    /// Adds readers when the existing ones hang, and probes for free space.
     func scheduleUpkeep() {
         let timers = timers
         timers.schedule(at: .now() + BlockingWorkQueue.patience) { [weak self] in
@@ -17,8 +18,8 @@ extension VolumeStore {
         }
     }
 
-    /// A heartbeat is written in place and says nothing of space: a process that has one tries now and then whether a new
-    /// file can be had, so that a full volume is known before something has to be written.
+    /// Tests whether a new file can be written. The heartbeat is written in place and does not reveal a full disk, so a
+    /// process with a journal probes from time to time and knows that the volume is full before it has to write.
     private func probeSpace() {
         let isFull = health.needsSpaceProbe
         let isDue = shared.withLock { shared -> Bool in
@@ -30,26 +31,27 @@ extension VolumeStore {
             return true
         }
         guard isDue else { return }
-        // A volume that was full is well again when it takes what a journal may want at once, not when one block is free.
-        let size = isFull ? Int(options.pace.logStep) + 65_536 : 16_384
+        // A volume that was full counts as healthy again when there is room for what a journal may need at once, not
+        // for one block.
+        let size = isFull ? Int(options.pace.logAllocationStep) + 65_536 : 16_384
         let (volume, health) = (volume, health)
         let isAccepted = writer.submit { [weak self] in
             defer { self?.shared.withLock { $0.isProbing = false } }
             do throws(StoreError) {
                 let probe = try volume.writeTemporary([UInt8](repeating: 1, count: size), durable: true)
                 try? volume.files.unlink(probe.path)
-                health.space(found: true)
+                health.recordSpace(isAvailable: true)
             } catch {
-                // Everything else is seen by the heartbeat.
-                if error.code == .full { health.space(found: false) }
+                // The heartbeat reveals every other failure.
+                if error.code == .full { health.recordSpace(isAvailable: false) }
             }
         }
         if !isAccepted { shared.withLock { $0.isProbing = false } }
     }
 
-    func scheduleSweep(_ housekeeper: Housekeeper) {
-        // Used by one job of the writer after the other.
-        let box = Unshared(housekeeper)
+    func scheduleSweep(_ collector: GarbageCollector) {
+        // Used by one job of the writer at a time.
+        let box = ThreadConfined(collector)
         timers.schedule(at: .now() + .minutes(1)) { [weak self] in
             guard let self else { return }
             let isAccepted = writer.submit { [weak self] in
@@ -61,8 +63,9 @@ extension VolumeStore {
     }
 }
 
-/// Carries something that one thread at a time uses across to that thread; the order of jobs on a line keeps it so.
-final class Unshared<Value>: @unchecked Sendable {
+/// Carries a value that is not thread-safe to the thread that uses it. The caller guarantees that one thread at a time
+/// uses it, by passing it from one job of a serial queue to the next.
+final class ThreadConfined<Value>: @unchecked Sendable {
     let value: Value
 
     init(_ value: Value) {

@@ -1,62 +1,65 @@
 package import NIOCore
-internal import Synchronization
+import Synchronization
 
-/// A prefix that somebody watches. Its looks are jobs of the readers, one at a time.
-final class Watcher: Sendable {
+/// One consumer's watch of a prefix. Its polls are jobs of the store's readers, one at a time.
+final class PrefixWatcher: Sendable {
     let feed = ChangeFeed()
-    private let watch: Unshared<PrefixWatch>
+    private let watch: ThreadConfined<PrefixWatch>
     private let onProblem: @Sendable (StoreKey, StoreError) -> Void
     private let state = Mutex(State())
 
     private struct State {
-        var isLooking = false
-        /// Something was announced during a look.
-        var again = false
-        var announced: Set<StoreKey> = []
-        /// Told already.
+        var isPolling = false
+        /// Whether a key was enqueued during the poll, so that another poll has to follow.
+        var needsAnotherPoll = false
+        /// The keys that the next poll has to inspect.
+        var enqueued: Set<StoreKey> = []
+        /// The problems that have been reported.
         var problems: [StoreKey: StoreError.Code] = [:]
     }
 
     init(volume: Volume, prefix: StoreKey, onProblem: @escaping @Sendable (StoreKey, StoreError) -> Void) {
-        watch = Unshared(PrefixWatch(volume: volume, prefix: prefix))
+        watch = ThreadConfined(PrefixWatch(volume: volume, prefix: prefix))
         self.onProblem = onProblem
     }
 
-    func announce(_ key: StoreKey) {
+    /// Adds a key that a peer has announced to the next poll.
+    func enqueue(_ key: StoreKey) {
         state.withLock { state in
-            state.announced.insert(key)
-            state.again = state.isLooking
+            state.enqueued.insert(key)
+            state.needsAnotherPoll = state.isPolling
         }
     }
 
-    /// False: a look is under way.
+    /// Marks a poll as started. Returns `false` if one is in progress.
     func begin() -> Bool {
         state.withLock { state in
-            guard !state.isLooking else { return false }
-            state.isLooking = true
-            state.again = false
+            guard !state.isPolling else { return false }
+            state.isPolling = true
+            state.needsAnotherPoll = false
             return true
         }
     }
 
-    /// Looks; only after ``begin()`` said so. Returns whether it should be done again at once.
-    func look() -> Bool {
-        let announced = state.withLock { state in
-            defer { state.announced = [] }
-            return state.announced
+    /// Polls once and ends the poll that ``begin()`` started. Returns whether another should follow at once.
+    func poll() -> Bool {
+        let enqueued = state.withLock { state in
+            defer { state.enqueued = [] }
+            return state.enqueued
         }
-        for key in announced { watch.value.announced(key) }
-        var wantsMore = false
+        for key in enqueued { watch.value.enqueue(key) }
+        var needsImmediatePoll = false
         if let changes = try? watch.value.poll() {
             feed.offer(changes)
-            tell(watch.value.problems)
-            wantsMore = watch.value.wantsMore && !feed.isFinished
+            report(watch.value.problems)
+            needsImmediatePoll = watch.value.needsImmediatePoll && !feed.isFinished
         }
-        return end() || wantsMore
+        return end() || needsImmediatePoll
     }
 
-    /// A volume that does not answer is the store's state, not a problem of a key.
-    private func tell(_ problems: [StoreKey: StoreError]) {
+    /// Reports each new problem of a key once. A volume that does not respond is part of the store's state, not a
+    /// problem of a key.
+    private func report(_ problems: [StoreKey: StoreError]) {
         let lasting = problems.filter { !$0.value.isTransient }
         let new = state.withLock { state in
             defer { state.problems = lasting.mapValues(\.code) }
@@ -65,50 +68,59 @@ final class Watcher: Sendable {
         for (key, problem) in new.sorted(by: { $0.key < $1.key }) { onProblem(key, problem) }
     }
 
+    /// Marks the poll as ended. Returns whether another should follow at once.
     func end() -> Bool {
         state.withLock { state in
-            state.isLooking = false
-            return state.again
+            state.isPolling = false
+            return state.needsAnotherPoll
         }
     }
 }
 
-/// A replica that somebody follows.
+/// A replica whose journal this store reads.
 final class ObservedReplica: Sendable {
-    private let reader: Mutex<Unshared<JournalReader>>
-    /// The last answers, for whoever asks while a read hangs.
-    private let last = Mutex(ReplicaObservation(pulse: nil, view: nil, problem: nil))
+    private let reader: Mutex<ThreadConfined<JournalReader>>
+    /// The result of the last read, returned while another read hangs.
+    private let last = Mutex(ReplicaObservation(lastHeartbeat: nil, view: nil, problem: nil))
 
     init(volume: Volume, replica: Incarnation) {
-        reader = Mutex(Unshared(JournalReader(volume: volume, replica: replica)))
+        reader = Mutex(ThreadConfined(JournalReader(volume: volume, replica: replica)))
     }
 
-    var sight: ReplicaObservation { last.withLock { $0 } }
+    var observation: ReplicaObservation { last.withLock { $0 } }
 
-    /// Looks, unless another thread does.
-    func look(_ volume: Volume) -> ReplicaObservation {
-        let sight = reader.withLockIfAvailable { reader in
+    /// Reads the journal, unless another thread is reading it.
+    func poll(_ volume: Volume) -> ReplicaObservation {
+        let observation = reader.withLockIfAvailable { reader in
             var problem: StoreError?
             do throws(StoreError) {
-                try volume.askServer(Volume.replicas)
+                try volume.revalidate(Volume.replicas)
                 _ = try reader.value.poll()
             } catch {
                 problem = error
             }
-            let sight = ReplicaObservation(pulse: reader.value.pulse, view: reader.value.view, problem: problem)
-            last.withLock { $0 = sight }
-            return sight
+            let observation = ReplicaObservation(
+                lastHeartbeat: reader.value.lastHeartbeat,
+                view: reader.value.view,
+                problem: problem
+            )
+            last.withLock { $0 = observation }
+            return observation
         }
-        if let sight { return sight }
-        var before = self.sight
-        before.problem = StoreError(.stalled, volume.files.root, "a look at this replica is still under way")
+        if let observation { return observation }
+        var before = self.observation
+        before.problem = StoreError(
+            .stalled,
+            volume.files.root,
+            "a read of this replica's journal is still in progress"
+        )
         return before
     }
 }
 
 extension VolumeStore {
     package func changes(_ prefix: StoreKey) -> StoreChanges {
-        let watcher = Watcher(volume: volume, prefix: prefix) { [weak self] key, problem in
+        let watcher = PrefixWatcher(volume: volume, prefix: prefix) { [weak self] key, problem in
             let hook = self?.shared.withLock { $0.problemHook }
             hook?(key, problem)
         }
@@ -116,58 +128,58 @@ extension VolumeStore {
             if !shared.isClosed { shared.watches[prefix, default: []].append(watcher) }
             return !shared.isClosed
         }
-        if isOpen { poll(watcher, prefix) } else { watcher.feed.finish() }
+        if isOpen { pollPeriodically(watcher, prefix) } else { watcher.feed.finish() }
         return StoreChanges(feed: watcher.feed)
     }
 
-    package func announced(_ keys: [StoreKey]) {
+    package func refresh(_ keys: [StoreKey]) {
         for key in keys {
             guard let prefix = key.parent else { continue }
             for watcher in shared.withLock({ $0.watches[prefix] ?? [] }) {
-                watcher.announce(key)
-                look(watcher)
+                watcher.enqueue(key)
+                submitPoll(of: watcher)
             }
         }
     }
 
-    package func follow(_ replica: Incarnation) async -> ReplicaObservation {
-        await follow(replica, within: options.callDeadline)
+    package func observe(_ replica: Incarnation) async -> ReplicaObservation {
+        await observe(replica, within: options.callDeadline)
     }
 
-    package func follow(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation {
+    package func observe(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation {
         let volume = volume
-        let followed = shared.withLock { shared in
-            if let known = shared.followed[replica] { return known }
-            // More than ever live; those who are dead are asked about by nobody.
-            if shared.followed.count >= 1_024 { shared.followed.removeAll() }
+        let observed = shared.withLock { shared in
+            if let known = shared.observed[replica] { return known }
+            // More than there ever are live replicas: most of these are dead and will not be asked for again.
+            if shared.observed.count >= 1_024 { shared.observed.removeAll() }
             let new = ObservedReplica(volume: volume, replica: replica)
-            shared.followed[replica] = new
+            shared.observed[replica] = new
             return new
         }
         do throws(StoreError) {
             return try await perform(on: readers, within: limit) { volume throws(StoreError) in
-                followed.look(volume)
+                observed.poll(volume)
             }
         } catch {
-            var sight = followed.sight
-            sight.problem = error
-            return sight
+            var observation = observed.observation
+            observation.problem = error
+            return observation
         }
     }
 
-    private func poll(_ watcher: Watcher, _ prefix: StoreKey) {
+    private func pollPeriodically(_ watcher: PrefixWatcher, _ prefix: StoreKey) {
         guard !watcher.feed.isFinished else {
             shared.withLock { $0.watches[prefix]?.removeAll { $0 === watcher } }
             return
         }
-        look(watcher)
-        timers.schedule(at: .now() + options.watchInterval) { [weak self] in self?.poll(watcher, prefix) }
+        submitPoll(of: watcher)
+        timers.schedule(at: .now() + options.watchInterval) { [weak self] in self?.pollPeriodically(watcher, prefix) }
     }
 
-    private func look(_ watcher: Watcher) {
+    private func submitPoll(of watcher: PrefixWatcher) {
         guard watcher.begin() else { return }
         let isAccepted = readers.submit { [weak self] in
-            if watcher.look() { self?.look(watcher) }
+            if watcher.poll() { self?.submitPoll(of: watcher) }
         }
         if !isAccepted { _ = watcher.end() }
     }

@@ -1,26 +1,35 @@
 package import NIOCore
-internal import Synchronization
+import Synchronization
 
 /// The store on a volume that all replicas mount: the default driver.
 ///
-/// One thread writes and is never replaced: while it hangs, the state is `stalled`. A few threads read; while some hang
-/// others are added. A further thread holds the deadlines and touches no file. Callers wait for a deadline at most.
+/// ``Volume`` implements the rules as blocking calls that may hang; this class runs them on its own threads and gives
+/// each caller a deadline. `perform(on:_:within:_:)` is the only way from a caller to the volume:
+/// - One *writer* thread makes all changes, in order, and is never replaced: while it hangs, the state is `stalled`.
+/// - A few *reader* threads do reads, listings and polls; while some hang, others are added.
+/// - One *timer* thread fires deadlines, renewals and polls, and touches no file.
+///
+/// The gateway creates one with ``open(path:mounted:options:deadline:)``, sets the hooks before the first watch, and
+/// calls ``close()`` at its end. Every method may be called from any thread; hooks are called on threads of the store.
 package final class VolumeStore: Store {
+    /// The deadlines, intervals and sizes of a store.
     package struct Options: Sendable {
-        /// The longest that any call waits.
+        /// The longest time that any call waits.
         package var callDeadline = TimeAmount.seconds(10)
-        /// How often prefixes and journals may be looked at.
+        /// The time between two polls of a watched prefix.
         package var watchInterval = PrefixWatch.interval
         package var pace = JournalWriter.Pace()
-        /// Prefixes whose removed keys are deleted for good; see ``Housekeeper``.
+        /// The prefixes whose removed keys are deleted for good; see ``GarbageCollector``.
         package var disposable: [StoreKey] = []
+        /// The number of reader threads while none of them hangs.
         package var readers = 2
+        /// The highest number of reader threads.
         package var readersAtMost = 16
 
         package init() {}
     }
 
-    /// The blocking calls, for command lines and start-up.
+    /// The blocking calls, for commands and start-up.
     package let volume: Volume
     package let health: StoreHealth
     let options: Options
@@ -31,10 +40,10 @@ package final class VolumeStore: Store {
 
     struct Shared {
         var isClosed = false
-        var watches: [StoreKey: [Watcher]] = [:]
-        var followed: [Incarnation: ObservedReplica] = [:]
+        var watches: [StoreKey: [PrefixWatcher]] = [:]
+        var observed: [Incarnation: ObservedReplica] = [:]
         var journal: VolumeJournal?
-        /// A job of the writer is on its way.
+        /// Whether a probe for free space is queued or running.
         var isProbing = false
         var nextSpaceProbe = NIODeadline.uptimeNanoseconds(0)
         var publishedHook: (@Sendable (StoreKey) -> Void)?
@@ -54,7 +63,7 @@ package final class VolumeStore: Store {
             queueLimit: 4_096
         )
         scheduleUpkeep()
-        scheduleSweep(Housekeeper(volume: volume, removedUnder: options.disposable))
+        scheduleSweep(GarbageCollector(volume: volume, removedUnder: options.disposable))
     }
 
     deinit { close() }
@@ -65,7 +74,7 @@ package final class VolumeStore: Store {
         let (watches, journal) = shared.withLock { shared in
             defer {
                 shared.watches = [:]
-                shared.followed = [:]
+                shared.observed = [:]
                 shared.journal = nil
                 shared.publishedHook = nil
                 shared.problemHook = nil
@@ -81,8 +90,9 @@ package final class VolumeStore: Store {
         readers.close()
     }
 
-    /// Called once for each new problem of a watched key, on a thread of the store: others may write its folder, a link
-    /// stands in its place. What was known of the key stays known. Set it before the first watch begins.
+    /// Sets a closure that is called once for each new problem of a watched key, on a thread of the store: its folder
+    /// is open to other users, or a symbolic link stands in its place. What is known of the key stays valid. Called
+    /// before the first watch begins.
     package func onProblem(_ body: @escaping @Sendable (StoreKey, StoreError) -> Void) {
         shared.withLock { $0.problemHook = body }
     }
@@ -105,22 +115,22 @@ extension VolumeStore {
 
     package func readAll(
         _ prefix: StoreKey,
-        _ take: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
+        _ deliver: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
     ) async throws(StoreError) {
         let keys = try await perform(on: readers, .list) { volume throws(StoreError) in
             try volume.unsortedKeys(prefix)
         }
-        // A part is small enough to be read before the deadline of a call, also over a slow network; each reader has its
-        // own row of them.
+        // A part is small enough to be read before a call's deadline even over a slow network; each reader thread has
+        // its own sequence of parts.
         let parts = stride(from: 0, to: keys.count, by: 256).map { keys[$0..<min($0 + 256, keys.count)] }
-        let rows = await withTaskGroup(of: Swift.Result<Void, StoreError>.self) { group in
+        let results = await withTaskGroup(of: Swift.Result<Void, StoreError>.self) { group in
             for first in 0..<options.readers {
                 group.addTask {
                     do throws(StoreError) {
                         for index in stride(from: first, to: parts.count, by: self.options.readers) {
                             let part = parts[index]
                             try await self.perform(on: self.readers, .read) { volume throws(StoreError) in
-                                take(try volume.readAll(part, in: prefix), keys.count)
+                                deliver(try volume.readAll(part, in: prefix), keys.count)
                             }
                         }
                         return .success(())
@@ -131,7 +141,7 @@ extension VolumeStore {
             }
             return await group.reduce(into: []) { $0.append($1) }
         }
-        for row in rows { try row.get() }
+        for result in results { try result.get() }
     }
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {
@@ -180,15 +190,16 @@ extension VolumeStore {
         try await perform(on: readers, .list) { volume throws(StoreError) in try volume.replicaFolders() }
     }
 
-    package func card(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
-        try await perform(on: readers, .read) { volume throws(StoreError) in try volume.card(of: replica) }
+    package func info(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
+        try await perform(on: readers, .read) { volume throws(StoreError) in try volume.info(of: replica) }
     }
 
-    package func bury(_ replica: Incarnation) async throws(StoreError) {
-        try await perform(on: writer) { volume throws(StoreError) in try volume.bury(replica) }
+    package func archive(_ replica: Incarnation) async throws(StoreError) {
+        try await perform(on: writer) { volume throws(StoreError) in try volume.archive(replica) }
     }
 
-    /// A change of a key: its writer is told of by hook and heartbeat, and what the volume said by the health.
+    /// Changes a key on the writer's thread, records whether the volume had space, and announces the change: to peers
+    /// by hook and heartbeat, to the own watches directly.
     private func write<Result: Sendable>(
         _ key: StoreKey,
         _ operation: StoreOperation = .write,
@@ -198,17 +209,17 @@ extension VolumeStore {
         let result = try await perform(on: writer, operation) { volume throws(StoreError) in
             do throws(StoreError) {
                 let result = try body(volume)
-                health.space(found: true)
+                health.recordSpace(isAvailable: true)
                 return result
             } catch {
-                if error.code == .full { health.space(found: false) }
+                if error.code == .full { health.recordSpace(isAvailable: false) }
                 throw error
             }
         }
         let (journal, hook) = shared.withLock { ($0.journal, $0.publishedHook) }
         journal?.update { $0.published &+= 1 }
         hook?(key)
-        announced([key])
+        refresh([key])
         return result
     }
 }

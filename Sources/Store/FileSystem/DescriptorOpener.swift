@@ -1,37 +1,40 @@
-internal import CStore
-internal import Glibc
+import CStore
+import Glibc
 
 /// Opens absolute paths of which no component may be a symbolic link.
 struct DescriptorOpener: Sendable {
-    /// False where the kernel is too old for openat2, or a container's filter forbids it.
+    /// Whether openat2(2) works: the kernel may be too old for it, or a container's filter may forbid it.
     private let hasOpenat2: Bool
+    /// The number of times that an opening is repeated after EAGAIN.
     private static let racesAtMost: UInt32 = 7
 
     init() {
-        let number = hop_open_without_links("/", UInt64(HOP_O_PATH | O_DIRECTORY), 0)
-        hasOpenat2 = number >= 0
-        if number >= 0 { close(number) }
+        let descriptor = hop_open_without_links("/", UInt64(HOP_O_PATH | O_DIRECTORY), 0)
+        hasOpenat2 = descriptor >= 0
+        if descriptor >= 0 { close(descriptor) }
     }
 
+    /// Opens an absolute path and returns the descriptor.
     func open(_ path: String, _ flags: Int32, mode: UInt32 = 0, call: FileFault.Call) throws(FileFault) -> Int32 {
         guard hasOpenat2 else { return try walk(path, flags, mode: mode, call: call) }
-        return try Self.number(path, call) { hop_open_without_links(path, UInt64(flags), mode) }
+        return try Self.descriptor(path, call) { hop_open_without_links(path, UInt64(flags), mode) }
     }
 
-    /// Opens until it is known whether that works.
+    /// Calls `open` until it succeeds or fails for good, and returns the descriptor.
     ///
-    /// - Parameter open: as open(2) answers. EAGAIN means that something on the way was renamed at the same moment
-    ///   (openat2(2)); where that goes on, somebody does so on purpose, and the caller has better things to wait for.
-    static func number(_ path: String, _ call: FileFault.Call, _ open: () -> Int32) throws(FileFault) -> Int32 {
+    /// - Parameter open: Returns what open(2) returns. EAGAIN means that a component of the path was renamed at the
+    ///   same moment (openat2(2)). It is retried a few times only: renames that do not stop are an attack, for which no
+    ///   caller should wait.
+    static func descriptor(_ path: String, _ call: FileFault.Call, _ open: () -> Int32) throws(FileFault) -> Int32 {
         var races: UInt32 = 0
         while true {
-            let number = open()
-            if number >= 0 { return number }
+            let descriptor = open()
+            if descriptor >= 0 { return descriptor }
             let failure = errno
             switch failure {
             case EINTR: continue
             case EAGAIN where races < Self.racesAtMost:
-                // 0.1 ms, and each time twice as long: 13 ms together.
+                // 0.1 ms, doubled each time: 13 ms in total.
                 usleep(100 << races)
                 races += 1
             default: throw FileFault(call, path, failure)
@@ -39,7 +42,7 @@ struct DescriptorOpener: Sendable {
         }
     }
 
-    /// The same by one openat for each component.
+    /// Opens an absolute path with one openat(2) per component, for systems without openat2(2).
     func walk(_ path: String, _ flags: Int32, mode: UInt32, call: FileFault.Call) throws(FileFault) -> Int32 {
         let names = path.split(separator: "/").map(String.init)
         var current = Glibc.open("/", HOP_O_PATH | O_DIRECTORY | O_CLOEXEC)
@@ -52,12 +55,12 @@ struct DescriptorOpener: Sendable {
             current = next
         }
         let waiting = flags & HOP_O_PATH == 0 ? O_NONBLOCK : 0
-        let number = openat(current, names.last ?? ".", flags | O_NOFOLLOW | O_CLOEXEC | waiting, mode)
-        guard number >= 0 else { throw fault(current, names.last ?? ".", path, call) }
-        return number
+        let descriptor = openat(current, names.last ?? ".", flags | O_NOFOLLOW | O_CLOEXEC | waiting, mode)
+        guard descriptor >= 0 else { throw fault(current, names.last ?? ".", path, call) }
+        return descriptor
     }
 
-    /// O_DIRECTORY answers ENOTDIR for a symbolic link; say what it is.
+    /// Creates the fault of a failed openat(2). With O_DIRECTORY a symbolic link yields ENOTDIR; this reports ELOOP.
     private func fault(_ folder: Int32, _ name: String, _ path: String, _ call: FileFault.Call) -> FileFault {
         let number = errno
         var found = hop_file_status()
@@ -67,18 +70,19 @@ struct DescriptorOpener: Sendable {
 }
 
 extension PosixFileSystem {
-    /// What comes of opening a path when the system answers so, once after the other; nil if it is open. For tests.
-    package static func opens(_ path: String, answers: () -> Int32) -> FileFault? {
+    /// Returns the fault of opening a path when the system call returns `results` in turn, or `nil` if it succeeds. For
+    /// tests.
+    package static func openFault(_ path: String, results: () -> Int32) -> FileFault? {
         do {
-            _ = try DescriptorOpener.number(path, .open, answers)
+            _ = try DescriptorOpener.descriptor(path, .open, results)
             return nil
         } catch {
             return error
         }
     }
 
-    /// Opens an absolute path as a kernel without openat2 has to; nil if that works. For tests.
-    package static func opensByWalking(_ path: String) -> FileFault? {
+    /// Returns the fault of opening an absolute path without openat2(2), or `nil` if it succeeds. For tests.
+    package static func openFaultWithoutOpenat2(_ path: String) -> FileFault? {
         do {
             close(try DescriptorOpener().walk(path, O_RDONLY, mode: 0, call: .open))
             return nil

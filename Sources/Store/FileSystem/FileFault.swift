@@ -1,9 +1,10 @@
 import Glibc
 
-/// A call of the file system that failed: which, where, and the error number of the system.
+/// A failed file-system call: the call, the path, and the error number of the system.
 ///
-/// What the fault means for the store is decided above this layer, by ``kind`` and never by the number.
+/// The layers above decide what the fault means for the store, by ``kind`` and never by the number.
 package struct FileFault: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The file-system calls, as they appear in messages.
     package enum Call: String, Sendable {
         case open, read, write, truncate, fsync, fdatasync, close
         case link, rename, unlink, mkdir, rmdir, list, stat
@@ -11,36 +12,38 @@ package struct FileFault: Error, Equatable, Sendable, CustomStringConvertible {
         case forceSync = "statx"
     }
 
-    /// What the store tells apart.
+    /// The categories of file-system error that the store handles differently.
     package enum Kind: Equatable, Sendable {
-        /// Nothing has this name (ENOENT).
+        /// No file or folder has this name (ENOENT).
         case missing
-        /// Something has this name already (EEXIST, ENOTEMPTY).
+        /// The name is taken (EEXIST, ENOTEMPTY).
         case exists
-        /// A symbolic link stands on the way (ELOOP).
+        /// A component of the path is a symbolic link (ELOOP).
         case symbolicLink
-        /// A folder where a file has to be, or the other way round.
+        /// A folder where a file is expected, or the reverse.
         case wrongKind
-        /// The file behind an open descriptor or a cached name is gone (ESTALE).
+        /// The file behind an open descriptor or a cached name no longer exists (ESTALE).
         case stale
-        /// The volume does not answer as it should (EIO, time-outs, a server that is away, names that never rest).
+        /// The volume does not respond as it should (EIO, time-outs, an unreachable server, a path that keeps being
+        /// renamed).
         case unreachable
-        /// The volume takes no writes (EROFS).
+        /// The volume is read-only (EROFS).
         case readOnly
-        /// No space, no quota (ENOSPC, EDQUOT).
+        /// No space or no quota is left (ENOSPC, EDQUOT).
         case full
-        /// More bytes or names than such a thing may have (EFBIG).
+        /// More bytes or names than the limit (EFBIG).
         case tooLarge
-        /// The process may not do this (EACCES, EPERM).
+        /// Permission denied (EACCES, EPERM).
         case denied
-        /// The volume cannot do this at all (no links, no such call).
+        /// The volume does not support the call (for example hard links).
         case unsupported
+        /// Any other error.
         case other
     }
 
     package let call: Call
     package let path: String
-    /// The errno.
+    /// The error number (errno).
     package let number: Int32
 
     package init(_ call: Call, _ path: String, _ number: Int32) {
@@ -49,6 +52,7 @@ package struct FileFault: Error, Equatable, Sendable, CustomStringConvertible {
         self.number = number
     }
 
+    /// The category of the error.
     package var kind: Kind {
         switch number {
         case ENOENT: .missing
@@ -68,7 +72,7 @@ package struct FileFault: Error, Equatable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// May pass by itself: the last good view is kept and the call is made again later.
+    /// Whether the error may pass by itself: the last valid view is kept and the call is repeated later.
     package var isTransient: Bool {
         switch kind {
         case .missing, .stale, .unreachable: true

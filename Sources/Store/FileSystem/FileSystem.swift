@@ -1,58 +1,60 @@
-/// The file system calls that the store is made of, and no others.
+/// The file-system calls that the store uses.
 ///
 /// Paths are relative to the root of the store, components are joined by "/", and no component may be a symbolic link.
-/// Each call finds its way anew by path, so that a folder which was renamed away or mounted over is noticed. Every call
-/// blocks, may block for ever, and belongs on a thread of the store.
+/// Each call resolves its path again, so that a folder that was renamed away or mounted over is noticed. Every call
+/// blocks, possibly for ever, and belongs on a thread of the store.
 ///
-/// Behind this protocol stands Linux (``PosixFileSystem``) or, in tests, a simulated network file system.
+/// The implementations are ``PosixFileSystem`` and, in tests, a simulated network file system.
 package protocol FileSystem: Sendable {
-    /// The absolute path of the root, as people are told of it.
+    /// The absolute path of the root, for messages.
     var root: String { get }
 
-    /// Opens a plain file. Anything else that has this name is a fault.
+    /// Opens a regular file. Any other kind of file is a fault.
     func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile
 
-    /// Facts of whatever has this name. A network file system may answer from a cache that is a minute old.
+    /// Returns the attributes of a file or folder. A network file system may answer from a cache that is a minute old.
     func status(_ path: String) throws(FileFault) -> FileStatus
 
-    /// Asks the server about a folder, past every cache: what the folder lists, and which names it does not hold, is
-    /// no older than this call for whatever follows it (statx with AT_STATX_FORCE_SYNC).
+    /// Asks the server about a folder, bypassing every cache: after this call, listings of the folder and the absence
+    /// of names in it are no older than the call (statx with AT_STATX_FORCE_SYNC).
     func forceSync(_ folder: String) throws(FileFault)
 
-    /// The names in a folder, in no order, without "." and "..".
+    /// Returns the names in a folder, in no particular order, without "." and "..".
     ///
     /// - Parameters:
-    ///   - fresh: asks the server first, as ``forceSync(_:)`` does; otherwise the answer may come from a cache.
-    ///   - limit: more names than this are a fault (EFBIG): such a folder is not ours.
+    ///   - fresh: Whether to ask the server first, as ``forceSync(_:)`` does; otherwise the listing may come from a
+    ///     cache.
+    ///   - limit: The highest number of names; more are a fault (EFBIG), because the store does not create such a
+    ///     folder.
     func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing
 
-    /// Opens a folder: for whoever reads a file in each of thousands of folders.
+    /// Opens a folder, for callers that read a file in each of thousands of folders.
     func openFolder(_ path: String) throws(FileFault) -> any OpenFolder
 
-    /// Gives a file a further name. Fails if that name is taken: of many callers exactly one succeeds.
+    /// Gives a file another name. Fails if the name is taken: of several concurrent callers exactly one succeeds.
     func link(_ path: String, to target: String) throws(FileFault)
 
-    /// Renames a file (replacing what has the new name) or a folder (onto nothing, or an empty folder).
+    /// Renames a file (replacing the target) or a folder (onto an unused name or an empty folder).
     func rename(_ path: String, to target: String) throws(FileFault)
 
     func unlink(_ path: String) throws(FileFault)
 
-    /// Makes a folder that only its owner may use. The folder above has to exist.
+    /// Creates a folder that only its owner may use. Its parent has to exist.
     func makeFolder(_ path: String) throws(FileFault)
 
     /// Removes an empty folder.
     func removeFolder(_ path: String) throws(FileFault)
 
-    /// Makes the names in a folder durable.
+    /// Makes the names in a folder durable (fsync).
     func syncFolder(_ path: String) throws(FileFault)
 }
 
-/// An open folder, which need not be looked for again. Used by one thread at a time and closed when it is let go.
+/// An open folder, whose path need not be resolved again. Confined to one thread at a time; closed when deallocated.
 package protocol OpenFolder: AnyObject {
-    /// The names in it, past every cache, as ``FileSystem/list(_:fresh:limit:)`` gives them.
+    /// Returns the names in the folder, bypassing every cache, as ``FileSystem/list(_:fresh:limit:)`` does.
     func list(limit: Int) throws(FileFault) -> FolderListing
 
-    /// Opens a plain file in it for reading.
+    /// Opens a regular file in the folder for reading.
     func open(_ name: String) throws(FileFault) -> any OpenFile
 
     func openFolder(_ name: String) throws(FileFault) -> any OpenFolder
@@ -62,7 +64,7 @@ extension FileSystem {
     package func openFolder(_ path: String) throws(FileFault) -> any OpenFolder { NamedFolder(files: self, path: path) }
 }
 
-/// A folder that is looked for with each call.
+/// A folder whose path is resolved by each call: the default for file systems without open folders.
 private final class NamedFolder: OpenFolder {
     private let files: any FileSystem
     private let path: String
@@ -79,33 +81,35 @@ private final class NamedFolder: OpenFolder {
     func openFolder(_ name: String) throws(FileFault) -> any OpenFolder { try files.openFolder("\(path)/\(name)") }
 }
 
-/// An open plain file, used by one thread at a time and closed when it is let go.
+/// An open regular file. Confined to one thread at a time; closed when deallocated.
 package protocol OpenFile: AnyObject {
-    /// The facts as of the opening, whatever has the name since.
+    /// The attributes at the time of opening.
     var status: FileStatus { get }
 
-    /// Up to `count` bytes; fewer than asked for happen before the end of the file too, none only at its end.
+    /// Reads up to `count` bytes. A short read may happen anywhere in the file; an empty one only at its end.
     func read(at offset: UInt64, count: Int) throws(FileFault) -> [UInt8]
 
-    /// Writes as many of the bytes as the system takes; at least one. Returns how many.
+    /// Writes at least one of the bytes and returns the number written.
     func write(_ bytes: ArraySlice<UInt8>, at offset: UInt64) throws(FileFault) -> Int
 
-    /// Makes contents and attributes durable. After a failure nobody knows what is on the disk: never called again for
-    /// the same file.
+    /// Makes contents and attributes durable (fsync). After a failure it is unknown what is on the disk: never called
+    /// again for the same file.
     func sync() throws(FileFault)
 
-    /// Makes contents durable, and of the attributes what is needed to read them.
+    /// Makes contents durable, with the attributes that are needed to read them (fdatasync).
     func syncData() throws(FileFault)
 }
 
+/// The ways of opening a file.
 package enum FileAccess: Sendable {
     case read
-    /// Reading and writing a file that exists.
+    /// Reading and writing an existing file.
     case update
-    /// Reading and writing a file that is made by this call; mode 0600.
+    /// Reading and writing a file that this call creates, with mode 0600.
     case createNew
 }
 
+/// The attributes of a file or folder.
 package struct FileStatus: Equatable, Sendable {
     package enum Kind: Sendable { case file, folder, symbolicLink, other }
 
@@ -116,9 +120,9 @@ package struct FileStatus: Equatable, Sendable {
     package var mode: UInt32
     package var owner: UInt32
     package var isOwnedByUs: Bool
-    /// True if the file's group is one of this process: then its group bits are not foreign.
+    /// Whether the file's group is one of this process's groups: then its group bits do not admit other users.
     package var groupIsOurs: Bool
-    /// How many names the file has.
+    /// The number of names that the file has.
     package var links: UInt64
 
     package init(
@@ -141,16 +145,18 @@ package struct FileStatus: Equatable, Sendable {
         self.links = links
     }
 
-    /// Users outside our own group may read or write it. The owner is not judged: EFS and SMB impose one. Group bits
-    /// count only for a foreign group: a volume that is mounted for a group (fsGroup) turns 0700 into 2770.
+    /// Whether users outside this process's groups may read or write the file. The owner is not checked, because EFS
+    /// and SMB impose one. Group bits count only for a foreign group, because a volume that is mounted for a group
+    /// (fsGroup) turns 0700 into 2770.
     package var isOpenToOthers: Bool {
         mode & 0o007 != 0 || (mode & 0o070 != 0 && !groupIsOurs)
     }
 
-    /// Accepted, but worth a line in `store check`.
+    /// Whether mode or owner are accepted but worth a line in `store check`.
     package var isUnusual: Bool { mode & 0o070 != 0 || !isOwnedByUs }
 }
 
+/// The names in a folder, and the folder's attributes at the same time.
 package struct FolderListing: Sendable {
     package var names: [String]
     package var status: FileStatus

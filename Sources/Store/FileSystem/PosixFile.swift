@@ -1,39 +1,40 @@
-internal import CStore
-internal import Glibc
+import CStore
+import Glibc
 
-/// An open descriptor of a plain file, closed when it is let go.
+/// An open descriptor of a regular file, closed when deallocated.
 final class PosixFile: OpenFile {
-    private let number: Int32
-    /// Nil: the name is a whole path.
+    private let descriptor: Int32
+    /// The folder that the name is relative to, or `nil` if the name is an absolute path.
     private let folder: PosixFolder?
     private let name: String
     let status: FileStatus
 
-    /// For faults.
+    /// The absolute path, for faults.
     private var path: String { folder.map { "\($0.path)/\(name)" } ?? name }
 
-    /// Takes the descriptor over. Whoever can plant a pipe or a device must not be able to make us read it.
-    init(plain number: Int32, _ name: String, in folder: PosixFolder? = nil) throws(FileFault) {
-        self.number = number
+    /// Takes ownership of a descriptor and verifies that it is a regular file: a pipe or device that was planted on the
+    /// volume must not be read.
+    init(plain descriptor: Int32, _ name: String, in folder: PosixFolder? = nil) throws(FileFault) {
+        self.descriptor = descriptor
         self.folder = folder
         self.name = name
         var found = hop_file_status()
-        let isKnown = hop_status(number, 0, &found) == 0
+        let isKnown = hop_status(descriptor, 0, &found) == 0
         let failure = errno
         status = FileStatus(found)
-        // From here on the descriptor is closed with this object.
+        // From here on `deinit` closes the descriptor.
         guard isKnown else { throw FileFault(.stat, path, failure) }
         guard status.kind == .file else { throw FileFault(.open, path, EISDIR) }
     }
 
-    deinit { close(number) }
+    deinit { close(descriptor) }
 
     func read(at offset: UInt64, count: Int) throws(FileFault) -> [UInt8] {
         guard let position = off_t(exactly: offset) else { throw FileFault(.read, path, EFBIG) }
         var failure: Int32 = 0
         let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-            var got = pread(number, buffer.baseAddress, count, position)
-            while got < 0 && errno == EINTR { got = pread(number, buffer.baseAddress, count, position) }
+            var got = pread(descriptor, buffer.baseAddress, count, position)
+            while got < 0 && errno == EINTR { got = pread(descriptor, buffer.baseAddress, count, position) }
             failure = got < 0 ? errno : 0
             filled = max(got, 0)
         }
@@ -44,8 +45,8 @@ final class PosixFile: OpenFile {
     func write(_ bytes: ArraySlice<UInt8>, at offset: UInt64) throws(FileFault) -> Int {
         guard let position = off_t(exactly: offset) else { throw FileFault(.write, path, EFBIG) }
         let count = bytes.withUnsafeBytes { buffer in
-            var put = pwrite(number, buffer.baseAddress, buffer.count, position)
-            while put < 0 && errno == EINTR { put = pwrite(number, buffer.baseAddress, buffer.count, position) }
+            var put = pwrite(descriptor, buffer.baseAddress, buffer.count, position)
+            while put < 0 && errno == EINTR { put = pwrite(descriptor, buffer.baseAddress, buffer.count, position) }
             return put
         }
         guard count >= 0 else { throw FileFault(.write, path, errno) }
@@ -53,11 +54,11 @@ final class PosixFile: OpenFile {
     }
 
     func sync() throws(FileFault) {
-        guard fsync(number) == 0 else { throw FileFault(.fsync, path, errno) }
+        guard fsync(descriptor) == 0 else { throw FileFault(.fsync, path, errno) }
     }
 
     func syncData() throws(FileFault) {
-        guard fdatasync(number) == 0 else { throw FileFault(.fdatasync, path, errno) }
+        guard fdatasync(descriptor) == 0 else { throw FileFault(.fdatasync, path, errno) }
     }
 }
 
@@ -82,7 +83,7 @@ extension FileStatus {
         )
     }
 
-    // A process of ours never changes who it is.
+    // This process never changes its user or groups.
     private static let user = geteuid()
     private static let groups: Set<gid_t> = {
         var groups = [gid_t](repeating: 0, count: Int(max(getgroups(0, nil), 0)))

@@ -1,39 +1,42 @@
-internal import CStore
-internal import Glibc
+import CStore
+import Glibc
 
 /// The store's folder on a file system that Linux has mounted.
 ///
-/// The way to the root is configured by the operator and may lead through symbolic links; it is resolved once. The root
-/// itself (`v1` in the configured folder) is none unless its owner says that it may be, and below it no symbolic link is
-/// followed, on any component (openat2 with RESOLVE_NO_SYMLINKS, or component by component where a kernel or a
+/// The path to the root is configured by the operator and may contain symbolic links; it is resolved once. The root
+/// itself (`v1` in the configured folder) may not be one unless the caller allows it, and below it no symbolic link is
+/// followed on any component (openat2 with RESOLVE_NO_SYMLINKS, or component by component where the kernel or a
 /// container's filter lacks that call).
 package struct PosixFileSystem: FileSystem {
     package let root: String
     let descriptors: DescriptorOpener
 
     /// - Parameters:
-    ///   - path: the folder of the store.
-    ///   - creating: makes the folder, and what is missing above it, with mode 0700.
-    ///   - mayBeLink: the folder is the configured one itself.
+    ///   - path: The folder of the store.
+    ///   - creating: Whether to create the folder and the missing ones above it, with mode 0700.
+    ///   - mayBeLink: Whether the folder itself may be a symbolic link, because it is the configured one.
     package init(path: String, creating: Bool, mayBeLink: Bool = false) throws(FileFault) {
         guard !path.isEmpty, !path.utf8.contains(0) else { throw FileFault(.open, path, EINVAL) }
         if creating { try Self.makeFolders(path) }
-        root = mayBeLink ? try Self.resolved(path, shown: path) : try Self.resolvedFolder(of: path)
+        root = mayBeLink ? try Self.resolved(path, configured: path) : try Self.resolvedFolder(of: path)
         descriptors = DescriptorOpener()
     }
 
-    private static func resolved(_ path: String, shown: String) throws(FileFault) -> String {
-        guard let resolved = realpath(path, nil) else { throw FileFault(.open, shown, errno) }
+    /// Resolves every symbolic link of a path.
+    ///
+    /// - Parameter configured: The path for messages.
+    private static func resolved(_ path: String, configured: String) throws(FileFault) -> String {
+        guard let resolved = realpath(path, nil) else { throw FileFault(.open, configured, errno) }
         defer { free(resolved) }
         return String(cString: resolved)
     }
 
-    /// Resolves the way to a folder that is no link. One that takes its place later is met by every call.
+    /// Resolves the path to a folder that is not a symbolic link. Every call detects one that replaces it later.
     private static func resolvedFolder(of path: String) throws(FileFault) -> String {
         let parts = path.split(separator: "/", omittingEmptySubsequences: true)
-        guard let name = parts.last, name != ".", name != ".." else { return try resolved(path, shown: path) }
+        guard let name = parts.last, name != ".", name != ".." else { return try resolved(path, configured: path) }
         let folder = (path.hasPrefix("/") ? "/" : "./") + parts.dropLast().joined(separator: "/")
-        let above = try resolved(folder, shown: path)
+        let above = try resolved(folder, configured: path)
         let root = above == "/" ? "/\(name)" : "\(above)/\(name)"
         switch kind(of: root, followingLinks: false) {
         case nil: throw FileFault(.open, path, errno)
@@ -63,10 +66,10 @@ package struct PosixFileSystem: FileSystem {
 
     package func forceSync(_ folder: String) throws(FileFault) {
         let full = absolute(folder)
-        let number = try descriptors.open(full, O_RDONLY | O_DIRECTORY, call: .forceSync)
-        defer { close(number) }
+        let descriptor = try descriptors.open(full, O_RDONLY | O_DIRECTORY, call: .forceSync)
+        defer { close(descriptor) }
         var found = hop_file_status()
-        guard hop_status(number, 1, &found) == 0 else { throw FileFault(.forceSync, full, errno) }
+        guard hop_status(descriptor, 1, &found) == 0 else { throw FileFault(.forceSync, full, errno) }
     }
 
     package func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
@@ -105,16 +108,16 @@ package struct PosixFileSystem: FileSystem {
 
     package func syncFolder(_ path: String) throws(FileFault) {
         let full = absolute(path)
-        let number = try descriptors.open(full, O_RDONLY | O_DIRECTORY, call: .syncFolder)
-        defer { close(number) }
-        guard fsync(number) == 0 else { throw FileFault(.syncFolder, full, errno) }
+        let descriptor = try descriptors.open(full, O_RDONLY | O_DIRECTORY, call: .syncFolder)
+        defer { close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw FileFault(.syncFolder, full, errno) }
     }
 }
 
 extension PosixFileSystem {
     func absolute(_ path: String) -> String { path.isEmpty ? root : "\(root)/\(path)" }
 
-    /// Opens the folder that a name stands in, for the calls that take a folder and a name.
+    /// Opens the parent folder of a path, for the system calls that take a folder and a name.
     private func withParent<Result>(
         of path: String,
         _ call: FileFault.Call,
@@ -123,11 +126,12 @@ extension PosixFileSystem {
         let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
         let folder = slash.map { String(path[..<$0]) } ?? ""
         let name = slash.map { String(path[path.index(after: $0)...]) } ?? path
-        let number = try descriptors.open(absolute(folder), HOP_O_PATH | O_DIRECTORY, call: call)
-        defer { close(number) }
-        return try body(number, name)
+        let descriptor = try descriptors.open(absolute(folder), HOP_O_PATH | O_DIRECTORY, call: call)
+        defer { close(descriptor) }
+        return try body(descriptor, name)
     }
 
+    /// Opens the parent folders of two paths.
     private func withParents(
         of path: String,
         _ target: String,
@@ -141,15 +145,16 @@ extension PosixFileSystem {
         }
     }
 
+    /// Creates a folder and the missing ones above it.
     private static func makeFolders(_ path: String) throws(FileFault) {
         var missing: [String] = []
         var current = path
-        // Walk up to the first folder that exists, then make what is below it.
+        // Walk up to the first folder that exists, then create those below it.
         while mkdir(current, 0o700) != 0 {
             let number = errno
             if number == EEXIST { break }
             guard number == ENOENT, let slash = current.lastIndex(of: "/"), slash != current.startIndex else {
-                // A folder that exists on a volume without write access is a folder all the same.
+                // On a read-only volume mkdir(2) fails for existing folders too; that is no failure here.
                 if access(path, F_OK) == 0 { return }
                 throw FileFault(.mkdir, current, number)
             }
@@ -158,6 +163,21 @@ extension PosixFileSystem {
         }
         for folder in missing.reversed() where mkdir(folder, 0o700) != 0 {
             guard errno == EEXIST else { throw FileFault(.mkdir, folder, errno) }
+        }
+    }
+}
+
+extension PosixFileSystem {
+    /// Returns the kind of file at a path outside the store, or `nil` if it cannot be determined; errno then has the
+    /// reason.
+    package static func kind(of path: String, followingLinks: Bool) -> FileStatus.Kind? {
+        var status = Glibc.stat()
+        guard (followingLinks ? stat(path, &status) : lstat(path, &status)) == 0 else { return nil }
+        return switch status.st_mode & S_IFMT {
+        case S_IFREG: .file
+        case S_IFDIR: .folder
+        case S_IFLNK: .symbolicLink
+        default: .other
         }
     }
 }

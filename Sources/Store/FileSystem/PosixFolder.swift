@@ -1,62 +1,64 @@
-internal import CStore
-internal import Glibc
+import CStore
+import Glibc
 
-/// An open descriptor of a folder, closed when it is let go.
+/// An open descriptor of a folder, closed when deallocated.
 final class PosixFolder: OpenFolder {
-    private let number: Int32
-    /// Nil: the name is a whole path. Paths are put together for faults only: a start opens thousands of folders.
+    private let descriptor: Int32
+    /// The folder that the name is relative to, or `nil` if the name is an absolute path. Paths are built for faults
+    /// only, because a start opens thousands of folders.
     private let above: PosixFolder?
     private let name: String
 
     init(opening path: String, with descriptors: DescriptorOpener) throws(FileFault) {
         above = nil
         name = path
-        number = try descriptors.open(path, O_RDONLY | O_DIRECTORY, call: .list)
+        descriptor = try descriptors.open(path, O_RDONLY | O_DIRECTORY, call: .list)
     }
 
-    /// Takes the descriptor over.
-    private init(_ number: Int32, _ name: String, in above: PosixFolder) {
-        self.number = number
+    /// Takes ownership of a descriptor.
+    private init(_ descriptor: Int32, _ name: String, in above: PosixFolder) {
+        self.descriptor = descriptor
         self.above = above
         self.name = name
     }
 
     var path: String { above.map { "\($0.path)/\(name)" } ?? name }
 
-    deinit { close(number) }
+    deinit { close(descriptor) }
 
     func open(_ name: String) throws(FileFault) -> any OpenFile {
-        let found = openat(number, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        let found = openat(descriptor, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
         guard found >= 0 else { throw FileFault(.open, "\(path)/\(name)", errno) }
         return try PosixFile(plain: found, name, in: self)
     }
 
     func openFolder(_ name: String) throws(FileFault) -> any OpenFolder {
-        let found = openat(number, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        let found = openat(descriptor, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         guard found >= 0 else { throw FileFault(.list, "\(path)/\(name)", errno) }
         return PosixFolder(found, name, in: self)
     }
 
     func list(limit: Int) throws(FileFault) -> FolderListing { try list(fresh: true, limit: limit) }
 
-    /// The names once; a folder is listed again by opening it again.
+    /// Returns the names in the folder. Called once per descriptor; listing again requires opening it again.
     ///
-    /// - Parameter fresh: asks the server past its caches first.
+    /// - Parameter fresh: Whether to ask the server first, bypassing its caches.
     func list(fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
         var found = hop_file_status()
-        guard hop_status(number, fresh ? 1 : 0, &found) == 0 else {
+        guard hop_status(descriptor, fresh ? 1 : 0, &found) == 0 else {
             throw FileFault(fresh ? .forceSync : .list, path, errno)
         }
         return FolderListing(names: try names(limit), status: FileStatus(found))
     }
 
-    /// Most folders of a store hold a handful of names, for which the stack has room; larger ones take a few turns.
+    /// Reads the names into a buffer on the stack. It holds those of most folders of a store; larger ones take several
+    /// reads.
     private func names(_ limit: Int) throws(FileFault) -> [String] {
         var names: [String] = []
         let room = above == nil ? 16_384 : 1_024
         let failure = withUnsafeTemporaryAllocation(byteCount: room, alignment: 8) { buffer -> Int32 in
             while true {
-                let count = hop_read_names(number, buffer.baseAddress, buffer.count)
+                let count = hop_read_names(descriptor, buffer.baseAddress, buffer.count)
                 guard count > 0 else { return count == 0 ? 0 : errno }
                 var position = 0
                 while position < count {

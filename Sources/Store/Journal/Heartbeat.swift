@@ -1,9 +1,9 @@
 import Formats
 
-/// What a replica says of itself once a second: one slot of `replicas/<incarnation>/hb`.
+/// The state that a replica publishes about once a second: one slot of `replicas/<incarnation>/hb`.
 ///
-/// The file has 8 KiB and two slots, at offsets 0 and 4096, written in place alternately: that works on a full disk, where
-/// a rename does not. The valid slot with the larger ``sequence`` counts. Little-endian:
+/// The file has 8 KiB and two slots, at offsets 0 and 4096, written in place alternately, which works on a full disk,
+/// unlike a rename. The valid slot with the larger ``sequence`` is the current one. Little-endian:
 ///
 /// ```
 ///  0  magic "HGBEAT\r\n"     44  gen u64            4 + 24·k after that:
@@ -14,6 +14,7 @@ import Formats
 /// 36  state u64                      16 B, u64)
 /// ```
 package struct Heartbeat: Equatable, Sendable {
+    /// The phases in the life of a replica.
     package enum State: UInt64, Sendable {
         case starting = 1
         case active = 2
@@ -39,32 +40,34 @@ package struct Heartbeat: Equatable, Sendable {
             self.rawValue = rawValue
         }
 
-        /// Rows are newer than what the log says; the mesh has them.
+        /// The rows that the mesh has are newer than the log.
         package static let rowsNewerThanLog = Flags(rawValue: 1)
     }
 
     package static let slotSize = 4_096
     package static let fileSize = 8_192
+    /// The highest number of peers in ``seen``.
     package static let seenLimit = 128
     private static let magic = Array("HGBEAT\r\n".utf8)
     private static let headSize = 72
     private static let smallest = 72 + 12 + 4
 
     package var incarnation: Incarnation
-    /// Counts beats; a reader sees life in its movement.
+    /// The number of heartbeats so far. A replica is alive while this number increases.
     package var sequence: UInt64
     package var state: State
-    /// The generation of snapshot and log that counts.
+    /// The current generation of snapshot and log.
     package var generation: UInt64
-    /// So many bytes of the log exist.
+    /// The valid length of the log in bytes.
     package var logLength: UInt64
-    /// Counts what this replica published in the whole store.
+    /// The number of changes that this replica has published in the whole store.
     package var published: UInt64
-    /// At most ``seenLimit``.
+    /// The peers' changes that this replica has processed; at most ``seenLimit`` entries.
     package var seen: [Seen]
     package var flags: Flags
+    /// The number of attached agents.
     package var sessions: UInt32
-    /// Thousandths of what the replica could do.
+    /// The load in thousandths of the replica's capacity.
     package var load: UInt32
 
     package init(
@@ -115,7 +118,8 @@ package struct Heartbeat: Equatable, Sendable {
         return writer.bytes
     }
 
-    /// Nil for anything but a slot of this format. A later release may write more fields before the checksum.
+    /// Decodes a slot. Fails unless it has this format and a valid checksum. A later release may add fields before the
+    /// checksum.
     package init?(slot bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= Self.smallest, bytes.prefix(8).elementsEqual(Self.magic) else { return nil }
         var reader = ByteReader(bytes, at: 8)
@@ -159,7 +163,7 @@ package struct Heartbeat: Equatable, Sendable {
 }
 
 extension Heartbeat {
-    /// The newest heartbeat of a file, and the offset of the slot that it is not in; nil if neither can be read.
+    /// Returns the newest heartbeat of a file and the offset of the other slot, or `nil` if neither slot is valid.
     package static func newest(in file: [UInt8]) -> (heartbeat: Heartbeat, freeSlot: UInt64)? {
         file.withUnsafeBytes { bytes in
             let slots = [0, slotSize].compactMap { start -> (heartbeat: Heartbeat, freeSlot: UInt64)? in
@@ -173,7 +177,7 @@ extension Heartbeat {
         }
     }
 
-    /// A whole file with this heartbeat in its first slot.
+    /// Returns a whole file with this heartbeat in its first slot.
     package func file() -> [UInt8] {
         let slot = encoded()
         return slot + [UInt8](repeating: 0, count: Self.fileSize - slot.count)

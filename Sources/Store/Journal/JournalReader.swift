@@ -1,6 +1,6 @@
 package import NIOCore
 
-/// What is known of a replica from its journal. A value: replaced only by a complete one.
+/// The valid content of a replica's journal at one heartbeat. Replaced as a whole.
 package struct ReplicaView: Equatable, Sendable {
     package var heartbeat: Heartbeat
     package var table: JournalTable
@@ -11,8 +11,8 @@ package struct ReplicaView: Equatable, Sendable {
     }
 }
 
-/// The newest heartbeat of a replica, and when it was seen to move last on the monotonic clock of whoever looked. It is
-/// known even while the rows cannot be read.
+/// The newest heartbeat of a replica, and the time at which the reader saw it move, on the reader's monotonic clock. It
+/// is known even while the rows cannot be read.
 package struct LastHeartbeat: Equatable, Sendable {
     package var heartbeat: Heartbeat
     package var movedAt: NIODeadline
@@ -23,16 +23,21 @@ package struct LastHeartbeat: Equatable, Sendable {
     }
 }
 
-/// Follows the journal of one replica: heartbeat → the files of its generation → heartbeat again. Belongs to one thread
-/// at a time.
+/// Reads the journal of one replica.
+///
+/// The owner calls ``poll()`` about once a second. It reads the heartbeat, the files of its generation (only what was
+/// appended, if the generation is the same), and the heartbeat again, because the writer may have started a new
+/// generation meanwhile. ``view`` and ``lastHeartbeat`` keep the last valid state even if later polls fail. Confined to
+/// one thread at a time.
 package final class JournalReader {
     package static let snapshotLimit = 256 << 20
     package static let logLimit = 256 << 20
 
     package let replica: Incarnation
-    /// The last good view; nil before the first.
+    /// The last valid view, or `nil` before the first.
     package private(set) var view: ReplicaView?
-    package private(set) var pulse: LastHeartbeat?
+    /// The newest heartbeat and when it moved, or `nil` if none was read.
+    package private(set) var lastHeartbeat: LastHeartbeat?
     private let volume: Volume
     private let folder: String
 
@@ -42,13 +47,14 @@ package final class JournalReader {
         self.folder = "\(Volume.replicas)/\(replica)"
     }
 
-    /// Looks once. Returns whether heartbeat or rows are newer than before; the view stays as it was after any error.
+    /// Reads the journal once. Returns whether heartbeat or rows are newer than before; after any error the view is
+    /// unchanged.
     ///
-    /// - Throws: `notFound` when the folder is gone, if the caller has asked the server about `replicas` just before.
+    /// - Throws: `notFound` if the folder is gone, provided that the caller has just revalidated `replicas`.
     package func poll() throws(StoreError) -> Bool {
         for _ in 0..<3 {
             let before = try heartbeat()
-            // A slot that was lost to a torn write brings the one before it back; what was seen stays seen.
+            // After a torn write the older slot is the valid one again: keep the newer view.
             if let view, before.sequence <= view.heartbeat.sequence { return false }
             guard let table = try table(for: before) else { continue }
             guard try heartbeat().generation == before.generation else { continue }
@@ -56,10 +62,15 @@ package final class JournalReader {
             return true
         }
         volume.count(\.transient)
-        throw StoreError(.transient, volume.shown(folder), "changes faster than it can be read; the next look decides")
+        throw StoreError(
+            .transient,
+            volume.displayPath(folder),
+            "changes faster than it can be read; it is read again later"
+        )
     }
 
-    /// The rows as of a heartbeat; nil: its files are gone or not yet to be seen, start over.
+    /// Returns the rows as of a heartbeat, or `nil` if its files are gone or not visible yet and the poll has to start
+    /// over.
     private func table(for heartbeat: Heartbeat) throws(StoreError) -> JournalTable? {
         let generation = heartbeat.generation
         var table: JournalTable
@@ -71,7 +82,7 @@ package final class JournalReader {
             let path = "\(folder)/s.\(generation).snap"
             guard let bytes = try bytes(path, from: 0, to: nil) else { return nil }
             guard let decoded = JournalSnapshot.decode(bytes, incarnation: replica, generation: generation) else {
-                throw volume.corrupt(path, "is no snapshot of this replica and generation, or is damaged")
+                throw volume.corrupt(path, "is not a valid snapshot of this replica and generation")
             }
             table = decoded
         }
@@ -79,35 +90,35 @@ package final class JournalReader {
         let path = "\(folder)/s.\(generation).log"
         guard let log = try bytes(path, from: position, to: heartbeat.logLength) else { return nil }
         guard table.apply(log: log, from: position, incarnation: replica, generation: generation) else {
-            throw volume.corrupt(path, "is damaged before the length that its heartbeat gives")
+            throw volume.corrupt(path, "is damaged before the length that the heartbeat states")
         }
         return table
     }
 
     private func heartbeat() throws(StoreError) -> Heartbeat {
         let found = try volume.heartbeat(of: replica)
-        if found.sequence > pulse?.heartbeat.sequence ?? 0 {
-            pulse = LastHeartbeat(heartbeat: found, movedAt: volume.now())
+        if found.sequence > lastHeartbeat?.heartbeat.sequence ?? 0 {
+            lastHeartbeat = LastHeartbeat(heartbeat: found, movedAt: volume.now())
         }
         return found
     }
 
-    /// Nil when there is no such file, after the server was asked.
+    /// Reads a range of a file, or all of it. Returns `nil` if the file does not exist, after asking the server.
     private func bytes(_ path: String, from start: UInt64, to end: UInt64?) throws(StoreError) -> [UInt8]? {
         do throws(StoreError) {
             guard let end else { return try volume.readFile(path, limit: Self.snapshotLimit) }
             guard end - start <= UInt64(Self.logLimit) else {
-                throw volume.corrupt(path, "is said to be larger than any log")
+                throw volume.corrupt(path, "has a larger length in its heartbeat than any log")
             }
             let file = try volume.call { () throws(FileFault) in try volume.files.open(path, .read) }
-            try volume.requirePrivate(file.status, path, mend: "600")
+            try volume.requirePrivate(file.status, path, mode: "600")
             var bytes: [UInt8] = []
             while UInt64(bytes.count) < end - start {
                 let position = start + UInt64(bytes.count)
                 let rest = Int(end - position)
                 let more = try volume.call { () throws(FileFault) in try file.read(at: position, count: rest) }
                 guard !more.isEmpty else {
-                    throw volume.corrupt(path, "is shorter than its heartbeat says")
+                    throw volume.corrupt(path, "is shorter than its heartbeat states")
                 }
                 bytes += more
             }

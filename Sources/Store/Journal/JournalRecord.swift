@@ -1,18 +1,18 @@
 import Formats
 
-/// A change of one row, as it stands in a snapshot or a log:
+/// A change of one row, as stored in a snapshot or a log:
 ///
 /// ```
 /// len u32 of the payload · crc32c u32 over (incarnation 16 B, gen u64, offset u64, type u16, payload) · type u16 · payload
 /// payload of put (1): key length u16, key, value      payload of remove (2): key length u16, key
 /// ```
 ///
-/// The checksum covers where the record stands, so that bytes of another file, or of another place, are no records.
-/// Unknown types are skipped.
+/// The checksum includes the position of the record, so that bytes of another file or another position are not valid
+/// records. Records of unknown types are skipped.
 package enum JournalRecord: Equatable, Sendable {
     case put(key: [UInt8], value: [UInt8])
     case remove(key: [UInt8])
-    /// Of a later release.
+    /// A record type of a later release.
     case unknown(type: UInt16)
 
     package static let headSize = 10
@@ -43,7 +43,9 @@ package enum JournalRecord: Equatable, Sendable {
         return writer.bytes
     }
 
-    /// Appends the record as it is at its place.
+    /// Appends the encoded record.
+    ///
+    /// - Parameter offset: The position of the record in its file.
     package func append(to bytes: inout [UInt8], incarnation: Incarnation, generation: UInt64, offset: UInt64) {
         let payload = payload
         var writer = ByteWriter()
@@ -54,7 +56,7 @@ package enum JournalRecord: Equatable, Sendable {
         bytes += payload
     }
 
-    /// The record at the reader's place, which moves behind it. Nil: damaged, or cut off.
+    /// Decodes the record at the reader's position and advances past it. Returns `nil` if it is damaged or truncated.
     static func read(
         _ reader: inout ByteReader,
         incarnation: Incarnation,

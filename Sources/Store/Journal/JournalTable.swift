@@ -1,6 +1,6 @@
 import Formats
 
-/// The rows of one replica. Keys and values are bytes of the directory's own.
+/// The rows of one replica. Keys and values are opaque bytes, which the directory of sessions defines.
 package struct JournalTable: Equatable, Sendable {
     package private(set) var rows: [[UInt8]: [UInt8]]
 
@@ -16,8 +16,8 @@ package struct JournalTable: Equatable, Sendable {
         }
     }
 
-    /// Applies the log's bytes from `start` to its end. False: something in it is damaged; what was applied before that
-    /// is of no use.
+    /// Applies the bytes of a log, the first of which is at `start`. Returns `false` if any record is damaged; the
+    /// table is then unusable.
     package mutating func apply(
         log bytes: [UInt8],
         from start: UInt64,
@@ -42,7 +42,7 @@ package struct JournalTable: Equatable, Sendable {
     }
 }
 
-/// A whole table as a file, `s.<gen>.snap`: a header, and a put for each row.
+/// The file format of a whole table, `s.<gen>.snap`: a header, and a put record for each row.
 ///
 /// ```
 ///  0  magic "HGSNAP\r\n" · 8 format u16 (1) · 10 zero u16 · 12 incarnation 16 B · 28 gen u64 · 36 rows u64
@@ -70,7 +70,7 @@ package enum JournalSnapshot {
         return bytes
     }
 
-    /// Nil unless every byte is as it was written, by this incarnation for this generation.
+    /// Decodes a snapshot. Returns `nil` unless it is undamaged and of this incarnation and generation.
     package static func decode(_ bytes: [UInt8], incarnation: Incarnation, generation: UInt64) -> JournalTable? {
         bytes.withUnsafeBytes { buffer in
             guard buffer.count >= headSize, buffer.prefix(8).elementsEqual(magic) else { return nil }

@@ -3,10 +3,12 @@ package import NIOCore
 // MARK: A folder of our own
 
 extension JournalWriter {
-    /// Makes the folder of an incarnation with everything in it, and gives it its name in one step.
+    /// Creates the folder of an incarnation with all its files, under a temporary name, and publishes it by one rename.
     ///
-    /// - Parameter card: what the replica says of itself beside its heartbeat.
-    package func begin(as incarnation: Incarnation, card: [UInt8], now: NIODeadline) throws(StoreError) {
+    /// - Parameters:
+    ///   - incarnation: A name that was never used before.
+    ///   - info: The information that the replica publishes in addition to its heartbeat.
+    package func begin(as incarnation: Incarnation, info: [UInt8], now: NIODeadline) throws(StoreError) {
         var first = heartbeat
         first.incarnation = incarnation
         first.sequence = 1
@@ -14,47 +16,48 @@ extension JournalWriter {
         first.logLength = 0
         first.flags.remove(.rowsNewerThanLog)
         let snapshot = JournalSnapshot.encode(table, incarnation: incarnation, generation: 1)
-        let files = ["card": card, "hb": first.file(), "s.1.snap": snapshot, "s.1.log": []]
+        let files = ["card": info, "hb": first.file(), "s.1.snap": snapshot, "s.1.log": []]
         let temporary = try volume.writeFolder(files)
         let target = "\(Volume.replicas)/\(incarnation)"
         do {
             try volume.files.rename(temporary, to: target)
         } catch {
-            // An incarnation is never used twice: what is there is ours, and the answer was lost.
-            try volume.askServer(Volume.replicas)
-            guard (try? volume.readFile("\(target)/card", limit: Volume.cardLimit)) == card else {
+            // Incarnations are unique, so an existing folder is ours and the reply was lost.
+            try volume.revalidate(Volume.replicas)
+            guard (try? volume.readFile("\(target)/card", limit: Volume.infoLimit)) == info else {
                 volume.erase(temporary)
-                throw volume.counted(error)
+                throw volume.storeError(for: error)
             }
             volume.count(\.repeatedReplies)
         }
         heartbeat = first
-        newCard = nil
+        newInfo = nil
         pending = []
-        needsFlip = false
+        needsNewGeneration = false
         heartbeatIsSuspect = false
         oldGenerations = []
         allocated = 0
         snapshotSize = UInt64(snapshot.count)
-        // A folder that a crash takes away is noticed by the next beat like any other that went away.
+        // If a crash loses the folder, the next heartbeat notices it like any other folder that disappeared.
         try? volume.files.syncFolder(Volume.replicas)
     }
 
-    func writeCard() throws(StoreError) {
-        guard let card = newCard else { return }
-        try volume.put("\(folder)/card", card)
-        newCard = nil
+    func writeInfo() throws(StoreError) {
+        guard let info = newInfo else { return }
+        try volume.put("\(folder)/card", info)
+        newInfo = nil
     }
 
-    /// True: two looks past every cache did not find our heartbeat, and the volume itself is there.
+    /// Whether the journal is gone: two lookups that bypass every cache do not find the heartbeat, and the volume
+    /// itself is there.
     func isFenced() throws(StoreError) -> Bool {
         for _ in 0..<2 {
-            try volume.askServer(Volume.replicas)
+            try volume.revalidate(Volume.replicas)
             do {
                 _ = try volume.files.status("\(folder)/hb")
                 return false
             } catch {
-                guard error.kind == .missing else { throw volume.counted(error) }
+                guard error.kind == .missing else { throw volume.storeError(for: error) }
             }
         }
         return true
@@ -64,11 +67,11 @@ extension JournalWriter {
 // MARK: Heartbeat
 
 extension JournalWriter {
-    /// Writes the heartbeat and reads it back, each time by path: a write through a descriptor would succeed after the
-    /// folder was renamed away. False: fenced.
-    func beat() throws(StoreError) -> Bool {
+    /// Writes the heartbeat and reads it back, opening the file by path each time: a write through a kept descriptor
+    /// would succeed after the folder was renamed away. Returns `false` if the journal is fenced.
+    func writeHeartbeat() throws(StoreError) -> Bool {
         let path = "\(folder)/hb"
-        try volume.askServer(Volume.replicas)
+        try volume.revalidate(Volume.replicas)
         var bytes: [UInt8] = []
         var file: (any OpenFile)?
         do throws(StoreError) {
@@ -80,17 +83,17 @@ extension JournalWriter {
             case .notFound:
                 if try isFenced() { return false }
                 throw error
-            // Somebody has put something else there: it is replaced.
+            // Another user has put something else there: replace it.
             case .tooLarge, .refused: break
             default: throw error
             }
         }
         let found = Heartbeat.newest(in: bytes)
-        // What others wrote here, or what a copy of this process did: either way this incarnation is not ours alone.
+        // Either another process or a copy of this one has written here: the incarnation is no longer ours alone.
         if let found, found.heartbeat.incarnation != incarnation || found.heartbeat.sequence > heartbeat.sequence {
             return false
         }
-        // The number of a beat that failed may be on the disk: it is not used again.
+        // The number of a heartbeat that failed may be on the disk, so it is not used again.
         heartbeat.sequence += 1
         let slot = heartbeat.encoded()
         if let file, let found, !heartbeatIsSuspect, bytes.count == Heartbeat.fileSize {
@@ -99,7 +102,7 @@ extension JournalWriter {
                 try file.syncData()
             } catch {
                 heartbeatIsSuspect = true
-                throw volume.counted(error)
+                throw volume.storeError(for: error)
             }
         } else {
             try volume.put(path, heartbeat.file())
@@ -107,7 +110,7 @@ extension JournalWriter {
         }
         let back = Heartbeat.newest(in: try volume.readFile(path, limit: Heartbeat.fileSize))?.heartbeat
         guard back == heartbeat else {
-            throw StoreError(.transient, volume.shown(path), "does not read back as it was written")
+            throw StoreError(.transient, volume.displayPath(path), "does not read back as it was written")
         }
         return true
     }
@@ -116,7 +119,8 @@ extension JournalWriter {
 // MARK: Log and generations
 
 extension JournalWriter {
-    /// Appends what is pending and makes it durable. It exists when a heartbeat gives the new length.
+    /// Appends the pending records and makes them durable. They become part of the journal when a heartbeat states the
+    /// new length.
     func append() throws(StoreError) {
         guard !pending.isEmpty else { return }
         let start = heartbeat.logLength
@@ -133,19 +137,20 @@ extension JournalWriter {
             try volume.writeAll(bytes[...], to: file, at: start, path)
             try file.syncData()
         } catch {
-            // What of it is on the disk nobody knows, and a second fdatasync would not tell: a new file. Only a write
-            // that found no space has done nothing.
-            needsFlip = error.call != .write || error.kind != .full
-            throw volume.counted(error)
+            // It is unknown how much is on the disk, and a second fdatasync would not help: start a new file. Only a
+            // write that found no space has had no effect.
+            needsNewGeneration = error.call != .write || error.kind != .full
+            throw volume.storeError(for: error)
         }
         heartbeat.logLength = end
         pending = []
     }
 
-    /// Zeros ahead, so that a commit only overwrites: its fdatasync has no sizes to write.
+    /// Fills the log with zeros ahead of its end, so that a commit only overwrites and its fdatasync need not write
+    /// sizes.
     private func allocate(to end: UInt64, _ file: any OpenFile, _ path: String) throws(FileFault) {
         guard end > allocated else { return }
-        let target = (end / pace.logStep + 1) * pace.logStep
+        let target = (end / pace.logAllocationStep + 1) * pace.logAllocationStep
         let zeros = [UInt8](repeating: 0, count: 65_536)
         var position = max(allocated, heartbeat.logLength)
         while position < target {
@@ -156,20 +161,21 @@ extension JournalWriter {
         }
     }
 
-    /// Begins a new generation with the whole table. Readers change over with the next heartbeat.
-    func flip(now: NIODeadline) throws(StoreError) {
+    /// Starts a new generation with the whole table. Readers switch to it with the next heartbeat.
+    func startGeneration(now: NIODeadline) throws(StoreError) {
         let next = heartbeat.generation + 1
         let snapshot = JournalSnapshot.encode(table, incarnation: incarnation, generation: next)
         try volume.put("\(folder)/s.\(next).snap", snapshot)
         try volume.put("\(folder)/s.\(next).log", [])
-        // Readers go by the last heartbeat that was written: the time counts from the first that names the new files.
+        // Readers use the files of the last heartbeat written, so the time counts from the first that names the new
+        // files.
         oldGenerations.append((heartbeat.generation, .distantFuture))
         heartbeat.generation = next
         heartbeat.logLength = 0
         allocated = 0
         snapshotSize = UInt64(snapshot.count)
         pending = []
-        needsFlip = false
+        needsNewGeneration = false
     }
 
     func deleteOldFiles(now: NIODeadline) {

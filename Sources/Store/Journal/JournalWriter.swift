@@ -1,37 +1,42 @@
 package import NIOCore
 
-/// Writes the journal of this process: heartbeat, snapshot, log.
+/// Writes the journal of this process: heartbeat, snapshot and log.
 ///
-/// A change is appended to the log and becomes part of the journal with the next heartbeat; each is made durable. The
-/// table is kept here whole, because a new generation, or a new incarnation, begins with all of it.
+/// The owner calls ``begin(as:info:now:)`` first. Then it reports changes with ``put(key:value:)``, ``remove(key:)``
+/// and ``update(_:)`` and calls ``tick(now:)`` at ``nextTick`` and after changes. A tick appends the changes to the
+/// log, makes it durable, and writes a heartbeat that states the new length; only then the changes are part of the
+/// journal. When the log has grown too long, a tick starts a new generation with a snapshot of the whole table. When
+/// `tick` returns ``Outcome/fenced``, others have archived the journal and the owner begins again under a new
+/// incarnation; for both the whole table is kept in memory.
 ///
-/// Sans thread; belongs to one thread, the store's writer. The owner calls ``tick(now:)`` at ``nextTick`` and whenever it
-/// has changed something.
+/// Confined to one thread, the store's writer; creates no threads and no timers.
 package final class JournalWriter {
-    /// What the store has to be able to do, and how fast, is seen by these.
+    /// The intervals and size limits of a journal.
     package struct Pace: Sendable {
-        /// At least so long between two commits.
-        package var betweenCommits = TimeAmount.milliseconds(50)
-        /// Without changes a beat comes so often.
-        package var idleBeat = TimeAmount.seconds(1)
-        /// After a failure.
-        package var retry = TimeAmount.milliseconds(500)
-        /// Files of the generation before are read for so long.
-        package var oldFilesStay = TimeAmount.seconds(60)
-        /// A log that grew beyond this, and beyond the snapshot, begins a new generation.
+        /// The shortest time between two commits.
+        package var commitInterval = TimeAmount.milliseconds(50)
+        /// The time between two heartbeats without changes.
+        package var heartbeatInterval = TimeAmount.seconds(1)
+        /// The time until the next attempt after a failure.
+        package var retryDelay = TimeAmount.milliseconds(500)
+        /// The time for which the files of an earlier generation are kept for readers.
+        package var oldFileRetention = TimeAmount.seconds(60)
+        /// The size of the log beyond which a new generation starts, if the log is also larger than the snapshot.
         package var logLimit: UInt64 = 1 << 20
-        /// The log is filled with zeros up to a multiple of this.
-        package var logStep: UInt64 = 1 << 20
+        /// The multiple of bytes up to which the log is filled with zeros.
+        package var logAllocationStep: UInt64 = 1 << 20
 
         package init() {}
     }
 
+    /// The result of a tick.
     package enum Outcome: Equatable, Sendable {
-        /// Nothing was due.
+        /// No work was due.
         case idle
         /// All changes up to this call are durable and visible, and the heartbeat was read back.
         case committed
-        /// The folder is gone or not ours: others take this incarnation for dead. Call ``begin(as:card:now:)``.
+        /// The folder is gone or was taken over: others consider this incarnation dead. The owner calls
+        /// ``JournalWriter/begin(as:info:now:)``.
         case fenced
     }
 
@@ -39,19 +44,20 @@ package final class JournalWriter {
     let pace: Pace
     package internal(set) var heartbeat: Heartbeat
     package internal(set) var table = JournalTable()
-    /// Changes that are in the table and not in the log.
+    /// The changes that are in the table but not in the log.
     var pending: [JournalRecord] = []
-    /// Something in the heartbeat itself changed.
+    /// Whether a field of the heartbeat itself changed.
     var isDirty = false
-    /// The log cannot be continued; the next commit begins a new generation.
-    var needsFlip = false
-    /// Zeros are on the disk up to here.
+    /// Whether the log cannot be continued, so that the next commit starts a new generation.
+    var needsNewGeneration = false
+    /// The length up to which the log is filled with zeros.
     var allocated: UInt64 = 0
     var snapshotSize: UInt64 = 0
-    /// A card that is not in the folder yet.
-    var newCard: [UInt8]?
-    /// The heartbeat's file is not to be written in place again.
+    /// The replica information that has to be written.
+    var newInfo: [UInt8]?
+    /// Whether the heartbeat's file must be replaced instead of written in place, because a write failed.
     var heartbeatIsSuspect = false
+    /// The earlier generations whose files still exist, and when to delete them.
     var oldGenerations: [(generation: UInt64, deleteAt: NIODeadline)] = []
     private var lastCommit = NIODeadline.uptimeNanoseconds(0)
     private var failedAt: NIODeadline?
@@ -59,26 +65,27 @@ package final class JournalWriter {
     package init(volume: Volume, pace: Pace = Pace()) {
         self.volume = volume
         self.pace = pace
-        // Replaced by the first begin.
+        // Replaced by the first call of `begin`.
         self.heartbeat = Heartbeat(incarnation: Incarnation(high: 0, low: 0))
     }
 
     package var incarnation: Incarnation { heartbeat.incarnation }
     var folder: String { "\(Volume.replicas)/\(heartbeat.incarnation)" }
 
-    /// Changes a row. A row that is what it was already costs nothing.
+    /// Sets a row. Setting a row to its current value does nothing.
     package func put(key: [UInt8], value: [UInt8]) {
         precondition(key.count <= JournalRecord.keyLimit && value.count <= JournalRecord.valueLimit)
         guard table.rows[key] != value else { return }
         change(.put(key: key, value: value))
     }
 
+    /// Removes a row.
     package func remove(key: [UInt8]) {
         guard table.rows[key] != nil else { return }
         change(.remove(key: key))
     }
 
-    /// Changes what the heartbeat says about the replica itself.
+    /// Changes the fields of the heartbeat that belong to the caller; the others are restored.
     package func update(_ change: (inout Heartbeat) -> Void) {
         var changed = heartbeat
         change(&changed)
@@ -91,42 +98,42 @@ package final class JournalWriter {
         isDirty = true
     }
 
-    /// Changes what the replica says of itself beside its heartbeat.
-    package func replace(card: [UInt8]) { newCard = card }
+    /// Replaces the information that the replica publishes in addition to its heartbeat.
+    package func replace(info: [UInt8]) { newInfo = info }
 
     private func change(_ record: JournalRecord) {
         table.apply(record)
         pending.append(record)
-        // Of more changes than rows only the table is of interest.
+        // With more changes than rows a snapshot is shorter than the log.
         if pending.count > 4_096, pending.count > 2 * table.rows.count {
             pending = []
-            needsFlip = true
+            needsNewGeneration = true
         }
     }
 
-    /// Something is not in the journal yet.
-    package var hasChanges: Bool { isDirty || !pending.isEmpty || needsFlip || newCard != nil }
+    /// Whether any change is not in the journal yet.
+    package var hasChanges: Bool { isDirty || !pending.isEmpty || needsNewGeneration || newInfo != nil }
 
-    /// When ``tick(now:)`` has something to do.
+    /// The time at which ``tick(now:)`` has work to do.
     package var nextTick: NIODeadline {
-        if let failedAt { return failedAt + pace.retry }
-        return lastCommit + (hasChanges ? pace.betweenCommits : pace.idleBeat)
+        if let failedAt { return failedAt + pace.retryDelay }
+        return lastCommit + (hasChanges ? pace.commitInterval : pace.heartbeatInterval)
     }
 
-    /// Does what is due: a commit, or a beat.
+    /// Performs the work that is due: a commit or a heartbeat.
     ///
-    /// - Throws: what the volume said; changes stay pending and ``nextTick`` says when to try again.
+    /// - Throws: The failure of the volume. Changes stay pending, and ``nextTick`` is the time of the next attempt.
     package func tick(now: NIODeadline) throws(StoreError) -> Outcome {
         guard now >= nextTick else { return .idle }
         failedAt = now
         deleteOldFiles(now: now)
         var logFailure: StoreError?
         do {
-            try writeCard()
-            try needsFlip || logIsLong ? flip(now: now) : append()
+            try writeInfo()
+            try needsNewGeneration || logIsLong ? startGeneration(now: now) : append()
             heartbeat.flags.remove(.rowsNewerThanLog)
         } catch {
-            // The heartbeat is written in place and may well work where the log does not, on a full disk for one.
+            // The heartbeat is written in place and may succeed where the log fails, for example on a full disk.
             guard error.code == .full || error.code == .transient || error.code == .unconfirmed else {
                 if error.code == .notFound, try isFenced() { return .fenced }
                 throw error
@@ -134,9 +141,9 @@ package final class JournalWriter {
             logFailure = error
             heartbeat.flags.insert(.rowsNewerThanLog)
         }
-        guard try beat() else { return .fenced }
+        guard try writeHeartbeat() else { return .fenced }
         for index in oldGenerations.indices where oldGenerations[index].deleteAt == .distantFuture {
-            oldGenerations[index].deleteAt = now + pace.oldFilesStay
+            oldGenerations[index].deleteAt = now + pace.oldFileRetention
         }
         isDirty = false
         if let logFailure { throw logFailure }

@@ -1,16 +1,18 @@
 package import NIOCore
 
-/// A lease that was won. Its epoch is the fencing token: what is published under it carries the number.
+/// A lease that was acquired. Its epoch is the fencing token: everything published under the lease carries it.
 ///
-/// Sans thread; belongs to one thread. The owner calls ``move(now:)`` every third of the time to live, and
-/// ``check()`` before every act that the lease is for.
+/// The owner calls ``renew(now:)`` at ``nextRenewal``, every third of the time to live, and ``check()`` before every
+/// action under the lease. A waiting process may acquire the lease once it has not been renewed for the time to live,
+/// on the waiter's clock; ``release(now:)`` saves it the wait. Confined to one thread; creates no threads and no
+/// timers.
 package final class HeldLease {
     private let volume: Volume
     private let lock: LeaseFolder
     package let timeToLive: TimeAmount
     private var record: LeaseRecord
-    /// When the last movement that took effect was begun.
-    private var movedAt: NIODeadline
+    /// The start time of the last successful renewal.
+    private var renewedAt: NIODeadline
     private var isLost = false
 
     init(volume: Volume, lock: LeaseFolder, record: LeaseRecord, timeToLive: TimeAmount, since: NIODeadline) {
@@ -18,38 +20,38 @@ package final class HeldLease {
         self.lock = lock
         self.record = record
         self.timeToLive = timeToLive
-        self.movedAt = since
+        self.renewedAt = since
     }
 
     package var epoch: UInt64 { record.epoch }
 
-    /// False as soon as others may take it: nothing may be done under it any more.
+    /// Whether the lease is held. Once `false`, others may acquire the lease and nothing may be done under it.
     package func isHeld(now: NIODeadline) -> Bool {
-        !isLost && now - movedAt < timeToLive
+        !isLost && now - renewedAt < timeToLive
     }
 
-    /// From then on others may take it, unless it moves before.
-    package var end: NIODeadline { movedAt + timeToLive }
+    /// The time from which others may acquire the lease, unless it is renewed before.
+    package var expiry: NIODeadline { renewedAt + timeToLive }
 
-    /// When the owner has to call ``move(now:)`` next.
-    package var nextMove: NIODeadline { movedAt + timeToLive.third }
+    /// The time at which the owner has to call ``renew(now:)`` next.
+    package var nextRenewal: NIODeadline { renewedAt + timeToLive.third }
 
-    /// Shows that the holder is alive.
+    /// Shows the other processes that the holder is alive.
     ///
-    /// - Throws: `fenced` when it has been lost for good; anything else may be tried again while ``isHeld(now:)``.
-    package func move(now: NIODeadline) throws(StoreError) {
-        try write(isReleased: false, now: now)
+    /// - Throws: `fenced` if the lease is lost for good; after any other error the call may be repeated while
+    ///   ``isHeld(now:)``.
+    package func renew(now: NIODeadline) throws(StoreError) {
     }
 
-    /// Gives it back: whoever waits need not wait for the time to live.
+    /// Releases the lease, so that a waiting process need not wait for the time to live.
     package func release(now: NIODeadline) throws(StoreError) {
         defer { isLost = true }
         try write(isReleased: true, now: now)
     }
 
-    /// Whether this epoch is on top, past every cache. To be called before every act under the lease.
+    /// Verifies that this epoch is the newest, bypassing every cache. Called before every action under the lease.
     ///
-    /// - Throws: `fenced` when it is not.
+    /// - Throws: `fenced` if it is not.
     package func check() throws(StoreError) {
         guard isHeld(now: volume.now()) else { throw lost("it was not renewed in time") }
         let (epochs, floor) = try lock.epochs()
@@ -57,7 +59,7 @@ package final class HeldLease {
             throw lost("epoch \(max(epochs.last ?? 0, floor)) has taken it over")
         }
         guard let found = try lock.record(epoch), found.record.holder == record.holder else {
-            throw lost("its file is not ours any more")
+            throw lost("its file was replaced by another process")
         }
     }
 
@@ -68,36 +70,36 @@ package final class HeldLease {
         do {
             file = try volume.files.open(path, .update)
         } catch {
-            guard error.kind == .missing else { throw volume.counted(error) }
+            guard error.kind == .missing else { throw volume.storeError(for: error) }
             // The name may be missing in a cache only.
             let (epochs, _) = try lock.epochs()
             guard epochs.contains(epoch) else { throw lost("its file was deleted") }
-            throw volume.counted(error)
+            throw volume.storeError(for: error)
         }
         let bytes = try volume.contents(of: file, path, limit: LeaseRecord.fileSize).bytes
         let slot: UInt64
         if let found = LeaseRecord.newest(in: bytes) {
             guard found.record.holder == record.holder, found.record.epoch == epoch else {
-                throw lost("its file is not ours any more")
+                throw lost("its file was replaced by another process")
             }
             slot = found.freeSlot
         } else {
             slot = 0
         }
-        // The counter of a movement that failed may be on the disk: it is not used again.
+        // The counter of a renewal that failed may be on the disk, so it is not used again.
         record.counter += 1
         record.isReleased = isReleased
         let moved = record.encoded()
-        // Others have to see it; that it survives a crash is of no use to anybody, so a failed fdatasync only costs time.
+        // Others have to see the renewal; it need not survive a crash, so a failed fdatasync only costs time.
         try volume.call { () throws(FileFault) in
             try volume.writeAll(moved[...], to: file, at: slot * LeaseRecord.stride, path)
             try file.syncData()
         }
-        movedAt = now
+        renewedAt = now
     }
 
     private func lost(_ reason: String) -> StoreError {
         isLost = true
-        return StoreError(.fenced, volume.shown(lock.path), "the lease of epoch \(epoch) was lost: \(reason)")
+        return StoreError(.fenced, volume.displayPath(lock.path), "the lease of epoch \(epoch) was lost: \(reason)")
     }
 }

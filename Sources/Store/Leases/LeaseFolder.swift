@@ -1,6 +1,6 @@
-/// The folder of a lease: one file an epoch.
+/// The folder of a lease, which holds one file per epoch.
 struct LeaseFolder {
-    /// Epochs so far below the top are deleted; the newest never is.
+    /// The number of epochs below the newest that are kept. The newest is never deleted.
     static let epochsKept: UInt64 = 8
 
     let volume: Volume
@@ -15,7 +15,7 @@ struct LeaseFolder {
 
     func path(of epoch: UInt64) -> String { "\(path)/\(epoch)" }
 
-    /// The epochs in rising order, and the highest that has published; past every cache.
+    /// Returns the epochs in rising order and the highest epoch that has published (0 if none), bypassing every cache.
     func epochs() throws(StoreError) -> (epochs: [UInt64], floor: UInt64) {
         let epochs = try (volume.namesIfPresent(in: path) ?? []).compactMap { name -> UInt64? in
             guard let epoch = UInt64(name), epoch > 0, epoch < .max, name == "\(epoch)" else {
@@ -28,7 +28,8 @@ struct LeaseFolder {
         return (epochs, try volume.generations(fencing).last?.epoch ?? 0)
     }
 
-    /// What stands in an epoch's file; nil if neither slot can be read, or if the file is of another kind.
+    /// Returns the record in an epoch's file, or `nil` if neither slot is valid or the file is not a regular, private
+    /// one.
     func record(_ epoch: UInt64) throws(StoreError) -> (record: LeaseRecord, freeSlot: UInt64)? {
         let bytes: [UInt8]
         do {

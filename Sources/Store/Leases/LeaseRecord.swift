@@ -1,7 +1,7 @@
 import Formats
 
-/// What stands in `locks/<name>/<epoch>`: twice 52 bytes, at offsets 0 and 512, written alternately in place. The valid
-/// one with the larger counter counts. Little-endian.
+/// The content of `locks/<name>/<epoch>`: two slots of 52 bytes, at offsets 0 and 512, written in place alternately.
+/// The valid slot with the larger counter is the current one. Little-endian:
 ///
 /// ```
 ///  0  magic "HGLEASE1"      16  epoch u64             40  counter u64
@@ -16,8 +16,9 @@ package struct LeaseRecord: Equatable, Sendable {
     private static let magic = Array("HGLEASE1".utf8)
 
     package var epoch: UInt64
-    /// Random bits of whoever holds it: its own file is known by them.
+    /// Random bits that identify the holder, so that it recognises its own file.
     package var holder: Incarnation
+    /// The number of renewals.
     package var counter: UInt64
     package var isReleased: Bool
 
@@ -41,14 +42,14 @@ package struct LeaseRecord: Equatable, Sendable {
         return writer.bytes
     }
 
-    /// The whole file, as it is when it gets its name.
+    /// The whole file as it is created.
     func file() -> [UInt8] {
         var bytes = encoded()
         bytes += [UInt8](repeating: 0, count: Self.fileSize - bytes.count)
         return bytes
     }
 
-    /// Nil for anything but a record of this format.
+    /// Decodes a slot. Fails unless it has this format and a valid checksum.
     package init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count >= Self.size, bytes.prefix(8).elementsEqual(Self.magic) else { return nil }
         var crc = CRC32C.State()
@@ -65,7 +66,7 @@ package struct LeaseRecord: Equatable, Sendable {
         self.init(epoch: epoch, holder: holder, counter: counter, isReleased: flags & 1 == 1)
     }
 
-    /// The valid record with the larger counter, and the number of the slot that it is not in.
+    /// Returns the valid record with the larger counter and the number of the other slot.
     static func newest(in file: [UInt8]) -> (record: LeaseRecord, freeSlot: UInt64)? {
         file.withUnsafeBytes { bytes in
             let records = (0..<2).compactMap { slot -> (record: LeaseRecord, freeSlot: UInt64)? in

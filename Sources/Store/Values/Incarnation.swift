@@ -1,5 +1,5 @@
-/// One start of one process: a ULID, that is 48 bits of milliseconds and 80 random bits, written as 26 characters of
-/// Crockford's base 32. Never used again; the time in it is for people, nothing is decided by it.
+/// The name of one start of one process: a ULID, which is 48 bits of milliseconds and 80 random bits, written as 26
+/// characters of Crockford's base 32. Never reused. The time in it is for people; no decision depends on it.
 package struct Incarnation: Hashable, Sendable, Comparable, CustomStringConvertible {
     package static let byteCount = 16
 
@@ -12,17 +12,17 @@ package struct Incarnation: Hashable, Sendable, Comparable, CustomStringConverti
     }
 
     /// - Parameters:
-    ///   - milliseconds: since 1970, of the wall clock; the upper 16 bits are dropped.
-    ///   - random: 64 random bits a call.
+    ///   - milliseconds: The wall-clock time in milliseconds since 1970; the upper 16 bits are dropped.
+    ///   - random: Returns 64 random bits per call.
     package init(milliseconds: UInt64, random: () -> UInt64) {
         high = milliseconds << 16 | random() & 0xffff
         low = random()
     }
 
-    /// Nil unless it is written exactly as ``description`` writes it.
+    /// Parses a name. Fails unless it is written exactly as ``description`` writes it.
     package init?(_ text: some StringProtocol) {
         let bytes = Array(text.utf8)
-        // 26 characters hold 130 bits; the first may only use three of its five.
+        // 26 characters hold 130 bits; the first may use only three of its five.
         guard bytes.count == 26, let first = Self.digit(bytes[0]), first < 8 else { return nil }
         var high: UInt64 = 0
         var low: UInt64 = 0
@@ -46,7 +46,7 @@ package struct Incarnation: Hashable, Sendable, Comparable, CustomStringConverti
         return String(decoding: text, as: UTF8.self)
     }
 
-    /// Milliseconds since 1970, as the process that made it believed.
+    /// The milliseconds since 1970, by the clock of the process that created the name.
     package var milliseconds: UInt64 { high >> 16 }
 
     package static func < (left: Incarnation, right: Incarnation) -> Bool {

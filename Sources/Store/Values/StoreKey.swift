@@ -1,9 +1,12 @@
-/// The name of something in the store: components of `[A-Za-z0-9._-]` joined by "/", none of which begins with a dot.
+/// The name of a value or a set of files in the store: components of `[A-Za-z0-9._-]` joined by "/", none of which
+/// begins with a dot.
 ///
-/// A value is checked once and never again: what is a key cannot leave the store's folder.
+/// A name is validated once, when the key is created: the path of a key cannot lead out of the store's folder.
 package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible {
-    /// A file name, with what the drivers put behind it, stays below the 255 bytes of every file system.
+    /// The highest number of bytes of a component. With the suffixes of the drivers a file name stays below the limit
+    /// of 255 bytes that every file system has.
     package static let componentLimit = 128
+    /// The highest number of components.
     package static let depthLimit = 8
 
     package let path: String
@@ -13,8 +16,9 @@ package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible
         guard parts.count <= Self.depthLimit, parts.allSatisfy({ Self.isComponent($0) }) else {
             throw StoreError(
                 .badName,
-                Self.shown(path),
-                "is no name of the store; use 1 to \(Self.componentLimit) of A-Z, a-z, 0-9, \".\", \"_\" and \"-\""
+                Self.printable(path),
+                "is not a valid name in the store; use 1 to \(Self.componentLimit) of "
+                    + "A-Z, a-z, 0-9, \".\", \"_\" and \"-\""
             )
         }
         self.path = path
@@ -24,11 +28,12 @@ package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible
         self.path = path
     }
 
+    /// Returns the key one level below.
     package func child(_ name: String) throws(StoreError) -> StoreKey {
         try StoreKey("\(path)/\(name)")
     }
 
-    /// The same for a name that was found to be a component already, as in a listing.
+    /// Returns the key of a name that has already been validated, as in a listing.
     func child(listed name: String) -> StoreKey { StoreKey(unchecked: "\(path)/\(name)") }
 
     /// The last component.
@@ -39,7 +44,7 @@ package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible
         } ?? String(path.split(separator: "/").last ?? "")
     }
 
-    /// What stands above the last component; nil at the top.
+    /// The key without its last component, or `nil` if it has only one.
     package var parent: StoreKey? {
         path.utf8.lastIndex(of: UInt8(ascii: "/")).map { StoreKey(unchecked: String(path[..<$0])) }
     }
@@ -48,6 +53,7 @@ package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible
 
     package static func < (left: StoreKey, right: StoreKey) -> Bool { left.path < right.path }
 
+    /// Whether a name may be a component of a key.
     package static func isComponent(_ name: some StringProtocol) -> Bool {
         let bytes = name.utf8
         guard (1...componentLimit).contains(bytes.count), bytes.first != UInt8(ascii: ".") else { return false }
@@ -61,8 +67,8 @@ package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible
         }
     }
 
-    /// A foreign name as it may stand in a message or a log line.
-    static func shown(_ name: String) -> String {
+    /// Returns a foreign name in a form that is safe in a message or a log line.
+    static func printable(_ name: String) -> String {
         let safe = name.unicodeScalars.prefix(80).map { scalar in
             scalar.isASCII && scalar.value >= 0x20 && scalar.value != 0x7f ? String(scalar) : "?"
         }
@@ -71,7 +77,7 @@ package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible
 }
 
 extension StoreKey: ExpressibleByStringLiteral {
-    /// A literal is ours: a bad one is a bug.
+    /// Creates a key from a literal. An invalid literal is a programming error.
     package init(stringLiteral path: String) {
         precondition(path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { Self.isComponent($0) })
         self.init(unchecked: path)

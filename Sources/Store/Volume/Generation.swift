@@ -1,4 +1,5 @@
-/// A published set of files: the epoch of the lease under which it was published, and a count within that.
+/// The number of a published set of files: the epoch of the lease under which it was published, and a counter within
+/// the epoch.
 package struct Generation: Hashable, Sendable, Comparable, CustomStringConvertible {
     package let epoch: UInt64
     package let counter: UInt64
@@ -8,17 +9,17 @@ package struct Generation: Hashable, Sendable, Comparable, CustomStringConvertib
         self.counter = counter
     }
 
-    /// The folder's name; zero-padded for whoever lists it by eye.
+    /// The folder's name, zero-padded so that listings sort by number.
     package var description: String { "gen-\(Self.padded(epoch, 10))-\(Self.padded(counter, 6))" }
 
-    /// Nil unless it is written exactly as ``description`` writes it.
+    /// Parses a folder's name. Fails unless it is written exactly as ``description`` writes it.
     package init?(_ name: some StringProtocol) {
         let parts = name.split(separator: "-", omittingEmptySubsequences: false)
         guard parts.count == 3, parts[0] == "gen", let epoch = UInt64(parts[1]), let counter = UInt64(parts[2]) else {
             return nil
         }
         self.init(epoch: epoch, counter: counter)
-        // The last numbers are nobody's: there is always a next one.
+        // The largest numbers are reserved, so that there is always a next one.
         guard description == name, epoch < .max, counter < .max else { return nil }
     }
 
@@ -32,7 +33,7 @@ package struct Generation: Hashable, Sendable, Comparable, CustomStringConvertib
     }
 }
 
-/// A set of files as it was published, all of it or none.
+/// A set of files as it was published. Readers get all of it or none.
 package struct StoredGeneration: Equatable, Sendable {
     package let generation: Generation
     package let files: [String: [UInt8]]

@@ -1,11 +1,13 @@
 package import NIOCore
 
-/// What a volume can do, how long it takes, and what it cannot. Made at start and by `store check`.
+/// The result of a self-test: what the volume supports, how long each step took, and what failed. Made at start-up and
+/// by `store check`.
 package struct SelfTestReport: Sendable {
+    /// One tested operation.
     package struct Step: Sendable {
         package let name: String
         package let duration: TimeAmount
-        /// What went wrong, and what that means.
+        /// The failure and its meaning, or `nil` if the step succeeded.
         package let problem: String?
     }
 
@@ -16,8 +18,8 @@ package struct SelfTestReport: Sendable {
 }
 
 extension Volume {
-    /// Tries everything that the store does, in a folder of its own which is removed again. Never throws: what fails is
-    /// in the report.
+    /// Tries every operation that the store needs, in a temporary folder that is removed again. Failures are in the
+    /// report.
     package func selfTest() -> SelfTestReport {
         var report = SelfTestReport()
         let folder = "\(Self.temporaries)/\(nonce())"
@@ -35,7 +37,7 @@ extension Volume {
         }
         report.step("read back", self) { () throws(StoreError) in
             guard try readFile(first, limit: 4_096) == bytes else {
-                throw StoreError(.corrupt, shown(first), "what is read is not what was written")
+                throw StoreError(.corrupt, displayPath(first), "the bytes read differ from the bytes written")
             }
         }
         report.step("link", self) { () throws(StoreError) in
@@ -46,15 +48,19 @@ extension Volume {
                 try files.link(first, to: second)
             } catch {
                 guard error.kind != .exists else { return }
-                throw counted(error)
+                throw storeError(for: error)
             }
-            throw StoreError(.unsupported, shown(second), "link(2) replaced a name; leases cannot work on this volume")
+            throw StoreError(
+                .unsupported,
+                displayPath(second),
+                "link(2) replaced an existing name; leases cannot work on this volume, use another one"
+            )
         }
         report.step("rename over a name", self) { () throws(StoreError) in
             try call { () throws(FileFault) in _ = try write(bytes + bytes, "\(folder)/third", durable: true) }
             try call { () throws(FileFault) in try files.rename("\(folder)/third", to: second) }
             guard try readFile(second, limit: 4_096) == bytes + bytes, try readFile(first, limit: 4_096) == bytes else {
-                throw StoreError(.corrupt, shown(second), "a rename did not put the new file in the place of the old")
+                throw StoreError(.corrupt, displayPath(second), "a rename did not replace the old file")
             }
         }
         report.step("write in place and fdatasync", self) { () throws(StoreError) in
@@ -64,7 +70,7 @@ extension Volume {
                 try file.syncData()
             }
             guard try readFile(first, limit: 4_096).first == 0x48 else {
-                throw StoreError(.corrupt, shown(first), "a write in place cannot be read back")
+                throw StoreError(.corrupt, displayPath(first), "a write in place does not read back")
             }
         }
         report.step("fsync of a folder", self) { () throws(StoreError) in
@@ -72,7 +78,11 @@ extension Volume {
         }
         report.step("statx past the caches and list", self) { () throws(StoreError) in
             guard try names(in: folder, fresh: true).sorted() == ["first", "second"] else {
-                throw StoreError(.unsupported, shown(folder), "a listing does not show what was just made")
+                throw StoreError(
+                    .unsupported,
+                    displayPath(folder),
+                    "a listing does not show files that were just created"
+                )
             }
         }
         report.step("rename a folder", self) { () throws(StoreError) in
@@ -90,6 +100,7 @@ extension Volume {
 }
 
 extension SelfTestReport {
+    /// Runs and times one step.
     fileprivate mutating func step(_ name: String, _ volume: Volume, _ body: () throws(StoreError) -> Void) {
         let began = volume.now()
         var problem: String?

@@ -1,6 +1,6 @@
 import Formats
 
-/// A value and the version that it is: numbers count up from 1 for each key.
+/// A value and its version. Versions count up from 1 for each key.
 package struct StoredValue: Equatable, Sendable {
     package let bytes: [UInt8]
     package let version: UInt64
@@ -11,15 +11,16 @@ package struct StoredValue: Equatable, Sendable {
     }
 }
 
-/// The names of a key's versions: `agents/x/7.json`, and `cluster.json/7` where the key itself ends in ".json".
+/// The file names of a key's versions: `agents/x/7.json`, but `cluster.json/7` where the key itself ends in ".json".
 enum VersionName {
     static func name(of version: UInt64, key: StoreKey) -> String {
         "\(version)\(suffix(key))"
     }
 
-    /// Nil unless it is written exactly as ``name(of:key:)`` writes it.
+    /// Returns the version that a file name stands for, or `nil` unless it is written exactly as ``name(of:key:)``
+    /// writes it.
     static func version(_ name: String, key: StoreKey) -> UInt64? {
-        // By bytes: a start asks for thousands of them.
+        // Byte by byte, because a start parses thousands of names.
         let suffix = suffix(key)
         guard name.hasSuffix(suffix), name.utf8.first != UInt8(ascii: "0") else { return nil }
         var number: UInt64 = 0
@@ -40,7 +41,7 @@ enum VersionName {
     private static let extensionName = ".json"
 }
 
-/// The version that says that a key was removed.
+/// The content of a version that marks a key as removed.
 enum Tombstone {
     private static let beginning = Array(#"{"hopgate":"removed""#.utf8)
 

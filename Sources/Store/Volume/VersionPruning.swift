@@ -1,18 +1,20 @@
 import NIOCore
 
-/// Deletes versions that were superseded long ago of all values, a few keys at a time. Whoever changes a value prunes it
-/// too, but most changes are made by commands, which do not live for long enough to know what is old.
+/// Deletes superseded versions of all values, a few keys at a time.
+///
+/// A process that changes a value prunes it too, but most changes are made by commands, which do not run long enough to
+/// know which versions are old.
 struct VersionPruning {
-    /// The writer's thread does this: so many keys a sweep,
+    /// The highest number of keys per sweep, because a sweep occupies the writer's thread.
     static let keysPerSweep = 256
-    /// or as many as can be looked at in this time,
-    private static let time = TimeAmount.milliseconds(200)
-    /// but never fewer than these.
-    private static let leastKeys = 16
-    /// Of one key so many versions a sweep.
+    /// The time after which a sweep stops.
+    private static let sweepTime = TimeAmount.milliseconds(200)
+    /// The number of keys that a sweep visits even if it takes longer.
+    private static let minimumKeys = 16
+    /// The highest number of versions of one key that a sweep deletes.
     private static let versionsPerKey = 256
 
-    /// What a listing of keys comes from, one after the other.
+    /// A source of keys. The sources are visited in turn.
     private enum Source {
         case key(StoreKey)
         case prefix(StoreKey)
@@ -23,26 +25,29 @@ struct VersionPruning {
         .prefix("acme/orders"),
     ]
 
-    private var left: ArraySlice<StoreKey> = []
+    /// The unvisited keys of the current source.
+    private var remaining: ArraySlice<StoreKey> = []
     private var nextSource = 0
 
-    /// Goes on where the last sweep stopped. Returns how many versions were deleted; what cannot be looked at now is left
-    /// to the next round.
+    /// Continues where the last sweep stopped. Returns the number of deleted versions. Keys that cannot be read now
+    /// wait for the next round.
     mutating func sweep(_ volume: Volume) -> Int {
         var deleted = 0
-        var looked = 0
-        let end = volume.now() + Self.time
+        var visited = 0
+        let end = volume.now() + Self.sweepTime
         for _ in 0...Self.sources.count {
-            while looked < Self.keysPerSweep, looked < Self.leastKeys || volume.now() < end, let key = left.popFirst() {
-                looked += 1
-                // A listing that is a minute old names fewer versions than there are, which keeps more of them.
+            while visited < Self.keysPerSweep, visited < Self.minimumKeys || volume.now() < end,
+                let key = remaining.popFirst()
+            {
+                visited += 1
+                // A stale listing names fewer versions than there are, so fewer of them are deleted.
                 guard let versions = try? volume.versions(key, fresh: false) else { continue }
                 deleted += volume.prune(key, versions, atMost: Self.versionsPerKey)
             }
-            guard left.isEmpty else { break }
+            guard remaining.isEmpty else { break }
             switch Self.sources[nextSource] {
-            case .key(let key): left = [key]
-            case .prefix(let prefix): left = ((try? volume.unsortedKeys(prefix)) ?? [])[...]
+            case .key(let key): remaining = [key]
+            case .prefix(let prefix): remaining = ((try? volume.unsortedKeys(prefix)) ?? [])[...]
             }
             nextSource = (nextSource + 1) % Self.sources.count
         }

@@ -1,21 +1,22 @@
-/// Sets of files that belong together, such as a certificate and its key: folders `gen-<epoch>-<counter>` that get their
-/// name by one rename. The epoch is fixed when a lease is won, so whoever lost it without knowing can never publish the
-/// highest generation.
+/// Generations: sets of files that belong together, such as a certificate and its key, in folders
+/// `gen-<epoch>-<counter>` that get their name by one rename. The epoch is fixed when a lease is acquired, so a holder
+/// that has lost the lease without knowing it can never publish the highest generation.
 extension Volume {
+    /// The highest number of bytes of one file.
     package static let generationFileLimit = 1 << 20
     static let filesPerGeneration = 16
-    /// The last two stay: readers may be in the middle of the one before.
+    /// The number of generations that are kept: readers may still be reading the last but one.
     static let generationsKept = 2
 
-    /// The generations of a key, in rising order; empty where none was published.
+    /// Returns the generations of a key in rising order; empty if none was published.
     package func generations(_ key: StoreKey) throws(StoreError) -> [Generation] {
         try (namesIfPresent(in: key.path) ?? []).compactMap { Generation($0) }.sorted()
     }
 
     /// Publishes a set of files by one rename.
     ///
-    /// - Parameter epoch: of the lease that the caller holds and has just checked.
-    /// - Throws: `fenced` if a later holder has published; then nothing that anybody reads was changed.
+    /// - Parameter epoch: The epoch of the lease, which the caller has just checked.
+    /// - Throws: `fenced` if a later holder has published; readers see no change then.
     package func publish(
         _ key: StoreKey,
         _ set: [String: [UInt8]],
@@ -34,7 +35,7 @@ extension Volume {
             try files.rename(temporary, to: target)
         } catch {
             guard try isPublished(set, at: target, after: error) else {
-                throw fenced(key, "another process publishes under the same lease")
+                throw fenced(key, "another process is publishing under the same lease")
             }
             count(\.repeatedReplies)
         }
@@ -42,14 +43,15 @@ extension Volume {
         let after = try generations(key)
         try requireTop(key, after, epoch)
         count(\.published)
-        note(key)
+        writeHint(for: key)
         for old in after.filter({ $0 <= mine }).dropLast(Self.generationsKept) { erase("\(key.path)/\(old)") }
         return mine
     }
 
-    /// The highest generation that is whole and that `accepts` takes. Dates are not judged here.
+    /// Returns the highest generation that is complete and that `accepts` approves, for example because the certificate
+    /// in it can be parsed.
     ///
-    /// - Parameter names: the files to read of each.
+    /// - Parameter names: The files of the generation to read.
     package func newest(
         _ key: StoreKey,
         files names: [String],
@@ -68,40 +70,40 @@ extension Volume {
                 } catch {
                     switch error.code {
                     case .notFound:
-                        // Deleted since it was listed, or a volume that was away for a moment; or, if that is what
-                        // every look says, never whole.
+                        // Deleted since it was listed, or the volume was unavailable for a moment; if every attempt
+                        // ends here, it was never complete.
                         guard attempt == 2 else { continue nextListing }
                         guard try generations(key).contains(generation) else { continue nextListing }
                         count(\.corrupt)
                     case .refused, .tooLarge: break
-                    // An older one is not the answer to a volume that does not answer.
+                    // If the volume does not respond, an older generation would be a wrong result.
                     default: throw error
                     }
                 }
             }
-            throw StoreError(.notFound, shown(key.path), "has no generation that can be used")
+            throw StoreError(.notFound, displayPath(key.path), "has no usable generation")
         }
-        throw StoreError(.transient, shown(key.path), "changes faster than it can be read; try again")
+        throw StoreError(.transient, displayPath(key.path), "changes faster than it can be read; try again")
     }
 }
 
 extension Volume {
     private func requireTop(_ key: StoreKey, _ all: [Generation], _ epoch: UInt64) throws(StoreError) {
         guard let top = all.last, top.epoch > epoch else { return }
-        throw fenced(key, "epoch \(top.epoch) has published; the lease of epoch \(epoch) was lost")
+        throw fenced(key, "epoch \(top.epoch) has already published; the lease of epoch \(epoch) was lost")
     }
 
     private func fenced(_ key: StoreKey, _ reason: String) -> StoreError {
-        StoreError(.fenced, shown(key.path), reason)
+        StoreError(.fenced, displayPath(key.path), reason)
     }
 
-    /// A folder of durable files under a name that nobody looks at.
+    /// Writes a folder of durable files under a temporary name, which no reader uses.
     func writeFolder(_ set: [String: [UInt8]]) throws(StoreError) -> String {
         let path = "\(Self.temporaries)/\(nonce())"
         do {
             try files.makeFolder(path)
         } catch {
-            guard error.kind == .missing || error.kind == .exists else { throw counted(error) }
+            guard error.kind == .missing || error.kind == .exists else { throw storeError(for: error) }
             if error.kind == .missing {
                 try ensureFolder(Self.temporaries)
                 try call { () throws(FileFault) in try files.makeFolder(path) }
@@ -114,12 +116,12 @@ extension Volume {
             try files.syncFolder(path)
         } catch {
             erase(path)
-            throw counted(error)
+            throw storeError(for: error)
         }
         return path
     }
 
-    /// Whether a rename that said otherwise has succeeded.
+    /// Whether a rename that reported a failure has succeeded.
     func isPublished(
         _ set: [String: [UInt8]],
         at target: String,
@@ -127,7 +129,7 @@ extension Volume {
     ) throws(StoreError) -> Bool {
         switch fault.kind {
         case .exists, .missing, .stale, .unreachable: break
-        default: throw counted(fault)
+        default: throw storeError(for: fault)
         }
         do throws(StoreError) {
             try call { () throws(FileFault) in try files.forceSync(Self.folder(of: target)) }
@@ -137,14 +139,14 @@ extension Volume {
             return true
         } catch {
             switch error.code {
-            case .notFound: throw counted(fault)
+            case .notFound: throw storeError(for: fault)
             case .tooLarge, .refused: return false
             default: throw StoreError(.unconfirmed, error.place, error.reason, fault: fault)
             }
         }
     }
 
-    /// Removes a file or a folder with what is in it, as well as it can be done.
+    /// Removes a file, or a folder and its contents. Failures are ignored: what remains is swept later.
     func erase(_ path: String, depth: Int = 3) {
         guard depth > 0 else { return }
         if let listing = try? files.list(path, fresh: false, limit: 100_000) {

@@ -1,14 +1,15 @@
-/// Hints that something below a prefix changed: small numbered files in `PREFIX/.changes`, each with the name of a key.
+/// Hints that a key below a prefix changed: small numbered files in `PREFIX/.changes`, each with the name of a key.
 ///
-/// They only make watchers faster where thousands of folders cannot be listed every second. A hint may be lost in a
-/// crash or not be written at all; whoever watches looks through everything from time to time.
+/// Hints only make watchers faster where thousands of folders cannot be listed every second. A hint may be lost in a
+/// crash or never be written, so every watcher also inspects all keys from time to time.
 extension Volume {
+    /// The number of hints that are kept.
     static let hintsKept: UInt64 = 64
 
     static func hints(_ prefix: String) -> String { "\(prefix)/.changes" }
 
-    /// Leaves a hint, as well as it can be done.
-    func note(_ key: StoreKey) {
+    /// Writes a hint that a key changed. Failures are ignored.
+    func writeHint(for key: StoreKey) {
         guard let prefix = key.parent?.path else { return }
         let folder = Self.hints(prefix)
         let bytes = Array("\(key.name)\n\(nonce())\n".utf8)
@@ -27,7 +28,7 @@ extension Volume {
         }
     }
 
-    /// In rising order; empty where there never was a hint.
+    /// Returns the numbers of the hints in rising order; empty if there never was one.
     func hintNumbers(_ prefix: String) throws(StoreError) -> [UInt64] {
         do {
             return try names(in: Self.hints(prefix), fresh: true).compactMap { UInt64($0) }.filter { $0 < .max }
@@ -38,7 +39,7 @@ extension Volume {
         }
     }
 
-    /// The name of the key that changed; nil if the hint cannot be read.
+    /// Returns the name of the key that changed, or `nil` if the hint cannot be read.
     func hint(_ prefix: String, _ number: UInt64) -> String? {
         guard let bytes = try? readFile("\(Self.hints(prefix))/\(number)", limit: 512),
             let line = bytes.firstIndex(of: UInt8(ascii: "\n"))

@@ -1,27 +1,29 @@
-internal import Glibc
+import Glibc
 
-/// Publication: temporary file → fsync → rename or link → fsync of the folder.
+/// Publication of single files: temporary file → fsync → rename or link → fsync of the folder.
 extension Volume {
-    /// Where files are written before they get their names; what a crash leaves there is swept.
+    /// The folder in which files are written before they get their names. Files left there by a crash are swept.
     static let temporaries = "tmp"
 
-    /// How a file of ours is known again when the answer to a call was lost.
+    /// The ways to recognise our own file when the result of a call was lost.
     enum Recognition {
-        /// By its bytes, which hold something random.
+        /// Comparison of the bytes, which include random ones.
         case content
-        /// By its bytes and its inode number: others may write the same bytes.
+        /// Comparison of bytes and inode number, because another process may write the same bytes.
         case contentAndInode
     }
 
+    /// A complete file under a temporary name.
     struct Temporary {
         let path: String
         let inode: UInt64
     }
 
-    /// Makes a file if nobody did so first; says whether this call made it. Of many callers exactly one hears true.
+    /// Creates a file unless the name is taken. Returns whether this call created it: of several concurrent callers
+    /// exactly one gets `true`.
     ///
-    /// - Parameter durable: false for hints that may be lost in a crash.
-    /// - Throws: `notFound` if the folder is missing, `unconfirmed` if the file may be there but not for good.
+    /// - Parameter durable: Whether to fsync file and folder; `false` for hints that may be lost in a crash.
+    /// - Throws: `notFound` if the folder is missing, `unconfirmed` if the file exists but may not survive a crash.
     func create(
         _ path: String,
         _ bytes: [UInt8],
@@ -40,27 +42,28 @@ extension Volume {
         return true
     }
 
-    /// Makes a file or replaces it in one step. Only for files that one process writes; the bytes are its own.
+    /// Creates or replaces a file in one step. Only for files that a single process writes and whose bytes are unique.
     func put(_ path: String, _ bytes: [UInt8]) throws(StoreError) {
         let temporary = try writeTemporary(bytes, durable: true)
         do {
             try files.rename(temporary.path, to: path)
         } catch {
             defer { try? files.unlink(temporary.path) }
-            // A server may repeat a request whose answer was lost: then the name already is our file.
-            guard try isOurs(temporary, at: path, bytes, .content, after: error) else { throw counted(error) }
+            // A server may execute a request twice when its reply was lost: then the name already is our file.
+            guard try isOurs(temporary, at: path, bytes, .content, after: error) else { throw storeError(for: error) }
             count(\.repeatedReplies)
         }
         try confirm(folder: Self.folder(of: path))
     }
 
-    /// A complete file under a name that nobody looks at. After a failed fsync it is thrown away, never synced again.
+    /// Writes a complete file under a temporary name, which no reader uses. After a failed fsync the file is deleted
+    /// and never synced again.
     func writeTemporary(_ bytes: [UInt8], durable: Bool) throws(StoreError) -> Temporary {
         let path = "\(Self.temporaries)/\(nonce())"
         do {
             return try write(bytes, path, durable: durable)
         } catch {
-            guard error.kind == .missing else { throw counted(error) }
+            guard error.kind == .missing else { throw storeError(for: error) }
         }
         try ensureFolder(Self.temporaries)
         return try call { () throws(FileFault) in try write(bytes, path, durable: durable) }
@@ -94,8 +97,8 @@ extension Volume {
         }
     }
 
-    /// Makes a folder and those above it, and their names durable, whoever made them: what is published in them later
-    /// must not depend on another process getting that far.
+    /// Creates a folder and its parents and makes their names durable, even those that another process created: what is
+    /// published in them later must not depend on that process.
     func ensureFolder(_ path: String) throws(StoreError) {
         guard !path.isEmpty else { return }
         let above = Self.folder(of: path)
@@ -109,30 +112,31 @@ extension Volume {
                 do {
                     try files.makeFolder(path)
                 } catch {
-                    guard error.kind == .exists else { throw counted(error) }
+                    guard error.kind == .exists else { throw storeError(for: error) }
                 }
             case .missing:
                 throw StoreError(.gone, files.root, "the store's folder is not there; is the volume mounted?")
-            default: throw counted(error)
+            default: throw storeError(for: error)
             }
         }
         try confirm(folder: above)
     }
 
-    /// Makes the names in a folder durable. The change is visible already, so a failure says that nobody knows.
+    /// Makes the names in a folder durable. The change is already visible, so after a failure its outcome is unknown
+    /// (`unconfirmed`).
     func confirm(folder: String) throws(StoreError) {
         do {
             try files.syncFolder(folder)
         } catch {
-            let cause = counted(error)
-            // Where the whole folder went away nothing of it is there to be confirmed.
+            let cause = storeError(for: error)
+            // If the folder itself is gone there is nothing to confirm.
             if cause.code == .notFound { throw cause }
-            let reason = "the change may be lost in a crash (\(cause.reason)); look again before it is repeated"
-            throw StoreError(.unconfirmed, shown(folder), reason, fault: error)
+            let reason = "the change may be lost in a crash (\(cause.reason)); read again before repeating it"
+            throw StoreError(.unconfirmed, displayPath(folder), reason, fault: error)
         }
     }
 
-    /// Whether the name stands for our file, after a call that may have succeeded although it said otherwise.
+    /// Whether the name refers to our file, after a call that may have succeeded although it reported a failure.
     private func isOurs(
         _ temporary: Temporary,
         at path: String,
@@ -142,9 +146,9 @@ extension Volume {
     ) throws(StoreError) -> Bool {
         switch fault.kind {
         case .exists, .missing, .stale, .unreachable: break
-        default: throw counted(fault)
+        default: throw storeError(for: fault)
         }
-        // The target as it is now, past every cache.
+        // Open the current target, bypassing every cache.
         let file: any OpenFile
         do {
             try files.forceSync(Self.folder(of: path))
@@ -152,32 +156,43 @@ extension Volume {
         } catch {
             if error.kind == .missing {
                 guard fault.kind != .exists else {
-                    // Taken a moment ago and now gone: the folder was moved or pruned. Let the caller look again.
-                    throw StoreError(.transient, shown(path), "was taken and is gone again", fault: fault)
+                    // The name was taken a moment ago and is gone: the folder was moved or pruned. The caller has to
+                    // retry.
+                    throw StoreError(
+                        .transient,
+                        displayPath(path),
+                        "was taken and has disappeared again; try again",
+                        fault: fault
+                    )
                 }
-                throw counted(fault)
+                throw storeError(for: fault)
             }
-            throw StoreError(.unconfirmed, shown(path), "cannot be read back after \(fault)", fault: error)
+            throw StoreError(
+                .unconfirmed,
+                displayPath(path),
+                "cannot be read back after \(fault); read again before repeating the change",
+                fault: error
+            )
         }
         let mayBe = recognition == .content || file.status.inode == temporary.inode
         if mayBe, file.status.size == UInt64(bytes.count) {
             do throws(StoreError) {
                 if try contents(of: file, path, limit: bytes.count).bytes == bytes { return true }
             } catch {
-                // What is open to others is not ours; what cannot be read may be.
+                // A file that is open to others or too large is not ours; one that cannot be read may be.
                 guard error.code == .refused || error.code == .tooLarge else {
                     throw StoreError(
                         .unconfirmed,
-                        shown(path),
-                        "cannot be read back after \(fault)",
+                        displayPath(path),
+                        "cannot be read back after \(fault); read again before repeating the change",
                         fault: error.fault
                     )
                 }
             }
         }
         if fault.kind == .exists { return false }
-        // Somebody else's file is there, so ours is not; a call that failed has not taken effect and will not.
-        if recognition == .content, fault.call == .rename { throw counted(fault) }
+        // Another process's file has the name, so the failed call has had no effect and will have none.
+        if recognition == .content, fault.call == .rename { throw storeError(for: fault) }
         return false
     }
 }

@@ -1,31 +1,33 @@
-internal import Glibc
+import Glibc
 
-/// The folders of the replicas, and what becomes of them.
+/// The folders of the replicas and their archive.
 extension Volume {
     static let replicas = "replicas"
+    /// The folder of archived replica folders and removed keys, which are deleted later.
     static let tombs = "tombs"
-    package static let cardLimit = 16_384
+    /// The highest number of bytes of a replica's information (the file `card`).
+    package static let infoLimit = 16_384
 
-    /// Makes the folders that every store has. Names that are missing later mean that the volume is not there.
+    /// Creates the folders that every store has. If one of them is missing later, the volume is not mounted.
     ///
-    /// - Throws: `refused` when something else has such a name, or when others may use such a folder.
+    /// - Throws: `refused` if the name belongs to something else or the folder is open to other users.
     package func prepare() throws(StoreError) {
         for folder in ["agents", "acme", "certs", "keys", "locks", Self.replicas, Self.temporaries, Self.tombs] {
             try ensureFolder(folder)
             let status = try call { () throws(FileFault) in try files.status(folder) }
             switch status.kind {
-            case .folder: try requirePrivate(status, folder, mend: "700")
-            case .symbolicLink: throw counted(FileFault(.mkdir, shown(folder), ELOOP))
-            default: throw counted(FileFault(.mkdir, shown(folder), ENOTDIR))
+            case .folder: try requirePrivate(status, folder, mode: "700")
+            case .symbolicLink: throw storeError(for: FileFault(.mkdir, displayPath(folder), ELOOP))
+            default: throw storeError(for: FileFault(.mkdir, displayPath(folder), ENOTDIR))
             }
         }
-        // The store's own folder: whoever may change it puts others in the place of those above.
+        // The store's own folder: a user who may write to it could replace the folders above.
         _ = try names(in: "", fresh: false)
     }
 
-    /// The processes that have a folder, dead or alive, past every cache.
+    /// Returns the incarnations that have a folder, dead or alive, bypassing every cache.
     package func replicaFolders() throws(StoreError) -> [Incarnation] {
-        try askServer(Self.replicas)
+        try revalidate(Self.replicas)
         return try names(in: Self.replicas, fresh: false).compactMap { name in
             if let incarnation = Incarnation(name) { return incarnation }
             count(\.badNames)
@@ -33,30 +35,31 @@ extension Volume {
         }.sorted()
     }
 
-    package func card(of replica: Incarnation) throws(StoreError) -> [UInt8] {
-        try readFile("\(Self.replicas)/\(replica)/card", limit: Self.cardLimit)
+    /// Returns the information that a replica publishes in addition to its heartbeat.
+    package func info(of replica: Incarnation) throws(StoreError) -> [UInt8] {
+        try readFile("\(Self.replicas)/\(replica)/card", limit: Self.infoLimit)
     }
 
-    /// Moves the folder of a dead replica to `tombs/`. If it is not dead after all it notices, and starts again as a
-    /// new incarnation.
-    package func bury(_ replica: Incarnation) throws(StoreError) {
+    /// Moves the folder of a dead replica to `tombs/`. A replica that is alive after all notices it with its next
+    /// heartbeat and starts again as a new incarnation.
+    package func archive(_ replica: Incarnation) throws(StoreError) {
         let from = "\(Self.replicas)/\(replica)"
         do {
             try files.rename(from, to: "\(Self.tombs)/\(replica)")
         } catch {
             switch error.kind {
             case .missing:
-                // Somebody else did it, or the answer to our own rename was lost; or there never was such a replica.
+                // Another process moved it, the reply to our own rename was lost, or there never was such a replica.
                 try call { () throws(FileFault) in try files.forceSync(Self.tombs) }
                 do {
                     _ = try files.status("\(Self.tombs)/\(replica)")
                     return
                 } catch {
-                    throw counted(error)
+                    throw storeError(for: error)
                 }
             case .exists:
                 try call { () throws(FileFault) in try files.rename(from, to: "\(Self.tombs)/\(replica)-\(nonce())") }
-            default: throw counted(error)
+            default: throw storeError(for: error)
             }
         }
         try confirm(folder: Self.tombs)

@@ -1,48 +1,51 @@
 import NIOCore
 import Synchronization
 
-/// Shared keys: folders of numbered versions, each made by link(2). Whoever loses reads again and decides again.
+/// Values: a shared key is a folder of numbered versions, each created by link(2). A writer that loses a race reads
+/// again and decides again.
 extension Volume {
     /// No value may be larger.
     package static let valueLimit = 1 << 20
-    /// So many of the newest versions stay, and every version stays for ``minimumAge`` after it was seen superseded.
+    /// The number of newest versions that are kept. Every version is also kept for ``minimumAge`` after it was
+    /// superseded.
     static let versionsKept: UInt64 = 8
     static let minimumAge = TimeAmount.minutes(10)
-    /// So many keys with old versions are remembered.
-    static let supersessionLimit = 65_536
-    /// A writer that took longer than this between looking and linking may have met a number that had been freed.
+    /// The highest number of keys whose old versions are remembered.
+    static let versionObservationLimit = 65_536
+    /// The time between reading and linking beyond which a writer may have met a version number that had been freed.
     static let slowestWriter = TimeAmount.minutes(5)
 
-    struct Supersession {
+    /// The newest version of a key at some time: from then on all older versions are known to be superseded.
+    struct VersionObservation {
         var newest: UInt64
         var since: NIODeadline
     }
-
-    /// The newest version of a value.
+    /// Returns the newest version of a value.
     ///
-    /// - Parameter fresh: past the caches of a network file system; otherwise the answer may be a minute old.
-    /// - Throws: `notFound` if it was never made or was removed.
+    /// - Parameter fresh: Whether to bypass the caches of a network file system; otherwise the result may be a minute
+    ///   old.
+    /// - Throws: `notFound` if the value was never created or has been removed.
     package func read(_ key: StoreKey, fresh: Bool = true) throws(StoreError) -> StoredValue {
         guard let value = try newest(key, fresh: fresh), !Tombstone.isTombstone(value.bytes) else {
-            throw StoreError(.notFound, shown(key.path), "there is no such value")
+            throw StoreError(.notFound, displayPath(key.path), "there is no such value")
         }
         return value
     }
 
-    /// The keys one level below a prefix, sorted; among them those that were removed.
+    /// Returns the keys one level below a prefix, sorted, including removed ones.
     package func keys(_ prefix: StoreKey) throws(StoreError) -> [StoreKey] {
         try unsortedKeys(prefix).sorted()
     }
 
     func unsortedKeys(_ prefix: StoreKey) throws(StoreError) -> [StoreKey] {
         guard prefix.path.utf8.count(where: { $0 == UInt8(ascii: "/") }) + 1 < StoreKey.depthLimit else {
-            throw StoreError(.badName, shown(prefix.path), "is too deep for anything to be below it")
+            throw StoreError(.badName, displayPath(prefix.path), "is too deep: nothing can be below it")
         }
         return try (namesIfPresent(in: prefix.path) ?? []).map { prefix.child(listed: $0) }
     }
 
-    /// The newest version of each of these keys of one prefix, removed ones left out; for a first look at thousands of
-    /// them.
+    /// Returns the newest version of each of the given keys of one prefix without the removed ones, for an initial load
+    /// of thousands of values.
     func readAll(_ keys: ArraySlice<StoreKey>, in prefix: StoreKey) throws(StoreError) -> [StoreReading] {
         let folder = try call { () throws(FileFault) in try files.openFolder(prefix.path) }
         var found: [StoreReading] = []
@@ -58,8 +61,10 @@ extension Volume {
         return found
     }
 
-    /// One listing and one file, when nothing is in the way. (To look for the next version by its name would be cheaper,
-    /// and would leave "not found" in the cache of a network file system just when that version is made.)
+    /// Returns the newest version of a key: one listing and one file, if there is no race.
+    ///
+    /// Probing for the next version by name would be cheaper, but would leave a negative entry in the cache of a
+    /// network file system just when that version is created.
     private func newest(_ key: StoreKey, in above: any OpenFolder) throws(StoreError) -> StoredValue? {
         do throws(StoreError) {
             let (folder, listing) = try call { () throws(FileFault) in
@@ -79,26 +84,30 @@ extension Volume {
         return try newest(key, fresh: true)
     }
 
-    /// Makes a value that is not there. Returns its version.
+    /// Creates a value and returns its version.
+    ///
+    /// - Throws: `exists` if the key has a value.
     package func create(_ key: StoreKey, _ bytes: [UInt8]) throws(StoreError) -> UInt64 {
         try requireValue(bytes, key)
         try ensureFolder(key.path)
         for _ in 0..<Self.attempts {
             let newest = try newest(key, fresh: true)
             if let newest, !Tombstone.isTombstone(newest.bytes) {
-                throw StoreError(.exists(newest: newest.version), shown(key.path), "is there already")
+                throw StoreError(.exists(newest: newest.version), displayPath(key.path), "already exists")
             }
             do {
                 return try add(key, after: newest?.version ?? 0, bytes)
             } catch {
-                // Somebody was faster: perhaps with a value, perhaps with its removal.
+                // Another writer was faster: with a value, or with a removal.
                 guard case .conflict = error.code else { throw error }
             }
         }
-        throw StoreError(.busy, shown(key.path), "others change it all the time; try again")
+        throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
     }
 
-    /// Writes the version after `version`, if that is the newest. Returns the new version.
+    /// Writes the version after `version` and returns its number.
+    ///
+    /// - Throws: `conflict` if `version` is not the newest.
     package func replace(
         _ key: StoreKey,
         expecting version: UInt64,
@@ -106,19 +115,19 @@ extension Volume {
     ) throws(StoreError) -> UInt64 {
         try requireValue(bytes, key)
         guard let newest = try newest(key, fresh: true), !Tombstone.isTombstone(newest.bytes) else {
-            throw StoreError(.notFound, shown(key.path), "there is no such value")
+            throw StoreError(.notFound, displayPath(key.path), "there is no such value")
         }
         guard newest.version == version else { throw conflict(key, newest: newest.version) }
         return try add(key, after: version, bytes)
     }
 
-    /// Removes a value by writing a version that says so.
+    /// Removes a value by writing a tombstone as its next version.
     ///
-    /// - Parameter version: the newest has to be this one; nil takes any.
+    /// - Parameter version: The version that has to be the newest, or `nil` to remove any version.
     package func remove(_ key: StoreKey, expecting version: UInt64? = nil) throws(StoreError) {
         for _ in 0..<Self.attempts {
             guard let newest = try newest(key, fresh: true), !Tombstone.isTombstone(newest.bytes) else {
-                throw StoreError(.notFound, shown(key.path), "there is no such value")
+                throw StoreError(.notFound, displayPath(key.path), "there is no such value")
             }
             if let version, version != newest.version { throw conflict(key, newest: newest.version) }
             do {
@@ -128,17 +137,18 @@ extension Volume {
                 guard case .conflict = error.code, version == nil else { throw error }
             }
         }
-        throw StoreError(.busy, shown(key.path), "others change it all the time; try again")
+        throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
     }
 }
 
 extension Volume {
+    /// The number of times that a call is repeated after losing a race.
     static let attempts = 16
 
-    /// The newest version whatever it says; nil if there never was one.
+    /// Returns the newest version, tombstones included, or `nil` if there never was one.
     func newest(_ key: StoreKey, fresh: Bool) throws(StoreError) -> StoredValue? {
         for attempt in 0..<3 {
-            // A version that was pruned between the listing and the reading, or a listing that was old.
+            // Repeated if the version was pruned between listing and reading, or if the listing was stale.
             guard let version = try versions(key, fresh: fresh || attempt > 0).last else { return nil }
             let path = "\(key.path)/\(VersionName.name(of: version, key: key))"
             do {
@@ -147,10 +157,10 @@ extension Volume {
                 guard error.code == .notFound || error.fault?.kind == .stale else { throw error }
             }
         }
-        throw StoreError(.transient, shown(key.path), "changes faster than it can be read; try again")
+        throw StoreError(.transient, displayPath(key.path), "changes faster than it can be read; try again")
     }
 
-    /// In rising order.
+    /// Returns the versions of a key in rising order.
     func versions(_ key: StoreKey, fresh: Bool) throws(StoreError) -> [UInt64] {
         var names: [String]?
         if !fresh {
@@ -164,7 +174,7 @@ extension Volume {
         return (names ?? []).compactMap { VersionName.version($0, key: key) }.sorted()
     }
 
-    /// Links the version after `version`, which the caller has just seen on top.
+    /// Links the version after `version`, which the caller has just seen as the newest.
     private func add(_ key: StoreKey, after version: UInt64, _ bytes: [UInt8]) throws(StoreError) -> UInt64 {
         let began = now()
         let mine = version + 1
@@ -172,13 +182,13 @@ extension Volume {
         guard try create(path, bytes, .contentAndInode) else {
             throw conflict(key, newest: try versions(key, fresh: true).last ?? mine)
         }
-        // The folder may have been swept away between the look and the link; then the version went with it.
+        // The folder may have been deleted between reading and linking; then the version is lost.
         let versions = try versions(key, fresh: true)
         guard versions.contains(mine), let top = versions.last else {
-            throw StoreError(.transient, shown(key.path), "was removed at the same moment; try again")
+            throw StoreError(.transient, displayPath(key.path), "was removed at the same time; try again")
         }
-        // A number below the top is free only after it was pruned: whoever was stopped for that long has not won. The
-        // versions above a real winner are all there.
+        // A number below the newest is free only after pruning: a writer that was stopped for that long has not won.
+        // Above the version of a real winner all versions still exist.
         let isWhole = versions.suffix(where: { $0 >= mine }).count == Int(top - mine) + 1
         guard isWhole, now() - began < Self.slowestWriter || top == mine else {
             let name = VersionName.name(of: mine, key: key)
@@ -187,32 +197,36 @@ extension Volume {
         }
         count(\.published)
         prune(key, versions)
-        note(key)
+        writeHint(for: key)
         return mine
     }
 
     private func conflict(_ key: StoreKey, newest: UInt64) -> StoreError {
         count(\.conflicts)
-        return StoreError(.conflict(newest: newest), shown(key.path), "has been changed meanwhile; read it again")
+        return StoreError(
+            .conflict(newest: newest),
+            displayPath(key.path),
+            "was changed by another writer; read it again"
+        )
     }
 
     private func requireValue(_ bytes: [UInt8], _ key: StoreKey) throws(StoreError) {
         guard bytes.count <= Self.valueLimit else {
-            throw StoreError(.tooLarge, shown(key.path), "a value has at most \(Self.valueLimit) bytes")
+            throw StoreError(.tooLarge, displayPath(key.path), "a value has at most \(Self.valueLimit) bytes")
         }
-        precondition(!Tombstone.isTombstone(bytes), "no value of ours looks like a removed one")
+        precondition(!Tombstone.isTombstone(bytes), "a value must not look like a tombstone")
     }
 
-    /// Deletes versions that were superseded long ago, the oldest first. What cannot be deleted stays until the next time.
-    /// Returns how many were deleted.
+    /// Deletes versions that were superseded at least ``minimumAge`` ago, the oldest first. Versions that cannot be
+    /// deleted wait for the next time. Returns the number of deleted versions.
     @discardableResult
     func prune(_ key: StoreKey, _ versions: [UInt64], atMost limit: Int = .max) -> Int {
         guard let top = versions.last, versions.count > Self.versionsKept else { return 0 }
         let now = now()
-        let old: UInt64? = supersession.withLock { seen in
+        let old: UInt64? = versionObservations.withLock { seen in
             if let earlier = seen[key.path] { return now - earlier.since >= Self.minimumAge ? earlier.newest : nil }
-            if seen.count >= Self.supersessionLimit { seen.removeAll() }
-            seen[key.path] = Supersession(newest: top, since: now)
+            if seen.count >= Self.versionObservationLimit { seen.removeAll() }
+            seen[key.path] = VersionObservation(newest: top, since: now)
             return nil
         }
         guard let old else { return 0 }
@@ -221,16 +235,16 @@ extension Volume {
             try? files.unlink("\(key.path)/\(VersionName.name(of: version, key: key))")
         }
         guard doomed.count <= limit else { return limit }
-        supersession.withLock { seen in
+        versionObservations.withLock { seen in
             let isDone = versions.count - doomed.count <= Self.versionsKept
-            seen[key.path] = isDone ? nil : Supersession(newest: top, since: now)
+            seen[key.path] = isDone ? nil : VersionObservation(newest: top, since: now)
         }
         return doomed.count
     }
 }
 
 extension Array {
-    /// The longest ending whose elements all fit.
+    /// The longest suffix whose elements all satisfy the predicate.
     fileprivate func suffix(where fits: (Element) -> Bool) -> ArraySlice<Element> {
         self[(lastIndex { !fits($0) }.map { $0 + 1 } ?? startIndex)...]
     }

@@ -2,24 +2,30 @@ import Formats
 package import NIOCore
 import Synchronization
 
-/// A folder on a volume that many machines write, and the rules by which they do so: one writer a file, except shared
-/// keys, which are folders of numbered versions made by link(2); publication is temporary file → fsync → rename or link
-/// → fsync of the folder; a reader sees all or nothing.
+/// A folder on a volume that several machines write, and the rules by which they do so: the blocking core of the store.
 ///
-/// Every call blocks, perhaps for ever: the threads of a ``VolumeStore`` make them, command lines, and tests. No wall
-/// clock is read and no modification time; durations are those of the monotonic clock that is given.
+/// - Each file has one writer, except shared keys, which are folders of numbered versions created by link(2).
+/// - Publication is temporary file → fsync → rename or link → fsync of the folder. A reader sees all or nothing.
+/// - Where an outdated answer would matter, the server is asked first (``FileSystem/forceSync(_:)``): a network file
+///   system caches listings, and a reply may be lost although the call succeeded.
+/// - No wall clock and no modification time is read; durations are those of the monotonic clock given as `now`.
+///
+/// Every call blocks, possibly for ever. The threads of a ``VolumeStore`` make the calls, and so do commands and tests.
+/// The class itself is thread-safe: it holds counters and ``versionObservations`` under locks, everything else is on
+/// the volume. Extensions group the calls: values, generations, hints, replicas, cluster, backup, check.
 package final class Volume: Sendable {
     package let files: any FileSystem
     /// The monotonic clock of this process.
     package let now: @Sendable () -> NIODeadline
     let random: @Sendable () -> UInt64
     private let counted = Mutex(StoreCounts())
-    /// When this process saw which version on top; see `prune`.
-    let supersession = Mutex([String: Supersession]())
+    /// The newest version of each key at some time; see ``prune(_:_:atMost:)``.
+    let versionObservations = Mutex([String: VersionObservation]())
 
     /// - Parameters:
-    ///   - files: its root is `STORE/v1`.
-    ///   - random: 64 random bits a call, for names and nonces.
+    ///   - files: The file system whose root is `STORE/v1`.
+    ///   - now: The monotonic clock of this process.
+    ///   - random: Returns 64 random bits per call, for names and nonces.
     package init(
         files: any FileSystem,
         now: @escaping @Sendable () -> NIODeadline = { NIODeadline.now() },
@@ -30,30 +36,34 @@ package final class Volume: Sendable {
         self.random = random
     }
 
+    /// The counters since the process started.
     package var counts: StoreCounts { counted.withLock { $0 } }
 
     func count(_ counter: any WritableKeyPath<StoreCounts, UInt64> & Sendable) {
         counted.withLock { $0[keyPath: counter] &+= 1 }
     }
 
-    /// The path as people are told of it.
-    func shown(_ path: String) -> String { path.isEmpty ? files.root : "\(files.root)/\(path)" }
+    /// Returns the absolute path, for messages.
+    func displayPath(_ path: String) -> String { path.isEmpty ? files.root : "\(files.root)/\(path)" }
 }
 
-/// What was refused and what went wrong since the process started.
+/// Counters of refused files, failures and changes since the process started.
 package struct StoreCounts: Equatable, Sendable {
-    /// Files and folders that others may read or write, symbolic links, pipes.
+    /// Files and folders that are open to other users, symbolic links, pipes.
     package var refused: UInt64 = 0
+    /// Files and folders larger than their limit.
     package var tooLarge: UInt64 = 0
-    /// Names in our folders that are not ours.
+    /// Names in the store's folders that the store does not create.
     package var badNames: UInt64 = 0
     /// Wrong checksums, formats and MACs.
     package var corrupt: UInt64 = 0
-    /// EIO, ESTALE and their like.
+    /// EIO, ESTALE and similar errors.
     package var transient: UInt64 = 0
-    /// Replies that were repeated: EEXIST or ENOENT for something that had succeeded.
+    /// Calls that reported EEXIST or ENOENT although they had succeeded, because the server executed them twice.
     package var repeatedReplies: UInt64 = 0
+    /// Changes that lost a race.
     package var conflicts: UInt64 = 0
+    /// Versions and generations that this process published.
     package var published: UInt64 = 0
 
     package init() {}
@@ -62,10 +72,10 @@ package struct StoreCounts: Equatable, Sendable {
 // MARK: Reading
 
 extension Volume {
-    /// Names in a folder; one that holds more is not ours.
+    /// The highest number of names in a folder.
     static let nameLimit = 200_000
 
-    /// All bytes of a plain file that nobody else may read or write.
+    /// Returns all bytes of a regular file that no other user may read or write.
     func readFile(_ path: String, limit: Int) throws(StoreError) -> [UInt8] {
         do throws(StoreError) {
             let file: any OpenFile = try call { () throws(FileFault) in try files.open(path, .read) }
@@ -73,22 +83,24 @@ extension Volume {
         } catch {
             guard error.fault?.kind == .stale else { throw error }
         }
-        // A cached name of a file that was replaced: ask for the name anew, once.
+        // A cached name of a file that has been replaced: resolve the name again, once.
         try call { () throws(FileFault) in try files.forceSync(Self.folder(of: path)) }
         let file: any OpenFile = try call { () throws(FileFault) in try files.open(path, .read) }
         return try contents(of: file, path, limit: limit).bytes
     }
 
-    /// - Parameter path: put together only where something is wrong.
+    /// Reads an open file to its end.
+    ///
+    /// - Parameter path: The path for messages; evaluated only for an error.
     func contents(
         of file: any OpenFile,
         _ path: @autoclosure () -> String,
         limit: Int
     ) throws(StoreError) -> (bytes: [UInt8], status: FileStatus) {
         let status = file.status
-        if status.isOpenToOthers { try requirePrivate(status, path(), mend: "600") }
+        if status.isOpenToOthers { try requirePrivate(status, path(), mode: "600") }
         guard status.size <= UInt64(limit) else { throw tooLarge(path(), limit) }
-        // One byte more than it had a moment ago: a full answer is known to end there without asking again.
+        // One byte more than the size: a read of exactly `expected` bytes then proves the end of the file.
         let expected = Int(status.size)
         var bytes = try call { () throws(FileFault) in try file.read(at: 0, count: expected + 1) }
         while bytes.count != expected {
@@ -103,19 +115,20 @@ extension Volume {
 
     private func tooLarge(_ path: String, _ limit: Int) -> StoreError {
         count(\.tooLarge)
-        return StoreError(.tooLarge, shown(path), "is larger than the \(limit) bytes that such a file may have")
+        return StoreError(.tooLarge, displayPath(path), "is larger than the \(limit) bytes that such a file may have")
     }
 
-    /// The names in a folder of ours, dot files left out, what is no name of ours counted and left out.
+    /// Returns the names in a folder of the store. Dot files are left out; names that the store does not create are
+    /// counted and left out.
     ///
-    /// - Parameter fresh: asks the server first; an answer that matters is never taken from a cache.
+    /// - Parameter fresh: Whether to ask the server first, for results that matter.
     func names(in folder: String, fresh: Bool, limit: Int = nameLimit) throws(StoreError) -> [String] {
         let listing = try call { () throws(FileFault) in try files.list(folder, fresh: fresh, limit: limit) }
         return try names(of: listing, in: folder)
     }
 
     func names(of listing: FolderListing, in folder: String) throws(StoreError) -> [String] {
-        try requirePrivate(listing.status, folder, mend: "700")
+        try requirePrivate(listing.status, folder, mode: "700")
         return listing.names.filter { name in
             if StoreKey.isComponent(name) { return true }
             if !name.hasPrefix(".") { count(\.badNames) }
@@ -123,10 +136,10 @@ extension Volume {
         }
     }
 
-    /// The same, past every cache; nil when there is no such folder, which the server has said twice while it had the
-    /// folder above.
+    /// Returns the names in a folder, bypassing every cache, or `nil` if the folder does not exist: the server has to
+    /// say so twice while it has the parent folder.
     ///
-    /// - Throws: `gone` when the store itself is not there: an empty mount point looks like a store without anything in it.
+    /// - Throws: `gone` if the store itself is missing, because an empty mount point looks like an empty store.
     func namesIfPresent(in folder: String) throws(StoreError) -> [String]? {
         for _ in 0..<2 {
             guard try isPresent(Self.folder(of: folder)) else { return nil }
@@ -139,13 +152,13 @@ extension Volume {
         return nil
     }
 
-    /// Asks the server about a folder, so that "not there" below it is no older than this call. False: there is none.
+    /// Asks the server about a folder, so that its absence is no older than this call. Returns whether it exists.
     private func isPresent(_ folder: String) throws(StoreError) -> Bool {
         do {
             try files.forceSync(folder)
             return true
         } catch {
-            guard error.kind == .missing else { throw counted(error) }
+            guard error.kind == .missing else { throw storeError(for: error) }
             guard !folder.isEmpty else { throw gone(error) }
         }
         guard try isPresent(Self.folder(of: folder)) else { return false }
@@ -153,7 +166,7 @@ extension Volume {
             try files.forceSync(folder)
             return true
         } catch {
-            guard error.kind == .missing else { throw counted(error) }
+            guard error.kind == .missing else { throw storeError(for: error) }
             return false
         }
     }
@@ -162,14 +175,15 @@ extension Volume {
         StoreError(.gone, files.root, "the store's folder is not there; is the volume mounted?", fault: fault)
     }
 
-    func requirePrivate(_ status: FileStatus, _ path: String, mend mode: String) throws(StoreError) {
+    /// Throws `refused` if a file or folder is open to other users.
+    func requirePrivate(_ status: FileStatus, _ path: String, mode: String) throws(StoreError) {
         guard status.isOpenToOthers else { return }
         count(\.refused)
         let octal = String(status.mode, radix: 8)
         throw StoreError(
             .refused,
-            shown(path),
-            "is open to other users (mode \(octal)); mend it with: chmod \(mode) \(shown(path))"
+            displayPath(path),
+            "is open to other users (mode \(octal)); fix it with: chmod \(mode) \(displayPath(path))"
         )
     }
 }
@@ -177,26 +191,27 @@ extension Volume {
 // MARK: Calls
 
 extension Volume {
-    /// Makes calls of the file system; what they say is counted and put into the store's words.
+    /// Performs file-system calls, counts their faults and converts them to a ``StoreError``.
     func call<Result>(_ body: () throws(FileFault) -> Result) throws(StoreError) -> Result {
         do {
             return try body()
         } catch {
-            throw counted(error)
+            throw storeError(for: error)
         }
     }
 
-    /// Asks the server about a folder that every store has; without it the store is not there.
-    func askServer(_ folder: String) throws(StoreError) {
+    /// Asks the server about a folder that every store has. If it is missing, the store is not mounted (`gone`).
+    func revalidate(_ folder: String) throws(StoreError) {
         do {
             try files.forceSync(folder)
         } catch {
-            guard error.kind == .missing else { throw counted(error) }
+            guard error.kind == .missing else { throw storeError(for: error) }
             throw gone(error)
         }
     }
 
-    func counted(_ fault: FileFault) -> StoreError {
+    /// Counts a fault and converts it.
+    func storeError(for fault: FileFault) -> StoreError {
         let error = StoreError(fault)
         switch error.code {
         case .transient: count(\.transient)
@@ -207,17 +222,18 @@ extension Volume {
         return error
     }
 
-    /// A thing that could not be decoded.
+    /// Counts and describes a file that could not be decoded.
     func corrupt(_ path: String, _ reason: String) -> StoreError {
         count(\.corrupt)
-        return StoreError(.corrupt, shown(path), reason)
+        return StoreError(.corrupt, displayPath(path), reason)
     }
 
+    /// The parent folder of a path.
     static func folder(of path: String) -> String {
         path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(path[..<$0]) } ?? ""
     }
 
-    /// 128 random bits as a file name.
+    /// Returns 128 random bits as a file name.
     func nonce() -> String {
         Hex.string(random()) + Hex.string(random())
     }

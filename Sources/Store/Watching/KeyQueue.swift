@@ -1,4 +1,4 @@
-/// Keys in the order in which they came, each once.
+/// A first-in, first-out queue of distinct keys.
 struct KeyQueue {
     private var keys: ArraySlice<StoreKey> = []
     private var members: Set<StoreKey> = []
@@ -6,18 +6,19 @@ struct KeyQueue {
     var count: Int { keys.count }
     var isEmpty: Bool { keys.isEmpty }
 
-    /// At the end, unless it waits already.
+    /// Appends a key unless it is already queued.
     mutating func append(_ key: StoreKey) {
         if members.insert(key).inserted { keys.append(key) }
     }
 
+    /// Removes and returns the first key.
     mutating func next() -> StoreKey? {
         guard let key = keys.popFirst() else { return nil }
         members.remove(key)
         return key
     }
 
-    /// Puts these behind the ones that wait already: those have not been looked at for longest.
+    /// Appends the keys that are not queued yet, behind the queued ones, which have waited longest.
     mutating func extend(by others: Set<StoreKey>) {
         keys += others.subtracting(members)
         members.formUnion(others)

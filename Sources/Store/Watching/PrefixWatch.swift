@@ -1,14 +1,15 @@
 package import NIOCore
 
-/// A key whose newest version or generation is another one than before.
+/// A change of a key's newest version or generation.
 package struct StoreChange: Hashable, Sendable {
+    /// The newest version or generation of a key.
     package enum Mark: Hashable, Sendable {
         case version(UInt64)
         case generation(Generation)
     }
 
     package let key: StoreKey
-    /// What is newest now; it may say that the key was removed. Nil: its folder is gone.
+    /// The newest version or generation, which may be a tombstone, or `nil` if the key's folder is gone.
     package let newest: Mark?
 
     package init(key: StoreKey, newest: Mark?) {
@@ -17,47 +18,57 @@ package struct StoreChange: Hashable, Sendable {
     }
 }
 
-/// Watches the keys one level below a prefix by looking, never by inotify or modification times, which a network file
-/// system does not keep its word about.
+/// Watches the keys one level below a prefix by polling. Neither inotify nor modification times are used, because
+/// network file systems do not implement them reliably.
 ///
-/// Each look reads the hints of ``Volume/note(_:)`` (one listing) and the keys that they name. Besides, all keys are
-/// looked at in rounds, a slice a look: however many there are and however slow the volume, a key that is hinted at waits
-/// for one slice. Rounds take no more than a tenth of the time, and one begins once a second at most; the first one, and
-/// one after hints were missed, goes on without a pause. Sans thread; belongs to one thread at a time.
+/// The owner calls ``poll()`` once per ``interval``, and again at once while ``needsImmediatePoll`` is set;
+/// ``enqueue(_:)`` adds a key that a peer has announced. A poll does three things:
+/// - It reads the hints of ``Volume/writeHint(for:)`` (one listing) and inspects the keys that they name.
+/// - It inspects again the keys that failed in the last poll.
+/// - It inspects one slice of a *round*, in which every key is inspected. However many keys there are and however slow
+///   the volume is, a hinted key waits for one slice at most.
+///
+/// Slices take at most a tenth of the time, and a round starts once a second at most. The first round, and one after
+/// missed hints, runs without pauses. Confined to one thread at a time; creates no threads and no timers.
 package final class PrefixWatch {
+    /// The time between two polls.
     package static let interval = TimeAmount.seconds(1)
-    /// Slices take at most this part of the time: one in ten.
+    /// The factor by which a slice's duration is multiplied to get the time until the next slice.
     static let share: Int64 = 10
-    /// A look stops to take further keys of its round after this time (with its other calls a tenth of two seconds),
-    static let slice = TimeAmount.milliseconds(180)
-    /// or, of keys that failed before, after this time,
-    static let retries = TimeAmount.milliseconds(100)
-    /// but never before so many: a call that hung is no reason to stand still.
-    static let leastKeys = 16
-    /// So many announced keys a look; more than that wait for the next look, which follows at once.
-    static let freshKeys = 256
-    /// Two looks that did not find a folder are as far apart.
-    static let secondLook = TimeAmount.milliseconds(500)
-    /// More announced keys than this are as good as missed hints.
-    private static let freshLimit = 65_536
+    /// The time after which a poll inspects no further keys of its round: with its other calls a tenth of two seconds.
+    static let sliceTime = TimeAmount.milliseconds(180)
+    /// The time after which a poll inspects no further keys that failed before.
+    static let retryTime = TimeAmount.milliseconds(100)
+    /// The number of keys of each queue that a poll inspects even if it takes longer, so that a slow call does not stop
+    /// all progress.
+    static let minimumKeys = 16
+    /// The highest number of hinted keys per poll; the others wait for the next poll, which follows at once.
+    static let hintedKeysPerPoll = 256
+    /// The shortest time between the two lookups after which a missing folder counts as removed.
+    static let secondLookupDelay = TimeAmount.milliseconds(500)
+    /// The highest number of queued hinted keys; beyond it a full round replaces them.
+    private static let hintedKeyLimit = 65_536
 
     package let prefix: StoreKey
     private let volume: Volume
+    /// The newest version or generation of each key, as reported.
     private var known: [StoreKey: StoreChange.Mark] = [:]
-    /// Hinted at or announced, and not looked at since.
-    private var fresh = KeyQueue()
-    /// Not readable last time, or not found for the first time.
-    private var again = KeyQueue()
-    /// What is left of the round under way.
+    /// The keys that were hinted at or announced and not inspected since.
+    private var hinted = KeyQueue()
+    /// The keys that could not be read last time, or whose folder was not found once.
+    private var retries = KeyQueue()
+    /// The keys that remain in the current round.
     private var round = KeyQueue()
-    /// The round under way is not to pause.
+    /// Whether the current round runs without pauses.
     private var isUrgent = false
-    /// Hints were missed: everything has to be looked at from now on.
-    private var isOwed = false
+    /// Whether hints were missed, so that a full round has to start.
+    private var needsFullRound = false
+    /// The keys whose folder was not found, and when that was first seen.
     private var missing: [StoreKey: NIODeadline] = [:]
+    /// The number of the newest hint that was read, or `nil` before the first poll.
     private var newestHint: UInt64?
     private var nextSlice = NIODeadline.uptimeNanoseconds(0)
-    /// What could not be looked at when it was looked at last, and why.
+    /// The keys whose last inspection failed, and the error.
     package private(set) var problems: [StoreKey: StoreError] = [:]
 
     package init(volume: Volume, prefix: StoreKey) {
@@ -65,35 +76,35 @@ package final class PrefixWatch {
         self.prefix = prefix
     }
 
-    /// The next look should follow at once.
-    package var wantsMore: Bool { !fresh.isEmpty || isUrgent && !round.isEmpty }
+    /// Whether the next poll should follow at once.
+    package var needsImmediatePoll: Bool { !hinted.isEmpty || isUrgent && !round.isEmpty }
 
-    /// A peer says that this key changed; the next look includes it.
-    package func announced(_ key: StoreKey) {
+    /// Adds a key that a peer has announced as changed; the next poll inspects it.
+    package func enqueue(_ key: StoreKey) {
         guard key.parent == prefix else { return }
-        guard fresh.count < Self.freshLimit else { return isOwed = true }
-        fresh.append(key)
+        guard hinted.count < Self.hintedKeyLimit else { return needsFullRound = true }
+        hinted.append(key)
     }
 
-    /// Looks once. Returns what was found to have changed; the looks of the first round return everything.
+    /// Polls once. Returns the changes that were found; the polls of the first round return every key.
     ///
-    /// - Throws: when the prefix itself cannot be listed; nothing is taken for removed then.
+    /// - Throws: The failure to list the prefix itself; no key counts as removed then.
     package func poll() throws(StoreError) -> [StoreChange] {
         let began = volume.now()
-        if try readHints() { isOwed = true }
+        if try readHints() { needsFullRound = true }
         let isDue = began >= nextSlice
-        if isOwed || isDue && round.isEmpty {
+        if needsFullRound || isDue && round.isEmpty {
             round.extend(by: try allKeys())
-            isUrgent = isOwed
-            isOwed = false
+            isUrgent = needsFullRound
+            needsFullRound = false
         }
         var changes: [StoreChange] = []
-        // Those that fail now are looked at again by the next look, not by this one.
-        let retries = again.count
-        look(at: \.fresh, atMost: Self.freshKeys, until: .distantFuture, &changes)
-        look(at: \.again, atMost: retries, until: began + Self.retries, &changes)
+        // Keys that fail now are inspected again by the next poll, not by this one.
+        let retryCount = retries.count
+        inspect(\.hinted, atMost: Self.hintedKeysPerPoll, until: .distantFuture, &changes)
+        inspect(\.retries, atMost: retryCount, until: began + Self.retryTime, &changes)
         if isDue || isUrgent {
-            look(at: \.round, atMost: .max, until: began + Self.slice, &changes)
+            inspect(\.round, atMost: .max, until: began + Self.sliceTime, &changes)
             if round.isEmpty { isUrgent = false }
             let cost = volume.now() - began
             let pause = max(Self.interval, .nanoseconds(cost.nanoseconds * Self.share))
@@ -102,21 +113,21 @@ package final class PrefixWatch {
         return changes.sorted { $0.key < $1.key }
     }
 
-    /// Takes keys from a queue until it is time to stop.
-    private func look(
-        at queue: ReferenceWritableKeyPath<PrefixWatch, KeyQueue>,
+    /// Inspects keys from a queue until a limit is reached.
+    private func inspect(
+        _ queue: ReferenceWritableKeyPath<PrefixWatch, KeyQueue>,
         atMost limit: Int,
         until end: NIODeadline,
         _ changes: inout [StoreChange]
     ) {
         var count = 0
-        while count < limit, count < Self.leastKeys || volume.now() < end, let key = self[keyPath: queue].next() {
+        while count < limit, count < Self.minimumKeys || volume.now() < end, let key = self[keyPath: queue].next() {
             count += 1
-            if let change = look(at: key) { changes.append(change) }
+            if let change = inspect(key) { changes.append(change) }
         }
     }
 
-    private func look(at key: StoreKey) -> StoreChange? {
+    private func inspect(_ key: StoreKey) -> StoreChange? {
         do throws(StoreError) {
             let mark = try mark(of: key)
             problems[key] = nil
@@ -127,18 +138,18 @@ package final class PrefixWatch {
             return StoreChange(key: key, newest: mark)
         } catch {
             problems[key] = error
-            again.append(key)
+            retries.append(key)
             return nil
         }
     }
 
-    /// A folder is taken for gone when two looks in a row, not one right after the other, did not find it.
+    /// Whether a folder counts as gone: two consecutive lookups, not right after each other, did not find it.
     private func isGone(_ key: StoreKey) -> Bool {
         guard known[key] != nil else { return false }
         let now = volume.now()
-        guard let since = missing[key], now - since >= Self.secondLook else {
+        guard let since = missing[key], now - since >= Self.secondLookupDelay else {
             missing[key] = missing[key] ?? now
-            again.append(key)
+            retries.append(key)
             return false
         }
         missing[key] = nil
@@ -146,7 +157,7 @@ package final class PrefixWatch {
         return true
     }
 
-    /// Takes up new hints. True: hints were missed, everything has to be looked at.
+    /// Reads new hints. Returns whether hints were missed, so that every key has to be inspected.
     private func readHints() throws(StoreError) -> Bool {
         let numbers = try volume.hintNumbers(prefix.path)
         let newest = numbers.last ?? 0
@@ -156,7 +167,7 @@ package final class PrefixWatch {
         guard newest > before, newest - before <= Volume.hintsKept / 2 else { return true }
         for number in before + 1...newest {
             guard let name = volume.hint(prefix.path, number), let key = try? prefix.child(name) else { return true }
-            fresh.append(key)
+            hinted.append(key)
         }
         return false
     }
@@ -164,9 +175,13 @@ package final class PrefixWatch {
     private func allKeys() throws(StoreError) -> Set<StoreKey> {
         var keys = Set(known.keys)
         guard let names = try volume.namesIfPresent(in: prefix.path) else {
-            // A prefix does not go away by itself.
+            // A prefix is never removed, so its absence is a failure.
             guard keys.isEmpty else {
-                throw StoreError(.gone, volume.shown(prefix.path), "is gone; what was read last stays in use")
+                throw StoreError(
+                    .gone,
+                    volume.displayPath(prefix.path),
+                    "has disappeared; the last known values stay in use"
+                )
             }
             return []
         }

@@ -1,29 +1,30 @@
 package import NIOCore
 import Synchronization
 
-/// What the store can do right now.
+/// The current condition of the store.
 package enum StoreState: String, Sendable, CaseIterable {
     case healthy
-    /// Calls hang, or fail without saying why.
+    /// Calls hang or fail without a specific reason.
     case stalled
     case readOnly = "read-only"
     case full
-    /// The folder is not there.
+    /// The store's folder is missing.
     case gone
 }
 
-/// Judges the store by this process's own round trips: a heartbeat written, opened anew by path and read back. Any thread
-/// may ask; nothing here waits for the volume.
+/// The condition of the store, judged by this process's own round trips: a heartbeat is written, opened again by path
+/// and read back. May be asked from any thread; no method waits for the volume.
 package final class StoreHealth: Sendable {
-    /// A round trip takes no longer, and failures count as a hiccup for so long.
+    /// The longest normal round trip, and the time for which failures are tolerated.
     package static let limit = TimeAmount.seconds(2)
 
     private struct Facts {
+        /// The start of the round trip in progress.
         var began: NIODeadline?
         var lastGood: NIODeadline
         var lastWasSlow = false
         var failure: StoreError?
-        /// Something found no space, and nothing has found some since.
+        /// Whether a write found no space, and none has succeeded since.
         var isFull = false
         var roundTrip: TimeAmount?
     }
@@ -34,11 +35,13 @@ package final class StoreHealth: Sendable {
         facts = Mutex(Facts(lastGood: now))
     }
 
-    package func began(now: NIODeadline) {
+    /// Records the start of a round trip.
+    package func roundTripStarted(now: NIODeadline) {
         facts.withLock { $0.began = now }
     }
 
-    package func succeeded(now: NIODeadline) {
+    /// Records the end of a round trip.
+    package func roundTripSucceeded(now: NIODeadline) {
         facts.withLock { facts in
             let took = facts.began.map { now - $0 }
             facts.began = nil
@@ -49,15 +52,16 @@ package final class StoreHealth: Sendable {
         }
     }
 
-    /// What had begun turned out not to be due.
-    package func abandoned() {
+    /// Discards a started round trip, because nothing was due.
+    package func roundTripCancelled() {
         facts.withLock { $0.began = nil }
     }
 
-    package func failed(_ error: StoreError, now: NIODeadline) {
+    /// Records the failure of a round trip.
+    package func roundTripFailed(_ error: StoreError, now: NIODeadline) {
         facts.withLock { facts in
             facts.began = nil
-            // A beat that works on a full disk is a round trip all the same.
+            // A heartbeat that reaches a full disk is a successful round trip.
             if error.code == .full {
                 facts.isFull = true
                 facts.lastGood = now
@@ -68,17 +72,18 @@ package final class StoreHealth: Sendable {
         }
     }
 
-    /// A call besides the heartbeat found no space, or found some.
-    package func space(found: Bool) {
-        facts.withLock { $0.isFull = !found }
+    /// Records whether a write other than the heartbeat found space.
+    package func recordSpace(isAvailable: Bool) {
+        facts.withLock { $0.isFull = !isAvailable }
     }
 
+    /// Whether the last write found no space, so that the volume has to be probed.
     package var needsSpaceProbe: Bool { facts.withLock { $0.isFull } }
 
-    /// How long the last round trip took.
+    /// The duration of the last round trip.
     package var roundTrip: TimeAmount? { facts.withLock { $0.roundTrip } }
 
-    /// The last failure, for a log line or the body of `/readyz`; nil while all is well.
+    /// The last failure, for a log line or the body of `/readyz`, or `nil` if the last round trip succeeded.
     package var failure: StoreError? { facts.withLock { $0.failure } }
 
     package func state(now: NIODeadline) -> StoreState {
@@ -90,7 +95,7 @@ package final class StoreHealth: Sendable {
             case .some where now - facts.lastGood > Self.limit: return .stalled
             default: break
             }
-            // Twice the limit without a beat: nobody even tries.
+            // Twice the limit without a heartbeat: none is being attempted.
             if facts.lastWasSlow || now - facts.lastGood > Self.limit + Self.limit { return .stalled }
             return facts.isFull ? .full : .healthy
         }

@@ -1,23 +1,23 @@
-/// The values below a prefix, decoded, each the last good one: whoever serves from it keeps serving whatever becomes of
-/// the volume or of one file. Sans thread; belongs to one thread at a time.
+/// The decoded values below a prefix, each the last valid one: users keep working with them when the volume
+/// or a single file fails. Confined to one thread at a time; creates no threads and no timers.
 package final class ValueView<Value> {
-    /// What the last look found.
+    /// The result of a poll.
     package struct Report {
-        /// Keys whose value is another one now, or gone.
+        /// The keys whose value has changed or is gone.
         package var changed: [StoreKey] = []
-        /// Keys that could not be read or decoded; their values are the ones before.
+        /// The keys that could not be read or decoded; their previous values stay in use.
         package var problems: [StoreKey: StoreError] = [:]
     }
 
     package private(set) var values: [StoreKey: Value] = [:]
     private var versions: [StoreKey: UInt64] = [:]
-    /// What has changed and was not read since, and whether it is gone.
+    /// The keys that changed and were not read since, and whether their folder is gone.
     private var unread: [StoreKey: Bool] = [:]
     private let volume: Volume
     private let watch: PrefixWatch
     private let decode: (StoreKey, StoredValue) throws(StoreError) -> Value
 
-    /// - Parameter decode: throws for what is damaged, forged or of a newer format.
+    /// - Parameter decode: Decodes a value; throws if it is damaged, forged or of a newer format.
     package init(
         volume: Volume,
         prefix: StoreKey,
@@ -28,9 +28,10 @@ package final class ValueView<Value> {
         self.decode = decode
     }
 
-    package func announced(_ key: StoreKey) { watch.announced(key) }
+    /// Adds a key that a peer has announced as changed; the next poll inspects it.
+    package func enqueue(_ key: StoreKey) { watch.enqueue(key) }
 
-    /// Looks once and reads what changed.
+    /// Polls once and reads what changed.
     package func poll() throws(StoreError) -> Report {
         let changes = try watch.poll()
         var report = Report()
@@ -40,20 +41,26 @@ package final class ValueView<Value> {
             do {
                 try read(key, isGone: isGone, &report)
             } catch {
-                // It is looked at again: a volume that does not answer now will, and what is damaged may be mended.
+                // The key stays unread and is tried again: the volume may recover and a damaged file may be restored.
                 report.problems[key] = error
             }
         }
         return report
     }
 
-    /// - Parameter isGone: two looks did not find the key's folder.
+    /// - Parameter isGone: Whether two lookups did not find the key's folder.
     private func read(_ key: StoreKey, isGone: Bool, _ report: inout Report) throws(StoreError) {
         guard let stored = try volume.newest(key, fresh: true) else {
-            guard isGone else { throw StoreError(.transient, key.path, "was there a moment ago and cannot be found") }
+            guard isGone else {
+                throw StoreError(
+                    .transient,
+                    key.path,
+                    "existed a moment ago and cannot be found; it is read again later"
+                )
+            }
             return forget(key, &report)
         }
-        // An older version than what is known is an old answer, never the truth.
+        // A version older than the known one comes from a stale cache.
         guard stored.version > versions[key] ?? 0 else {
             unread[key] = nil
             return

@@ -98,9 +98,9 @@ final class HeldStore: Store {
 
     func readAll(
         _ prefix: StoreKey,
-        _ take: @escaping @Sendable ([StoreReading], Int) -> Void
+        _ deliver: @escaping @Sendable ([StoreReading], Int) -> Void
     ) async throws(StoreError) {
-        try await inner.readAll(prefix, take)
+        try await inner.readAll(prefix, deliver)
     }
     func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] { try await inner.list(prefix) }
     func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
@@ -130,10 +130,10 @@ final class HeldStore: Store {
         try await inner.journal(options)
     }
     func replicas() async throws(StoreError) -> [Incarnation] { try await inner.replicas() }
-    func card(of replica: Incarnation) async throws(StoreError) -> [UInt8] { try await inner.card(of: replica) }
-    func follow(_ replica: Incarnation) async -> ReplicaObservation { await inner.follow(replica) }
-    func bury(_ replica: Incarnation) async throws(StoreError) { try await inner.bury(replica) }
-    func announced(_ keys: [StoreKey]) { inner.announced(keys) }
+    func info(of replica: Incarnation) async throws(StoreError) -> [UInt8] { try await inner.info(of: replica) }
+    func observe(_ replica: Incarnation) async -> ReplicaObservation { await inner.observe(replica) }
+    func archive(_ replica: Incarnation) async throws(StoreError) { try await inner.archive(replica) }
+    func refresh(_ keys: [StoreKey]) { inner.refresh(keys) }
     func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) { inner.onPublished(body) }
     var state: StoreState { inner.state }
     func close() { inner.close() }

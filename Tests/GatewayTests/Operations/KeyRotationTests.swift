@@ -43,7 +43,7 @@ struct KeyRotationTests {
             // Seen by others before anything is asked of it.
             let store = store
             try await eventually("\(name) has a heartbeat") {
-                try await store.vitals(patience: .milliseconds(1_200)).contains { $0.isLive }
+                try await store.liveness(interval: .milliseconds(1_200)).contains { $0.isLive }
             }
             return shared
         }

@@ -79,7 +79,7 @@ struct CheckTests {
     }
 
     @Test("Alive is who moves between two looks")
-    func vitals() {
+    func liveness() {
         let replicas = (0..<4).map { _ in randomIncarnation() }.sorted()
         func beat(_ replica: Incarnation, _ sequence: UInt64, _ state: Heartbeat.State = .active) -> Heartbeat {
             Heartbeat(incarnation: replica, sequence: sequence, state: state)
@@ -91,8 +91,8 @@ struct CheckTests {
             replicas[0]: beat(replicas[0], 8), replicas[1]: beat(replicas[1], 5),
             replicas[2]: beat(replicas[2], 6, .left), replicas[3]: beat(replicas[3], 1),
         ]
-        let vitals = ReplicaVitals.compare(before, after)
-        #expect(vitals.map(\.replica) == replicas && vitals.map(\.isLive) == [true, false, false, true])
+        let liveness = ReplicaLiveness.compare(before, after)
+        #expect(liveness.map(\.replica) == replicas && liveness.map(\.isLive) == [true, false, false, true])
     }
 
     @Test("Operations are told of with the time that they took")
@@ -111,7 +111,7 @@ struct CheckTests {
         _ = try await store.publish("certs/x", ["a": [1]], under: lease)
         await lease.release()
         let name = randomIncarnation()
-        _ = try await store.journal(JournalOptions(incarnation: { name }, card: { _ in [1] }))
+        _ = try await store.journal(JournalOptions(incarnation: { name }, info: { _ in [1] }))
         #expect(await eventually { Set(seen.withLock { $0 }) == Set(StoreOperation.allCases) })
     }
 

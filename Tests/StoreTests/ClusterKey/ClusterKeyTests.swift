@@ -52,8 +52,8 @@ struct ClusterKeyTests {
             }
             #expect(throws: StoreError.self) { try open(Array(sealed[..<index])) }
         }
-        let empty = SealedDocument.seal(bytes("{}"), .card, context: "", with: Self.known)
-        #expect(try open(empty, .card, context: "", with: ring) == bytes("{}"))
+        let empty = SealedDocument.seal(bytes("{}"), .replicaInfo, context: "", with: Self.known)
+        #expect(try open(empty, .replicaInfo, context: "", with: ring) == bytes("{}"))
     }
 
     @Test("A store is founded once; whoever comes later finds the same cluster")

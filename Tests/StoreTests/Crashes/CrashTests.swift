@@ -83,7 +83,7 @@ struct CrashTests {
         try atEveryStep { volume throws(StoreError) in
             let lease = try take(volume)
             try lease.check()
-            try lease.move(now: volume.now())
+            try lease.renew(now: volume.now())
             try lease.release(now: volume.now())
         } check: { volume, isDone in
             // Whatever is left of it keeps nobody out for longer than its time to live.
@@ -100,9 +100,9 @@ struct CrashTests {
         try atEveryStep { volume throws(StoreError) in
             var pace = JournalWriter.Pace()
             pace.logLimit = 1_000
-            pace.logStep = 4_096
+            pace.logAllocationStep = 4_096
             let writer = JournalWriter(volume: volume, pace: pace)
-            try writer.begin(as: incarnation, card: bytes("card"), now: volume.now())
+            try writer.begin(as: incarnation, info: bytes("card"), now: volume.now())
             for (number, row) in rows.enumerated() {
                 writer.put(key: row.0, value: row.1)
                 guard number % 5 == 4 else { continue }
@@ -119,7 +119,7 @@ struct CrashTests {
             // A prefix of what was written, in whole commits.
             #expect(view.table.rows.count % 5 == 0 && (!isDone || view.table.rows.count == rows.count))
             for (key, value) in rows.prefix(view.table.rows.count) { #expect(view.table.rows[key] == value) }
-            #expect(try volume.card(of: incarnation) == bytes("card"))
+            #expect(try volume.info(of: incarnation) == bytes("card"))
         }
     }
 
@@ -127,15 +127,15 @@ struct CrashTests {
     func burying() throws {
         let incarnation = randomIncarnation()
         try atEveryStep { volume throws(StoreError) in
-            try volume.bury(incarnation)
+            try volume.archive(incarnation)
         } check: { volume, isDone in
             let isThere = try volume.replicaFolders().contains(incarnation)
             #expect(!isThere || !isDone)
-            if isThere { try volume.bury(incarnation) }
+            if isThere { try volume.archive(incarnation) }
             #expect(try !volume.replicaFolders().contains(incarnation))
         } prepare: { volume throws(StoreError) in
             let writer = JournalWriter(volume: volume)
-            try writer.begin(as: incarnation, card: bytes("card"), now: volume.now())
+            try writer.begin(as: incarnation, info: bytes("card"), now: volume.now())
             try? volume.files.syncFolder("replicas")
         }
     }
@@ -200,7 +200,7 @@ extension CrashTests {
         let candidate = LeaseCandidate(volume: volume, name: "site", fencing: "certs/site", timeToLive: .seconds(3))
         for _ in 0..<100 {
             switch try candidate.poll(now: volume.now()) {
-            case .take(let epoch): if let lease = try candidate.take(epoch) { return lease }
+            case .acquire(let epoch): if let lease = try candidate.acquire(epoch) { return lease }
             // Time passes with every look at the clock.
             case .wait: continue
             }

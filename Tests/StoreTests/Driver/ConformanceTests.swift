@@ -186,29 +186,29 @@ struct ConformanceTests {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
         let journal = try await store.journal(
-            JournalOptions(incarnation: { randomIncarnation() }, card: { bytes("card of \($0)") })
+            JournalOptions(incarnation: { randomIncarnation() }, info: { bytes("card of \($0)") })
         )
         let name = journal.incarnation
         #expect(try await store.replicas() == [name])
-        #expect(try await store.card(of: name) == bytes("card of \(name)"))
+        #expect(try await store.info(of: name) == bytes("card of \(name)"))
         journal.put(key: [1], value: bytes("one"))
         journal.put(key: [2], value: bytes("two"))
         journal.remove(key: [1])
         journal.update { $0.state = .active }
         try await journal.flush()
-        let sight = await store.follow(name)
-        #expect(sight.problem == nil)
-        #expect(sight.view?.table.rows == [[2]: bytes("two")])
-        #expect(sight.pulse?.heartbeat.state == .active)
-        let published = sight.pulse?.heartbeat.published ?? 0
+        let observation = await store.observe(name)
+        #expect(observation.problem == nil)
+        #expect(observation.view?.table.rows == [[2]: bytes("two")])
+        #expect(observation.lastHeartbeat?.heartbeat.state == .active)
+        let published = observation.lastHeartbeat?.heartbeat.published ?? 0
         _ = try await store.create("agents/x", [1])
         try await journal.flush()
-        #expect(await store.follow(name).pulse?.heartbeat.published == published + 1)
+        #expect(await store.observe(name).lastHeartbeat?.heartbeat.published == published + 1)
         // What was announced is a number of its own, and so is everything after it.
         #expect(journal.announce() == published + 2)
         try await journal.flush()
-        #expect(await store.follow(name, within: .seconds(5)).pulse?.heartbeat.published == published + 2)
-        #expect(await store.follow(randomIncarnation()).problem?.code == .notFound)
+        #expect(await store.observe(name, within: .seconds(5)).lastHeartbeat?.heartbeat.published == published + 2)
+        #expect(await store.observe(randomIncarnation()).problem?.code == .notFound)
     }
 
     @Test("Whoever is buried alive comes back under a new name with all its rows", arguments: Driver.allCases)
@@ -216,26 +216,26 @@ struct ConformanceTests {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
         let journal = try await store.journal(
-            JournalOptions(incarnation: { randomIncarnation() }, card: { bytes("card of \($0)") })
+            JournalOptions(incarnation: { randomIncarnation() }, info: { bytes("card of \($0)") })
         )
         let before = journal.incarnation
         journal.put(key: [1], value: bytes("one"))
         try await journal.flush()
-        try await store.bury(before)
+        try await store.archive(before)
         journal.put(key: [2], value: bytes("two"))
         #expect(await eventually { journal.incarnation != before })
         try await journal.flush()
         let after = journal.incarnation
         #expect(try await store.replicas() == [after])
-        #expect(try await store.card(of: after) == bytes("card of \(after)"))
-        #expect(await store.follow(after).view?.table.rows == [[1]: bytes("one"), [2]: bytes("two")])
+        #expect(try await store.info(of: after) == bytes("card of \(after)"))
+        #expect(await store.observe(after).view?.table.rows == [[1]: bytes("one"), [2]: bytes("two")])
     }
 
     @Test("A closed store answers at once", arguments: Driver.allCases)
     func closed(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         let journal = try await store.journal(
-            JournalOptions(incarnation: { randomIncarnation() }, card: { _ in [1] })
+            JournalOptions(incarnation: { randomIncarnation() }, info: { _ in [1] })
         )
         withExtendedLifetime(owner) { store.close() }
         #expect(await code { _ = try await store.create("agents/a", [1]) } == .closed)

@@ -17,7 +17,7 @@ struct HangingTests {
     }
 
     private func journal() async throws -> any StoreJournal {
-        try await store.journal(JournalOptions(incarnation: { randomIncarnation() }, card: { _ in [1] }))
+        try await store.journal(JournalOptions(incarnation: { randomIncarnation() }, info: { _ in [1] }))
     }
 
     @Test("A volume that fills up is known although nothing but heartbeats is written, and so is its end")

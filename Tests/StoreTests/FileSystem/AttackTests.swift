@@ -99,10 +99,10 @@ struct AttackTests {
         try Data([1]).write(to: URL(fileURLWithPath: scratch.file("real/file")))
         symlink(scratch.file("real"), scratch.file("way"))
         symlink(scratch.file("real/file"), scratch.file("real/end"))
-        #expect(PosixFileSystem.opensByWalking(scratch.file("real/file")) == nil)
-        #expect(PosixFileSystem.opensByWalking(scratch.file("way/file"))?.kind == .symbolicLink)
-        #expect(PosixFileSystem.opensByWalking(scratch.file("real/end"))?.kind == .symbolicLink)
-        #expect(PosixFileSystem.opensByWalking(scratch.file("real/none"))?.kind == .missing)
+        #expect(PosixFileSystem.openFaultWithoutOpenat2(scratch.file("real/file")) == nil)
+        #expect(PosixFileSystem.openFaultWithoutOpenat2(scratch.file("way/file"))?.kind == .symbolicLink)
+        #expect(PosixFileSystem.openFaultWithoutOpenat2(scratch.file("real/end"))?.kind == .symbolicLink)
+        #expect(PosixFileSystem.openFaultWithoutOpenat2(scratch.file("real/none"))?.kind == .missing)
     }
 
     @Test("The store's own folder is no link either; the way to it may be one", arguments: [false, true])
@@ -137,7 +137,7 @@ struct AttackTests {
         var calls = 0
         func answer(_ failures: Int, _ number: Int32) -> FileFault? {
             calls = 0
-            return PosixFileSystem.opens("/a/b") {
+            return PosixFileSystem.openFault("/a/b") {
                 calls += 1
                 errno = number
                 return calls > failures ? 7 : -1
@@ -179,7 +179,7 @@ struct AttackTests {
         #expect(volume.counts.tooLarge == 2)
         let name = randomIncarnation()
         let writer = JournalWriter(volume: volume)
-        try writer.begin(as: name, card: [1], now: volume.now())
+        try writer.begin(as: name, info: [1], now: volume.now())
         truncate(scratch.file("v1/replicas/\(name)/hb"), 1 << 40)
         let reader = JournalReader(volume: volume, replica: name)
         #expect(code { () throws(StoreError) in _ = try reader.poll() } == .tooLarge)
@@ -220,7 +220,7 @@ struct AttackTests {
             Issue.record("a file that all may read was read")
         } catch {
             let file = scratch.file("v1/agents/a/1.json")
-            #expect(error.description == "\(file): is open to other users (mode 644); mend it with: chmod 600 \(file)")
+            #expect(error.description == "\(file): is open to other users (mode 644); fix it with: chmod 600 \(file)")
         }
     }
 }

@@ -47,7 +47,7 @@ do {
         let journal = try await store.journal(
             JournalOptions(
                 incarnation: { Incarnation(milliseconds: 1) { UInt64.random(in: .min ... .max) } },
-                card: { Array("card of \($0)".utf8) }
+                info: { Array("card of \($0)".utf8) }
             )
         )
         let lease = try await store.lease(

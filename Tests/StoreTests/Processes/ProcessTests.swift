@@ -64,19 +64,19 @@ struct ProcessTests {
                 readers[replica] = reader
                 _ = try reader.poll()
                 #expect(reader.view?.table.rows.values.allSatisfy(isWhole) == true)
-                #expect(try volume.card(of: replica) == bytes("card of \(replica)"))
+                #expect(try volume.info(of: replica) == bytes("card of \(replica)"))
             }
         }
         #expect(readers.count == 100 && promisedVersion > 100)
         #expect(volume.counts.corrupt == 0 && volume.counts.transient == 0)
         // What a hundred killed processes left behind is swept.
-        let housekeeper = Housekeeper(volume: volume)
-        for replica in readers.keys { try volume.bury(replica) }
+        let collector = GarbageCollector(volume: volume)
+        for replica in readers.keys { try volume.archive(replica) }
         let now = NIODeadline.now()
-        _ = try housekeeper.sweep(now: now)
-        _ = try housekeeper.sweep(now: now + .minutes(9))
+        _ = try collector.sweep(now: now)
+        _ = try collector.sweep(now: now + .minutes(9))
         #expect(scratch.names("v1/tombs").count == 100)
-        _ = try housekeeper.sweep(now: now + .minutes(11))
+        _ = try collector.sweep(now: now + .minutes(11))
         #expect(scratch.names("v1/tombs").isEmpty && scratch.names("v1/tmp").isEmpty)
     }
 

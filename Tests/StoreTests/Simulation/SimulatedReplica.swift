@@ -142,7 +142,7 @@ final class SimulatedReplica: @unchecked Sendable {
             while isAlive, !world.isQuiet, won == nil {
                 let step = attempt { () throws(StoreError) in try candidate.poll(now: now) }
                 switch step {
-                case .take(let epoch): won = attempt { () throws(StoreError) in try candidate.take(epoch) } ?? nil
+                case .acquire(let epoch): won = attempt { () throws(StoreError) in try candidate.acquire(epoch) } ?? nil
                 case .wait(let until): sleep(until: until)
                 case nil: sleep(milliseconds: 500)
                 }
@@ -158,7 +158,7 @@ final class SimulatedReplica: @unchecked Sendable {
         let rounds = world.random.next() % 5
         for round in 0..<rounds where isAlive {
             if world.random.chance(0.2) { sleep(milliseconds: world.random.next() % 6_000) }
-            guard attempt({ () throws(StoreError) in try lease.move(now: now) }) != nil else { return }
+            guard attempt({ () throws(StoreError) in try lease.renew(now: now) }) != nil else { return }
             guard attempt({ () throws(StoreError) in try lease.check() }) != nil else { continue }
             let content = "chain \(number) \(lease.epoch) \(round) \(world.random.next())"
             let before = world.newestGeneration
@@ -178,8 +178,8 @@ final class SimulatedReplica: @unchecked Sendable {
     private func keepsJournal() {
         var pace = JournalWriter.Pace()
         pace.logLimit = 3_000
-        pace.logStep = 4_096
-        pace.oldFilesStay = .seconds(5)
+        pace.logAllocationStep = 4_096
+        pace.oldFileRetention = .seconds(5)
         let writer = JournalWriter(volume: volume, pace: pace)
         var hasBegun = false
         var incarnation = name()
@@ -190,7 +190,7 @@ final class SimulatedReplica: @unchecked Sendable {
                 let card = Array("card of \(incarnation)".utf8)
                 hasBegun =
                     attempt { () throws(StoreError) in
-                        try writer.begin(as: incarnation, card: card, now: now)
+                        try writer.begin(as: incarnation, info: card, now: now)
                         return true
                     } ?? false
                 if hasBegun { journal = writer } else { sleep(milliseconds: 300) }

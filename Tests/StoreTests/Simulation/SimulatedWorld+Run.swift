@@ -128,7 +128,7 @@ extension SimulatedWorld {
         }
         let name = victim.incarnation
         buried.insert(name)
-        _ = gravedigger.attempt { () throws(StoreError) in try gravedigger.volume.bury(name) }
+        _ = gravedigger.attempt { () throws(StoreError) in try gravedigger.volume.archive(name) }
     }
 
     /// Bytes that nobody of ours wrote.

@@ -27,7 +27,7 @@ struct PrefixWatchTests {
         #expect(prefix.now - began < 30 * Self.second)
         // It is over, and nothing is told again.
         try prefix.run(seconds: 10)
-        #expect(prefix.told.count == Self.keys && !prefix.watch.wantsMore)
+        #expect(prefix.told.count == Self.keys && !prefix.watch.needsImmediatePoll)
         #expect(prefix.longest < Self.second)
     }
 
@@ -54,12 +54,12 @@ struct PrefixWatchTests {
     func announced() throws {
         let prefix = try settled()
         prefix.put(77, version: 2)
-        prefix.watch.announced(WatchedPrefix.key(77))
+        prefix.watch.enqueue(WatchedPrefix.key(77))
         _ = try prefix.run(seconds: 1)
         #expect(prefix.told.map(\.change.key) == [WatchedPrefix.key(77)])
         for number in 1_000..<3_000 {
             prefix.put(number, version: 2)
-            prefix.watch.announced(WatchedPrefix.key(number))
+            prefix.watch.enqueue(WatchedPrefix.key(number))
         }
         let began = prefix.now
         #expect(try prefix.run(seconds: 20) { prefix.told.count == 2_001 })
@@ -104,7 +104,7 @@ struct PrefixWatchTests {
         let prefix = try settled()
         for number in [10, 20] {
             prefix.removeFolder(number)
-            prefix.watch.announced(WatchedPrefix.key(number))
+            prefix.watch.enqueue(WatchedPrefix.key(number))
         }
         #expect(try prefix.watch.poll().isEmpty && prefix.watch.poll().isEmpty)
         prefix.put(20, version: 1)

@@ -92,7 +92,7 @@ final class WatchedPrefix: @unchecked Sendable {
             longest = max(longest, now - began)
             told += changes.map { ($0, now) }
             if isDone() { return true }
-            if !watch.wantsMore { now = max(began + 1_000_000_000, now) }
+            if !watch.needsImmediatePoll { now = max(began + 1_000_000_000, now) }
             if let (moment, body) = interruption, now >= moment {
                 interruption = nil
                 try body()

@@ -1,18 +1,20 @@
 package import NIOCore
 
-/// Deletes what nobody needs any more: tombs, temporary files of processes that died, folders of removed keys, old
-/// versions of values. Each only ten minutes after this process saw it first, on its own monotonic clock; several replicas
-/// may do so at once.
+/// Deletes what is no longer needed: archived journals, temporary files of processes that died, folders of removed
+/// keys, and old versions of values.
 ///
-/// Belongs to one thread.
-package final class Housekeeper {
+/// Everything is kept for ten minutes after this process first saw it, on its own monotonic clock; several replicas may
+/// delete at once. A ``VolumeStore`` calls ``sweep(now:)`` about once a minute on its writer's thread. Confined to one
+/// thread at a time.
+package final class GarbageCollector {
+    /// The time that an unneeded file is kept.
     package static let minimumAge = TimeAmount.minutes(10)
-    /// So many names are remembered; what is beyond waits for the next round.
+    /// The highest number of names that are remembered; others wait for a later sweep.
     private static let memoryLimit = 65_536
 
     private let volume: Volume
-    /// Prefixes whose removed keys are deleted for good. A key of theirs should not be made again; one that is made
-    /// again at the moment when its folder goes is put back, and may be missing for that moment.
+    /// The prefixes whose removed keys are deleted for good. Such a key should not be created again: one that is
+    /// created at the moment when its folder is deleted is restored, but may be missing for that moment.
     private let prefixes: [StoreKey]
     private var firstSeen: [String: NIODeadline] = [:]
     private var pruning = VersionPruning()
@@ -22,7 +24,7 @@ package final class Housekeeper {
         self.prefixes = prefixes
     }
 
-    /// Looks once; to be called about once a minute. Returns how many things were deleted.
+    /// Lists what may be deleted and deletes what is old enough. Returns the number of deletions.
     package func sweep(now: NIODeadline) throws(StoreError) -> Int {
         var candidates: [String] = []
         for folder in [Volume.tombs, Volume.temporaries] {
@@ -41,7 +43,7 @@ package final class Housekeeper {
                 continue
             }
             if let key = removed[path] {
-                putAway(key)
+                moveToTombs(key)
             } else {
                 volume.erase(path)
             }
@@ -51,8 +53,8 @@ package final class Housekeeper {
         return deleted + pruning.sweep(volume)
     }
 
-    /// What cannot be read for a reason of its own, since others may write it for one, stays and keeps nothing else from
-    /// being swept.
+    /// Whether a key was removed. A key that cannot be read for a reason of its own, such as its mode, is kept, and
+    /// does not stop the sweep.
     private func isRemoved(_ key: StoreKey) throws(StoreError) -> Bool {
         do throws(StoreError) {
             return try volume.newest(key, fresh: true).map { Tombstone.isTombstone($0.bytes) } ?? false
@@ -62,11 +64,12 @@ package final class Housekeeper {
         }
     }
 
-    /// First out of the way in one step; it is erased as a tomb.
+    /// Moves the folder of a removed key to `tombs/` in one step; a later sweep erases it.
     ///
-    /// A writer may have made the key again after we looked: of its version, which it may have seen in its place, nothing
-    /// may be lost. Whoever links later finds no folder and begins a new one; then that one counts.
-    private func putAway(_ key: StoreKey) {
+    /// A writer may have created the key again since the check, and its version must not be lost: the folder is then
+    /// moved back. A writer that links a version after the move finds no folder and creates a new one, which takes
+    /// precedence.
+    private func moveToTombs(_ key: StoreKey) {
         let tomb = "\(Volume.tombs)/removed-\(volume.nonce())"
         guard (try? volume.files.rename(key.path, to: tomb)) != nil else { return }
         guard let names = try? volume.names(in: tomb, fresh: true),

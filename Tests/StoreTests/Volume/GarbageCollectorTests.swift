@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 @Suite("Old versions")
-struct HousekeeperTests {
+struct GarbageCollectorTests {
     private let scratch = Scratch()
     private let clock = Clock()
 
@@ -45,8 +45,8 @@ struct HousekeeperTests {
         try write(key, versions: 20)
         #expect(versions(key) == Array(1...20))
         let keeper = try volume()
-        let housekeeper = Housekeeper(volume: keeper)
-        func sweep() throws -> Int { try housekeeper.sweep(now: clock.now) }
+        let collector = GarbageCollector(volume: keeper)
+        func sweep() throws -> Int { try collector.sweep(now: clock.now) }
         #expect(try sweep() == 0)
         _ = try keeper.replace(key, expecting: 20, [21])
         clock.pass(.minutes(9))
@@ -64,16 +64,16 @@ struct HousekeeperTests {
     @Test("Versions that are not older than what was seen stay, however many there are")
     func young() throws {
         try write("agents/a", versions: 10)
-        let housekeeper = Housekeeper(volume: try volume())
-        _ = try housekeeper.sweep(now: clock.now)
+        let collector = GarbageCollector(volume: try volume())
+        _ = try collector.sweep(now: clock.now)
         let command = try volume()
         for version in 10..<30 as Range<UInt64> { _ = try command.replace("agents/a", expecting: version, [1]) }
         clock.pass(.minutes(11))
         // Of those that were made since nobody knows when they were superseded.
-        #expect(try housekeeper.sweep(now: clock.now) == 9)
+        #expect(try collector.sweep(now: clock.now) == 9)
         #expect(versions("agents/a") == Array(10...30))
         clock.pass(.minutes(11))
-        #expect(try housekeeper.sweep(now: clock.now) == 13)
+        #expect(try collector.sweep(now: clock.now) == 13)
         #expect(versions("agents/a") == Array(23...30))
     }
 
@@ -92,10 +92,10 @@ struct HousekeeperTests {
         let agents = try #require(server.find("agents"))
         let folders = (0..<1_000).map { make("k\($0)", in: agents, isFolder: true) }
         for folder in folders { for version in 1...12 { _ = make("\(version).json", in: folder, isFolder: false) } }
-        let housekeeper = Housekeeper(volume: volume)
+        let collector = GarbageCollector(volume: volume)
         for _ in 0..<30 {
             calls.withLock { $0 = 0 }
-            let deleted = try housekeeper.sweep(now: clock.now)
+            let deleted = try collector.sweep(now: clock.now)
             // A listing and four deletions a key, and a few calls of the sweep itself.
             #expect(deleted <= 4 * 256 && calls.withLock { $0 } < 6 * 256)
             clock.pass(.minutes(1))

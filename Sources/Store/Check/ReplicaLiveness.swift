@@ -1,38 +1,38 @@
 package import NIOCore
 
-/// A replica as a command line sees it, which has no minutes to watch: two looks, and whose heartbeat moved between them
-/// is alive.
-package struct ReplicaVitals: Equatable, Sendable {
-    /// How far apart the two looks are: three beats.
-    package static let patience = TimeAmount.seconds(3)
+/// The liveness of a replica as a command sees it, which cannot watch for minutes: heartbeats are read twice, and a
+/// replica whose heartbeat moved in between is live.
+package struct ReplicaLiveness: Equatable, Sendable {
+    /// The time between the two reads: three heartbeats.
+    package static let interval = TimeAmount.seconds(3)
 
     package let replica: Incarnation
-    /// Of the second look; nil where there is none that can be read.
+    /// The heartbeat of the second read, or `nil` if it cannot be read.
     package let heartbeat: Heartbeat?
     package let isLive: Bool
 
-    /// In the order of their names.
+    /// Compares two reads. Returns one element per replica of the second read, in the order of their names.
     package static func compare(
         _ before: [Incarnation: Heartbeat?],
         _ after: [Incarnation: Heartbeat?]
-    ) -> [ReplicaVitals] {
+    ) -> [ReplicaLiveness] {
         after.keys.sorted().map { replica in
             let now = after[replica] ?? nil
-            // Who was not there a moment ago has begun since, and has beaten.
+            // A replica that was missing in the first read has started since.
             let earlier = before[replica]?.map(\.sequence) ?? 0
             let hasMoved = now.map { $0.sequence > earlier && $0.state != .left } ?? false
-            return ReplicaVitals(replica: replica, heartbeat: now, isLive: hasMoved)
+            return ReplicaLiveness(replica: replica, heartbeat: now, isLive: hasMoved)
         }
     }
 }
 
 extension Volume {
-    /// The newest heartbeat of a replica.
+    /// Returns the newest heartbeat of a replica.
     func heartbeat(of replica: Incarnation) throws(StoreError) -> Heartbeat {
         let path = "\(Self.replicas)/\(replica)/hb"
         let bytes = try readFile(path, limit: Heartbeat.fileSize)
         guard let found = Heartbeat.newest(in: bytes)?.heartbeat else {
-            throw corrupt(path, "has no heartbeat that can be read")
+            throw corrupt(path, "has no valid heartbeat")
         }
         guard found.incarnation == replica else {
             throw corrupt(path, "is the heartbeat of another replica, \(found.incarnation)")
@@ -40,7 +40,7 @@ extension Volume {
         return found
     }
 
-    /// One look at all replicas; nil for those whose heartbeat cannot be read.
+    /// Reads the heartbeats of all replicas; `nil` for those that cannot be read.
     package func heartbeats() throws(StoreError) -> [Incarnation: Heartbeat?] {
         var found: [Incarnation: Heartbeat?] = [:]
         for replica in try replicaFolders() {
