@@ -6,10 +6,10 @@ package struct LoopCounter: ~Copyable, Sendable {
 
     @inline(__always)
     func add(_ count: Int) {
-        self.value.store(self.value.load(ordering: .relaxed) &+ count, ordering: .relaxed)
+        value.store(value.load(ordering: .relaxed) &+ count, ordering: .relaxed)
     }
 
-    package var current: Int { self.value.load(ordering: .relaxed) }
+    package var current: Int { value.load(ordering: .relaxed) }
 }
 
 /// What one socket's loop did since it was bound. Written by that loop alone, read by whoever prints metrics.

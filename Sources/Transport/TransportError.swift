@@ -24,6 +24,6 @@ package struct TransportError: Error, Equatable, CustomStringConvertible {
     }
 
     package var description: String {
-        self.errno == 0 ? "\(self.code): \(self.operation)" : "\(self.operation): errno \(self.errno)"
+        errno == 0 ? "\(code): \(operation)" : "\(operation): errno \(errno)"
     }
 }

@@ -9,9 +9,9 @@ final class DialerSocket: SocketDriver {
 
     func begin(_ session: TunnelSession) {
         self.session = session
-        self.counters.handshakesStarted.add(1)
-        self.context.touch(session)
-        self.open().assumeIsolated().whenFailure { error in
+        counters.handshakesStarted.add(1)
+        context.touch(session)
+        open().assumeIsolated().whenFailure { error in
             let reason = error as? TransportError ?? TransportError(code: .systemCall, operation: "register the socket")
             session.end(.socket(reason), now: .now())
         }
@@ -22,34 +22,34 @@ final class DialerSocket: SocketDriver {
         from address: UDPAddress,
         socketAddress: SocketAddress
     ) {
-        guard let session = self.session else { return }
+        guard let session else { return }
         // An alert in the clear is a hint; to DTLS it would be nothing, or the end of a handshake.
         if DTLSHint.matches(datagram) {
-            session.hinted(now: self.turnNow)
+            session.hinted(now: turnNow)
             return
         }
-        session.receive(datagram, now: self.turnNow)
+        session.receive(datagram, now: turnNow)
     }
 
     override func refusalHeard() {
-        self.session?.hinted(now: .now())
+        session?.hinted(now: .now())
     }
 
     override func sessionOpened(_ session: TunnelSession) {
-        self.counters.sessions.add(1)
+        counters.sessions.add(1)
     }
 
     override func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
         if session.wasOpen {
-            self.counters.sessions.add(-1)
-            self.counters.sessionsClosed.add(1)
+            counters.sessions.add(-1)
+            counters.sessionsClosed.add(1)
         } else {
-            self.counters.handshakesFailed.add(1)
+            counters.handshakesFailed.add(1)
         }
     }
 
     override func sessionLeft(_ session: TunnelSession) {
         self.session = nil
-        self.close()
+        close()
     }
 }

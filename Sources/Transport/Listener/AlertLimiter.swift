@@ -16,15 +16,15 @@ package struct AlertLimiter {
     package init() {}
 
     package mutating func allows(_ address: UDPAddress, now: NIODeadline) -> Bool {
-        if now - self.secondBegan >= Self.interval {
-            self.secondBegan = now
-            self.answeredInSecond = 0
+        if now - secondBegan >= Self.interval {
+            secondBegan = now
+            answeredInSecond = 0
         }
-        guard self.answeredInSecond < Self.perSecond else { return false }
+        guard answeredInSecond < Self.perSecond else { return false }
         let slot = Int(UInt(bitPattern: address.hashValue) % UInt(Self.slotCount))
-        if let last = self.lastAnswered[slot], now - last < Self.interval { return false }
-        self.lastAnswered[slot] = now
-        self.answeredInSecond += 1
+        if let last = lastAnswered[slot], now - last < Self.interval { return false }
+        lastAnswered[slot] = now
+        answeredInSecond += 1
         return true
     }
 }

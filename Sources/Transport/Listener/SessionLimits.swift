@@ -33,12 +33,12 @@ package final class SessionLimits: Sendable {
 
     /// Whether one more would be admitted now. Another loop may be faster: ``enter(_:)`` decides.
     package func wouldAdmit(_ address: UDPAddress) -> Verdict {
-        self.state.withLock { self.verdict($0, address.limitKey) }
+        state.withLock { verdict($0, address.limitKey) }
     }
 
     /// Counts one more if there is room.
     package func enter(_ address: UDPAddress) -> Verdict {
-        self.state.withLock { state in
+        state.withLock { state in
             let verdict = self.verdict(state, address.limitKey)
             if verdict == .admitted {
                 state.total &+= 1
@@ -50,7 +50,7 @@ package final class SessionLimits: Sendable {
 
     /// One that was admitted has proved itself or is over.
     package func leave(_ address: UDPAddress) {
-        self.state.withLock { state in
+        state.withLock { state in
             let key = address.limitKey
             guard let count = state.byAddress[key] else { preconditionFailure("left without having entered") }
             state.byAddress[key] = count > 1 ? count - 1 : nil
@@ -58,11 +58,11 @@ package final class SessionLimits: Sendable {
         }
     }
 
-    package var current: Int { self.state.withLock { $0.total } }
+    package var current: Int { state.withLock { $0.total } }
 
     private func verdict(_ state: State, _ key: UInt64) -> Verdict {
-        if state.total >= self.total { return .tooManyInAll }
-        if (state.byAddress[key] ?? 0) >= self.perAddress { return .tooManyOfAddress }
+        if state.total >= total { return .tooManyInAll }
+        if (state.byAddress[key] ?? 0) >= perAddress { return .tooManyOfAddress }
         return .admitted
     }
 }

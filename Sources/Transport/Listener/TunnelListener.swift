@@ -98,14 +98,14 @@ package final class TunnelListener: Sendable {
 
     /// Ends every session with a word to its peer, and frees the port.
     package func close() async {
-        for (loop, socket) in zip(self.loops, self.sockets) {
+        for (loop, socket) in zip(loops, sockets) {
             // Fails only when the loop is already gone, and its sockets with it.
             try? await loop.submit { socket.value.shutDown() }.get()
         }
     }
 
     /// Sessions under way to proving themselves, on all loops.
-    package var halfOpen: Int { self.limits.current }
+    package var halfOpen: Int { limits.current }
 
     /// `host` is an address or a name; names are looked up off the loops.
     private static func resolve(host: String, port: Int) async throws(TransportError) -> SocketAddress {
@@ -132,7 +132,7 @@ package struct TunnelListenerConfiguration: Sendable {
     package var handshakeFailed: (@Sendable (SocketAddress, SessionCloseReason) -> Void)?
 
     package init() {
-        self.session.authenticationTimeout = .seconds(5)
+        session.authenticationTimeout = .seconds(5)
     }
 }
 

@@ -21,80 +21,80 @@ package struct DeadlineHeap {
 
     package init() {}
 
-    package var count: Int { self.nodes.count }
+    package var count: Int { nodes.count }
 
     /// The earliest deadline.
-    package var earliest: NIODeadline? { self.nodes.first?.deadline }
+    package var earliest: NIODeadline? { nodes.first?.deadline }
 
     /// Puts the node at `deadline`, wherever it was before.
     package mutating func set(_ node: DeadlineNode, at deadline: NIODeadline) {
         if node.heapIndex < 0 {
             node.deadline = deadline
-            node.heapIndex = self.nodes.count
-            self.nodes.append(node)
-            self.siftUp(from: node.heapIndex)
+            node.heapIndex = nodes.count
+            nodes.append(node)
+            siftUp(from: node.heapIndex)
             return
         }
-        precondition(self.nodes[node.heapIndex] === node, "a deadline of another loop's heap")
+        precondition(nodes[node.heapIndex] === node, "a deadline of another loop's heap")
         let previous = node.deadline
         node.deadline = deadline
         if deadline < previous {
-            self.siftUp(from: node.heapIndex)
+            siftUp(from: node.heapIndex)
         } else if deadline > previous {
-            self.siftDown(from: node.heapIndex)
+            siftDown(from: node.heapIndex)
         }
     }
 
     package mutating func remove(_ node: DeadlineNode) {
         let index = node.heapIndex
         guard index >= 0 else { return }
-        precondition(self.nodes[index] === node, "a deadline of another loop's heap")
-        let last = self.nodes.removeLast()
+        precondition(nodes[index] === node, "a deadline of another loop's heap")
+        let last = nodes.removeLast()
         node.heapIndex = -1
         guard last !== node else { return }
-        self.nodes[index] = last
+        nodes[index] = last
         last.heapIndex = index
-        self.siftUp(from: index)
-        self.siftDown(from: last.heapIndex)
+        siftUp(from: index)
+        siftDown(from: last.heapIndex)
     }
 
     /// Takes out the earliest node if it is due.
     package mutating func popDue(now: NIODeadline) -> DeadlineNode? {
-        guard let first = self.nodes.first, first.deadline <= now else { return nil }
-        self.remove(first)
+        guard let first = nodes.first, first.deadline <= now else { return nil }
+        remove(first)
         return first
     }
 
     private mutating func siftUp(from start: Int) {
         var index = start
-        let node = self.nodes[index]
+        let node = nodes[index]
         while index > 0 {
             let parent = (index &- 1) >> 1
-            guard node.deadline < self.nodes[parent].deadline else { break }
-            self.place(self.nodes[parent], at: index)
+            guard node.deadline < nodes[parent].deadline else { break }
+            place(nodes[parent], at: index)
             index = parent
         }
-        self.place(node, at: index)
+        place(node, at: index)
     }
 
     private mutating func siftDown(from start: Int) {
         var index = start
-        let node = self.nodes[index]
+        let node = nodes[index]
         while true {
             var child = index &* 2 &+ 1
-            guard child < self.nodes.count else { break }
-            if child &+ 1 < self.nodes.count, self.nodes[child &+ 1].deadline < self.nodes[child].deadline {
+            guard child < nodes.count else { break }
+            if child &+ 1 < nodes.count, nodes[child &+ 1].deadline < nodes[child].deadline {
                 child &+= 1
             }
-            guard self.nodes[child].deadline < node.deadline else { break }
-            self.place(self.nodes[child], at: index)
+            guard nodes[child].deadline < node.deadline else { break }
+            place(nodes[child], at: index)
             index = child
         }
-        self.place(node, at: index)
+        place(node, at: index)
     }
 
     private mutating func place(_ node: DeadlineNode, at index: Int) {
-        self.nodes[index] = node
+        nodes[index] = node
         node.heapIndex = index
     }
 }

@@ -35,7 +35,7 @@ package final class LoopContext: @unchecked Sendable {
 
     /// The context of `loop`. From any thread.
     package static func of(_ loop: any EventLoop) -> LoopContext {
-        self.registry.withLock { contexts in
+        registry.withLock { contexts in
             if let known = contexts[ObjectIdentifier(loop)] { return known }
             let context = LoopContext(loop: loop, index: contexts.count)
             contexts[ObjectIdentifier(loop)] = context
@@ -46,9 +46,9 @@ package final class LoopContext: @unchecked Sendable {
     private init(loop: any EventLoop, index: Int) {
         self.loop = loop
         self.index = index
-        self.flushTask = { [unowned self] in
-            self.isFlushScheduled = false
-            self.flush()
+        flushTask = { [unowned self] in
+            isFlushScheduled = false
+            flush()
         }
     }
 
@@ -56,75 +56,75 @@ package final class LoopContext: @unchecked Sendable {
 
     /// Something of ours begins to run on this loop; what it makes due is flushed by the matching ``endTurn()``.
     func beginTurn() {
-        self.turnDepth &+= 1
+        turnDepth &+= 1
     }
 
     func endTurn() {
-        self.turnDepth &-= 1
-        if self.turnDepth == 0 { self.flush() }
+        turnDepth &-= 1
+        if turnDepth == 0 { flush() }
     }
 
     /// The session has something to send, to report or to time.
     func touch(_ session: TunnelSession) {
         guard !session.isDirty else { return }
         session.isDirty = true
-        self.dirtySessions.append(session)
-        self.scheduleFlush()
+        dirtySessions.append(session)
+        scheduleFlush()
     }
 
     /// The stream has credit to return to a session of another loop.
     func listCredit(_ stream: TunnelStream) {
-        self.creditStreams.append(stream)
-        self.scheduleFlush()
+        creditStreams.append(stream)
+        scheduleFlush()
     }
 
     /// The stream could not be opened, and its handler learns so after the current call has returned.
     func listRefused(_ stream: TunnelStream) {
-        self.refusedStreams.append(stream)
-        self.scheduleFlush()
+        refusedStreams.append(stream)
+        scheduleFlush()
     }
 
     private func scheduleFlush() {
-        guard self.turnDepth == 0, !self.isFlushScheduled, let flushTask = self.flushTask else { return }
-        self.isFlushScheduled = true
-        self.loop.execute(flushTask)
+        guard turnDepth == 0, !isFlushScheduled, let flushTask else { return }
+        isFlushScheduled = true
+        loop.execute(flushTask)
     }
 
     private var hasWork: Bool {
-        !(self.dirtySessions.isEmpty && self.creditStreams.isEmpty && self.refusedStreams.isEmpty)
+        !(dirtySessions.isEmpty && creditStreams.isEmpty && refusedStreams.isEmpty)
     }
 
     /// Rounds of one flush: what handlers do in it makes work again, and others on this loop must get their turn.
     private static var maxRounds: Int { 8 }
 
     private func flush() {
-        self.turnDepth &+= 1
+        turnDepth &+= 1
         var rounds = 0
-        while self.hasWork && rounds < Self.maxRounds {
+        while hasWork && rounds < Self.maxRounds {
             rounds &+= 1
-            self.settleStreams()
-            swap(&self.dirtySessions, &self.drivenSessions)
+            settleStreams()
+            swap(&dirtySessions, &drivenSessions)
             let now = NIODeadline.now()
-            for session in self.drivenSessions {
+            for session in drivenSessions {
                 session.isDirty = false
                 session.drive(now: now)
             }
-            self.drivenSessions.removeAll(keepingCapacity: true)
+            drivenSessions.removeAll(keepingCapacity: true)
         }
-        self.publishOutboxes()
-        self.armTimer()
-        self.turnDepth &-= 1
-        if self.hasWork { self.scheduleFlush() }
+        publishOutboxes()
+        armTimer()
+        turnDepth &-= 1
+        if hasWork { scheduleFlush() }
     }
 
     private func settleStreams() {
-        if !self.creditStreams.isEmpty {
-            for stream in self.creditStreams { stream.returnCredit() }
-            self.creditStreams.removeAll(keepingCapacity: true)
+        if !creditStreams.isEmpty {
+            for stream in creditStreams { stream.returnCredit() }
+            creditStreams.removeAll(keepingCapacity: true)
         }
         // Handlers may open, and be refused, again: that waits for the next round.
-        let refused = self.refusedStreams
-        self.refusedStreams.removeAll()
+        let refused = refusedStreams
+        refusedStreams.removeAll()
         for stream in refused {
             stream.userFailed(StreamFailure(reason: .refused, anyByteSent: false))
         }
@@ -133,63 +133,63 @@ package final class LoopContext: @unchecked Sendable {
     // MARK: Deadlines
 
     func setDeadline(_ node: DeadlineNode, at deadline: NIODeadline) {
-        self.timers.set(node, at: deadline)
-        if self.turnDepth == 0 { self.armTimer() }
+        timers.set(node, at: deadline)
+        if turnDepth == 0 { armTimer() }
     }
 
     func removeDeadline(_ node: DeadlineNode) {
-        self.timers.remove(node)
+        timers.remove(node)
     }
 
     private func armTimer() {
-        guard let earliest = self.timers.earliest, self.wakeUps.needsCallback(at: earliest) else { return }
+        guard let earliest = timers.earliest, wakeUps.needsCallback(at: earliest) else { return }
         // Fails only when the loop is shut down, and nothing is due on it any more then.
-        _ = try? self.loop.scheduleCallback(at: earliest, handler: self)
+        _ = try? loop.scheduleCallback(at: earliest, handler: self)
     }
 
     // MARK: Other loops
 
     /// Sends a message to another loop, in order, with the batch of this turn.
     func post(_ message: LoopMessage, to target: LoopContext) {
-        self.loop.preconditionInEventLoop()
+        loop.preconditionInEventLoop()
         let outbox = self.outbox(to: target)
-        if outbox.batch.isEmpty { self.filledOutboxes.append(outbox) }
+        if outbox.batch.isEmpty { filledOutboxes.append(outbox) }
         outbox.batch.append(message)
-        self.scheduleFlush()
+        scheduleFlush()
     }
 
     private func outbox(to target: LoopContext) -> Outbox {
-        if target.index < self.outboxes.count, let known = self.outboxes[target.index] { return known }
-        while self.outboxes.count <= target.index { self.outboxes.append(nil) }
+        if target.index < outboxes.count, let known = outboxes[target.index] { return known }
+        while outboxes.count <= target.index { outboxes.append(nil) }
         let outbox = Outbox(target: target)
-        self.outboxes[target.index] = outbox
+        outboxes[target.index] = outbox
         return outbox
     }
 
     private func publishOutboxes() {
-        guard !self.filledOutboxes.isEmpty else { return }
-        for outbox in self.filledOutboxes { outbox.publish() }
-        self.filledOutboxes.removeAll(keepingCapacity: true)
+        guard !filledOutboxes.isEmpty else { return }
+        for outbox in filledOutboxes { outbox.publish() }
+        filledOutboxes.removeAll(keepingCapacity: true)
     }
 
     /// A mailbox to this loop has messages.
     fileprivate func handle(_ messages: inout [LoopMessage]) {
-        self.beginTurn()
+        beginTurn()
         for message in messages { message.deliver() }
         messages.removeAll(keepingCapacity: true)
-        self.endTurn()
+        endTurn()
     }
 }
 
 extension LoopContext: NIOScheduledCallbackHandler {
     package func handleScheduledCallback(eventLoop: some EventLoop) {
         let now = NIODeadline.now()
-        self.wakeUps.callbackCame(now: now)
-        self.beginTurn()
-        while let node = self.timers.popDue(now: now) {
+        wakeUps.callbackCame(now: now)
+        beginTurn()
+        while let node = timers.popDue(now: now) {
             node.deadlinePassed(now: now)
         }
-        self.endTurn()
+        endTurn()
     }
 }
 
@@ -202,12 +202,12 @@ private final class Outbox {
 
     init(target: LoopContext) {
         self.target = target
-        let reader = MailboxReader(mailbox: self.mailbox, target: target)
-        self.drain = { reader.drain() }
+        let reader = MailboxReader(mailbox: mailbox, target: target)
+        drain = { reader.drain() }
     }
 
     func publish() {
-        if self.mailbox.publish(&self.batch) { self.target.loop.execute(self.drain) }
+        if mailbox.publish(&batch) { target.loop.execute(drain) }
     }
 }
 
@@ -223,7 +223,7 @@ private final class MailboxReader: @unchecked Sendable {
     }
 
     func drain() {
-        self.mailbox.take(into: &self.batch)
-        self.target.handle(&self.batch)
+        mailbox.take(into: &batch)
+        target.handle(&batch)
     }
 }

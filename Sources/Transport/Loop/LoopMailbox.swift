@@ -19,7 +19,7 @@ package final class LoopMailbox<Message: Sendable>: Sendable {
     /// Moves a batch in; `batch` is empty afterwards, with room to be filled again.
     /// - Returns: whether the receiver must be woken.
     package func publish(_ batch: inout [Message]) -> Bool {
-        let mustWake = self.state.withLock { state in
+        let mustWake = state.withLock { state in
             if state.messages.isEmpty {
                 swap(&state.messages, &batch)
             } else {
@@ -36,7 +36,7 @@ package final class LoopMailbox<Message: Sendable>: Sendable {
     /// Takes everything. `into` must be empty; its room goes to the next batch.
     package func take(into batch: inout [Message]) {
         precondition(batch.isEmpty, "a batch was not handled")
-        self.state.withLock { state in
+        state.withLock { state in
             swap(&state.messages, &batch)
             state.isWakeUpPending = false
         }

@@ -10,19 +10,19 @@ package struct WakeUpStack {
 
     package init() {}
 
-    package var count: Int { self.scheduled.count }
+    package var count: Int { scheduled.count }
 
     /// Whether a callback must be scheduled so that one comes at `deadline` or before. If so it counts as scheduled.
     package mutating func needsCallback(at deadline: NIODeadline) -> Bool {
-        if let earliest = self.scheduled.last, earliest <= deadline { return false }
-        self.scheduled.append(deadline)
+        if let earliest = scheduled.last, earliest <= deadline { return false }
+        scheduled.append(deadline)
         return true
     }
 
     /// A callback came: forgets it, and any other that is due by now and will find nothing to do.
     package mutating func callbackCame(now: NIODeadline) {
-        while let earliest = self.scheduled.last, earliest <= now {
-            self.scheduled.removeLast()
+        while let earliest = scheduled.last, earliest <= now {
+            scheduled.removeLast()
         }
     }
 }

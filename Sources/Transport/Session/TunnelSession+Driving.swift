@@ -15,63 +15,63 @@ extension TunnelSession {
     /// - Returns: whether DTLS vouched for it.
     @discardableResult
     func receive(_ datagram: UnsafeRawBufferPointer, now: NIODeadline) -> Bool {
-        guard self.phase != .over else { return false }
-        self.datagramsIn &+= 1
-        self.dtls.handle(datagram: datagram, now: now)
-        self.context.touch(self)
-        if self.tunnel == nil && self.dtls.state == .established { self.becomeSecured(now: now) }
-        let scratch = self.context.scratch
+        guard phase != .over else { return false }
+        datagramsIn &+= 1
+        dtls.handle(datagram: datagram, now: now)
+        context.touch(self)
+        if tunnel == nil && dtls.state == .established { becomeSecured(now: now) }
+        let scratch = context.scratch
         var wasAuthentic = false
-        while let count = self.dtls.read(into: scratch) {
+        while let count = dtls.read(into: scratch) {
             wasAuthentic = true
             guard count > 0 else { continue }
-            self.recordsIn &+= 1
-            self.tunnel?.handle(packet: UnsafeRawBufferPointer(rebasing: scratch[..<count]), now: now)
+            recordsIn &+= 1
+            tunnel?.handle(packet: UnsafeRawBufferPointer(rebasing: scratch[..<count]), now: now)
         }
         return wasAuthentic
     }
 
     /// DTLS is done: a tunnel begins in it, if the protocol is ours.
     private func becomeSecured(now: NIODeadline) {
-        let agreed = self.dtls.alpn
-        guard let agreed, self.configuration.applicationProtocols.contains(agreed) else {
-            self.end(.wrongProtocol(agreed), now: now)
+        let agreed = dtls.alpn
+        guard let agreed, configuration.applicationProtocols.contains(agreed) else {
+            end(.wrongProtocol(agreed), now: now)
             return
         }
-        var settings = self.configuration.tunnel
+        var settings = configuration.tunnel
         // A client has verified its peer's certificate; an server knows nothing of its peer yet.
-        if self.role == .client { settings.startsAuthenticated = true }
-        self.tunnel = TunnelConnection(
-            role: self.role,
+        if role == .client { settings.startsAuthenticated = true }
+        tunnel = TunnelConnection(
+            role: role,
             configuration: settings,
-            maxPacketSize: self.configuration.datagramSize - self.dtls.recordOverhead,
-            handshakeRTT: self.dtls.handshakeRTT,
+            maxPacketSize: configuration.datagramSize - dtls.recordOverhead,
+            handshakeRTT: dtls.handshakeRTT,
             now: now
         )
-        self.counters.handshakesFinished.add(1)
-        if let patience = self.configuration.authenticationTimeout {
-            self.authenticationDeadline = now + patience
+        counters.handshakesFinished.add(1)
+        if let patience = configuration.authenticationTimeout {
+            authenticationDeadline = now + patience
         }
-        self.driver.sessionSecured(self)
+        driver.sessionSecured(self)
     }
 
     // MARK: Time
 
     func handleTimeout(now: NIODeadline) {
-        guard self.phase != .over else { return }
-        self.context.touch(self)
-        if let deadline = self.dtls.pollTimeout(), deadline <= now { self.dtls.handleTimeout(now: now) }
-        if let deadline = self.tunnel?.pollTimeout(), deadline <= now { self.tunnel?.handleTimeout(now: now) }
-        if let deadline = self.openingDeadline, deadline <= now {
-            self.end(.handshakeTimeout, now: now)
+        guard phase != .over else { return }
+        context.touch(self)
+        if let deadline = dtls.pollTimeout(), deadline <= now { dtls.handleTimeout(now: now) }
+        if let deadline = tunnel?.pollTimeout(), deadline <= now { tunnel?.handleTimeout(now: now) }
+        if let deadline = openingDeadline, deadline <= now {
+            end(.handshakeTimeout, now: now)
             return
         }
-        if let deadline = self.authenticationDeadline, deadline <= now {
-            self.authenticationDeadline = nil
-            self.closeReason = .notAuthenticated
-            self.tunnel?.close(code: Self.authenticationFailed, reason: "not authenticated in time", now: now)
+        if let deadline = authenticationDeadline, deadline <= now {
+            authenticationDeadline = nil
+            closeReason = .notAuthenticated
+            tunnel?.close(code: Self.authenticationFailed, reason: "not authenticated in time", now: now)
         }
-        if let hint = self.hint, hint.deadline <= now { self.settleHint(hint, now: now) }
+        if let hint, hint.deadline <= now { settleHint(hint, now: now) }
     }
 
     /// Buffers are given back when no stream was open for so long; between two requests they stay.
@@ -79,10 +79,10 @@ extension TunnelSession {
 
     /// Only the keep-alive still runs: between its records the session needs no buffers.
     private func releaseBuffersIfIdle(now: NIODeadline) {
-        if self.streams.count > 1 {
-            self.busyAt = now
-        } else if self.phase == .open, self.busyAt + Self.idleBuffersAfter <= now, self.tunnel?.isQuiet ?? false {
-            self.dtls.releaseIdleBuffers()
+        if streams.count > 1 {
+            busyAt = now
+        } else if phase == .open, busyAt + Self.idleBuffersAfter <= now, tunnel?.isQuiet ?? false {
+            dtls.releaseIdleBuffers()
         }
     }
 
@@ -90,8 +90,8 @@ extension TunnelSession {
     private static var authenticationFailed: UInt64 { 36 }
 
     private func updateDeadline(now: NIODeadline) {
-        guard self.phase != .over else {
-            self.context.removeDeadline(self)
+        guard phase != .over else {
+            context.removeDeadline(self)
             return
         }
         var next: NIODeadline?
@@ -99,16 +99,16 @@ extension TunnelSession {
             guard let deadline else { return }
             next = next.map { min($0, deadline) } ?? deadline
         }
-        consider(self.dtls.pollTimeout())
+        consider(dtls.pollTimeout())
         // While the socket is full no pacing deadline can be obeyed; the driver wakes us.
-        consider(self.tunnel?.pollTimeout().map { self.isWaitingForRoom ? max($0, self.driver.nextRetry) : $0 })
-        consider(self.openingDeadline)
-        consider(self.authenticationDeadline)
-        consider(self.hint?.deadline)
+        consider(tunnel?.pollTimeout().map { isWaitingForRoom ? max($0, driver.nextRetry) : $0 })
+        consider(openingDeadline)
+        consider(authenticationDeadline)
+        consider(hint?.deadline)
         if let next {
-            self.context.setDeadline(self, at: next)
+            context.setDeadline(self, at: next)
         } else {
-            self.context.removeDeadline(self)
+            context.removeDeadline(self)
         }
     }
 
@@ -116,58 +116,58 @@ extension TunnelSession {
 
     /// Reports, sends and times whatever is due. Called once a turn for each session that was touched.
     func drive(now: NIODeadline) {
-        guard self.phase != .over else { return }
-        self.processEvents(now: now)
-        if let wanted = self.wantedClose {
-            self.wantedClose = nil
-            self.closeReason = .local(code: wanted.code, reason: wanted.reason)
-            if let tunnel = self.tunnel, tunnel.isOpen {
+        guard phase != .over else { return }
+        processEvents(now: now)
+        if let wanted = wantedClose {
+            wantedClose = nil
+            closeReason = .local(code: wanted.code, reason: wanted.reason)
+            if let tunnel, tunnel.isOpen {
                 // Before the tunnel forgets which of them had sent something.
-                self.failAllStreams()
+                failAllStreams()
                 tunnel.close(code: wanted.code, reason: wanted.reason, now: now)
-                self.processEvents(now: now)
-            } else if self.phase != .closing {
-                self.end(.local(code: wanted.code, reason: wanted.reason), now: now)
+                processEvents(now: now)
+            } else if phase != .closing {
+                end(.local(code: wanted.code, reason: wanted.reason), now: now)
             }
         }
-        self.sendFlights()
-        self.transmit(now: now)
+        sendFlights()
+        transmit(now: now)
         // What sending caused: writable again.
-        self.processEvents(now: now)
-        self.noticeEnd(now: now)
-        self.releaseBuffersIfIdle(now: now)
-        self.updateDeadline(now: now)
-        self.updateSilence()
+        processEvents(now: now)
+        noticeEnd(now: now)
+        releaseBuffersIfIdle(now: now)
+        updateDeadline(now: now)
+        updateSilence()
     }
 
     /// DTLS's own datagrams: handshake flights, alerts.
     func sendFlights() {
-        if self.driver.isBlocked {
-            self.driver.waitForRoom(self)
+        if driver.isBlocked {
+            driver.waitForRoom(self)
             return
         }
-        while !self.driver.isBlocked, let count = self.dtls.pollTransmit(into: self.context.arena) {
-            let datagram = UnsafeRawBufferPointer(rebasing: self.context.arena[..<count])
-            let fate = self.driver.send(datagram, segmentSize: count, path: &self.path)
-            self.settle(fate)
+        while !driver.isBlocked, let count = dtls.pollTransmit(into: context.arena) {
+            let datagram = UnsafeRawBufferPointer(rebasing: context.arena[..<count])
+            let fate = driver.send(datagram, segmentSize: count, path: &path)
+            settle(fate)
         }
     }
 
     /// Packets are sealed into the arena one after the other and leave in one call.
     private func transmit(now: NIODeadline) {
-        guard let tunnel = self.tunnel, self.dtls.state == .established else { return }
-        let scratch = self.context.scratch
-        let arena = self.context.arena
+        guard let tunnel, dtls.state == .established else { return }
+        let scratch = context.scratch
+        let arena = context.arena
         let fullPacket = tunnel.maxPacketSize
         let fullDatagram = fullPacket &+ Self.maxRecordOverhead
         var bursts = 0
         while true {
-            if self.driver.isBlocked {
-                self.driver.waitForRoom(self)
+            if driver.isBlocked {
+                driver.waitForRoom(self)
                 return
             }
             if bursts == Self.maxBurstsPerTurn {
-                self.context.touch(self)
+                context.touch(self)
                 return
             }
             let limit = min(tunnel.burstLimit, DatagramSender.maxSegments)
@@ -182,7 +182,7 @@ extension TunnelSession {
                 }
                 let room = UnsafeMutableRawBufferPointer(rebasing: arena[length...])
                 let plaintext = UnsafeRawBufferPointer(rebasing: scratch[..<count])
-                guard let sealed = try? self.dtls.seal(plaintext, into: room) else { break }
+                guard let sealed = try? dtls.seal(plaintext, into: room) else { break }
                 if segments == 0 { segmentSize = sealed }
                 length &+= sealed
                 segments &+= 1
@@ -192,8 +192,8 @@ extension TunnelSession {
             guard length > 0 else { return }
             bursts &+= 1
             let burst = UnsafeRawBufferPointer(rebasing: arena[..<length])
-            self.settle(self.driver.send(burst, segmentSize: segmentSize, path: &self.path))
-            if isExhausted || self.dtls.state != .established { return }
+            settle(driver.send(burst, segmentSize: segmentSize, path: &path))
+            if isExhausted || dtls.state != .established { return }
         }
     }
 
@@ -203,9 +203,9 @@ extension TunnelSession {
             // What was lost here is repaired like any loss; what does not fit is seen in the counters.
             break
         case .blocked:
-            self.driver.waitForRoom(self)
+            driver.waitForRoom(self)
         case .refused:
-            self.hinted(now: .now())
+            hinted(now: .now())
         }
     }
 }

@@ -7,22 +7,22 @@ extension TunnelSession {
 
     func open(_ stream: TunnelStream) {
         guard case .unopened = stream.standing else { return }
-        guard self.phase == .open, let tunnel = self.tunnel, let id = tunnel.openStream() else {
+        guard phase == .open, let tunnel, let id = tunnel.openStream() else {
             stream.standing = .over
             // The tunnel may have to tell the peer that it would open more.
-            self.context.touch(self)
-            self.refuse(stream)
+            context.touch(self)
+            refuse(stream)
             return
         }
         stream.standing = .open(id)
-        self.streams[id.rawValue] = stream
+        streams[id.rawValue] = stream
     }
 
     private func refuse(_ stream: TunnelStream) {
         if stream.isLocal {
-            self.context.listRefused(stream)
+            context.listRefused(stream)
         } else {
-            self.context.post(
+            context.post(
                 .failed(stream, StreamFailure(reason: .refused, anyByteSent: false)),
                 to: stream.userContext
             )
@@ -32,127 +32,127 @@ extension TunnelSession {
     /// The stream's id if it can still be used. A stream handed over by a third loop may be used before its opening
     /// arrives here; then this opens it.
     private func id(of stream: TunnelStream) -> StreamID? {
-        if case .unopened = stream.standing { self.open(stream) }
+        if case .unopened = stream.standing { open(stream) }
         guard case .open(let id) = stream.standing else { return nil }
         return id
     }
 
     func write(_ stream: TunnelStream, _ bytes: ByteBuffer) {
-        guard let id = self.id(of: stream), let tunnel = self.tunnel else { return }
+        guard let id = self.id(of: stream), let tunnel else { return }
         tunnel.write(id, bytes)
         stream.accepted &+= bytes.readableBytes
-        self.context.touch(self)
+        context.touch(self)
     }
 
     func finish(_ stream: TunnelStream) {
-        guard let id = self.id(of: stream), let tunnel = self.tunnel else { return }
+        guard let id = self.id(of: stream), let tunnel else { return }
         tunnel.finish(id)
-        self.context.touch(self)
+        context.touch(self)
     }
 
     func reset(_ stream: TunnelStream, code: UInt64) {
-        guard let id = self.id(of: stream), let tunnel = self.tunnel else { return }
+        guard let id = self.id(of: stream), let tunnel else { return }
         tunnel.reset(id, code: code)
-        self.context.touch(self)
+        context.touch(self)
     }
 
     func stopSending(_ stream: TunnelStream, code: UInt64) {
-        guard let id = self.id(of: stream), let tunnel = self.tunnel else { return }
+        guard let id = self.id(of: stream), let tunnel else { return }
         tunnel.stopSending(id, code: code)
-        self.context.touch(self)
+        context.touch(self)
     }
 
     func consumed(_ stream: TunnelStream, _ count: Int) {
-        guard let id = self.id(of: stream), let tunnel = self.tunnel else { return }
+        guard let id = self.id(of: stream), let tunnel else { return }
         tunnel.consume(id, count)
-        self.context.touch(self)
+        context.touch(self)
     }
 
     func unsentBytes(_ stream: TunnelStream) -> Int {
-        guard case .open(let id) = stream.standing, let tunnel = self.tunnel else { return 0 }
+        guard case .open(let id) = stream.standing, let tunnel else { return 0 }
         return tunnel.unsentBytes(id)
     }
 
     /// Answers a user's half on another loop: at once when little is unsent, else when the tunnel says so.
     func report(_ stream: TunnelStream) {
-        if self.unsentBytes(stream) > self.configuration.tunnel.unsentHighMark {
+        if unsentBytes(stream) > configuration.tunnel.unsentHighMark {
             stream.owesReport = true
         } else {
-            self.sendReport(stream)
+            sendReport(stream)
         }
     }
 
     private func sendReport(_ stream: TunnelStream) {
         stream.owesReport = false
-        self.context.post(.sent(stream, total: stream.accepted &- self.unsentBytes(stream)), to: stream.userContext)
+        context.post(.sent(stream, total: stream.accepted &- unsentBytes(stream)), to: stream.userContext)
     }
 
     /// A handler was set where there was none.
     func resumeReading(_ stream: TunnelStream) {
-        self.heldStreams.append(stream)
-        self.context.touch(self)
+        heldStreams.append(stream)
+        context.touch(self)
     }
 
     // MARK: What the tunnel says
 
     /// Hands out what happened. Handlers may call anything from inside.
     func processEvents(now: NIODeadline) {
-        while let stream = self.heldStreams.popLast() {
-            self.deliver(stream)
+        while let stream = heldStreams.popLast() {
+            deliver(stream)
         }
-        while let event = self.tunnel?.pollEvent() {
-            self.process(event, now: now)
+        while let event = tunnel?.pollEvent() {
+            process(event, now: now)
         }
     }
 
     private func process(_ event: TunnelEvent, now: NIODeadline) {
         switch event {
         case .established:
-            self.becomeOpen(now: now)
+            becomeOpen(now: now)
         case .streamOpened(let id):
-            let stream = TunnelStream(session: self, userContext: self.context, standing: .open(id), handler: nil)
-            self.streams[id.rawValue] = stream
-            self.handler?.session(self, opened: stream)
+            let stream = TunnelStream(session: self, userContext: context, standing: .open(id), handler: nil)
+            streams[id.rawValue] = stream
+            handler?.session(self, opened: stream)
         case .readable(let id):
-            if let stream = self.streams[id.rawValue] { self.deliver(stream) }
+            if let stream = streams[id.rawValue] { deliver(stream) }
         case .writable(let id):
-            guard let stream = self.streams[id.rawValue] else { return }
+            guard let stream = streams[id.rawValue] else { return }
             if stream.isLocal {
-                stream.userUnsent(self.unsentBytes(stream))
+                stream.userUnsent(unsentBytes(stream))
             } else if stream.owesReport {
-                self.sendReport(stream)
+                sendReport(stream)
             }
         case .reset(let id, let code):
-            guard let stream = self.streams[id.rawValue] else { return }
-            self.fail(stream, .reset(code: code))
+            guard let stream = streams[id.rawValue] else { return }
+            fail(stream, .reset(code: code))
         case .stopSending(let id, let code):
-            guard let stream = self.streams[id.rawValue] else { return }
+            guard let stream = streams[id.rawValue] else { return }
             if stream.isLocal {
                 stream.userStopped(code: code)
             } else {
-                self.context.post(.stopped(stream, code: code), to: stream.userContext)
+                context.post(.stopped(stream, code: code), to: stream.userContext)
             }
         case .streamClosed(let id):
-            guard let stream = self.streams.removeValue(forKey: id.rawValue) else { return }
+            guard let stream = streams.removeValue(forKey: id.rawValue) else { return }
             stream.standing = .over
             if stream.isLocal {
                 stream.userClosed()
             } else {
-                self.context.post(.closed(stream), to: stream.userContext)
+                context.post(.closed(stream), to: stream.userContext)
             }
         case .closed(let reason):
-            self.tunnelClosed(reason, now: now)
+            tunnelClosed(reason, now: now)
         }
     }
 
     /// Everything readable goes to the stream's user.
     private func deliver(_ stream: TunnelStream) {
-        guard case .open(let id) = stream.standing, let tunnel = self.tunnel, stream.mayDeliver() else { return }
+        guard case .open(let id) = stream.standing, let tunnel, stream.mayDeliver() else { return }
         while let bytes = tunnel.read(id) {
             if stream.isLocal {
                 stream.userRead(bytes)
             } else {
-                self.context.post(.read(stream, bytes), to: stream.userContext)
+                context.post(.read(stream, bytes), to: stream.userContext)
             }
         }
         guard !stream.isFinishDelivered, tunnel.isFinished(id) else { return }
@@ -160,18 +160,18 @@ extension TunnelSession {
         if stream.isLocal {
             stream.userFinished()
         } else {
-            self.context.post(.finished(stream), to: stream.userContext)
+            context.post(.finished(stream), to: stream.userContext)
         }
     }
 
     private func fail(_ stream: TunnelStream, _ reason: StreamFailure.Reason) {
         guard case .open(let id) = stream.standing else { return }
-        let anyByteSent = stream.accepted > 0 && (self.tunnel?.sentAnyByte(id) ?? false)
+        let anyByteSent = stream.accepted > 0 && (tunnel?.sentAnyByte(id) ?? false)
         let failure = StreamFailure(reason: reason, anyByteSent: anyByteSent)
         if stream.isLocal {
             stream.userFailed(failure)
         } else {
-            self.context.post(.failed(stream, failure), to: stream.userContext)
+            context.post(.failed(stream, failure), to: stream.userContext)
         }
     }
 
@@ -179,9 +179,9 @@ extension TunnelSession {
     func failAllStreams() {
         let streams = self.streams
         self.streams.removeAll()
-        self.heldStreams.removeAll()
+        heldStreams.removeAll()
         for stream in streams.values {
-            self.fail(stream, .sessionEnded)
+            fail(stream, .sessionEnded)
             stream.standing = .over
         }
     }

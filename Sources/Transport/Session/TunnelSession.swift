@@ -84,21 +84,21 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         handler: (any SessionHandler)?,
         now: NIODeadline
     ) {
-        self.context = driver.context
-        self.loop = driver.context.loop
-        self.id = Self.lastID.wrappingAdd(1, ordering: .relaxed).newValue
+        context = driver.context
+        loop = driver.context.loop
+        id = Self.lastID.wrappingAdd(1, ordering: .relaxed).newValue
         self.dtls = dtls
         self.role = role
         self.driver = driver
         self.path = path
         self.remoteAddress = remoteAddress
         self.configuration = configuration
-        self.counters = driver.counters
+        counters = driver.counters
         self.handler = handler
-        self.openingDeadline = now + configuration.handshakeTimeout
+        openingDeadline = now + configuration.handshakeTimeout
         super.init()
-        self.control = TunnelStream(session: self, userContext: self.context, standing: .open(.control), handler: nil)
-        self.streams[StreamID.control.rawValue] = self.control
+        control = TunnelStream(session: self, userContext: context, standing: .open(.control), handler: nil)
+        streams[StreamID.control.rawValue] = control
     }
 
     // MARK: From any loop
@@ -108,42 +108,42 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     package func openStream(handler: any StreamHandler, on userLoop: any EventLoop) -> TunnelStream {
         let stream = TunnelStream(
             session: self,
-            userContext: userLoop === self.loop ? self.context : LoopContext.of(userLoop),
+            userContext: userLoop === loop ? context : LoopContext.of(userLoop),
             standing: .unopened,
             handler: handler
         )
-        if self.loop.inEventLoop {
-            self.open(stream)
+        if loop.inEventLoop {
+            open(stream)
         } else if userLoop.inEventLoop {
-            stream.userContext.post(.open(stream), to: self.context)
+            stream.userContext.post(.open(stream), to: context)
         } else {
-            self.loop.execute { self.open(stream) }
+            loop.execute { self.open(stream) }
         }
         return stream
     }
 
     /// Ends the session with CONNECTION_CLOSE. Its streams fail, then the handler is told.
     package func close(code: UInt64, reason: String) {
-        if self.loop.inEventLoop {
-            self.beginClose(code: code, reason: reason)
+        if loop.inEventLoop {
+            beginClose(code: code, reason: reason)
         } else {
-            self.loop.execute { self.beginClose(code: code, reason: reason) }
+            loop.execute { self.beginClose(code: code, reason: reason) }
         }
     }
 
     /// The peer has proved itself: the session leaves the half-open limits, gets its full windows, and takes the place
     /// of an older one of the same address.
     package func authenticated() {
-        if self.loop.inEventLoop {
-            self.becomeAuthenticated()
+        if loop.inEventLoop {
+            becomeAuthenticated()
         } else {
-            self.loop.execute { self.becomeAuthenticated() }
+            loop.execute { self.becomeAuthenticated() }
         }
     }
 
     /// A PING leaves after so long a silence.
     package func setKeepAlive(_ interval: TimeAmount) {
-        self.onLoop { session in
+        onLoop { session in
             session.tunnel?.keepAliveInterval = interval
             session.context.touch(session)
         }
@@ -151,7 +151,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
 
     /// Asks the peer for a sign of life; see ``isResponsive``.
     package func ping() {
-        self.onLoop { session in
+        onLoop { session in
             session.tunnel?.ping(now: .now())
             session.context.touch(session)
         }
@@ -159,41 +159,41 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
 
     /// False while something is in flight and no acknowledgement came for max(3 PTO, 1 s): give it no new requests.
     package var isResponsive: Bool {
-        NIODeadline.now().uptimeNanoseconds < self.silentAfter.load(ordering: .relaxed)
+        NIODeadline.now().uptimeNanoseconds < silentAfter.load(ordering: .relaxed)
     }
 
     private func onLoop(_ body: @escaping @Sendable (TunnelSession) -> Void) {
-        if self.loop.inEventLoop {
+        if loop.inEventLoop {
             body(self)
         } else {
-            self.loop.execute { body(self) }
+            loop.execute { body(self) }
         }
     }
 
     // MARK: On the session's loop
 
     package var statistics: TunnelStatistics {
-        self.loop.preconditionInEventLoop()
-        return self.tunnel?.statistics ?? TunnelStatistics()
+        loop.preconditionInEventLoop()
+        return tunnel?.statistics ?? TunnelStatistics()
     }
 
     /// When the peer last sent something authentic.
-    package var lastReceived: NIODeadline? { self.tunnel?.lastReceived }
+    package var lastReceived: NIODeadline? { tunnel?.lastReceived }
 
     /// What its datagrams leave by, and NIO's channel that they arrive on. Other sessions may share both.
-    package var sender: DatagramSender { self.driver.sender }
-    package var channel: (any Channel)? { self.driver.channel }
+    package var sender: DatagramSender { driver.sender }
+    package var channel: (any Channel)? { driver.channel }
 
     /// The application protocol that was agreed.
-    package var applicationProtocol: String? { self.dtls.alpn }
+    package var applicationProtocol: String? { dtls.alpn }
 
     func updateSilence() {
-        let deadline = self.phase == .open ? self.tunnel?.silentAfter : nil
-        self.silentAfter.store(deadline?.uptimeNanoseconds ?? UInt64.max, ordering: .relaxed)
+        let deadline = phase == .open ? tunnel?.silentAfter : nil
+        silentAfter.store(deadline?.uptimeNanoseconds ?? UInt64.max, ordering: .relaxed)
     }
 
     override package func deadlinePassed(now: NIODeadline) {
-        self.handleTimeout(now: now)
+        handleTimeout(now: now)
     }
 }
 

@@ -19,9 +19,9 @@ package final class TunnelStream: @unchecked Sendable {
     /// Set before anything is read; cleared after the last callback.
     package var handler: (any StreamHandler)? {
         didSet {
-            if self.isReadHeld, self.handler != nil, !self.isOver {
-                self.isReadHeld = false
-                self.session.resumeReading(self)
+            if isReadHeld, self.handler != nil, !isOver {
+                isReadHeld = false
+                session.resumeReading(self)
             }
         }
     }
@@ -66,8 +66,8 @@ package final class TunnelStream: @unchecked Sendable {
     init(session: TunnelSession, userContext: LoopContext, standing: Standing, handler: (any StreamHandler)?) {
         self.session = session
         self.userContext = userContext
-        self.userLoop = userContext.loop
-        self.isLocal = userContext === session.context
+        userLoop = userContext.loop
+        isLocal = userContext === session.context
         self.standing = standing
         self.handler = handler
     }
@@ -76,159 +76,159 @@ package final class TunnelStream: @unchecked Sendable {
 
     /// False while 256 KiB or more are written and not yet sent, bytes on the way between loops included; then
     /// ``StreamHandler/streamWritable()`` follows. Also false once nothing may be written any more.
-    package var isWritable: Bool { !self.isSendingOver && self.outstanding < Self.highMark }
+    package var isWritable: Bool { !isSendingOver && outstanding < Self.highMark }
 
     /// Queues bytes; they leave at the end of the loop's turn. Always taken, so obey ``isWritable``.
     package func write(_ bytes: ByteBuffer) {
-        self.userLoop.preconditionInEventLoop()
+        userLoop.preconditionInEventLoop()
         let count = bytes.readableBytes
-        guard !self.isSendingOver, count > 0 else { return }
-        self.written &+= count
-        self.outstanding &+= count
-        if self.isLocal {
-            self.session.write(self, bytes)
-            if self.outstanding >= Self.reportMark { self.outstanding = self.session.unsentBytes(self) }
+        guard !isSendingOver, count > 0 else { return }
+        written &+= count
+        outstanding &+= count
+        if isLocal {
+            session.write(self, bytes)
+            if outstanding >= Self.reportMark { outstanding = session.unsentBytes(self) }
         } else {
-            let wantsReport = self.outstanding >= Self.reportMark && !self.isReportWanted
-            if wantsReport { self.isReportWanted = true }
-            self.userContext.post(.write(self, bytes, wantsReport: wantsReport), to: self.session.context)
+            let wantsReport = outstanding >= Self.reportMark && !isReportWanted
+            if wantsReport { isReportWanted = true }
+            userContext.post(.write(self, bytes, wantsReport: wantsReport), to: session.context)
         }
-        if self.outstanding >= Self.highMark { self.isBlocked = true }
+        if outstanding >= Self.highMark { isBlocked = true }
     }
 
     /// Ends our direction after what was written.
     package func finish() {
-        self.userLoop.preconditionInEventLoop()
-        guard !self.isSendingOver else { return }
-        self.isSendingOver = true
-        if self.isLocal {
-            self.session.finish(self)
+        userLoop.preconditionInEventLoop()
+        guard !isSendingOver else { return }
+        isSendingOver = true
+        if isLocal {
+            session.finish(self)
         } else {
-            self.userContext.post(.finish(self), to: self.session.context)
+            userContext.post(.finish(self), to: session.context)
         }
     }
 
     /// Abandons our direction: what was not delivered may never be. Also after ``finish()``.
     package func reset(code: UInt64) {
-        self.userLoop.preconditionInEventLoop()
-        self.isSendingOver = true
-        guard !self.isOver || self.isFailing else { return }
-        if self.isLocal {
-            self.session.reset(self, code: code)
+        userLoop.preconditionInEventLoop()
+        isSendingOver = true
+        guard !isOver || isFailing else { return }
+        if isLocal {
+            session.reset(self, code: code)
         } else {
-            self.userContext.post(.resetSending(self, code: code), to: self.session.context)
+            userContext.post(.resetSending(self, code: code), to: session.context)
         }
     }
 
     /// Asks the peer to send no more. What was on its way here may still be read; of what arrives later, also of the
     /// peer's reset, the handler hears nothing.
     package func stopSending(code: UInt64) {
-        self.userLoop.preconditionInEventLoop()
-        guard !self.isOver else { return }
-        if self.isLocal {
-            self.session.stopSending(self, code: code)
+        userLoop.preconditionInEventLoop()
+        guard !isOver else { return }
+        if isLocal {
+            session.stopSending(self, code: code)
         } else {
-            self.userContext.post(.stopSending(self, code: code), to: self.session.context)
+            userContext.post(.stopSending(self, code: code), to: session.context)
         }
     }
 
     /// So many bytes that were read are drained: grants the peer credit for as many. Gathered over the loop's turn.
     package func consumed(_ count: Int) {
-        self.userLoop.preconditionInEventLoop()
-        guard count > 0, !self.isOver else { return }
-        if self.isLocal {
-            self.session.consumed(self, count)
+        userLoop.preconditionInEventLoop()
+        guard count > 0, !isOver else { return }
+        if isLocal {
+            session.consumed(self, count)
             return
         }
-        if self.credit == 0 { self.userContext.listCredit(self) }
-        self.credit &+= count
+        if credit == 0 { userContext.listCredit(self) }
+        credit &+= count
     }
 
     // MARK: What the user's half is told
 
     func userRead(_ bytes: ByteBuffer) {
-        if let handler = self.handler {
+        if let handler {
             handler.streamRead(bytes)
-        } else if !self.isOver {
+        } else if !isOver {
             // Without a handler nobody will drain them; the peer must not wait for credit for ever.
-            self.consumed(bytes.readableBytes)
+            consumed(bytes.readableBytes)
         }
     }
 
     func userFinished() {
-        self.handler?.streamFinished()
+        handler?.streamFinished()
     }
 
     func userFailed(_ failure: StreamFailure) {
-        guard !self.isOver else { return }
-        self.isOver = true
+        guard !isOver else { return }
+        isOver = true
         let mayReset: Bool
         if case .reset = failure.reason { mayReset = true } else { mayReset = false }
-        if !mayReset { self.isSendingOver = true }
-        self.isFailing = mayReset
-        self.handler?.streamFailed(failure)
-        self.handler = nil
+        if !mayReset { isSendingOver = true }
+        isFailing = mayReset
+        handler?.streamFailed(failure)
+        handler = nil
         // The user is through with it, so our direction must not stay open.
-        if mayReset && !self.isSendingOver { self.reset(code: Self.cancelled) }
-        self.isFailing = false
+        if mayReset && !isSendingOver { reset(code: Self.cancelled) }
+        isFailing = false
     }
 
     /// CANCELLED in the table of codes.
     private static var cancelled: UInt64 { 1 }
 
     func userStopped(code: UInt64) {
-        self.isSendingOver = true
-        self.handler?.streamStopped(code: code)
+        isSendingOver = true
+        handler?.streamStopped(code: code)
     }
 
     func userSent(total: Int) {
-        self.isReportWanted = false
-        self.outstanding = self.written &- total
-        if self.outstanding >= Self.reportMark && !self.isSendingOver {
-            self.isReportWanted = true
-            self.userContext.post(.wantsReport(self), to: self.session.context)
+        isReportWanted = false
+        outstanding = written &- total
+        if outstanding >= Self.reportMark && !isSendingOver {
+            isReportWanted = true
+            userContext.post(.wantsReport(self), to: session.context)
         }
-        self.resumeWriting()
+        resumeWriting()
     }
 
     /// The same news on the session's own loop.
     func userUnsent(_ count: Int) {
-        self.outstanding = count
-        self.resumeWriting()
+        outstanding = count
+        resumeWriting()
     }
 
     private func resumeWriting() {
-        guard self.isBlocked, self.isWritable else { return }
-        self.isBlocked = false
-        self.handler?.streamWritable()
+        guard isBlocked, isWritable else { return }
+        isBlocked = false
+        handler?.streamWritable()
     }
 
     func userClosed() {
-        self.isOver = true
-        self.isSendingOver = true
-        self.handler = nil
+        isOver = true
+        isSendingOver = true
+        handler = nil
     }
 
     /// On the user's loop, at the end of its turn.
     func returnCredit() {
-        let count = self.credit
-        self.credit = 0
-        self.userContext.post(.consumed(self, count), to: self.session.context)
+        let count = credit
+        credit = 0
+        userContext.post(.consumed(self, count), to: session.context)
     }
 
     /// The session is over; on the loop that both halves share.
     func detach() {
-        precondition(self.isLocal, "the other half may still use it")
-        self.userClosed()
-        self.session = nil
+        precondition(isLocal, "the other half may still use it")
+        userClosed()
+        session = nil
     }
 
     // MARK: What the session's half asks, on the session's loop
 
     /// Whether bytes may be taken out of the tunnel: if not, setting the handler resumes.
     func mayDeliver() -> Bool {
-        guard self.isLocal, self.handler == nil, !self.isOver else { return true }
-        self.isReadHeld = true
+        guard isLocal, handler == nil, !isOver else { return true }
+        isReadHeld = true
         return false
     }
 }

@@ -27,54 +27,54 @@ package final class DatagramReceiver<Sink: DatagramSink>: ChannelInboundHandler 
     package init(sink: Sink, counters: TransportCounters) {
         self.sink = sink
         self.counters = counters
-        self.envelopes.reserveCapacity(16)
+        envelopes.reserveCapacity(16)
     }
 
     package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        self.envelopes.append(self.unwrapInboundIn(data))
+        envelopes.append(unwrapInboundIn(data))
     }
 
     package func channelReadComplete(context: ChannelHandlerContext) {
-        guard !self.envelopes.isEmpty else { return }
-        if let sink = self.sink {
+        guard !envelopes.isEmpty else { return }
+        if let sink {
             sink.receiveBegins()
-            for envelope in self.envelopes {
-                self.deliver(envelope, to: sink)
+            for envelope in envelopes {
+                deliver(envelope, to: sink)
             }
-            self.envelopes.removeAll(keepingCapacity: true)
+            envelopes.removeAll(keepingCapacity: true)
             sink.receiveEnded()
         } else {
-            self.envelopes.removeAll(keepingCapacity: true)
+            envelopes.removeAll(keepingCapacity: true)
         }
     }
 
     package func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // NIO itself closes the channel for whatever else a read reports; that is seen in channelInactive.
         if let error = error as? IOError, error.errnoCode == DatagramErrno.connectionRefused {
-            self.sink?.peerRefused()
+            sink?.peerRefused()
         }
     }
 
     package func channelInactive(context: ChannelHandlerContext) {
-        self.envelopes.removeAll()
-        self.sink?.channelClosed()
+        envelopes.removeAll()
+        sink?.channelClosed()
     }
 
     private func deliver(_ envelope: AddressedEnvelope<ByteBuffer>, to sink: Sink) {
-        self.counters.readsIn.add(1)
+        counters.readsIn.add(1)
         let count = envelope.data.readableBytes
-        self.counters.bytesIn.add(count)
+        counters.bytesIn.add(count)
         guard let address = UDPAddress(envelope.remoteAddress) else { return }
         let coalesced = envelope.metadata?.segmentSize ?? 0
         let segmentSize = coalesced > 0 ? coalesced : max(count, 1)
         let datagrams = max(1, (count &+ segmentSize &- 1) / segmentSize)
-        self.counters.datagramsIn.add(datagrams)
+        counters.datagramsIn.add(datagrams)
         if address.port == 0 {
-            self.counters.droppedPortZero.add(datagrams)
+            counters.droppedPortZero.add(datagrams)
             return
         }
         if count == 0 {
-            self.counters.droppedInvalid.add(1)
+            counters.droppedInvalid.add(1)
             return
         }
         envelope.data.withUnsafeReadableBytes { bytes in

@@ -52,50 +52,50 @@ package final class DatagramSender {
     }
 
     /// A burst waits for room.
-    package var isBlocked: Bool { self.kept != nil }
+    package var isBlocked: Bool { kept != nil }
 
     /// Sends `burst`: datagrams of `segmentSize` bytes back to back, the last may be shorter.
     ///
     /// Must not be called while ``isBlocked``.
     package func send(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: inout Path) -> Fate {
-        precondition(self.kept == nil, "a burst was sealed while another waits")
+        precondition(kept == nil, "a burst was sealed while another waits")
         precondition(segmentSize > 0 && burst.count <= Self.maxBurstBytes, "a burst the kernel cannot take")
-        return self.transmit(burst, segmentSize: segmentSize, path: &path)
+        return transmit(burst, segmentSize: segmentSize, path: &path)
     }
 
     /// Tries the kept burst again.
     /// - Returns: the fate of what was kept; `.sent` if nothing was.
     package func retry() -> Fate {
-        guard let kept = self.kept else { return .sent }
+        guard let kept else { return .sent }
         self.kept = nil
         var path = kept.path
-        return kept.bytes.withUnsafeBytes { self.transmit($0, segmentSize: kept.segmentSize, path: &path) }
+        return kept.bytes.withUnsafeBytes { transmit($0, segmentSize: kept.segmentSize, path: &path) }
     }
 
     /// Forgets the kept burst: its session is over.
     package func dropKept() {
-        self.kept = nil
+        kept = nil
     }
 
     private func transmit(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: inout Path) -> Fate {
         let segments = (burst.count &+ segmentSize &- 1) / segmentSize
-        if segments == 1 || (self.cutsBursts && path.cutsBursts) {
-            switch self.call(burst, segmentSize: segments == 1 ? nil : segmentSize, path: path) {
+        if segments == 1 || (cutsBursts && path.cutsBursts) {
+            switch call(burst, segmentSize: segments == 1 ? nil : segmentSize, path: path) {
             case 0:
-                self.counters.datagramsOut.add(segments)
-                self.counters.burstsOut.add(1)
+                counters.datagramsOut.add(segments)
+                counters.burstsOut.add(1)
                 return .sent
             case EIO where segments > 1:
-                self.cutsBursts = false
-                self.counters.burstsRefused.add(1)
+                cutsBursts = false
+                counters.burstsRefused.add(1)
             case EINVAL where segments > 1, EMSGSIZE where segments > 1:
                 path.cutsBursts = false
-                self.counters.burstsRefused.add(1)
+                counters.burstsRefused.add(1)
             case let code:
-                return self.settle(code, burst, segmentSize: segmentSize, datagrams: segments, path: path)
+                return settle(code, burst, segmentSize: segmentSize, datagrams: segments, path: path)
             }
         }
-        return self.transmitOneByOne(burst, segmentSize: segmentSize, path: path)
+        return transmitOneByOne(burst, segmentSize: segmentSize, path: path)
     }
 
     private func transmitOneByOne(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: Path) -> Fate {
@@ -103,13 +103,13 @@ package final class DatagramSender {
         var fate = Fate.sent
         while offset < burst.count {
             let end = min(offset &+ segmentSize, burst.count)
-            let code = self.call(UnsafeRawBufferPointer(rebasing: burst[offset..<end]), segmentSize: nil, path: path)
+            let code = call(UnsafeRawBufferPointer(rebasing: burst[offset..<end]), segmentSize: nil, path: path)
             if code == 0 {
-                self.counters.datagramsOut.add(1)
-                self.counters.burstsOut.add(1)
+                counters.datagramsOut.add(1)
+                counters.burstsOut.add(1)
             } else {
                 let rest = UnsafeRawBufferPointer(rebasing: burst[offset...])
-                let outcome = self.settle(code, rest, segmentSize: segmentSize, datagrams: 1, path: path)
+                let outcome = settle(code, rest, segmentSize: segmentSize, datagrams: 1, path: path)
                 if outcome == .blocked { return .blocked }
                 if fate == .sent { fate = outcome }
             }
@@ -128,24 +128,24 @@ package final class DatagramSender {
     ) -> Fate {
         switch code {
         case EAGAIN, ENOBUFS:
-            self.kept = KeptBurst(bytes: Array(burst), segmentSize: segmentSize, path: path)
-            self.counters.burstsBlocked.add(1)
+            kept = KeptBurst(bytes: Array(burst), segmentSize: segmentSize, path: path)
+            counters.burstsBlocked.add(1)
             return .blocked
         case ECONNREFUSED:
-            self.counters.datagramsRefused.add(datagrams)
+            counters.datagramsRefused.add(datagrams)
             return .refused
         case EMSGSIZE:
-            self.counters.datagramsTooLarge.add(datagrams)
+            counters.datagramsTooLarge.add(datagrams)
             return .tooLarge
         default:
-            self.counters.datagramsFailed.add(datagrams)
+            counters.datagramsFailed.add(datagrams)
             return .failed(errno: code)
         }
     }
 
     /// - Returns: 0 or an errno.
     private func call(_ bytes: UnsafeRawBufferPointer, segmentSize: Int?, path: Path) -> CInt {
-        if let injectedFailure = self.injectedFailure {
+        if let injectedFailure {
             let segments = segmentSize.map { (bytes.count &+ $0 &- 1) / $0 } ?? 1
             if let code = injectedFailure(segments, bytes.count) { return code }
         }
@@ -167,7 +167,7 @@ package final class DatagramSender {
                         header.msg_controllen = MemoryLayout<SegmentSizeMessage>.stride
                     }
                     while true {
-                        if sendmsg(self.socket.descriptor, &header, CInt(MSG_NOSIGNAL)) >= 0 { return 0 }
+                        if sendmsg(socket.descriptor, &header, CInt(MSG_NOSIGNAL)) >= 0 { return 0 }
                         if errno != EINTR { return errno }
                     }
                 }

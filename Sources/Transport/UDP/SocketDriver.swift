@@ -34,7 +34,7 @@ class SocketDriver: DeadlineNode, DatagramSink {
     init(context: LoopContext, socket: UDPSocket, counters: TransportCounters) {
         self.context = context
         self.counters = counters
-        self.sender = DatagramSender(socket: socket, counters: counters)
+        sender = DatagramSender(socket: socket, counters: counters)
         super.init()
     }
 
@@ -61,13 +61,13 @@ class SocketDriver: DeadlineNode, DatagramSink {
         let opening: EventLoopFuture<any Channel>
         do {
             opening = try DatagramChannel.open(
-                self.sender.socket,
-                on: self.context.loop,
+                sender.socket,
+                on: context.loop,
                 sink: self,
-                counters: self.counters
+                counters: counters
             )
         } catch {
-            return self.context.loop.makeFailedFuture(error)
+            return context.loop.makeFailedFuture(error)
         }
         return opening.assumeIsolated().map { channel in
             if self.isClosed {
@@ -80,49 +80,49 @@ class SocketDriver: DeadlineNode, DatagramSink {
 
     /// Stops reading and sending. The port is free when the last reference to the socket is gone.
     final func close() {
-        guard !self.isClosed else { return }
-        self.isClosed = true
-        self.sender.dropKept()
-        self.waiting.removeAll()
-        self.context.removeDeadline(self)
-        self.channel?.close(promise: nil)
-        self.channel = nil
-        self.sender.socket.release()
+        guard !isClosed else { return }
+        isClosed = true
+        sender.dropKept()
+        waiting.removeAll()
+        context.removeDeadline(self)
+        channel?.close(promise: nil)
+        channel = nil
+        sender.socket.release()
     }
 
     final func receiveBegins() {
-        self.context.beginTurn()
-        self.turnNow = .now()
+        context.beginTurn()
+        turnNow = .now()
         // Reading works again.
-        self.reopenDelay = Self.firstReopening
+        reopenDelay = Self.firstReopening
     }
 
     final func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
-        guard !self.isClosed else { return }
-        self.handle(datagram, from: address, socketAddress: socketAddress)
+        guard !isClosed else { return }
+        handle(datagram, from: address, socketAddress: socketAddress)
     }
 
     final func peerRefused() {
-        self.refusalHeard()
+        refusalHeard()
     }
 
     final func receiveEnded() {
-        self.context.endTurn()
+        context.endTurn()
     }
 
     /// NIO closes a channel for good after most read errors. The port is still ours through the sender's descriptor, so
     /// another channel takes over and the sessions notice nothing.
     final func channelClosed() {
-        self.channel = nil
-        guard !self.isClosed else { return }
-        self.reopenAt = .now() + self.reopenDelay
-        self.reopenDelay = min(self.reopenDelay * 2, Self.lastReopening)
-        self.setDeadline()
+        channel = nil
+        guard !isClosed else { return }
+        reopenAt = .now() + reopenDelay
+        reopenDelay = min(reopenDelay * 2, Self.lastReopening)
+        setDeadline()
     }
 
     private func reopen() {
-        self.counters.channelsReopened.add(1)
-        self.open().assumeIsolated().whenFailure { _ in
+        counters.channelsReopened.add(1)
+        open().assumeIsolated().whenFailure { _ in
             self.channelClosed()
         }
     }
@@ -130,31 +130,31 @@ class SocketDriver: DeadlineNode, DatagramSink {
     // MARK: Sending
 
     /// A burst waits for room in the socket's buffer: seal nothing.
-    final var isBlocked: Bool { self.sender.isBlocked }
+    final var isBlocked: Bool { sender.isBlocked }
 
     /// When the kept burst is tried again.
-    final var nextRetry: NIODeadline { self.retryAt ?? .now() }
+    final var nextRetry: NIODeadline { retryAt ?? .now() }
 
     final func send(
         _ burst: UnsafeRawBufferPointer,
         segmentSize: Int,
         path: inout DatagramSender.Path
     ) -> DatagramSender.Fate {
-        guard !self.isClosed else { return .failed(errno: 0) }
-        let fate = self.sender.send(burst, segmentSize: segmentSize, path: &path)
+        guard !isClosed else { return .failed(errno: 0) }
+        let fate = sender.send(burst, segmentSize: segmentSize, path: &path)
         if fate == .blocked {
-            self.retryDelay = Self.firstRetry
-            self.scheduleRetry()
+            retryDelay = Self.firstRetry
+            scheduleRetry()
         }
         return fate
     }
 
     /// Sends an answer that belongs to no session. One that finds no room is lost like any datagram.
     final func sendStateless(_ datagram: UnsafeRawBufferPointer, to address: UDPAddress) {
-        guard !self.isBlocked else { return }
+        guard !isBlocked else { return }
         var path = DatagramSender.Path(address: address)
-        if self.send(datagram, segmentSize: datagram.count, path: &path) == .blocked {
-            self.sender.dropKept()
+        if send(datagram, segmentSize: datagram.count, path: &path) == .blocked {
+            sender.dropKept()
         }
     }
 
@@ -162,53 +162,53 @@ class SocketDriver: DeadlineNode, DatagramSink {
     final func waitForRoom(_ session: TunnelSession) {
         guard !session.isWaitingForRoom else { return }
         session.isWaitingForRoom = true
-        self.waiting.append(session)
+        waiting.append(session)
     }
 
     /// NIO cannot tell when our duplicate has room, so it is asked again: soon, then less and less often.
     private func scheduleRetry() {
-        self.retryAt = .now() + self.retryDelay
-        self.retryDelay = min(self.retryDelay * 2, Self.lastRetry)
-        self.setDeadline()
+        retryAt = .now() + retryDelay
+        retryDelay = min(retryDelay * 2, Self.lastRetry)
+        setDeadline()
     }
 
     private func retry() {
-        if self.sender.retry() == .blocked {
-            self.scheduleRetry()
+        if sender.retry() == .blocked {
+            scheduleRetry()
             return
         }
-        var sessions = self.waiting
-        self.waiting.removeAll(keepingCapacity: true)
+        var sessions = waiting
+        waiting.removeAll(keepingCapacity: true)
         // The first had its burst kept, which has just left: the others come before its next one.
         if sessions.count > 1 { sessions.append(sessions.removeFirst()) }
         for session in sessions {
             session.isWaitingForRoom = false
-            self.context.touch(session)
+            context.touch(session)
         }
     }
 
     // MARK: Time
 
     private func setDeadline() {
-        switch (self.retryAt, self.reopenAt) {
-        case (let retry?, let reopening?): self.context.setDeadline(self, at: min(retry, reopening))
-        case (let retry?, nil): self.context.setDeadline(self, at: retry)
-        case (nil, let reopening?): self.context.setDeadline(self, at: reopening)
-        case (nil, nil): self.context.removeDeadline(self)
+        switch (retryAt, reopenAt) {
+        case (let retry?, let reopening?): context.setDeadline(self, at: min(retry, reopening))
+        case (let retry?, nil): context.setDeadline(self, at: retry)
+        case (nil, let reopening?): context.setDeadline(self, at: reopening)
+        case (nil, nil): context.removeDeadline(self)
         }
     }
 
     override final func deadlinePassed(now: NIODeadline) {
-        guard !self.isClosed else { return }
-        if let retryAt = self.retryAt, retryAt <= now {
+        guard !isClosed else { return }
+        if let retryAt, retryAt <= now {
             self.retryAt = nil
-            self.retry()
+            retry()
         }
-        if let reopenAt = self.reopenAt, reopenAt <= now {
+        if let reopenAt, reopenAt <= now {
             self.reopenAt = nil
-            self.reopen()
+            reopen()
         }
-        self.setDeadline()
+        setDeadline()
     }
 }
 

@@ -28,16 +28,16 @@ package struct UDPAddress: Hashable, Sendable {
 
     /// From the bytes of a `sockaddr_in` or `sockaddr_in6`.
     private init(_ bytes: UnsafeRawBufferPointer) {
-        self.family = bytes.load(as: UInt16.self)
-        self.rawPort = bytes.load(fromByteOffset: Layout.port, as: UInt16.self)
-        if CInt(self.family) == AF_INET6 {
-            self.high = bytes.loadUnaligned(fromByteOffset: Layout.address6, as: UInt64.self)
-            self.low = bytes.loadUnaligned(fromByteOffset: Layout.address6 + 8, as: UInt64.self)
-            self.scope = bytes.load(fromByteOffset: Layout.scope6, as: UInt32.self)
+        family = bytes.load(as: UInt16.self)
+        rawPort = bytes.load(fromByteOffset: Layout.port, as: UInt16.self)
+        if CInt(family) == AF_INET6 {
+            high = bytes.loadUnaligned(fromByteOffset: Layout.address6, as: UInt64.self)
+            low = bytes.loadUnaligned(fromByteOffset: Layout.address6 + 8, as: UInt64.self)
+            scope = bytes.load(fromByteOffset: Layout.scope6, as: UInt32.self)
         } else {
-            self.high = 0
-            self.low = UInt64(bytes.load(fromByteOffset: Layout.address4, as: UInt32.self))
-            self.scope = 0
+            high = 0
+            low = UInt64(bytes.load(fromByteOffset: Layout.address4, as: UInt32.self))
+            scope = 0
         }
     }
 
@@ -51,31 +51,31 @@ package struct UDPAddress: Hashable, Sendable {
         static let size6 = 28
     }
 
-    package var port: UInt16 { UInt16(bigEndian: self.rawPort) }
+    package var port: UInt16 { UInt16(bigEndian: rawPort) }
 
-    package var isIPv6: Bool { self.family == UInt16(AF_INET6) }
+    package var isIPv6: Bool { family == UInt16(AF_INET6) }
 
     /// What limits count by: an IPv4 address, or an IPv6 /64, which is what one subscriber gets. Mapped IPv4
     /// addresses count by themselves.
     package var limitKey: UInt64 {
-        let isMapped = self.high == 0 && UInt64(bigEndian: self.low) >> 32 == 0xFFFF
-        return self.isIPv6 && !isMapped ? self.high : self.low
+        let isMapped = high == 0 && UInt64(bigEndian: low) >> 32 == 0xFFFF
+        return isIPv6 && !isMapped ? high : low
     }
 
     /// Writes the `sockaddr` of this address into zeroed storage.
     /// - Returns: its length.
     func write(to storage: inout sockaddr_storage) -> socklen_t {
         withUnsafeMutableBytes(of: &storage) { bytes in
-            bytes.storeBytes(of: self.family, as: UInt16.self)
-            bytes.storeBytes(of: self.rawPort, toByteOffset: Layout.port, as: UInt16.self)
-            guard self.isIPv6 else {
-                let address = UInt32(truncatingIfNeeded: self.low)
+            bytes.storeBytes(of: family, as: UInt16.self)
+            bytes.storeBytes(of: rawPort, toByteOffset: Layout.port, as: UInt16.self)
+            guard isIPv6 else {
+                let address = UInt32(truncatingIfNeeded: low)
                 bytes.storeBytes(of: address, toByteOffset: Layout.address4, as: UInt32.self)
                 return socklen_t(Layout.size4)
             }
-            bytes.storeBytes(of: self.high, toByteOffset: Layout.address6, as: UInt64.self)
-            bytes.storeBytes(of: self.low, toByteOffset: Layout.address6 + 8, as: UInt64.self)
-            bytes.storeBytes(of: self.scope, toByteOffset: Layout.scope6, as: UInt32.self)
+            bytes.storeBytes(of: high, toByteOffset: Layout.address6, as: UInt64.self)
+            bytes.storeBytes(of: low, toByteOffset: Layout.address6 + 8, as: UInt64.self)
+            bytes.storeBytes(of: scope, toByteOffset: Layout.scope6, as: UInt32.self)
             return socklen_t(Layout.size6)
         }
     }

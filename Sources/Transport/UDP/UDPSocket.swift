@@ -58,7 +58,7 @@ package final class UDPSocket {
         let descriptor = socket(family, type, 0)
         guard descriptor >= 0 else { throw TransportError(code: .systemCall, operation: "socket", errno: errno) }
         self.descriptor = descriptor
-        self.remoteAddress = remote
+        remoteAddress = remote
         do throws(TransportError) {
             if sharesPort { try Self.set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT") }
             if family == AF_INET6 {
@@ -79,7 +79,7 @@ package final class UDPSocket {
             // The kernel may give less, or none in a sandbox; the protocol copes with a full buffer as with loss.
             _ = Self.trySet(descriptor, SOL_SOCKET, SO_RCVBUF, buffers.receive)
             _ = Self.trySet(descriptor, SOL_SOCKET, SO_SNDBUF, buffers.send)
-            self.coalescesReads = Self.trySet(descriptor, LinuxOption.udpLevel, LinuxOption.udpReceiveOffload, 1)
+            coalescesReads = Self.trySet(descriptor, LinuxOption.udpLevel, LinuxOption.udpReceiveOffload, 1)
             if let local {
                 let failed = local.withSockAddr { bind(descriptor, $0, socklen_t($1)) } != 0
                 if failed { throw TransportError(code: .systemCall, operation: "bind \(local)", errno: errno) }
@@ -88,7 +88,7 @@ package final class UDPSocket {
                 let failed = remote.withSockAddr { connect(descriptor, $0, socklen_t($1)) } != 0
                 if failed { throw TransportError(code: .systemCall, operation: "connect \(remote)", errno: errno) }
             }
-            self.localAddress = try Self.localAddress(of: descriptor)
+            localAddress = try Self.localAddress(of: descriptor)
         } catch {
             _ = close(descriptor)
             throw error
@@ -96,19 +96,19 @@ package final class UDPSocket {
     }
 
     deinit {
-        self.release()
+        release()
     }
 
     /// Gives the port back, as soon as NIO has closed its duplicate too. Nothing may be sent afterwards.
     package func release() {
-        guard self.descriptor >= 0 else { return }
-        _ = close(self.descriptor)
-        self.descriptor = -1
+        guard descriptor >= 0 else { return }
+        _ = close(descriptor)
+        descriptor = -1
     }
 
     /// A descriptor for NIO to own. Both share one open socket: options, queue, port.
     package func duplicate() throws(TransportError) -> CInt {
-        let duplicate = fcntl(self.descriptor, F_DUPFD_CLOEXEC, 0)
+        let duplicate = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         guard duplicate >= 0 else { throw TransportError(code: .systemCall, operation: "dup", errno: errno) }
         return duplicate
     }
