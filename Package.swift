@@ -73,7 +73,7 @@ let package = Package(
         // Sans-IO protocol code: no sockets, no clock, no task.
         .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: hot),
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: hot),
-        .target(name: "HopProtocol", dependencies: ["Formats", nioCore], swiftSettings: hot),
+        .target(name: "HopProtocol", dependencies: ["Formats", "Tunnel", nioCore], swiftSettings: hot),
 
         // Drivers and support.
         .target(name: "Transport", dependencies: ["DTLS", "Tunnel", nioCore, nioPosix], swiftSettings: hot),
@@ -103,7 +103,7 @@ let package = Package(
         .target(
             name: "Agent",
             dependencies: [
-                "DTLS", "HopProtocol", "Observability", "Settings", "Transport",
+                "DTLS", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
                 nioCore, nioPosix, deque, logging, unixSignals,
             ],
             swiftSettings: hot
@@ -131,7 +131,7 @@ let package = Package(
         .testTarget(name: "TunnelTests", dependencies: ["Tunnel", "TestSupport", nioCore], swiftSettings: strict),
         .testTarget(
             name: "HopProtocolTests",
-            dependencies: ["Formats", "HopProtocol", nioCore],
+            dependencies: ["Formats", "HopProtocol", "Tunnel", nioCore],
             swiftSettings: strict
         ),
         .testTarget(
@@ -180,7 +180,9 @@ let package = Package(
         ),
         .testTarget(
             name: "AgentTests",
-            dependencies: ["Agent", "DTLS", "HopProtocol", "Settings", "Transport", nioCore, nioPosix, logging],
+            dependencies: [
+                "Agent", "DTLS", "HopProtocol", "Settings", "Transport", "Tunnel", nioCore, nioPosix, logging,
+            ],
             swiftSettings: strict
         ),
     ],

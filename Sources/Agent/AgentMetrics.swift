@@ -1,6 +1,7 @@
 import HopProtocol
 import NIOCore
 import Observability
+import Tunnel
 
 /// `hopagent_*` (names without the prefix, which is the registry's).
 final class AgentMetrics: Sendable {
@@ -48,11 +49,11 @@ final class AgentMetrics: Sendable {
         )
         let reasons: [HopCode] = [
             .cancelled, .deadline, .refused, .busy, .wrongRun, .unknownService, .stale, .alreadyRan, .originUnreachable,
-            .originTimeout, .originProtocol, .originAborted, .protocolViolation, .internal, .idle,
+            .originTimeout, .originProtocol, .originAborted, .protocolViolation, .internalError, .idle,
         ]
         var errors = [Counter?](repeating: nil, count: 64)
         for code in reasons {
-            errors[Int(code.rawValue)] = registry.counter(
+            errors[Int(code.wireCode.rawValue)] = registry.counter(
                 "origin_errors_total",
                 help: "Requests that did not end with a complete answer of the origin.",
                 labels: [("reason", code.name.lowercased())]
@@ -61,7 +62,7 @@ final class AgentMetrics: Sendable {
         self.errors = errors
     }
 
-    func count(_ code: HopCode) { errors[Int(code.rawValue)]?.increment() }
+    func count(_ code: HopCode) { errors[Int(code.wireCode.rawValue)]?.increment() }
 }
 
 /// The counters of one service on one loop.

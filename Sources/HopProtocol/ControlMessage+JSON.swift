@@ -1,3 +1,5 @@
+import Tunnel
+
 // The JSON form of the control messages. Decoding is written out because absent fields have defaults, which synthesised
 // conformances do not give, and because a list or a string from the network has a bound of its own only through the 64
 // KiB of the whole message.
@@ -69,7 +71,7 @@ extension ErrorMessage: Codable {
     package init(from decoder: any Decoder) throws {
         let fields = try decoder.container(keyedBy: CodingKeys.self)
         self.init(
-            code: HopCode(wire: try fields.decode(UInt64.self, forKey: .code)),
+            code: HopCode(ApplicationErrorCode(rawValue: try fields.decode(UInt64.self, forKey: .code))),
             message: try fields.decodeIfPresent(String.self, forKey: .message) ?? "",
             retryAfterMilliseconds: try fields.decodeIfPresent(UInt64.self, forKey: .retryAfterMilliseconds) ?? 0
         )
@@ -77,7 +79,7 @@ extension ErrorMessage: Codable {
 
     package func encode(to encoder: any Encoder) throws {
         var fields = encoder.container(keyedBy: CodingKeys.self)
-        try fields.encode(code.rawValue, forKey: .code)
+        try fields.encode(code.wireCode.rawValue, forKey: .code)
         try fields.encode(message, forKey: .message)
         if retryAfterMilliseconds > 0 { try fields.encode(retryAfterMilliseconds, forKey: .retryAfterMilliseconds) }
     }

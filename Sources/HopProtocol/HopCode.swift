@@ -1,48 +1,87 @@
-/// Why a stream was reset or a tunnel closed: who failed, and whether the request **started**.
-///
-/// On the wire it is the error code of RESET_STREAM, STOP_SENDING and CONNECTION_CLOSE and the `code` of ERROR. A code
-/// that this version does not know reads as ``internal``: the request may have started.
-package enum HopCode: UInt64, Sendable, CaseIterable {
-    case noError = 0
-    /// The client went away, or the gateway gave up on its behalf.
-    case cancelled = 1
-    /// The deadline of the request passed.
-    case deadline = 2
-    /// Not taken, without a better reason.
-    case refused = 3
-    /// A limit of the agent is reached (`max_requests`, a full request ledger, buffered bytes).
-    case busy = 4
-    /// The attachment is not on that replica (mesh).
-    case notHere = 5
-    /// A forwarded request would be forwarded again (mesh).
-    case loop = 6
-    /// The head names another run of the agent.
-    case wrongRun = 7
-    /// The agent offers no such service.
-    case unknownService = 8
-    /// An attempt with a higher number is already known.
-    case stale = 9
-    /// A non-idempotent request with this id already ran (or runs).
-    case alreadyRan = 10
-    /// No connection to the origin.
-    case originUnreachable = 16
-    /// The origin was connected and did not answer in time.
-    case originTimeout = 17
-    /// The origin's answer is not HTTP/1.1.
-    case originProtocol = 18
-    /// The origin ended its answer early.
-    case originAborted = 19
-    case protocolViolation = 32
-    case flowControl = 33
-    case finalSizeError = 34
-    case `internal` = 35
-    case authFailed = 36
-    case superseded = 37
-    case idle = 38
+package import Tunnel
 
-    /// Reads a code from the wire: unknown is ``internal``.
-    package init(wire: UInt64) {
-        self = HopCode(rawValue: wire) ?? .internal
+/// The reason for which a stream was reset or a tunnel closed: which side failed, and whether the request **started**.
+///
+/// The closed set of codes that this version knows, for exhaustive decisions. On the wire it is an
+/// ``ApplicationErrorCode``: the error code of RESET_STREAM, STOP_SENDING and CONNECTION_CLOSE, and the `code` of ERROR.
+/// A code that this version does not know reads as ``internalError``: the request may have started.
+package enum HopCode: Sendable, CaseIterable {
+    /// An orderly end.
+    case noError
+    /// The client went away, or the gateway gave up on its behalf.
+    case cancelled
+    /// The deadline of the request passed.
+    case deadline
+    /// The request was not accepted, and no other code says why.
+    case refused
+    /// A limit of the agent is reached (`max_requests`, a full request ledger, buffered bytes).
+    case busy
+    /// The attachment is not on that replica (mesh).
+    case notHere
+    /// A forwarded request would be forwarded again (mesh).
+    case loop
+    /// The head names another run of the agent.
+    case wrongRun
+    /// The agent offers no such service.
+    case unknownService
+    /// An attempt with a higher number is already known.
+    case stale
+    /// A non-idempotent request with this id has run already, or is running.
+    case alreadyRan
+    /// No connection to the origin could be made.
+    case originUnreachable
+    /// The origin was connected and did not respond in time.
+    case originTimeout
+    /// The origin's response is not valid HTTP/1.1.
+    case originProtocol
+    /// The origin ended its response early.
+    case originAborted
+    /// The peer broke a rule of the protocol.
+    case protocolViolation
+    /// The peer sent more than its flow-control limits allow.
+    case flowControl
+    /// The peer changed the final size of a stream.
+    case finalSizeError
+    /// A failure of the sender, or a code that this version does not know.
+    case internalError
+    /// The peer did not authenticate, or its credential is no longer valid.
+    case authFailed
+    /// A newer attachment of the same agent took over.
+    case superseded
+    /// The tunnel was not used.
+    case idle
+
+    /// Creates the code that `wireCode` stands for, or ``internalError`` if this version does not know it.
+    package init(_ wireCode: ApplicationErrorCode) {
+        self = Self.allCases.first { $0.wireCode == wireCode } ?? .internalError
+    }
+
+    /// The number that travels.
+    package var wireCode: ApplicationErrorCode {
+        switch self {
+        case .noError: .noError
+        case .cancelled: .cancelled
+        case .deadline: .deadline
+        case .refused: .refused
+        case .busy: .busy
+        case .notHere: .notHere
+        case .loop: .loop
+        case .wrongRun: .wrongRun
+        case .unknownService: .unknownService
+        case .stale: .stale
+        case .alreadyRan: .alreadyRan
+        case .originUnreachable: .originUnreachable
+        case .originTimeout: .originTimeout
+        case .originProtocol: .originProtocol
+        case .originAborted: .originAborted
+        case .protocolViolation: .protocolViolation
+        case .flowControl: .flowControl
+        case .finalSizeError: .finalSizeError
+        case .internalError: .internalError
+        case .authFailed: .authFailed
+        case .superseded: .superseded
+        case .idle: .idle
+        }
     }
 
     /// The status that the HTTP client sees when no response head was sent yet. 499 is logged, never sent.
@@ -52,7 +91,7 @@ package enum HopCode: UInt64, Sendable, CaseIterable {
         case .deadline, .originTimeout: 504
         case .refused, .busy, .notHere, .loop, .wrongRun, .unknownService: 503
         case .noError, .stale, .alreadyRan, .originUnreachable, .originProtocol, .originAborted, .protocolViolation,
-            .flowControl, .finalSizeError, .internal, .authFailed, .superseded, .idle:
+            .flowControl, .finalSizeError, .internalError, .authFailed, .superseded, .idle:
             502
         }
     }
@@ -94,10 +133,40 @@ package enum HopCode: UInt64, Sendable, CaseIterable {
         case .protocolViolation: "PROTOCOL_VIOLATION"
         case .flowControl: "FLOW_CONTROL"
         case .finalSizeError: "FINAL_SIZE_ERROR"
-        case .internal: "INTERNAL"
+        case .internalError: "INTERNAL"
         case .authFailed: "AUTH_FAILED"
         case .superseded: "SUPERSEDED"
         case .idle: "IDLE"
         }
     }
+}
+
+/// The codes of requests. Those that the transport itself uses are declared beside the type.
+extension ApplicationErrorCode {
+    /// DEADLINE. The deadline of the request passed.
+    package static var deadline: Self { Self(rawValue: 2) }
+    /// REFUSED. The request was not accepted, and no other code says why.
+    package static var refused: Self { Self(rawValue: 3) }
+    /// NOT_HERE. The attachment is not on that replica (mesh).
+    package static var notHere: Self { Self(rawValue: 5) }
+    /// LOOP. A forwarded request would be forwarded again (mesh).
+    package static var loop: Self { Self(rawValue: 6) }
+    /// WRONG_RUN. The head names another run of the agent.
+    package static var wrongRun: Self { Self(rawValue: 7) }
+    /// UNKNOWN_SERVICE. The agent offers no such service.
+    package static var unknownService: Self { Self(rawValue: 8) }
+    /// STALE. An attempt with a higher number is already known.
+    package static var stale: Self { Self(rawValue: 9) }
+    /// ALREADY_RAN. A non-idempotent request with this id has run already, or is running.
+    package static var alreadyRan: Self { Self(rawValue: 10) }
+    /// ORIGIN_UNREACHABLE. No connection to the origin could be made.
+    package static var originUnreachable: Self { Self(rawValue: 16) }
+    /// ORIGIN_TIMEOUT. The origin was connected and did not respond in time.
+    package static var originTimeout: Self { Self(rawValue: 17) }
+    /// ORIGIN_PROTOCOL. The origin's response is not valid HTTP/1.1.
+    package static var originProtocol: Self { Self(rawValue: 18) }
+    /// ORIGIN_ABORTED. The origin ended its response early.
+    package static var originAborted: Self { Self(rawValue: 19) }
+    /// SUPERSEDED. A newer attachment of the same agent took over.
+    package static var superseded: Self { Self(rawValue: 37) }
 }

@@ -15,7 +15,7 @@ extension TunnelConnection {
         do throws(TunnelError) {
             try process(packet)
         } catch {
-            close(code: error.code.rawValue, reason: error.message, as: .violation(error))
+            close(code: error.code.wireCode, reason: error.message, as: .violation(error))
         }
     }
 
@@ -149,7 +149,7 @@ extension TunnelConnection {
         events.append(.readable(stream.id))
     }
 
-    private func handleReset(_ id: StreamID, code: UInt64, finalSize: UInt64) throws(TunnelError) {
+    private func handleReset(_ id: StreamID, code: ApplicationErrorCode, finalSize: UInt64) throws(TunnelError) {
         guard let stream = try streamNamedByPeer(id) else { return }
         guard !stream.isControl else { throw TunnelError(.protocolViolation, "RESET_STREAM on the control stream") }
         var newBytes: UInt64 = 0
@@ -161,7 +161,7 @@ extension TunnelConnection {
         forgetIfOver(stream)
     }
 
-    private func handleStopSending(_ id: StreamID, code: UInt64) throws(TunnelError) {
+    private func handleStopSending(_ id: StreamID, code: ApplicationErrorCode) throws(TunnelError) {
         guard let stream = try streamNamedByPeer(id) else { return }
         guard !stream.isControl else { throw TunnelError(.protocolViolation, "STOP_SENDING on the control stream") }
         guard stream.send.abandon(code: code) else { return }
@@ -187,7 +187,7 @@ extension TunnelConnection {
     private func shed(_ stream: Stream) {
         guard !stream.isControl else { return }
         counters.overloadedStreams += 1
-        let code = TunnelError.Code.internalError.rawValue
+        let code = ApplicationErrorCode.internalError
         events.append(.reset(stream.id, code: code))
         stopSending(stream.id, code: code)
         reset(stream.id, code: code)

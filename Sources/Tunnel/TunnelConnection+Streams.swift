@@ -41,13 +41,13 @@ extension TunnelConnection {
     }
 
     /// Abandons our sending side with RESET_STREAM. No effect once the peer has acknowledged everything.
-    package func reset(_ id: StreamID, code: UInt64) {
+    package func reset(_ id: StreamID, code: ApplicationErrorCode) {
         guard isOpen, id != .control, let stream = streams[id.rawValue], stream.send.abandon(code: code) else { return }
         controlFrames.append(.resetStream(id))
     }
 
     /// Asks the peer to send no more; what still arrives is counted and thrown away.
-    package func stopSending(_ id: StreamID, code: UInt64) {
+    package func stopSending(_ id: StreamID, code: ApplicationErrorCode) {
         guard isOpen, id != .control, let stream = streams[id.rawValue] else { return }
         let mustTell = updatingUndrained(stream) { $0.receive.discard() }
         if mustTell, stream.stopCode == nil {

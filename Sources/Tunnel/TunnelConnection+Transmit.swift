@@ -109,11 +109,11 @@ extension TunnelConnection {
         case .resetStream(let id):
             guard let stream = streams[id.rawValue], stream.send.isResetQueued else { return }
             stream.send.resetWasSent()
-            integers(FrameType.resetStream, id.rawValue, stream.send.resetCode, stream.send.sent, to: &writer)
+            integers(FrameType.resetStream, id.rawValue, stream.send.resetCode.rawValue, stream.send.sent, to: &writer)
             sent.append(frame: .resetStream(id))
         case .stopSending(let id):
             guard let stream = streams[id.rawValue], let code = stream.stopCode, !stream.receive.isOver else { return }
-            integers(FrameType.stopSending, id.rawValue, code, to: &writer)
+            integers(FrameType.stopSending, id.rawValue, code.rawValue, to: &writer)
             sent.append(frame: .stopSending(id))
         case .maxData:
             owesMaxData = false
@@ -154,13 +154,15 @@ extension TunnelConnection {
         if let c { writer.write(varInt: c) }
     }
 
-    private func writeClose(_ code: UInt64, _ reason: String, _ buffer: UnsafeMutableRawBufferPointer) -> Int? {
+    private func writeClose(_ code: ApplicationErrorCode, _ reason: String, _ buffer: UnsafeMutableRawBufferPointer)
+        -> Int?
+    {
         guard owesClose else { return nil }
         owesClose = false
         var writer = WireWriter(UnsafeMutableRawBufferPointer(rebasing: buffer[..<maxPacketSize]))
         writer.write(varInt: sent.nextNumber)
         writer.write(varInt: FrameType.connectionCloseApplication)
-        writer.write(varInt: code)
+        writer.write(varInt: code.rawValue)
         var text = reason
         text.withUTF8 { bytes in
             let short = UnsafeRawBufferPointer(bytes).prefix(256)

@@ -86,7 +86,7 @@ package final class TunnelConnection {
     enum Phase {
         case open
         /// CONNECTION_CLOSE was queued by us; it is repeated at a falling rate until the deadline.
-        case closing(code: UInt64, reason: String, until: NIODeadline)
+        case closing(code: ApplicationErrorCode, reason: String, until: NIODeadline)
         /// The peer closed.
         case draining(until: NIODeadline)
         case over
@@ -192,13 +192,13 @@ package final class TunnelConnection {
     }
 
     /// Ends the tunnel with CONNECTION_CLOSE. `code` is one of the table in `docs/protocol.md`.
-    package func close(code: UInt64, reason: String, now: NIODeadline) {
+    package func close(code: ApplicationErrorCode, reason: String, now: NIODeadline) {
         guard isOpen else { return }
         self.now = now
         close(code: code, reason: reason, as: .local(code: code, reason: reason))
     }
 
-    func close(code: UInt64, reason: String, as why: TunnelCloseReason) {
+    func close(code: ApplicationErrorCode, reason: String, as why: TunnelCloseReason) {
         let until = now + closingTime
         phase = .closing(code: code, reason: reason, until: until)
         owesClose = true

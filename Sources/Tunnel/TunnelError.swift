@@ -2,13 +2,25 @@
 ///
 /// Codes are the tunnel-level part of the table in `docs/protocol.md`; they travel in CONNECTION_CLOSE.
 package struct TunnelError: Error, Equatable, CustomStringConvertible {
-    package enum Code: UInt64, Sendable {
-        case noError = 0
-        case protocolViolation = 32
-        case flowControl = 33
-        case finalSize = 34
-        case internalError = 35
-        case idle = 38
+    package enum Code: Sendable {
+        case noError
+        case protocolViolation
+        case flowControl
+        case finalSize
+        case internalError
+        case idle
+
+        /// The code that CONNECTION_CLOSE carries.
+        package var wireCode: ApplicationErrorCode {
+            switch self {
+            case .noError: .noError
+            case .protocolViolation: .protocolViolation
+            case .flowControl: .flowControl
+            case .finalSize: .finalSizeError
+            case .internalError: .internalError
+            case .idle: .idle
+            }
+        }
     }
 
     package var code: Code
@@ -27,9 +39,9 @@ package struct TunnelError: Error, Equatable, CustomStringConvertible {
 /// Why a tunnel ended.
 package enum TunnelCloseReason: Error, Equatable, Sendable {
     /// Our side called ``TunnelConnection/close(code:reason:now:)``.
-    case local(code: UInt64, reason: String)
+    case local(code: ApplicationErrorCode, reason: String)
     /// The peer sent CONNECTION_CLOSE.
-    case peer(code: UInt64, reason: String)
+    case peer(code: ApplicationErrorCode, reason: String)
     /// The peer broke the protocol; it has been told so.
     case violation(TunnelError)
     /// Nothing was received for the idle timeout (RFC 9000 §10.1).

@@ -9,9 +9,9 @@ package enum TunnelEvent: Equatable, Sendable {
     /// Unsent bytes fell below the low mark after having been above the high mark.
     case writable(StreamID)
     /// The peer abandoned its sending side, or this side shed the stream (INTERNAL); earlier bytes may be missing.
-    case reset(StreamID, code: UInt64)
+    case reset(StreamID, code: ApplicationErrorCode)
     /// The peer reads no more. RESET_STREAM with the same code is queued already; write no more.
-    case stopSending(StreamID, code: UInt64)
+    case stopSending(StreamID, code: ApplicationErrorCode)
     /// Both directions are over and the stream is forgotten.
     case streamClosed(StreamID)
     /// The last event: the tunnel is over.

@@ -34,7 +34,7 @@ let package = Package(
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
         ),
         .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: instrumented),
-        .target(name: "HopProtocol", dependencies: ["Formats", nioCore], swiftSettings: instrumented),
+        .target(name: "HopProtocol", dependencies: ["Formats", "Tunnel", nioCore], swiftSettings: instrumented),
         .target(name: "OriginHTTP1", dependencies: ["HopProtocol", nioCore], swiftSettings: instrumented),
         .target(
             name: "CYAML",

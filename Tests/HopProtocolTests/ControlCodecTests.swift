@@ -100,7 +100,7 @@ struct ControlCodecTests {
         )
         #expect(
             try Self.decode([Self.frame(#"{"type":"ERROR","code":777}"#)])
-                == [.error(ErrorMessage(code: .internal, message: ""))]
+                == [.error(ErrorMessage(code: .internalError, message: ""))]
         )
     }
 

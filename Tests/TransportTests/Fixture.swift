@@ -52,7 +52,7 @@ struct StreamLog: Sendable {
     var checksum = Checksum()
     var finished = 0
     var failures: [StreamFailure] = []
-    var stopped: [UInt64] = []
+    var stopped: [ApplicationErrorCode] = []
     var writable = 0
     /// Callbacks after the last one.
     var late = 0
@@ -163,7 +163,7 @@ final class StreamRecorder: StreamHandler {
         self.stream = nil
     }
 
-    func streamStopped(code: UInt64) { self.log.update { $0.stopped.append(code) } }
+    func streamStopped(code: ApplicationErrorCode) { self.log.update { $0.stopped.append(code) } }
 
     func streamWritable() {
         self.log.update { $0.writable += 1 }
@@ -291,7 +291,7 @@ final class Fixture: Sendable {
     /// Nothing may be said to a loop that is gone, so everybody leaves first.
     func close() async throws {
         for (session, log) in self.dialled.value {
-            session.close(code: 0, reason: "the test is over")
+            session.close(.noError, reason: "the test is over")
             await log.wait("closed") { !$0.closed.isEmpty }
         }
         await self.listener.close()

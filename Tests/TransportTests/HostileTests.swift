@@ -103,7 +103,7 @@ struct HostileTests {
         _ = try await fixture.dial()
         await eventually("the third is refused", limit: .seconds(6)) { counters.sessionsRefused.current == 1 }
         #expect(counters.sessionsAuthenticated.current == 2)
-        first.close(code: 0, reason: "done")
+        first.close(.noError, reason: "done")
         await eventually("its place is free", limit: .seconds(6)) { counters.sessions.current == 1 }
         _ = try await fixture.dial()
         await eventually("another is in", limit: .seconds(6)) { counters.sessionsAuthenticated.current == 3 }

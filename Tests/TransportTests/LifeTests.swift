@@ -60,7 +60,7 @@ struct LifeTests {
                 remains.add(handler)
                 // Ends half of them in the middle.
                 let patience = index % 2 == 0 ? 300_000 : 600_000
-                let weak = UncheckedSendable({ [weak session] in session?.close(code: 0, reason: "enough") })
+                let weak = UncheckedSendable({ [weak session] in session?.close(.noError, reason: "enough") })
                 fixture.loops[1].scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(1)) { task in
                     guard echo.value.bytes >= patience else { return }
                     task.cancel()
@@ -88,14 +88,14 @@ struct LifeTests {
         let (crossing, remote) = try await fixture.stream(session, on: fixture.loops[0], .hold)
         try await fixture.loops[0].submit { crossing.write(ByteBuffer(string: "x")) }.get()
         await received.wait("a byte") { $0.bytes == 1 }
-        session.close(code: 37, reason: "superseded")
+        session.close(ApplicationErrorCode(rawValue: 37), reason: "superseded")
         let closed = await log.wait("closed here") { !$0.closed.isEmpty }
-        guard case .local(37, "superseded") = closed.closed[0] else {
+        guard case .local(ApplicationErrorCode(rawValue: 37), "superseded") = closed.closed[0] else {
             Issue.record("\(closed.closed)")
             return
         }
         let peer = await fixture.listenerLog.wait("closed there") { !$0.closed.isEmpty }
-        guard case .peer(37, "superseded") = peer.closed[0] else {
+        guard case .peer(ApplicationErrorCode(rawValue: 37), "superseded") = peer.closed[0] else {
             Issue.record("\(peer.closed)")
             return
         }
@@ -210,9 +210,9 @@ struct LifeTests {
         let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
         let log = Signal(SessionLog())
         let session = try await fixture.dial(to: silent.localAddress, log: log)
-        session.close(code: 0, reason: "changed my mind")
+        session.close(.noError, reason: "changed my mind")
         let closed = await log.wait("closed", limit: .seconds(3)) { !$0.closed.isEmpty }
-        guard case .local(0, _) = closed.closed.first else {
+        guard case .local(.noError, _) = closed.closed.first else {
             Issue.record("\(closed.closed)")
             return
         }
@@ -227,7 +227,7 @@ struct LifeTests {
         let log = Signal(SessionLog())
         _ = try await fixture.dial(log: log)
         let closed = await log.wait("shown out") { !$0.closed.isEmpty }
-        guard case .peer(36, _) = closed.closed[0] else {
+        guard case .peer(.authFailed, _) = closed.closed[0] else {
             Issue.record("\(closed.closed)")
             return
         }
@@ -249,7 +249,7 @@ struct LifeTests {
         await fixture.accepted.wait("accepted") { !$0.isEmpty }
         await fixture.listener.close()
         let closed = await log.wait("told") { !$0.closed.isEmpty }
-        guard case .peer(0, _) = closed.closed[0] else {
+        guard case .peer(.noError, _) = closed.closed[0] else {
             Issue.record("\(closed.closed)")
             return
         }

@@ -54,10 +54,10 @@ struct RandomTests {
                 switch self.random.next() % 400 {
                 case 0 where self.steps > 3:
                     self.isSendingOver = true
-                    stream.reset(code: 1)
+                    stream.reset(.cancelled)
                 case 1 where self.steps > 3:
                     // From here on nothing more is heard of the peer's direction.
-                    stream.stopSending(code: 1)
+                    stream.stopSending(.cancelled)
                     if !self.isSendingOver { stream.finish() }
                     self.hasGivenUp = true
                     self.end()
@@ -127,7 +127,7 @@ struct RandomTests {
             self.end()
         }
 
-        func streamStopped(code: UInt64) { self.isSendingOver = true }
+        func streamStopped(code: ApplicationErrorCode) { self.isSendingOver = true }
         func streamWritable() {}
     }
 

@@ -31,7 +31,7 @@ struct StreamTests {
         func streamRead(_ bytes: ByteBuffer) {}
         func streamFinished() {}
         func streamFailed(_ failure: StreamFailure) { self.stream = nil }
-        func streamStopped(code: UInt64) {}
+        func streamStopped(code: ApplicationErrorCode) {}
         func streamWritable() { self.pump() }
     }
 
@@ -103,11 +103,15 @@ struct StreamTests {
         try await loop.submit { stream.write(ByteBuffer(string: "half a message")) }.get()
         await received.wait("the bytes") { $0.bytes == 14 }
         try await loop.submit {
-            stream.reset(code: 7)
-            stream.stopSending(code: 8)
+            stream.reset(ApplicationErrorCode(rawValue: 7))
+            stream.stopSending(ApplicationErrorCode(rawValue: 8))
         }.get()
         let result = await received.wait("the reset") { !$0.failures.isEmpty }
-        #expect(result.failures == [StreamFailure(reason: .reset(code: 7), anyByteSent: false)])
+        #expect(
+            result.failures == [
+                StreamFailure(reason: .reset(code: ApplicationErrorCode(rawValue: 7)), anyByteSent: false)
+            ]
+        )
         // Its handler wrote nothing; the other direction was abandoned for it.
         await Self.forgotten(session)
         await Self.forgotten(accepted)
@@ -132,10 +136,10 @@ struct StreamTests {
         try await peer.userLoop.submit {
             peer.write(ByteBuffer(string: "whole answer"))
             peer.finish()
-            peer.stopSending(code: 0)
+            peer.stopSending(.noError)
         }.get()
         let result = await log.wait("the answer and the stop") { $0.finished == 1 && !$0.stopped.isEmpty }
-        #expect(result.bytes == 12 && result.stopped == [0] && result.failures.isEmpty)
+        #expect(result.bytes == 12 && result.stopped == [.noError] && result.failures.isEmpty)
         let isWritable = try await fixture.loops[0].submit {
             stream.write(ByteBuffer(string: "ignored"))
             stream.consumed(12)

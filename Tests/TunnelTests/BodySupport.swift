@@ -52,7 +52,7 @@ final class BodySink {
     private(set) var received = 0
     private(set) var isCorrect = true
     var isFinished = false
-    var resetCode: UInt64?
+    var resetCode: ApplicationErrorCode?
 
     init(key: UInt64) { self.key = key }
 

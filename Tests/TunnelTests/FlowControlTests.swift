@@ -81,8 +81,8 @@ struct FlowControlTests {
         configuration.undrainedHardLimit = 128 << 10
         let pair = SimulatedTunnelPair(configuration: configuration)
         var sources: [BodySource] = []
-        var resets: [StreamID: UInt64] = [:]
-        var stopped: [StreamID: UInt64] = [:]
+        var resets: [StreamID: ApplicationErrorCode] = [:]
+        var stopped: [StreamID: ApplicationErrorCode] = [:]
         var waiting: StreamID?
         pair.onEvent = { tunnel, event in
             switch event {
@@ -104,7 +104,7 @@ struct FlowControlTests {
         #expect(pair.server.statistics.undrainedBytes <= 128 << 10)
         #expect(!resets.isEmpty)
         #expect(waiting.map { resets[$0] == nil } ?? false)
-        #expect(resets.values.allSatisfy { $0 == TunnelError.Code.internalError.rawValue })
+        #expect(resets.values.allSatisfy { $0 == .internalError })
         #expect(Set(stopped.keys) == Set(resets.keys))
     }
 

@@ -126,7 +126,7 @@ private final class RandomTraffic {
         case .reset(let id, let code):
             let key = Key(isClient: isClient, stream: id)
             sinks[key]?.resetCode = code
-            if code != 77 { failures.append("\(key): reset with code \(code)") }
+            if code.rawValue != 77 { failures.append("\(key): reset with code \(code)") }
             finals[key] = .reset
         case .stopSending(let id, _):
             sources[Key(isClient: isClient, stream: id)]?.isStopped = true
@@ -161,12 +161,12 @@ private final class RandomTraffic {
         if generator.chance(0.1) {
             pair.wake(after: delay) {
                 source.isStopped = true
-                tunnel.reset(key.stream, code: 77)
+                tunnel.reset(key.stream, code: ApplicationErrorCode(rawValue: 77))
             }
         } else if generator.chance(0.05) {
             pair.wake(after: delay) { [unowned self] in
                 guard finals[key] == nil else { return }
-                tunnel.stopSending(key.stream, code: 77)
+                tunnel.stopSending(key.stream, code: ApplicationErrorCode(rawValue: 77))
                 finals[key] = .reset
             }
         }

@@ -132,9 +132,13 @@ struct RecoveryTests {
         let pair = establishedPair()
         var reasons: [TunnelCloseReason] = []
         pair.onEvent = { _, event in if case .closed(let reason) = event { reasons.append(reason) } }
-        pair.client.close(code: 36, reason: "wrong token", now: pair.now)
+        pair.client.close(code: .authFailed, reason: "wrong token", now: pair.now)
         #expect(pair.run(for: .seconds(5)) { pair.client.isOver && pair.server.isOver })
-        #expect(reasons == [.local(code: 36, reason: "wrong token"), .peer(code: 36, reason: "wrong token")])
+        #expect(
+            reasons == [
+                .local(code: .authFailed, reason: "wrong token"), .peer(code: .authFailed, reason: "wrong token"),
+            ]
+        )
     }
 
     @Test("What the peer said before it closed can still be read")
@@ -144,7 +148,7 @@ struct RecoveryTests {
         var buffer = [UInt8](repeating: 0, count: 2_048)
         pair.server.write(.control, ByteBuffer(string: "go away"))
         for isClosing in [false, true] {
-            if isClosing { pair.server.close(code: 36, reason: "", now: pair.now) }
+            if isClosing { pair.server.close(code: .authFailed, reason: "", now: pair.now) }
             while let size = buffer.withUnsafeMutableBytes({ pair.server.pollTransmit(now: pair.now, into: $0) }) {
                 packets.append(Array(buffer[..<size]))
             }
@@ -159,7 +163,7 @@ struct RecoveryTests {
             }
         }
         #expect(said == "go away")
-        #expect(events == [.readable(.control), .closed(.peer(code: 36, reason: ""))])
+        #expect(events == [.readable(.control), .closed(.peer(code: .authFailed, reason: ""))])
     }
 
     @Test("After the end it is still known of which streams nothing was sent")
@@ -169,9 +173,9 @@ struct RecoveryTests {
         pair.client.write(sent, ByteBuffer(string: "x"))
         _ = pair.run(for: .milliseconds(100)) { false }
         pair.client.write(unsent, ByteBuffer(string: "y"))
-        pair.server.close(code: 0, reason: "", now: pair.now)
+        pair.server.close(code: .noError, reason: "", now: pair.now)
         pair.up.conditions.loss = 1
-        pair.client.close(code: 0, reason: "", now: pair.now)
+        pair.client.close(code: .noError, reason: "", now: pair.now)
         #expect(pair.client.sentAnyByte(sent))
         #expect(!pair.client.sentAnyByte(unsent))
     }
@@ -182,7 +186,7 @@ struct RecoveryTests {
         var peerClosed = false
         pair.onEvent = { tunnel, event in if case .closed = event, tunnel === pair.server { peerClosed = true } }
         pair.up.conditions.blackouts = [pair.now..<(pair.now + .milliseconds(2))]
-        pair.client.close(code: 0, reason: "", now: pair.now)
+        pair.client.close(code: .noError, reason: "", now: pair.now)
         _ = pair.run(for: .milliseconds(3)) { false }
         pair.server.ping(now: pair.now)
         #expect(pair.run(for: .seconds(1)) { peerClosed })

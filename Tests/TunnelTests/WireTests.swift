@@ -81,7 +81,9 @@ struct WireTests {
         #expect(code(for: [0, 0x20, 2, 0x01, 9]) == .protocolViolation, "PARAMETERS cut short")
         #expect(code(for: [0, 0x20, 6, 0x41, 1, 0, 0x41, 1, 0]) == .protocolViolation, "a parameter twice")
         #expect(code(for: [0, 0x20, 0, 0x20, 3, 0x41, 1, 1]) == .protocolViolation, "PARAMETERS with other values")
-        #expect(reason(for: [0, 0x1d, 7, 2, 0x68, 0x69]) == .peer(code: 7, reason: "hi"))
+        #expect(
+            reason(for: [0, 0x1d, 7, 2, 0x68, 0x69]) == .peer(code: ApplicationErrorCode(rawValue: 7), reason: "hi")
+        )
     }
 
     @Test("Unknown parameters are ignored and repeats accepted")

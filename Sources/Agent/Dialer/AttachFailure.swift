@@ -2,6 +2,7 @@ import DTLS
 import HopProtocol
 package import NIOCore
 import Transport
+import Tunnel
 
 /// Why an attempt to attach failed, or a live tunnel ended, as an operator should read it.
 package struct AttachFailure: Equatable, Sendable {
@@ -55,7 +56,7 @@ extension AttachFailure {
             return of(code: said.code, text: said.message, retryAfter: retryAfter(said.retryAfterMilliseconds))
         }
         switch reason {
-        case .peer(let code, let text): return of(code: HopCode(wire: code), text: text, retryAfter: nil)
+        case .peer(let code, let text): return of(code: HopCode(code), text: text, retryAfter: nil)
         case .local(_, let text): return AttachFailure(.local, text)
         case .violation(let error): return AttachFailure(.violation, "the gateway broke the protocol: \(error)")
         case .idleTimeout: return AttachFailure(.silent, "nothing came from the gateway for the idle timeout")

@@ -3,6 +3,7 @@ import Logging
 import NIOCore
 import Observability
 import Transport
+import Tunnel
 
 /// One tunnel to a gateway, from the dial to its end: says HELLO, waits for WELCOME, hands each stream to an
 /// ``OriginExchange``. Lives on one loop.
@@ -88,7 +89,7 @@ final class GatewaySession {
     /// Ends an attempt that leads nowhere.
     private func giveUp(_ failure: AttachFailure) {
         tell(.ended(failure, wasLive: wasLive))
-        session?.close(code: HopCode.noError.rawValue, reason: failure.message)
+        session?.close(.noError, reason: failure.message)
     }
 
     private var wasLive: Bool {
@@ -108,7 +109,7 @@ final class GatewaySession {
     }
 
     func close() {
-        session?.close(code: HopCode.noError.rawValue, reason: "the agent stops")
+        session?.close(.noError, reason: "the agent stops")
     }
 
     private func setLeaving() {
@@ -141,7 +142,7 @@ final class GatewaySession {
             )
         case .goaway(let goaway): toldToGo(goaway)
         case .hello, .services:
-            session?.close(code: HopCode.protocolViolation.rawValue, reason: "a message that only agents send")
+            session?.close(.protocolViolation, reason: "a message that only agents send")
         }
     }
 
@@ -174,7 +175,7 @@ final class GatewaySession {
         shared.log.info("the gateway asks to attach elsewhere", metadata: ["gateway": "\(gateway)"])
         tell(.goaway(spread: spread))
         // The gateway ends the tunnel itself; should it forget, we do.
-        after(deadline + .seconds(5)) { $0.session?.close(code: HopCode.noError.rawValue, reason: "GOAWAY is over") }
+        after(deadline + .seconds(5)) { $0.session?.close(.noError, reason: "GOAWAY is over") }
     }
 
     // MARK: Silence
@@ -257,22 +258,22 @@ extension GatewaySession: StreamHandler {
         do throws(HopError) {
             while let message = try control.next() { take(message) }
         } catch {
-            session?.close(code: HopCode.protocolViolation.rawValue, reason: error.message)
+            session?.close(.protocolViolation, reason: error.message)
         }
     }
 
     func streamFinished() {
         // The control stream lives as long as the tunnel.
-        session?.close(code: HopCode.protocolViolation.rawValue, reason: "FIN on the control stream")
+        session?.close(.protocolViolation, reason: "FIN on the control stream")
     }
 
     func streamFailed(_ failure: StreamFailure) {
         guard case .reset = failure.reason else { return }
-        session?.close(code: HopCode.protocolViolation.rawValue, reason: "the control stream was reset")
+        session?.close(.protocolViolation, reason: "the control stream was reset")
     }
 
-    func streamStopped(code: UInt64) {
-        session?.close(code: HopCode.protocolViolation.rawValue, reason: "the control stream was stopped")
+    func streamStopped(code: ApplicationErrorCode) {
+        session?.close(.protocolViolation, reason: "the control stream was stopped")
     }
 
     func streamWritable() {}

@@ -2,6 +2,7 @@ import HopProtocol
 import NIOCore
 import Observability
 import Transport
+import Tunnel
 
 /// From the origin to the stream. All calls come from the connection, on the loop.
 extension OriginExchange {
@@ -73,7 +74,7 @@ extension OriginExchange {
         flushResponse()
         stream.finish()
         // Complete before the body was: this ends the upload only.
-        if !isRequestSent { stream.stopSending(code: HopCode.noError.rawValue) }
+        if !isRequestSent { stream.stopSending(.noError) }
         end(nil)
     }
 

@@ -4,6 +4,7 @@ import NIOCore
 import Observability
 import Synchronization
 import Transport
+import Tunnel
 
 /// One request: a stream from a gateway on one side, an origin's connection on the other, both on the same loop. Bytes
 /// pass in the callbacks of the two; nothing is awaited and no body is held.
@@ -108,10 +109,10 @@ final class OriginExchange: StreamHandler {
         end(.cancelled)
     }
 
-    func streamStopped(code: UInt64) {
+    func streamStopped(code: ApplicationErrorCode) {
         // Nobody reads the answer any more, so nobody needs it.
         guard !isDone else { return }
-        stream.stopSending(code: HopCode.cancelled.rawValue)
+        stream.stopSending(.cancelled)
         end(.cancelled)
     }
 
@@ -209,8 +210,8 @@ final class OriginExchange: StreamHandler {
     func abort(_ code: HopCode) {
         guard !isDone else { return }
         flushResponse()
-        stream.reset(code: code.rawValue)
-        if !hasRequestEnded { stream.stopSending(code: code.rawValue) }
+        stream.reset(code.wireCode)
+        if !hasRequestEnded { stream.stopSending(code.wireCode) }
         end(code)
     }
 

@@ -2,6 +2,7 @@ import HopProtocol
 import NIOCore
 import NIOHTTP1
 import Transport
+import Tunnel
 
 /// The direction from the client to the agent.
 extension ProxyExchange {
@@ -73,7 +74,7 @@ extension ProxyExchange {
         guard !state.isOver else { return }
         if !state.hasResponded { status = ProxyError.clientGone.status }
         if state.isUpgraded, !state.isUploadOpen {
-            stream?.stopSending(code: HopCode.cancelled.rawValue)
+            stream?.stopSending(.cancelled)
         } else {
             resetForClient()
         }
@@ -88,8 +89,8 @@ extension ProxyExchange {
     }
 
     private func resetForClient() {
-        stream?.reset(code: HopCode.cancelled.rawValue)
-        stream?.stopSending(code: HopCode.cancelled.rawValue)
+        stream?.reset(.cancelled)
+        stream?.stopSending(.cancelled)
     }
 
     /// The connection's socket has accepted everything: the agent gets credit for as much.

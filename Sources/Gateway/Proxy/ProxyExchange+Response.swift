@@ -2,6 +2,7 @@ import HopProtocol
 import NIOCore
 import Observability
 import Transport
+import Tunnel
 
 /// The direction from the agent to the client.
 extension ProxyExchange: StreamHandler {
@@ -79,7 +80,7 @@ extension ProxyExchange: StreamHandler {
         switch state.responseCompleted() {
         case .complete(let resetsUpload):
             // The rest of the body of an early response is of no use to the agent (RFC 9110 §9.3.1 leaves that to us).
-            if resetsUpload { stream?.reset(code: HopCode.noError.rawValue) }
+            if resetsUpload { stream?.reset(.noError) }
             conclude(nil)?.sendEnd()
         case .directionEnded(let concludes):
             client?.sendEnd()
@@ -110,7 +111,7 @@ extension ProxyExchange: StreamHandler {
             && state.allowsRetry(decision.retry, method: request.method)
     }
 
-    func streamStopped(code: UInt64) {
+    func streamStopped(code: ApplicationErrorCode) {
         guard !state.isOver else { return }
         let concludes = state.uploadStopped()
         replay.drop()

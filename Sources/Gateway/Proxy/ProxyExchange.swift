@@ -3,6 +3,7 @@ import NIOCore
 import NIOHTTP1
 import Observability
 import Transport
+import Tunnel
 
 /// One request from a public connection, sent over a tunnel stream to an agent, and its response.
 ///
@@ -168,8 +169,8 @@ final class ProxyExchange {
     /// Resets both directions of the stream.
     func cancelStream(_ code: HopCode) {
         guard let stream else { return }
-        stream.reset(code: code.rawValue)
-        stream.stopSending(code: code.rawValue)
+        stream.reset(code.wireCode)
+        stream.stopSending(code.wireCode)
         release()
     }
 

@@ -1,5 +1,6 @@
 package import HopProtocol
 package import Transport
+import Tunnel
 
 /// The consequence of the end of a stream for the request on it: the error for the client, and whether another attempt is
 /// allowed.
@@ -23,7 +24,7 @@ package struct RetryDecision: Equatable, Sendable {
             self =
                 failure.anyByteSent
                 ? Self(error: .sessionLost, retry: .ifIdempotent) : Self(error: .noAgent, retry: .always)
-        case .reset(let code): self.init(code: HopCode(wire: code))
+        case .reset(let code): self.init(code: HopCode(code))
         }
     }
 
@@ -39,7 +40,7 @@ package struct RetryDecision: Equatable, Sendable {
         case .originProtocol: self.init(error: .originProtocol, retry: .never)
         case .originAborted, .noError, .cancelled: self.init(error: .originAborted, retry: .never)
         case .superseded, .idle, .authFailed: self.init(error: .sessionLost, retry: .ifIdempotent)
-        case .protocolViolation, .flowControl, .finalSizeError, .internal:
+        case .protocolViolation, .flowControl, .finalSizeError, .internalError:
             self.init(error: .internalError, retry: .never)
         }
     }

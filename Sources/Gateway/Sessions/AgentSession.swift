@@ -36,8 +36,8 @@ final class AgentSession: SessionHandler {
 
     func session(_ session: TunnelSession, opened stream: TunnelStream) {
         // Requests go to agents, not the other way.
-        stream.reset(code: HopCode.refused.rawValue)
-        stream.stopSending(code: HopCode.refused.rawValue)
+        stream.reset(.refused)
+        stream.stopSending(.refused)
     }
 
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
@@ -192,7 +192,7 @@ final class AgentSession: SessionHandler {
         // Whoever changed the credential meanwhile may have looked for its sessions before this one was among them.
         guard manager.credentials.credential(id: credential.id) === credential else {
             attachment.move(from: .active, to: .leaving)
-            session.close(code: HopCode.authFailed.rawValue, reason: "the token was changed")
+            session.close(.authFailed, reason: "the token was changed")
             return
         }
         for attachment in older { manager.probe(attachment) }
@@ -263,7 +263,7 @@ final class AgentSession: SessionHandler {
             "an agent broke the protocol",
             metadata: ["remote": "\(session.map { "\($0.remoteAddress)" } ?? "")", "error": "\(message)"]
         )
-        session?.close(code: HopCode.protocolViolation.rawValue, reason: message)
+        session?.close(.protocolViolation, reason: message)
     }
 
     private func send(_ message: ControlMessage) {
@@ -273,7 +273,7 @@ final class AgentSession: SessionHandler {
 
     private func closeSoon(_ code: HopCode, _ reason: String) {
         guard let session else { return }
-        session.loop.scheduleTask(in: Self.farewell) { session.close(code: code.rawValue, reason: reason) }
+        session.loop.scheduleTask(in: Self.farewell) { session.close(code.wireCode, reason: reason) }
     }
 }
 
@@ -291,9 +291,9 @@ extension AgentSession: StreamHandler {
     func streamFinished() { violation("the control stream ended") }
     func streamFailed(_ failure: StreamFailure) {
         // A reset of stream 0 ends the tunnel; with the session over this does nothing.
-        session?.close(code: HopCode.protocolViolation.rawValue, reason: "the control stream was reset")
+        session?.close(.protocolViolation, reason: "the control stream was reset")
     }
-    func streamStopped(code: UInt64) { violation("the control stream was stopped") }
+    func streamStopped(code: ApplicationErrorCode) { violation("the control stream was stopped") }
     func streamWritable() {}
 }
 
@@ -301,7 +301,7 @@ extension AgentSession {
     private static func disconnect(_ reason: SessionCloseReason) -> GatewayMetrics.Disconnect {
         switch reason {
         case .local(let code, _):
-            switch HopCode(wire: code) {
+            switch HopCode(code) {
             case .superseded: .superseded
             case .authFailed: .revoked
             case .protocolViolation: .violation
@@ -323,7 +323,7 @@ extension AgentSession {
     private static func text(_ reason: SessionCloseReason) -> String {
         switch reason {
         case .local(_, let text): text
-        case .peer(let code, let text): "the agent closed: \(HopCode(wire: code).name) \(text)"
+        case .peer(let code, let text): "the agent closed: \(HopCode(code).name) \(text)"
         case .violation(let error): "protocol violation: \(error)"
         case .idleTimeout: "nothing was received for the idle timeout"
         case .lost: "the agent has forgotten this session"

@@ -63,7 +63,7 @@ final class AgentSessionManager: Sendable {
             logger.info("two agents of one name are alive and both serve", metadata: metadata(older))
         } else if NIODeadline.now() >= deadline {
             logger.notice("a silent session is superseded", metadata: metadata(older))
-            session.close(code: HopCode.superseded.rawValue, reason: "another attachment of this name took over")
+            session.close(.superseded, reason: "another attachment of this name took over")
         } else {
             session.loop.scheduleTask(in: Self.probeInterval) {
                 self.check(older, asked: asked, deadline: deadline)
@@ -83,7 +83,7 @@ final class AgentSessionManager: Sendable {
             for row in rows where ended.contains(row.info.tokenID) {
                 logger.notice("a token was revoked: its session ends", metadata: metadata(row.member))
                 row.member.move(from: .active, to: .leaving)
-                row.member.session.close(code: HopCode.authFailed.rawValue, reason: "the token was revoked")
+                row.member.session.close(.authFailed, reason: "the token was revoked")
             }
         }
         for row in rows where changed.contains(row.info.tokenID) {
@@ -93,9 +93,9 @@ final class AgentSessionManager: Sendable {
             if !credentials.accepts(row.member.secret, id: row.info.tokenID) {
                 logger.notice("a token's secret was replaced: its session ends", metadata: metadata(row.member))
                 row.member.move(from: .active, to: .leaving)
-                row.member.session.close(code: HopCode.authFailed.rawValue, reason: "the token's secret was replaced")
+                row.member.session.close(.authFailed, reason: "the token's secret was replaced")
             } else if services.isEmpty || credential.name != row.info.agent {
-                row.member.session.close(code: HopCode.authFailed.rawValue, reason: "the token was changed")
+                row.member.session.close(.authFailed, reason: "the token was changed")
             } else if services.count != row.services.count || hosts.count != row.hosts.count {
                 logger.notice("a token allows less now", metadata: metadata(row.member))
                 registry.update(id: row.info.id, services: services, hosts: hosts)

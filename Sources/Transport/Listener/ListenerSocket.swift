@@ -173,7 +173,7 @@ final class ListenerSocket: SocketDriver {
         // The one it replaces gives it its place.
         if previous == nil, sessionLimits.enter(address) != .admitted {
             counters.sessionsRefused.add(1)
-            session.beginClose(code: Self.busy, reason: "too many sessions of this address, or in all")
+            session.beginClose(.busy, reason: "too many sessions of this address, or in all")
             return
         }
         limits.leave(address)
@@ -182,9 +182,6 @@ final class ListenerSocket: SocketDriver {
         peers[address] = Peer(established: session, pending: nil)
         previous?.end(.replaced, now: .now())
     }
-
-    /// BUSY in the table of codes.
-    private static let busy: UInt64 = 4
 
     override func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
         if session.wasOpen {
@@ -216,7 +213,7 @@ final class ListenerSocket: SocketDriver {
         let now = NIODeadline.now()
         let sessions = peers.values.flatMap { [$0.established, $0.pending].compactMap { $0 } }
         for session in sessions {
-            session.abandon(.listenerClosed, code: 0, text: "the gateway stops", now: now)
+            session.abandon(.listenerClosed, code: .noError, text: "the gateway stops", now: now)
         }
         close()
         context.endTurn()

@@ -1,4 +1,5 @@
 import NIOCore
+import Tunnel
 
 /// What crosses between a stream's user loop and its session's loop. A stream's messages keep their order.
 enum LoopMessage: Sendable {
@@ -8,15 +9,15 @@ enum LoopMessage: Sendable {
     case write(TunnelStream, ByteBuffer, wantsReport: Bool)
     case wantsReport(TunnelStream)
     case finish(TunnelStream)
-    case resetSending(TunnelStream, code: UInt64)
-    case stopSending(TunnelStream, code: UInt64)
+    case resetSending(TunnelStream, ApplicationErrorCode)
+    case stopSending(TunnelStream, ApplicationErrorCode)
     case consumed(TunnelStream, Int)
 
     // From the session's loop to the user's.
     case read(TunnelStream, ByteBuffer)
     case finished(TunnelStream)
     case failed(TunnelStream, StreamFailure)
-    case stopped(TunnelStream, code: UInt64)
+    case stopped(TunnelStream, code: ApplicationErrorCode)
     /// So many bytes of the stream were sent or thrown away since it was opened.
     case sent(TunnelStream, total: Int)
     case closed(TunnelStream)
@@ -29,8 +30,8 @@ enum LoopMessage: Sendable {
             if wantsReport { stream.session.report(stream) }
         case .wantsReport(let stream): stream.session.report(stream)
         case .finish(let stream): stream.session.finish(stream)
-        case .resetSending(let stream, let code): stream.session.reset(stream, code: code)
-        case .stopSending(let stream, let code): stream.session.stopSending(stream, code: code)
+        case .resetSending(let stream, let code): stream.session.reset(stream, code)
+        case .stopSending(let stream, let code): stream.session.stopSending(stream, code)
         case .consumed(let stream, let count): stream.session.consumed(stream, count)
         case .read(let stream, let bytes): stream.userRead(bytes)
         case .finished(let stream): stream.userFinished()

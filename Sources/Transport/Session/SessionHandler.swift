@@ -13,10 +13,10 @@ package protocol SessionHandler: AnyObject {
 
 /// Why a session is over.
 package enum SessionCloseReason: Error, Sendable {
-    /// Our side called ``TunnelSession/close(code:reason:)``.
-    case local(code: UInt64, reason: String)
+    /// Our side called ``TunnelSession/close(_:reason:)``.
+    case local(code: ApplicationErrorCode, reason: String)
     /// The peer sent CONNECTION_CLOSE.
-    case peer(code: UInt64, reason: String)
+    case peer(code: ApplicationErrorCode, reason: String)
     /// The peer broke the tunnel's protocol.
     case violation(TunnelError)
     /// Nothing was received for the idle timeout.

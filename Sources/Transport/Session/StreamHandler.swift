@@ -1,4 +1,5 @@
 package import NIOCore
+package import Tunnel
 
 /// What a stream tells its user. All calls come on the stream's user loop, in order, and never from inside a call of
 /// the user's to the stream; the handler may write, reset and close from inside them.
@@ -10,7 +11,7 @@ package protocol StreamHandler: AnyObject {
     /// The peer reset the stream, it could not be opened, or the session ended. Nothing follows.
     func streamFailed(_ failure: StreamFailure)
     /// The peer reads no more: write no more. Reading goes on.
-    func streamStopped(code: UInt64)
+    func streamStopped(code: ApplicationErrorCode)
     /// ``TunnelStream/isWritable`` became true again.
     func streamWritable()
 }
@@ -19,7 +20,7 @@ package protocol StreamHandler: AnyObject {
 package struct StreamFailure: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
         /// RESET_STREAM of the peer, or this side shed it (BUSY).
-        case reset(code: UInt64)
+        case reset(code: ApplicationErrorCode)
         /// The session it belonged to is over.
         case sessionEnded
         /// It was never opened: the peer allows no more streams, or the session is not established or is over.

@@ -69,7 +69,7 @@ extension TunnelSession {
         if let deadline = authenticationDeadline, deadline <= now {
             authenticationDeadline = nil
             closeReason = .notAuthenticated
-            tunnel?.close(code: Self.authenticationFailed, reason: "not authenticated in time", now: now)
+            tunnel?.close(code: .authFailed, reason: "not authenticated in time", now: now)
         }
         if let hint, hint.deadline <= now { settleHint(hint, now: now) }
     }
@@ -85,9 +85,6 @@ extension TunnelSession {
             dtls.releaseIdleBuffers()
         }
     }
-
-    /// AUTH_FAILED in the table of codes.
-    private static var authenticationFailed: UInt64 { 36 }
 
     private func updateDeadline(now: NIODeadline) {
         guard phase != .over else {

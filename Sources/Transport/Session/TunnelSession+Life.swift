@@ -59,7 +59,7 @@ extension TunnelSession {
 
     // MARK: End
 
-    func beginClose(code: UInt64, reason: String) {
+    func beginClose(_ code: ApplicationErrorCode, reason: String) {
         guard phase == .opening || phase == .open, wantedClose == nil else { return }
         wantedClose = (code, reason)
         context.touch(self)
@@ -111,7 +111,7 @@ extension TunnelSession {
     }
 
     /// Ends it in the middle of a turn because its socket goes away: says CONNECTION_CLOSE and close_notify once.
-    func abandon(_ reason: SessionCloseReason, code: UInt64, text: String, now: NIODeadline) {
+    func abandon(_ reason: SessionCloseReason, code: ApplicationErrorCode, text: String, now: NIODeadline) {
         guard phase != .over else { return }
         if phase != .closing, let tunnel, tunnel.isOpen {
             closeReason = reason

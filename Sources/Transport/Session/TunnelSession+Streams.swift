@@ -50,13 +50,13 @@ extension TunnelSession {
         context.touch(self)
     }
 
-    func reset(_ stream: TunnelStream, code: UInt64) {
+    func reset(_ stream: TunnelStream, _ code: ApplicationErrorCode) {
         guard let id = self.id(of: stream), let tunnel else { return }
         tunnel.reset(id, code: code)
         context.touch(self)
     }
 
-    func stopSending(_ stream: TunnelStream, code: UInt64) {
+    func stopSending(_ stream: TunnelStream, _ code: ApplicationErrorCode) {
         guard let id = self.id(of: stream), let tunnel else { return }
         tunnel.stopSending(id, code: code)
         context.touch(self)

@@ -49,7 +49,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     /// The owner was told that it is established.
     var wasOpen = false
     /// Close was asked for before there was a tunnel to close.
-    var wantedClose: (code: UInt64, reason: String)?
+    var wantedClose: (code: ApplicationErrorCode, reason: String)?
     /// When a session that is not open ends.
     var openingDeadline: NIODeadline?
     /// When a session that is not authenticated ends.
@@ -123,11 +123,11 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     }
 
     /// Ends the session with CONNECTION_CLOSE. Its streams fail, then the handler is told.
-    package func close(code: UInt64, reason: String) {
+    package func close(_ code: ApplicationErrorCode, reason: String) {
         if loop.inEventLoop {
-            beginClose(code: code, reason: reason)
+            beginClose(code, reason: reason)
         } else {
-            loop.execute { self.beginClose(code: code, reason: reason) }
+            loop.execute { self.beginClose(code, reason: reason) }
         }
     }
 

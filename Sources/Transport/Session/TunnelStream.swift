@@ -1,5 +1,5 @@
 package import NIOCore
-import Tunnel
+package import Tunnel
 
 /// One bidirectional stream of a session, as its user sees it on `userLoop`, wherever the session lives.
 ///
@@ -109,26 +109,26 @@ package final class TunnelStream: @unchecked Sendable {
     }
 
     /// Abandons our direction: what was not delivered may never be. Also after ``finish()``.
-    package func reset(code: UInt64) {
+    package func reset(_ code: ApplicationErrorCode) {
         userLoop.preconditionInEventLoop()
         isSendingOver = true
         guard !isOver || isFailing else { return }
         if isLocal {
-            session.reset(self, code: code)
+            session.reset(self, code)
         } else {
-            userContext.post(.resetSending(self, code: code), to: session.context)
+            userContext.post(.resetSending(self, code), to: session.context)
         }
     }
 
     /// Asks the peer to send no more. What was on its way here may still be read; of what arrives later, also of the
     /// peer's reset, the handler hears nothing.
-    package func stopSending(code: UInt64) {
+    package func stopSending(_ code: ApplicationErrorCode) {
         userLoop.preconditionInEventLoop()
         guard !isOver else { return }
         if isLocal {
-            session.stopSending(self, code: code)
+            session.stopSending(self, code)
         } else {
-            userContext.post(.stopSending(self, code: code), to: session.context)
+            userContext.post(.stopSending(self, code), to: session.context)
         }
     }
 
@@ -169,14 +169,11 @@ package final class TunnelStream: @unchecked Sendable {
         handler?.streamFailed(failure)
         handler = nil
         // The user is through with it, so our direction must not stay open.
-        if mayReset && !isSendingOver { reset(code: Self.cancelled) }
+        if mayReset && !isSendingOver { reset(.cancelled) }
         isFailing = false
     }
 
-    /// CANCELLED in the table of codes.
-    private static var cancelled: UInt64 { 1 }
-
-    func userStopped(code: UInt64) {
+    func userStopped(code: ApplicationErrorCode) {
         isSendingOver = true
         handler?.streamStopped(code: code)
     }

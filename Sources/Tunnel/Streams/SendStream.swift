@@ -34,7 +34,7 @@ struct SendStream {
     private enum Reset: Equatable { case none, queued, sent, acknowledged }
     private var fin = Fin.none
     private var reset = Reset.none
-    private(set) var resetCode: UInt64 = 0
+    private(set) var resetCode = ApplicationErrorCode.noError
     /// unsent rose above the high mark; a `writable` event is owed.
     var owesWritable = false
 
@@ -55,7 +55,7 @@ struct SendStream {
     mutating func finish() { fin = .queued }
 
     /// True if a RESET_STREAM has to be sent. After everything was acknowledged there is nothing left to abandon.
-    mutating func abandon(code: UInt64) -> Bool {
+    mutating func abandon(code: ApplicationErrorCode) -> Bool {
         guard reset == .none, fin != .acknowledged || !isEverythingAcknowledged else { return false }
         reset = .queued
         resetCode = code

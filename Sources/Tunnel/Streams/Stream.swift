@@ -20,7 +20,7 @@ final class Stream {
     /// When the consumer last drained something; decides who is shed first.
     var drainedAt: NIODeadline
     /// Code of a STOP_SENDING that has to be sent.
-    var stopCode: UInt64?
+    var stopCode: ApplicationErrorCode?
 
     init(id: StreamID, sendLimit: UInt64, receiveWindow: UInt64, now: NIODeadline) {
         self.id = id

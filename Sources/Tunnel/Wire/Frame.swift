@@ -24,8 +24,8 @@ package enum Frame {
     case padding
     case ping
     case ack(AckFrame)
-    case resetStream(StreamID, code: UInt64, finalSize: UInt64)
-    case stopSending(StreamID, code: UInt64)
+    case resetStream(StreamID, code: ApplicationErrorCode, finalSize: UInt64)
+    case stopSending(StreamID, code: ApplicationErrorCode)
     case stream(StreamID, offset: UInt64, fin: Bool, data: UnsafeRawBufferPointer)
     case maxData(UInt64)
     case maxStreamData(StreamID, UInt64)
@@ -33,7 +33,7 @@ package enum Frame {
     case dataBlocked(UInt64)
     case streamDataBlocked(StreamID, UInt64)
     case streamsBlocked(UInt64)
-    case connectionClose(code: UInt64, reason: UnsafeRawBufferPointer)
+    case connectionClose(code: ApplicationErrorCode, reason: UnsafeRawBufferPointer)
     case parameters(UnsafeRawBufferPointer)
 
     /// All but ACK, PADDING and CONNECTION_CLOSE ask for an acknowledgement (RFC 9002 §2).
@@ -59,11 +59,11 @@ package enum Frame {
         case FrameType.resetStream:
             return .resetStream(
                 try streamID(&reader),
-                code: try reader.readVarInt(),
+                code: ApplicationErrorCode(rawValue: try reader.readVarInt()),
                 finalSize: try reader.readVarInt()
             )
         case FrameType.stopSending:
-            return .stopSending(try streamID(&reader), code: try reader.readVarInt())
+            return .stopSending(try streamID(&reader), code: ApplicationErrorCode(rawValue: try reader.readVarInt()))
         case FrameType.stream...(FrameType.stream | 7):
             return try stream(flags: type & 7, &reader)
         case FrameType.maxData:
@@ -79,7 +79,7 @@ package enum Frame {
         case FrameType.streamsBlocked:
             return .streamsBlocked(try streamCount(&reader))
         case FrameType.connectionClose, FrameType.connectionCloseApplication:
-            let code = try reader.readVarInt()
+            let code = ApplicationErrorCode(rawValue: try reader.readVarInt())
             if type == FrameType.connectionClose { _ = try reader.readVarInt() }
             return .connectionClose(code: code, reason: try reader.readBytes(try reader.readVarInt()))
         case FrameType.parameters:

@@ -5,6 +5,7 @@ import NIOCore
 import Settings
 import Testing
 import Transport
+import Tunnel
 
 @Suite(.serialized)
 struct AttachTests {
@@ -102,7 +103,7 @@ struct AttachTests {
             let call = try await rig.gateway.call(try await rig.head())
             await origin.log.wait("the request") { $0.requests.count == 1 }
             let session = try await rig.gateway.session()
-            session.close(code: HopCode.superseded.rawValue, reason: "test")
+            session.close(.superseded, reason: "test")
             await origin.log.wait("closed") { $0.open == 0 }
             _ = await call.over()
             await rig.gateway.hellos.wait("attached again") { $0.count >= 2 }

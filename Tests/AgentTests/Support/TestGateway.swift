@@ -5,6 +5,7 @@ import NIOPosix
 import Synchronization
 import Testing
 import Transport
+import Tunnel
 
 /// The gateway's end of tunnels, as far as an agent sees it: takes HELLO, answers, and opens streams.
 final class TestGateway: Sendable {
@@ -135,7 +136,7 @@ private final class GatewaySession: SessionHandler, StreamHandler {
                     session.authenticated()
                     sessions.update { $0.append(session) }
                 } else if case .error(let error) = reply {
-                    session.close(code: error.code.rawValue, reason: error.message)
+                    session.close(error.code.wireCode, reason: error.message)
                 }
             case .goaway(let goaway): goaways.update { $0.append(goaway) }
             default: Issue.record("an agent said \(message)")
@@ -145,7 +146,7 @@ private final class GatewaySession: SessionHandler, StreamHandler {
 
     func streamFinished() {}
     func streamFailed(_ failure: StreamFailure) {}
-    func streamStopped(code: UInt64) {}
+    func streamStopped(code: ApplicationErrorCode) {}
     func streamWritable() {}
 }
 
@@ -167,7 +168,7 @@ struct CallLog: Sendable {
 
     /// The code of the agent's reset.
     var code: HopCode? {
-        if case .reset(let code) = failure?.reason { HopCode(wire: code) } else { nil }
+        if case .reset(let code) = failure?.reason { HopCode(code) } else { nil }
     }
 }
 
@@ -200,8 +201,8 @@ struct ClientCall: Sendable {
     func cancel() async throws {
         let stream = stream
         try await stream.userLoop.submit {
-            stream.reset(code: HopCode.cancelled.rawValue)
-            stream.stopSending(code: HopCode.cancelled.rawValue)
+            stream.reset(.cancelled)
+            stream.stopSending(.cancelled)
         }.get()
     }
 
@@ -289,7 +290,7 @@ private final class ClientStream: StreamHandler {
         stream = nil
     }
 
-    func streamStopped(code: UInt64) { log.update { $0.stopped = HopCode(wire: code) } }
+    func streamStopped(code: ApplicationErrorCode) { log.update { $0.stopped = HopCode(code) } }
 
     func streamWritable() {
         guard let stream, position < total else { return }

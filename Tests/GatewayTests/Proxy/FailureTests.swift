@@ -2,6 +2,7 @@ import Gateway
 import HopProtocol
 import NIOCore
 import Testing
+import Tunnel
 
 @Suite("What a client sees when something goes wrong behind the gateway")
 struct FailureTests {
@@ -29,7 +30,7 @@ struct FailureTests {
         "A reset becomes the status of its code",
         arguments: [
             (HopCode.originUnreachable, 502), (.originTimeout, 504), (.unknownService, 503), (.busy, 503),
-            (.alreadyRan, 502), (.internal, 502), (.deadline, 504), (.originProtocol, 502), (.originAborted, 502),
+            (.alreadyRan, 502), (.internalError, 502), (.deadline, 504), (.originProtocol, 502), (.originAborted, 502),
         ]
     )
     func reset(code: HopCode, status: Int) async throws {
@@ -102,7 +103,7 @@ struct FailureTests {
             let client = try await TestClient.https(gateway, host: "slow.test")
             let response = try await client.exchange("GET / HTTP/1.1\r\nHost: slow.test\r\n\r\n")
             #expect(response.status == 504)
-            try await eventually("STOP_SENDING") { agent.requests[0].seen.stoppedCode == HopCode.deadline.rawValue }
+            try await eventually("STOP_SENDING") { agent.requests[0].seen.stoppedCode == .deadline }
         }
     }
 
@@ -115,7 +116,7 @@ struct FailureTests {
             try await eventually("the request") { agent.requests.count == 1 }
             await client.close()
             try await eventually("STOP_SENDING", within: .seconds(2)) {
-                agent.requests[0].seen.stoppedCode == HopCode.cancelled.rawValue
+                agent.requests[0].seen.stoppedCode == .cancelled
             }
         }
     }
@@ -232,7 +233,7 @@ struct FailureTests {
             #expect(client.text.contains(count <= 32 ? "HTTP/1.1 200 OK" : "HTTP/1.1 502 "))
             if count > 32 {
                 try await eventually("STOP_SENDING") {
-                    agent.requests[0].seen.stoppedCode == HopCode.protocolViolation.rawValue
+                    agent.requests[0].seen.stoppedCode == .protocolViolation
                 }
             }
         }

@@ -2,6 +2,7 @@ import Gateway
 import HopProtocol
 import Testing
 import Transport
+import Tunnel
 
 @Suite("What the end of a stream means")
 struct FailureVerdictTests {
@@ -34,6 +35,9 @@ struct FailureVerdictTests {
         #expect(RetryDecision(.init(reason: .sessionEnded, anyByteSent: false)).retry == .always)
         #expect(RetryDecision(.init(reason: .sessionEnded, anyByteSent: true)).retry == .ifIdempotent)
         #expect(RetryDecision(.init(reason: .refused, anyByteSent: false)).retry == .always)
-        #expect(RetryDecision(.init(reason: .reset(code: 9_999), anyByteSent: true)).retry == .never)
+        #expect(
+            RetryDecision(.init(reason: .reset(code: ApplicationErrorCode(rawValue: 9_999)), anyByteSent: true)).retry
+                == .never
+        )
     }
 }

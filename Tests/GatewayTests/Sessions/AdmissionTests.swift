@@ -3,6 +3,7 @@ import HopProtocol
 import NIOCore
 import Testing
 import Transport
+import Tunnel
 
 @Suite("Letting agents in, and out")
 struct AdmissionTests {
@@ -20,7 +21,7 @@ struct AdmissionTests {
                     Issue.record("closed by \(String(describing: agent.closed))")
                     continue
                 }
-                #expect(HopCode(wire: code) == .authFailed)
+                #expect(HopCode(code) == .authFailed)
             }
         }
     }

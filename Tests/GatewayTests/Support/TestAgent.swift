@@ -87,7 +87,7 @@ final class TestAgent: Sendable {
     var closed: SessionCloseReason? { shared.state.withLock { $0.closed } }
     var requests: [TestRequest] { shared.state.withLock { $0.requests } }
 
-    func close() { shared.state.withLock { $0.session }?.close(code: 0, reason: "test") }
+    func close() { shared.state.withLock { $0.session }?.close(.noError, reason: "test") }
 
     private final class Handler: SessionHandler, StreamHandler {
         let hello: Hello
@@ -136,7 +136,7 @@ final class TestAgent: Sendable {
 
         func streamFinished() {}
         func streamFailed(_ failure: StreamFailure) {}
-        func streamStopped(code: UInt64) {}
+        func streamStopped(code: ApplicationErrorCode) {}
         func streamWritable() {}
     }
 }
@@ -148,8 +148,8 @@ final class TestRequest: StreamHandler, Sendable {
         var body: [UInt8] = []
         var trailers: FieldSection?
         var isEnded = false
-        var resetCode: UInt64?
-        var stoppedCode: UInt64?
+        var resetCode: ApplicationErrorCode?
+        var stoppedCode: ApplicationErrorCode?
         var isFailed = false
         var takesBody = true
         var isAccepted = false
@@ -207,8 +207,8 @@ final class TestRequest: StreamHandler, Sendable {
     }
 
     func finish() { onLoop { $0.finish() } }
-    func reset(_ code: HopCode) { onLoop { $0.reset(code: code.rawValue) } }
-    func stopSending(_ code: HopCode) { onLoop { $0.stopSending(code: code.rawValue) } }
+    func reset(_ code: HopCode) { onLoop { $0.reset(code.wireCode) } }
+    func stopSending(_ code: HopCode) { onLoop { $0.stopSending(code.wireCode) } }
 
     func answer(_ status: Int = 200, _ body: String, _ fields: KeyValuePairs<String, String> = [:]) {
         var section = FieldSection(fields)
@@ -278,6 +278,6 @@ final class TestRequest: StreamHandler, Sendable {
         }
     }
 
-    func streamStopped(code: UInt64) { state.withLock { $0.seen.stoppedCode = code } }
+    func streamStopped(code: ApplicationErrorCode) { state.withLock { $0.seen.stoppedCode = code } }
     func streamWritable() {}
 }

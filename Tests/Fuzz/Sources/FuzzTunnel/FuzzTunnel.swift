@@ -74,8 +74,8 @@ private struct Script {
         case 9: if let id = tunnel.openStream() { streams.append(id) }
         case 10: tunnel.write(stream(), ByteBuffer(repeating: 7, count: Int(byte()) * 64))
         case 11: tunnel.finish(stream())
-        case 12: tunnel.reset(stream(), code: UInt64(byte()))
-        case 13: tunnel.stopSending(stream(), code: UInt64(byte()))
+        case 12: tunnel.reset(stream(), code: ApplicationErrorCode(rawValue: UInt64(byte())))
+        case 13: tunnel.stopSending(stream(), code: ApplicationErrorCode(rawValue: UInt64(byte())))
         case 14: tunnel.consume(stream(), Int(byte()) * 16)
         default: nextNumber &+= UInt64(byte() & 3)
         }
