@@ -1,7 +1,8 @@
 package import NIOCore
 
-/// HTTP fields as they travel: `varint length, name, varint length, value` in their order, duplicates kept, bytes
-/// untouched (RFC 9110 §5). A value type over one `ByteBuffer`; reading copies nothing.
+/// HTTP fields as they travel: each is the length of its name, the name, the length of its value and the value, where lengths
+/// are variable-length integers. Order, duplicates and bytes are kept
+/// as they are (RFC 9110 §5). A value type over one `ByteBuffer`; reading copies nothing.
 ///
 /// Framing and hop-by-hop fields (RFC 9110 §7.6.1) never travel in one: `Content-Length` does, `Transfer-Encoding`,
 /// `Connection` and its kin do not. `Upgrade` does and means that the request asks for that upgrade.
@@ -31,17 +32,17 @@ package struct FieldSection: Equatable, Sendable {
     }
 
     package mutating func append(name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer) {
-        bytes.writeVarint(UInt64(name.count))
+        bytes.writeVarInt(UInt64(name.count))
         bytes.writeBytes(name)
-        bytes.writeVarint(UInt64(value.count))
+        bytes.writeVarInt(UInt64(value.count))
         bytes.writeBytes(value)
         count += 1
     }
 
     package mutating func append(_ field: Field) {
-        bytes.writeVarint(UInt64(field.nameBytes.readableBytes))
+        bytes.writeVarInt(UInt64(field.nameBytes.readableBytes))
         bytes.writeImmutableBuffer(field.nameBytes)
-        bytes.writeVarint(UInt64(field.valueBytes.readableBytes))
+        bytes.writeVarInt(UInt64(field.valueBytes.readableBytes))
         bytes.writeImmutableBuffer(field.valueBytes)
         count += 1
     }

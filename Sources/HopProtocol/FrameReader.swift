@@ -18,7 +18,7 @@ struct FrameReader {
     }
 
     private var input = ByteBuffer()
-    private var varint = VarintReader()
+    private var varInt = VarIntReader()
     private var state = State.type
     /// The collected start of a payload that came in pieces.
     private var held = ByteBuffer()
@@ -27,7 +27,7 @@ struct FrameReader {
 
     /// Nothing is left of what was fed, and no frame is open.
     var isBetweenFrames: Bool {
-        if case .type = state { !varint.isInside && input.readableBytes == 0 } else { false }
+        if case .type = state { !varInt.isInside && input.readableBytes == 0 } else { false }
     }
 
     var hasInput: Bool { input.readableBytes > 0 }
@@ -55,12 +55,12 @@ struct FrameReader {
             switch state {
             case .type:
                 let before = input.readableBytes
-                let type = varint.read(from: &input)
+                let type = varInt.read(from: &input)
                 overhead += before - input.readableBytes
                 if let type { state = .length(type: type) }
             case .length(let type):
                 let before = input.readableBytes
-                let length = varint.read(from: &input)
+                let length = varInt.read(from: &input)
                 overhead += before - input.readableBytes
                 guard let length else { break }
                 if type == MessageFrameType.data {

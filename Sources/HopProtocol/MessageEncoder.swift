@@ -8,8 +8,8 @@ enum MessageFrameType {
     static let accepted: UInt64 = 4
 }
 
-/// Writes the frames of HTTP over a stream: `varint type, varint length, payload`. FIN after the last one ends the
-/// message.
+/// Writes the frames of HTTP over a stream: type and length as variable-length integers, then
+/// the payload. FIN after the last frame ends the message.
 package enum MessageEncoder {
     /// The most that ``writeDataHeader(length:into:)`` writes.
     package static let maximumDataHeader = 9
@@ -33,14 +33,14 @@ package enum MessageEncoder {
     }
 
     package static func writeAccepted(into buffer: inout ByteBuffer) {
-        buffer.writeVarint(MessageFrameType.accepted)
-        buffer.writeVarint(0)
+        buffer.writeVarInt(MessageFrameType.accepted)
+        buffer.writeVarInt(0)
     }
 
     /// The header of a DATA frame whose `length` payload bytes the caller sends after it, from the buffer they are in.
     package static func writeDataHeader(length: Int, into buffer: inout ByteBuffer) {
-        buffer.writeVarint(MessageFrameType.data)
-        buffer.writeVarint(UInt64(length))
+        buffer.writeVarInt(MessageFrameType.data)
+        buffer.writeVarInt(UInt64(length))
     }
 
     /// A whole DATA frame, copied: for small bodies that leave together with their head.
@@ -49,7 +49,7 @@ package enum MessageEncoder {
         buffer.writeImmutableBuffer(bytes)
     }
 
-    /// The length is written as a 4-byte varint before the payload is known.
+    /// The length is written as a 4-byte variable-length integer before the payload is known.
     private static func writeFrame(
         _ type: UInt64,
         limit: Int,
@@ -57,7 +57,7 @@ package enum MessageEncoder {
         _ payload: (inout ByteBuffer) -> Void
     ) throws(HopError) {
         let start = buffer.writerIndex
-        buffer.writeVarint(type)
+        buffer.writeVarInt(type)
         let lengthIndex = buffer.writerIndex
         buffer.writeInteger(UInt32(0))
         payload(&buffer)

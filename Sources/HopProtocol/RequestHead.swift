@@ -2,9 +2,9 @@ package import NIOCore
 
 /// The head of a request on a stream.
 ///
-/// Layout: request id (16 B), attempt (varint), run (16 B), then method, scheme, authority, path, service as varint
-/// length and bytes, remaining deadline in milliseconds (varint, 0: none), trace context (length and bytes), fields
-/// (length and section). Bytes behind the section belong to later versions and are ignored.
+/// Layout: request id (16 B), attempt (variable-length integer), run (16 B), then method, scheme, authority, path, service as
+/// variable-length integer length and bytes, remaining deadline in milliseconds (variable-length integer, 0: none), trace
+/// context (length and bytes), fields (length and section). Bytes behind the section belong to later versions and are ignored.
 package struct RequestHead: Equatable, Sendable {
     package var requestID: RequestID
     /// Counts the attempts at one request, from 1.
@@ -64,16 +64,16 @@ package struct RequestHead: Equatable, Sendable {
 extension RequestHead {
     func encode(into buffer: inout ByteBuffer) {
         buffer.writeInteger(requestID.rawValue)
-        buffer.writeVarint(attempt)
+        buffer.writeVarInt(attempt)
         buffer.writeInteger(run.rawValue)
         buffer.writeLengthPrefixed(method)
         buffer.writeLengthPrefixed(scheme)
         buffer.writeLengthPrefixed(authority)
         buffer.writeLengthPrefixed(path)
         buffer.writeLengthPrefixed(service)
-        buffer.writeVarint(deadlineMilliseconds)
+        buffer.writeVarInt(deadlineMilliseconds)
         buffer.writeLengthPrefixed(traceparent)
-        buffer.writeVarint(UInt64(fields.bytes.readableBytes))
+        buffer.writeVarInt(UInt64(fields.bytes.readableBytes))
         buffer.writeImmutableBuffer(fields.bytes)
     }
 
@@ -85,7 +85,7 @@ extension RequestHead {
 
     init(decoding payload: ByteBuffer) throws(HopError) {
         var rest = payload
-        guard let id = rest.readInteger(as: UInt128.self), let attempt = rest.readVarint(),
+        guard let id = rest.readInteger(as: UInt128.self), let attempt = rest.readVarInt(),
             let run = rest.readInteger(as: UInt128.self)
         else { throw HopError(.violation, "a request head is cut short") }
         self.requestID = RequestID(rawValue: id)
@@ -96,7 +96,7 @@ extension RequestHead {
         self.authority = try rest.readText("authority", limit: HopLimits.head, ASCII.isVisible)
         self.path = try rest.readText("path", limit: HopLimits.head, Self.isPath)
         self.service = try rest.readText("service", limit: HopLimits.word, ASCII.isVisible)
-        guard let milliseconds = rest.readVarint() else {
+        guard let milliseconds = rest.readVarInt() else {
             throw HopError(.violation, "a request head is cut short")
         }
         // A year is as good as none; the bound keeps the conversion to nanoseconds inside 64 bits.

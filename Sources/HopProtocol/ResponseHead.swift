@@ -2,8 +2,8 @@ import NIOCore
 
 /// The head of a response on a stream, interim (1xx) or final (101 is final).
 ///
-/// Layout: status (varint), fields (varint length and section). Bytes behind it are ignored. The reason phrase does not
-/// travel.
+/// Layout: status (variable-length integer), fields (length as a variable-length integer, and section). Bytes
+/// after the section are ignored. The reason phrase does not travel.
 package struct ResponseHead: Equatable, Sendable {
     package var status: Int
     package var fields: FieldSection
@@ -19,14 +19,14 @@ package struct ResponseHead: Equatable, Sendable {
 
 extension ResponseHead {
     func encode(into buffer: inout ByteBuffer) {
-        buffer.writeVarint(UInt64(status))
-        buffer.writeVarint(UInt64(fields.bytes.readableBytes))
+        buffer.writeVarInt(UInt64(status))
+        buffer.writeVarInt(UInt64(fields.bytes.readableBytes))
         buffer.writeImmutableBuffer(fields.bytes)
     }
 
     init(decoding payload: ByteBuffer) throws(HopError) {
         var rest = payload
-        guard let status = rest.readVarint(), (100..<1000).contains(status) else {
+        guard let status = rest.readVarInt(), (100..<1000).contains(status) else {
             throw HopError(.violation, "a status is not between 100 and 999")
         }
         guard let encoded = rest.readLengthPrefixed(limit: HopLimits.head) else {

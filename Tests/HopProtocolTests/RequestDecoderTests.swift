@@ -1,6 +1,7 @@
 import HopProtocol
 import NIOCore
 import Testing
+import Tunnel
 
 struct RequestDecoderTests {
     /// Head, two DATA frames, trailers: 10 bytes of body.
@@ -174,10 +175,10 @@ struct RequestDecoderTests {
     func bounds() throws {
         for (type, limit) in [(1, HopLimits.head), (3, HopLimits.trailers), (4, HopLimits.accepted)] as [(UInt64, Int)]
         {
-            for length in [UInt64(limit) + 1, 1 << 32, Varint.maximum] {
+            for length in [UInt64(limit) + 1, 1 << 32, VarInt.max] {
                 let frame: ByteBuffer = .made {
-                    $0.writeVarint(type)
-                    $0.writeVarint(length)
+                    $0.writeVarInt(type)
+                    $0.writeVarInt(length)
                 }
                 do {
                     _ = try decodeRequest([frame], fin: false)
@@ -207,8 +208,8 @@ struct RequestDecoderTests {
         var payload: ByteBuffer = try .made { try MessageEncoder.writeRequestHead(sampleRequest, into: &$0) }
         payload.moveReaderIndex(forwardBy: 5)
         let frame: ByteBuffer = .made {
-            $0.writeVarint(1)
-            $0.writeVarint(UInt64(payload.readableBytes + 3))
+            $0.writeVarInt(1)
+            $0.writeVarInt(UInt64(payload.readableBytes + 3))
             $0.writeImmutableBuffer(payload)
             $0.writeString("new")
         }

@@ -1,6 +1,7 @@
 import HopProtocol
 import NIOCore
 import Testing
+import Tunnel
 
 struct ResponseDecoderTests {
     static let early = ResponseHead(status: 103, fields: FieldSection(["link": "</a>"]))
@@ -103,8 +104,8 @@ struct ResponseDecoderTests {
     @Test("What a later version puts into ACCEPTED is ignored")
     func acceptedPayload() throws {
         let bytes: ByteBuffer = .made {
-            $0.writeVarint(4)
-            $0.writeVarint(3)
+            $0.writeVarInt(4)
+            $0.writeVarInt(3)
             $0.writeString("abc")
         }
         #expect(try decodeResponse([bytes], fin: false) == [.accepted])
@@ -114,10 +115,10 @@ struct ResponseDecoderTests {
     func status(raw: UInt64) {
         let bytes: ByteBuffer = .made {
             MessageEncoder.writeAccepted(into: &$0)
-            $0.writeVarint(1)
-            $0.writeVarint(UInt64(Varint.length(of: raw) + 1))
-            $0.writeVarint(raw)
-            $0.writeVarint(0)
+            $0.writeVarInt(1)
+            $0.writeVarInt(UInt64(VarInt.length(raw) + 1))
+            $0.writeVarInt(raw)
+            $0.writeVarInt(0)
         }
         #expect(throws: HopError.self) { try decodeResponse([bytes], fin: false) }
     }

@@ -59,14 +59,3 @@ package struct WireWriter {
         count += MemoryLayout<Integer>.size
     }
 }
-
-/// Variable-length integers, RFC 9000 §16.
-package enum VarInt {
-    package static let max: UInt64 = 1 << 62 - 1
-
-    /// Bytes of the shortest form: 1, 2, 4 or 8.
-    package static func length(_ value: UInt64) -> Int {
-        precondition(value <= max, "an integer above 2^62-1 cannot be encoded")
-        return value < 1 << 6 ? 1 : value < 1 << 14 ? 2 : value < 1 << 30 ? 4 : 8
-    }
-}

@@ -35,8 +35,8 @@ private func frames(_ script: inout Script) -> ByteBuffer {
         let times = type & 0x80 == 0 ? 1 : Int(script.byte()) + 1
         let length = Int(script.byte()) << 8 | Int(script.byte())
         let payload = script.bytes(length)
-        result.writeVarint(UInt64(type & 7))
-        result.writeVarint(UInt64(payload.count * times))
+        result.writeVarInt(UInt64(type & 7))
+        result.writeVarInt(UInt64(payload.count * times))
         for _ in 0..<times { result.writeBytes(payload) }
     }
     return result

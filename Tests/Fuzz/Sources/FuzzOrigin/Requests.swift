@@ -6,8 +6,8 @@ import OriginHTTP1
 /// nothing that an origin could take for a second request.
 func checkRequest(_ payload: [UInt8], _ choice: UInt8) {
     var stream = ByteBuffer()
-    stream.writeVarint(1)
-    stream.writeVarint(UInt64(payload.count))
+    stream.writeVarInt(1)
+    stream.writeVarInt(UInt64(payload.count))
     stream.writeBytes(payload)
     var decoder = RequestDecoder()
     decoder.feed(stream)

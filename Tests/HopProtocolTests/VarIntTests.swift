@@ -1,8 +1,9 @@
 import HopProtocol
 import NIOCore
 import Testing
+import Tunnel
 
-struct VarintTests {
+struct VarIntTests {
     @Test(
         "The examples of RFC 9000 appendix A.1 read and write",
         arguments: [
@@ -11,10 +12,10 @@ struct VarintTests {
     )
     func examples(value: UInt64, hex: String) {
         var buffer = ByteBuffer()
-        buffer.writeVarint(value)
+        buffer.writeVarInt(value)
         #expect(buffer.hex == hex)
-        #expect(Varint.length(of: value) == buffer.readableBytes)
-        #expect(buffer.readVarint() == value)
+        #expect(VarInt.length(value) == buffer.readableBytes)
+        #expect(buffer.readVarInt() == value)
         #expect(buffer.readableBytes == 0)
     }
 
@@ -22,31 +23,31 @@ struct VarintTests {
     func boundaries() {
         for (value, length) in [
             (0, 1), (63, 1), (64, 2), (16_383, 2), (16_384, 4), (1_073_741_823, 4), (1_073_741_824, 8),
-            (Varint.maximum, 8),
+            (VarInt.max, 8),
         ] as [(UInt64, Int)] {
             var buffer = ByteBuffer()
-            buffer.writeVarint(value)
+            buffer.writeVarInt(value)
             #expect(buffer.readableBytes == length)
-            #expect(buffer.readVarint() == value)
+            #expect(buffer.readVarInt() == value)
         }
     }
 
     @Test("A longer form than needed is valid")
     func longForm() {
         var buffer = ByteBuffer(bytes: [0x40, 0x25])
-        #expect(buffer.readVarint() == 37)
+        #expect(buffer.readVarInt() == 37)
     }
 
-    @Test("A cut varint moves nothing")
+    @Test("A truncated variable-length integer moves nothing")
     func cut() {
         for first: UInt8 in [0x40, 0x80, 0xC0] {
             for count in 0..<((1 << Int(first >> 6)) - 1) {
                 var buffer = ByteBuffer(bytes: [first] + Array(repeating: 0, count: count))
-                #expect(buffer.readVarint() == nil)
+                #expect(buffer.readVarInt() == nil)
                 #expect(buffer.readableBytes == count + 1)
             }
         }
         var empty = ByteBuffer()
-        #expect(empty.readVarint() == nil)
+        #expect(empty.readVarInt() == nil)
     }
 }

@@ -1,25 +1,10 @@
 package import NIOCore
-
-/// Variable-length integers, RFC 9000 §16: the two top bits of the first byte give the length (1, 2, 4 or 8 bytes).
-/// Longer encodings than needed are valid.
-package enum Varint {
-    package static let maximum: UInt64 = (1 << 62) - 1
-
-    /// Bytes that the shortest encoding of `value` takes.
-    package static func length(of value: UInt64) -> Int {
-        switch value {
-        case 0..<0x40: 1
-        case 0x40..<0x4000: 2
-        case 0x4000..<0x4000_0000: 4
-        default: 8
-        }
-    }
-}
+import Tunnel
 
 extension ByteBuffer {
     /// Writes `value` in its shortest form. A value above 2^62 − 1 is a bug of ours.
-    package mutating func writeVarint(_ value: UInt64) {
-        precondition(value <= Varint.maximum, "a varint holds 62 bits")
+    package mutating func writeVarInt(_ value: UInt64) {
+        precondition(value <= VarInt.max, "a variable-length integer holds 62 bits")
         switch value {
         case 0..<0x40: writeInteger(UInt8(truncatingIfNeeded: value))
         case 0x40..<0x4000: writeInteger(UInt16(truncatingIfNeeded: value) | 0x4000)
@@ -28,8 +13,8 @@ extension ByteBuffer {
         }
     }
 
-    /// Reads one varint; nil, and nothing moved, when the buffer ends inside it.
-    package mutating func readVarint() -> UInt64? {
+    /// Reads one variable-length integer; nil, and nothing moved, when the buffer ends inside it.
+    package mutating func readVarInt() -> UInt64? {
         guard let first = getInteger(at: readerIndex, as: UInt8.self) else { return nil }
         switch first >> 6 {
         case 0:
@@ -37,33 +22,33 @@ extension ByteBuffer {
             return UInt64(first)
         case 1: return readInteger(as: UInt16.self).map { UInt64($0 & 0x3FFF) }
         case 2: return readInteger(as: UInt32.self).map { UInt64($0 & 0x3FFF_FFFF) }
-        default: return readInteger(as: UInt64.self).map { $0 & Varint.maximum }
+        default: return readInteger(as: UInt64.self).map { $0 & VarInt.max }
         }
     }
 
-    /// Writes a varint length and the string's UTF-8.
+    /// Writes a variable-length integer length and the string's UTF-8.
     mutating func writeLengthPrefixed(_ text: String) {
-        writeVarint(UInt64(text.utf8.count))
+        writeVarInt(UInt64(text.utf8.count))
         writeString(text)
     }
 
-    /// Reads a varint length, at most `limit`, and that many bytes. Nil: too long, or the buffer ends before.
+    /// Reads a variable-length integer length, at most `limit`, and that many bytes. Nil: too long, or the buffer ends before.
     mutating func readLengthPrefixed(limit: Int) -> ByteBuffer? {
-        guard let length = readVarint(), length <= UInt64(limit) else { return nil }
+        guard let length = readVarInt(), length <= UInt64(limit) else { return nil }
         return readSlice(length: Int(length))
     }
 }
 
-/// Reads one varint from bytes that arrive in any pieces, without keeping the pieces.
-struct VarintReader {
+/// Reads one variable-length integer from bytes that arrive in any pieces, without keeping the pieces.
+struct VarIntReader {
     private var value: UInt64 = 0
     private var missing = 0
     private(set) var isInside = false
 
-    /// Takes bytes from `buffer` until the varint is complete; nil: more bytes are needed.
+    /// Takes bytes from `buffer` until the variable-length integer is complete; nil: more bytes are needed.
     mutating func read(from buffer: inout ByteBuffer) -> UInt64? {
         if !isInside {
-            if let whole = buffer.readVarint() { return whole }
+            if let whole = buffer.readVarInt() { return whole }
             guard let first = buffer.readInteger(as: UInt8.self) else { return nil }
             missing = (1 << Int(first >> 6)) - 1
             value = UInt64(first & 0x3F)
