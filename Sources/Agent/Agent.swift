@@ -109,7 +109,7 @@ package final class Agent: Sendable {
             case .pin(let digest): .pin(sha256: digest)
             }
         do throws(DTLSError) {
-            return try .client(DTLSClientConfiguration(trust: trust, alpn: ["hop/1"]))
+            return try .client(DTLSClientConfiguration(trust: trust, alpn: [TunnelProtocol.alpn]))
         } catch {
             throw AgentError("the gateway's trust cannot be set up: \(error)")
         }

@@ -55,7 +55,7 @@ struct GatewayListeners: Sendable {
         var settings = TunnelListenerConfiguration()
         // Agents open no streams.
         settings.session.tunnel.maxStreams = 0
-        settings.session.applicationProtocols = [TLSIdentities.tunnelProtocol]
+        settings.session.applicationProtocols = [TunnelProtocol.alpn]
         settings.handshakeFailed = { address, reason in
             logger.debug("a handshake failed", metadata: ["remote": "\(address.text)", "reason": "\(reason)"])
         }

@@ -3,6 +3,7 @@ import DTLS
 import NIOCore
 import NIOSSL
 import Synchronization
+import Transport
 
 /// The gateway's certificates in the forms that the TLS and DTLS libraries take, made once for each certificate, so that
 /// no handshake parses PEM.
@@ -33,9 +34,6 @@ package final class TLSIdentities: Sendable {
 
     var tls: NIOSSLContext { current.withLock { $0.tls } }
     var dtls: DTLSContext { current.withLock { $0.dtls } }
-
-    /// The application protocol of agents.
-    static let tunnelProtocol = "hop/1"
 
     /// Throws if one of the libraries does not take the certificate.
     package static func check(_ certificate: ServerCertificate) throws {
@@ -132,7 +130,7 @@ package final class TLSIdentities: Sendable {
         var configuration = DTLSServerConfiguration(
             certificateChainPEM: certificate.chainPEM,
             privateKeyPEM: certificate.keyPEM,
-            alpn: [tunnelProtocol]
+            alpn: [TunnelProtocol.alpn]
         )
         configuration.selectContext = select
         return try DTLSContext.server(configuration)

@@ -203,7 +203,7 @@ package struct TunnelSessionConfiguration: Sendable {
     /// UDP payload of a full datagram.
     package var datagramSize = 1200
     /// What ALPN must have agreed upon; anything else ends the session.
-    package var applicationProtocols = ["hop/1"]
+    package var applicationProtocols = [TunnelProtocol.alpn]
     /// From the first datagram to the exchange of PARAMETERS. DTLS gives up after 10 s by itself.
     package var handshakeTimeout: TimeAmount = .seconds(10)
     /// From the end of the DTLS handshake to ``TunnelSession/authenticated()``. Nil: needs none.
