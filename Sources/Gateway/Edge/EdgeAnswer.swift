@@ -3,8 +3,8 @@ import NIOCore
 import NIOHTTP1
 import Observability
 
-/// For the access line and the metrics: an answer of the edge itself to what never became an exchange. The defaults
-/// stand for a head that was not understood.
+/// A response of the edge itself to input that never became an exchange, for the access log and the metrics. The
+/// defaults stand for a head that could not be parsed.
 struct EdgeAnswer {
     var requestID: String
     var client: String
@@ -13,17 +13,19 @@ struct EdgeAnswer {
     var path = "-"
     var httpVersion = "-"
     var status: Int
-    var refusal: ProxyError?
+    var error: ProxyError?
 }
 
 extension HTTP1Connection {
-    /// A head that was refused; nil: none was understood.
-    func record(_ refusal: ProxyError, of head: HTTPRequestHead? = nil, requestID: String) {
+    /// Records the rejection of a request.
+    ///
+    /// - Parameter head: The head that was rejected, or `nil` if none could be parsed.
+    func record(_ error: ProxyError, of head: HTTPRequestHead? = nil, requestID: String) {
         var answer = EdgeAnswer(
             requestID: requestID,
             client: client.address,
-            status: refusal.status,
-            refusal: refusal
+            status: error.status,
+            error: error
         )
         if let head {
             answer.method = head.method.rawValue
@@ -34,8 +36,8 @@ extension HTTP1Connection {
         write(answer)
     }
 
-    /// A request that was understood and not forwarded.
-    func record(_ status: Int, _ refusal: ProxyError?, of request: EdgeRequest, requestID: String) {
+    /// Records the response to a request that was parsed and not forwarded.
+    func record(_ status: Int, _ error: ProxyError?, of request: EdgeRequest, requestID: String) {
         let answer = EdgeAnswer(
             requestID: requestID,
             client: client.address,
@@ -44,13 +46,13 @@ extension HTTP1Connection {
             path: String(request.path),
             httpVersion: request.version == .http1_0 ? "HTTP/1.0" : "HTTP/1.1",
             status: status,
-            refusal: refusal
+            error: error
         )
         write(answer)
     }
 
     private func write(_ answer: EdgeAnswer) {
-        if let error = answer.refusal { proxy.metrics.error(error) }
+        if let error = answer.error { proxy.metrics.error(error) }
         let isHTTP10 = answer.httpVersion == "HTTP/1.0"
         loopState.resources.count(
             answer.status,
@@ -70,7 +72,7 @@ extension HTTP1Connection {
                 bytesIn: 0,
                 bytesOut: 0,
                 duration: .zero,
-                error: answer.refusal?.rawValue
+                error: answer.error?.rawValue
             )
         )
     }

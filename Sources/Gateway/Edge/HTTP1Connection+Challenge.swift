@@ -1,10 +1,12 @@
 import HopProtocol
 import NIOCore
 
-/// Challenges of CAs, before everything that depends on a host: a validator comes before there is a certificate, on the
-/// plain port or wherever others have redirected it.
+/// HTTP-01 challenges, answered before everything that depends on the host: a validator comes before there is a
+/// certificate, on the plain port or wherever another server has redirected it.
 extension HTTP1Connection {
-    /// Answers a request for a challenge, now or when the store has been asked. False: it is a request like any other.
+    /// Responds to a request for a challenge, now or once the store has been read.
+    ///
+    /// - Returns: Whether the request is one for a challenge of this cluster, or may be. If not, it is to be forwarded.
     func answerChallenge(_ request: EdgeRequest, now: NIODeadline) -> Bool {
         guard let challenges = edge.httpChallenges, request.body == .none,
             request.method == "GET" || request.method == "HEAD",
@@ -22,7 +24,7 @@ extension HTTP1Connection {
             sendError(.shedding, requestID: id)
         case .pending(let future):
             future.assumeIsolated().whenSuccess { outcome in
-                // The client may have gone meanwhile.
+                // The client may have disconnected meanwhile.
                 guard self.phase == .exchanging else { return }
                 switch outcome {
                 case .answer(let answer): self.sendChallenge(answer, request, challenges)
@@ -43,7 +45,7 @@ extension HTTP1Connection {
         challenges.answered(answer, client: client.address)
         let id = loopState.resources.makeRequestID().description
         record(200, nil, of: request, requestID: id)
-        sendOwn(
+        sendComplete(
             200,
             contentType: "application/octet-stream",
             extra: "Cache-Control: no-store\r\nX-Request-Id: \(id)\r\n",

@@ -2,7 +2,7 @@ import Glibc
 import NIOCore
 import NIOSSL
 
-/// Deadlines and the ways in which a connection ends.
+/// Deadlines, and the ways in which a connection ends.
 extension HTTP1Connection {
     func tick(_ now: NIODeadline) {
         switch phase {
@@ -11,7 +11,7 @@ extension HTTP1Connection {
         case .waiting:
             if now >= deadline { closeNow() }
         case .readingHead:
-            if now >= deadline { refuseWithoutExchange(.headerTimeout) }
+            if now >= deadline { rejectInput(.headerTimeout) }
         case .exchanging:
             if !requestReceived { tickBody(now) }
             if phase == .exchanging { tickOutput(now) }
@@ -32,21 +32,21 @@ extension HTTP1Connection {
         }
     }
 
-    /// A client that sends nothing of its body although we would read.
+    /// Ends a request whose client sends no body byte although the connection reads.
     private func tickBody(_ now: NIODeadline) {
         if hasProgress || isReadingPaused {
             hasProgress = false
             deadline = now + proxy.limits.timeouts.bodyIdle
         } else if now >= deadline {
             if let exchange {
-                exchange.clientBroke(.bodyTimeout)
+                exchange.clientFailed(.bodyTimeout)
             } else {
                 closeNow()
             }
         }
     }
 
-    /// A client that takes nothing of what stands in the socket.
+    /// Ends a connection whose client reads no byte of the output that waits for it.
     private func tickOutput(_ now: NIODeadline) {
         guard let context, !context.channel.isWritable || phase == .closing else {
             stalledBytes = 0
@@ -57,12 +57,12 @@ extension HTTP1Connection {
             stalledBytes = max(1, waiting)
             stallDeadline = now + proxy.limits.timeouts.bodyIdle
         } else if now >= stallDeadline {
-            exchange?.clientBroke(.clientStalled)
+            exchange?.clientFailed(.clientStalled)
             closeWithoutNotice(reset: true)
         }
     }
 
-    /// The listener is going away: idle connections end now, the others with their response.
+    /// Closes the connection if it is idle. Otherwise it closes after its response.
     func drain() {
         switch phase {
         case .waiting: closeNow()
@@ -70,12 +70,12 @@ extension HTTP1Connection {
         }
     }
 
-    /// Ends the connection once the socket has taken what was written.
+    /// Closes the connection once the socket has accepted the output.
     func closeAfterFlush() {
         guard phase != .closing, phase != .lingering, phase != .closed, let context else { return }
         phase = .closing
         exchange = nil
-        let isRequestOver = requestReceived && decoderRefusal == nil
+        let isRequestOver = requestReceived && decoderError == nil
         isFlushPending = false
         unflushed = 0
         let promise = context.eventLoop.makePromise(of: Void.self)
@@ -86,14 +86,15 @@ extension HTTP1Connection {
         let bytes = output
         output = ByteBuffer()
         context.writeAndFlush(wrapOutboundOut(bytes), promise: promise)
-        // Reading goes on, so that a client that leaves is noticed; nothing of it is kept.
+        // Reading continues so that a disconnect is noticed; the bytes are dropped.
         try? context.pipeline.syncOperations.addHandler(InboundDrain(), position: .before(decoder))
         isPausedByExchange = false
         isPausedByPipeline = false
         readAgain()
     }
 
-    /// Our side is over, the client is still sending. Closing now would make its kernel drop our response (RFC 9112 §9.6).
+    /// Closes the output and reads on for a while: the client is still sending, and closing now would make its kernel
+    /// discard the response (RFC 9112 §9.6).
     private func lingerBeforeClose() {
         guard let context else { return }
         phase = .lingering
@@ -101,21 +102,21 @@ extension HTTP1Connection {
         context.close(mode: .output, promise: nil)
     }
 
-    /// Ends the connection in an orderly way; what the socket has not taken is lost.
+    /// Closes the connection with close_notify. Output that the socket has not accepted is lost.
     func closeNow() {
         guard phase != .closed, let context else { return }
         end()
         context.close(promise: nil)
     }
 
-    /// Nothing is taken or sent any more; the channel's own end is due.
+    /// Stops processing input and output. The caller closes the channel.
     private func end() {
         phase = .lingering
         deadline = .distantFuture
         dropExchange()
     }
 
-    /// Ends the connection without TLS's close_notify, so that nothing that was sent looks complete.
+    /// Closes the connection without TLS's close_notify, so that a truncated response does not look complete.
     func closeWithoutNotice(reset: Bool) {
         guard phase != .closed, let context else { return }
         end()
@@ -131,8 +132,8 @@ extension HTTP1Connection {
     }
 }
 
-/// Stands in front of the decoder of a connection that is closing and drops what arrives: a decoder that has stopped
-/// behind an upgrade would keep it all.
+/// A handler in front of the decoder of a closing connection that drops all input: a decoder that has stopped behind an
+/// upgrade would buffer it.
 private final class InboundDrain: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 

@@ -3,7 +3,7 @@ import NIOCore
 import NIOHTTP1
 import Synchronization
 
-/// Plain HTTP: known hosts are sent to HTTPS, others are told nothing.
+/// Plain HTTP: requests for known hosts are redirected to HTTPS, all others get 404.
 extension HTTP1Connection {
     func redirect(_ request: EdgeRequest, now: NIODeadline) {
         let id = loopState.resources.makeRequestID().description
@@ -19,7 +19,7 @@ extension HTTP1Connection {
         let target = request.target == "*" ? "/" : request.target
         keepsAlive = keepsAlive && requestReceived
         record(status, nil, of: request, requestID: id)
-        sendOwn(
+        sendComplete(
             status,
             contentType: "text/plain; charset=utf-8",
             extra: "Location: https://\(authority)\(target)\r\nX-Request-Id: \(id)\r\n",

@@ -3,13 +3,14 @@ import NIOCore
 import NIOHTTP1
 import Observability
 
-/// Writing responses.
+/// The writing of responses.
 extension HTTP1Connection: ExchangeClient {
-    /// Chunks up to this size are copied behind what already waits, so that they leave in one TLS record with it.
+    /// The size up to which a piece of a body is copied behind the waiting output, so that both leave in one TLS record.
     private static let copiedChunk = 4 * 1024
-    /// Above this the output goes to the channel at once.
+    /// The amount of collected output above which it is written to the channel at once.
     private static let outputMark = 16 * 1024
-    /// Above this it is flushed within the turn: the TLS layer would else hold all of it twice.
+    /// The amount of written output above which it is flushed within the turn: the TLS layer would otherwise hold all of
+    /// it twice.
     private static let flushMark = 256 * 1024
 
     func sendInterim(_ head: ResponseHead) {
@@ -20,7 +21,7 @@ extension HTTP1Connection: ExchangeClient {
     }
 
     func sendHead(_ head: ResponseHead) throws(HopError) {
-        // A body that is still coming would have to be read to its end to use the connection again.
+        // To reuse the connection, a request body that is still arriving would have to be read to its end.
         var options = ResponseWriter.Options(
             version: version,
             isHead: isHead,
@@ -30,7 +31,7 @@ extension HTTP1Connection: ExchangeClient {
         output.reserveCapacity(minimumWritableBytes: head.fields.bytes.readableBytes * 2 + 256)
         framing = try ResponseWriter.writeHead(head.status, head.fields, options: &options, into: &output)
         keepsAlive = options.keepsAlive
-        if framing == .raw { becomeRaw() }
+        if framing == .raw { upgrade() }
         flushSoon()
     }
 
@@ -55,7 +56,7 @@ extension HTTP1Connection: ExchangeClient {
 
     func sendEnd() {
         if framing == .raw {
-            closeRawOutput()
+            closeUpgradedOutput()
             return
         }
         if framing == .chunked { ResponseWriter.writeLastChunk(trailers, into: &output) }
@@ -63,7 +64,7 @@ extension HTTP1Connection: ExchangeClient {
         exchange = nil
         if requestReceived {
             finishRequest()
-            // The head, the body and the end came in one turn most of the time: this is the only flush.
+            // Head, body and end mostly arrive in one turn: this is then the only flush.
             flushIfNeeded()
         } else {
             // RFC 9112 §9.6: an early response ends the connection; the rest of the body is read and dropped.
@@ -72,21 +73,21 @@ extension HTTP1Connection: ExchangeClient {
         }
     }
 
-    func sendError(_ refusal: ProxyError, requestID: String) {
-        if refusal == .clientGone || refusal == .clientStalled {
+    func sendError(_ error: ProxyError, requestID: String) {
+        if error == .clientGone || error == .clientStalled {
             closeNow()
             return
         }
-        keepsAlive = keepsAlive && !refusal.closesConnection && requestReceived && !proxy.lifecycle.isDraining
-        let body = ErrorPage.body(refusal, requestID: requestID, format: accept)
+        keepsAlive = keepsAlive && !error.closesConnection && requestReceived && !proxy.lifecycle.isDraining
+        let body = ErrorPage.body(error, requestID: requestID, format: accept)
         var extra = "X-Request-Id: \(requestID)\r\nCache-Control: no-store\r\n"
-        if let seconds = refusal.retryAfter { extra += "Retry-After: \(seconds)\r\n" }
-        if refusal.status == 405 { extra += "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" }
-        sendOwn(refusal.status, contentType: accept.contentType, extra: extra, body: body)
+        if let seconds = error.retryAfter { extra += "Retry-After: \(seconds)\r\n" }
+        if error.status == 405 { extra += "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" }
+        sendComplete(error.status, contentType: accept.contentType, extra: extra, body: body)
     }
 
-    /// An answer of the edge itself, whole.
-    func sendOwn(_ status: Int, contentType: String, extra: String, body: String) {
+    /// Sends a complete response of the edge itself.
+    func sendComplete(_ status: Int, contentType: String, extra: String, body: String) {
         output.writeString(
             """
             HTTP/1.1 \(status) \(StatusText.reason(status))\r
@@ -103,16 +104,16 @@ extension HTTP1Connection: ExchangeClient {
         sendEnd()
     }
 
-    /// Answers what never became a request.
-    func refuseWithoutExchange(_ refusal: ProxyError) {
+    /// Responds to input that is not a valid request.
+    func rejectInput(_ error: ProxyError) {
         phase = .exchanging
         requestReceived = false
         responseSent = false
         keepsAlive = false
         isHead = false
         let id = loopState.resources.makeRequestID().description
-        record(refusal, requestID: id)
-        sendError(refusal, requestID: id)
+        record(error, requestID: id)
+        sendError(error, requestID: id)
     }
 
     func abortResponse() {
@@ -129,7 +130,7 @@ extension HTTP1Connection: ExchangeClient {
             output.writeImmutableBuffer(bytes)
             return
         }
-        passOutput()
+        writeOutput()
         unflushed += bytes.readableBytes
         context?.write(wrapOutboundOut(bytes), promise: nil)
         if unflushed >= Self.flushMark {
@@ -138,8 +139,8 @@ extension HTTP1Connection: ExchangeClient {
         }
     }
 
-    /// Gives the collected output to the channel.
-    private func passOutput() {
+    /// Writes the collected output to the channel.
+    private func writeOutput() {
         guard output.readableBytes > 0 else { return }
         let bytes = output
         output = ByteBuffer()
@@ -157,7 +158,7 @@ extension HTTP1Connection: ExchangeClient {
         guard output.readableBytes > 0 || unflushed > 0 || isFlushPending else { return }
         isFlushPending = false
         guard let context, phase != .closed else { return }
-        passOutput()
+        writeOutput()
         unflushed = 0
         context.flush()
         if context.channel.isWritable { exchange?.socketAcceptedBytes() }

@@ -1,8 +1,9 @@
 import NIOCore
 
-/// Behind a 101 the connection carries raw bytes both ways; the end of one direction says nothing of the other.
+/// The upgraded connection behind a 101: raw bytes in both directions, each of which ends by itself.
 extension HTTP1Connection {
-    func becomeRaw() {
+    /// Replaces the HTTP decoder by a handler for raw bytes.
+    func upgrade() {
         guard let context, phase == .exchanging else { return }
         phase = .upgraded
         deadline = .now() + proxy.limits.timeouts.webSocketIdle
@@ -10,8 +11,8 @@ extension HTTP1Connection {
         do {
             let pipeline = context.pipeline.syncOperations
             let decoderContext = try pipeline.context(handler: decoder)
-            try pipeline.addHandler(RawInlet(connection: self), position: .after(decoder))
-            // What the decoder holds beyond the request is passed on to the inlet.
+            try pipeline.addHandler(UpgradedInput(connection: self), position: .after(decoder))
+            // The bytes that the decoder holds beyond the request are passed on to the new handler.
             pipeline.removeHandler(context: decoderContext, promise: nil)
         } catch {
             closeNow()
@@ -21,14 +22,14 @@ extension HTTP1Connection {
         readAgain()
     }
 
-    func receivedRaw(_ bytes: ByteBuffer) {
+    func receiveUpgraded(_ bytes: ByteBuffer) {
         guard phase == .upgraded, let exchange, !exchange.state.isOver else { return }
         hasProgress = true
         exchange.clientBody(bytes)
     }
 
-    /// The agent's direction is over.
-    func closeRawOutput() {
+    /// The agent has ended its direction: closes the output once the socket has accepted everything.
+    func closeUpgradedOutput() {
         guard let context else { return }
         responseSent = true
         let promise = context.eventLoop.makePromise(of: Void.self)
@@ -43,8 +44,8 @@ extension HTTP1Connection {
     }
 }
 
-/// Takes the bytes that the HTTP decoder would have taken.
-private final class RawInlet: ChannelInboundHandler {
+/// A handler in the place of the HTTP decoder that passes bytes on to the connection.
+private final class UpgradedInput: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let connection: HTTP1Connection
@@ -54,6 +55,6 @@ private final class RawInlet: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        connection.receivedRaw(unwrapInboundIn(data))
+        connection.receiveUpgraded(unwrapInboundIn(data))
     }
 }

@@ -5,11 +5,13 @@ import NIOSSL
 import NIOTLS
 import Observability
 
-/// One public HTTP/1 connection: takes one request after the other from the decoder, hands each to an ``ProxyExchange`` and
-/// writes the response.
+/// One public HTTP/1 connection: gets one request after another from the decoder, gives each to a ``ProxyExchange`` and
+/// writes its response.
 ///
-/// Confined to its channel's loop. Reading stops by withholding the channel's `read` events: for the request's
-/// back-pressure, and when pipelined requests wait. Writes are collected and flushed once a turn of the loop.
+/// Confined to its channel's loop; the pipeline owns it. The channel calls it with parts of requests and events of the
+/// socket, the exchange as its ``ExchangeClient`` with the response, and ``EdgeLoopState`` with ``tick(_:)`` for
+/// deadlines. Reading is paused by withholding the channel's `read` events: for back-pressure of the request's body, and
+/// while pipelined requests wait. Writes are collected and flushed once per turn of the loop.
 final class HTTP1Connection: ChannelDuplexHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundIn = ByteBuffer
@@ -18,7 +20,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
     enum Role {
         /// Forwards requests.
         case proxy
-        /// Plain HTTP: sends known hosts to HTTPS.
+        /// Redirects known hosts to HTTPS.
         case redirect
     }
 
@@ -28,13 +30,13 @@ final class HTTP1Connection: ChannelDuplexHandler {
         case waiting
         /// A head is arriving.
         case readingHead
-        /// A request is under way: its body is read, its response written.
+        /// A request is in progress: its body is read, its response is written.
         case exchanging
-        /// Behind a 101.
+        /// A 101 was sent.
         case upgraded
-        /// The last response is on its way into the socket.
+        /// The last response waits for the socket.
         case closing
-        /// Our side is closed; what the client still sends is read and dropped.
+        /// The output is closed; input is read and dropped.
         case lingering
         case closed
     }
@@ -52,9 +54,9 @@ final class HTTP1Connection: ChannelDuplexHandler {
     var client = ClientIdentity(address: "unknown")
 
     var exchange: ProxyExchange?
-    /// The whole request has arrived.
+    /// Whether the whole request has arrived.
     var requestReceived = true
-    /// The response is complete.
+    /// Whether the response is complete.
     var responseSent = true
     var keepsAlive = true
     var isHead = false
@@ -62,31 +64,32 @@ final class HTTP1Connection: ChannelDuplexHandler {
     var accept = ErrorPage.Format.text
     var framing = ResponseFraming.noBody
     var trailers: FieldSection?
-    /// Parts that arrived behind the current request.
+    /// Parts of pipelined requests behind the current one.
     var pipelined = CircularBuffer<HTTPServerRequestPart>()
-    /// The decoder gave up; answered when the requests before were.
-    var decoderRefusal: ProxyError?
+    /// The error of the decoder, to be sent once the requests before it have their responses.
+    var decoderError: ProxyError?
 
-    /// Bytes to write, not yet given to the channel.
+    /// Output that has not been written to the channel yet.
     var output = ByteBuffer()
     var isFlushPending = false
-    /// Bytes given to the channel since the last flush.
+    /// Bytes written to the channel since the last flush.
     var unflushed = 0
 
-    /// Back-pressure of the request's body.
+    /// Whether reading is paused by back-pressure of the request's body.
     var isPausedByExchange = false
-    /// Pipelined requests wait, or the decoder takes no more and would keep all that is read.
+    /// Whether reading is paused because pipelined requests wait, or because the decoder has stopped and would buffer all
+    /// input.
     var isPausedByPipeline = false
-    /// The decoder stops behind the request under way: nothing is read until a 101 or the end.
+    /// Whether the decoder stops behind the current request: nothing is read until a 101 or the end.
     var stopsDecoder = false
     var isReadWithheld = false
-    /// The decoder has yet to say that a request without a body is over.
+    /// Whether the decoder has yet to report the end of a request without a body.
     var isEmptyEndDue = false
-    /// The decoder made something of the bytes of this read.
+    /// Whether the decoder produced a part from the bytes of this read.
     var sawPart = false
-    /// Bytes moved since the last tick.
+    /// Whether bytes were transferred since the last tick.
     var hasProgress = false
-    /// What stood in the socket's queue at the last tick, 0: nothing.
+    /// The number of bytes that waited for the socket at the last tick, or 0.
     var stalledBytes = 0
     var stallDeadline = NIODeadline.distantFuture
 
@@ -132,7 +135,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         dropExchange()
     }
 
-    /// The exchange learns that its client is gone.
+    /// Ends the exchange: its client is gone.
     func dropExchange() {
         let exchange = exchange
         self.exchange = nil
@@ -155,16 +158,16 @@ final class HTTP1Connection: ChannelDuplexHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        if let refusal = Self.refusal(for: error) {
-            decoderFailed(refusal)
+        if let failure = Self.proxyError(for: error) {
+            decoderFailed(failure)
             return
         }
         switch error {
         case NIOSSLError.uncleanShutdown:
-            // The channel says by itself what follows: the end of the input or of the connection.
+            // The channel reports by itself what follows: the end of the input or of the connection.
             break
         case is ByteToMessageDecoderError:
-            // More bytes behind the ones that were refused; the refusal is on its way.
+            // More input behind the part that was rejected; the response is being sent.
             break
         case is NIOSSLError where phase == .handshaking:
             proxy.metrics.tlsFailures.increment()
@@ -173,7 +176,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         }
     }
 
-    private static func refusal(for error: any Error) -> ProxyError? {
+    private static func proxyError(for error: any Error) -> ProxyError? {
         guard let error = error as? HTTPParserError else { return nil }
         switch error {
         case .headerOverflow: return .headTooLarge
@@ -224,18 +227,18 @@ final class HTTP1Connection: ChannelDuplexHandler {
         case .closing, .lingering, .closed, .upgraded: return
         case .handshaking, .waiting, .readingHead, .exchanging: break
         }
-        guard pipelined.isEmpty, isTakingParts else {
+        guard pipelined.isEmpty, acceptsParts else {
             pipelined.append(part)
             isPausedByPipeline = true
             if pipelined.count > EdgeLimits.pipelinedParts { closeNow() }
             return
         }
-        take(part)
+        handle(part)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
         if phase == .waiting, !sawPart {
-            // Bytes came and no head: one has begun.
+            // Bytes arrived without completing a head: one has begun.
             phase = .readingHead
             deadline = .now() + proxy.limits.timeouts.header
         }
@@ -243,8 +246,8 @@ final class HTTP1Connection: ChannelDuplexHandler {
         context.fireChannelReadComplete()
     }
 
-    /// The next part belongs to the request under way, or to one that may begin now.
-    private var isTakingParts: Bool {
+    /// Whether the next part belongs to the current request, or to one that may begin now.
+    private var acceptsParts: Bool {
         switch phase {
         case .waiting, .readingHead: true
         case .exchanging: !requestReceived
@@ -252,9 +255,9 @@ final class HTTP1Connection: ChannelDuplexHandler {
         }
     }
 
-    private func take(_ part: HTTPServerRequestPart) {
+    private func handle(_ part: HTTPServerRequestPart) {
         switch part {
-        case .head(let head): begin(head)
+        case .head(let head): beginRequest(head)
         case .body(let bytes): exchange?.clientBody(bytes)
         case .end(let trailers):
             requestReceived = true
@@ -263,35 +266,35 @@ final class HTTP1Connection: ChannelDuplexHandler {
         }
     }
 
-    /// Takes what arrived behind the request that is over now.
-    private func takePipelined() {
+    /// Handles the parts that arrived behind the request that has just ended.
+    private func handlePipelined() {
         while !pipelined.isEmpty {
             if isEmptyEndDue, case .end? = pipelined.first {
                 isEmptyEndDue = false
                 pipelined.removeFirst()
                 continue
             }
-            guard isTakingParts else { return }
-            take(pipelined.removeFirst())
+            guard acceptsParts else { return }
+            handle(pipelined.removeFirst())
         }
-        if let refusal = decoderRefusal, phase == .waiting {
-            decoderFailed(refusal)
+        if let error = decoderError, phase == .waiting {
+            decoderFailed(error)
             return
         }
-        // The last of them may have stopped the decoder.
+        // The last part may have stopped the decoder.
         isPausedByPipeline = stopsDecoder && requestReceived && phase == .exchanging
         readAgain()
     }
 
-    private func decoderFailed(_ refusal: ProxyError) {
+    private func decoderFailed(_ error: ProxyError) {
         switch phase {
         case .handshaking, .waiting, .readingHead:
-            refuseWithoutExchange(refusal)
+            rejectInput(error)
         case .exchanging:
             if requestReceived {
-                decoderRefusal = refusal
+                decoderError = error
             } else if let exchange {
-                exchange.clientBroke(refusal)
+                exchange.clientFailed(error)
             } else {
                 closeNow()
             }
@@ -301,7 +304,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
 
     // MARK: One request
 
-    private func begin(_ head: HTTPRequestHead) {
+    private func beginRequest(_ head: HTTPRequestHead) {
         let now = NIODeadline.now()
         phase = .exchanging
         deadline = now + proxy.limits.timeouts.bodyIdle
@@ -315,11 +318,11 @@ final class HTTP1Connection: ChannelDuplexHandler {
         let request: EdgeRequest
         switch RequestInspector.inspect(head) {
         case .success(let inspected): request = inspected
-        case .failure(let refusal):
+        case .failure(let error):
             accept = head.headers.first(name: "accept").map(ErrorPage.Format.init(accept:)) ?? .text
             let id = loopState.resources.makeRequestID().description
-            record(refusal, of: head, requestID: id)
-            sendError(refusal, requestID: id)
+            record(error, of: head, requestID: id)
+            sendError(error, requestID: id)
             return
         }
         accept = request.accept
@@ -333,7 +336,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         if !answerChallenge(request, now: now) { forward(request, now: now) }
     }
 
-    /// Hands the request on, to HTTPS or to an agent.
+    /// Redirects the request to HTTPS or forwards it to an agent.
     func forward(_ request: EdgeRequest, now: NIODeadline) {
         if role == .redirect {
             redirect(request, now: now)
@@ -351,7 +354,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         exchange.start()
     }
 
-    /// The response is complete and the request has arrived: on to the next one, or to the end.
+    /// Begins the next request, or closes the connection, once both the request and the response are complete.
     func finishRequest() {
         guard phase == .exchanging, requestReceived, responseSent else { return }
         exchange = nil
@@ -361,9 +364,9 @@ final class HTTP1Connection: ChannelDuplexHandler {
         }
         phase = .waiting
         deadline = .now() + proxy.limits.timeouts.keepAliveIdle
-        // A body that was paused for its stream may have ended with the response, before the stream took more.
+        // The response may have ended while the body was paused for its stream.
         resumeReading()
-        if !pipelined.isEmpty || isPausedByPipeline || decoderRefusal != nil { takePipelined() }
+        if !pipelined.isEmpty || isPausedByPipeline || decoderError != nil { handlePipelined() }
     }
 }
 

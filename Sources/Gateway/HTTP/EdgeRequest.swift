@@ -1,26 +1,26 @@
 package import HopProtocol
 package import NIOHTTP1
 
-/// A request that the edge takes: its head was checked, what frames it is known, nothing was sent yet.
+/// A request that the edge accepts: its head has been checked and its framing is known.
 package struct EdgeRequest: Sendable {
     package var method: String
     /// Path and query in origin form, the original bytes; `*` for OPTIONS.
     package var target: String
-    /// The host for look-ups: lower case, no port.
+    /// The host for matching: lower case, without port.
     package var host: String
     /// The authority as the client wrote it.
     package var authority: String
     package var version: HTTPVersion
-    /// The original fields; ``forwardedFields(_:)`` leaves out what ends here.
+    /// The original fields, of which ``forwardedFields(client:scheme:requestID:)`` leaves out the hop-by-hop ones.
     package var headers: HTTPHeaders
-    /// Bit n: field n is not forwarded.
+    /// The fields that are not forwarded, by index.
     var dropped: DropMask
     package var body: Body
     package var isWebSocket: Bool
-    /// The HTTP/1 decoder may stop behind this request, whether or not we take the upgrade. Any Upgrade field counts:
-    /// the decoder takes Proxy-Connection for Connection.
+    /// Whether the HTTP/1 decoder may stop behind this request, even if the upgrade is not accepted. Any Upgrade field
+    /// counts: the decoder treats Proxy-Connection as Connection.
     package var stopsDecoder: Bool
-    /// The client wants the connection to stay (RFC 9112 §9.3).
+    /// Whether the client wants a persistent connection (RFC 9112 §9.3).
     package var keepsAlive: Bool
     package var accept: ErrorPage.Format
 
@@ -32,13 +32,13 @@ package struct EdgeRequest: Sendable {
 
     package var isHead: Bool { method == "HEAD" }
 
-    /// The part of the target that routes are matched on.
+    /// The part of the target that is matched against routes.
     package var path: Substring {
         target.utf8.firstIndex(of: UInt8(ascii: "?")).map { target[..<$0] } ?? target[...]
     }
 }
 
-/// One bit for each field of a head, 128 at most (the decoder's bound).
+/// A set of field indices of a head, below 128 (the decoder's limit).
 struct DropMask: Equatable, Sendable {
     private var low: UInt64 = 0
     private var high: UInt64 = 0
@@ -57,11 +57,11 @@ struct DropMask: Equatable, Sendable {
     }
 }
 
-/// What the edge says of a client, made once a connection.
+/// The address of a client as forwarded fields state it. Created once per connection.
 package struct ClientIdentity: Sendable {
     /// The address without a port: `192.0.2.1`, `2001:db8::1`.
     package let address: String
-    /// As the `for` parameter of Forwarded (RFC 7239 §6).
+    /// The address in the form of the `for` parameter of Forwarded (RFC 7239 §6).
     package let forwardedFor: String
 
     package init(address: String) {
@@ -71,8 +71,8 @@ package struct ClientIdentity: Sendable {
 }
 
 extension EdgeRequest {
-    /// The fields for the agent: hop-by-hop fields, those that Connection names and what the client says of itself are
-    /// left out; what the edge knows of the client is added.
+    /// Returns the fields for the agent: without hop-by-hop fields, those that Connection names, and the client's own
+    /// claims about its address; with the address that the edge sees.
     package func forwardedFields(client: ClientIdentity, scheme: String, requestID: String) -> FieldSection {
         var section = FieldSection()
         section.reserveCapacity(768)
@@ -91,7 +91,7 @@ extension EdgeRequest {
         return section
     }
 
-    /// RFC 7239 §4: a value with a colon is no token.
+    /// The authority as a value of Forwarded: quoted if it holds a character that a token cannot have (RFC 7239 §4).
     private var quotedAuthority: String {
         authority.utf8.contains { $0 == UInt8(ascii: ":") || $0 == UInt8(ascii: "[") } ? "\"\(authority)\"" : authority
     }

@@ -1,11 +1,12 @@
-/// The body of an answer that the edge gives by itself; always with the request id, so that a report can be traced.
+/// The body of a response of the edge itself. It always holds the request id, so that a report can be traced.
 package enum ErrorPage {
     package enum Format: Equatable, Sendable {
         case text
         case json
         case html
 
-        /// From an Accept field (RFC 9110 §12.5.1): the first of our types that it names; weights are not worth it here.
+        /// Creates the format from an Accept field (RFC 9110 §12.5.1): the first supported type that it names. Weights are
+        /// ignored.
         package init(accept: String) {
             self = .text
             for part in accept.split(separator: ",") {
@@ -29,16 +30,16 @@ package enum ErrorPage {
         }
     }
 
-    /// Nothing in it comes from the client but by way of the status: no escaping is needed.
-    package static func body(_ refusal: ProxyError, requestID: String, format: Format) -> String {
-        let status = refusal.status
+    /// Returns the page. No text in it comes from the client, so nothing needs escaping.
+    package static func body(_ error: ProxyError, requestID: String, format: Format) -> String {
+        let status = error.status
         let reason = StatusText.reason(status)
         switch format {
         case .text:
-            return "\(status) \(reason)\n\(refusal.explanation)\nrequest id: \(requestID)\n"
+            return "\(status) \(reason)\n\(error.explanation)\nrequest id: \(requestID)\n"
         case .json:
             return """
-                {"status":\(status),"error":"\(refusal.rawValue)","message":"\(refusal.explanation)",\
+                {"status":\(status),"error":"\(error.rawValue)","message":"\(error.explanation)",\
                 "request_id":"\(requestID)"}
 
                 """
@@ -48,7 +49,7 @@ package enum ErrorPage {
                 <html lang="en"><head><meta charset="utf-8"><title>\(status) \(reason)</title>
                 <meta name="viewport" content="width=device-width"></head>
                 <body style="font-family:system-ui,sans-serif;max-width:36em;margin:4em auto;padding:0 1em">
-                <h1>\(status) \(reason)</h1><p>\(refusal.explanation)</p>
+                <h1>\(status) \(reason)</h1><p>\(error.explanation)</p>
                 <p><small>request id <code>\(requestID)</code></small></p></body></html>
 
                 """

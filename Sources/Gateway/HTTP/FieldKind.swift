@@ -1,15 +1,15 @@
-/// What a header field means to the edge, decided once per field from its name.
+/// The meaning of a header field to the edge, determined from its name.
 ///
-/// The comparison ignores case and takes `_` for `-`: many origins (CGI, WSGI) cannot tell the two apart, so an alias
+/// The comparison ignores case and equates `_` and `-`: many origins (CGI, WSGI) cannot tell the two apart, so an alias
 /// of a field that we set or that frames a message is treated as an attempt to forge it.
 package enum FieldKind: UInt8, Sendable {
-    /// Anything that simply passes.
+    /// A field that is passed on unchanged.
     case other
     case host
     case contentLength
     case transferEncoding
     case connection
-    /// Hop-by-hop: never forwarded in either direction.
+    /// A hop-by-hop field, never forwarded in either direction.
     case hopByHop
     case upgrade
     case te
@@ -18,14 +18,14 @@ package enum FieldKind: UInt8, Sendable {
     case accept
     case webSocketKey
     case webSocketVersion
-    /// Written by the edge itself; what the client says is dropped.
+    /// A field that the edge writes itself; the client's is dropped.
     case ours
     case date
     case credentials
 }
 
 extension FieldKind {
-    /// A field's meaning and whether the name was written with an underscore.
+    /// The meaning of a field, and whether its name was written with an underscore.
     package struct Classified: Equatable, Sendable {
         package var kind: FieldKind
         package var isAlias: Bool
@@ -109,7 +109,7 @@ extension FieldKind {
         return Classified(kind: kind, isAlias: hasUnderscore && kind != .other)
     }
 
-    /// Equality without regard to case, `_` read as `-`.
+    /// Returns whether the names are equal, ignoring case and equating `_` and `-`.
     ///
     /// - Parameter hasUnderscore: set when the name matched and contains one.
     private static func matches(_ name: UnsafeRawBufferPointer, _ known: StaticString, _ hasUnderscore: inout Bool)

@@ -2,7 +2,7 @@ import Formats
 import Glibc
 import NIOCore
 
-/// IMF-fixdate (RFC 9110 §5.6.7), kept for a second.
+/// The current time as IMF-fixdate (RFC 9110 §5.6.7), formatted once a second.
 struct HTTPDate {
     private var text = ""
     private var validUntil = NIODeadline.uptimeNanoseconds(0)

@@ -1,8 +1,8 @@
-/// Why the edge answers a request itself instead of forwarding it, or ends one that it forwarded.
+/// The reason why the edge responds to a request itself instead of forwarding it, or ends one that it forwarded.
 ///
-/// The raw value is the `error` of the access line and the `reason` of `http_request_errors_total`.
+/// The raw value is the `error` of the access log and the `reason` of `http_request_errors_total`.
 package enum ProxyError: String, CaseIterable, Sendable {
-    // The request cannot be read, or is not one that we take.
+    // The request is invalid or not supported.
     case malformed
     case badFraming = "bad_framing"
     case badHost = "bad_host"
@@ -16,14 +16,14 @@ package enum ProxyError: String, CaseIterable, Sendable {
     case badUpgrade = "bad_upgrade"
     case headerTimeout = "header_timeout"
     case bodyTimeout = "body_timeout"
-    // There is nobody to give it to.
+    // No agent can be chosen.
     case unknownHost = "unknown_host"
     case noAgent = "no_agent"
     case busy
     case notAllowed = "not_allowed"
     case shedding
     case draining
-    // It was given to an agent and went wrong there or on the way.
+    // The request failed at an agent or on the way there.
     case deadline
     case refusedByAgent = "refused"
     case unknownService = "unknown_service"
@@ -34,9 +34,9 @@ package enum ProxyError: String, CaseIterable, Sendable {
     case alreadyRan = "already_ran"
     case sessionLost = "session_lost"
     case internalError = "internal"
-    /// The client went away; 499 is logged, nothing is sent.
+    /// The client disconnected. 499 is logged, nothing is sent.
     case clientGone = "client_gone"
-    /// The client did not take the response in time.
+    /// The client did not read the response in time.
     case clientStalled = "client_stalled"
 
     /// The status that is sent (or only logged, 499).
@@ -57,7 +57,7 @@ package enum ProxyError: String, CaseIterable, Sendable {
         }
     }
 
-    /// One sentence for the person who sees the error page; tells nothing of what is inside.
+    /// A sentence for the person who sees the error page. It reveals nothing about the inside of the gateway.
     package var explanation: String {
         switch self {
         case .malformed: "The request is not valid HTTP."
@@ -91,7 +91,7 @@ package enum ProxyError: String, CaseIterable, Sendable {
         }
     }
 
-    /// Seconds for `Retry-After`, where coming again helps.
+    /// The value of `Retry-After` in seconds, or `nil` if trying again does not help.
     package var retryAfter: Int? {
         switch self {
         case .busy, .noAgent, .refusedByAgent, .shedding, .draining: 1
@@ -100,7 +100,7 @@ package enum ProxyError: String, CaseIterable, Sendable {
         }
     }
 
-    /// After these the byte stream of an HTTP/1 connection cannot be trusted any more.
+    /// Whether the connection is closed, since the byte stream of HTTP/1 cannot be trusted any more.
     package var closesConnection: Bool {
         switch self {
         case .malformed, .badFraming, .badTarget, .headTooLarge, .targetTooLong, .badVersion, .unknownTransferCoding,

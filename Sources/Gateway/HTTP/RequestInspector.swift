@@ -1,10 +1,10 @@
 import HopProtocol
 package import NIOHTTP1
 
-/// Decides whether a parsed head is one that the edge takes: RFC 9110 §5, §7.2, §7.6, RFC 9112 §3, §6.
+/// The check of a parsed head against RFC 9110 §5, §7.2, §7.6 and RFC 9112 §3, §6.
 ///
-/// The decoder below is lenient in places where two readings are possible; everything that frames the message or says
-/// where it goes is therefore checked again here, and refused rather than repaired.
+/// The decoder is lenient in places where two readings are possible. Everything that frames or routes the message is
+/// therefore checked again here, and rejected rather than repaired.
 package enum RequestInspector {
     package static func inspect(_ head: HTTPRequestHead) -> Result<EdgeRequest, ProxyError> {
         do throws(ProxyError) {
@@ -22,7 +22,7 @@ package enum RequestInspector {
         var fields = Fields()
         var index = 0
         for (name, value) in head.headers {
-            try fields.take(name, value, at: index)
+            try fields.add(name, value, at: index)
             index += 1
         }
         if fields.connectionNamesFields { fields.dropNamed(in: head.headers) }
@@ -62,7 +62,7 @@ package enum RequestInspector {
     private static func split(target: String, method: String) throws(ProxyError) -> (String, authority: String?) {
         guard target.utf8.count <= EdgeLimits.requestTarget else { throw .targetTooLong }
         for byte in target.utf8 where byte <= 0x20 || byte == 0x7F || byte == UInt8(ascii: "#") { throw .badTarget }
-        // What is not UTF-8 was replaced by the decoder: these are not the client's bytes any more.
+        // The decoder has replaced bytes that are not UTF-8: these are not the client's bytes any more.
         guard !target.unicodeScalars.contains("\u{FFFD}") else { throw .badTarget }
         if target.utf8.first == UInt8(ascii: "/") { return (target, nil) }
         if target == "*" {
@@ -80,7 +80,7 @@ package enum RequestInspector {
 }
 
 extension RequestInspector {
-    /// What one walk over the fields finds.
+    /// The findings of one pass over the fields.
     private struct Fields {
         var dropped = DropMask()
         var hostCount = 0
@@ -99,7 +99,7 @@ extension RequestInspector {
         private var webSocketVersionIs13 = false
         var accept = ErrorPage.Format.text
 
-        mutating func take(_ name: String, _ value: String, at index: Int) throws(ProxyError) {
+        mutating func add(_ name: String, _ value: String, at index: Int) throws(ProxyError) {
             guard index < EdgeLimits.headerFields else { throw .headTooLarge }
             var value = value
             guard value.withUTF8({ ASCII.isFieldValue(UnsafeRawBufferPointer($0)) }) else { throw .malformed }
@@ -125,7 +125,7 @@ extension RequestInspector {
                 isChunked = value.utf8.count == 7 && value.lowercased() == "chunked"
                 dropped[index] = true
             case .connection:
-                takeConnection(value)
+                addConnection(value)
                 dropped[index] = true
             case .hopByHop, .ours: dropped[index] = true
             case .upgrade:
@@ -141,7 +141,7 @@ extension RequestInspector {
             }
         }
 
-        private mutating func takeConnection(_ value: String) {
+        private mutating func addConnection(_ value: String) {
             switch value {
             case "keep-alive", "Keep-Alive": keepsAlive = true
             case "close": closes = true
@@ -158,8 +158,8 @@ extension RequestInspector {
             }
         }
 
-        /// RFC 9110 §7.6.1: fields named by Connection end here. A field that frames or routes cannot be named away, and
-        /// TE is always named (§10.1.4): what it says decides.
+        /// Drops the fields that Connection names (RFC 9110 §7.6.1), except those that frame or route the message, and TE,
+        /// which is always named (§10.1.4) and judged by its value.
         mutating func dropNamed(in headers: HTTPHeaders) {
             var named: Set<String> = []
             for (name, value) in headers where FieldKind.classify(name).kind == .connection {
@@ -186,7 +186,8 @@ extension RequestInspector {
             return .length(contentLength)
         }
 
-        /// RFC 6455 §4.2.1. Any other upgrade is ignored, as RFC 9110 §7.8 allows.
+        /// Returns whether the request asks for a WebSocket (RFC 6455 §4.2.1). Any other upgrade is ignored, as RFC 9110 §7.8
+        /// allows.
         func webSocket(method: String, version: HTTPVersion, body: EdgeRequest.Body) throws(ProxyError) -> Bool {
             guard hasUpgrade, asksForUpgrade, upgradeIsWebSocket else { return false }
             guard method == "GET", version == .http1_1, body == .none, webSocketKeys == 1, webSocketVersionIs13 else {

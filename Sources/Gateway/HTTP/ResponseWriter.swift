@@ -2,22 +2,22 @@ package import HopProtocol
 package import NIOCore
 package import NIOHTTP1
 
-/// How the end of a response's body is shown to an HTTP/1 client (RFC 9112 §6).
+/// The way in which the end of a response's body is marked for an HTTP/1 client (RFC 9112 §6).
 package enum ResponseFraming: Equatable, Sendable {
-    /// HEAD, 204, 304: the head is all.
+    /// A response without a body: to HEAD, 204, 304.
     case noBody
     case length(Int)
     case chunked
-    /// HTTP/1.0 without a length.
+    /// The body ends with the connection: HTTP/1.0 without a length.
     case untilClose
-    /// Behind a 101.
+    /// Raw bytes behind a 101.
     case raw
 }
 
-/// Writes heads and chunk framing for an HTTP/1 client, anew from the parsed form: what frames the message and what is
-/// hop-by-hop is ours, everything else passes with its bytes untouched and in its order.
+/// A serialiser of heads and chunk framing for an HTTP/1 client. Framing and hop-by-hop fields are the gateway's own; all
+/// other fields keep their bytes and their order.
 package enum ResponseWriter {
-    /// What the head says beside the origin's fields.
+    /// The parts of a head beside the origin's fields.
     package struct Options {
         package var version: HTTPVersion
         package var isHead: Bool
@@ -32,8 +32,11 @@ package enum ResponseWriter {
         }
     }
 
-    /// Appends the final head and says how the body has to be framed. `options.keepsAlive` is cleared when the framing
-    /// needs the connection to end. Throws when the section has no single reading; then nothing was written.
+    /// Appends the final head.
+    ///
+    /// - Parameter options: `keepsAlive` is cleared if the framing needs the connection to end.
+    /// - Returns: The framing of the body.
+    /// - Throws: If the fields can be read in more than one way; nothing was written then.
     package static func writeHead(
         _ status: Int,
         _ fields: FieldSection,
@@ -72,14 +75,14 @@ package enum ResponseWriter {
         return framing
     }
 
-    /// A 1xx head but 101.
+    /// Appends a 1xx head other than 101.
     package static func writeInterim(_ status: Int, _ fields: FieldSection, into buffer: inout ByteBuffer) {
         writeStatusLine(status, into: &buffer)
         _ = writeFields(fields, keepsLength: false, into: &buffer)
         buffer.writeStaticString("\r\n")
     }
 
-    /// The size line of a chunk.
+    /// Appends the size line of a chunk.
     package static func writeChunkSize(_ count: Int, into buffer: inout ByteBuffer) {
         var digits = (UInt64(0), UInt64(0))
         withUnsafeMutableBytes(of: &digits) { bytes in
@@ -96,7 +99,7 @@ package enum ResponseWriter {
         buffer.writeStaticString("\r\n")
     }
 
-    /// The last chunk with the trailers that may stand there (RFC 9110 §6.5.1).
+    /// Appends the last chunk with the trailers that are allowed there (RFC 9110 §6.5.1).
     package static func writeLastChunk(_ trailers: FieldSection?, into buffer: inout ByteBuffer) {
         buffer.writeStaticString("0\r\n")
         trailers?.forEachBytes { name, value in
@@ -120,7 +123,7 @@ package enum ResponseWriter {
         }
     }
 
-    /// Returns whether a Date was among them.
+    /// Returns whether a Date field was written.
     private static func writeFields(_ fields: FieldSection, keepsLength: Bool, into buffer: inout ByteBuffer) -> Bool {
         var hasDate = false
         fields.forEachBytes { name, value in

@@ -1,4 +1,4 @@
-/// Reason phrases; the one of the origin does not travel, and nobody reads it.
+/// Reason phrases by status. The origin's own phrase is not transmitted through the tunnel.
 package enum StatusText {
     package static func reason(_ status: Int) -> String {
         switch status {

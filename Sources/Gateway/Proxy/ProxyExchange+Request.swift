@@ -63,7 +63,7 @@ extension ProxyExchange {
         do {
             try MessageEncoder.writeTrailers(section, into: &bytes)
         } catch {
-            clientBroke(.headTooLarge)
+            clientFailed(.headTooLarge)
             return
         }
         stream.write(bytes)
@@ -82,7 +82,7 @@ extension ProxyExchange {
     }
 
     /// The client violated the protocol or was too slow.
-    func clientBroke(_ error: ProxyError) {
+    func clientFailed(_ error: ProxyError) {
         guard !state.isOver else { return }
         resetForClient()
         fail(error)
