@@ -147,12 +147,18 @@ extension RequestInspector {
             case "close": closes = true
             case "Upgrade", "upgrade": asksForUpgrade = true
             default:
-                for option in ConnectionOptions(value) {
-                    switch option {
-                    case "keep-alive": keepsAlive = true
-                    case "close": closes = true
-                    case "upgrade": asksForUpgrade = true
-                    default: connectionNamesFields = true
+                var value = value
+                value.withUTF8 { bytes in
+                    for option in ConnectionOptions(UnsafeRawBufferPointer(bytes)) {
+                        if ASCII.equalIgnoringCase(option, "keep-alive") {
+                            keepsAlive = true
+                        } else if ASCII.equalIgnoringCase(option, "close") {
+                            closes = true
+                        } else if ASCII.equalIgnoringCase(option, "upgrade") {
+                            asksForUpgrade = true
+                        } else {
+                            connectionNamesFields = true
+                        }
                     }
                 }
             }
@@ -163,7 +169,12 @@ extension RequestInspector {
         mutating func dropNamed(in headers: HTTPHeaders) {
             var named: Set<String> = []
             for (name, value) in headers where FieldKind.classify(name).kind == .connection {
-                for option in ConnectionOptions(value) { named.insert(option) }
+                var value = value
+                value.withUTF8 { bytes in
+                    for option in ConnectionOptions(UnsafeRawBufferPointer(bytes)) {
+                        named.insert(String(decoding: option, as: UTF8.self).lowercased())
+                    }
+                }
             }
             var index = 0
             for (name, _) in headers {
@@ -199,22 +210,3 @@ extension RequestInspector {
 }
 
 extension ProxyError: Error {}
-
-/// The options of a Connection field, in lower case.
-struct ConnectionOptions: Sequence, IteratorProtocol {
-    private var rest: Substring
-
-    init(_ value: String) { rest = value[...] }
-
-    mutating func next() -> String? {
-        while !rest.isEmpty {
-            let end = rest.utf8.firstIndex(of: UInt8(ascii: ",")) ?? rest.endIndex
-            var option = rest[..<end]
-            rest = end == rest.endIndex ? rest[end...] : rest[rest.index(after: end)...]
-            while let first = option.utf8.first, first == 0x20 || first == 0x09 { option = option.dropFirst() }
-            while let last = option.utf8.last, last == 0x20 || last == 0x09 { option = option.dropLast() }
-            if !option.isEmpty { return option.lowercased() }
-        }
-        return nil
-    }
-}

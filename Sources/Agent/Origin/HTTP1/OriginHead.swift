@@ -96,23 +96,6 @@ struct OriginHead {
     }
 }
 
-/// The comma-separated words of a Connection field.
-private struct ConnectionOptions: Sequence, IteratorProtocol {
-    private var rest: UnsafeRawBufferPointer
-
-    init(_ value: UnsafeRawBufferPointer) { rest = value }
-
-    mutating func next() -> UnsafeRawBufferPointer? {
-        while !rest.isEmpty {
-            let end = rest.firstIndex(of: UInt8(ascii: ",")) ?? rest.count
-            let word = FieldLines.trimmed(UnsafeRawBufferPointer(rebasing: rest[..<end]))
-            rest = UnsafeRawBufferPointer(rebasing: rest[Swift.min(end + 1, rest.count)...])
-            if !word.isEmpty { return word }
-        }
-        return nil
-    }
-}
-
 /// The field lines of a section that ends with its empty line (RFC 9112 §5): no folding, no space before the colon, CRLF
 /// only.
 struct FieldLines {
@@ -134,17 +117,8 @@ struct FieldLines {
             throw OriginError(.violation, "a field without a colon")
         }
         let name = UnsafeRawBufferPointer(rebasing: line[..<colon])
-        let value = Self.trimmed(UnsafeRawBufferPointer(rebasing: line[(colon + 1)...]))
+        let value = ASCII.trimmed(UnsafeRawBufferPointer(rebasing: line[(colon + 1)...]))
         guard ASCII.isToken(name), ASCII.isFieldValue(value) else { throw OriginError(.violation, "a bad field") }
         return (name, value)
-    }
-
-    /// Without optional white space at its ends.
-    static func trimmed(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
-        var start = 0
-        var end = bytes.count
-        while start < end, bytes[start] == 0x20 || bytes[start] == 0x09 { start += 1 }
-        while end > start, bytes[end - 1] == 0x20 || bytes[end - 1] == 0x09 { end -= 1 }
-        return UnsafeRawBufferPointer(rebasing: bytes[start..<end])
     }
 }
