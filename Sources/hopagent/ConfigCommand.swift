@@ -4,7 +4,7 @@ import ArgumentParser
 struct ConfigCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "config",
-        abstract: "Look at the configuration.",
+        abstract: "Inspect the configuration.",
         subcommands: [ConfigCheckCommand.self]
     )
 }
@@ -12,7 +12,7 @@ struct ConfigCommand: ParsableCommand {
 struct ConfigCheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Check the configuration as a start would, and print what every setting came to be and why."
+        abstract: "Check the configuration as at start, and print every setting with its value and source."
     )
 
     @OptionGroup var options: AgentOptions

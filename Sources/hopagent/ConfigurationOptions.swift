@@ -2,57 +2,69 @@ import Agent
 import ArgumentParser
 import FoundationEssentials
 
-/// The flags that both ways of running take; names and forms are those of the configuration file.
+/// The flags that `run` and `http` share. Their names and forms are those of the configuration file.
 struct CommonOptions: ParsableArguments {
     @Option(
         name: [.long],
-        help: ArgumentHelp("A gateway to dial; may be repeated (default port 8443).", valueName: "host[:port]")
+        help: ArgumentHelp("A gateway to attach to; may be repeated (default port 8443).", valueName: "host[:port]")
     )
     var gateway: [String] = []
 
     @Option(
-        help: ArgumentHelp("What \"hopgate token create\" printed. Better: HOPAGENT_TOKEN_FILE.", valueName: "token")
+        help: ArgumentHelp(
+            "The token that \"hopgate token create\" printed. Safer: HOPAGENT_TOKEN_FILE.",
+            valueName: "token"
+        )
     )
     var token: String?
 
-    @Option(help: ArgumentHelp("A file that holds the token.", valueName: "file"))
+    @Option(help: ArgumentHelp("A file that contains the token.", valueName: "file"))
     var tokenFile: String?
 
     @Option(
         help: ArgumentHelp(
-            "The join string of \"hopgate token create\": gateways, trust and token in one. Better: HOPAGENT_JOIN_FILE.",
+            "The join string of \"hopgate token create\": gateways, trust and token in one. Safer: HOPAGENT_JOIN_FILE.",
             valueName: "join-string"
         )
     )
     var join: String?
 
-    @Option(help: ArgumentHelp("A file that holds the join string.", valueName: "file"))
+    @Option(help: ArgumentHelp("A file that contains the join string.", valueName: "file"))
     var joinFile: String?
 
-    @Option(help: ArgumentHelp("A host to ask the gateway for; may be repeated.", valueName: "host"))
+    @Option(help: ArgumentHelp("A host to request from the gateway; may be repeated.", valueName: "host"))
     var host: [String] = []
 
     @Option(
-        help: ArgumentHelp("What this agent calls itself (default: the pod's or machine's name).", valueName: "name")
+        help: ArgumentHelp("The name of this agent (default: the pod's or machine's name).", valueName: "name")
     )
     var name: String?
 
-    @Option(help: ArgumentHelp("Trust the gateway by these certificate authorities (PEM).", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "The certificate authorities that the gateway's certificate is verified against (PEM).",
+            valueName: "file"
+        )
+    )
     var caFile: String?
 
-    @Option(help: ArgumentHelp("Trust the gateway by this SHA-256.", valueName: "sha256:HEX"))
+    @Option(help: ArgumentHelp("The SHA-256 of the gateway's certificate or public key.", valueName: "sha256:HEX"))
     var pin: String?
 
-    @Option(help: ArgumentHelp("The name in the gateway's certificate, if not the one dialled.", valueName: "name"))
+    @Option(
+        help: ArgumentHelp("The name in the gateway's certificate, if it is not the gateway's host.", valueName: "name")
+    )
     var serverName: String?
 
-    @Option(help: ArgumentHelp("Where /healthz, /readyz and /metrics are served, or off.", valueName: "host:port"))
+    @Option(
+        help: ArgumentHelp("The address that serves /healthz, /readyz and /metrics, or off.", valueName: "host:port")
+    )
     var opsListen: String?
 
-    @Option(help: ArgumentHelp("Requests at a time.", valueName: "count"))
+    @Option(help: ArgumentHelp("The number of concurrent requests.", valueName: "count"))
     var maxRequests: String?
 
-    @Option(help: ArgumentHelp("Further hosts than loopback that services may be on.", valueName: "host"))
+    @Option(help: ArgumentHelp("Hosts other than loopback that services may be on.", valueName: "host"))
     var targetHosts: String?
 
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))
@@ -61,9 +73,10 @@ struct CommonOptions: ParsableArguments {
     @Option(help: ArgumentHelp("auto, json or text.", valueName: "format"))
     var logFormat: String?
 
-    @Option(help: ArgumentHelp("How long requests may take to finish after SIGTERM.", valueName: "duration"))
+    @Option(help: ArgumentHelp("The time that requests may take to finish after SIGTERM.", valueName: "duration"))
     var shutdownGrace: String?
 
+    /// The flags that were given, by the key of their setting.
     var flags: [String: String] {
         let all: [String: String?] = [
             "gateway": Self.joined(gateway),
@@ -91,12 +104,14 @@ struct CommonOptions: ParsableArguments {
     static var environment: [String: String] { ProcessInfo.processInfo.environment }
 }
 
-/// All settings of an agent, as flags and by file.
+/// All settings of an agent: flags and the configuration file.
 struct AgentOptions: ParsableArguments {
     @Option(name: [.short, .long], help: ArgumentHelp("The configuration file (YAML).", valueName: "file"))
     var config: String?
 
-    @Option(help: ArgumentHelp("A service and where it listens; may be repeated.", valueName: "name=[host:]port"))
+    @Option(
+        help: ArgumentHelp("A service and the address it listens on; may be repeated.", valueName: "name=[host:]port")
+    )
     var service: [String] = []
 
     @OptionGroup var common: CommonOptions

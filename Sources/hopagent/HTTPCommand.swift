@@ -9,14 +9,14 @@ struct HTTPCommand: AsyncParsableCommand {
             hopagent http 8080 --join hgj_… --host app.example.com
             hopagent http 8080 --gateway gateway.example.com --token hgt_… --host app.example.com
 
-            Without --host, requests come by the gateway's own routes to this token's name and service.
+            Without --host, requests arrive through the gateway's own routes to this token's name and service.
             """
     )
 
-    @Argument(help: ArgumentHelp("Where the service listens: PORT or HOST:PORT.", valueName: "target"))
+    @Argument(help: ArgumentHelp("The address that the service listens on: PORT or HOST:PORT.", valueName: "target"))
     var target: String
 
-    @Option(help: ArgumentHelp("What the service is called.", valueName: "name"))
+    @Option(help: ArgumentHelp("The name of the service.", valueName: "name"))
     var service = "http"
 
     @OptionGroup var common: CommonOptions

@@ -6,21 +6,21 @@ import Settings
 struct HealthcheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "healthcheck",
-        abstract: "Ask the agent that runs on this machine whether it has a live tunnel.",
-        discussion: "Exit code 0: it has. 1: it has not, or nobody answers. For container health checks."
+        abstract: "Check whether the agent on this machine has a live tunnel.",
+        discussion: "Exit code 0: it has one. 1: it has none, or does not answer. For container health checks."
     )
 
-    @Option(help: ArgumentHelp("Where the agent serves /readyz.", valueName: "host:port"))
+    @Option(help: ArgumentHelp("The address on which the agent serves /readyz.", valueName: "host:port"))
     var opsListen: String?
 
-    @Flag(help: "Ask only whether the process turns over (/healthz).")
+    @Flag(help: "Check only whether the process is responsive (/healthz).")
     var live = false
 
-    @Option(help: ArgumentHelp("Seconds for the whole question.", valueName: "seconds"))
+    @Option(help: ArgumentHelp("The time limit of the check in seconds.", valueName: "seconds"))
     var timeout: Int = 3
 
     func validate() throws {
-        guard (1...60).contains(timeout) else { throw ValidationError("--timeout is a number from 1 to 60.") }
+        guard (1...60).contains(timeout) else { throw ValidationError("--timeout must be a number from 1 to 60.") }
     }
 
     func run() throws {
@@ -37,10 +37,10 @@ struct HealthcheckCommand: ParsableCommand {
         do {
             answer = try probe.send()
         } catch {
-            throw Failure("\(error); is the agent running, and is this its ops_listen?")
+            throw Failure("\(error). Check that the agent is running and that this is its ops_listen.")
         }
         guard answer.status == 200 else {
-            throw Failure("\(probe.url) answers \(answer.status):\n\(answer.body)")
+            throw Failure("\(probe.url) answered \(answer.status):\n\(answer.body)")
         }
         print(answer.body, terminator: answer.body.hasSuffix("\n") ? "" : "\n")
     }

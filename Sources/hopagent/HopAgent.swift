@@ -1,13 +1,13 @@
 import ArgumentParser
 
-/// The agent: dials gateways and serves what they send from local services.
+/// The root command of the agent, which offers local services through gateways.
 struct HopAgent: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "hopagent",
-        abstract: "Offers local HTTP services through a gateway that it dials.",
+        abstract: "Offers local HTTP services through a gateway that it attaches to.",
         discussion: """
             Settings come from flags, then HOPAGENT_… variables, then the configuration file.
-            Exit codes: 0 fine, 1 failure, 2 wrong usage or configuration.
+            Exit codes: 0 success, 1 failure, 2 invalid usage or configuration.
             """,
         version: version,
         subcommands: [

@@ -3,7 +3,7 @@ import ArgumentParser
 import Glibc
 import Settings
 
-/// Runs a command and turns what it throws into a message on standard error and an exit code.
+/// Runs a command, and converts the error that it throws to a message on standard error and an exit code.
 @main
 enum Main {
     static func main() async {
@@ -32,7 +32,7 @@ enum Main {
             Terminal.error(error.message)
             exit(1)
         default:
-            // The parser's own: help and its like go to standard output and are no failure, the rest is wrong usage.
+            // An error of the parser: help and version go to standard output and succeed, the rest is invalid usage.
             if HopAgent.exitCode(for: error).isSuccess { HopAgent.exit(withError: error) }
             let isUsage = HopAgent.exitCode(for: error) == .validationFailure
             Terminal.error(isUsage ? HopAgent.fullMessage(for: error) : "\(error)", prefix: isUsage ? "" : "hopagent: ")
@@ -41,7 +41,7 @@ enum Main {
     }
 }
 
-/// A command failed; the message says what, where, and how to mend it.
+/// The failure of a command. The message states what failed, where, and the remedy.
 struct Failure: Error {
     let message: String
 

@@ -7,7 +7,7 @@ import Settings
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run",
-        abstract: "Run the agent until SIGTERM (this is what happens without a command)."
+        abstract: "Run the agent until SIGTERM (the default command)."
     )
 
     @OptionGroup var options: AgentOptions
@@ -17,13 +17,11 @@ struct RunCommand: AsyncParsableCommand {
     }
 }
 
-/// What both ways of running do with their configuration.
+/// The process of an agent, which `run` and `http` share.
 enum AgentProcess {
+    /// Sets up logging and metrics, and runs the agent until a signal stops it.
     static func run(_ configuration: AgentConfiguration) async throws {
-        let output = LoggingSetup.bootstrap(
-            level: configuration.logLevel,
-            format: LogFormat(rawValue: configuration.logFormat.rawValue) ?? .auto
-        )
+        let output = LoggingSetup.bootstrap(level: configuration.logLevel, format: configuration.logFormat)
         let metrics = MetricsRegistry(namespace: "hopagent")
         metrics.registerProcessMetrics(build: [("version", version)])
         output.register(in: metrics)

@@ -1,6 +1,6 @@
 import Glibc
 
-/// What a command says: results go to standard output by `print`, everything else here, to standard error.
+/// Standard error, for messages of a command. Results go to standard output by `print`.
 enum Terminal {
     static func error(_ message: String, prefix: String = "hopagent: ") {
         var bytes = Array((prefix + message + "\n").utf8)[...]
