@@ -1,14 +1,14 @@
-internal import HopProtocol
-internal import Settings
+import HopProtocol
+import Settings
 
-/// What a join string says, in the agent's own terms.
+/// The contents of a join string, as types of the agent's configuration.
 struct AgentJoin: Sendable {
     var gateways: [HostPort]
-    /// Nil: the system's roots.
+    /// The trust in the gateway's certificate, or `nil` for the system's roots.
     var trust: AgentTrust?
     var token: AgentToken
 
-    /// No complaint repeats any part of the text.
+    /// Parses a join string. It holds a secret, so no error repeats any part of the text.
     static func parse(_ text: String) throws(Complaint) -> AgentJoin {
         let join: JoinString
         do throws(JoinStringError) {
@@ -21,7 +21,7 @@ struct AgentJoin: Sendable {
             let gateway = try HostPort.parse(
                 address,
                 defaultPort: nil,
-                remedy: "Make another join string, with --gateway HOST:PORT."
+                remedy: "Create another join string, with --gateway HOST:PORT."
             )
             if !gateways.contains(gateway) { gateways.append(gateway) }
         }
@@ -34,15 +34,15 @@ struct AgentJoin: Sendable {
 }
 
 extension AgentConfiguration {
-    /// What the agent authenticates with, and the join string that it came in, if it did.
+    /// The agent's token, and the join string that contained it, if one was given.
     struct Identity {
         var token: AgentToken?
         var join: Setting<AgentJoin>?
-        /// A join string was given, whether it can be used or not.
+        /// Whether a join string was given, valid or not.
         var isJoined = false
     }
 
-    /// A token or a join string: one of them has to be given, and not both.
+    /// Reads the token or the join string. Exactly one of them must be given.
     static func readIdentity(_ root: SettingsScope) -> Identity {
         let token = root.secretIfGiven("token", parse: AgentToken.parse)
         let join = root.secretIfGiven("join", parse: AgentJoin.parse)
@@ -55,7 +55,7 @@ extension AgentConfiguration {
         case (let token?, let join?):
             let complaint = Complaint(
                 "is given (\(join.origin)), and so is token (\(token.origin))",
-                "Keep one of the two: a join string has a token in it."
+                "Keep one of the two: a join string contains a token."
             )
             root.report("join", join.origin, complaint)
             return Identity(isJoined: true)

@@ -1,17 +1,17 @@
-internal import Logging
-internal import NIOCore
-internal import Observability
+import Logging
+import NIOCore
+import Observability
 package import Settings
 
 extension AgentConfiguration {
     /// Reads the configuration: flags over `HOPAGENT_…` variables over the file over defaults.
     ///
     /// - Parameters:
-    ///   - file: A YAML file; nil takes the variable `HOPAGENT_CONFIG`, and without that there is none.
+    ///   - file: The path of a YAML file. If it is `nil`, the variable `HOPAGENT_CONFIG` names the file, if it is set.
     ///   - environment: The process's whole environment.
-    ///   - flags: By key (`max-requests` or `max_requests`), and the short ones `gateway`, `service`, `host` (lists
-    ///     joined by commas), `ca-file`, `pin`.
-    /// - Throws: All problems at once, the token in none of them.
+    ///   - flags: The flags by key (`max-requests` or `max_requests`), and the short ones `gateway`, `service`, `host`
+    ///     (lists joined by commas), `ca-file`, `pin`.
+    /// - Throws: All problems at once. None of them contains the token.
     package static func load(
         file: String?,
         environment: [String: String],
@@ -20,7 +20,10 @@ extension AgentConfiguration {
         try read(file: file, environment: environment, flags: flags).configuration
     }
 
-    /// Every setting, what it came to be, and where that came from. No secrets.
+    /// Renders a table of every setting with its effective value and the source of the value, without secrets.
+    ///
+    /// - Parameters: As for ``load(file:environment:flags:)``.
+    /// - Throws: All problems at once.
     package static func check(
         file: String?,
         environment: [String: String],
@@ -60,7 +63,7 @@ extension AgentConfiguration {
         let grace = root.duration("shutdown_grace", default: .seconds(30), in: .zero ... .seconds(3600))
 
         try reader.finish()
-        guard let token = identity.token else { preconditionFailure("finish() throws when there is none") }
+        guard let token = identity.token else { preconditionFailure("finish() throws if there is no token") }
         var result = AgentConfiguration(gateways: gateways, token: token, name: name.value, services: services)
         result.hosts = hosts.map(\.value)
         result.trust = trust
@@ -78,7 +81,7 @@ extension AgentConfiguration {
     private static func readGateways(_ root: SettingsScope, _ identity: Identity) -> [HostPort] {
         let joined = identity.join?.value.gateways ?? []
         let absent = joined.isEmpty ? "none" : joined.map(\.description).joined(separator: ", ") + " (by join)"
-        // Where a join string was given, they are in it, also if it cannot be read.
+        // A join string contains the gateways, so that they are not missing even if it is invalid.
         let isRequired = !identity.isJoined
         let gateways = root.list("gateways", flag: "gateway", isRequired: isRequired, absent: absent) {
             text throws(Complaint) in
@@ -104,7 +107,7 @@ extension AgentConfiguration {
             guard target.isLoopback || targetHosts.contains(target.host) else {
                 throw Complaint(
                     "\(quoted(text)) is not on this host's loopback address",
-                    "If it is meant, list \(quoted(target.host)) under target_hosts."
+                    "If it is intended, list \(quoted(target.host)) under target_hosts."
                 )
             }
             return ServiceDefinition(name: name, target: target)
@@ -119,7 +122,7 @@ extension AgentConfiguration {
         return services.map(\.value.value)
     }
 
-    /// `8080` or `127.0.0.1:8080`.
+    /// Parses `8080` or `127.0.0.1:8080`.
     private static func parseTarget(_ text: String) throws(Complaint) -> HostPort {
         let remedy = "Write a port or HOST:PORT, as in 8080 or 127.0.0.1:8080."
         let port = text.hasPrefix(":") ? String(text.dropFirst()) : text

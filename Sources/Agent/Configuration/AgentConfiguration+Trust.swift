@@ -1,14 +1,14 @@
-internal import Settings
+import Settings
 
 extension AgentConfiguration {
-    /// One of `ca_file`, `pin` and `system`. Two from one source contradict each other; from different sources the
-    /// stronger wins, as with every setting. Each of them wins over what a join string says.
+    /// Reads one of `ca_file`, `pin` and `system`. Two from one source contradict each other; from different sources the
+    /// stronger source wins, as with every setting. Each of them wins over the trust in a join string.
     static func readTrust(
         _ section: SettingsScope,
         _ reader: SettingsReader,
         join: Setting<AgentJoin>?
     ) -> AgentTrust {
-        // Summed up in one line below.
+        // The effective trust is reported in one line below.
         section.isQuiet = true
         var given: [(key: String, trust: Setting<AgentTrust>)] = []
         if let file = section.readableFile("ca_file", flag: "ca-file", isRequired: false) {
@@ -45,7 +45,8 @@ extension AgentConfiguration {
         return true
     }
 
-    /// `sha256:` and 64 hexadecimal digits; colons between them, as `openssl x509 -fingerprint` prints, are skipped.
+    /// Parses `sha256:` and 64 hexadecimal digits. Colons between them, as `openssl x509 -fingerprint` prints them, are
+    /// ignored.
     private static func parsePin(_ text: String) throws(Complaint) -> [UInt8] {
         let remedy = "Write sha256: and 64 hexadecimal digits."
         guard text.lowercased().hasPrefix("sha256:") else {
@@ -56,7 +57,7 @@ extension AgentConfiguration {
         var bytes: [UInt8] = []
         for index in stride(from: 0, to: 64, by: 2) {
             guard let high = nibble(digits[index]), let low = nibble(digits[index + 1]) else {
-                throw Complaint("\(quoted(text)) holds a character that is not a digit", remedy)
+                throw Complaint("\(quoted(text)) contains a character that is not a digit", remedy)
             }
             bytes.append(high << 4 | low)
         }

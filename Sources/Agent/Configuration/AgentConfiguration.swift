@@ -3,37 +3,37 @@ package import NIOCore
 package import Observability
 package import Settings
 
-/// Everything an agent is told from outside. Immutable; made once by `load` and handed down.
+/// The settings of an agent. Loaded once by ``load(file:environment:flags:)`` and passed down.
 ///
-/// It holds a secret, but no description, dump or reflection of it shows that: see `AgentToken`.
+/// It contains a secret, which no description, dump or reflection shows: see ``AgentToken``.
 package struct AgentConfiguration: Sendable, Equatable {
-    /// In order of preference; at least one.
+    /// The addresses of the gateways, at least one. The agent keeps a tunnel to each.
     package var gateways: [HostPort]
     package var token: AgentToken
-    /// What this agent calls itself towards the gateway; the pod's or machine's name unless set.
+    /// The name under which the agent attaches; by default the pod's or machine's name.
     package var name: String
-    /// At least one, names unique.
+    /// The services that the agent offers, at least one, with unique names.
     package var services: [ServiceDefinition]
-    /// Hosts (`app.example.com`, `*.example.com`) that this agent asks the gateway for.
+    /// The hosts (`app.example.com`, `*.example.com`) that the agent requests from the gateway.
     package var hosts: [String]
     package var trust: AgentTrust
-    /// Replaces the gateway's host in SNI and in the check of its certificate.
+    /// The name that replaces the gateway's host in SNI and in the verification of its certificate, or `nil`.
     package var serverName: String?
-    /// `/healthz`, `/readyz`, `/metrics`; nil: no such listener.
+    /// The address that serves `/healthz`, `/readyz` and `/metrics`, or `nil` if there is no such listener.
     package var opsListen: ListenAddress?
-    /// Someone chose `opsListen`. The default address may be taken by another agent on the machine, which must not stop
-    /// this one; one that was asked for must be had.
+    /// Whether `opsListen` was set explicitly. The default address may be in use by another agent on the machine, which
+    /// must not stop this one; an explicit address must be available.
     package var opsListenIsExplicit: Bool
-    /// Requests at a time; further ones are answered BUSY.
+    /// The number of concurrent requests. Further ones are answered BUSY.
     package var maxRequests: Int
-    /// Hosts other than loopback that services may have as targets.
+    /// The hosts other than loopback that services may have as targets.
     package var targetHosts: [String]
     package var logLevel: Logger.Level
     package var logFormat: LogFormat
-    /// How long requests in flight may take to finish after SIGTERM.
+    /// The time that requests in flight may take to finish after SIGTERM.
     package var shutdownGrace: TimeAmount
 
-    /// The smallest configuration, everything else by default.
+    /// Creates a configuration with the required settings, and the defaults of all others.
     package init(gateways: [HostPort], token: AgentToken, name: String, services: [ServiceDefinition]) {
         self.gateways = gateways
         self.token = token
@@ -54,7 +54,7 @@ package struct AgentConfiguration: Sendable, Equatable {
     package static let defaultOpsListen = ListenAddress(host: "127.0.0.1", port: 9095)
 }
 
-/// A local service that requests may be sent to.
+/// A local service to which the agent forwards requests.
 package struct ServiceDefinition: Sendable, Equatable {
     package var name: String
     package var target: HostPort
@@ -65,12 +65,12 @@ package struct ServiceDefinition: Sendable, Equatable {
     }
 }
 
-/// What the gateway's certificate is verified against. There is no way to skip it.
+/// The trust anchor for the gateway's certificate. Verification cannot be disabled.
 package enum AgentTrust: Sendable, Equatable {
     /// The roots of the operating system.
     case system
-    /// PEM certificates; readable when the configuration was loaded.
+    /// A file of PEM certificates, which was readable when the configuration was loaded.
     case caFile(path: String)
-    /// SHA-256 of the certificate or of its public key.
+    /// The SHA-256 digest of the certificate or of its public key.
     case pin(sha256: [UInt8])
 }

@@ -1,14 +1,14 @@
 package import Settings
 
-/// What an agent authenticates with: `hgt_<id>.<secret>`.
+/// The credential of an agent: `hgt_<id>.<secret>`.
 ///
 /// Printing, string interpolation, `dump` and reflection show the id only.
 package struct AgentToken: Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible,
     CustomReflectable
 {
-    /// Public; names the credential in logs. Without the prefix.
+    /// The public part, without the prefix, which names the credential in logs.
     package let id: String
-    /// For HELLO and nothing else.
+    /// The secret part, which is only used in HELLO.
     package let secret: String
 
     package init(id: String, secret: String) {
@@ -20,7 +20,7 @@ package struct AgentToken: Sendable, Equatable, CustomStringConvertible, CustomD
     package var debugDescription: String { description }
     package var customMirror: Mirror { Mirror(self, children: ["id": id]) }
 
-    /// No complaint repeats any part of the text: it may be a secret of another kind, pasted here by mistake.
+    /// Parses a token. No error repeats any part of the text: it may be another kind of secret, pasted by mistake.
     package static func parse(_ text: String) throws(Complaint) -> AgentToken {
         let remedy = "Copy the whole line that \"hopgate token create\" printed."
         guard text.hasPrefix("hgt_") else { throw Complaint("does not begin with \"hgt_\"", remedy) }
@@ -29,7 +29,7 @@ package struct AgentToken: Sendable, Equatable, CustomStringConvertible, CustomD
             throw Complaint("is not of the form hgt_ID.SECRET", remedy)
         }
         guard text.utf8.count <= 1024, text.utf8.dropFirst(4).allSatisfy({ isTokenByte($0) }) else {
-            throw Complaint("holds characters that no token has, or is cut or wrapped", remedy)
+            throw Complaint("contains characters that no token has, or is truncated or wrapped", remedy)
         }
         return AgentToken(id: String(parts[0]), secret: String(parts[1]))
     }

@@ -8,8 +8,8 @@ import Testing
 
 @Suite struct AgentConfigurationTests {
     private static let token = "hgt_id1.TOPSECRET"
-    /// The least that an agent needs.
-    private static let least = ["gateway": "gw.test", "service": "http=8080", "token": token]
+    /// The flags that an agent requires.
+    private static let minimum = ["gateway": "gw.test", "service": "http=8080", "token": token]
 
     private func write(_ name: String, _ text: String) -> String {
         let file = "/tmp/hopgate-configuration-\(getpid())-\(UInt64.random(in: 0 ... .max))-\(name)"
@@ -30,7 +30,7 @@ import Testing
         return try AgentConfiguration.load(file: file, environment: environment, flags: flags)
     }
 
-    /// The lines of the error, the file called `F`.
+    /// The lines of the error, with the file's name replaced by `F`.
     private func problems(
         _ yaml: String? = nil,
         environment: [String: String] = [:],
@@ -46,9 +46,9 @@ import Testing
         }
     }
 
-    @Test("Flags alone are enough")
+    @Test("Flags alone are sufficient")
     func flags() throws {
-        let configuration = try load(environment: ["POD_NAME": "web-7f9-x"], flags: Self.least)
+        let configuration = try load(environment: ["POD_NAME": "web-7f9-x"], flags: Self.minimum)
         #expect(configuration.gateways == [HostPort(host: "gw.test", port: 8443)])
         #expect(configuration.token == AgentToken(id: "id1", secret: "TOPSECRET"))
         #expect(configuration.name == "web-7f9-x")
@@ -66,12 +66,12 @@ import Testing
         #expect(configuration.shutdownGrace == .seconds(30))
     }
 
-    @Test("Without a pod the machine's name is taken")
+    @Test("Without a pod the agent has the machine's name")
     func hostName() throws {
         var buffer = [CChar](repeating: 0, count: 256)
         #expect(gethostname(&buffer, 255) == 0)
         let host = String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
-        #expect(try load(flags: Self.least).name == host)
+        #expect(try load(flags: Self.minimum).name == host)
     }
 
     @Test("Every key is read")
@@ -119,7 +119,7 @@ import Testing
         #expect(configuration.shutdownGrace == .seconds(5))
     }
 
-    @Test("Variables alone are enough, the token from a file")
+    @Test("Variables alone are sufficient, with the token in a file")
     func environment() throws {
         let secret = write("token", Self.token + "\n")
         defer { unlink(secret) }
@@ -135,7 +135,7 @@ import Testing
         #expect(configuration.opsListen == nil)
     }
 
-    @Test("What is missing is told with all ways to give it")
+    @Test("Missing settings are reported with all ways to set them")
     func missing() {
         #expect(
             problems() == [
@@ -155,7 +155,7 @@ import Testing
     }
 
     @Test(
-        "A join string brings gateways, trust and token",
+        "A join string contains gateways, trust and token",
         arguments: ["flag", "variable", "variable file", "key", "file"]
     )
     func joined(_ way: String) throws {
@@ -183,7 +183,7 @@ import Testing
         #expect(!summary.contains("TOPSECRET") && !summary.contains("hgj_") && summary.contains("gw.test:443"))
     }
 
-    @Test("What is set beside a join string wins over it")
+    @Test("Other settings win over a join string")
     func explicitOverJoin() throws {
         var flags = ["service": "http=8080", "join": Self.join()]
         #expect(try load(flags: ["service": "a=1", "join": Self.join(pin: nil)]).trust == .system)
@@ -199,7 +199,7 @@ import Testing
         #expect(configuration.trust == .system)
     }
 
-    @Test("A token and a join string together are told with both places, and so is what is no join string")
+    @Test("A token beside a join string is reported with both places, and an invalid join string without its text")
     func badJoins() {
         let both = problems(
             "join: \(Self.join())",
@@ -208,7 +208,7 @@ import Testing
         )
         #expect(
             both == [
-                "F:1: join: is given (F:1), and so is token (HOPAGENT_TOKEN). Keep one of the two: a join string has a token in it."
+                "F:1: join: is given (F:1), and so is token (HOPAGENT_TOKEN). Keep one of the two: a join string contains a token."
             ]
         )
         let whole = Self.join()
@@ -219,12 +219,12 @@ import Testing
         }
         let odd = problems(flags: ["service": "a=1", "join": Self.join(["not//a:gateway"])])
         #expect(odd.count == 1 && odd[0].contains("--gateway HOST:PORT"))
-        // One in the place of a path is not repeated either.
+        // A join string in the place of a path is not repeated either.
         let path = problems(environment: ["HOPAGENT_JOIN_FILE": whole], flags: ["service": "a=1"])
         #expect(path.count == 1 && path[0].contains("\"hgj_…\""))
     }
 
-    @Test("Mistakes are told with line, key, reason and remedy, all at once")
+    @Test("All mistakes are reported at once, with line, key, reason and remedy")
     func golden() {
         let yaml = """
             gateways:
@@ -254,7 +254,7 @@ import Testing
                 #"F:6: token: does not begin with "hgt_". Copy the whole line that "hopgate token create" printed."#,
                 #"F:7: name: "a b" is not a name. Use 1 to 253 letters, digits, "-", "_" and ".", beginning with a letter or digit."#,
                 #"F:9: services.web: port "99999" is not a number from 1 to 65535. Write a port or HOST:PORT, as in 8080 or 127.0.0.1:8080."#,
-                #"F:10: services.api: "10.0.0.1:80" is not on this host's loopback address. If it is meant, list "10.0.0.1" under target_hosts."#,
+                #"F:10: services.api: "10.0.0.1:80" is not on this host's loopback address. If it is intended, list "10.0.0.1" under target_hosts."#,
                 #"F:11: services.url: "http://127.0.0.1:80" is a URL or path, not a host and port. Write a port or HOST:PORT, as in 8080 or 127.0.0.1:8080."#,
                 #"F:12: services.bad name: "bad name" is not a name. Use 1 to 63 letters, digits, "-", "_" and ".", beginning with a letter or digit."#,
                 ##"F:13: hosts[0]: "*" would take every host. Write a host such as app.example.com or *.example.com."##,
@@ -267,10 +267,10 @@ import Testing
         )
     }
 
-    @Test("One source may name one trust; a stronger source replaces it")
+    @Test("A source may name one trust; a stronger source replaces it")
     func trust() throws {
         let pin = "sha256:" + String(repeating: "00", count: 32)
-        var flags = Self.least
+        var flags = Self.minimum
         #expect(
             problems("trust: {system: true, pin: \"\(pin)\"}", flags: flags) == [
                 "F:1: trust.system: pin is given as well (F:1). Keep one of ca_file, pin and system."
@@ -288,13 +288,13 @@ import Testing
 
     @Test("A pin may be written as openssl prints it")
     func pinWithColons() throws {
-        var flags = Self.least
+        var flags = Self.minimum
         flags["pin"] = "SHA256:" + Array(repeating: "0F", count: 32).joined(separator: ":")
         #expect(try load(flags: flags).trust == .pin(sha256: [UInt8](repeating: 0x0F, count: 32)))
     }
 
     @Test(
-        "A token that is cut, wrapped or of another kind is refused and never repeated",
+        "A token that is truncated, wrapped or of another kind is refused and never repeated",
         arguments: [
             "TOPSECRET", "hgt_TOPSECRET", "hgt_id.", "hgt_.TOPSECRET", "hgt_a.TOPSECRET.b", "hgt_a.TOPSECRET b",
             "hgt_a.TOPSECRET\nx", "'hgt_a.TOPSECRET'",
@@ -303,7 +303,7 @@ import Testing
     func badTokens(_ token: String) {
         for lines in [
             problems(environment: ["HOPAGENT_TOKEN": token], flags: ["gateway": "a", "service": "a=1"]),
-            problems(flags: Self.least.merging(["token": token]) { $1 }),
+            problems(flags: Self.minimum.merging(["token": token]) { $1 }),
         ] {
             #expect(lines.count == 1)
             #expect(!lines.joined().contains("TOPSECRET"), "\(lines)")
@@ -312,10 +312,10 @@ import Testing
 
     @Test("No way of printing the configuration shows the secret")
     func redaction() throws {
-        let configuration = try load(flags: Self.least)
+        let configuration = try load(flags: Self.minimum)
         var dumped = ""
         dump(configuration, to: &dumped)
-        let summary = try AgentConfiguration.check(file: nil, environment: [:], flags: Self.least)
+        let summary = try AgentConfiguration.check(file: nil, environment: [:], flags: Self.minimum)
         for text in ["\(configuration)", String(reflecting: configuration), dumped, summary, "\(configuration.token)"] {
             #expect(!text.contains("TOPSECRET"))
         }
