@@ -8,17 +8,24 @@ import Settings
 import Synchronization
 import Transport
 
-/// An agent process: dials its gateways, serves what they send from local origins, and answers on its ops port.
+/// An agent process: attaches to its gateways, forwards their requests to local origins, and serves its ops port.
 ///
-/// ``run()`` returns after ``shutdown()``, when what was in flight is done or the grace is over.
+/// ``run()`` returns after ``shutdown()``, when the requests in flight have ended or the grace has expired.
 package final class Agent: Sendable {
-    private let shared: AgentShared
+    private let context: AgentContext
+    private let dialerMetrics: DialerMetrics
     private let resolve: AddressResolver.Resolve
-    private let registry = OpenSessions()
-    private let wakeUp: AsyncStream<Void>
-    private let wake: AsyncStream<Void>.Continuation
+    private let openSessions = OpenSessions()
+    /// Finishes on ``shutdown()``.
+    private let shutdownRequests: AsyncStream<Void>
+    private let shutdownRequest: AsyncStream<Void>.Continuation
     private let opsPort = Mutex<Int?>(nil)
 
+    /// Creates an agent that does nothing until ``run()`` is called.
+    ///
+    /// - Parameters:
+    ///   - ledgerCapacity: The number of non-idempotent request ids that the agent remembers.
+    ///   - resolve: Resolves the names of gateways.
     package init(
         configuration: AgentConfiguration,
         log: Logger,
@@ -27,37 +34,42 @@ package final class Agent: Sendable {
         resolve: @escaping AddressResolver.Resolve = AddressResolver.resolve
     ) {
         self.resolve = resolve
-        shared = AgentShared(
+        dialerMetrics = DialerMetrics(registry: metrics)
+        context = AgentContext(
             configuration: configuration,
             run: .random(),
-            metrics: AgentMetrics(registry: metrics),
+            metrics: RequestMetrics(registry: metrics),
             log: log,
             ledgerCapacity: ledgerCapacity
         )
-        (wakeUp, wake) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+        (shutdownRequests, shutdownRequest) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
-    /// Tunnels that take requests.
-    package var readyTunnels: Int { shared.metrics.readyTunnels.value }
-    package var requestsInFlight: Int { shared.requestsInFlight }
-    /// The port of the ops listener once it is there.
+    /// The number of tunnels that accept requests.
+    package var readyTunnels: Int { dialerMetrics.readyTunnels.value }
+    /// The number of requests in flight, over all tunnels.
+    package var requestsInFlight: Int { context.requestsInFlight }
+    /// The port of the ops listener, or `nil` while it is not bound.
     package var opsListenPort: Int? { opsPort.withLock { $0 } }
 
-    /// Begins to stop: no new requests, those in flight may finish within the grace. From anywhere, any number of times.
+    /// Starts a graceful shutdown: new requests are refused, and those in flight may finish within the grace. May be
+    /// called on any thread and repeatedly.
     package func shutdown() {
-        shared.isDraining = true
-        wake.yield()
-        wake.finish()
+        context.isDraining = true
+        shutdownRequest.yield()
+        shutdownRequest.finish()
     }
 
-    /// Throws ``AgentError`` when it cannot start.
+    /// Runs the agent until ``shutdown()``. The owner supplies the task.
+    ///
+    /// - Throws: ``AgentError`` if the agent cannot start.
     package func run() async throws {
-        let configuration = shared.configuration
-        let context = try makeContext()
+        let configuration = context.configuration
+        let dtls = try makeDTLSContext()
         let count = max(1, min(configuration.gateways.count, System.coreCount))
         let group = MultiThreadedEventLoopGroup(numberOfThreads: count + 1)
         let loops = Array(group.makeIterator())
-        let monitor = LoopMonitor(loops: loops, metrics: shared.metrics.registry)
+        let monitor = LoopMonitor(loops: loops, metrics: context.metrics.registry)
         let ops: OpsServer?
         do {
             ops = try await startOps(on: loops[count], monitor)
@@ -66,44 +78,45 @@ package final class Agent: Sendable {
             try? await group.shutdownGracefully()
             throw error
         }
-        shared.log.info(
+        context.log.info(
             "agent started",
             metadata: [
-                "name": "\(configuration.name)", "run": "\(shared.run)", "token": "\(configuration.token)",
+                "name": "\(configuration.name)", "run": "\(context.run)", "token": "\(configuration.token)",
                 "gateways": "\(configuration.gateways.map(\.description).joined(separator: ","))",
             ]
         )
-        let owners = await makeOwners(Array(loops[..<count]))
+        let loopStates = await makeLoopStates(Array(loops[..<count]))
         await withTaskGroup(of: Void.self) { tasks in
             for (index, gateway) in configuration.gateways.enumerated() {
-                let attachment = GatewayConnector(
+                let connector = GatewayConnector(
                     gateway: gateway,
-                    shared: shared,
-                    owner: owners[index % count],
-                    loop: loops[index % count],
                     context: context,
-                    registry: registry,
+                    loopState: loopStates[index % count],
+                    loop: loops[index % count],
+                    dtls: dtls,
+                    openSessions: openSessions,
                     counters: TransportCounters(),
+                    metrics: dialerMetrics,
                     resolve: resolve
                 )
-                tasks.addTask { await attachment.run() }
+                tasks.addTask { await connector.run() }
             }
-            for await _ in wakeUp {}
-            shared.isDraining = true
-            await drain(owners: owners, loops: loops)
+            for await _ in shutdownRequests {}
+            context.isDraining = true
+            await drain(loopStates: loopStates, loops: loops)
             tasks.cancelAll()
         }
         await ops?.close()
         monitor.stop()
-        // Connections that are still closing refer to their owners.
+        // Connections that are still closing refer to the pools of the loop states.
         try? await group.shutdownGracefully()
-        withExtendedLifetime(owners) {}
-        shared.log.info("agent stopped")
+        withExtendedLifetime(loopStates) {}
+        context.log.info("agent stopped")
     }
 
-    private func makeContext() throws(AgentError) -> DTLSContext {
+    private func makeDTLSContext() throws(AgentError) -> DTLSContext {
         let trust: DTLSTrust =
-            switch shared.configuration.trust {
+            switch context.configuration.trust {
             case .system: .systemRoots
             case .caFile(let path): .caFile(path: path)
             case .pin(let digest): .pin(sha256: digest)
@@ -111,31 +124,32 @@ package final class Agent: Sendable {
         do throws(DTLSError) {
             return try .client(DTLSClientConfiguration(trust: trust, alpn: [TunnelProtocol.alpn]))
         } catch {
-            throw AgentError("the gateway's trust cannot be set up: \(error)")
+            throw AgentError("cannot set up the trust in the gateway (ca_file, pin or system): \(error)")
         }
     }
 
-    private func makeOwners(_ loops: [any EventLoop]) async -> [NIOLoopBound<OriginLoop>] {
-        let shared = self.shared
-        var owners: [NIOLoopBound<OriginLoop>] = []
+    private func makeLoopStates(_ loops: [any EventLoop]) async -> [NIOLoopBound<AgentLoopState>] {
+        let context = self.context
+        var loopStates: [NIOLoopBound<AgentLoopState>] = []
         for loop in loops {
-            let owner = try? await loop.submit {
-                NIOLoopBound(OriginLoop(loop: loop, shared: shared), eventLoop: loop)
+            let loopState = try? await loop.submit {
+                NIOLoopBound(AgentLoopState(loop: loop, context: context), eventLoop: loop)
             }.get()
-            guard let owner else { preconditionFailure("a new loop runs what it is given") }
-            owners.append(owner)
+            guard let loopState else { preconditionFailure("a new event loop runs the task that is submitted to it") }
+            loopStates.append(loopState)
         }
-        return owners
+        return loopStates
     }
 
     private func startOps(on loop: any EventLoop, _ monitor: LoopMonitor) async throws -> OpsServer? {
-        guard let listen = shared.configuration.opsListen else { return nil }
-        let shared = self.shared
-        let sources = OpsSources(metrics: shared.metrics.registry, isHealthy: { monitor.allLoopsAreResponsive() }) {
-            let tunnels = shared.metrics.readyTunnels.value
+        guard let listen = context.configuration.opsListen else { return nil }
+        let context = self.context
+        let metrics = dialerMetrics
+        let sources = OpsSources(metrics: context.metrics.registry, isHealthy: { monitor.allLoopsAreResponsive() }) {
+            let tunnels = metrics.readyTunnels.value
             return Readiness([
                 .init("tunnels", isReady: tunnels > 0, detail: "\(tunnels) live"),
-                .init("running", isReady: !shared.isDraining, detail: shared.isDraining ? "draining" : nil),
+                .init("running", isReady: !context.isDraining, detail: context.isDraining ? "draining" : nil),
             ])
         }
         do {
@@ -143,9 +157,9 @@ package final class Agent: Sendable {
             opsPort.withLock { $0 = server.localAddress.port }
             return server
         } catch {
-            guard shared.configuration.opsListenIsExplicit else {
-                shared.log.warning(
-                    "no ops listener: its default address is taken",
+            guard context.configuration.opsListenIsExplicit else {
+                context.log.warning(
+                    "ops listener disabled, its default address is not available",
                     metadata: [
                         "listen": "\(listen)", "reason": "\(error)",
                         "remedy": "Set ops_listen to another address or off.",
@@ -153,36 +167,36 @@ package final class Agent: Sendable {
                 )
                 return nil
             }
-            throw AgentError("the ops listener cannot be bound to \(listen): \(error)")
+            throw AgentError("cannot bind the ops listener to \(listen) (ops_listen): \(error)")
         }
     }
 
-    // MARK: The end
+    // MARK: Shutdown
 
-    private func drain(owners: [NIOLoopBound<OriginLoop>], loops: [any EventLoop]) async {
-        let grace = shared.configuration.shutdownGrace
-        shared.log.info("stopping", metadata: ["in_flight": "\(shared.requestsInFlight)"])
-        registry.forEach { $0.leave(deadline: grace) }
+    private func drain(loopStates: [NIOLoopBound<AgentLoopState>], loops: [any EventLoop]) async {
+        let grace = context.configuration.shutdownGrace
+        context.log.info("agent draining", metadata: ["in_flight": "\(context.requestsInFlight)"])
+        openSessions.forEach { $0.drain(deadline: grace) }
         let deadline = NIODeadline.now() + grace
-        // The gateway may have sent a request before it read our GOAWAY: it is answered REFUSED, which proves that it
-        // did not start. The pause lets that happen before the tunnel goes.
+        // The gateway may have sent a request before it received GOAWAY. It is answered REFUSED, which proves that the
+        // request did not start. The pause leaves time for that before the tunnel closes.
         await pause(.milliseconds(50))
-        while shared.requestsInFlight > 0, NIODeadline.now() < deadline { await pause(.milliseconds(20)) }
-        if shared.requestsInFlight > 0 {
-            shared.log.warning(
-                "the grace is over, requests are cut off",
-                metadata: ["in_flight": "\(shared.requestsInFlight)"]
+        while context.requestsInFlight > 0, NIODeadline.now() < deadline { await pause(.milliseconds(20)) }
+        if context.requestsInFlight > 0 {
+            context.log.warning(
+                "shutdown grace expired, requests aborted",
+                metadata: ["in_flight": "\(context.requestsInFlight)"]
             )
         }
-        for (owner, loop) in zip(owners, loops) {
+        for (loopState, loop) in zip(loopStates, loops) {
             loop.execute {
-                owner.value.abortAll()
-                owner.value.close()
+                loopState.value.abortAll()
+                loopState.value.close()
             }
         }
-        registry.forEach { $0.close() }
-        let last = NIODeadline.now() + .seconds(2)
-        while !registry.isEmpty, NIODeadline.now() < last { await pause(.milliseconds(10)) }
+        openSessions.forEach { $0.close() }
+        let closeDeadline = NIODeadline.now() + .seconds(2)
+        while !openSessions.isEmpty, NIODeadline.now() < closeDeadline { await pause(.milliseconds(10)) }
     }
 
     private func pause(_ time: TimeAmount) async {
@@ -190,7 +204,7 @@ package final class Agent: Sendable {
     }
 }
 
-/// Why an agent did not start.
+/// The reason why an agent cannot start.
 package struct AgentError: Error, Equatable, CustomStringConvertible {
     package var message: String
     package init(_ message: String) { self.message = message }

@@ -4,8 +4,9 @@ package import NIOCore
 import Transport
 import Tunnel
 
-/// Why an attempt to attach failed, or a live tunnel ended, as an operator should read it.
+/// The reason why an attempt to attach failed or a live tunnel ended, worded for an operator.
 package struct AttachFailure: Equatable, Sendable {
+    /// The `reason` label of `hopagent_attach_failures_total`.
     package enum Kind: String, CaseIterable, Sendable {
         case resolve
         case unreachable
@@ -14,7 +15,7 @@ package struct AttachFailure: Equatable, Sendable {
         case handshake
         case wrongProtocol = "wrong_protocol"
         case authFailed = "auth_failed"
-        /// The token has as many agents as it may have.
+        /// The token has as many agents attached as it allows.
         case limit
         case elsewhere
         case superseded
@@ -28,8 +29,9 @@ package struct AttachFailure: Equatable, Sendable {
 
     var kind: Kind
     var message: String
-    /// What to do about it, when that is known.
+    /// The remedy, or `nil` if none is known.
     var remedy: String?
+    /// The time that the gateway asks to wait, or `nil` if it asks for none.
     var retryAfter: TimeAmount?
 
     package init(_ kind: Kind, _ message: String, remedy: String? = nil, retryAfter: TimeAmount? = nil) {
@@ -39,62 +41,71 @@ package struct AttachFailure: Equatable, Sendable {
         self.retryAfter = retryAfter
     }
 
-    /// Another address of the same name may do better.
-    var isOfAddress: Bool { kind == .unreachable || kind == .refused }
+    /// Whether another address of the same name may succeed.
+    var isAddressSpecific: Bool { kind == .unreachable || kind == .refused }
 
+    /// The class of the failure for ``Backoff``.
     package func backoff(wasLive: Bool) -> Backoff.Failure {
         if wasLive { return .lost }
-        // A gateway that is about to stop answers at once and its successor may be there already.
+        // A gateway that is about to stop redirects at once, and its successor may be running already.
         return kind == .refused || kind == .elsewhere ? .refused : .failed
     }
 }
 
 extension AttachFailure {
-    /// What the gateway said before it closed, if it said anything, explains the close better than its code.
-    static func of(_ reason: SessionCloseReason, said: ErrorMessage?, wasLive: Bool) -> AttachFailure {
-        if let said {
-            return of(code: said.code, text: said.message, retryAfter: retryAfter(said.retryAfterMilliseconds))
+    /// Creates the failure of a tunnel that closed.
+    ///
+    /// - Parameter gatewayError: The ERROR that the gateway sent before it closed, or `nil`. It explains the close better
+    ///   than the close reason.
+    init(_ reason: SessionCloseReason, gatewayError: ErrorMessage?) {
+        if let gatewayError {
+            let retryAfter = Self.retryAfter(gatewayError.retryAfterMilliseconds)
+            self = .closed(gatewayError.code, text: gatewayError.message, retryAfter: retryAfter)
+            return
         }
-        switch reason {
-        case .peer(let code, let text): return of(code: HopCode(code), text: text, retryAfter: nil)
-        case .local(_, let text): return AttachFailure(.local, text)
-        case .violation(let error): return AttachFailure(.violation, "the gateway broke the protocol: \(error)")
-        case .idleTimeout: return AttachFailure(.silent, "nothing came from the gateway for the idle timeout")
-        case .lost: return AttachFailure(.lost, "the gateway does not know this tunnel any more")
-        case .refused:
-            return AttachFailure(
-                .refused,
-                "nobody listens at this address and UDP port",
-                remedy: "Start the gateway, or check the address and its dtls_listen port."
-            )
-        case .handshakeTimeout: return .unreachable
-        case .handshakeFailed(let error): return handshake(error)
-        case .dtls(let error):
-            return AttachFailure(.lost, error.map { "\($0)" } ?? "the gateway ended the session")
-        case .wrongProtocol(let name):
-            return AttachFailure(
-                .wrongProtocol,
-                "the other end speaks \(name ?? "no known protocol"), not hop/1",
-                remedy: "Check that the address is a gateway's tunnel port and that both have matching versions."
-            )
-        case .notAuthenticated: return AttachFailure(.gatewayError, "the gateway did not get our HELLO in time")
-        case .replaced: return AttachFailure(.lost, "another session took this one's place")
-        case .listenerClosed: return AttachFailure(.lost, "the gateway stopped")
-        case .socket(let error): return AttachFailure(.unreachable, "\(error)")
-        }
+        self =
+            switch reason {
+            case .peer(let code, let text): .closed(HopCode(code), text: text, retryAfter: nil)
+            case .local(_, let text): AttachFailure(.local, text)
+            case .violation(let error): AttachFailure(.violation, "the gateway violated the protocol: \(error)")
+            case .idleTimeout: AttachFailure(.silent, "nothing received from the gateway within the idle timeout")
+            case .lost: AttachFailure(.lost, "the gateway has lost the state of this tunnel")
+            case .refused:
+                AttachFailure(
+                    .refused,
+                    "no process listens at this address and UDP port",
+                    remedy: "Start the gateway, or check the address and its dtls_listen port."
+                )
+            case .handshakeTimeout: .unreachable
+            case .handshakeFailed(let error): .handshake(error)
+            case .dtls(let error): AttachFailure(.lost, error.map { "\($0)" } ?? "the gateway ended the session")
+            case .wrongProtocol(let name):
+                AttachFailure(
+                    .wrongProtocol,
+                    "the peer negotiated \(name ?? "no known protocol"), not hop/1",
+                    remedy: "Check that the address is a gateway's tunnel port and that both have matching versions."
+                )
+            case .notAuthenticated:
+                AttachFailure(.gatewayError, "the gateway did not receive HELLO in time")
+            case .replaced: AttachFailure(.lost, "another session has replaced this one")
+            case .listenerClosed: AttachFailure(.lost, "the gateway stopped")
+            case .socket(let error): AttachFailure(.unreachable, "\(error)")
+            }
     }
 
     static let unreachable = AttachFailure(
         .unreachable,
-        "no answer to our handshake",
-        remedy: "Check the address and that UDP to this port is allowed on the way."
+        "no answer to the handshake",
+        remedy: "Check the address and that no firewall on the path blocks UDP to this port."
     )
 
+    /// The time that the gateway asks to wait, at most an hour, or `nil` for 0.
     static func retryAfter(_ milliseconds: UInt64) -> TimeAmount? {
         milliseconds == 0 ? nil : .milliseconds(Int64(min(milliseconds, 3_600_000)))
     }
 
-    private static func of(code: HopCode, text: String, retryAfter: TimeAmount?) -> AttachFailure {
+    /// The failure that a code of the gateway stands for.
+    private static func closed(_ code: HopCode, text: String, retryAfter: TimeAmount?) -> AttachFailure {
         let text = text.isEmpty ? code.name : text
         switch code {
         case .authFailed:
@@ -109,7 +120,7 @@ extension AttachFailure {
             return AttachFailure(
                 .limit,
                 "the gateway refused this agent: \(text)",
-                remedy: "Stop another agent of this token, or give this one a token of its own.",
+                remedy: "Stop another agent of this token, or create a token for this agent.",
                 retryAfter: retryAfter
             )
         case .superseded: return AttachFailure(.superseded, text, retryAfter: retryAfter)
@@ -145,7 +156,7 @@ extension AttachFailure {
                 .certificate,
                 "the gateway's certificate does not verify: \(error.message)",
                 remedy:
-                    "The gateway's key changed, or this is another gateway: check the fingerprint it prints at start."
+                    "The gateway's key has changed, or this is another gateway: check the fingerprint it prints at start."
             )
         case .certificateInvalid:
             return AttachFailure(.certificate, "the gateway's certificate does not verify: \(error.message)")

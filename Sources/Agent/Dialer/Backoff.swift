@@ -1,18 +1,18 @@
 package import NIOCore
 
-/// How long to wait before the next attempt to attach. A pure value with the randomness passed in.
+/// The waiting time before the next attempt to attach. A value without I/O; the randomness is passed in.
 ///
-/// The first wait after a live tunnel is 0–250 ms. Then it is full jitter: anything between 0 and a ceiling that starts
-/// at 250 ms and doubles up to 30 s. A gateway that *refuses* (nobody listens on the port: the kernel says so, at no
-/// cost to anybody; or a replica sends us elsewhere) is asked at least once a second, so that it is served within two
-/// seconds of its start.
+/// The first wait after a live tunnel is 0–250 ms. Further waits have full jitter: between 0 and a ceiling that starts
+/// at 250 ms and doubles up to 30 s. A gateway that *refuses* (no process listens on the port, which the kernel reports
+/// at no cost, or a replica redirects the agent) is retried at least once a second, so that the agent is attached within
+/// two seconds of the gateway's start.
 package struct Backoff: Sendable {
     package enum Failure: Sendable {
         /// A live tunnel ended.
         case lost
-        /// Nobody listens there, or it takes no agents now.
+        /// No process listens on the port, or the gateway accepts no agents now.
         case refused
-        /// Everything else: silence, a certificate, a token, a fault.
+        /// Any other failure: silence, a certificate, a token, a fault.
         case failed
     }
 
@@ -24,9 +24,12 @@ package struct Backoff: Sendable {
 
     package init() {}
 
+    /// Computes the next waiting time and raises the ceiling.
+    ///
     /// - Parameters:
-    ///   - retryAfter: What the gateway asked for; the wait is not shorter, and jitter spreads the herd behind it.
-    ///   - fraction: Random, 0 ..< 1.
+    ///   - retryAfter: The time that the gateway asked for, or `nil`. The wait is not shorter; jitter is added, so that
+    ///     the agents of a gateway do not return all at once.
+    ///   - fraction: A random number, 0 ..< 1.
     package mutating func next(after failure: Failure, retryAfter: TimeAmount?, fraction: Double) -> TimeAmount {
         let limit: TimeAmount
         switch failure {
@@ -42,7 +45,7 @@ package struct Backoff: Sendable {
         }
         let jitter = TimeAmount.nanoseconds(Int64(Double(limit.nanoseconds) * fraction))
         guard let retryAfter else { return jitter }
-        // An hour is as good as forever; a hostile number must not overflow.
+        // Bounded to an hour, so that a hostile number does not overflow.
         return min(retryAfter, .hours(1)) + jitter
     }
 }

@@ -6,28 +6,29 @@ import Observability
 import Settings
 import Transport
 
-/// Keeps one tunnel to one configured gateway address: resolves, dials, and again with back-off when it ends. Its
-/// owner supplies the task.
+/// Keeps one tunnel to one configured gateway: resolves its name, dials, and repeats with back-off when the tunnel ends.
 struct GatewayConnector: Sendable {
     let gateway: HostPort
-    let shared: AgentShared
-    let owner: NIOLoopBound<OriginLoop>
+    let context: AgentContext
+    let loopState: NIOLoopBound<AgentLoopState>
+    /// The event loop of `loopState`.
     let loop: any EventLoop
-    let context: DTLSContext
-    let registry: OpenSessions
+    let dtls: DTLSContext
+    let openSessions: OpenSessions
     let counters: TransportCounters
+    let metrics: DialerMetrics
     let resolve: AddressResolver.Resolve
 
-    /// Returns when the task is cancelled or the agent drains.
+    /// Runs until the task is cancelled or the agent drains. The owner supplies the task.
     func run() async {
         var backoff = Backoff()
         var attempts = 0
-        var repeated = RepeatedFailure()
-        while !isOver {
-            if attempts > 0 { shared.metrics.reconnects.increment() }
+        var limiter = FailureLogLimiter()
+        while !isStopping {
+            if attempts > 0 { metrics.reconnects.increment() }
             let outcome = await attempt(attempts)
             attempts += 1
-            if isOver { return }
+            if isStopping { return }
             let delay: TimeAmount
             switch outcome {
             case .goaway(let spread):
@@ -35,39 +36,39 @@ struct GatewayConnector: Sendable {
             case .silent:
                 delay = .zero
             case .ended(let failure, let wasLive):
-                shared.metrics.attachFailures[failure.kind].increment()
+                metrics.attachFailures[failure.kind].increment()
                 delay = backoff.next(
                     after: failure.backoff(wasLive: wasLive),
                     retryAfter: failure.retryAfter,
                     fraction: .random(in: 0..<1)
                 )
-                if wasLive { repeated = RepeatedFailure() }
-                if repeated.shouldSay(failure, now: .now()) { say(failure, wasLive: wasLive, delay: delay) }
+                if wasLive { limiter = FailureLogLimiter() }
+                if limiter.shouldLog(failure, now: .now()) { log(failure, wasLive: wasLive, delay: delay) }
             }
             do { try await Task.sleep(for: .nanoseconds(delay.nanoseconds)) } catch { return }
         }
     }
 
-    private var isOver: Bool { Task.isCancelled || shared.isDraining }
+    private var isStopping: Bool { Task.isCancelled || context.isDraining }
 
-    private func say(_ failure: AttachFailure, wasLive: Bool, delay: TimeAmount) {
+    private func log(_ failure: AttachFailure, wasLive: Bool, delay: TimeAmount) {
         var metadata: Logger.Metadata = [
             "gateway": "\(gateway)", "error": "\(failure.kind.rawValue)", "reason": "\(failure.message)",
             "retry_in_ms": "\(delay.nanoseconds / 1_000_000)",
         ]
         if let remedy = failure.remedy { metadata["remedy"] = "\(remedy)" }
         if wasLive {
-            shared.log.warning("the tunnel ended", metadata: metadata)
+            context.log.warning("tunnel lost", metadata: metadata)
         } else {
-            shared.log.error("cannot attach to the gateway", metadata: metadata)
+            context.log.error("attach failed", metadata: metadata)
         }
     }
 
-    /// One attempt: at each of the name's addresses until one answers. Which comes first changes from try to try.
+    /// Dials the addresses of the gateway in turn until one responds. Each attempt starts at another address.
     private func attempt(_ number: Int) async -> GatewaySession.Outcome {
         let addresses: [SocketAddress]
         do {
-            addresses = try await look()
+            addresses = try await resolveGateway()
         } catch {
             let remedy = "Check the gateway's name and this machine's DNS."
             return .ended(AttachFailure(.resolve, "\(error)", remedy: remedy), wasLive: false)
@@ -78,19 +79,20 @@ struct GatewayConnector: Sendable {
         var outcome = GatewaySession.Outcome.silent
         for index in addresses.indices {
             outcome = await attempt(at: addresses[(number + index) % addresses.count])
-            guard case .ended(let failure, wasLive: false) = outcome, failure.isOfAddress, !isOver else { break }
+            guard case .ended(let failure, wasLive: false) = outcome, failure.isAddressSpecific, !isStopping
+            else { break }
         }
         return outcome
     }
 
-    /// The resolver knows no cancellation; nobody waits for it when the agent stops.
-    private func look() async throws -> [SocketAddress] {
-        let answer = loop.makePromise(of: [SocketAddress].self)
-        resolve(gateway, loop).cascade(to: answer)
+    /// Resolves the gateway's name. A cancelled task does not wait for the resolver, which cannot be cancelled.
+    private func resolveGateway() async throws -> [SocketAddress] {
+        let promise = loop.makePromise(of: [SocketAddress].self)
+        resolve(gateway, loop).cascade(to: promise)
         return try await withTaskCancellationHandler {
-            try await answer.futureResult.get()
+            try await promise.futureResult.get()
         } onCancel: {
-            answer.fail(CancellationError())
+            promise.fail(CancellationError())
         }
     }
 
@@ -105,21 +107,22 @@ struct GatewayConnector: Sendable {
     }
 
     private func dial(_ address: SocketAddress, _ outcome: EventLoopPromise<GatewaySession.Outcome>) {
-        guard !shared.isDraining else {
-            outcome.succeed(.ended(AttachFailure(.local, "the agent stops"), wasLive: false))
+        guard !context.isDraining else {
+            outcome.succeed(.ended(AttachFailure(.local, "the agent is shutting down"), wasLive: false))
             return
         }
         let session = GatewaySession(
             gateway: gateway.description,
-            owner: owner.value,
-            registry: registry,
+            loopState: loopState.value,
+            openSessions: openSessions,
+            metrics: metrics,
             outcome: outcome
         )
         do {
             let tunnel = try TunnelDialer.dial(
                 to: address,
-                serverName: shared.configuration.serverName ?? gateway.host,
-                context: context,
+                serverName: context.configuration.serverName ?? gateway.host,
+                context: dtls,
                 configuration: TunnelDialerConfiguration(),
                 on: loop,
                 counters: counters,
@@ -127,22 +130,7 @@ struct GatewayConnector: Sendable {
             )
             session.begin(tunnel)
         } catch {
-            outcome.succeed(.ended(AttachFailure(.unreachable, "cannot dial: \(error)"), wasLive: false))
+            outcome.succeed(.ended(AttachFailure(.unreachable, "cannot dial \(address): \(error)"), wasLive: false))
         }
-    }
-}
-
-/// A failure that repeats is said once, and then once a minute.
-struct RepeatedFailure {
-    static let interval = TimeAmount.minutes(1)
-
-    private var last: (kind: AttachFailure.Kind, message: String, at: NIODeadline)?
-
-    mutating func shouldSay(_ failure: AttachFailure, now: NIODeadline) -> Bool {
-        if let last, last.kind == failure.kind, last.message == failure.message, now - last.at < Self.interval {
-            return false
-        }
-        last = (failure.kind, failure.message, now)
-        return true
     }
 }

@@ -5,119 +5,127 @@ import Observability
 import Transport
 import Tunnel
 
-/// One tunnel to a gateway, from the dial to its end: says HELLO, waits for WELCOME, hands each stream to an
-/// ``OriginExchange``. Lives on one loop.
+/// One tunnel to a gateway, from the dial to its close: sends HELLO, waits for WELCOME, and creates an
+/// ``OriginExchange`` for each stream. Confined to one event loop.
 final class GatewaySession {
-    /// What the one who dialled is told, once. The session may outlive it.
+    /// The result of an attempt to attach, reported once to the ``GatewayConnector``. The session may outlive it.
     enum Outcome: Sendable {
-        /// It ended, or never began.
+        /// The tunnel closed, or was never live.
         case ended(AttachFailure, wasLive: Bool)
-        /// The gateway wants us elsewhere within `spread`; requests in flight go on here.
+        /// The gateway asks the agent to attach elsewhere within `spread`; requests in flight continue on this tunnel.
         case goaway(spread: TimeAmount)
-        /// Nothing comes from the gateway; it may be gone, or our address may have changed.
+        /// Nothing arrives from the gateway; it may be gone, or the agent's address may have changed.
         case silent
     }
 
-    private enum Stage {
+    private enum State {
         case dialling
         /// HELLO was sent.
-        case introduced
+        case awaitingWelcome
         case live
-        /// No new requests come: GOAWAY of either side.
-        case leaving
+        /// Either side has sent GOAWAY: no new requests arrive.
+        case draining
         case closed
     }
 
-    /// From the dial to the end of the handshake. Then the next attempt comes from a new source port, since a dead
-    /// path can be pinned to the old one.
-    static let dialTime = TimeAmount.seconds(5)
-    /// From HELLO to WELCOME.
-    static let welcomeTime = TimeAmount.seconds(5)
-    static let watchInterval = TimeAmount.milliseconds(500)
-    /// A live tunnel without an acknowledgement for long, and without any sign for this long, is not relied upon.
-    static let silence = TimeAmount.seconds(2)
-    /// And is given up after this.
-    static let longSilence = TimeAmount.seconds(10)
+    /// The time from the dial to the end of the handshake. The next attempt uses a new source port, since a dead path
+    /// can be bound to the old one.
+    static let dialTimeout = TimeAmount.seconds(5)
+    /// The time from HELLO to WELCOME.
+    static let welcomeTimeout = TimeAmount.seconds(5)
+    static let livenessInterval = TimeAmount.milliseconds(500)
+    /// The time without any packet after which an unresponsive tunnel is replaced by a new attempt.
+    static let silenceTimeout = TimeAmount.seconds(2)
+    /// The time without any packet after which an unresponsive tunnel is closed.
+    static let closeTimeout = TimeAmount.seconds(10)
     static let defaultKeepAlive = TimeAmount.seconds(1)
 
     let gateway: String
-    private let owner: OriginLoop
-    private let shared: AgentShared
-    private let attach: UInt64
+    private let loopState: AgentLoopState
+    private let context: AgentContext
+    private let metrics: DialerMetrics
+    private let openSessions: OpenSessions
+    private let attachNumber: UInt64
     private let outcome: EventLoopPromise<Outcome>
-    private var hasOutcome = false
+    private var hasReported = false
     private var session: TunnelSession?
-    private var stage = Stage.dialling
+    private var state = State.dialling
     private var control = ControlCodec()
-    private var said: ErrorMessage?
-    private var retryAfter: TimeAmount?
-    private let registry: OpenSessions
+    /// The ERROR that the gateway sent before it closed.
+    private var gatewayError: ErrorMessage?
 
-    init(gateway: String, owner: OriginLoop, registry: OpenSessions, outcome: EventLoopPromise<Outcome>) {
+    init(
+        gateway: String,
+        loopState: AgentLoopState,
+        openSessions: OpenSessions,
+        metrics: DialerMetrics,
+        outcome: EventLoopPromise<Outcome>
+    ) {
         self.gateway = gateway
-        self.owner = owner
-        self.registry = registry
+        self.loopState = loopState
+        self.openSessions = openSessions
+        self.metrics = metrics
         self.outcome = outcome
-        shared = owner.shared
-        attach = shared.nextAttach()
+        context = loopState.context
+        attachNumber = openSessions.nextAttachNumber()
     }
 
-    /// On the loop: the socket is there.
+    /// Starts with a tunnel that has just been dialled. Called on the event loop.
     func begin(_ session: TunnelSession) {
-        guard case .dialling = stage else { return }
+        guard case .dialling = state else { return }
         self.session = session
-        registry.add(self, on: owner.loop)
-        // Whoever closed all that is registered did not see this one.
-        if shared.isDraining { return close() }
-        after(Self.dialTime) { me in
-            if case .dialling = me.stage { me.giveUp(.unreachable) }
+        openSessions.add(self, on: loopState.loop)
+        // A shutdown that has closed all open sessions did not include this one.
+        if context.isDraining { return close() }
+        schedule(in: Self.dialTimeout) { session in
+            if case .dialling = session.state { session.giveUp(.unreachable) }
         }
     }
 
-    private func after(_ delay: TimeAmount, _ body: @escaping (GatewaySession) -> Void) {
-        owner.loop.assumeIsolated().scheduleTask(in: delay) { [weak self] in
+    private func schedule(in delay: TimeAmount, _ body: @escaping (GatewaySession) -> Void) {
+        loopState.loop.assumeIsolated().scheduleTask(in: delay) { [weak self] in
             if let self { body(self) }
         }
     }
 
-    private func tell(_ result: Outcome) {
-        guard !hasOutcome else { return }
-        hasOutcome = true
+    private func report(_ result: Outcome) {
+        guard !hasReported else { return }
+        hasReported = true
         outcome.succeed(result)
     }
 
-    /// Ends an attempt that leads nowhere.
+    /// Reports a failure and closes the tunnel.
     private func giveUp(_ failure: AttachFailure) {
-        tell(.ended(failure, wasLive: wasLive))
+        report(.ended(failure, wasLive: wasLive))
         session?.close(.noError, reason: failure.message)
     }
 
     private var wasLive: Bool {
-        switch stage {
-        case .live, .leaving: true
-        case .dialling, .introduced, .closed: false
+        switch state {
+        case .live, .draining: true
+        case .dialling, .awaitingWelcome, .closed: false
         }
     }
 
-    // MARK: Ours to end
+    // MARK: Shutdown
 
-    /// SIGTERM: asks the gateway for no more requests.
-    func leave(deadline: TimeAmount) {
-        guard case .live = stage else { return }
-        setLeaving()
+    /// Asks the gateway to send no new requests, and announces that the tunnel closes after `deadline`.
+    func drain(deadline: TimeAmount) {
+        guard case .live = state else { return }
+        setDraining()
         send(.goaway(Goaway(deadlineMilliseconds: UInt64(max(0, deadline.nanoseconds / 1_000_000)))))
     }
 
     func close() {
-        session?.close(.noError, reason: "the agent stops")
+        session?.close(.noError, reason: "the agent is shutting down")
     }
 
-    private func setLeaving() {
-        if case .live = stage { shared.metrics.readyTunnels.decrement() }
-        stage = .leaving
+    private func setDraining() {
+        if case .live = state { metrics.readyTunnels.decrement() }
+        state = .draining
     }
 
-    // MARK: Control
+    // MARK: Control messages
 
     private func send(_ message: ControlMessage) {
         guard let session else { return }
@@ -128,126 +136,130 @@ final class GatewaySession {
         }
     }
 
-    private func take(_ message: ControlMessage) {
+    private func handle(_ message: ControlMessage) {
         switch message {
-        case .welcome(let welcome): welcomed(welcome)
-        case .error(let error): said = error
+        case .welcome(let welcome): handleWelcome(welcome)
+        case .error(let error): gatewayError = error
         case .elsewhere(let elsewhere):
             giveUp(
                 AttachFailure(
                     .elsewhere,
-                    "this replica takes no agents now",
+                    "this replica accepts no agents now",
                     retryAfter: AttachFailure.retryAfter(elsewhere.retryAfterMilliseconds)
                 )
             )
-        case .goaway(let goaway): toldToGo(goaway)
+        case .goaway(let goaway): handleGoaway(goaway)
         case .hello, .services:
             session?.close(.protocolViolation, reason: "a message that only agents send")
         }
     }
 
-    private func welcomed(_ welcome: Welcome) {
-        guard case .introduced = stage, let session else { return }
-        if shared.isDraining { return close() }
-        stage = .live
+    private func handleWelcome(_ welcome: Welcome) {
+        guard case .awaitingWelcome = state, let session else { return }
+        if context.isDraining { return close() }
+        state = .live
         session.authenticated()
-        let asked = TimeAmount.milliseconds(Int64(min(welcome.keepAliveMilliseconds, 15_000)))
-        session.setKeepAlive(asked == .zero ? Self.defaultKeepAlive : max(asked, .milliseconds(100)))
-        shared.metrics.readyTunnels.increment()
-        shared.log.info(
+        let requested = TimeAmount.milliseconds(Int64(min(welcome.keepAliveMilliseconds, 15_000)))
+        session.setKeepAlive(requested == .zero ? Self.defaultKeepAlive : max(requested, .milliseconds(100)))
+        metrics.readyTunnels.increment()
+        context.log.info(
             "attached",
             metadata: [
                 "gateway": "\(gateway)", "address": "\(session.remoteAddress.text)",
                 "incarnation": "\(welcome.incarnation)",
-                "services": "\(shared.configuration.services.map(\.name).joined(separator: ","))",
-                "hosts": "\(shared.configuration.hosts.joined(separator: ","))",
+                "services": "\(context.configuration.services.map(\.name).joined(separator: ","))",
+                "hosts": "\(context.configuration.hosts.joined(separator: ","))",
             ]
         )
-        watch()
+        scheduleLivenessCheck()
     }
 
-    private func toldToGo(_ goaway: Goaway) {
-        guard case .live = stage else { return }
-        setLeaving()
-        shared.metrics.goaways.increment()
+    private func handleGoaway(_ goaway: Goaway) {
+        guard case .live = state else { return }
+        setDraining()
+        metrics.goaways.increment()
         let spread = TimeAmount.milliseconds(Int64(min(goaway.spreadMilliseconds, 60_000)))
         let deadline = TimeAmount.milliseconds(Int64(min(goaway.deadlineMilliseconds, 3_600_000)))
-        shared.log.info("the gateway asks to attach elsewhere", metadata: ["gateway": "\(gateway)"])
-        tell(.goaway(spread: spread))
-        // The gateway ends the tunnel itself; should it forget, we do.
-        after(deadline + .seconds(5)) { $0.session?.close(.noError, reason: "GOAWAY is over") }
-    }
-
-    // MARK: Silence
-
-    private func watch() {
-        after(Self.watchInterval) { me in
-            switch me.stage {
-            case .live, .leaving: break
-            case .dialling, .introduced, .closed: return
-            }
-            me.look()
-            me.watch()
+        context.log.info("goaway received", metadata: ["gateway": "\(gateway)"])
+        report(.goaway(spread: spread))
+        // The gateway closes the tunnel at its deadline. If it does not, the agent does.
+        schedule(in: deadline + .seconds(5)) {
+            $0.session?.close(.noError, reason: "the deadline of GOAWAY has passed")
         }
     }
 
-    private func look() {
+    // MARK: Liveness
+
+    private func scheduleLivenessCheck() {
+        schedule(in: Self.livenessInterval) { session in
+            switch session.state {
+            case .live, .draining: break
+            case .dialling, .awaitingWelcome, .closed: return
+            }
+            session.checkLiveness()
+            session.scheduleLivenessCheck()
+        }
+    }
+
+    private func checkLiveness() {
         guard let session, !session.isResponsive, let last = session.lastReceived else { return }
         let quiet = NIODeadline.now() - last
-        if quiet > Self.longSilence {
-            giveUp(AttachFailure(.silent, "nothing came from the gateway for \(quiet.nanoseconds / 1_000_000_000) s"))
-        } else if quiet > Self.silence, !hasOutcome {
-            shared.log.warning("the gateway is silent, dialling anew", metadata: ["gateway": "\(gateway)"])
-            tell(.silent)
+        if quiet > Self.closeTimeout {
+            giveUp(
+                AttachFailure(.silent, "nothing received from the gateway for \(quiet.nanoseconds / 1_000_000_000) s")
+            )
+        } else if quiet > Self.silenceTimeout, !hasReported {
+            context.log.warning("gateway unresponsive, dialling again", metadata: ["gateway": "\(gateway)"])
+            report(.silent)
         }
     }
 }
 
 extension GatewaySession: SessionHandler {
     func sessionEstablished(_ session: TunnelSession) {
-        guard case .dialling = stage else { return }
-        stage = .introduced
+        guard case .dialling = state else { return }
+        state = .awaitingWelcome
         session.control.handler = self
-        let configuration = shared.configuration
+        let configuration = context.configuration
         send(
             .hello(
                 Hello(
                     tokenID: configuration.token.id,
                     secret: configuration.token.secret,
                     name: configuration.name,
-                    run: shared.run,
-                    attach: attach,
+                    run: context.run,
+                    attach: attachNumber,
                     services: configuration.services.map(\.name),
                     hosts: configuration.hosts,
                     maxRequests: configuration.maxRequests
                 )
             )
         )
-        after(Self.welcomeTime) { me in
-            if case .introduced = me.stage {
-                me.giveUp(AttachFailure(.gatewayError, "the gateway did not answer our HELLO"))
+        schedule(in: Self.welcomeTimeout) { session in
+            if case .awaitingWelcome = session.state {
+                session.giveUp(AttachFailure(.gatewayError, "the gateway did not answer HELLO"))
             }
         }
     }
 
     func session(_ session: TunnelSession, opened stream: TunnelStream) {
-        stream.handler = OriginExchange(stream: stream, owner: owner, now: .now())
+        stream.handler = OriginExchange(stream: stream, loopState: loopState, now: .now())
     }
 
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
         let wasLive = self.wasLive
-        if case .live = stage { shared.metrics.readyTunnels.decrement() }
-        stage = .closed
+        if case .live = state { metrics.readyTunnels.decrement() }
+        state = .closed
         self.session = nil
-        registry.remove(self)
-        let failure = AttachFailure.of(reason, said: said, wasLive: wasLive)
-        if hasOutcome, wasLive {
-            shared.log.info(
-                "an older tunnel ended",
+        openSessions.remove(self)
+        let failure = AttachFailure(reason, gatewayError: gatewayError)
+        if hasReported, wasLive {
+            context.log.info(
+                "replaced tunnel closed",
                 metadata: ["gateway": "\(gateway)", "reason": "\(failure.message)"]
             )
         }
-        tell(.ended(failure, wasLive: wasLive))
+        report(.ended(failure, wasLive: wasLive))
     }
 }
 
@@ -256,7 +268,7 @@ extension GatewaySession: StreamHandler {
         session?.control.consumed(bytes.readableBytes)
         control.feed(bytes)
         do throws(HopError) {
-            while let message = try control.next() { take(message) }
+            while let message = try control.next() { handle(message) }
         } catch {
             session?.close(.protocolViolation, reason: error.message)
         }

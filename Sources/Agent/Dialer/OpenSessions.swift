@@ -1,7 +1,8 @@
 import NIOCore
 import Synchronization
 
-/// The tunnels of an agent that are not over, each on its loop, so that all can be told to leave.
+/// The sessions of an agent that have not closed, each with its event loop, so that all of them can be drained and
+/// closed at shutdown.
 final class OpenSessions: Sendable {
     private struct Entry: Sendable {
         var session: NIOLoopBound<GatewaySession>
@@ -9,8 +10,12 @@ final class OpenSessions: Sendable {
     }
 
     private let sessions = Mutex<[ObjectIdentifier: Entry]>([:])
+    private let attachments = Atomic<UInt64>(0)
 
-    /// On the session's loop.
+    /// The number of the next attempt to attach, counted from one over all gateways.
+    func nextAttachNumber() -> UInt64 { attachments.wrappingAdd(1, ordering: .relaxed).newValue }
+
+    /// Adds a session. Must be called on its event loop.
     func add(_ session: GatewaySession, on loop: any EventLoop) {
         let entry = Entry(session: NIOLoopBound(session, eventLoop: loop), loop: loop)
         sessions.withLock { $0[ObjectIdentifier(session)] = entry }
@@ -22,7 +27,7 @@ final class OpenSessions: Sendable {
 
     var isEmpty: Bool { sessions.withLock { $0.isEmpty } }
 
-    /// From anywhere; `body` runs on each session's loop.
+    /// Runs `body` for each session on that session's event loop, later. May be called on any thread.
     func forEach(_ body: @escaping @Sendable (GatewaySession) -> Void) {
         for entry in sessions.withLock({ Array($0.values) }) {
             entry.loop.execute { body(entry.session.value) }

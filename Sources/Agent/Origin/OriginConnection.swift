@@ -2,10 +2,10 @@ import Glibc
 import HopProtocol
 import NIOCore
 
-/// One connection to an origin, on the loop of the streams it serves: the last handler of its channel, which deals in
-/// bytes. It works for one ``OriginExchange`` at a time and lies in its ``OriginPool`` in between.
+/// One connection to an origin, on the event loop of the streams that it serves: the last handler of its channel, which
+/// works on bytes. It serves one ``OriginConnectionDelegate`` at a time, and lies in its ``OriginPool`` in between.
 ///
-/// Reading is on demand: a `read()` is outstanding while the exchange can take bytes, and while the connection lies idle
+/// Reading is on demand: a `read()` is outstanding while the delegate can accept bytes, and while the connection is idle
 /// (so that the origin's close is seen).
 final class OriginConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
@@ -14,19 +14,21 @@ final class OriginConnection: ChannelInboundHandler {
     private enum State {
         case idle
         case busy
-        /// After a 101: bytes both ways.
+        /// Bytes are relayed both ways, after a 101.
         case raw
         case closed
     }
 
     private unowned let pool: OriginPool
     private var context: ChannelHandlerContext?
-    private weak var exchange: OriginExchange?
+    private weak var delegate: (any OriginConnectionDelegate)?
     private var state = State.idle
     private var parser = OriginResponseParser()
     private var isReadOutstanding = false
+    private var hasUnflushedWrites = false
     private var hasInputEnded = false
-    /// It has not lain in the pool: its close is not that of a stale pooled connection.
+    /// Whether the connection has never been in the pool. The close of a fresh connection is not that of a stale pooled
+    /// one.
     private(set) var isFresh = true
     private(set) var idleSince = NIODeadline.uptimeNanoseconds(0)
 
@@ -34,42 +36,48 @@ final class OriginConnection: ChannelInboundHandler {
 
     // MARK: For the pool
 
+    /// Whether the connection may serve a request.
     var isUsable: Bool {
         if case .idle = state { !hasInputEnded && context != nil } else { false }
     }
 
-    func lieIdle(now: NIODeadline) {
+    /// The pool has inserted the connection.
+    func becameIdle(now: NIODeadline) {
         idleSince = now
         isFresh = false
         read()
     }
 
-    /// Ends the connection. With `isCut` by a reset: what was sent is incomplete and must not look whole, and an origin
-    /// that does not read would not see an ordinary end behind what it has not read.
-    func close(isCut: Bool = false) {
+    /// Closes the connection.
+    ///
+    /// - Parameter withReset: Whether to send a TCP reset. Used when the request is incomplete: it must not look
+    ///   complete, and an origin that does not read would not see an ordinary end behind unread bytes.
+    func close(withReset: Bool = false) {
         if case .closed = state { return }
         state = .closed
-        exchange = nil
+        delegate = nil
         guard let context else { return }
-        if isCut, let socket = context.channel as? any SocketOptionProvider {
+        if withReset, let socket = context.channel as? any SocketOptionProvider {
             socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenFailure { _ in }
         }
         context.close(promise: nil)
     }
 
-    // MARK: For the exchange
+    // MARK: For the delegate
 
-    /// Takes the connection for a request of this method.
-    func begin(_ exchange: OriginExchange, method: String) {
-        self.exchange = exchange
+    /// Assigns the connection to a request with this method.
+    func beginExchange(with delegate: any OriginConnectionDelegate, method: String) {
+        self.delegate = delegate
         state = .busy
         parser.begin(method: method)
         read()
     }
 
-    /// The exchange is over and needs the connection no more. Answers whether it may serve another.
+    /// Detaches the delegate, whose exchange is complete.
+    ///
+    /// - Returns: Whether the connection may serve another request; otherwise it has been closed.
     func release() -> Bool {
-        exchange = nil
+        delegate = nil
         guard case .busy = state, parser.isIdle, parser.isKeptAlive, !hasInputEnded else {
             close()
             return false
@@ -78,21 +86,37 @@ final class OriginConnection: ChannelInboundHandler {
         return true
     }
 
-    var hasAnswerStarted: Bool { parser.hasAnswerStarted }
+    /// Whether any byte of the response has arrived.
+    var hasResponseStarted: Bool { parser.hasResponseStarted }
     var isWritable: Bool { context?.channel.isWritable ?? false }
 
-    func write(_ bytes: ByteBuffer) { context?.write(wrapOutboundOut(bytes), promise: nil) }
-    func flush() { context?.flush() }
+    /// Queues bytes until ``flushIfNeeded()``.
+    func write(_ bytes: ByteBuffer) {
+        hasUnflushedWrites = true
+        context?.write(wrapOutboundOut(bytes), promise: nil)
+    }
 
-    /// Bytes both ways from now on; returns those that arrived behind the 101.
-    func becomeRaw() -> ByteBuffer {
+    /// Flushes what has been written since the last flush.
+    ///
+    /// - Returns: Whether there was anything to flush.
+    func flushIfNeeded() -> Bool {
+        guard hasUnflushedWrites else { return false }
+        hasUnflushedWrites = false
+        context?.flush()
+        return true
+    }
+
+    /// Relays bytes both ways from now on, after a 101.
+    ///
+    /// - Returns: The bytes that have arrived behind the 101.
+    func switchToRaw() -> ByteBuffer {
         state = .raw
-        return parser.takeRest()
+        return parser.removeInput()
     }
 
     func closeOutput() { context?.close(mode: .output, promise: nil) }
 
-    /// The exchange can take more.
+    /// Reads once, unless a read is outstanding or the input has ended.
     func read() {
         guard !isReadOutstanding, let context, !hasInputEnded else { return }
         isReadOutstanding = true
@@ -110,21 +134,21 @@ final class OriginConnection: ChannelInboundHandler {
         case .busy:
             parser.feed(bytes)
             parse()
-        case .raw: exchange?.originRaw(bytes)
-        // An origin that talks unasked is not to be trusted with the next request.
-        case .idle: fail(OriginError(.violation, "bytes that nobody asked for"))
+        case .raw: delegate?.originRaw(bytes)
+        // An origin that sends bytes without a request is not trusted with the next one.
+        case .idle: fail(OriginError(.violation, "bytes without a request"))
         case .closed: break
         }
     }
 
     private func parse() {
         do throws(OriginError) {
-            while case .busy = state, let exchange, let event = try parser.next() {
+            while case .busy = state, let delegate, let event = try parser.next() {
                 switch event {
-                case .interim(let head): exchange.originInterim(head)
-                case .head(let head): exchange.originHead(head)
-                case .body(let bytes): exchange.originBody(bytes)
-                case .end(let trailers): exchange.originEnd(trailers)
+                case .interim(let head): delegate.originInterimHead(head)
+                case .head(let head): delegate.originHead(head)
+                case .body(let bytes): delegate.originBody(bytes)
+                case .end(let trailers): delegate.originEnd(trailers)
                 }
             }
         } catch {
@@ -135,14 +159,14 @@ final class OriginConnection: ChannelInboundHandler {
     func channelReadComplete(context: ChannelHandlerContext) {
         isReadOutstanding = false
         switch state {
-        case .busy, .raw: if exchange?.originReadComplete() ?? false { read() }
+        case .busy, .raw: if delegate?.originReadComplete() ?? false { read() }
         case .idle: read()
         case .closed: break
         }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if context.channel.isWritable { exchange?.originWritable() }
+        if context.channel.isWritable { delegate?.originWritable() }
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
@@ -164,12 +188,12 @@ final class OriginConnection: ChannelInboundHandler {
         switch state {
         case .busy:
             do throws(OriginError) {
-                if case .end(let trailers) = try parser.finish() { exchange?.originEnd(trailers) }
-                _ = exchange?.originReadComplete()
+                if case .end(let trailers) = try parser.finish() { delegate?.originEnd(trailers) }
+                _ = delegate?.originReadComplete()
             } catch {
                 fail(error)
             }
-        case .raw: exchange?.originRawEnded()
+        case .raw: delegate?.originRawEnded()
         case .idle:
             pool.remove(self)
             close()
@@ -177,15 +201,15 @@ final class OriginConnection: ChannelInboundHandler {
         }
     }
 
-    /// Whatever was read before is passed on first.
+    /// Closes the connection and reports the error to the delegate, which passes on what it received before.
     private func fail(_ error: OriginError) {
         switch state {
         case .closed: return
         case .idle: pool.remove(self)
         case .busy, .raw: break
         }
-        let exchange = self.exchange
+        let delegate = self.delegate
         close()
-        exchange?.originFailed(error)
+        delegate?.originFailed(error)
     }
 }

@@ -3,37 +3,42 @@ import NIOCore
 import NIOPosix
 import Settings
 
-/// The connections to one origin on one loop. Idle ones are taken last-in first-out, so that a quiet origin's surplus
-/// grows old and is closed.
+/// The connections to one origin on one event loop. Idle connections are reused last-in first-out, so that the surplus
+/// connections of a quiet origin age and are closed.
 final class OriginPool {
-    /// Idle connections that are kept.
+    /// The number of idle connections that are kept.
     static let maximumIdle = 256
-    /// How long one is kept idle.
+    /// The time for which a connection is kept idle.
     static let idleTime = TimeAmount.seconds(30)
-    /// A request that must not run twice takes only a connection that was in use this short a time ago: an origin's
-    /// idle timeout could close an older one under it.
+    /// The age up to which a non-idempotent request reuses an idle connection: an origin's idle timeout could close an
+    /// older one while the request is on its way.
     static let freshEnough = TimeAmount.seconds(2)
     static let connectTimeout = TimeAmount.seconds(5)
-    /// Of the kernel, which doubles it. When an origin ends its side, everything that the kernel holds is read at once,
-    /// whether the peer takes it or not: this bounds it, where the kernel by itself would grow to megabytes. With half of
-    /// it downloads over loopback were up to a third slower.
+    /// The value of SO_RCVBUF, which the kernel doubles. When an origin ends its side, all bytes that the kernel holds
+    /// are read at once, whether the peer accepts them or not. This bounds their number; the kernel's own choice would
+    /// grow to megabytes. With half of it, downloads over loopback were up to a third slower.
     static let receiveBuffer = 512 << 10
 
     let service: ServiceDefinition
     let metrics: ServiceMetrics
-    private unowned let owner: OriginLoop
+    private let timer: DeadlineTimer
+    /// The idle connections, the oldest first.
     private var idle: [OriginConnection] = []
-    private let target: OriginAddress
+    private let target: AddressCache
+    private var isClosing = false
 
-    init(service: ServiceDefinition, owner: OriginLoop, metrics: ServiceMetrics) {
+    /// Creates an empty pool on the event loop of `timer`.
+    init(service: ServiceDefinition, timer: DeadlineTimer, metrics: ServiceMetrics) {
         self.service = service
-        self.owner = owner
+        self.timer = timer
         self.metrics = metrics
-        target = OriginAddress(service.target)
+        target = AddressCache(service.target)
     }
 
-    /// An idle connection, if there is one that may be used.
-    func takeIdle(isIdempotent: Bool, now: NIODeadline) -> OriginConnection? {
+    private var loop: any EventLoop { timer.loop }
+
+    /// Removes and returns an idle connection, or `nil` if there is none that the request may use.
+    func popIdle(isIdempotent: Bool, now: NIODeadline) -> OriginConnection? {
         while let connection = idle.last {
             if connection.isUsable {
                 // The others are older.
@@ -47,21 +52,22 @@ final class OriginPool {
         return nil
     }
 
-    /// Opens a connection; the exchange hears `connected` or `connectFailed`, later.
-    func connect(for exchange: OriginExchange) {
-        let addresses = target.addresses(on: owner.loop).assumeIsolated()
+    /// Opens a connection for `delegate`, and reports the result to it later. The addresses of the origin are tried in
+    /// turn.
+    func connect(for delegate: any OriginConnectionDelegate) {
+        let addresses = target.addresses(on: loop).assumeIsolated()
         addresses.whenComplete { result in
             switch result {
-            case .success(let list) where !list.isEmpty: self.connect(list[...], for: exchange)
-            case .success: exchange.connectFailed("\(self.service.target.host) has no address")
-            case .failure(let error): exchange.connectFailed("\(error)")
+            case .success(let list) where !list.isEmpty: self.connect(list[...], for: delegate)
+            case .success: delegate.connectFailed("\(self.service.target.host) has no address")
+            case .failure(let error): delegate.connectFailed("\(error)")
             }
         }
     }
 
-    private func connect(_ addresses: ArraySlice<SocketAddress>, for exchange: OriginExchange) {
-        guard exchange.wantsConnection else { return }
-        ClientBootstrap(group: owner.loop)
+    private func connect(_ addresses: ArraySlice<SocketAddress>, for delegate: any OriginConnectionDelegate) {
+        guard delegate.wantsConnection else { return }
+        ClientBootstrap(group: loop)
             .connectTimeout(Self.connectTimeout)
             .channelOption(.socketOption(.tcp_nodelay), value: 1)
             .channelOption(.socketOption(.so_rcvbuf), value: Self.receiveBuffer)
@@ -71,61 +77,66 @@ final class OriginPool {
             .assumeIsolated()
             .whenComplete { result in
                 switch result {
-                case .success(let channel): self.connected(channel, for: exchange)
+                case .success(let channel): self.connected(channel, for: delegate)
                 case .failure(let error):
                     let rest = addresses.dropFirst()
                     if rest.isEmpty {
-                        self.target.forget()
-                        exchange.connectFailed("\(error)")
+                        self.target.invalidate()
+                        delegate.connectFailed("\(error)")
                     } else {
-                        self.connect(rest, for: exchange)
+                        self.connect(rest, for: delegate)
                     }
                 }
             }
     }
 
-    private func connected(_ channel: any Channel, for exchange: OriginExchange) {
+    private func connected(_ channel: any Channel, for delegate: any OriginConnectionDelegate) {
         let connection = OriginConnection(pool: self)
         do {
             try channel.pipeline.syncOperations.addHandler(connection)
         } catch {
             channel.close(promise: nil)
-            exchange.connectFailed("\(error)")
+            delegate.connectFailed("\(error)")
             return
         }
-        if exchange.wantsConnection {
-            exchange.connected(connection)
+        if delegate.wantsConnection {
+            delegate.connected(connection)
         } else {
-            // Opened in vain; the next request will have it.
-            put(connection, now: .now())
+            // The request has ended meanwhile; the next one uses the connection.
+            insert(connection, now: .now())
         }
     }
 
-    /// A connection that may serve another request.
-    func put(_ connection: OriginConnection, now: NIODeadline) {
-        guard connection.isUsable, idle.count < Self.maximumIdle, !owner.isClosing else {
+    /// Keeps a connection for another request, or closes it if it is not usable or the pool is full or closed.
+    func insert(_ connection: OriginConnection, now: NIODeadline) {
+        guard connection.isUsable, idle.count < Self.maximumIdle, !isClosing else {
             connection.close()
             return
         }
         idle.append(connection)
-        connection.lieIdle(now: now)
-        owner.wake(by: now + Self.idleTime)
+        connection.becameIdle(now: now)
+        timer.schedule(by: now + Self.idleTime)
     }
 
+    /// Removes an idle connection that has closed.
     func remove(_ connection: OriginConnection) {
         if let index = idle.lastIndex(where: { $0 === connection }) { idle.remove(at: index) }
     }
 
-    /// Closes what lay idle too long; answers when the next one will have.
-    func closeOld(now: NIODeadline) -> NIODeadline? {
+    /// Closes the connections that have been idle for too long.
+    ///
+    /// - Returns: The time at which the next one will have been, or `nil` if none is idle.
+    func closeExpired(now: NIODeadline) -> NIODeadline? {
         let kept = idle.firstIndex { now - $0.idleSince < Self.idleTime } ?? idle.endIndex
-        let old = idle[..<kept]
+        let expired = idle[..<kept]
         idle.removeSubrange(..<kept)
-        for connection in old { connection.close() }
+        for connection in expired { connection.close() }
         return idle.first.map { $0.idleSince + Self.idleTime }
     }
 
-    func closeAll() {
+    /// Closes all idle connections; no connection is kept any more.
+    func close() {
+        isClosing = true
         let all = idle
         idle = []
         for connection in all { connection.close() }

@@ -9,7 +9,7 @@ import Tunnel
 
 @Suite(.serialized)
 struct AttachTests {
-    @Test("The agent says who it is and what it offers")
+    @Test("HELLO names the agent and what it offers")
     func hello() async throws {
         try await Rig.with(try await TestOrigin.simple(), change: { $0.hosts = ["app.test"] }) { rig in
             let hello = try #require(await rig.gateway.hellos.wait("HELLO") { !$0.isEmpty }.first)
@@ -23,7 +23,7 @@ struct AttachTests {
         }
     }
 
-    @Test("A refused token is said clearly, and tried again with back-off")
+    @Test("A refused token is logged with a remedy, and retried with back-off")
     func authFailed() async throws {
         let refused = ControlMessage.error(ErrorMessage(code: .authFailed, message: "no such token"))
         try await Rig.with(try await TestOrigin.simple(), answer: { _ in refused }) { rig in
@@ -32,12 +32,12 @@ struct AttachTests {
             #expect(line.text.contains("remedy="))
             await rig.gateway.hellos.wait("another attempt") { $0.count >= 2 }
             #expect(rig.agent.agent.readyTunnels == 0)
-            // The same failure is not said again and again.
+            // A failure that repeats is logged once.
             #expect(rig.agent.lines.value.count { $0.text.contains("refused the token") } == 1)
         }
     }
 
-    @Test("A gateway whose certificate does not verify is not talked to, and the log says what to do")
+    @Test("A gateway whose certificate does not verify gets no HELLO, and the log names the remedy")
     func unverified() async throws {
         let stranger = try RunningAgent.file(TestCertificates.strangerRoot)
         try await Rig.with(try await TestOrigin.simple(), change: { $0.trust = .caFile(path: stranger) }) { rig in
@@ -56,7 +56,7 @@ struct AttachTests {
         }
     }
 
-    @Test("A port where nobody listens is said, and the agent serves within 2 s of the gateway's start")
+    @Test("A port without a listener is logged, and the agent is attached within 2 s of the gateway's start")
     func comesBack() async throws {
         let origin = try await TestOrigin.simple()
         let gateway = try await TestGateway()
@@ -65,7 +65,7 @@ struct AttachTests {
         await gateway.sessions.wait("attached") { !$0.isEmpty }
         await gateway.stop()
         await eventually("not ready") { agent.agent.readyTunnels == 0 }
-        try await expect { await agent.line("nobody listens")?.text.contains("remedy=") == true }
+        try await expect { await agent.line("no process listens")?.text.contains("remedy=") == true }
         let second = try await TestGateway(port: port)
         let started = NIODeadline.now()
         await second.sessions.wait("attached again") { !$0.isEmpty }
@@ -77,7 +77,7 @@ struct AttachTests {
         await origin.stop()
     }
 
-    @Test("GOAWAY: the agent attaches anew at once and finishes what runs on the old tunnel")
+    @Test("After GOAWAY the agent attaches again at once, and requests on the old tunnel finish")
     func goaway() async throws {
         let origin = try await TestOrigin { peer, request in
             if request.requestLine.contains("slow") { return }
@@ -110,10 +110,10 @@ struct AttachTests {
         }
     }
 
-    @Test("Shutdown says GOAWAY, finishes what is in flight and refuses what is new")
+    @Test("A shutdown sends GOAWAY, lets requests in flight finish and refuses new ones")
     func shutdown() async throws {
-        let release = Signal<[OriginPeerBox]>([])
-        let origin = try await TestOrigin { peer, _ in release.update { $0.append(OriginPeerBox(peer)) } }
+        let release = Signal<[OriginPeerReference]>([])
+        let origin = try await TestOrigin { peer, _ in release.update { $0.append(OriginPeerReference(peer)) } }
         let rig = try await Rig(origin: origin, change: { $0.shutdownGrace = .seconds(10) })
         let call = try await rig.gateway.call(try await rig.head())
         let peer = try #require(await release.wait("the request") { !$0.isEmpty }.first)
@@ -129,7 +129,7 @@ struct AttachTests {
         try await rig.stop()
     }
 
-    @Test("What outlasts the grace is cut off, and the agent ends")
+    @Test("Requests that outlast the grace are aborted, and the agent stops")
     func graceOver() async throws {
         let origin = try await TestOrigin { _, _ in }
         let rig = try await Rig(origin: origin, change: { $0.shutdownGrace = .milliseconds(100) })
@@ -141,26 +141,26 @@ struct AttachTests {
         await origin.stop()
     }
 
-    @Test("A name that is never resolved does not hold up the stop")
-    func stopsInLookUp() async throws {
-        let lookUps = Signal<[EventLoopPromise<[SocketAddress]>]>([])
+    @Test("A lookup that never completes does not delay the shutdown")
+    func stopsInLookup() async throws {
+        let lookups = Signal<[EventLoopPromise<[SocketAddress]>]>([])
         let agent = try RunningAgent(
             gatewayPort: 1,
             originPort: 1,
             resolve: { _, loop in
                 let promise = loop.makePromise(of: [SocketAddress].self)
-                lookUps.update { $0.append(promise) }
+                lookups.update { $0.append(promise) }
                 return promise.futureResult
             }
         )
-        let lookUp = try #require(await lookUps.wait("the look-up") { !$0.isEmpty }.first)
+        let lookup = try #require(await lookups.wait("the lookup") { !$0.isEmpty }.first)
         let began = NIODeadline.now()
         try await agent.stop()
         #expect(NIODeadline.now() - began < .seconds(5))
-        lookUp.fail(CancellationError())
+        lookup.fail(CancellationError())
     }
 
-    @Test("An address that is found when the agent stops is not dialled")
+    @Test("An address that is resolved during the shutdown is not dialled")
     func stopsBeforeDial() async throws {
         let gateway = try await TestGateway()
         let port = gateway.port
@@ -170,7 +170,7 @@ struct AttachTests {
             originPort: 1,
             resolve: { _, loop in
                 let promise = loop.makePromise(of: [SocketAddress].self)
-                // As a look-up that ends just after SIGTERM.
+                // Like a lookup that completes just after SIGTERM.
                 Task {
                     await running.wait("the agent") { $0 != nil }?.agent.shutdown()
                     promise.completeWith(Result { [try SocketAddress(ipAddress: "127.0.0.1", port: port)] })
@@ -185,7 +185,7 @@ struct AttachTests {
         await gateway.stop()
     }
 
-    @Test("A WELCOME that comes when the agent stops makes no tunnel live")
+    @Test("A WELCOME during the shutdown makes no tunnel live")
     func stopsBeforeWelcome() async throws {
         let running = Signal<RunningAgent?>(nil)
         let gateway = try await TestGateway { hello in
@@ -193,7 +193,7 @@ struct AttachTests {
             return TestGateway.welcome(hello)
         }
         let origin = try await TestOrigin.simple()
-        // The look-up waits until the gateway knows the agent.
+        // The lookup waits until the gateway knows the agent.
         let agent = try RunningAgent(
             gatewayPort: gateway.port,
             originPort: origin.port,
@@ -214,7 +214,7 @@ struct AttachTests {
         await origin.stop()
     }
 
-    @Test("Two gateways: both are attached, and either serves")
+    @Test("The agent attaches to two gateways and serves both")
     func twoGateways() async throws {
         let other = try await TestGateway()
         let port = other.port
@@ -229,7 +229,7 @@ struct AttachTests {
         await other.stop()
     }
 
-    @Test("The ops port is ready with a live tunnel, and shows metrics")
+    @Test("The ops port is ready with a live tunnel, and serves metrics")
     func ops() async throws {
         let origin = try await TestOrigin.simple()
         try await Rig.with(

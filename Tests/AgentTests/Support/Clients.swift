@@ -1,7 +1,7 @@
 import NIOCore
 import NIOPosix
 
-/// One GET over a connection of its own; the whole answer as text.
+/// Sends one GET over a new connection, and returns the whole response as text.
 func httpGet(_ port: Int, _ path: String) async throws -> String {
     let text = Signal("")
     let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -31,12 +31,12 @@ private final class Collector: ChannelInboundHandler {
     }
 }
 
-/// An origin's connection, to be used from a test.
-struct OriginPeerBox: Sendable {
+/// A sendable reference to a connection of an origin.
+struct OriginPeerReference: Sendable {
     private let peer: NIOLoopBound<OriginPeer>
     private let loop: any EventLoop
 
-    /// On the connection's loop.
+    /// Creates a reference. Must be called on the connection's event loop.
     init(_ peer: OriginPeer) {
         loop = peer.eventLoop
         self.peer = NIOLoopBound(peer, eventLoop: peer.eventLoop)

@@ -7,7 +7,7 @@ import Settings
 import Synchronization
 import Testing
 
-/// A gateway, an agent and an origin in this process.
+/// A test gateway, an agent and a test origin in this process.
 final class Rig: Sendable {
     let gateway: TestGateway
     let origin: TestOrigin
@@ -54,7 +54,7 @@ final class Rig: Sendable {
         )
     }
 
-    /// The whole of a request without a body.
+    /// Sends a GET without a body, and returns the complete response.
     func get(_ path: String = "/", _ fields: FieldSection = FieldSection()) async throws -> CallLog {
         try await gateway.call(try await head("GET", path, fields: fields)).over()
     }
@@ -65,7 +65,7 @@ final class Rig: Sendable {
         await origin.stop()
     }
 
-    /// Runs `body` and stops everything whatever it does.
+    /// Runs `body` with a rig, and stops the rig even if `body` throws.
     static func with(
         _ origin: TestOrigin,
         answer: @escaping @Sendable (Hello) -> ControlMessage = TestGateway.welcome,
@@ -84,7 +84,7 @@ final class Rig: Sendable {
     }
 }
 
-/// An agent with its task.
+/// An agent with the task that runs it, and its log.
 final class RunningAgent: Sendable {
     let agent: Agent
     let lines = Signal<[LoggedLine]>([])
@@ -119,10 +119,11 @@ final class RunningAgent: Sendable {
         try await task.value
     }
 
-    func line(_ what: String, sourceLocation: SourceLocation = #_sourceLocation) async -> LoggedLine? {
-        await lines.wait("a log line: \(what)", sourceLocation: sourceLocation) { lines in
-            lines.contains { $0.text.contains(what) }
-        }.first { $0.text.contains(what) }
+    /// Waits for a log line that contains `text`.
+    func line(_ text: String, sourceLocation: SourceLocation = #_sourceLocation) async -> LoggedLine? {
+        await lines.wait("a log line: \(text)", sourceLocation: sourceLocation) { lines in
+            lines.contains { $0.text.contains(text) }
+        }.first { $0.text.contains(text) }
     }
 
     static func file(_ bytes: [UInt8]) throws -> String {
@@ -137,7 +138,7 @@ final class RunningAgent: Sendable {
 
 struct LoggedLine: Sendable {
     var level: Logger.Level
-    /// Message and metadata.
+    /// The message and the metadata.
     var text: String
 }
 
@@ -152,7 +153,7 @@ private struct CapturingLog: LogHandler {
     }
 
     func log(event: LogEvent) {
-        let facts = (event.metadata ?? [:]).map { "\($0.key)=\($0.value)" }.sorted().joined(separator: " ")
-        lines.update { $0.append(LoggedLine(level: event.level, text: "\(event.message) \(facts)")) }
+        let metadata = (event.metadata ?? [:]).map { "\($0.key)=\($0.value)" }.sorted().joined(separator: " ")
+        lines.update { $0.append(LoggedLine(level: event.level, text: "\(event.message) \(metadata)")) }
     }
 }

@@ -7,13 +7,13 @@ import Testing
 import Transport
 import Tunnel
 
-/// The gateway's end of tunnels, as far as an agent sees it: takes HELLO, answers, and opens streams.
+/// The gateway's end of tunnels as an agent sees it: receives HELLO, answers it, and opens streams.
 final class TestGateway: Sendable {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let loop: any EventLoop
     let listener: TunnelListener
     let hellos = Signal<[Hello]>([])
-    /// Attached and not closed.
+    /// The sessions that are attached and not closed.
     let sessions = Signal<[TunnelSession]>([])
     let goaways = Signal<[Goaway]>([])
 
@@ -25,7 +25,7 @@ final class TestGateway: Sendable {
             DTLSServerConfiguration(
                 certificateChainPEM: TestCertificates.leaf,
                 privateKeyPEM: TestCertificates.leafKey,
-                alpn: ["hop/1"]
+                alpn: [TunnelProtocol.alpn]
             )
         )
         let (hellos, sessions, goaways) = (hellos, sessions, goaways)
@@ -35,7 +35,7 @@ final class TestGateway: Sendable {
             loops: [loop],
             configuration: TunnelListenerConfiguration(),
             context: { context },
-            accept: { _ in GatewaySession(hellos: hellos, sessions: sessions, goaways: goaways, answer: answer) }
+            accept: { _ in TestGatewaySession(hellos: hellos, sessions: sessions, goaways: goaways, answer: answer) }
         )
     }
 
@@ -43,12 +43,12 @@ final class TestGateway: Sendable {
         .welcome(Welcome(incarnation: "TEST", keepAliveMilliseconds: 1_000))
     }
 
-    /// The newest session, once there is one.
+    /// Waits for a session, and returns the newest one.
     func session() async throws -> TunnelSession {
         try #require(await sessions.wait("an attached agent") { !$0.isEmpty }.last)
     }
 
-    /// Sends a request: the head, then the frames of `body`, then FIN unless told otherwise.
+    /// Sends a request: the head, the frames of `body` and, with `finish`, FIN.
     func call(
         _ head: RequestHead,
         on session: TunnelSession? = nil,
@@ -88,7 +88,7 @@ final class TestGateway: Sendable {
 }
 
 /// The gateway's side of one tunnel.
-private final class GatewaySession: SessionHandler, StreamHandler {
+private final class TestGatewaySession: SessionHandler, StreamHandler {
     private let hellos: Signal<[Hello]>
     private let sessions: Signal<[TunnelSession]>
     private let goaways: Signal<[Goaway]>
@@ -139,7 +139,7 @@ private final class GatewaySession: SessionHandler, StreamHandler {
                     session.close(error.code.wireCode, reason: error.message)
                 }
             case .goaway(let goaway): goaways.update { $0.append(goaway) }
-            default: Issue.record("an agent said \(message)")
+            default: Issue.record("an agent sent \(message)")
             }
         }
     }
@@ -150,7 +150,7 @@ private final class GatewaySession: SessionHandler, StreamHandler {
     func streamWritable() {}
 }
 
-/// What came back on a request's stream.
+/// The events on the stream of a request.
 struct CallLog: Sendable {
     var isAccepted = false
     var interim: [ResponseHead] = []
@@ -166,7 +166,7 @@ struct CallLog: Sendable {
 
     var isOver: Bool { isComplete || failure != nil || problem != nil }
 
-    /// The code of the agent's reset.
+    /// The code of the agent's reset, or `nil` if it has not reset the stream.
     var code: HopCode? {
         if case .reset(let code) = failure?.reason { HopCode(code) } else { nil }
     }
@@ -177,10 +177,10 @@ struct ClientCall: Sendable {
     let log: Signal<CallLog>
 
     func over(sourceLocation: SourceLocation = #_sourceLocation) async -> CallLog {
-        await log.wait("the answer's end", sourceLocation: sourceLocation) { $0.isOver }
+        await log.wait("the end of the response", sourceLocation: sourceLocation) { $0.isOver }
     }
 
-    /// DATA, then perhaps FIN.
+    /// Sends DATA and, with `finish`, FIN.
     func send(_ text: String, finish: Bool = false) async throws {
         try await send(ByteBuffer(string: text), finish: finish)
     }
@@ -197,7 +197,7 @@ struct ClientCall: Sendable {
 
     func finish() async throws { try await send(ByteBuffer(), finish: true) }
 
-    /// As a gateway does whose client went away.
+    /// Cancels the request as a gateway does whose client has disconnected.
     func cancel() async throws {
         let stream = stream
         try await stream.userLoop.submit {
@@ -206,19 +206,19 @@ struct ClientCall: Sendable {
         }.get()
     }
 
-    /// Waits until the stream takes no more.
-    func standsStill() async throws {
+    /// Waits until the stream is not writable.
+    func waitUntilBlocked() async throws {
         let stream = stream
-        let isStill = Signal(false)
+        let isBlocked = Signal(false)
         stream.userLoop.scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(5)) { task in
             guard !stream.isWritable else { return }
             task.cancel()
-            isStill.update { $0 = true }
+            isBlocked.update { $0 = true }
         }
-        await isStill.wait("no more can be written") { $0 }
+        await isBlocked.wait("no more can be written") { $0 }
     }
 
-    /// Sends `count` bytes of the pattern as the stream takes them, then FIN.
+    /// Sends `count` bytes of the pattern while the stream is writable, then FIN.
     func pour(_ count: Int) async throws {
         let stream = stream
         try await stream.userLoop.submit {
@@ -271,7 +271,7 @@ private final class ClientStream: StreamHandler {
                     log.update {
                         $0.bytes += bytes.readableBytes
                         $0.checksum.add(bytes)
-                        // Enough for small bodies; bulk is compared by its checksum.
+                        // Small bodies are kept; large ones are compared by their checksum.
                         if $0.bytes <= 4096 { $0.body += String(buffer: bytes) }
                     }
                     if !holdsCredit { stream?.consumed(bytes.readableBytes) }

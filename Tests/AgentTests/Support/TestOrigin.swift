@@ -3,11 +3,11 @@ import NIOCore
 import NIOPosix
 import Synchronization
 
-/// What an origin read of one request.
+/// The parts of one request that an origin has read.
 struct OriginRequestLog: Sendable {
-    /// Request line and fields, with the empty line.
+    /// The request line and the fields, with the empty line.
     var head: String
-    /// The body with its framing taken off, chunk sizes included in `raw`.
+    /// The first bytes of the body, with the framing of its chunks.
     var raw = ""
     var rawBytes = 0
     var isComplete = false
@@ -35,15 +35,15 @@ struct OriginLog: Sendable {
     var connections = 0
     var open = 0
     var requests: [OriginRequestLog] = []
-    /// Bytes on a connection after its script switched to raw.
+    /// The bytes on a connection after its script switched to raw.
     var raw = ""
-    /// The other end half-closed or closed.
+    /// The number of times that the agent half-closed or closed a connection.
     var ends = 0
 }
 
-/// A scripted HTTP/1.1 server on 127.0.0.1: its script answers with whatever bytes it likes.
+/// A scripted HTTP/1.1 server on 127.0.0.1, whose script answers with arbitrary bytes.
 final class TestOrigin: Sendable {
-    /// On the connection's loop, when a head has arrived and again when the request is complete.
+    /// Called on the connection's event loop.
     typealias Script = @Sendable (OriginPeer, OriginRequestLog) -> Void
 
     let log = Signal(OriginLog())
@@ -81,7 +81,7 @@ final class TestOrigin: Sendable {
         for peer in peers.value { try? await peer.close() }
     }
 
-    /// Listens no more, and closes what is open; once.
+    /// Closes the listener and all connections. May be called once.
     func disappear() async {
         try? await channel.close()
         await closeConnections()
@@ -93,7 +93,7 @@ final class TestOrigin: Sendable {
         try? await group.shutdownGracefully()
     }
 
-    /// Answers everything with 200 and a short body.
+    /// Creates an origin that answers every request with 200 and a short body.
     static func simple(_ body: String = "hello") async throws -> TestOrigin {
         try await TestOrigin { peer, _ in
             peer.write("HTTP/1.1 200 OK\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)")
@@ -123,20 +123,20 @@ final class OriginPeer: ChannelInboundHandler {
 
     var eventLoop: any EventLoop { context.eventLoop }
 
-    // MARK: For scripts
+    // MARK: Calls of scripts
 
     func write(_ text: String) { write(ByteBuffer(string: text)) }
     func write(_ bytes: ByteBuffer) { context.writeAndFlush(wrapOutboundOut(bytes), promise: nil) }
     func close() { context.close(promise: nil) }
     func closeOutput() { context.close(mode: .output, promise: nil) }
-    func becomeRaw() { isRaw = true }
+    func switchToRaw() { isRaw = true }
 
-    /// Reads no more.
+    /// Stops reading from the connection.
     func stopReading() {
         context.channel.setOption(.autoRead, value: false).assumeIsolated().whenFailure { _ in }
     }
 
-    /// Writes `count` bytes of ``pattern(at:count:)`` as the socket takes them, then calls `then`.
+    /// Writes `count` bytes of ``pattern(at:count:)`` as the socket accepts them, then calls `then`.
     func pour(_ count: Int, from start: Int = 0, then: @escaping (OriginPeer) -> Void) {
         let piece = min(64 << 10, count)
         guard piece > 0 else { return then(self) }
@@ -179,7 +179,7 @@ final class OriginPeer: ChannelInboundHandler {
         if bytes > 0 {
             request.rawBytes += bytes
             if request.raw.utf8.count < 4096 { request.raw += String(buffer: input) }
-            // The tail of a chunked body: an empty chunk and what follows.
+            // The tail of a chunked body: an empty chunk and the trailers.
             let tail = String(decoding: input.readableBytesView.suffix(200), as: UTF8.self)
             input.clear()
             request.isComplete =
@@ -204,7 +204,7 @@ final class OriginPeer: ChannelInboundHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }
 
-/// Bytes that tell their position.
+/// Bytes that depend on their position.
 func pattern(at position: Int, count: Int) -> ByteBuffer {
     var buffer = ByteBuffer()
     buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { bytes in
@@ -216,7 +216,7 @@ func pattern(at position: Int, count: Int) -> ByteBuffer {
     return buffer
 }
 
-/// FNV-1a.
+/// An FNV-1a checksum.
 struct Checksum: Equatable, Sendable {
     private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
 
@@ -239,7 +239,7 @@ struct Checksum: Equatable, Sendable {
 }
 
 extension TestOrigin {
-    /// Ends every connection with RST.
+    /// Closes every connection with a reset.
     func abortConnections() async {
         for peer in peers.value {
             try? await peer.eventLoop.submit {

@@ -1,9 +1,10 @@
 import HopProtocol
 
-/// The fields that belong to one connection and are never passed on (RFC 9110 §7.6.1), by their bytes.
+/// The names of fields that belong to one connection and are never forwarded (RFC 9110 §7.6.1).
 enum HopByHop {
+    /// Whether `name` is a hop-by-hop field, compared without regard to case.
     static func contains(_ name: UnsafeRawBufferPointer) -> Bool {
-        // By length first: nearly every field is decided by that alone.
+        // By length first, which decides nearly every field.
         switch name.count {
         case 2: ASCII.equalIgnoringCase(name, "te")
         case 7: ASCII.equalIgnoringCase(name, "upgrade")
@@ -17,7 +18,7 @@ enum HopByHop {
         }
     }
 
-    /// Fields that no trailer section may bring: framing, routing, authentication (RFC 9110 §6.5.1).
+    /// Whether a field must not occur in a trailer section: framing, routing, authentication (RFC 9110 §6.5.1).
     static func isForbiddenTrailer(_ name: UnsafeRawBufferPointer) -> Bool {
         if contains(name) { return true }
         return switch name.count {

@@ -1,9 +1,9 @@
-/// Why an origin's answer cannot be passed on.
+/// The reason why a response of an origin cannot be forwarded.
 package struct OriginError: Error, Equatable, Sendable {
     package enum Code: Equatable, Sendable {
-        /// It is not HTTP/1.1 as RFC 9112 has it.
+        /// The response is not HTTP/1.1 (RFC 9112).
         case violation
-        /// It ended before it was complete.
+        /// The response ended before it was complete.
         case truncated
     }
 

@@ -1,15 +1,18 @@
 import HopProtocol
 
-/// A response head as an origin sent it, taken apart.
+/// A parsed response head of an origin.
 struct OriginHead {
     private(set) var status = 0
-    /// Without hop-by-hop fields and those that Connection names. `Upgrade` stays in a 101.
+    /// The fields without the hop-by-hop ones and those that Connection names. A 101 keeps `Upgrade`.
     private(set) var fields = FieldSection()
     private(set) var contentLength: Int?
     private(set) var isChunked = false
+    /// Whether version and Connection allow another request on the connection.
     private(set) var keepsAlive = false
 
-    /// `bytes`: status line and fields, up to and with the empty line.
+    /// Parses a head.
+    ///
+    /// - Parameter bytes: The status line and the fields, up to and including the empty line.
     mutating func parse(_ bytes: UnsafeRawBufferPointer) throws(OriginError) {
         let start = try parseStatusLine(bytes)
         let rest = UnsafeRawBufferPointer(rebasing: bytes[start...])
@@ -30,10 +33,10 @@ struct OriginHead {
         }
     }
 
-    /// 1xx and 204 bring no Content-Length (RFC 9110 §8.6); with chunks it would contradict them.
+    /// Whether Content-Length is removed: 1xx and 204 must not have one (RFC 9110 §8.6).
     private var hasNoLength: Bool { status < 200 || status == 204 }
 
-    /// `HTTP/1.1 200 reason` (RFC 9112 §4); returns the index behind it.
+    /// Parses `HTTP/1.1 200 reason` (RFC 9112 §4), and returns the index behind the line.
     private mutating func parseStatusLine(_ bytes: UnsafeRawBufferPointer) throws(OriginError) -> Int {
         guard let end = bytes.firstIndex(of: 0x0A), end >= 13, bytes[end - 1] == 0x0D else {
             throw OriginError(.violation, "a bad status line")
@@ -49,13 +52,13 @@ struct OriginHead {
         } else if version.elementsEqual("HTTP/1.0".utf8) {
             keepsAlive = false
         } else {
-            throw OriginError(.violation, "another version than HTTP/1.0 and HTTP/1.1")
+            throw OriginError(.violation, "a version other than HTTP/1.0 and HTTP/1.1")
         }
         self.status = status
         return end + 1
     }
 
-    /// Reads Content-Length, Transfer-Encoding and Connection; returns the further fields that Connection names.
+    /// Reads Content-Length, Transfer-Encoding and Connection, and returns the other fields that Connection names.
     private mutating func readFraming(_ bytes: UnsafeRawBufferPointer) throws(OriginError) -> [String] {
         let isVersion11 = keepsAlive
         var named: [String] = []
@@ -69,7 +72,7 @@ struct OriginHead {
                     } else if ASCII.equalIgnoringCase(option, "keep-alive") {
                         if !isVersion11 { keepsAlive = true }
                     } else {
-                        // Each field is compared with each of them: that must not become long.
+                        // Each field is compared with each of them, so their number is bounded.
                         guard named.count < HopLimits.fields else {
                             throw OriginError(.violation, "too many options in Connection")
                         }
@@ -83,28 +86,28 @@ struct OriginHead {
                 contentLength = length
             case 17 where ASCII.equalIgnoringCase(name, "transfer-encoding"):
                 guard !isChunked, isVersion11, ASCII.equalIgnoringCase(value, "chunked") else {
-                    throw OriginError(.violation, "a Transfer-Encoding other than chunked, once, in HTTP/1.1")
+                    throw OriginError(.violation, "a Transfer-Encoding other than a single chunked in HTTP/1.1")
                 }
                 isChunked = true
             default: break
             }
         }
         guard !(isChunked && contentLength != nil) else {
-            throw OriginError(.violation, "Content-Length beside Transfer-Encoding")
+            throw OriginError(.violation, "both Content-Length and Transfer-Encoding")
         }
         return named
     }
 }
 
-/// The field lines of a section that ends with its empty line (RFC 9112 §5): no folding, no space before the colon, CRLF
-/// only.
+/// The field lines of a section that ends with an empty line (RFC 9112 §5). Line folding, a space before the colon and
+/// bare LF are rejected.
 struct FieldLines {
     private let bytes: UnsafeRawBufferPointer
     private var offset = 0
 
     init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
-    /// nil: the empty line was reached.
+    /// The next field, or `nil` at the empty line.
     mutating func next() throws(OriginError) -> (name: UnsafeRawBufferPointer, value: UnsafeRawBufferPointer)? {
         let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
         guard let end = rest.firstIndex(of: 0x0A), end > 0, rest[end - 1] == 0x0D else {

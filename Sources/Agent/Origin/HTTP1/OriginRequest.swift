@@ -1,16 +1,16 @@
 package import HopProtocol
 package import NIOCore
 
-/// Builds the HTTP/1.1 request that an origin sees, anew from the head that came through the tunnel.
+/// Serialises the HTTP/1.1 request for an origin from the head that arrived through the tunnel.
 package enum OriginRequest {
-    /// How the body is framed (RFC 9112 §6).
+    /// The framing of the body (RFC 9112 §6).
     package enum Framing: Equatable, Sendable {
         case none
         case length(Int)
         case chunked
     }
 
-    /// Writes request line and fields. `Host` is the head's authority; hop-by-hop fields are ours.
+    /// Writes the request line and the fields. `Host` is the head's authority; the hop-by-hop fields are the agent's own.
     package static func writeHead(_ head: RequestHead, framing: Framing, into buffer: inout ByteBuffer) {
         buffer.reserveCapacity(minimumWritableBytes: 256 + head.path.utf8.count + 2 * head.fields.bytes.readableBytes)
         buffer.writeString(head.method)
@@ -60,7 +60,7 @@ package enum OriginRequest {
         buffer.writeStaticString("\r\n")
     }
 
-    /// What stands before a chunk's bytes; `isFirst`: no chunk came before, whose end is still to be written.
+    /// Writes the bytes that precede a chunk: the end of the previous chunk, unless it `isFirst`, and the size line.
     package static func writeChunkHeader(_ count: Int, isFirst: Bool, into buffer: inout ByteBuffer) {
         precondition(count > 0, "an empty chunk ends the body")
         if !isFirst { buffer.writeStaticString("\r\n") }
@@ -68,7 +68,7 @@ package enum OriginRequest {
         buffer.writeStaticString("\r\n")
     }
 
-    /// The last chunk and the trailers.
+    /// Writes the last chunk and the trailers. Forbidden trailer fields are dropped.
     package static func writeLastChunk(isFirst: Bool, trailers: FieldSection?, into buffer: inout ByteBuffer) {
         buffer.writeStaticString(isFirst ? "0\r\n" : "\r\n0\r\n")
         trailers?.forEachBytes { name, value in

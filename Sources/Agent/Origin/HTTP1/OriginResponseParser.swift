@@ -1,18 +1,20 @@
 package import HopProtocol
 package import NIOCore
 
-/// Reads HTTP/1.1 responses of an origin (RFC 9112), strictly: what two readers could read differently is an error.
-/// Sans-IO; bodies pass as slices of what was fed.
+/// Parses the HTTP/1.1 responses of an origin (RFC 9112) strictly: input that two parsers could read differently is an
+/// error. Without I/O; bodies are slices of the input.
 ///
-/// Call ``begin(method:)`` for each request, feed what arrives, then ``next()`` until nil. At the end of the
-/// connection's input call ``finish()``. After an error the connection is of no further use.
+/// Call ``begin(method:)`` for each request, ``feed(_:)`` for each input, then ``next()`` until it returns `nil`. At the
+/// end of the connection's input call ``finish()``. After an error the connection is of no further use.
 package struct OriginResponseParser {
     package enum Event: Sendable {
-        /// A 1xx head but 101.
+        /// A 1xx head other than 101.
         case interim(ResponseHead)
+        /// A final head, or 101.
         case head(ResponseHead)
-        /// Never empty.
+        /// Some bytes of the body, never empty.
         case body(ByteBuffer)
+        /// The response is complete.
         case end(trailers: FieldSection?)
     }
 
@@ -25,35 +27,35 @@ package struct OriginResponseParser {
         case chunkEnd
         case trailers
         case untilClose
-        /// The head was passed on, the end is due.
+        /// The response has no further bytes; its end has not been returned.
         case ending
         case upgraded
     }
 
-    /// Status line and fields.
+    /// The size of the status line and the fields.
     static let maximumHead = 80 * 1024
     static let maximumTrailers = HopLimits.trailers
     static let maximumTrailerFields = 32
-    /// Bytes of chunk extensions a body may bring; they are dropped.
+    /// The size of all chunk extensions of a body. They are dropped.
     static let maximumExtensions = 4 * 1024
 
     private var state = State.idle
     private var input = ByteBuffer()
-    /// Bytes of `input` that hold no end of the section that is being looked for.
+    /// The number of bytes of `input` that do not contain the end of the current section.
     private var scanned = 0
     private var extensions = 0
     private var method = ""
-    /// The connection may take another request once the end was read.
+    /// Whether the connection may serve another request after the end of the response.
     package private(set) var isKeptAlive = false
 
     package init() {}
 
-    /// Nothing is expected and nothing has arrived.
+    /// Whether no response is expected and no input is left.
     package var isIdle: Bool {
         if case .idle = state { input.readableBytes == 0 } else { false }
     }
 
-    /// A request of this method was sent.
+    /// Starts a response, to a request with this method.
     package mutating func begin(method: String) {
         guard case .idle = state else { preconditionFailure("a response is still being read") }
         self.method = method
@@ -70,8 +72,8 @@ package struct OriginResponseParser {
         }
     }
 
-    /// After a 101: what arrived behind its head.
-    package mutating func takeRest() -> ByteBuffer {
+    /// Removes and returns the input that is not parsed: after a 101, the bytes behind its head.
+    package mutating func removeInput() -> ByteBuffer {
         defer { input = ByteBuffer() }
         return input
     }
@@ -80,27 +82,27 @@ package struct OriginResponseParser {
         while true {
             switch state {
             case .idle:
-                guard input.readableBytes == 0 else { throw OriginError(.violation, "bytes that nobody asked for") }
+                guard input.readableBytes == 0 else { throw OriginError(.violation, "bytes without a request") }
                 input = ByteBuffer()
                 return nil
             case .upgraded: return nil
             case .ending: return end(trailers: nil)
             case .head:
-                guard let section = try takeSection(limit: Self.maximumHead) else { return nil }
+                guard let section = try readSection(limit: Self.maximumHead) else { return nil }
                 return try readHead(section)
             case .length(let missing):
-                guard let bytes = takeBody(missing) else { return nil }
+                guard let bytes = readBody(missing) else { return nil }
                 let rest = missing - bytes.readableBytes
                 state = rest == 0 ? .ending : .length(missing: rest)
                 return .body(bytes)
             case .untilClose:
-                guard let bytes = takeBody(.max) else { return nil }
+                guard let bytes = readBody(.max) else { return nil }
                 return .body(bytes)
             case .chunkSize:
                 guard let size = try readChunkSize() else { return nil }
                 state = size == 0 ? .trailers : .chunk(missing: size)
             case .chunk(let missing):
-                guard let bytes = takeBody(missing) else { return nil }
+                guard let bytes = readBody(missing) else { return nil }
                 let rest = missing - bytes.readableBytes
                 state = rest == 0 ? .chunkEnd : .chunk(missing: rest)
                 return .body(bytes)
@@ -109,38 +111,40 @@ package struct OriginResponseParser {
                 guard end == 0x0D0A else { throw OriginError(.violation, "a chunk is longer than its size") }
                 state = .chunkSize
             case .trailers:
-                guard let section = try takeTrailers() else { return nil }
+                guard let section = try readTrailers() else { return nil }
                 return end(trailers: section.isEmpty ? nil : section)
             }
         }
     }
 
-    /// The origin's input ended. Call after ``next()`` returned nil; the end of a body that only this delimits is
-    /// returned, everything unfinished throws `truncated`.
+    /// Handles the end of the origin's input. Call after ``next()`` has returned `nil`.
+    ///
+    /// - Returns: The end of a body that is delimited by the end of the connection, or `nil` if no response is expected.
+    /// - Throws: `truncated` if the response is incomplete.
     package mutating func finish() throws(OriginError) -> Event? {
         isKeptAlive = false
         switch state {
         case .idle, .upgraded: return nil
         case .untilClose, .ending: return end(trailers: nil)
         case .head where input.readableBytes == 0:
-            throw OriginError(.truncated, "the origin closed before it answered")
-        default: throw OriginError(.truncated, "the origin closed inside its answer")
+            throw OriginError(.truncated, "the origin closed the connection before its response")
+        default: throw OriginError(.truncated, "the origin closed the connection within its response")
         }
     }
 
-    /// Whether any byte of the answer to the request in progress has arrived.
-    package var hasAnswerStarted: Bool {
-        if case .head = state { input.readableBytes > 0 || sawInterim } else { true }
+    /// Whether any byte of the current response has arrived.
+    package var hasResponseStarted: Bool {
+        if case .head = state { input.readableBytes > 0 || hasSeenInterim } else { true }
     }
-    private var sawInterim = false
+    private var hasSeenInterim = false
 
     private mutating func end(trailers: FieldSection?) -> Event {
         state = .idle
-        sawInterim = false
+        hasSeenInterim = false
         return .end(trailers: trailers)
     }
 
-    private mutating func takeBody(_ limit: Int) -> ByteBuffer? {
+    private mutating func readBody(_ limit: Int) -> ByteBuffer? {
         let count = min(limit, input.readableBytes)
         guard count > 0 else {
             input = ByteBuffer()
@@ -153,12 +157,12 @@ package struct OriginResponseParser {
         return input.readSlice(length: count)
     }
 
-    /// Everything up to and with the empty line; nil: it has not arrived.
-    private mutating func takeSection(limit: Int) throws(OriginError) -> ByteBuffer? {
+    /// Reads a section up to and including its empty line, or returns `nil` if the end has not arrived.
+    private mutating func readSection(limit: Int) throws(OriginError) -> ByteBuffer? {
         let found = input.withUnsafeReadableBytes { bytes -> Int? in
             var index = max(3, scanned)
             while index < bytes.count {
-                // Looking at every fourth byte would do; heads are short and this is simple.
+                // Checking every fourth byte would suffice; heads are short and this is simple.
                 if bytes[index] == 0x0A, bytes[index - 1] == 0x0D, bytes[index - 2] == 0x0A, bytes[index - 3] == 0x0D {
                     return index + 1
                 }
@@ -168,11 +172,13 @@ package struct OriginResponseParser {
         }
         guard let found else {
             scanned = input.readableBytes
-            guard input.readableBytes <= limit else { throw OriginError(.violation, "a head above \(limit) bytes") }
+            guard input.readableBytes <= limit else {
+                throw OriginError(.violation, "a head of more than \(limit) bytes")
+            }
             return nil
         }
         scanned = 0
-        guard found <= limit else { throw OriginError(.violation, "a head above \(limit) bytes") }
+        guard found <= limit else { throw OriginError(.violation, "a head of more than \(limit) bytes") }
         return input.readSlice(length: found)
     }
 
@@ -185,7 +191,7 @@ package struct OriginResponseParser {
         if let problem { throw problem }
         let head = ResponseHead(status: parsed.status, fields: parsed.fields)
         if head.isInterim {
-            sawInterim = true
+            hasSeenInterim = true
             return .interim(head)
         }
         isKeptAlive = parsed.keepsAlive
@@ -205,7 +211,7 @@ package struct OriginResponseParser {
         return .head(head)
     }
 
-    /// `1*16HEXDIG [ ";" extension ] CRLF` (RFC 9112 §7.1).
+    /// Reads `1*16HEXDIG [ ";" extension ] CRLF` (RFC 9112 §7.1), or returns `nil` if its end has not arrived.
     private mutating func readChunkSize() throws(OriginError) -> Int? {
         let line = input.withUnsafeReadableBytes { bytes in bytes.firstIndex(of: 0x0A) }
         guard let line else {
@@ -256,14 +262,14 @@ package struct OriginResponseParser {
         }
     }
 
-    private mutating func takeTrailers() throws(OriginError) -> FieldSection? {
+    private mutating func readTrailers() throws(OriginError) -> FieldSection? {
         guard input.readableBytes >= 2 else { return nil }
         if input.getInteger(at: input.readerIndex, as: UInt16.self) == 0x0D0A {
             input.moveReaderIndex(forwardBy: 2)
             scanned = 0
             return FieldSection()
         }
-        guard let section = try takeSection(limit: Self.maximumTrailers) else { return nil }
+        guard let section = try readSection(limit: Self.maximumTrailers) else { return nil }
         var fields = FieldSection()
         var problem: OriginError?
         section.withUnsafeReadableBytes { bytes in
@@ -271,7 +277,7 @@ package struct OriginResponseParser {
             do throws(OriginError) {
                 while let (name, value) = try lines.next() {
                     guard !HopByHop.isForbiddenTrailer(name) else {
-                        throw OriginError(.violation, "a field that no trailer may bring")
+                        throw OriginError(.violation, "a field that is not allowed in trailers")
                     }
                     fields.append(name: name, value: value)
                     guard fields.count <= Self.maximumTrailerFields else {

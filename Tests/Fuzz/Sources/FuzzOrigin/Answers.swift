@@ -32,16 +32,16 @@ private struct Answer: Equatable {
     ) {
         method = exchange.method
         parser.begin(method: exchange.method)
-        precondition(!parser.hasAnswerStarted, "an answer out of nothing")
+        precondition(!parser.hasResponseStarted, "an answer out of nothing")
         do throws(OriginError) {
             for range in split {
                 guard let piece = exchange.answer.getSlice(at: range.lowerBound, length: range.count) else { continue }
                 parser.feed(piece)
-                precondition(parser.hasAnswerStarted || piece.readableBytes == 0, "bytes that are no answer")
+                precondition(parser.hasResponseStarted || piece.readableBytes == 0, "bytes that are no answer")
                 while let event = try parser.next() { take(event) }
             }
             if isUpgraded {
-                rest = parser.takeRest()
+                rest = parser.removeInput()
             } else if isLast, eof {
                 let wasComplete = isComplete
                 let event = try parser.finish()

@@ -6,7 +6,7 @@ import Testing
 @Suite(.serialized)
 struct FailureTests {
     @Test(
-        "An answer that ends early is ORIGIN_ABORTED, never a clean end",
+        "A response that ends early is ORIGIN_ABORTED, never a clean end",
         arguments: [
             "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
@@ -26,7 +26,7 @@ struct FailureTests {
         }
     }
 
-    @Test("A connection that breaks inside a body that only its end delimits is ORIGIN_ABORTED")
+    @Test("A connection that breaks within a body delimited by its close is ORIGIN_ABORTED")
     func brokenUntilClose() async throws {
         let origin = try await TestOrigin { peer, _ in peer.write("HTTP/1.1 200 OK\r\n\r\npart") }
         try await Rig.with(origin) { rig in
@@ -37,7 +37,7 @@ struct FailureTests {
         }
     }
 
-    @Test("An origin that closes without an answer is ORIGIN_ABORTED")
+    @Test("An origin that closes without a response is ORIGIN_ABORTED")
     func silentClose() async throws {
         let origin = try await TestOrigin { peer, _ in peer.close() }
         try await Rig.with(origin) { rig in
@@ -46,7 +46,7 @@ struct FailureTests {
         }
     }
 
-    @Test("An answer that is not HTTP/1.1 is ORIGIN_PROTOCOL, and the connection goes")
+    @Test("A response that is not HTTP/1.1 is ORIGIN_PROTOCOL, and the connection is closed")
     func badFraming() async throws {
         let origin = try await TestOrigin { peer, _ in
             peer.write("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -57,7 +57,7 @@ struct FailureTests {
         }
     }
 
-    @Test("Bytes behind an answer are not taken for the next one's")
+    @Test("Bytes behind a response do not become part of the next one")
     func extraBytes() async throws {
         let origin = try await TestOrigin { peer, _ in
             peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
@@ -69,7 +69,7 @@ struct FailureTests {
         }
     }
 
-    @Test("An origin that cannot be reached is ORIGIN_UNREACHABLE, and the request may come again")
+    @Test("An origin that is down is ORIGIN_UNREACHABLE, and the request may be sent again")
     func unreachable() async throws {
         let origin = try await TestOrigin.simple()
         try await Rig.with(origin) { rig in
@@ -80,11 +80,11 @@ struct FailureTests {
             var again = head
             again.attempt = 2
             try await expect { try await rig.gateway.call(again).over().code == .originUnreachable }
-            try await expect { await rig.agent.line("origin cannot be reached") != nil }
+            try await expect { await rig.agent.line("origin unreachable") != nil }
         }
     }
 
-    @Test("An origin that does not answer in time is ORIGIN_TIMEOUT, and its connection is closed")
+    @Test("An origin that does not respond in time is ORIGIN_TIMEOUT, and its connection is closed")
     func timeout() async throws {
         let origin = try await TestOrigin { _, _ in }
         try await Rig.with(origin) { rig in
@@ -94,7 +94,7 @@ struct FailureTests {
         }
     }
 
-    @Test("A client that leaves closes the origin's connection at once")
+    @Test("A request that the client cancels closes the origin's connection at once")
     func cancelled() async throws {
         let origin = try await TestOrigin { peer, _ in
             peer.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
@@ -108,7 +108,7 @@ struct FailureTests {
         }
     }
 
-    @Test("An upload that is cut is never completed at the origin")
+    @Test("An upload that is cut off is never completed at the origin")
     func cutUpload() async throws {
         let completed = Signal(0)
         let origin = try await TestOrigin { _, _ in completed.update { $0 += 1 } }
@@ -123,7 +123,7 @@ struct FailureTests {
                 try await call.cancel()
                 await origin.log.wait("closed") { $0.open == 0 }
             }
-            // FIN short of Content-Length is the same.
+            // FIN before the whole Content-Length counts as cut off.
             let call = try await rig.gateway.call(
                 try await rig.head("POST", fields: FieldSection(["Content-Length": "10"])),
                 body: ByteBuffer(string: "half")
@@ -133,8 +133,8 @@ struct FailureTests {
         }
     }
 
-    @Test("An answer before the end of the upload is whole, then STOP_SENDING(NO_ERROR); the connection is not reused")
-    func earlyAnswer() async throws {
+    @Test("An early response is complete, followed by STOP_SENDING(NO_ERROR); the connection is not reused")
+    func earlyResponse() async throws {
         let origin = try await TestOrigin(onHead: { peer, request in
             if request.requestLine.contains("early") {
                 peer.write("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
@@ -154,9 +154,9 @@ struct FailureTests {
         }
     }
 
-    @Test("A pooled connection that the origin had closed costs an idempotent request nothing")
+    @Test("An idempotent request survives a stale pooled connection")
     func stalePooled() async throws {
-        // Closes each connection when the second request on it arrives, without an answer.
+        // Closes each connection when the second request on it arrives, without a response.
         let served = Signal(0)
         let origin = try await TestOrigin { peer, _ in
             served.update { $0 += 1 }
@@ -175,7 +175,7 @@ struct FailureTests {
         }
     }
 
-    @Test("An origin that goes after it had the request is ORIGIN_ABORTED, not ORIGIN_UNREACHABLE")
+    @Test("An origin that disappears after it received the request is ORIGIN_ABORTED, not ORIGIN_UNREACHABLE")
     func goneAfterRetry() async throws {
         let origin = try await TestOrigin { peer, request in
             if request.requestLine.contains("hang") { return }
@@ -187,14 +187,14 @@ struct FailureTests {
             await origin.log.wait("the request, on the pooled connection") {
                 $0.requests.count == 2 && $0.connections == 1
             }
-            // The listener goes first, so that the retry finds nobody.
+            // The listener is closed first, so that the retry cannot connect.
             await origin.disappear()
             try await expect { await call.over().code == .originAborted }
-            #expect(await rig.agent.line("origin cannot be reached") != nil)
+            #expect(await rig.agent.line("origin unreachable") != nil)
         }
     }
 
-    @Test("A request that must not run twice is not repeated on a fresh connection")
+    @Test("A non-idempotent request is not repeated on a fresh connection")
     func staleNotIdempotent() async throws {
         let served = Signal(0)
         let origin = try await TestOrigin { peer, _ in
@@ -212,7 +212,7 @@ struct FailureTests {
         }
     }
 
-    @Test("A fresh connection that closes without an answer is not tried again")
+    @Test("A fresh connection that closes without a response is not retried")
     func freshIsNotRetried() async throws {
         let origin = try await TestOrigin { peer, _ in peer.close() }
         try await Rig.with(origin) { rig in
@@ -221,7 +221,7 @@ struct FailureTests {
         }
     }
 
-    @Test("Redirects are passed on, not followed")
+    @Test("Redirects are forwarded, not followed")
     func redirect() async throws {
         let origin = try await TestOrigin { peer, _ in
             peer.write("HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nContent-Length: 0\r\n\r\n")

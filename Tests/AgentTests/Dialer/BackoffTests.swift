@@ -3,7 +3,7 @@ import NIOCore
 import Testing
 
 struct BackoffTests {
-    @Test("The first wait after a lost tunnel is below 250 ms, however long the waits were before")
+    @Test("The first wait after a lost tunnel is below 250 ms, regardless of earlier waits")
     func lost() {
         var backoff = Backoff()
         for _ in 0..<10 { _ = backoff.next(after: .failed, retryAfter: nil, fraction: 0.5) }
@@ -23,7 +23,7 @@ struct BackoffTests {
         #expect(backoff.next(after: .failed, retryAfter: nil, fraction: 0) == .zero)
     }
 
-    @Test("A refused port is asked at least once a second, for as long as it refuses")
+    @Test("A refused port is retried at least once a second, for as long as it refuses")
     func refused() {
         var backoff = Backoff()
         for _ in 0..<1_000 {
@@ -34,21 +34,21 @@ struct BackoffTests {
         #expect(other.next(after: .refused, retryAfter: nil, fraction: 0.999) < .seconds(1))
     }
 
-    @Test("ELSEWHERE counts like a refused port: a rolling restart does not raise the ceiling")
+    @Test("ELSEWHERE counts as a refused port, so a rolling restart does not raise the ceiling")
     func elsewhere() {
-        let failure = AttachFailure(.elsewhere, "this replica takes no agents now")
+        let failure = AttachFailure(.elsewhere, "this replica accepts no agents now")
         var backoff = Backoff()
         for _ in 0..<20 {
             let wait = backoff.next(after: failure.backoff(wasLive: false), retryAfter: nil, fraction: 0.999)
             #expect(wait < .seconds(1))
         }
-        // What comes behind it begins where a refused port leaves off.
+        // Another failure continues from the ceiling of a refused port.
         #expect(backoff.next(after: .failed, retryAfter: nil, fraction: 0.999) < .seconds(1))
         #expect(AttachFailure(.authFailed, "").backoff(wasLive: false) == .failed)
         #expect(failure.backoff(wasLive: true) == .lost)
     }
 
-    @Test("What the gateway asks for is the least, and never more than an hour")
+    @Test("The time that the gateway asks for is the minimum, and is bounded to an hour")
     func retryAfter() {
         var backoff = Backoff()
         #expect(backoff.next(after: .failed, retryAfter: .seconds(10), fraction: 0) == .seconds(10))

@@ -3,7 +3,7 @@ import HopProtocol
 import NIOCore
 import Testing
 
-/// `Attempt` is a number here.
+/// Shorthands for a ledger whose `Attempt` is a number.
 extension RequestLedger<Int>.Decision {
     var code: HopCode? { if case .refuse(let code) = self { code } else { nil } }
     var runs: Bool { if case .run = self { true } else { false } }
@@ -17,7 +17,7 @@ struct RequestLedgerTests {
 
     func ledger(capacity: Int = 8) -> RequestLedger<Int> { RequestLedger(run: run, capacity: capacity) }
 
-    @Test("A request for another run is WRONG_RUN and leaves no trace")
+    @Test("A request for another run is WRONG_RUN and is not recorded")
     func wrongRun() {
         var ledger = ledger()
         let other = RunID(rawValue: 2)
@@ -26,7 +26,7 @@ struct RequestLedgerTests {
         #expect(ledger.begin(id, attempt: 1, run: run, isIdempotent: false, now: start, attempt: 1).runs)
     }
 
-    @Test("A known non-idempotent id is ALREADY_RAN, running or ended, whatever its attempt")
+    @Test("A known non-idempotent id is ALREADY_RAN, running or ended, regardless of its attempt")
     func alreadyRan() {
         var ledger = ledger()
         #expect(ledger.begin(id, attempt: 1, run: run, isIdempotent: false, now: start, attempt: 1).runs)
@@ -37,7 +37,7 @@ struct RequestLedgerTests {
         ledger.end(id, attempt: 1, isIdempotent: false, now: start)
         let later = start + .seconds(60) - .nanoseconds(1)
         #expect(ledger.begin(id, attempt: 2, run: run, isIdempotent: false, now: later, attempt: 2).code == .alreadyRan)
-        // Nor under another method.
+        // Another method does not change that.
         #expect(ledger.begin(id, attempt: 3, run: run, isIdempotent: true, now: later, attempt: 2).code == .alreadyRan)
     }
 
@@ -81,7 +81,7 @@ struct RequestLedgerTests {
         ledger.end(id, attempt: 5, isIdempotent: true, now: start)
         #expect(ledger.begin(id, attempt: 4, run: run, isIdempotent: true, now: start, attempt: 0).code == .stale)
         #expect(ledger.begin(id, attempt: 6, run: run, isIdempotent: true, now: start, attempt: 101).runs)
-        // The old end must not take the attempt that runs now.
+        // The expiry of the old attempt must not remove the attempt that runs now.
         let late = start + .seconds(61)
         #expect(ledger.begin(id, attempt: 6, run: run, isIdempotent: true, now: late, attempt: 0).code == .stale)
         ledger.end(id, attempt: 6, isIdempotent: true, now: late)
@@ -111,9 +111,9 @@ struct RequestLedgerTests {
             let answer = ledger.begin(again, attempt: 2, run: run, isIdempotent: false, now: start, attempt: 1)
             #expect(answer.code == .alreadyRan)
         }
-        // Reading is not refused by it.
+        // Idempotent requests are not refused.
         #expect(ledger.begin(extra, attempt: 1, run: run, isIdempotent: true, now: start, attempt: 1).runs)
-        // The two that ended make room after their minute; the running ones stay.
+        // The two ended ids expire after a minute; the running ones stay.
         let later = start + .seconds(60)
         for raw in 100..<102 as Range<UInt128> {
             let new = RequestID(rawValue: raw)
@@ -123,7 +123,7 @@ struct RequestLedgerTests {
         #expect(ledger.begin(over, attempt: 1, run: run, isIdempotent: false, now: later, attempt: 1).code == .busy)
     }
 
-    @Test("Idempotent ids use up nothing that guards the others, and make room among themselves")
+    @Test("Idempotent ids do not occupy the table of the others, and evict each other")
     func idempotentRoom() {
         var ledger = ledger(capacity: 4)
         for raw in 0..<100 as Range<UInt128> {
@@ -150,18 +150,18 @@ struct RequestLedgerTests {
         #expect(ledger.count == 2)
     }
 
-    @Test("A request that provably did not start may come again")
+    @Test("A request that provably did not start may be sent again")
     func unstarted() {
         var ledger = ledger()
         _ = ledger.begin(id, attempt: 1, run: run, isIdempotent: false, now: start, attempt: 1)
         ledger.endUnstarted(id, attempt: 1, isIdempotent: false)
         #expect(ledger.begin(id, attempt: 2, run: run, isIdempotent: false, now: start, attempt: 1).runs)
-        // An older attempt's late verdict does not open the door for the newer one.
+        // The late end of an older attempt does not remove the newer one.
         ledger.endUnstarted(id, attempt: 1, isIdempotent: false)
         #expect(ledger.begin(id, attempt: 3, run: run, isIdempotent: false, now: start, attempt: 1).code == .alreadyRan)
     }
 
-    @Test("A large table holds what it is said to hold, refuses the next one and drains within a few calls")
+    @Test("A large table holds its capacity, refuses the next id and drains within a few calls")
     func large() {
         let capacity = 100_000
         var ledger = ledger(capacity: capacity)
@@ -173,7 +173,7 @@ struct RequestLedgerTests {
         #expect(ledger.nonIdempotentCount == capacity)
         let extra = RequestID(rawValue: .max)
         #expect(ledger.begin(extra, attempt: 1, run: run, isIdempotent: false, now: start, attempt: 1).code == .busy)
-        // What one call forgets is limited, and none is refused for it.
+        // One call expires a limited number of ids, and no id is refused because of that.
         let later = start + .seconds(60)
         var calls: UInt128 = 0
         while ledger.nonIdempotentCount > Int(calls) {
@@ -195,7 +195,7 @@ struct RequestLedgerTests {
         #expect(ledger.count == RequestLedgerLimits.idempotentCapacity && ledger.nonIdempotentCount == 0)
     }
 
-    @Test("The table is empty again after everything ended and a minute passed")
+    @Test("The table is empty a minute after all requests have ended")
     func drains() {
         var ledger = RequestLedger<Int>(run: run)
         var now = start
@@ -208,7 +208,7 @@ struct RequestLedgerTests {
         }
         #expect(ledger.count == 10_000)
         now = now + .seconds(60)
-        // One call forgets a limited number.
+        // One call expires a limited number of ids.
         for _ in 0..<10 { _ = ledger.begin(id, attempt: 1, run: run, isIdempotent: true, now: now, attempt: 1) }
         #expect(ledger.count == 1)
     }

@@ -3,7 +3,7 @@ package import NIOCore
 import NIOPosix
 package import Settings
 
-/// Names to addresses, with the system's resolver, on a thread that may wait.
+/// Resolves names to addresses with the system's resolver, on a thread that may block.
 package enum AddressResolver {
     package typealias Resolve = @Sendable (HostPort, any EventLoop) -> EventLoopFuture<[SocketAddress]>
 
@@ -14,9 +14,9 @@ package enum AddressResolver {
         var description: String { "\(host) cannot be resolved: \(reason)" }
     }
 
-    static let patience = TimeAmount.seconds(10)
+    static let timeout = TimeAmount.seconds(10)
 
-    /// An address, or `localhost` (RFC 6761 §6.3): no look-up is needed.
+    /// The addresses of an IP address or of `localhost` (RFC 6761 §6.3), or `nil` if `target` has to be looked up.
     static func literal(_ target: HostPort) -> [SocketAddress]? {
         if target.host == "localhost" {
             return ["127.0.0.1", "::1"].compactMap { try? SocketAddress(ipAddress: $0, port: target.port) }
@@ -24,26 +24,27 @@ package enum AddressResolver {
         return (try? SocketAddress(ipAddress: target.host, port: target.port)).map { [$0] }
     }
 
+    /// Resolves `target`, and fails with an error that names the host after ``timeout`` at the latest.
     @Sendable
     package static func resolve(_ target: HostPort, on loop: any EventLoop) -> EventLoopFuture<[SocketAddress]> {
         if let literal = literal(target) { return loop.makeSucceededFuture(literal) }
-        // The resolver has time limits of its own, which may be long; nobody here waits longer than this.
-        let answer = loop.makePromise(of: [SocketAddress].self)
-        let limit = loop.scheduleTask(in: patience) {
-            answer.fail(
-                ResolutionError(host: target.host, reason: "no answer in \(patience.nanoseconds / 1_000_000) ms")
+        // The resolver has time limits of its own, which may be longer.
+        let promise = loop.makePromise(of: [SocketAddress].self)
+        let limit = loop.scheduleTask(in: timeout) {
+            promise.fail(
+                ResolutionError(host: target.host, reason: "no answer in \(timeout.nanoseconds / 1_000_000) ms")
             )
         }
-        let work = NIOThreadPool.singleton.runIfActive(eventLoop: loop) { try look(up: target) }
+        let work = NIOThreadPool.singleton.runIfActive(eventLoop: loop) { try resolveBlocking(target) }
         work.whenComplete { result in
             limit.cancel()
-            answer.completeWith(result)
+            promise.completeWith(result)
         }
-        return answer.futureResult
+        return promise.futureResult
     }
 
-    /// In the order of RFC 6724, as getaddrinfo gives them. Blocks.
-    static func look(up target: HostPort) throws -> [SocketAddress] {
+    /// Resolves `target` on this thread. The addresses are in the order of RFC 6724, as getaddrinfo returns them.
+    static func resolveBlocking(_ target: HostPort) throws -> [SocketAddress] {
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC
         hints.ai_socktype = Int32(SOCK_DGRAM.rawValue)

@@ -10,12 +10,12 @@ struct UpgradeTests {
 
     static func switching(_ extra: String = "") async throws -> TestOrigin {
         try await TestOrigin { peer, _ in
-            peer.becomeRaw()
+            peer.switchToRaw()
             peer.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n\(extra)")
         }
     }
 
-    @Test("After a 101 bytes pass both ways, and each direction ends by itself")
+    @Test("After a 101 bytes are relayed both ways, and each direction ends separately")
     func bothWays() async throws {
         let origin = try await Self.switching("first")
         try await Rig.with(origin) { rig in
@@ -37,7 +37,7 @@ struct UpgradeTests {
         }
     }
 
-    @Test("An upgrade that the origin refuses is an ordinary answer on a connection that stays")
+    @Test("An upgrade that the origin refuses is an ordinary response on a connection that stays open")
     func refused() async throws {
         let origin = try await TestOrigin.simple("no")
         try await Rig.with(origin) { rig in
@@ -51,8 +51,8 @@ struct UpgradeTests {
         }
     }
 
-    @Test("A 101 that nobody asked for, or to another protocol, is ORIGIN_PROTOCOL")
-    func unasked() async throws {
+    @Test("A 101 without a request for it, or to another protocol, is ORIGIN_PROTOCOL")
+    func unrequested() async throws {
         try await Rig.with(try await Self.switching()) { rig in
             try await expect { try await rig.get().code == .originProtocol }
             let other = FieldSection(["Upgrade": "h2c"])
@@ -60,7 +60,7 @@ struct UpgradeTests {
         }
     }
 
-    @Test("A client that leaves an upgraded connection closes the origin's")
+    @Test("A client that cancels an upgraded connection closes the origin's")
     func cancelled() async throws {
         let origin = try await Self.switching()
         try await Rig.with(origin) { rig in

@@ -4,44 +4,44 @@ import NIOCore
 import Testing
 
 struct OriginResponseParserTests {
-    /// What a parser said; pieces of a body are joined.
-    enum Said: Equatable {
+    /// An event of a parser. Consecutive pieces of a body are joined.
+    enum ParsedEvent: Equatable {
         case interim(Int)
         case head(Int, [String])
         case body(String)
         case end([String]?)
     }
 
-    static func parse(_ pieces: [String], method: String = "GET", eof: Bool = false) throws -> [Said] {
+    static func parse(_ pieces: [String], method: String = "GET", eof: Bool = false) throws -> [ParsedEvent] {
         try parse(pieces.map { Array($0.utf8) }, method: method, eof: eof)
     }
 
-    static func parse(_ pieces: [[UInt8]], method: String = "GET", eof: Bool = false) throws -> [Said] {
+    static func parse(_ pieces: [[UInt8]], method: String = "GET", eof: Bool = false) throws -> [ParsedEvent] {
         var parser = OriginResponseParser()
         parser.begin(method: method)
-        var said: [Said] = []
-        func take(_ event: OriginResponseParser.Event) {
+        var events: [ParsedEvent] = []
+        func append(_ event: OriginResponseParser.Event) {
             switch event {
-            case .interim(let head): said.append(.interim(head.status))
-            case .head(let head): said.append(.head(head.status, head.fields.map { "\($0.name)=\($0.value)" }))
+            case .interim(let head): events.append(.interim(head.status))
+            case .head(let head): events.append(.head(head.status, head.fields.map { "\($0.name)=\($0.value)" }))
             case .body(let bytes):
-                if case .body(let before) = said.last {
-                    said[said.count - 1] = .body(before + String(buffer: bytes))
+                if case .body(let before) = events.last {
+                    events[events.count - 1] = .body(before + String(buffer: bytes))
                 } else {
-                    said.append(.body(String(buffer: bytes)))
+                    events.append(.body(String(buffer: bytes)))
                 }
-            case .end(let trailers): said.append(.end(trailers?.map { "\($0.name)=\($0.value)" }))
+            case .end(let trailers): events.append(.end(trailers?.map { "\($0.name)=\($0.value)" }))
             }
         }
         for piece in pieces {
             parser.feed(ByteBuffer(bytes: piece))
-            while let event = try parser.next() { take(event) }
+            while let event = try parser.next() { append(event) }
         }
-        if eof, let event = try parser.finish() { take(event) }
-        return said
+        if eof, let event = try parser.finish() { append(event) }
+        return events
     }
 
-    static let answers: [(String, [Said])] = [
+    static let responses: [(String, [ParsedEvent])] = [
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
             [.head(200, ["Content-Length=3"]), .body("abc"), .end(nil)]
@@ -64,21 +64,21 @@ struct OriginResponseParserTests {
         ),
     ]
 
-    @Test("Answers read the same whole, cut at any byte, and byte by byte")
+    @Test("A response parses the same whole, split at any byte, and byte by byte")
     func everySplit() throws {
-        for (text, said) in Self.answers {
+        for (text, events) in Self.responses {
             let bytes = Array(text.utf8)
-            #expect(try Self.parse([bytes]) == said)
+            #expect(try Self.parse([bytes]) == events)
             for index in bytes.indices {
-                #expect(try Self.parse([Array(bytes[..<index]), Array(bytes[index...])]) == said)
+                #expect(try Self.parse([Array(bytes[..<index]), Array(bytes[index...])]) == events)
             }
-            #expect(try Self.parse(bytes.map { [$0] }) == said)
+            #expect(try Self.parse(bytes.map { [$0] }) == events)
         }
     }
 
-    @Test("The end of the connection anywhere inside is truncated")
+    @Test("The end of the connection within a response is truncated")
     func everyEnd() throws {
-        for (text, _) in Self.answers {
+        for (text, _) in Self.responses {
             let bytes = Array(text.utf8)
             for index in 0..<bytes.count {
                 #expect(throws: OriginError.self) { try Self.parse([Array(bytes[..<index])], eof: true) }
@@ -86,7 +86,7 @@ struct OriginResponseParserTests {
         }
     }
 
-    @Test("A body without framing lasts until the connection ends")
+    @Test("A body without framing is delimited by the end of the connection")
     func untilClose() throws {
         #expect(
             try Self.parse(["HTTP/1.1 200 OK\r\n\r\n", "ab", "c"], eof: true)
@@ -95,7 +95,7 @@ struct OriginResponseParserTests {
         #expect(try Self.parse(["HTTP/1.1 200 OK\r\n\r\nabc"]) == [.head(200, []), .body("abc")])
     }
 
-    @Test("HEAD has no body whatever its fields say")
+    @Test("A response to HEAD has no body, regardless of its fields")
     func head() throws {
         #expect(
             try Self.parse(["HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"], method: "HEAD")
@@ -107,12 +107,12 @@ struct OriginResponseParserTests {
         )
     }
 
-    @Test("Bytes behind an answer are an error")
+    @Test("Bytes behind a response are an error")
     func extra() {
         #expect(throws: OriginError.self) { try Self.parse(["HTTP/1.1 204 X\r\n\r\nx"]) }
     }
 
-    @Test("What two readers could read differently is refused", arguments: hostile)
+    @Test("Input that two parsers could read differently is rejected", arguments: hostile)
     func refused(text: String) {
         #expect(throws: OriginError.self) { try Self.parse([text]) }
         #expect(throws: OriginError.self) { try Self.parse(text.utf8.map { [$0] }) }
@@ -153,7 +153,7 @@ struct OriginResponseParserTests {
         return statusLines + fields + chunks + long
     }()
 
-    @Test("Keep-alive is what version, Connection and framing make of it")
+    @Test("Keep-alive depends on version, Connection and framing")
     func keepAlive() throws {
         for (text, expected) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
@@ -172,14 +172,14 @@ struct OriginResponseParserTests {
         }
     }
 
-    @Test("Damaged answers never trap: they read or throw")
+    @Test("Damaged responses parse or throw, and never trap")
     func damaged() {
         var state: UInt64 = 3
         func random(_ bound: Int) -> Int {
             state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
             return Int(state >> 33) % bound
         }
-        for (text, _) in Self.answers {
+        for (text, _) in Self.responses {
             for _ in 0..<3_000 {
                 var bytes = Array(text.utf8)
                 for _ in 0...random(3) { bytes[random(bytes.count)] = UInt8(random(256)) }

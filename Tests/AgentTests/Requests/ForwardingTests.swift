@@ -6,7 +6,7 @@ import Transport
 
 @Suite(.serialized)
 struct ForwardingTests {
-    @Test("A request reaches the origin and its answer comes back, hop-by-hop fields removed both ways")
+    @Test("A request reaches the origin and its response returns, hop-by-hop fields removed both ways")
     func simple() async throws {
         let origin = try await TestOrigin { peer, _ in
             peer.write(
@@ -34,7 +34,7 @@ struct ForwardingTests {
         }
     }
 
-    @Test("A connection that was kept alive serves the next request; Connection: close ends it")
+    @Test("A kept-alive connection serves the next request; Connection: close ends it")
     func pooled() async throws {
         let origin = try await TestOrigin { peer, request in
             let close = request.requestLine.contains("close")
@@ -49,7 +49,7 @@ struct ForwardingTests {
         }
     }
 
-    @Test("A body with Content-Length, and one without it, arrive framed as they were")
+    @Test("A body with Content-Length and one without arrive with their framing")
     func uploads() async throws {
         let origin = try await TestOrigin { peer, request in
             peer.write(
@@ -81,7 +81,7 @@ struct ForwardingTests {
         }
     }
 
-    @Test("A request without a body has no framing, but POST says that its length is 0")
+    @Test("A request without a body has no framing, but POST announces a length of 0")
     func noBody() async throws {
         let origin = try await TestOrigin.simple()
         try await Rig.with(origin) { rig in
@@ -94,7 +94,7 @@ struct ForwardingTests {
         }
     }
 
-    @Test("A body whose first byte waits for the answer's beginning is not waited for")
+    @Test("A request is sent before its body if the client waits for 100 Continue")
     func streamingRequest() async throws {
         let origin = try await TestOrigin(onHead: { peer, _ in
             peer.write("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
@@ -131,7 +131,7 @@ struct ForwardingTests {
         }
     }
 
-    @Test("A body that ends with the connection is complete")
+    @Test("A body delimited by the close of the connection is complete")
     func untilClose() async throws {
         let origin = try await TestOrigin { peer, _ in
             peer.write("HTTP/1.0 200 OK\r\n\r\nall of it")
@@ -143,7 +143,7 @@ struct ForwardingTests {
         }
     }
 
-    @Test("32 MiB go up and 32 MiB come down unharmed")
+    @Test("32 MiB arrive unchanged in both directions")
     func bulk() async throws {
         let size = 32 << 20
         let origin = try await TestOrigin { peer, request in
@@ -183,7 +183,7 @@ struct ForwardingTests {
         try await Rig.with(origin) { rig in
             let slow = try await rig.gateway.call(try await rig.head("GET", "/big"), holdsCredit: true)
             await slow.log.wait("half of the first window") { $0.bytes >= 32 << 10 }
-            // While it stands still, others are served; what the origin could write is what sockets and windows hold.
+            // Other requests are served meanwhile; the origin could only write what sockets and windows hold.
             for _ in 0..<200 { try await expect { try await rig.get().isComplete } }
             #expect(poured.value < 32 << 20)
             #expect(slow.log.value.bytes <= 1 << 20)
@@ -201,14 +201,14 @@ struct ForwardingTests {
                 finish: false
             )
             try await call.pour(256 << 20)
-            // Far less than everything was written, and no more can be: it waits for credit.
-            try await call.standsStill()
+            // Only a part was written, and the rest waits for credit.
+            try await call.waitUntilBlocked()
             try await call.cancel()
             await origin.log.wait("the origin's connection closed") { $0.open == 0 }
         }
     }
 
-    @Test("200 requests at once over one tunnel are all answered")
+    @Test("200 concurrent requests over one tunnel are all answered")
     func concurrent() async throws {
         let origin = try await TestOrigin { peer, request in
             let path = request.requestLine.split(separator: " ")[1]

@@ -19,7 +19,7 @@ struct AdmissionTests {
             #expect(fourth.code == .busy && !fourth.isAccepted)
             try await calls[0].cancel()
             await eventually("room") { rig.agent.agent.requestsInFlight == 2 }
-            // BUSY proved that it had not started: the same id is taken.
+            // BUSY proved that the request had not started: the same id is accepted.
             let again = try await rig.gateway.call(head)
             await again.log.wait("ACCEPTED") { $0.isAccepted }
         }
@@ -56,7 +56,7 @@ struct AdmissionTests {
         }
     }
 
-    @Test("A full ledger answers BUSY to what is not idempotent, and both show in the metrics")
+    @Test("A full ledger answers BUSY to non-idempotent requests, and the metrics show both")
     func ledgerFull() async throws {
         let origin = try await TestOrigin.simple()
         try await Rig.with(
@@ -100,7 +100,7 @@ struct AdmissionTests {
         }
     }
 
-    @Test("Frames that break the protocol reset their stream and nothing else")
+    @Test("Frames that violate the protocol reset their stream and nothing else")
     func violation() async throws {
         try await Rig.with(try await TestOrigin.simple()) { rig in
             let session = try await rig.gateway.session()
