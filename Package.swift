@@ -75,6 +75,9 @@ let package = Package(
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: hot),
         .target(name: "HopProtocol", dependencies: ["Formats", "Tunnel", nioCore], swiftSettings: hot),
 
+        // Files that operators name.
+        .target(name: "Files", swiftSettings: strict),
+
         // Drivers and support.
         .target(name: "Transport", dependencies: ["DTLS", "Tunnel", nioCore, nioPosix], swiftSettings: hot),
         .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: strict),
@@ -87,16 +90,20 @@ let package = Package(
         .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: strict),
         .target(
             name: "Certificates",
-            dependencies: ["CProcess", "Formats", "Outbound", "Store", nioCore, x509, asn1, crypto],
+            dependencies: ["CProcess", "Files", "Formats", "Outbound", "Store", nioCore, x509, asn1, crypto],
             swiftSettings: strict
         ),
+
+        // Beside the data path.
+        .target(name: "Cluster", dependencies: ["Files", "Formats", "Store", nioCore, logging], swiftSettings: strict),
 
         // The two processes.
         .target(
             name: "Gateway",
             dependencies: [
-                "Certificates", "DTLS", "Formats", "HopProtocol", "Observability", "Settings", "Store", "Transport",
-                "Tunnel", nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
+                "Certificates", "Cluster", "DTLS", "Files", "Formats", "HopProtocol", "Observability", "Outbound",
+                "Settings", "Store", "Transport", "Tunnel",
+                nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
             ],
             swiftSettings: hot
         ),
@@ -108,11 +115,20 @@ let package = Package(
             ],
             swiftSettings: hot
         ),
+        // The command lines. Operations holds what only the commands of the gateway do.
+        .target(
+            name: "Operations",
+            dependencies: [
+                "Certificates", "Cluster", "Files", "Formats", "Observability", "Outbound", "Store",
+                nioCore, nioPosix, nioTLS, nioSSL,
+            ],
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "hopgate",
             dependencies: [
-                "Certificates", "Formats", "Gateway", "Observability", "Settings", "Store", nioCore, argumentParser,
-                logging,
+                "Certificates", "Cluster", "Files", "Formats", "Gateway", "Observability", "Operations", "Settings",
+                "Store", nioCore, argumentParser, logging,
             ],
             swiftSettings: strict,
             linkerSettings: staticRuntime
@@ -165,16 +181,27 @@ let package = Package(
         .testTarget(
             name: "CertificatesTests",
             dependencies: [
-                "Certificates", "Formats", "Outbound", "Store", "TestSupport", nioCore, nioPosix, x509, asn1, crypto,
+                "Certificates", "Files", "Formats", "Outbound", "Store", "TestSupport", nioCore, nioPosix, x509, asn1,
+                crypto,
             ],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: strict),
+        .testTarget(
+            name: "ClusterTests",
+            dependencies: ["Cluster", "Store", "TestSupport", nioCore],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "OperationsTests",
+            dependencies: ["Cluster", "Formats", "Operations", "Store", "TestSupport", nioCore, logging],
             swiftSettings: strict
         ),
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "Gateway", "Certificates", "DTLS", "Formats", "HopProtocol", "Observability", "Settings", "Store",
-                "Transport",
-                "Tunnel", nioCore, nioEmbedded, nioPosix, nioHTTP1, nioSSL, logging,
+                "Gateway", "Certificates", "Cluster", "DTLS", "Formats", "HopProtocol", "Observability", "Settings",
+                "Store", "Transport", "Tunnel", nioCore, nioEmbedded, nioPosix, nioHTTP1, nioSSL, logging,
             ],
             swiftSettings: strict
         ),

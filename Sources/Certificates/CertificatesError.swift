@@ -1,3 +1,4 @@
+package import Files
 package import Store
 
 /// Why a certificate could not be loaded, made or kept: what, where, and how to mend it.

@@ -1,5 +1,8 @@
 import ArgumentParser
+import Certificates
+import Cluster
 import Gateway
+import Operations
 import Store
 
 struct ACMECommand: AsyncParsableCommand {
@@ -46,13 +49,21 @@ struct ACMECheckCommand: AsyncParsableCommand {
         guard let acme = configuration.acme else {
             throw Failure("ACME is not in use: set acme.names, or acme.on_demand.hosts, in the gateway's configuration")
         }
-        let (_, store) = try await SharedStore.openFounded(configuration.store)
+        let (_, store) = try await SharedStore.openExisting(configuration.store)
         defer { store.close() }
         var ports = ACMECheck.Ports()
         ports.http = httpPort
         ports.https = httpsPort
-        let findings = await ACMECheck(name, acme, store: store, ports: ports, version: version).run()
-        print(Terminal.table(findings.map { [$0.verdict.rawValue, $0.subject, $0.words] }))
+        let settings = ACMECheck.Settings(
+            certificates: acme.names,
+            allowsOnDemand: { acme.onDemand.allows(.exact($0)) },
+            challenges: acme.challenges,
+            dns: acme.dns,
+            profile: acme.profile,
+            authorities: acme.renewalAuthorities
+        )
+        let findings = await ACMECheck(name, settings, store: store, ports: ports, version: version).run()
+        print(Terminal.table(findings.map { [$0.verdict.rawValue, $0.subject, $0.message] }))
         let count = findings.count { $0.verdict == .bad }
         guard count == 0 else {
             throw Failure("\(count) of \(findings.count) would keep a CA from issuing for \(name)")

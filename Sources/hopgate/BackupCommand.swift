@@ -1,7 +1,9 @@
 import ArgumentParser
+import Cluster
 import FoundationEssentials
 import Gateway
 import NIOCore
+import Operations
 import Store
 
 struct BackupCommand: AsyncParsableCommand {
@@ -21,7 +23,7 @@ struct BackupCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try options.load()
-        let (_, store) = try await SharedStore.openFounded(configuration.store)
+        let (_, store) = try await SharedStore.openExisting(configuration.store)
         defer { store.close() }
         let mounted = try configuration.store.mountedKeys()
         let volume = store.volume

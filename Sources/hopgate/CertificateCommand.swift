@@ -1,5 +1,6 @@
 import ArgumentParser
 import Certificates
+import Cluster
 import Gateway
 import Store
 
@@ -25,8 +26,13 @@ enum CertificateTool {
         _ options: ConfigurationOptions
     ) async throws -> (served: ServedCertificates, store: VolumeStore) {
         let configuration = try options.load()
-        let (_, store) = try await SharedStore.openFounded(configuration.store)
-        return (try await ServedCertificates.inspect(configuration.servedCertificates(check: TLSIdentities.check), store: store), store)
+        let (_, store) = try await SharedStore.openExisting(configuration.store)
+        return (
+            try await ServedCertificates.inspect(
+                configuration.servedCertificates(check: TLSIdentities.check),
+                store: store
+            ), store
+        )
     }
 
     /// A name as people write it.

@@ -1,7 +1,9 @@
 import ArgumentParser
+import Cluster
 import Formats
 import Gateway
 import NIOCore
+import Operations
 import Settings
 import Store
 
@@ -63,10 +65,10 @@ struct RotateKeyCommand: AsyncParsableCommand {
         let configuration = try options.load()
         var rotation = KeyRotation.Options()
         rotation.retiresOld = retireOld
-        rotation.patience = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
+        rotation.timeout = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
         let isMounted = configuration.store.clusterKeyFile != nil
         if isMounted { Terminal.note(Self.mountedSteps) }
-        let (_, volume) = try await SharedStore.openFounded(configuration.store)
+        let (_, volume) = try await SharedStore.openExisting(configuration.store)
         defer { volume.close() }
         let store = configuration.store
         let mounted: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in

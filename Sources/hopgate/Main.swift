@@ -1,5 +1,6 @@
 import ArgumentParser
 import Certificates
+import Files
 import Gateway
 import Glibc
 import Settings

@@ -1,6 +1,8 @@
 import ArgumentParser
+import Cluster
 import Formats
 import Gateway
+import Operations
 import Store
 
 struct StoreCommand: AsyncParsableCommand {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Cluster
 import FoundationEssentials
 import Gateway
 import Settings
@@ -92,7 +93,7 @@ struct TokenSession {
         let shared =
             try await founding
             ? SharedStore.openForCommand(configuration.store).shared
-            : SharedStore.openFounded(configuration.store).shared
+            : SharedStore.openExisting(configuration.store).shared
         return TokenSession(configuration: configuration, shared: shared)
     }
 

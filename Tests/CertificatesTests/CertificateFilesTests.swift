@@ -1,5 +1,6 @@
 import Certificates
 import Crypto
+import Files
 import Foundation
 import Testing
 

@@ -54,7 +54,7 @@ def test_a_good_store_is_usable_and_says_what_it_can(bench):
     assert report["cluster"]["id"] == answer(gateway, "status")["cluster"]["id"]
     assert report["cluster"]["key_on_volume"]
     assert [replica["state"] for replica in report["replicas"]] == ["active"]
-    assert "whoever can read the volume is the cluster" in run(gateway, "store", "check").stdout
+    assert "read access to the volume is access to the cluster" in run(gateway, "store", "check").stdout
     gateway.process.kill()
     assert check(gateway)[1]["replicas"][0]["state"] == "dead"
 
@@ -65,7 +65,7 @@ def test_a_check_of_an_empty_folder_founds_nothing(bench):
     assert code == 1 and "No such file" in report["problems"][0] and not gateway.data.exists()
     gateway.data.mkdir(mode=0o700)
     code, report = check(gateway)
-    assert code == 0 and report["cluster"] is None and any("founded" in line for line in report["remarks"])
+    assert code == 0 and report["cluster"] is None and any("no cluster yet" in line for line in report["remarks"])
     assert list(gateway.data.iterdir()) == []
     for words in (["status"], ["drain"], ["cluster", "rotate-key"], ["backup", "x.tar"]):
         done = run(gateway, *words, check=False)
@@ -220,12 +220,12 @@ def test_a_store_that_goes_away_is_told_and_comes_back_without_a_restart(bench):
     assert not store_part()["ready"] and gateway.ops("/readyz").status == 200
     assert connection.request("GET", "/bytes/10").status == 200
     eventually(lambda: gateway.metrics()['hopgate_store_state{state="gone"}'] == 1, 5, "the gauge says so")
-    gateway.process.wait_log("the store is in trouble", 5, since)
+    gateway.process.wait_log("store degraded", 5, since)
     if gateway.data.exists():
         subprocess.run(["rm", "-r", str(gateway.data)], check=True)
     away.rename(gateway.data)
     eventually(lambda: store_part()["detail"] == "healthy", 10, "the store is back")
-    gateway.process.wait_log("the store is healthy again", 15, since)
+    gateway.process.wait_log("store recovered", 15, since)
     lines = [line for line in gateway.process.log_objects(since) if "the store is" in line["msg"]]
     assert len(lines) == 2, lines
 

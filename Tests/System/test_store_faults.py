@@ -114,11 +114,11 @@ def gauges(gateway: Gateway) -> dict[str, float]:
 def assert_said_once(gateway: Gateway, since: int, state: str) -> None:
     """One line when the trouble began, one when it was over, and no storm of others."""
     eventually(
-        lambda: [line for line in events(gateway, since) if "store is healthy" in line["msg"]], 5, "the end is told"
+        lambda: [line for line in events(gateway, since) if "store recovered" in line["msg"]], 5, "the end is told"
     )
     lines = events(gateway, since)
     entering = [line for line in lines if line.get("state") == state]
-    leaving = [line for line in lines if "store is healthy" in line["msg"]]
+    leaving = [line for line in lines if "store recovered" in line["msg"]]
     assert len(entering) == 1 and entering[0]["level"] in ("warning", "error"), lines
     assert len(leaving) == 1, lines
     others = [line for line in lines if line["level"] in ("warning", "error") and line not in entering]

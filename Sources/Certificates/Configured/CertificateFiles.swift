@@ -1,3 +1,5 @@
+import Files
+
 /// The paths of one certificate that the operator has: a chain and its private key, both PEM. They may be one file.
 package struct CertificateFiles: Hashable, Sendable {
     /// No PEM file of ours is near this size.

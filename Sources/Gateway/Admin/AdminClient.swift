@@ -1,3 +1,4 @@
+import Cluster
 package import Formats
 import Observability
 import Settings
@@ -28,7 +29,7 @@ package struct AdminClient: Sendable {
             token = ClusterKeyring(mounted).signing.adminToken
             return
         }
-        let (shared, volume) = try await SharedStore.openFounded(configuration.store)
+        let (shared, volume) = try await SharedStore.openExisting(configuration.store)
         defer { volume.close() }
         token = shared.keyring.signing.adminToken
     }

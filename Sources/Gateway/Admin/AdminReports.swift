@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 import Formats
 import FoundationEssentials
 import Glibc
@@ -83,9 +84,9 @@ struct AdminReports: Sendable {
                     .object([
                         "incarnation": .string("\(replica.incarnation)"),
                         "self": .bool(replica.incarnation == own),
-                        "name": replica.card.map { .string($0.name) } ?? .null,
-                        "version": replica.card.map { .string($0.version) } ?? .null,
-                        "keys": replica.card.map { .array($0.keys.map { .string($0) }) } ?? .null,
+                        "name": replica.info.map { .string($0.name) } ?? .null,
+                        "version": replica.info.map { .string($0.version) } ?? .null,
+                        "keys": replica.info.map { .array($0.keys.map { .string($0) }) } ?? .null,
                         "state": .string(ReplicaCounts.state(of: replica, now: now).rawValue),
                         "sessions": replica.heartbeat.map { .integer(Int64($0.sessions)) } ?? .null,
                         "silent_seconds": replica.movedAt.map { .seconds(now - $0) } ?? .null,

@@ -1,5 +1,6 @@
 import Certificates
 import Crypto
+import Files
 package import Store
 import Synchronization
 

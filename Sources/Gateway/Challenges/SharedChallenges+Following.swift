@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 import Logging
 import NIOCore
 import Store
@@ -13,7 +14,7 @@ extension SharedChallenges {
     /// Follows the folder and reads for the listeners until the task is cancelled; call it once.
     package func run() async {
         let (wakes, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
-        announcements.onNews { wake.yield() }
+        barrier.onAnnouncement { wake.yield() }
         wake.yield()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.http.run() }
@@ -31,7 +32,7 @@ extension SharedChallenges {
 
     /// Looks once: hears first, looks then, and says last that it has.
     func look(_ follower: inout ChallengeWatcher) async {
-        let heard = announcements.heard()
+        let heard = barrier.announcedChanges()
         let mark = table.mark
         do throws(StoreError) {
             let listed = try await store.list(ChallengeTask.prefix)
@@ -47,10 +48,10 @@ extension SharedChallenges {
         // What could not be read now may still be there.
         if follower.isComplete { table.drop(table.tasks.filter { follower.isOver($0) }, upTo: mark) }
         let problems = tellALPN()
-        announcements.hurry(!table.isEmpty)
+        barrier.setUrgent(!table.isEmpty)
         if follower.isComplete {
             follower.heard = heard
-            announcements.acted(on: heard)
+            barrier.acknowledge(heard)
         }
         tell(follower.newProblems)
         for problem in problems { logger.debug("a challenge cannot be answered", metadata: ["error": "\(problem)"]) }

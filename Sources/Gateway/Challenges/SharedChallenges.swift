@@ -1,4 +1,5 @@
 package import Certificates
+package import Cluster
 package import Logging
 package import NIOCore
 package import Observability
@@ -20,7 +21,7 @@ package final class SharedChallenges: ChallengePresenter {
 
     let http: HTTPChallenges
     let store: any Store
-    let announcements: any Announcements
+    let barrier: any StoreChangeBarrier
     let table = ChallengeTable()
     let logger: Logger
     private let alpn: ALPNChallenges
@@ -31,13 +32,13 @@ package final class SharedChallenges: ChallengePresenter {
 
     package init(
         store: any Store,
-        announcements: any Announcements,
+        barrier: any StoreChangeBarrier,
         alpn: ALPNChallenges,
         metrics: MetricsRegistry,
         logger: Logger
     ) {
         self.store = store
-        self.announcements = announcements
+        self.barrier = barrier
         self.alpn = alpn
         self.logger = logger
         http = HTTPChallenges(table: table, store: store, metrics: metrics, logger: logger)
@@ -63,7 +64,7 @@ package final class SharedChallenges: ChallengePresenter {
             guard table.take(task, isNew: true) else { throw Self.full(task) }
         }
         let problems = tellALPN()
-        let late = await announcements.settle(within: Self.settlingTime)
+        let late = await barrier.announceAndWait(within: Self.settlingTime)
         if !late.isEmpty {
             let metadata: Logger.Metadata = ["replicas": "\(late.map(\.description).joined(separator: " "))"]
             logger.debug("some replicas have not said that they answer new challenges", metadata: metadata)

@@ -1,4 +1,5 @@
 package import Certificates
+import Outbound
 
 /// How certificates are had from CAs (RFC 8555). There is one only where it is in use: names are configured, or hosts
 /// on demand.
@@ -62,14 +63,19 @@ package struct ACMEConfiguration: Sendable, Equatable {
 }
 
 extension ACMEConfiguration {
-    /// The same CA as the order machine wants it.
-    package func authority(_ authority: Authority) -> ACMEAuthority {
-        ACMEAuthority(
-            directory: authority.directory,
-            externalAccount: authority.externalAccount,
-            contacts: contacts,
-            agreesToTerms: agreesToTerms
-        )
+    /// The CAs with what an account at each of them needs, in the form in which renewal uses them.
+    package var renewalAuthorities: [RenewalSettings.Authority] {
+        authorities.map { authority in
+            RenewalSettings.Authority(
+                ACMEAuthority(
+                    directory: authority.directory,
+                    externalAccount: authority.externalAccount,
+                    contacts: contacts,
+                    agreesToTerms: agreesToTerms
+                ),
+                trust: authority.caBundle.map { .file(path: $0) } ?? .system
+            )
+        }
     }
 
     /// Whether a certificate from here answers, or will come to answer, whoever dials one of these hosts. What is dialled

@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 import Logging
 import NIOCore
 import Observability

@@ -1,4 +1,5 @@
 package import Certificates
+package import Cluster
 package import Logging
 package import NIOCore
 package import Observability

@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 import Formats
 import Logging
 import NIOCore
@@ -52,12 +53,7 @@ final class ACMEService: Sendable {
             }
         }
         let settings = RenewalSettings(
-            authorities: acme.authorities.map { authority in
-                RenewalSettings.Authority(
-                    acme.authority(authority),
-                    trust: authority.caBundle.map { .file(path: $0) } ?? .system
-                )
-            },
+            authorities: acme.renewalAuthorities,
             certificates: acme.names,
             onDemand: onDemand,
             challenges: acme.challenges,

@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 import FoundationEssentials
 import Logging
 import NIOCore
@@ -42,7 +43,7 @@ struct GatewayAssembly: Sendable {
         output: LogOutput?,
         logger: Logger
     ) async throws -> GatewayAssembly {
-        let shared = try await SharedStore.open(configuration.store)
+        let shared = try await SharedStore.open(configuration.store, disposable: [ChallengeTask.prefix])
         do {
             let certificates = try await loadCertificates(configuration, shared, logger)
             let credentials = CredentialCache(store: shared.store, keyring: { shared.keyring }, logger: logger)
@@ -82,7 +83,7 @@ struct GatewayAssembly: Sendable {
         if let acme = configuration.acme {
             let challenges = SharedChallenges(
                 store: shared.store,
-                announcements: StoreAnnouncements(store: shared.store, presence: presence, watch: watch),
+                barrier: HeartbeatBarrier(store: shared.store, presence: presence, watch: watch),
                 alpn: alpn,
                 metrics: metrics.registry,
                 logger: logger

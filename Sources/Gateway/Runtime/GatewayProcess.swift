@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 package import Logging
 package import NIOCore
 import NIOPosix

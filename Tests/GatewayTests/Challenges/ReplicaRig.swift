@@ -1,3 +1,4 @@
+import Cluster
 import FoundationEssentials
 import Gateway
 import Logging
@@ -11,7 +12,7 @@ import Testing
 final class ReplicaRig: Sendable {
     let shared: SharedStore
     let presence: ReplicaPresence
-    let announcements: StoreAnnouncements
+    let barrier: HeartbeatBarrier
     let challenges: SharedChallenges
     let alpn: ALPNChallenges
     private let tasks: [Task<Void, Never>]
@@ -26,12 +27,12 @@ final class ReplicaRig: Sendable {
         let presence = ReplicaPresence(shared: shared, name: "test", version: "test", logger: quiet)
         presence.update { $0.state = .active }
         let watch = ReplicaWatch(shared: shared, logger: quiet)
-        announcements = StoreAnnouncements(store: shared.store, presence: presence, watch: watch)
+        barrier = HeartbeatBarrier(store: shared.store, presence: presence, watch: watch)
         let metrics = MetricsRegistry(namespace: "hopgate")
         alpn = ALPNChallenges(metrics: metrics)
         let challenges = SharedChallenges(
             store: shared.store,
-            announcements: announcements,
+            barrier: barrier,
             alpn: alpn,
             metrics: metrics,
             logger: quiet
@@ -41,12 +42,12 @@ final class ReplicaRig: Sendable {
             Task { if follows { await challenges.run() } },
         ]
         (self.shared, self.presence, self.challenges) = (shared, presence, challenges)
-        try await eventually("the first look") { watch.hasLooked && presence.announce() != nil }
+        try await eventually("the first look") { watch.hasPolled && presence.announce() != nil }
     }
 
     /// Waits until it knows of so many others.
     func knows(_ count: Int) async throws {
-        try await eventually("\(count) other replicas") { self.announcements.heard().count == count }
+        try await eventually("\(count) other replicas") { self.barrier.announcedChanges().count == count }
     }
 
     func stop() {

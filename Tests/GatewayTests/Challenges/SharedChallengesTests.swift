@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 import Formats
 import FoundationEssentials
 import Gateway
@@ -78,11 +79,11 @@ struct SharedChallengesTests {
         defer { deaf.stop() }
         try await first.knows(1)
         let began = clock.now
-        #expect(await first.announcements.settle(within: .milliseconds(400)) == [deaf.presence.incarnation])
+        #expect(await first.barrier.announceAndWait(within: .milliseconds(400)) == [deaf.presence.incarnation])
         #expect(clock.now - began >= .milliseconds(400) && clock.now - began < .seconds(2))
         // It says goodbye: nobody waits for it any more.
         await deaf.presence.leave()
-        #expect(await first.announcements.settle(within: .seconds(10)) == [])
+        #expect(await first.barrier.announceAndWait(within: .seconds(10)) == [])
         #expect(clock.now - began < .seconds(9))
     }
 

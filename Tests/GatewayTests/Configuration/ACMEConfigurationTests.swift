@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 import Gateway
 import NIOCore
 import Settings
@@ -27,7 +28,7 @@ struct ACMEConfigurationTests {
         #expect(acme.challenges == [.http01, .tlsALPN01])
         #expect(acme.dns == nil && acme.profile == nil && acme.preferredIssuer == nil)
         #expect(acme.onDemand == ACMEConfiguration.OnDemand() && acme.onDemand.perMinute == 10)
-        let authority = acme.authority(acme.authorities[0])
+        let authority = acme.renewalAuthorities[0].authority
         #expect(authority.contacts == acme.contacts && authority.agreesToTerms)
     }
 

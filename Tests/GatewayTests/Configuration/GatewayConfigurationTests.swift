@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 import Gateway
 import Glibc
 import NIOCore

@@ -1,4 +1,5 @@
 import Certificates
+import Cluster
 import Foundation
 import Gateway
 import HopProtocol

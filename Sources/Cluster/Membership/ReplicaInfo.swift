@@ -1,0 +1,44 @@
+import Formats
+package import Store
+
+/// The description of a replica beside its heartbeat: the file `replicas/<incarnation>/card`, sealed with the cluster's
+/// key. Written when the replica starts, and again when the cluster's keys change.
+package struct ReplicaInfo: Sendable, Equatable {
+    static let format: Int64 = 1
+
+    package var name: String
+    /// The release of the binary.
+    package var version: String
+    /// The ids of the cluster keys with which the replica verifies; it signs with the first.
+    package var keys: [String]
+
+    package init(name: String, version: String, keys: [String]) {
+        self.name = name
+        self.version = version
+        self.keys = keys
+    }
+
+    func sealed(for incarnation: Incarnation, with key: ClusterKey) -> [UInt8] {
+        let fields: [String: JSONValue] = [
+            "format": .integer(Self.format),
+            // A binary reads formats N and N-1; every replica writes the lowest that all live replicas can read.
+            "reads": .array([.integer(Self.format)]),
+            "name": .string(name),
+            "version": .string(version),
+            "keys": .array(keys.map { .string($0) }),
+        ]
+        return SealedDocument.seal(fields.json, .replicaInfo, context: Self.context(incarnation), with: key)
+    }
+
+    /// Verifies and decodes the file of a replica.
+    package init(_ bytes: [UInt8], of incarnation: Incarnation, with keyring: ClusterKeyring) throws(StoreError) {
+        let place = Self.context(incarnation)
+        let body = try SealedDocument.open(bytes, .replicaInfo, context: place, with: keyring, place: place)
+        guard let fields = [String: JSONValue](json: body), let name = fields["name"]?.string,
+            let version = fields["version"]?.string, let keys = fields["keys"]?.strings
+        else { throw StoreError(.corrupt, place, "is not a whole card") }
+        self.init(name: name, version: version, keys: keys)
+    }
+
+    private static func context(_ incarnation: Incarnation) -> String { "replicas/\(incarnation)/card" }
+}

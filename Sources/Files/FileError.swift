@@ -1,0 +1,34 @@
+import Glibc
+
+/// An error of reading or writing a file that an operator named: the path and the reason.
+package struct FileError: Error, Equatable, CustomStringConvertible {
+    package enum Code: Equatable, Sendable {
+        /// No file exists at the path.
+        case notFound
+        /// A folder, pipe, socket or device exists where a plain file is required.
+        case wrongKind
+        /// The file is larger than the limit for files of its kind.
+        case tooLarge
+        /// A system call failed with this `errno`.
+        case system(Int32)
+    }
+
+    package let code: Code
+    package let path: String
+    package let reason: String
+
+    package var description: String { "\(path): \(reason)" }
+
+    package init(_ code: Code, _ path: String, _ reason: String) {
+        self.code = code
+        self.path = path
+        self.reason = reason
+    }
+
+    /// Creates an error from the `errno` of a system call that has just failed on this thread.
+    package static func last(_ call: String, _ path: String) -> FileError {
+        let number = errno
+        if number == ENOENT { return FileError(.notFound, path, "there is no such file or folder") }
+        return FileError(.system(number), path, "\(call): \(String(cString: strerror(number)))")
+    }
+}

@@ -1,0 +1,199 @@
+import Certificates
+import Formats
+import NIOCore
+import NIOPosix
+import NIOSSL
+import NIOTLS
+import Observability
+import Store
+
+/// Checks with challenges of this command: they are written to the store, as those of a CA are, and requested from the
+/// running gateways, as a CA requests them.
+extension ACMECheck {
+    /// The time within which a replica answers a challenge that is new in the store.
+    private static let settlingTime = TimeAmount.seconds(6)
+
+    func challenges(at addresses: [String]) async -> [Finding] {
+        var findings: [Finding] = []
+        // A CA tries the next kind after a failure: one that works is enough.
+        var good: ChallengeKind?
+        for kind in settings.challenges where kind != .dns01 {
+            // The token is random, so a server that answers it reads this store.
+            let task = ChallengeTask(kind, name, token: Self.token, key: AccountKey())
+            do throws(StoreError) {
+                _ = try await store.create(task.storeKey, task.document)
+            } catch {
+                findings.append(
+                    Finding(
+                        subject: kind.rawValue,
+                        verdict: .bad,
+                        message: "a challenge cannot be written to the store: \(error)"
+                    )
+                )
+                continue
+            }
+            var found: [Finding] = []
+            for address in addresses {
+                switch kind {
+                case .http01: found.append(await http(task, address))
+                case .tlsALPN01: found.append(await tls(task, address))
+                case .dns01: break
+                }
+            }
+            try? await store.remove(task.storeKey, expecting: nil)
+            findings += found.map { finding in good.map { finding.excused(by: $0) } ?? finding }
+            if found.allSatisfy({ $0.verdict == .good }) { good = good ?? kind }
+        }
+        return findings
+    }
+
+    private static var token: String {
+        Base64URL.encode((0..<32).map { _ in UInt8.random(in: .min ... .max) })
+    }
+
+    // MARK: HTTP-01
+
+    private func http(_ task: ChallengeTask, _ address: String) async -> Finding {
+        let subject = "http-01"
+        let place = "port \(ports.http) of \(address)"
+        let probe = OpsProbe(
+            host: address,
+            port: ports.http,
+            path: task.path,
+            seconds: Self.timeout,
+            hostField: name.description
+        )
+        let answer: Result<OpsProbe.Response, OpsProbeError>
+        do {
+            answer = .success(try await Self.onThread { () throws(OpsProbeError) in try probe.send() })
+        } catch {
+            answer = .failure(error)
+        }
+        switch answer {
+        case .success(let found) where found.status == 200 && found.body == task.keyAuthorization:
+            return Finding(subject: subject, verdict: .good, message: "\(place) answers challenges")
+        case .success(let found):
+            let remedy = """
+                another server than this gateway answers there, or no gateway with this store runs; point \(name) at \
+                this gateway only, over IPv4 and IPv6, and forward port \(ports.http) to its http_listen
+                """
+            return Finding(subject: subject, verdict: .bad, message: "\(place) answers \(found.status): \(remedy)")
+        case .failure(let error):
+            let remedy = "open the port to the internet and forward it to http_listen"
+            return Finding(subject: subject, verdict: .bad, message: "\(place): \(error); \(remedy)")
+        }
+    }
+
+    private static func onThread<Value: Sendable, Problem: Error>(
+        _ body: @escaping @Sendable () throws(Problem) -> Value
+    ) async throws(Problem) -> Value {
+        let result = await NIOThreadPool.singleton.detached(body)
+        return try result.get()
+    }
+
+    // MARK: TLS-ALPN-01
+
+    private func tls(_ task: ChallengeTask, _ address: String) async -> Finding {
+        let subject = "tls-alpn-01"
+        let place = "port \(ports.https) of \(address)"
+        let end = NIODeadline.now() + Self.settlingTime
+        var found: Result<String?, any Error>
+        repeat {
+            do {
+                found = .success(try await ALPNProbe.negotiated(address, ports.https, serverName: task.serverName))
+                if case .success("acme-tls/1") = found {
+                    return Finding(subject: subject, verdict: .good, message: "\(place) answers challenges")
+                }
+            } catch {
+                found = .failure(error)
+                if error is NIOConnectionError || error is IOError { break }
+            }
+            try? await Task.sleep(for: .milliseconds(250))
+        } while NIODeadline.now() < end && !Task.isCancelled
+        let remedy: String
+        switch found {
+        case .failure(let error) where error is NIOConnectionError || error is IOError:
+            remedy = "no connection (\(error)); open the port to the internet and forward it to https_listen"
+        default:
+            remedy = """
+                another server than this gateway terminates TLS there, or no gateway with this store runs; pass the \
+                connection through to https_listen, or allow http-01 only (acme.challenge)
+                """
+        }
+        return Finding(subject: subject, verdict: .bad, message: "\(place): \(remedy)")
+    }
+}
+
+extension ACMECheck.Finding {
+    /// Returns the finding with a bad verdict relaxed, since a preferred kind of challenge works.
+    fileprivate func excused(by kind: ChallengeKind) -> Self {
+        guard verdict == .bad else { return self }
+        return Self(subject: subject, verdict: .unclear, message: "\(message); not needed while \(kind.rawValue) works")
+    }
+}
+
+extension NIOThreadPool {
+    fileprivate func detached<Value: Sendable, Problem: Error>(
+        _ body: @escaping @Sendable () throws(Problem) -> Value
+    ) async -> Result<Value, Problem> {
+        await withCheckedContinuation { continuation in
+            submit { _ in
+                do throws(Problem) {
+                    continuation.resume(returning: .success(try body()))
+                } catch {
+                    continuation.resume(returning: .failure(error))
+                }
+            }
+        }
+    }
+}
+
+/// A TLS handshake like that of a TLS-ALPN-01 validator (RFC 8737 §3).
+private enum ALPNProbe {
+    /// Connects and returns the protocol that the server selected, or `nil` if it selected none.
+    static func negotiated(_ address: String, _ port: Int, serverName: String) async throws -> String? {
+        var configuration = TLSConfiguration.makeClientConfiguration()
+        configuration.certificateVerification = .none
+        configuration.applicationProtocols = ["acme-tls/1"]
+        let context = try NIOSSLContext(configuration: configuration)
+        let loop = MultiThreadedEventLoopGroup.singleton.any()
+        let promise = loop.makePromise(of: String?.self)
+        let channel: any Channel
+        do {
+            channel = try await ClientBootstrap(group: loop)
+                .connectTimeout(.seconds(Int64(ACMECheck.timeout)))
+                .channelInitializer { channel in
+                    channel.eventLoop.makeCompletedFuture {
+                        let tls = try NIOSSLClientHandler(context: context, serverHostname: serverName)
+                        try channel.pipeline.syncOperations.addHandlers([tls, Outcome(promise)])
+                    }
+                }
+                .connect(host: address, port: port).get()
+        } catch {
+            promise.fail(error)
+            throw error
+        }
+        loop.scheduleTask(in: .seconds(Int64(ACMECheck.timeout))) { promise.fail(ChannelError.connectTimeout(.zero)) }
+        defer { channel.close(promise: nil) }
+        return try await promise.futureResult.get()
+    }
+
+    private final class Outcome: ChannelInboundHandler {
+        typealias InboundIn = Any
+        private let promise: EventLoopPromise<String?>
+
+        init(_ promise: EventLoopPromise<String?>) { self.promise = promise }
+
+        func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+            if case .handshakeCompleted(let name)? = event as? TLSUserEvent { promise.succeed(name) }
+            context.fireUserInboundEventTriggered(event)
+        }
+
+        func errorCaught(context: ChannelHandlerContext, error: any Error) {
+            promise.fail(error)
+            context.close(promise: nil)
+        }
+
+        func channelInactive(context: ChannelHandlerContext) { promise.fail(ChannelError.eof) }
+    }
+}

@@ -1,0 +1,207 @@
+package import Certificates
+import Glibc
+import NIOCore
+import Observability
+import Outbound
+package import Store
+
+/// The check behind `hopgate acme check`: finds what would prevent a CA from issuing a certificate for a name, without
+/// placing an order.
+///
+/// It connects from this machine, a CA connects from the internet: a port that is open here may be closed there.
+package struct ACMECheck: Sendable {
+    /// The settings of the gateway that the check needs.
+    package struct Settings: Sendable {
+        /// The names of each configured certificate.
+        package var certificates: [[CertificateName]]
+        /// Whether a certificate for this DNS name may be ordered on demand.
+        package var allowsOnDemand: @Sendable (String) -> Bool
+        /// The permitted kinds of challenge in order of preference.
+        package var challenges: [ChallengeKind]
+        package var dns: DNSHookSettings?
+        package var profile: String?
+        package var authorities: [RenewalSettings.Authority]
+
+        package init(
+            certificates: [[CertificateName]],
+            allowsOnDemand: @escaping @Sendable (String) -> Bool,
+            challenges: [ChallengeKind],
+            dns: DNSHookSettings?,
+            profile: String?,
+            authorities: [RenewalSettings.Authority]
+        ) {
+            self.certificates = certificates
+            self.allowsOnDemand = allowsOnDemand
+            self.challenges = challenges
+            self.dns = dns
+            self.profile = profile
+            self.authorities = authorities
+        }
+    }
+
+    /// The result of one of the checks.
+    package struct Finding: Equatable, Sendable {
+        package enum Verdict: String, Sendable {
+            case good = "ok"
+            /// The finding may be intended, or cannot be verified from this machine.
+            case unclear = "??"
+            case bad = "NO"
+        }
+
+        package let subject: String
+        package let verdict: Verdict
+        /// The finding, and its remedy if it is bad.
+        package let message: String
+    }
+
+    /// The ports to which the CA connects. Public CAs use 80 and 443.
+    package struct Ports: Sendable {
+        package var http = 80
+        package var https = 443
+
+        package init() {}
+    }
+
+    /// The timeout of a request or a connection to the gateway, in seconds.
+    static let timeout = 5
+    /// The timeout of the exchange with a CA.
+    static let authorityTimeout = TimeAmount.seconds(12)
+
+    let name: CertificateName
+    let settings: Settings
+    let store: any Store
+    let ports: Ports
+    let version: String
+
+    package init(
+        _ name: CertificateName,
+        _ settings: Settings,
+        store: any Store,
+        ports: Ports = Ports(),
+        version: String
+    ) {
+        self.name = name
+        self.settings = settings
+        self.store = store
+        self.ports = ports
+        self.version = version
+    }
+
+    /// Runs all checks, in the order in which an order depends on them.
+    package func run() async -> [Finding] {
+        var findings = [configuration]
+        let isWildcard = name.description.hasPrefix("*.")
+        if isWildcard || !settings.challenges.contains(where: { $0 != .dns01 }) {
+            findings.append(hook)
+        } else {
+            let addresses: [String]
+            (addresses, findings) = resolve(findings)
+            if !addresses.isEmpty { findings += await challenges(at: addresses) }
+        }
+        for authority in settings.authorities { findings.append(await check(authority)) }
+        return findings
+    }
+
+    // MARK: Configuration
+
+    private var configuration: Finding {
+        let subject = "configuration"
+        if let item = settings.certificates.first(where: { $0.contains(name) }) {
+            let others = item.count > 1 ? ", in the certificate that is called \(item[0])" : ""
+            return Finding(subject: subject, verdict: .good, message: "\(name) is in acme.names\(others)")
+        }
+        if case .dns(let host) = name, settings.allowsOnDemand(host) {
+            return Finding(
+                subject: subject,
+                verdict: .good,
+                message: "\(name) is a host on demand: its certificate is ordered when an agent offers the host"
+            )
+        }
+        return Finding(
+            subject: subject,
+            verdict: .bad,
+            message: "\(name) is neither in acme.names nor in acme.on_demand.hosts; nothing is ordered for it"
+        )
+    }
+
+    private var hook: Finding {
+        let subject = "dns-01"
+        guard let dns = settings.dns else {
+            let message = "\(name) needs dns-01, and there is no hook; set acme.dns.hook or acme.dns.exec"
+            return Finding(subject: subject, verdict: .bad, message: message)
+        }
+        guard case .program(let path) = dns.hook, access(path, X_OK) != 0 else {
+            let message = "the hook is configured; its effect on the zone shows only with an order"
+            return Finding(subject: subject, verdict: .unclear, message: message)
+        }
+        let message = "acme.dns.exec: \(path) cannot be run: \(String(cString: strerror(errno)))"
+        return Finding(subject: subject, verdict: .bad, message: message)
+    }
+
+    // MARK: DNS
+
+    private func resolve(_ findings: [Finding]) -> (addresses: [String], findings: [Finding]) {
+        if case .address(let text) = name { return ([text], findings) }
+        let subject = "DNS"
+        let (addresses, problem) = Self.addresses(of: name.description)
+        guard addresses.isEmpty else {
+            let message = "\(name) resolves to \(addresses.joined(separator: ", "))"
+            return (addresses, findings + [Finding(subject: subject, verdict: .good, message: message)])
+        }
+        let remedy = "create an A or AAAA record that points to the gateway; verify it with: dig \(name)"
+        let message = "\(name) has no address (\(problem)); \(remedy)"
+        return ([], findings + [Finding(subject: subject, verdict: .bad, message: message)])
+    }
+
+    private static func addresses(of host: String) -> (addresses: [String], problem: String) {
+        var hints = addrinfo()
+        hints.ai_family = AF_UNSPEC
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var list: UnsafeMutablePointer<addrinfo>?
+        let code = getaddrinfo(host, nil, &hints, &list)
+        guard code == 0 else { return ([], String(cString: gai_strerror(code))) }
+        defer { freeaddrinfo(list) }
+        var found: [String] = []
+        var next = list
+        while let entry = next?.pointee {
+            next = entry.ai_next
+            var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+            let length = socklen_t(text.count)
+            guard getnameinfo(entry.ai_addr, entry.ai_addrlen, &text, length, nil, 0, NI_NUMERICHOST) == 0 else {
+                continue
+            }
+            let address = String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            if !found.contains(address) { found.append(address) }
+        }
+        return (found, "the lookup returned no address")
+    }
+
+    // MARK: The CA
+
+    private func check(_ configured: RenewalSettings.Authority) async -> Finding {
+        let authority = configured.authority
+        let client = OutboundClient(userAgent: "hopgate/\(version)")
+        let registration = AccountRegistration(
+            authority,
+            trust: configured.trust,
+            transport: OutboundTransport(client),
+            records: RenewalRecords(store)
+        )
+        let outcome = await registration.run(patience: Self.authorityTimeout, registersAgain: true)
+        await client.close()
+        let subject = "CA"
+        switch outcome {
+        case .ready(let directory, let account):
+            if let profile = settings.profile, directory.profiles[profile] == nil {
+                let offered = directory.profiles.keys.sorted().joined(separator: ", ")
+                let message = "\(authority.directory) has no profile \"\(profile)\"; it offers: \(offered)"
+                return Finding(subject: subject, verdict: .bad, message: message)
+            }
+            let message = "\(authority.directory) answers; the account is \(account.url?.text ?? "not registered")"
+            return Finding(subject: subject, verdict: .good, message: message)
+        case .failed(let failure):
+            return Finding(subject: subject, verdict: .bad, message: "\(authority.directory): \(failure)")
+        case .trouble(let trouble): return Finding(subject: subject, verdict: .bad, message: "\(trouble)")
+        }
+    }
+}

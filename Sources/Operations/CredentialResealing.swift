@@ -1,0 +1,71 @@
+import Store
+
+/// Seals credentials with the current signing key, each as its next version. The credentials themselves do not change.
+struct CredentialResealing: Sendable {
+    struct Result: Sendable {
+        /// The number of credentials that were sealed again.
+        var count = 0
+        /// The credentials that could not be sealed again, and the reasons.
+        var skipped: [(key: StoreKey, problem: String)] = []
+    }
+
+    let store: VolumeStore
+    let keyring: ClusterKeyring
+
+    private enum Outcome {
+        case upToDate
+        case resealed
+        /// Another process changed the credential at the same time.
+        case conflict
+        case skipped(String)
+    }
+
+    /// Seals all credentials, and retries those that another process changed meanwhile.
+    func run() async throws(StoreError) -> Result {
+        var result = Result()
+        var left = try await store.list("agents")
+        for _ in 0..<16 {
+            var again: [StoreKey] = []
+            for key in left {
+                switch try await reseal(key) {
+                case .upToDate: break
+                case .resealed: result.count += 1
+                case .conflict: again.append(key)
+                case .skipped(let problem): result.skipped.append((key, problem))
+                }
+            }
+            guard !again.isEmpty else { return result }
+            left = again
+        }
+        throw StoreError(.busy, store.volume.files.root, "credentials are changed concurrently; run this again")
+    }
+
+    private func reseal(_ key: StoreKey) async throws(StoreError) -> Outcome {
+        do {
+            let value = try await store.read(key)
+            guard SealedDocument.keyID(value.bytes) != keyring.signing.id else { return .upToDate }
+            let body = try SealedDocument.open(
+                value.bytes,
+                .credential,
+                context: "\(key)/\(value.version)",
+                with: keyring,
+                place: "\(key)/\(value.version)"
+            )
+            let sealed = SealedDocument.seal(
+                body,
+                .credential,
+                context: "\(key)/\(value.version + 1)",
+                with: keyring.signing
+            )
+            _ = try await store.replace(key, expecting: value.version, sealed)
+            return .resealed
+        } catch {
+            switch error.code {
+            case .notFound: return .upToDate
+            case .conflict, .exists, .unconfirmed: return .conflict
+            case .corrupt, .foreign, .refused, .tooLarge, .badName: return .skipped(error.description)
+            default: throw error
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+package import Cluster
+import Glibc
+package import NIOCore
+import Store
+
+/// The check behind `hopgate store check`: inspects the configured folder and tests what its volume can do.
+///
+/// It needs no running gateway, may run beside one, and creates no cluster.
+package struct StoreCheck: Sendable {
+    /// The timeout of the first call, which shows whether the volume hangs.
+    static let firstCallTimeout = TimeAmount.seconds(10)
+    /// The timeout of the whole check.
+    static let deadline = TimeAmount.seconds(60)
+
+    private let configuration: SharedStoreConfiguration
+    private let heartbeatInterval: TimeAmount
+
+    /// - Parameter heartbeatInterval: The time between the two reads that show whether a heartbeat moves.
+    package init(
+        _ configuration: SharedStoreConfiguration,
+        heartbeatInterval: TimeAmount = ReplicaLiveness.interval
+    ) {
+        self.configuration = configuration
+        self.heartbeatInterval = heartbeatInterval
+    }
+
+    package func run() async -> StoreCheckReport {
+        var report = StoreCheckReport(path: configuration.path)
+        guard configuration.driver == .volume else {
+            report.problems.append("store.driver is \"memory\": nothing is kept, so there is nothing to check")
+            return report
+        }
+        do throws(StoreError) {
+            let check = self
+            let path = configuration.path
+            _ = try await onThread("store-check", deadline: Self.firstCallTimeout, place: path) {
+                () throws(StoreError) in
+                PosixFileSystem.kind(of: path + "/v1", followingLinks: false)
+            }
+            report = try await onThread("store-check", deadline: Self.deadline, place: path) { () throws(StoreError) in
+                check.runBlocking()
+            }
+        } catch {
+            report.problems.append(error.description)
+        }
+        return report
+    }
+
+    private func runBlocking() -> StoreCheckReport {
+        var report = StoreCheckReport(path: configuration.path)
+        guard let root = folder(&report) else { return report }
+        do {
+            let facts = try VolumeFacts(of: root)
+            report.facts = facts
+            report.problems += facts.problems
+            report.remarks += facts.remarks
+        } catch {
+            report.problems.append(StoreError(error).description)
+        }
+        do throws(StoreError) {
+            let volume = try Volume.at(root, creating: false, mayBeLink: root == configuration.path)
+            if root == configuration.path {
+                // Without a `v1` folder the abilities of the volume are tested in the configured folder itself.
+                report.remarks.append("no cluster yet; the first gateway that starts creates one")
+                try measure(volume, &report)
+                try? volume.files.removeFolder("tmp")
+                return report
+            }
+            let inspection = volume.inspect()
+            report.problems += inspection.problems
+            report.remarks += inspection.remarks
+            cluster(volume, &report)
+            try measure(volume, &report)
+        } catch {
+            report.problems.append(error.description)
+        }
+        return report
+    }
+
+    /// The folder to check: `v1` if it exists, else the configured one. `nil` if neither can be used, which is reported.
+    private func folder(_ report: inout StoreCheckReport) -> String? {
+        switch PosixFileSystem.kind(of: configuration.path, followingLinks: true) {
+        case nil:
+            let reason = String(cString: strerror(errno))
+            report.problems.append(
+                "\(configuration.path): \(reason); create the folder, or mount the volume there, owned by the user that "
+                    + "the gateway runs as"
+            )
+            return nil
+        case .folder?: break
+        default:
+            report.problems.append("\(configuration.path): is not a folder; store.path must name one")
+            return nil
+        }
+        let inner = configuration.path + "/v1"
+        switch PosixFileSystem.kind(of: inner, followingLinks: false) {
+        case nil where errno == ENOENT: return configuration.path
+        case nil:
+            report.problems.append("\(inner): \(String(cString: strerror(errno)))")
+        case .folder?: return inner
+        case .symbolicLink?:
+            report.problems.append(StoreError(FileFault(.open, inner, ELOOP)).description)
+        default:
+            report.problems.append("\(inner): is not a folder; remove it")
+        }
+        return nil
+    }
+
+    private func measure(_ volume: Volume, _ report: inout StoreCheckReport) throws(StoreError) {
+        let test = volume.selfTest()
+        report.selfTest = test
+        report.problems += test.problems
+        if test.isUsable { report.timings = try volume.timings() }
+    }
+
+    // MARK: The cluster
+
+    private func cluster(_ volume: Volume, _ report: inout StoreCheckReport) {
+        do throws(StoreError) {
+            let mounted = try configuration.mountedKeys()
+            guard let cluster = try volume.readCluster(mounted: mounted) else {
+                let credentials = try volume.keys("agents")
+                guard credentials.isEmpty else {
+                    report.problems.append(
+                        "\(volume.files.root)/cluster.json: is missing although there are credentials; "
+                            + "restore it from a backup"
+                    )
+                    return
+                }
+                report.remarks.append("no cluster yet; the first gateway that starts creates one")
+                return
+            }
+            report.cluster = cluster
+            report.credentials = try volume.keys("agents").count
+            for path in try volume.strayKeys(cluster) {
+                report.remarks.append("\(path): is not a key of this cluster; it can be deleted")
+            }
+            if let new = cluster.rotatingTo {
+                report.remarks.append(
+                    "the rotation to key \(new.id) is not finished; continue it with: hopgate cluster rotate-key"
+                )
+            }
+            report.replicas = try replicas(volume, cluster.keyring)
+        } catch {
+            report.problems.append(error.description)
+        }
+    }
+
+    private func replicas(_ volume: Volume, _ keyring: ClusterKeyring) throws(StoreError) -> [StoreCheckReport.Replica]
+    {
+        let before = try volume.heartbeats()
+        if before.values.contains(where: { $0?.state != .left }) {
+            usleep(useconds_t(heartbeatInterval.nanoseconds / 1_000))
+        }
+        return ReplicaLiveness.compare(before, try volume.heartbeats()).map { liveness in
+            let info = (try? volume.info(of: liveness.replica)).flatMap { bytes in
+                try? ReplicaInfo(bytes, of: liveness.replica, with: keyring)
+            }
+            let state: ReplicaCounts.State =
+                switch liveness.heartbeat?.state {
+                case .left: .left
+                case _ where !liveness.isLive: .dead
+                case .starting: .starting
+                case .draining: .draining
+                default: .active
+                }
+            return StoreCheckReport.Replica(incarnation: liveness.replica, name: info?.name, state: state)
+        }
+    }
+}

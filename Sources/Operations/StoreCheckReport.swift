@@ -1,0 +1,159 @@
+package import Cluster
+package import Formats
+package import NIOCore
+package import Store
+
+/// The result of ``StoreCheck``.
+package struct StoreCheckReport: Sendable {
+    package struct Replica: Equatable, Sendable {
+        package var incarnation: Incarnation
+        /// The name, or `nil` if the replica's description cannot be read.
+        package var name: String?
+        package var state: ReplicaCounts.State
+    }
+
+    package var path: String
+    /// The reasons why gateways cannot use the store, each with its remedy.
+    package var problems: [String] = []
+    /// Observations that do not keep gateways from working.
+    package var remarks: [String] = []
+    package var facts: VolumeFacts?
+    package var selfTest: SelfTestReport?
+    package var timings: [StoreTiming] = []
+    /// The cluster, or `nil` if there is none yet or it cannot be read.
+    package var cluster: ClusterIdentity?
+    package var credentials = 0
+    package var replicas: [Replica] = []
+
+    package init(path: String) {
+        self.path = path
+    }
+
+    package var isUsable: Bool { problems.isEmpty }
+}
+
+extension StoreCheckReport {
+    package var json: [String: JSONValue] {
+        [
+            "path": .string(path),
+            "usable": .bool(isUsable),
+            "problems": .array(problems.map { .string($0) }),
+            "remarks": .array(remarks.map { .string($0) }),
+            "volume": facts.map { facts in
+                .object([
+                    "type": .string(facts.type),
+                    "read_only": .bool(facts.isReadOnly),
+                    "bytes": .integer(Int64(clamping: facts.bytes)),
+                    "free_bytes": .integer(Int64(clamping: facts.freeBytes)),
+                    "inodes": facts.inodes.map { .integer(Int64(clamping: $0)) } ?? .null,
+                    "free_inodes": facts.freeInodes.map { .integer(Int64(clamping: $0)) } ?? .null,
+                ])
+            } ?? .null,
+            "abilities": .array(
+                (selfTest?.steps ?? []).map { step in
+                    .object([
+                        "name": .string(step.name),
+                        "works": .bool(step.problem == nil),
+                        "problem": step.problem.map { .string($0) } ?? .null,
+                    ])
+                }
+            ),
+            "times": .array(
+                timings.map { timing in
+                    .object([
+                        "operation": .string(timing.operation),
+                        "min_ms": .number(Self.milliseconds(timing.minimum)),
+                        "median_ms": .number(Self.milliseconds(timing.median)),
+                        "max_ms": .number(Self.milliseconds(timing.maximum)),
+                    ])
+                }
+            ),
+            "cluster": cluster.map { cluster in
+                .object([
+                    "id": .string(cluster.id),
+                    "format": .integer(ClusterIdentity.format),
+                    "keys": .array(cluster.keyring.keys.map { .string($0.id) }),
+                    "key_on_volume": .bool(cluster.isKeyOnVolume),
+                    "credentials": .integer(Int64(credentials)),
+                ])
+            } ?? .null,
+            "replicas": .array(
+                replicas.map { replica in
+                    .object([
+                        "incarnation": .string("\(replica.incarnation)"),
+                        "name": replica.name.map { .string($0) } ?? .null,
+                        "state": .string(replica.state.rawValue),
+                    ])
+                }
+            ),
+        ]
+    }
+
+    /// Converts a duration to milliseconds, rounded to microseconds.
+    package static func milliseconds(_ duration: TimeAmount) -> Double {
+        (Double(duration.nanoseconds) / 1e3).rounded() / 1e3
+    }
+}
+
+// MARK: Text
+
+extension StoreCheckReport {
+    /// Renders the report for people: sections of lines, with the verdict last.
+    ///
+    /// - Parameter table: Renders rows of cells as aligned columns.
+    package func text(table: ([[String]]) -> String) -> String {
+        var sections: [String] = [table(overview())]
+        if let selfTest {
+            let rows = selfTest.steps.map { step in [step.problem == nil ? "  yes" : "  NO", step.name] }
+            sections.append("The volume can:\n" + table(rows))
+        }
+        if !timings.isEmpty {
+            let rows = timings.map { timing in
+                ["  \(timing.operation)"] + [timing.minimum, timing.median, timing.maximum].map(Self.cell)
+            }
+            sections.append("Times in ms:\n" + table([["  ", "min", "median", "max"]] + rows))
+        }
+        if !replicas.isEmpty {
+            let rows = replicas.map { ["  \($0.incarnation)", $0.name ?? "?", $0.state.rawValue] }
+            sections.append("Replicas:\n" + table(rows))
+        }
+        if !remarks.isEmpty { sections.append("Worth knowing:\n" + Self.lines(remarks)) }
+        if !problems.isEmpty { sections.append("Problems:\n" + Self.lines(problems)) }
+        sections.append(isUsable ? "The store can be used." : "The store cannot be used as it is.")
+        return sections.joined(separator: "\n\n")
+    }
+
+    private func overview() -> [[String]] {
+        var rows = [["store", path]]
+        if let facts = self.facts {
+            let free = "\(Self.size(facts.freeBytes)) of \(Self.size(facts.bytes)) free"
+            let inodes = facts.freeInodes.map { ", \($0) inodes free" } ?? ""
+            rows.append(["volume", "\(facts.type), \(free)\(inodes)\(facts.isReadOnly ? ", read-only" : "")"])
+        }
+        guard let cluster else { return rows }
+        rows.append(["cluster", "\(cluster.id), format \(ClusterIdentity.format)"])
+        rows.append(["keys", cluster.keyring.keys.map(\.id).joined(separator: ", ")])
+        rows.append([
+            "",
+            cluster.isKeyOnVolume
+                ? "on the volume: read access to the volume is access to the cluster"
+                : "mounted: write access to the volume adds neither replicas nor credentials",
+        ])
+        let live = replicas.count { $0.state != .dead && $0.state != .left }
+        rows.append(["replicas", "\(live) live, \(replicas.count - live) dead or left"])
+        rows.append(["credentials", "\(credentials)"])
+        return rows
+    }
+
+    private static func lines(_ lines: [String]) -> String { lines.map { "  - \($0)" }.joined(separator: "\n") }
+
+    private static func size(_ bytes: UInt64) -> String {
+        bytes >= 10 << 30 ? "\(bytes >> 30) GiB" : "\(bytes >> 20) MiB"
+    }
+
+    private static func cell(_ duration: TimeAmount) -> String {
+        let microseconds = (duration.nanoseconds + 500) / 1_000
+        let fraction = String(1_000 + microseconds % 1_000).dropFirst()
+        return "\(microseconds / 1_000).\(fraction)"
+    }
+}

@@ -1,0 +1,260 @@
+import Cluster
+import FoundationEssentials
+import Glibc
+import Logging
+import NIOCore
+import Operations
+import Store
+import Synchronization
+import TestSupport
+import Testing
+
+@Suite("Rotation of the cluster's key")
+struct KeyRotationTests {
+    /// A store with some credentials, and replicas on it.
+    private final class Rig: Sendable {
+        let folder = FileManager.default.temporaryDirectory.path + "/hopgate-keys-\(UInt64.random(in: 0 ... .max))"
+        let store: VolumeStore
+        let first: ClusterIdentity
+        private let tasks = Mutex<[Task<Void, Never>]>([])
+        private let replicas = Mutex<[SharedStore]>([])
+
+        init(credentials: Int = 3) async throws {
+            (store, first) = try await VolumeStore.open(path: folder + "/v1", mounted: nil)
+            for number in 0..<credentials {
+                let key = try StoreKey("agents/token\(number)")
+                let sealed = SealedDocument.seal(
+                    Array(#"{"id":"token\#(number)"}"#.utf8),
+                    .credential,
+                    context: "\(key)/1",
+                    with: first.keyring.signing
+                )
+                _ = try await store.create(key, sealed)
+            }
+        }
+
+        func startReplica(_ name: String, observesRotation: Bool = true) async throws -> SharedStore {
+            let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
+            var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            logger.logLevel = .critical
+            let presence = ReplicaPresence(shared: shared, name: name, version: "test", logger: logger)
+            presence.update { $0.state = .active }
+            tasks.withLock { $0.append(Task { await presence.run() }) }
+            if observesRotation { tasks.withLock { $0.append(Task { await shared.run { _ in } }) } }
+            replicas.withLock { $0.append(shared) }
+            // The rotation must find it alive.
+            let store = store
+            try await eventually("\(name) has a heartbeat") {
+                try await store.liveness(interval: .milliseconds(1_200)).contains { $0.isLive }
+            }
+            return shared
+        }
+
+        func rotation(
+            retiring: Bool = false,
+            timeout: TimeAmount = .seconds(30),
+            _ report: @escaping @Sendable (KeyRotation.Event) -> Void = { _ in }
+        ) -> KeyRotation {
+            var options = KeyRotation.Options()
+            options.retiresOld = retiring
+            options.timeout = timeout
+            options.heartbeatInterval = .milliseconds(1_500)
+            return KeyRotation(store: store, mounted: nil, options: options, report: report)
+        }
+
+        /// The ids of the keys that have sealed the credentials, which must all verify.
+        func sealingKeys(_ keyring: ClusterKeyring) async throws -> Set<String> {
+            var ids: Set<String> = []
+            for (key, outcome) in try await store.readAll("agents") {
+                let value = try outcome.get()
+                _ = try SealedDocument.open(
+                    value.bytes,
+                    .credential,
+                    context: "\(key)/\(value.version)",
+                    with: keyring,
+                    place: "x"
+                )
+                if let id = SealedDocument.keyID(value.bytes) { ids.insert(id) }
+            }
+            return ids
+        }
+
+        func stop() {
+            for task in tasks.withLock({ $0 }) { task.cancel() }
+            for replica in replicas.withLock({ $0 }) { replica.close() }
+            store.close()
+            try? FileManager.default.removeItem(atPath: folder)
+        }
+    }
+
+    @Test("Two replicas adopt the new key, the credentials are sealed with it, and the old key can be retired")
+    func rotation() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        let one = try await rig.startReplica("one")
+        let two = try await rig.startReplica("two")
+        let rotated = try await rig.rotation().run()
+        #expect(rotated.id == rig.first.id && rotated.keyring.signing != rig.first.keyring.signing)
+        #expect(rotated.keyring.keys.last == rig.first.keyring.signing && rotated.rotatingTo == nil)
+        #expect(try await rig.sealingKeys(rotated.keyring) == [rotated.keyring.signing.id])
+        for replica in [one, two] {
+            try await eventually("a replica signs with the new key") {
+                replica.keyring.signing == rotated.keyring.signing
+            }
+            #expect(replica.keyring.adminTokens.count == 2)
+        }
+
+        let retired = try await rig.rotation(retiring: true).run()
+        #expect(retired.keyring == ClusterKeyring([rotated.keyring.signing]))
+        #expect(try await rig.sealingKeys(retired.keyring) == [retired.keyring.signing.id])
+        try await eventually("a replica drops the old key") { one.keyring == retired.keyring }
+        // No key is left to retire, so this adds a new key and retires the previous one.
+        let again = try await rig.rotation(retiring: true).run()
+        #expect(again.keyring.keys.count == 1 && again.keyring != retired.keyring)
+    }
+
+    @Test("It waits for a live replica that does not know the key, reports its name, and continues when run again")
+    func waiting() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        let slow = try await rig.startReplica("slow", observesRotation: false)
+        let reported = Mutex<[String]>([])
+        do {
+            _ = try await rig.rotation(timeout: .milliseconds(100)) { event in
+                if case .waiting(let names) = event { reported.withLock { $0 += names } }
+            }.run()
+            Issue.record("it did not wait")
+        } catch {
+            #expect(error.code == .stalled && "\(error)".contains("slow"))
+        }
+        let between = try #require(try await rig.store.readCluster(mounted: nil))
+        #expect(between.keyring.signing == rig.first.keyring.signing && between.rotatingTo != nil)
+        #expect(try await rig.sealingKeys(rig.first.keyring) == [rig.first.keyring.signing.id])
+
+        let observer = Task { await slow.run { _ in } }
+        defer { observer.cancel() }
+        let done = try await rig.rotation().run()
+        // The key of the first run is used, and no second one is added.
+        #expect(done.keyring.signing == between.rotatingTo && done.keyring.keys.count == 2)
+    }
+
+    @Test("Interrupted after any step, it continues from there and adds no second key")
+    func interrupted() async throws {
+        for steps in 1...4 {
+            let rig = try await Rig(credentials: 5)
+            defer { rig.stop() }
+            var cluster = rig.first
+            let volume = rig.store.volume
+            cluster = try volume.addKey(to: cluster)
+            let new = try #require(cluster.rotatingTo)
+            if steps >= 2 { cluster = try volume.sign(with: new.id, in: cluster) }
+            if steps >= 3 {
+                let key: StoreKey = "agents/token1"
+                let body = Array(#"{"id":"token1"}"#.utf8)
+                let sealed = SealedDocument.seal(body, .credential, context: "\(key)/2", with: new)
+                _ = try volume.replace(key, expecting: 1, sealed)
+            }
+            if steps >= 4 {
+                _ = try await rig.rotation().run()
+                cluster = try #require(try volume.readCluster(mounted: nil))
+                // Finished, so the next one would be a new rotation; retiring is not.
+                cluster = try await rig.rotation(retiring: true).run()
+                #expect(cluster.keyring == ClusterKeyring([new]))
+                continue
+            }
+            cluster = try await rig.rotation().run()
+            #expect(cluster.keyring == ClusterKeyring([new, rig.first.keyring.signing]) && cluster.rotatingTo == nil)
+            #expect(try await rig.sealingKeys(cluster.keyring) == [new.id])
+            #expect(try volume.strayKeys(cluster).isEmpty)
+        }
+    }
+
+    @Test("Two concurrent runs perform one rotation")
+    func twice() async throws {
+        let rig = try await Rig(credentials: 20)
+        defer { rig.stop() }
+        async let one = rig.rotation().run()
+        async let two = rig.rotation().run()
+        let (first, second) = try await (one, two)
+        let cluster = try #require(try await rig.store.readCluster(mounted: nil))
+        #expect(cluster.rotatingTo == nil && cluster.keyring.keys.contains(rig.first.keyring.signing))
+        #expect(first.id == second.id)
+        #expect(try await rig.sealingKeys(cluster.keyring).count == 1)
+    }
+
+    @Test("A credential that no known key has sealed is reported and skipped; a removed one is ignored")
+    func skipsForeign() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        _ = try await rig.store.create("agents/forged", Array("{}".utf8))
+        try await rig.store.remove("agents/token0")
+        let skipped = Mutex<[StoreKey]>([])
+        let count = Mutex(0)
+        _ = try await rig.rotation { event in
+            switch event {
+            case .skipped(let key, _): skipped.withLock { $0.append(key) }
+            case .resealed(let number): count.withLock { $0 += number }
+            default: break
+            }
+        }.run()
+        #expect(skipped.withLock { $0 } == ["agents/forged"] && count.withLock { $0 } == 2)
+        #expect(try await rig.store.read("agents/forged").version == 1)
+    }
+
+    @Test(
+        "No key is retired while a credential could not be sealed again; once it is repaired or revoked the old key is removed"
+    )
+    func unsealable() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        // A genuine credential that cannot be read now: it would be lost without the old key.
+        let file = rig.folder + "/v1/agents/token1/1.json"
+        #expect(chmod(file, 0o644) == 0)
+        _ = try await rig.store.create("agents/forged", Array("{}".utf8))
+        func retire() async -> StoreError? {
+            do throws(StoreError) {
+                _ = try await rig.rotation(retiring: true).run()
+                return nil
+            } catch {
+                return error
+            }
+        }
+        // Both in the same run as the rotation, and in a separate run.
+        for remedy in ["repair", "revoke"] {
+            for _ in 0..<2 {
+                let refusal = await retire()
+                #expect(refusal?.code == .refused, "\(remedy)")
+                #expect(refusal?.reason.contains("the old keys are kept") == true, "\(remedy)")
+                let cluster = try #require(try await rig.store.readCluster(mounted: nil))
+                #expect(cluster.keyring.keys.last == rig.first.keyring.signing && cluster.keyring.keys.count == 2)
+                #expect(cluster.rotatingTo == nil)
+            }
+            if remedy == "repair" {
+                #expect(chmod(file, 0o600) == 0)
+            } else {
+                try await rig.store.remove("agents/forged")
+            }
+        }
+        #expect(await retire() == nil)
+        let cluster = try #require(try await rig.store.readCluster(mounted: nil))
+        #expect(cluster.keyring.keys.count == 1 && cluster.keyring.signing != rig.first.keyring.signing)
+        #expect(try await rig.sealingKeys(cluster.keyring) == [cluster.keyring.signing.id])
+    }
+
+    @Test("With mounted keys the first of them seals everything again, also cluster.json")
+    func mounted() async throws {
+        let folder = FileManager.default.temporaryDirectory.path + "/hopgate-keys-\(UInt64.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let keys = (0..<2).map { _ in ClusterKey.generate { .random(in: .min ... .max) } }
+        let (store, cluster) = try await VolumeStore.open(path: folder + "/v1", mounted: [keys[0]])
+        defer { store.close() }
+        let sealed = SealedDocument.seal(Array("{}".utf8), .credential, context: "agents/a/1", with: keys[0])
+        _ = try await store.create("agents/a", sealed)
+        let changed: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in [keys[1], keys[0]] }
+        let done = try await KeyRotation(store: store, mounted: changed, options: .init(), report: { _ in }).run()
+        #expect(done.id == cluster.id && done.sealedBy == keys[1].id)
+        // The old key is no longer needed.
+        #expect(try await store.readCluster(mounted: [keys[1]])?.id == cluster.id)
+        #expect(SealedDocument.keyID(try await store.read("agents/a").bytes) == keys[1].id)
+    }
+}
