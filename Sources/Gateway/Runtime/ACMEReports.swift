@@ -3,7 +3,7 @@ import Formats
 import Logging
 import Observability
 
-/// What happens about certificates from CAs, in the log and in the metrics: each event once, by the replica that acted.
+/// The log messages and metrics of certificates from CAs. Each event is reported once, by the replica that acted.
 struct ACMEReports: Sendable {
     enum Result: String, CaseIterable, Sendable {
         case issued, failed
@@ -29,14 +29,14 @@ struct ACMEReports: Sendable {
         )
     }
 
-    func tell(_ event: RenewalEvent) {
+    func report(_ event: RenewalEvent) {
         switch event {
         case .ordering(let names, let authority):
             logger.info("ordering a certificate", metadata: Self.metadata(names, ["ca": "\(authority)"]))
         case .issued(let names, let authority, let generation, let notAfter):
             orders[.issued].increment()
             logger.notice(
-                "a certificate was issued",
+                "certificate issued",
                 metadata: Self.metadata(
                     names,
                     ["ca": "\(authority)", "generation": "\(generation)", "not_after": "\(notAfter)"]
@@ -48,15 +48,15 @@ struct ACMEReports: Sendable {
             var more: Logger.Metadata = ["ca": "\(authority)", "code": "\(failure.code.rawValue)"]
             more["error"] = "\(failure)"
             more["next_try"] = nextTry.map { "\($0)" } ?? "now, at the next CA"
-            logger.error("a certificate was not issued", metadata: Self.metadata(names, more))
+            logger.error("certificate not issued", metadata: Self.metadata(names, more))
         case .tooManyOnDemand(let limit):
             logger.error(
-                "no further host gets a certificate on demand: too many have one",
+                "limit of certificates on demand reached",
                 metadata: ["limit": "\(limit)", "remedy": "use a wildcard certificate"]
             )
         case .trouble(let names, let trouble):
             logger.error(
-                "a certificate cannot be looked after; it is tried again",
+                "certificate renewal failed; retrying",
                 metadata: Self.metadata(names, ["error": "\(trouble)"])
             )
         }
@@ -68,7 +68,7 @@ struct ACMEReports: Sendable {
         return metadata
     }
 
-    /// Every replica knows the same of each certificate.
+    /// Registers the time of the next renewal of each certificate; every replica reports the same.
     func collect(_ issuer: CertificateIssuer, _ metrics: MetricsRegistry) {
         metrics.collect(
             "certificate_next_renewal_timestamp_seconds",

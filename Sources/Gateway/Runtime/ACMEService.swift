@@ -8,20 +8,20 @@ import Outbound
 import Store
 import Synchronization
 
-/// Certificates from CAs, as a part of a gateway: the issuer, with the client and the presenters that it needs, its log
-/// lines and its counters. There is one only where ACME is in use.
+/// Certificates from CAs as a part of a gateway: the issuer with its HTTP client, its challenge presenters, its log
+/// messages and its metrics. Exists only if ACME is in use.
 final class ACMEService: Sendable {
     let issuer: CertificateIssuer
-    let tickets = RenewalJobs()
-    /// Called with the name in each hello of a browser; nil where no host is ordered on demand.
+    let jobs = RenewalJobs()
+    /// Called with the server name of each ClientHello of a browser; `nil` if no certificate is ordered on demand.
     let onServerName: (@Sendable (String) -> Void)?
     private let client: OutboundClient
     private let task = Mutex<Task<Void, Never>?>(nil)
     private let hasEnded = Atomic(false)
 
     /// - Parameters:
-    ///   - served: what this gateway serves: a host that another certificate covers gets none on demand.
-    ///   - isServed: whether an agent that is attached serves a host, as its token allows.
+    ///   - served: The certificates that this gateway serves. A host that another one covers gets none on demand.
+    ///   - isServed: Whether an attached agent serves a host that its token allows.
     init(
         _ acme: ACMEConfiguration,
         leaseTime: TimeAmount,
@@ -41,7 +41,7 @@ final class ACMEService: Sendable {
             let hook = dns.make(client: client, environment: environment)
             presenters.append(
                 DNSPresenter(hook, propagation: dns.propagation) { problem in
-                    logger.warning("a record of a challenge is left in the DNS", metadata: ["error": "\(problem)"])
+                    logger.warning("a challenge record is left in the DNS", metadata: ["error": "\(problem)"])
                 }
             )
         }
@@ -68,7 +68,7 @@ final class ACMEService: Sendable {
             store: shared.store,
             transport: OutboundTransport(client),
             presenter: CombinedPresenter(presenters),
-            onEvent: { reports.tell($0) }
+            onEvent: { reports.report($0) }
         )
         reports.collect(issuer, metrics)
         self.issuer = issuer
@@ -76,18 +76,21 @@ final class ACMEService: Sendable {
         onServerName = onDemand == nil ? nil : want
     }
 
-    /// A ticket by which ``RenewalJobs/report(_:)`` tells what became of it; nil: no certificate of a CA has that name.
+    /// Requests a new certificate.
+    ///
+    /// - Returns: The report of the job, with the number for ``RenewalJobs/report(_:)``, or `nil` if no certificate from a CA
+    ///   has that name.
     func renew(_ text: String) -> [String: JSONValue]? {
         guard let name = CertificateName(text) else { return nil }
-        let (number, resolve) = tickets.make()
+        let (number, resolve) = jobs.make()
         guard issuer.renew(name, resolve) else {
-            tickets.drop(number)
+            jobs.drop(number)
             return nil
         }
-        return tickets.report(number)
+        return jobs.report(number)
     }
 
-    /// Begins; to be called once.
+    /// Starts the issuer. Called once.
     func start() {
         task.withLock { task in
             task = Task {
@@ -98,7 +101,7 @@ final class ACMEService: Sendable {
         }
     }
 
-    /// Ends, and gives leases back, within the time that a volume takes that is well.
+    /// Stops the issuer and releases its leases, within the time that a healthy volume takes.
     func stop() async {
         guard let task = task.withLock({ $0 }) else { return }
         task.cancel()

@@ -36,7 +36,7 @@ struct CollectedMetrics {
         registry.collect(
             "credential_documents_refused_total",
             .counter,
-            help: "Documents of credentials that were not taken, by reason.",
+            help: "Documents of credentials that were not accepted, by reason.",
             labelNames: ["reason"]
         ) { samples in
             let faults = credentials.statistics.faults
@@ -51,13 +51,13 @@ struct CollectedMetrics {
             help: "End of the validity of a served certificate, seconds since the epoch.",
             labelNames: ["name"]
         ) { samples in
-            // Each by what it is called in the store, or by its first name that no stronger one has: what is left out is
-            // served to nobody.
-            let called = Self.called(certificates)
+            // The label is the name in the store, or the first name that no stronger certificate has. A certificate without
+            // such a name is never served.
+            let storeNames = Self.storeNames(certificates)
             var seen: Set<String> = []
             for certificate in certificates.snapshot.certificates {
                 var names = certificate.names.isEmpty ? [certificate.origin] : certificate.names.map { "\($0)" }
-                if let name = called[ObjectIdentifier(certificate)] { names.insert(name, at: 0) }
+                if let name = storeNames[ObjectIdentifier(certificate)] { names.insert(name, at: 0) }
                 guard let name = names.first(where: { !seen.contains($0) }) else { continue }
                 seen.formUnion(names)
                 samples.add(Double(certificate.notValidAfter), [name])
@@ -93,13 +93,13 @@ struct CollectedMetrics {
         registry.collectedGauge("agents_connected", help: "Agent sessions that take requests.") {
             Double(agents.count)
         }
-        registry.collectedGauge("tunnel_sessions_half_open", help: "Sessions under way to proving themselves.") {
+        registry.collectedGauge("tunnel_sessions_half_open", help: "Sessions that are not authenticated yet.") {
             Double(tunnels.halfOpen)
         }
         registry.collect(
             "tunnel_datagrams_total",
             .counter,
-            help: "Datagrams of agents and whoever else sends to the tunnel port.",
+            help: "Datagrams on the tunnel port, of agents and of anything else.",
             labelNames: ["direction"]
         ) { samples in
             samples.add(Self.sum(tunnels) { $0.datagramsIn.current }, ["in"])
@@ -129,8 +129,8 @@ struct CollectedMetrics {
         }
     }
 
-    /// What the certificates of the store are called there.
-    private static func called(_ certificates: ServedCertificates) -> [ObjectIdentifier: String] {
+    /// Returns the names in the store of the certificates that come from it.
+    private static func storeNames(_ certificates: ServedCertificates) -> [ObjectIdentifier: String] {
         var names: [ObjectIdentifier: String] = [:]
         for status in certificates.statuses {
             guard status.source == .store, let certificate = status.certificate else { continue }
@@ -144,7 +144,7 @@ struct CollectedMetrics {
         return key.flatMap { CertificateName(storeKey: $0) }?.description ?? status.place
     }
 
-    /// Each by what it is called in the store.
+    /// Calls `body` for each certificate of the store with its generation and its name there.
     private static func generations(_ certificates: ServedCertificates, _ body: (Generation, String) -> Void) {
         for status in certificates.statuses {
             if let generation = status.generation { body(generation, name(status)) }

@@ -8,9 +8,9 @@ import Store
 import Synchronization
 import Transport
 
-/// What operators see and do while the gateway runs.
+/// The ops and admin ports of a running gateway.
 extension GatewayAssembly {
-    /// Answers probes and scrapes.
+    /// Starts the port for probes and scrapes.
     func startOps(_ listeners: GatewayListeners, _ monitor: LoopMonitor, on loop: any EventLoop) async throws
         -> OpsServer
     {
@@ -28,7 +28,7 @@ extension GatewayAssembly {
         )
     }
 
-    /// Depends on no agent, no CA and no disk.
+    /// Returns the readiness of this replica, which depends on no agent, no CA and no disk.
     private func readiness(https: String, http: String, dtls: String) -> Readiness {
         let isUp = lifecycle.stage >= .active
         let store = shared.store.state
@@ -43,7 +43,7 @@ extension GatewayAssembly {
         ])
     }
 
-    /// - Parameter drain: what the port's verb of that name asks.
+    /// - Parameter drain: Requested by `POST /v1/drain`.
     func startAdmin(_ drain: DrainRequest, on loop: any EventLoop) async throws -> AdminServer {
         let sources = adminSources(drain)
         let tokens = try adminTokens()
@@ -75,7 +75,7 @@ extension GatewayAssembly {
         do {
             return try AdminTokens(file: file) { problem in
                 logger.error(
-                    "the admin token cannot be read again; the last one stays good",
+                    "the admin token cannot be read again; the last one stays valid",
                     metadata: ["error": "\(problem)"]
                 )
             }
@@ -103,28 +103,28 @@ extension GatewayAssembly {
             agents: { reports.agents() },
             certificates: { AdminReports.certificates(certificates.statuses, acmeService?.issuer.statuses ?? []) },
             renew: { acmeService?.renew($0) },
-            renewal: { acmeService?.tickets.report($0) },
-            drain: { drain.ask() }
+            renewal: { acmeService?.jobs.report($0) },
+            drain: { drain.request() }
         )
     }
 }
 
-/// A wish for the drain: told once however often it is expressed.
+/// A one-shot signal that requests a graceful shutdown. Repeated requests are coalesced.
 final class DrainRequest: Sendable {
-    private let asked: AsyncStream<Void>
+    private let requests: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation
 
     init() {
-        (asked, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+        (requests, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
-    func ask() {
+    func request() {
         continuation.yield()
         continuation.finish()
     }
 
-    /// Returns when it was asked for, or when the task is cancelled.
+    /// Returns once the shutdown is requested, or when the task is cancelled. For one waiter.
     func wait() async {
-        for await _ in asked { return }
+        for await _ in requests { return }
     }
 }

@@ -6,27 +6,27 @@ import NIOCore
 import Observability
 import Store
 
-/// What a gateway is made of, and how its parts hang together, before anything listens.
+/// The parts of a gateway and their wiring, before anything listens.
 ///
-/// The store comes first, since everything that replicas share is in it; then what follows the store; then what serves
-/// requests from what is known.
+/// The store is opened first, since it holds everything that replicas share; then come the parts that observe it, then
+/// those that serve requests from memory.
 struct GatewayAssembly: Sendable {
     let configuration: GatewayConfiguration
     let version: String
     let logger: Logger
     let started = NIODeadline.now()
 
-    // What replicas share.
+    // Shared by replicas through the store.
     let shared: SharedStore
     let presence: ReplicaPresence
     let watch: ReplicaWatch
     let certificates: ServedCertificates
     let credentials: CredentialCache
-    /// Nil where ACME is not in use, as the issuer.
+    /// `nil` if ACME is not in use, as is ``acmeService``.
     let challenges: SharedChallenges?
     let acmeService: ACMEService?
 
-    // What serves.
+    // Serving requests.
     let metrics = GatewayMetrics(registry: MetricsRegistry(namespace: "hopgate"))
     let lifecycle = Lifecycle()
     let registry: AgentRegistry
@@ -34,9 +34,9 @@ struct GatewayAssembly: Sendable {
     let identities: TLSIdentities
     let sessions: AgentSessionManager
 
-    /// Opens the store and reads from it what has to be known before the first request.
+    /// Opens the store and reads what must be known before the first request.
     ///
-    /// - Parameter output: where access lines go; nil writes none.
+    /// - Parameter output: The destination of the access log, or `nil` for none.
     static func open(
         _ configuration: GatewayConfiguration,
         version: String,

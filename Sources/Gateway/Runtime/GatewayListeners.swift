@@ -6,13 +6,13 @@ import Synchronization
 import Transport
 import Tunnel
 
-/// The listeners that the public reaches.
+/// The public listeners.
 struct GatewayListeners: Sendable {
     var https: EdgeListener
     var http: EdgeListener
     var tunnels: TunnelListener
 
-    /// HTTPS first: its port is ours alone, so a second process fails here.
+    /// Binds HTTPS first: its port cannot be shared, so a second process fails here.
     static func bind(
         _ assembly: GatewayAssembly,
         _ loops: [any EventLoop],
@@ -39,7 +39,7 @@ struct GatewayListeners: Sendable {
         let port = https.localAddress.port ?? configuration.httpsListen.port
         assembly.edge.httpsPort.store(port, ordering: .relaxed)
         let dtls = configuration.dtlsListen
-        // The same port number as HTTPS unless something else was said, also when the system chose it.
+        // The same port number as HTTPS unless configured otherwise, also if the system chose it.
         let dtlsPort = dtls.port == configuration.httpsListen.port ? port : dtls.port
         let tunnels = try await tunnels(assembly, dtls.host, dtlsPort, loops)
         return GatewayListeners(https: https, http: try await edge(.http, configuration.httpListen), tunnels: tunnels)
@@ -57,7 +57,7 @@ struct GatewayListeners: Sendable {
         settings.session.tunnel.maxStreams = 0
         settings.session.applicationProtocols = [TunnelProtocol.alpn]
         settings.handshakeFailed = { address, reason in
-            logger.debug("a handshake failed", metadata: ["remote": "\(address.text)", "reason": "\(reason)"])
+            logger.debug("DTLS handshake failed", metadata: ["remote": "\(address.text)", "reason": "\(reason)"])
         }
         do {
             return try await TunnelListener.bind(

@@ -5,19 +5,19 @@ package import Observability
 import UnixSignals
 
 extension GatewayProcess {
-    /// The whole life of `hopgate run`: starts, serves until SIGTERM or SIGINT, finishes what is in flight within the
-    /// configured grace and returns. A second signal ends the process at once.
+    /// Runs `hopgate run`: starts, serves until SIGTERM or SIGINT, lets requests in flight finish within the configured
+    /// grace and returns. A second signal ends the process at once.
     ///
-    /// - Parameter output: where access lines go, from `LoggingSetup.bootstrap`; nil writes none.
+    /// - Parameter output: The destination of the access log, from `LoggingSetup.bootstrap`, or `nil` for none.
     package static func run(_ configuration: GatewayConfiguration, version: String, output: LogOutput?) async throws {
-        // Writing to a peer that is gone is an error code, never a signal.
+        // Writing to a closed socket returns an error instead of raising a signal.
         signal(SIGPIPE, SIG_IGN)
         let logger = Logger(label: "hopgate")
-        // Trapped before anything listens: a signal during the start is not lost.
+        // Trapped before anything listens, so that a signal during the start is not lost.
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         let process = try await start(configuration, version: version, output: output, logger: logger)
         await withTaskGroup(of: Void.self) { group in
-            // One iterator is all that the sequence allows, so one loop hears both signals.
+            // The sequence allows one iterator, so one loop receives both signals.
             let (stops, stop) = AsyncStream<Void>.makeStream()
             group.addTask {
                 var isStopping = false

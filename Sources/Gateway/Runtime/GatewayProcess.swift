@@ -9,28 +9,29 @@ import Store
 import Synchronization
 import Transport
 
-/// A running gateway: its listeners, its agents' sessions, and what keeps both going.
+/// A running gateway: its listeners, its agents' sessions and its background work.
 ///
-/// ``start(_:version:output:logger:)`` returns when every listener is up; ``shutDown(grace:)`` finishes what is in flight.
+/// ``start(_:version:output:logger:)`` returns when every listener is up; ``shutDown(grace:)`` lets requests in flight
+/// finish and ends everything.
 package final class GatewayProcess: Sendable {
     package let httpsAddress: SocketAddress
     package let httpAddress: SocketAddress
     package let dtlsAddress: SocketAddress
     package let opsAddress: SocketAddress
     package let adminAddress: SocketAddress
-    /// The development CA's root, if that is in use; its path is nil with a store in memory.
+    /// The root of the development CA, or `nil` if that is not in use. The path is `nil` if the store is in memory.
     package var developmentRoot: (path: String?, pin: String, pem: [UInt8])? {
         assembly.certificates.developmentRoot.map { ($0.path, $0.pin, $0.certificatePEM) }
     }
-    /// The TLS-ALPN-01 challenges that this replica answers; filled by whoever follows the orders.
+    /// The TLS-ALPN-01 challenges that this replica answers.
     package var challenges: ALPNChallenges { assembly.edge.alpnChallenges }
-    /// Presents HTTP-01 and TLS-ALPN-01 challenges on all replicas; nil where ACME is not in use.
+    /// Presents HTTP-01 and TLS-ALPN-01 challenges on all replicas; `nil` if ACME is not in use.
     package var presenter: SharedChallenges? { assembly.challenges }
 
     private let assembly: GatewayAssembly
     private let parts: Parts
 
-    /// What runs, and ends with the process.
+    /// The running parts, which end with the process.
     private struct Parts: Sendable {
         let group: MultiThreadedEventLoopGroup
         let opsGroup: MultiThreadedEventLoopGroup
@@ -38,12 +39,12 @@ package final class GatewayProcess: Sendable {
         let listeners: GatewayListeners
         let ops: OpsServer
         let admin: AdminServer
-        /// The admin port asked for the drain.
+        /// Requested by the admin port.
         let drain: DrainRequest
         let monitor: LoopMonitor
         let sampler: SessionSampler
-        /// What follows the store.
-        let tasks: [Task<Void, Never>]
+        /// Runs the background work of the assembly.
+        let background: Task<Void, Never>
     }
 
     private init(_ assembly: GatewayAssembly, _ parts: Parts) {
@@ -58,10 +59,11 @@ package final class GatewayProcess: Sendable {
 
     // MARK: Start
 
-    /// Brings everything up, in the order in which failures are cheapest: files and the store, then HTTPS, agents and plain
-    /// HTTP, and last what tells others that we are ready.
+    /// Starts everything, in the order in which failures are cheapest: files and the store, then HTTPS, tunnels and plain
+    /// HTTP, and last readiness.
     ///
-    /// - Parameter output: where access lines go; nil writes none.
+    /// - Parameter output: The destination of the access log, or `nil` for none.
+    /// - Throws: ``GatewayStartError``, or an error of the store or of a certificate. Everything started is stopped.
     package static func start(
         _ configuration: GatewayConfiguration,
         version: String,
@@ -69,7 +71,7 @@ package final class GatewayProcess: Sendable {
         logger: Logger
     ) async throws -> GatewayProcess {
         let assembly = try await GatewayAssembly.open(configuration, version: version, output: output, logger: logger)
-        assembly.report()
+        assembly.observeVolume()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.loops ?? System.coreCount)
         let opsGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
@@ -79,7 +81,7 @@ package final class GatewayProcess: Sendable {
             assembly.lifecycle.stage = .active
             assembly.presence.update { $0.state = .active }
             assembly.acmeService?.start()
-            process.tellThatItIsReady()
+            process.logReady()
             return process
         } catch {
             assembly.shared.close()
@@ -114,11 +116,11 @@ package final class GatewayProcess: Sendable {
             drain: drain,
             monitor: monitor,
             sampler: sampler,
-            tasks: assembly.follow()
+            background: Task { await assembly.run() }
         )
     }
 
-    private func tellThatItIsReady() {
+    private func logReady() {
         assembly.logger.notice(
             "gateway is ready",
             metadata: [
@@ -136,7 +138,7 @@ package final class GatewayProcess: Sendable {
 
     // MARK: End
 
-    /// The admin port asked for the drain that SIGTERM begins. For one waiter.
+    /// Returns once the admin port has requested a shutdown, or when the task is cancelled. For one waiter.
     package func drainRequested() async { await parts.drain.wait() }
 
     /// Stops accepting, lets requests finish for at most `grace`, then ends everything.
@@ -150,14 +152,14 @@ package final class GatewayProcess: Sendable {
         await parts.listeners.http.close()
         await parts.states.forEach { $0.drain() }
         let deadline = NIODeadline.now() + grace
-        // Whoever waits for the lease of an order goes on with it now.
+        // Another replica that waits for the lease of an order can continue it now.
         await assembly.acmeService?.stop()
         while edge.connections.load(ordering: .relaxed) > 0, NIODeadline.now() < deadline {
             try? await Task.sleep(for: .milliseconds(20))
         }
         let left = edge.connections.load(ordering: .relaxed)
         if left > 0 {
-            logger.warning("the grace is over", metadata: ["connections": "\(left)"])
+            logger.warning("shutdown grace expired", metadata: ["connections": "\(left)"])
             await parts.states.forEach { $0.closeAll() }
         }
         parts.sampler.stop()
@@ -167,15 +169,15 @@ package final class GatewayProcess: Sendable {
         await parts.ops.close()
         await parts.admin.close()
         await assembly.presence.leave()
-        parts.tasks.forEach { $0.cancel() }
+        parts.background.cancel()
         assembly.shared.close()
         try? await parts.group.shutdownGracefully()
         try? await parts.opsGroup.shutdownGracefully()
-        logger.notice("gateway has stopped")
+        logger.notice("gateway stopped")
     }
 }
 
-/// Why the gateway did not start; the text is for the operator.
+/// The reason why the gateway did not start. The description is for the operator.
 package struct GatewayStartError: Error, CustomStringConvertible {
     package var description: String
 

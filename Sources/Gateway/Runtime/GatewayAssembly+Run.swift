@@ -4,10 +4,10 @@ import Logging
 import NIOCore
 import Store
 
-/// What follows the store while the gateway runs.
+/// The background work of a gateway: everything that observes the store.
 extension GatewayAssembly {
-    /// Says once what the volume and its entries are like, from the first look on.
-    func report() {
+    /// Installs the reports of the volume, from its first read on.
+    func observeVolume() {
         let (logger, metrics) = (logger, metrics)
         shared.volume?.onProblem { key, problem in
             logger.error(
@@ -18,34 +18,36 @@ extension GatewayAssembly {
         shared.volume?.onOperation { metrics.store($0, took: $1) }
     }
 
-    /// To be cancelled by whoever owns the gateway.
-    func follow() -> [Task<Void, Never>] {
-        let (credentials, sessions, challenges) = (credentials, sessions, challenges)
-        let (presence, registry, shared, watch, logger) = (presence, registry, shared, watch, logger)
-        return [
-            Task {
+    /// Observes the store until the task is cancelled. Called once, by the owner of the gateway.
+    func run() async {
+        let logger = logger
+        await withDiscardingTaskGroup { group in
+            group.addTask {
                 await shared.run {
                     logger.error("the cluster's keys cannot be read again", metadata: ["error": "\($0)"])
                 }
-            },
-            Task { await presence.run() },
-            Task {
-                while !Task.isCancelled {
-                    presence.update { $0.sessions = UInt32(clamping: registry.count) }
-                    try? await Task.sleep(for: .seconds(1))
-                }
-            },
-            Task { await credentials.run { sessions.credentialsChanged($0) } },
-            Task { await watch.run() },
-            Task { if let challenges { await challenges.run() } },
-            Task { await StoreStateMonitor.run(shared.store, logger: logger) },
-            Task { await selfTest() },
-            Task { await followCertificates() },
-        ]
+            }
+            group.addTask { await presence.run() }
+            group.addTask { await publishSessionCount() }
+            group.addTask { await credentials.run { sessions.credentialsChanged($0) } }
+            group.addTask { await watch.run() }
+            if let challenges { group.addTask { await challenges.run() } }
+            group.addTask { await StoreStateMonitor.run(shared.store, logger: logger) }
+            group.addTask { await selfTest() }
+            group.addTask { await serveCertificates() }
+        }
     }
 
-    /// Brings every new certificate to the listeners until the task is cancelled.
-    private func followCertificates() async {
+    /// Keeps the number of sessions in this replica's heartbeat current.
+    private func publishSessionCount() async {
+        while !Task.isCancelled {
+            presence.update { $0.sessions = UInt32(clamping: registry.count) }
+            try? await Task.sleep(for: .seconds(1))
+        }
+    }
+
+    /// Gives every new set of certificates to the listeners until the task is cancelled.
+    private func serveCertificates() async {
         let (identities, logger) = (identities, logger)
         await certificates.run(
             onChange: { snapshot in
@@ -63,7 +65,7 @@ extension GatewayAssembly {
         )
     }
 
-    /// Says once what the volume cannot do. Nothing waits for it.
+    /// Tests the volume once and logs the features that it lacks. Nothing waits for the result.
     private func selfTest() async {
         guard let volume = shared.volume?.volume else { return }
         do throws(StoreError) {
