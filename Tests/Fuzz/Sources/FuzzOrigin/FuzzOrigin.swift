@@ -2,7 +2,7 @@ import FuzzDriver
 import HopProtocol
 import NIOCore
 
-/// The first byte says what the rest is, the second one how it is cut.
+/// Runs the target. The first byte of an input selects the check, the second one the split of the rest.
 @_cdecl("FuzzOrigin_main")
 public func fuzzOriginMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in
@@ -11,8 +11,13 @@ public func fuzzOriginMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMuta
         let seed = script.byte()
         let method = kind & 4 != 0 ? "HEAD" : "GET"
         switch kind & 3 {
-        case 0: check([Exchange(method: method, answer: ByteBuffer(bytes: script.rest()))], eof: kind & 8 != 0, seed)
-        case 1: check([Exchange(method: method, answer: repetitions(&script))], eof: kind & 8 != 0, seed)
+        case 0:
+            check(
+                [FuzzedExchange(method: method, response: ByteBuffer(bytes: script.rest()))],
+                eof: kind & 8 != 0,
+                seed
+            )
+        case 1: check([FuzzedExchange(method: method, response: repetitions(&script))], eof: kind & 8 != 0, seed)
         case 2: check(exchanges(&script), eof: kind & 8 != 0, seed)
         default: checkRequest(script.rest(), kind >> 2)
         }
@@ -20,25 +25,25 @@ public func fuzzOriginMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMuta
     }
 }
 
-/// A request that was sent, and all that the origin says until the next one is.
-struct Exchange {
+/// A request that was sent, and the bytes that the origin sends until the next one.
+struct FuzzedExchange {
     var method: String
-    var answer: ByteBuffer
+    var response: ByteBuffer
 }
 
-/// Several answers on one connection, each with the method and its length before it.
-private func exchanges(_ script: inout Script) -> [Exchange] {
-    var result: [Exchange] = []
+/// Reads several responses of one connection, each preceded by its method and its length.
+private func exchanges(_ script: inout Script) -> [FuzzedExchange] {
+    var result: [FuzzedExchange] = []
     while !script.isAtEnd {
         let method = script.byte() & 1 == 0 ? "GET" : "HEAD"
         let length = Int(script.byte()) << 8 | Int(script.byte())
-        result.append(Exchange(method: method, answer: ByteBuffer(bytes: script.bytes(length))))
+        result.append(FuzzedExchange(method: method, response: ByteBuffer(bytes: script.bytes(length))))
     }
     return result
 }
 
-/// Lines that stand more than once in the answer, for the bounds, which are far above an input's size. A line is how
-/// often, then its length, then its bytes.
+/// Reads a response of repeated lines, to reach limits that are far above the size of an input. A line is encoded as its
+/// number of repetitions, its length and its bytes.
 private func repetitions(_ script: inout Script) -> ByteBuffer {
     var result = ByteBuffer()
     while !script.isAtEnd {
