@@ -14,12 +14,13 @@ final class GatewaySession {
         case ended(AttachFailure, wasLive: Bool)
         /// The gateway asks the agent to attach elsewhere within `spread`; requests in flight continue on this tunnel.
         case goaway(spread: TimeAmount)
-        /// Nothing arrives from the gateway; it may be gone, or the agent's address may have changed.
+        /// The gateway is silent: it may be gone, or the agent's address may have changed.
         case silent
     }
 
     private enum State {
-        case dialling
+        /// The DTLS handshake is in progress.
+        case connecting
         /// HELLO was sent.
         case awaitingWelcome
         case live
@@ -49,7 +50,7 @@ final class GatewaySession {
     private let outcome: EventLoopPromise<Outcome>
     private var hasReported = false
     private var session: TunnelSession?
-    private var state = State.dialling
+    private var state = State.connecting
     private var control = ControlCodec()
     /// The ERROR that the gateway sent before it closed.
     private var gatewayError: ErrorMessage?
@@ -70,15 +71,15 @@ final class GatewaySession {
         attachNumber = openSessions.nextAttachNumber()
     }
 
-    /// Starts with a tunnel that has just been dialled. Called on the event loop.
+    /// Starts with a tunnel that has just been created. Called on the event loop.
     func begin(_ session: TunnelSession) {
-        guard case .dialling = state else { return }
+        guard case .connecting = state else { return }
         self.session = session
         openSessions.add(self, on: loopState.loop)
         // A shutdown that has closed all open sessions did not include this one.
         if context.isDraining { return close() }
         schedule(in: Self.dialTimeout) { session in
-            if case .dialling = session.state { session.giveUp(.unreachable) }
+            if case .connecting = session.state { session.giveUp(.unreachable) }
         }
     }
 
@@ -103,7 +104,7 @@ final class GatewaySession {
     private var wasLive: Bool {
         switch state {
         case .live, .draining: true
-        case .dialling, .awaitingWelcome, .closed: false
+        case .connecting, .awaitingWelcome, .closed: false
         }
     }
 
@@ -194,7 +195,7 @@ final class GatewaySession {
         schedule(in: Self.livenessInterval) { session in
             switch session.state {
             case .live, .draining: break
-            case .dialling, .awaitingWelcome, .closed: return
+            case .connecting, .awaitingWelcome, .closed: return
             }
             session.checkLiveness()
             session.scheduleLivenessCheck()
@@ -209,7 +210,7 @@ final class GatewaySession {
                 AttachFailure(.silent, "nothing received from the gateway for \(quiet.nanoseconds / 1_000_000_000) s")
             )
         } else if quiet > Self.silenceTimeout, !hasReported {
-            context.log.warning("gateway unresponsive, dialling again", metadata: ["gateway": "\(gateway)"])
+            context.log.warning("gateway unresponsive, attaching again", metadata: ["gateway": "\(gateway)"])
             report(.silent)
         }
     }
@@ -217,7 +218,7 @@ final class GatewaySession {
 
 extension GatewaySession: SessionHandler {
     func sessionEstablished(_ session: TunnelSession) {
-        guard case .dialling = state else { return }
+        guard case .connecting = state else { return }
         state = .awaitingWelcome
         session.control.handler = self
         let configuration = context.configuration

@@ -6,9 +6,9 @@ import NIOCore
 protocol OriginConnectionDelegate: AnyObject {
     /// Whether a connection that was asked for is still wanted.
     var wantsConnection: Bool { get }
-    /// There is a connection. Called only while ``wantsConnection`` is `true`.
+    /// Provides the connection that was asked for. Called only while ``wantsConnection`` is `true`.
     func connected(_ connection: OriginConnection)
-    /// No connection could be opened.
+    /// Reports that no connection could be opened.
     func connectFailed(_ reason: String)
 
     /// A 1xx response head other than 101 arrived.

@@ -33,7 +33,7 @@ package struct OriginExchangeStateMachine: Sendable {
     private struct Upload: Sendable {
         enum Progress: Sendable {
             /// No byte of the body has been written to the origin.
-            case noBody
+            case headOnly
             /// A part of the body has been written.
             case partialBody(bytes: Int)
             /// The origin has the whole request.
@@ -45,13 +45,13 @@ package struct OriginExchangeStateMachine: Sendable {
         var hasEnded = false
         /// Whether this is the second connection of the request, after a stale pooled one.
         var isRetry = false
-        var progress = Progress.noBody
+        var progress = Progress.headOnly
 
         var isComplete: Bool { if case .complete = progress { true } else { false } }
 
         var hasSentBody: Bool {
             switch progress {
-            case .noBody: false
+            case .headOnly: false
             case .partialBody: true
             case .complete(let hadBody): hadBody
             }
@@ -62,7 +62,7 @@ package struct OriginExchangeStateMachine: Sendable {
             case .none: return .discard
             case .length(let announced):
                 switch progress {
-                case .noBody: return append(count, to: 0, of: announced)
+                case .headOnly: return append(count, to: 0, of: announced)
                 case .partialBody(let bytes): return append(count, to: bytes, of: announced)
                 case .complete: return .forward(completes: false)
                 }
@@ -250,7 +250,7 @@ package struct OriginExchangeStateMachine: Sendable {
 
     // MARK: The origin connection
 
-    /// There is a connection: write the head with the returned framing, then report the held body to
+    /// The connection is open: write the head with the returned framing, then report the held body to
     /// ``bodyReceived(_:)`` and call ``heldBodyWritten()``.
     package mutating func connected() -> OriginRequest.Framing {
         guard case .connecting(let upload) = state else { preconditionFailure("no connection was asked for") }
@@ -395,7 +395,7 @@ package struct OriginExchangeStateMachine: Sendable {
 
     // MARK: The end
 
-    /// What has to be cleaned up when an exchange ends.
+    /// The resources that have to be given back when an exchange ends.
     package struct Ending: Equatable, Sendable {
         package enum Connection: Equatable, Sendable {
             /// Return it to the pool if it may serve another request.
@@ -418,7 +418,7 @@ package struct OriginExchangeStateMachine: Sendable {
         package var code: HopCode?
         /// The status of the final response head, or 0 if none arrived.
         package var status: Int
-        /// What happens to the origin connection, if there is one.
+        /// The fate of the origin connection, if there is one.
         package var connection: Connection
         package var ledger: Ledger
         /// Whether the request no longer counts in `max_requests`.

@@ -160,7 +160,7 @@ struct AttachTests {
         lookup.fail(CancellationError())
     }
 
-    @Test("An address that is resolved during the shutdown is not dialled")
+    @Test("An address that is resolved during the shutdown is not used")
     func stopsBeforeDial() async throws {
         let gateway = try await TestGateway()
         let port = gateway.port

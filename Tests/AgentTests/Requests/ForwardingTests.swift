@@ -82,7 +82,7 @@ struct ForwardingTests {
     }
 
     @Test("A request without a body has no framing, but POST announces a length of 0")
-    func noBody() async throws {
+    func withoutBody() async throws {
         let origin = try await TestOrigin.simple()
         try await Rig.with(origin) { rig in
             for method in ["GET", "DELETE", "POST"] {
