@@ -33,7 +33,7 @@ struct ByteTests {
         for text in ["0", "000", "0g", " 0", "0x", "\u{e4}"] { #expect(Hex.bytes(text) == nil, "\(text)") }
     }
 
-    @Test("The checksum is CRC32C, whatever the length and alignment")
+    @Test("The checksum is CRC32C for every length and alignment")
     func checksums() {
         #expect(CRC32C.checksum(Array("123456789".utf8)) == 0xe306_9283)
         #expect(CRC32C.checksum([UInt8](repeating: 0, count: 32)) == 0x8a91_36aa)

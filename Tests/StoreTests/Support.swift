@@ -3,7 +3,7 @@ import NIOCore
 import Store
 import Testing
 
-/// A folder of one test, removed with it.
+/// A temporary folder of one test, deleted with this object.
 final class Scratch: Sendable {
     let path: String
 
@@ -32,7 +32,7 @@ final class Scratch: Sendable {
     }
 }
 
-/// Waits for something that another thread does. The pause is for the machine's sake; what is proved is the condition.
+/// Polls until a condition that another thread fulfils holds. Returns whether it holds.
 func eventually(within seconds: Double = 10, _ condition: () async throws -> Bool) async rethrows -> Bool {
     let end = NIODeadline.now() + .milliseconds(Int64(seconds * 1_000))
     while NIODeadline.now() < end {
@@ -48,7 +48,7 @@ func randomIncarnation() -> Incarnation {
     Incarnation(milliseconds: 1_700_000_000_000) { UInt64.random(in: .min ... .max) }
 }
 
-/// The code of the store error that a call ends with; nil if it succeeds.
+/// Returns the code of the store error that a call throws, or `nil` if it succeeds.
 func code(_ body: () async throws -> Void) async -> StoreError.Code? {
     do {
         try await body()
@@ -61,7 +61,7 @@ func code(_ body: () async throws -> Void) async -> StoreError.Code? {
     }
 }
 
-/// The bytes of hexadecimal text.
+/// Returns the bytes of a hexadecimal text.
 func hex(_ text: String) -> [UInt8] {
     let digits = Array(text.utf8).map { UInt8(String(UnicodeScalar($0)), radix: 16)! }
     return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }

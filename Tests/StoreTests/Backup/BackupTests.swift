@@ -10,7 +10,7 @@ struct BackupTests {
     let scratch = Scratch()
     let other = Scratch()
 
-    /// A store with everything that a backup has to keep.
+    /// Creates a store with everything that a backup has to contain.
     private func filled(mounted: [ClusterKey]? = nil) throws -> (Volume, ClusterIdentity) {
         let volume = try scratch.volume()
         let cluster = try volume.openCluster(mounted: mounted)
@@ -59,7 +59,7 @@ struct BackupTests {
         let b = try volume.read("agents/b")
         #expect(b.version == 2 && b.bytes == seal(cluster, "agents/b", 2, "2"))
         #expect(throws: StoreError.self) { try volume.read("agents/gone") }
-        // The number goes on from where it was: an old document of this name can never be valid again.
+        // The version numbers continue, so that an old document of this name can never be valid again.
         #expect(try volume.create("agents/gone", [1]) == 3)
         let certificate = try volume.newest("certs/app.test", files: ["fullchain.pem", "key.pem"])
         #expect(certificate.generation == Generation(epoch: 4, counter: 3) && certificate.files["key.pem"] == [3])
@@ -69,7 +69,7 @@ struct BackupTests {
         #expect(try volume.newest("acme/ca.test/orders/x", files: ["order"]).files["order"] == [9])
     }
 
-    @Test("Everything comes back with its versions and generations, and what was removed stays removed")
+    @Test("A restore brings back all versions and generations, and removed values stay removed")
     func roundTrip() throws {
         let (volume, cluster) = try filled()
         let archive = try backup(volume)
@@ -80,7 +80,7 @@ struct BackupTests {
         try requireRestored(cluster)
     }
 
-    @Test("With a mounted key the backup holds none, and without that key it cannot be restored")
+    @Test("With a mounted key the backup holds no key, and without that key it cannot be restored")
     func mounted() throws {
         let keys = try ClusterKeyFile.parse(bytes(String(repeating: "k", count: 40)), path: "key")
         let (volume, cluster) = try filled(mounted: keys)
@@ -93,7 +93,7 @@ struct BackupTests {
         try requireRestored(cluster, mounted: keys)
     }
 
-    @Test("A store that has a cluster, or anything that is not of the backup, is left alone")
+    @Test("A restore leaves a store alone that has a cluster or a file that is not in the backup")
     func notEmpty() throws {
         let (volume, _) = try filled()
         let backup = try Backup(try backup(volume).bytes, mounted: nil, place: "x")
@@ -114,7 +114,7 @@ struct BackupTests {
         bytes.map { (0x41...0x5a).contains($0) ? $0 + 0x20 : $0 }
     }
 
-    @Test("Any changed byte is noticed before anything is written")
+    @Test("Any changed byte is detected before anything is written")
     func damage() throws {
         let (volume, _) = try filled()
         let good = try backup(volume).bytes
@@ -122,7 +122,7 @@ struct BackupTests {
         for _ in 0..<400 {
             var bad = good
             bad[Int.random(in: 0..<bad.count, using: &random)] ^= UInt8.random(in: 1...255, using: &random)
-            // A digit of a MAC in the other case is the same digit.
+            // The hexadecimal digits of a MAC may be in either case.
             guard (try? Backup(bad, mounted: nil, place: "x")) != nil else { continue }
             #expect(lowercased(bad) == lowercased(good))
         }
@@ -130,7 +130,7 @@ struct BackupTests {
         #expect(throws: StoreError.self) { try Backup([], mounted: nil, place: "x") }
     }
 
-    /// An archive of these files with a list of contents that fits, sealed or not.
+    /// Creates an archive of these files with a matching list of contents, sealed or not.
     private func forged(
         _ files: [(String, [UInt8])],
         cluster: String,
@@ -139,7 +139,7 @@ struct BackupTests {
         try Backup.pack(files, BackupOrigin(cluster: cluster, release: "x", time: 0, created: "then"), with: key)
     }
 
-    @Test("What is put together by hand is refused, whatever its list says")
+    @Test("An archive that was assembled by hand is refused, even with a matching list of contents")
     func forgeries() throws {
         let key = ClusterKey.generate { .random(in: .min ... .max) }
         let fields: [String: JSONValue] = [
@@ -189,7 +189,7 @@ struct BackupTests {
         #expect(code(head + both, key: key) == .corrupt)
     }
 
-    @Test("What a gateway would not accept is left out and told")
+    @Test("Files that a gateway would not accept are left out and noted")
     func leftOut() throws {
         let (volume, _) = try filled()
         _ = try volume.create("agents/forged", bytes("{}"))
@@ -199,7 +199,7 @@ struct BackupTests {
         #expect(try Backup(archive.bytes, mounted: nil, place: "x").credentialCount == 2)
     }
 
-    @Test("A restore that is broken off anywhere leaves a store that is not founded, and can be made again")
+    @Test("A restore that is interrupted anywhere leaves a store without a cluster, and can be repeated")
     func crashes() throws {
         let (volume, cluster) = try filled()
         let backup = try Backup(try backup(volume).bytes, mounted: nil, place: "x")
@@ -212,13 +212,13 @@ struct BackupTests {
                 try Volume(files: failing).restore(backup)
                 break
             } catch {
-                let looked = Volume(files: files)
-                if try looked.readCluster(mounted: nil) == nil {
-                    #expect(throws: Never.self) { try looked.restore(backup) }
+                let volume = Volume(files: files)
+                if try volume.readCluster(mounted: nil) == nil {
+                    #expect(throws: Never.self) { try volume.restore(backup) }
                 }
-                #expect(try looked.readCluster(mounted: nil)?.id == cluster.id, "broken off at call \(calls)")
-                #expect(try looked.read("agents/b").version == 2)
-                #expect(try looked.newest("certs/app.test", files: ["key.pem"]).files["key.pem"] == [3])
+                #expect(try volume.readCluster(mounted: nil)?.id == cluster.id, "interrupted at call \(calls)")
+                #expect(try volume.read("agents/b").version == 2)
+                #expect(try volume.newest("certs/app.test", files: ["key.pem"]).files["key.pem"] == [3])
             }
             calls += 1
         }
@@ -226,7 +226,7 @@ struct BackupTests {
     }
 }
 
-/// A file system that stops working after so many calls, as for a process that is killed.
+/// A file system that fails after a number of calls, as for a process that is killed.
 private final class FailingFileSystem: FileSystem {
     private let inner: PosixFileSystem
     private let left: Mutex<Int>

@@ -14,7 +14,7 @@ struct TarTests {
         try TarReader.entries(bytes, place: "x.tar")
     }
 
-    /// The header of the first file changed, with a checksum that fits again.
+    /// Returns an archive whose first header was changed and has a valid checksum again.
     private func patched(_ bytes: [UInt8], at offset: Int, _ with: [UInt8]) -> [UInt8] {
         var bytes = bytes
         for (index, byte) in with.enumerated() { bytes[offset + index] = byte }
@@ -26,7 +26,7 @@ struct TarTests {
         return bytes
     }
 
-    @Test("What was written is read again, files of every size and long names too")
+    @Test("A written archive reads back, with files of every size and long names")
     func roundTrip() throws {
         let long = "v1/certs/\(String(repeating: "n", count: 128))/gen-0000000001-000001/fullchain.pem"
         let files: [(String, [UInt8])] = [
@@ -61,7 +61,7 @@ struct TarTests {
         #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.file("v1/agents/a/1.json"))) == Data("hello\n".utf8))
     }
 
-    @Test("A name that has no room is refused, not cut")
+    @Test("A name that does not fit is refused, not truncated")
     func longName() throws {
         var writer = TarWriter(time: 0)
         #expect(throws: StoreError.self) { try writer.add(String(repeating: "n", count: 101), []) }
@@ -96,7 +96,7 @@ struct TarTests {
         #expect(throws: StoreError.self) { try read(patched(good, at: 0, field)) }
     }
 
-    @Test("Sizes that lie, and numbers that are none, are refused")
+    @Test("Wrong sizes and invalid numbers are refused")
     func sizes() throws {
         let good = try archive([("v1/a", [UInt8](repeating: 7, count: 600))])
         for size in [
@@ -105,11 +105,11 @@ struct TarTests {
             #expect(throws: StoreError.self, "\(size)") { try read(patched(good, at: 124, bytes(size))) }
         }
         #expect(throws: StoreError.self) { try read(patched(good, at: 135, bytes(" "))) }
-        // Base 256, as GNU tar writes large sizes.
+        // The base-256 form in which GNU tar writes large sizes.
         #expect(throws: StoreError.self) { try read(patched(good, at: 124, [0x80] + [UInt8](repeating: 0, count: 11))) }
     }
 
-    @Test("Nothing may stand where nothing belongs, and nothing may be missing")
+    @Test("Extra and missing bytes are refused")
     func ends() throws {
         let good = try archive([("v1/a", [7]), ("v1/b", [8])])
         for count in stride(from: 0, to: 2_560, by: 64) {
@@ -125,7 +125,7 @@ struct TarTests {
         #expect(throws: StoreError.self) { try read(archive([("v1/a", [7]), ("v1/a", [7])])) }
     }
 
-    @Test("Any changed bit of a header is noticed")
+    @Test("Any flipped bit of a header is detected")
     func bits() throws {
         let good = try archive([("v1/agents/abc/1.json", [7])])
         for index in 0..<512 {

@@ -5,11 +5,11 @@ import Store
 import Synchronization
 import Testing
 
-@Suite("Looking at a volume")
+@Suite("Checking a volume")
 struct CheckTests {
     let scratch = Scratch()
 
-    @Test("A good store has nothing to complain of")
+    @Test("A healthy store has no problems and no remarks")
     func good() throws {
         let volume = try scratch.volume()
         let cluster = try volume.openCluster(mounted: nil)
@@ -20,7 +20,7 @@ struct CheckTests {
         #expect(volume.selfTest().isUsable)
     }
 
-    @Test("Links, pipes, open modes and strangers are told, each with its path")
+    @Test("Links, pipes, open modes and foreign files are reported with their paths")
     func bad() throws {
         let volume = try scratch.volume()
         _ = try volume.create("agents/open", [1])
@@ -44,7 +44,7 @@ struct CheckTests {
         #expect(inspection.remarks.contains { $0.contains("v1/certs: mode 2770") })
     }
 
-    @Test("Thousands of the same problem are a few lines and a number")
+    @Test("Many problems of one kind are reported as a few lines and a count")
     func many() throws {
         let volume = try scratch.volume()
         for number in 0..<50 { symlink("/etc", scratch.file("v1/agents/l\(number)")) }
@@ -52,7 +52,7 @@ struct CheckTests {
         #expect(inspection.problems.count == 11 && inspection.problems.last?.contains("40 more") == true)
     }
 
-    @Test("Every time is measured often enough to have a median, and nothing stays behind")
+    @Test("Every duration is measured often enough to have a median, and no file is left behind")
     func timings() throws {
         let volume = try scratch.volume()
         let timings = try volume.timings(rounds: 10)
@@ -61,7 +61,7 @@ struct CheckTests {
         #expect(scratch.names("v1/tmp").isEmpty)
     }
 
-    @Test("The system says what kind of volume it is, and when nothing can be written")
+    @Test("The type of the volume is reported, and the reasons why nothing can be written")
     func facts() throws {
         let facts = try VolumeFacts(of: scratch.path)
         #expect(!facts.type.isEmpty && facts.bytes > 0)
@@ -78,7 +78,7 @@ struct CheckTests {
         #expect(full.remarks.contains { $0.contains("memory") })
     }
 
-    @Test("Alive is who moves between two looks")
+    @Test("A replica is live if its heartbeat moves between two reads")
     func liveness() {
         let replicas = (0..<4).map { _ in randomIncarnation() }.sorted()
         func beat(_ replica: Incarnation, _ sequence: UInt64, _ state: Heartbeat.State = .active) -> Heartbeat {
@@ -95,7 +95,7 @@ struct CheckTests {
         #expect(liveness.map(\.replica) == replicas && liveness.map(\.isLive) == [true, false, false, true])
     }
 
-    @Test("Operations are told of with the time that they took")
+    @Test("Operations are reported with their durations")
     func operations() async throws {
         let volume = try scratch.volume()
         let store = VolumeStore(volume: volume)
@@ -115,7 +115,7 @@ struct CheckTests {
         #expect(await eventually { Set(seen.withLock { $0 }) == Set(StoreOperation.allCases) })
     }
 
-    @Test("Who opens a store without founding finds one, or hears that there is none")
+    @Test("Opening without founding returns an existing cluster or fails with notFound")
     func openFounded() async throws {
         let path = scratch.file("v1")
         #expect(await code { _ = try await VolumeStore.openFounded(path: path, mounted: nil) } == .notFound)

@@ -8,7 +8,7 @@ struct ClusterKeyTests {
     let scratch = Scratch()
     static let known = ClusterKey(secret: (0..<32).map { UInt8($0) })
 
-    @Test("Everything is derived as it always was")
+    @Test("Derived secrets never change")
     func derivation() {
         let key = Self.known
         #expect(key.id == "cc420ee3d6f5c9607e4c37299ad31302")
@@ -17,7 +17,7 @@ struct ClusterKeyTests {
         #expect(key.foundedClusterID == "72b17dbb20e40bfce1805af790a12718")
     }
 
-    @Test("A sealed document opens at its place, and nowhere else, and not after an edit")
+    @Test("A sealed document is valid at its own location only, and not after an edit")
     func sealing() throws {
         let body = bytes(#"{"cluster":"c1","format":1,"keys":["k1"]}"#)
         let sealed = SealedDocument.seal(body, .cluster, context: "cluster.json/1", with: Self.known)
@@ -46,7 +46,7 @@ struct ClusterKeyTests {
             for bit in 0..<8 {
                 var edited = sealed
                 edited[index] ^= 1 << bit
-                // The digits of the MAC may be written in either case; that changes nothing.
+                // The hexadecimal digits of the MAC may be in either case.
                 if String(decoding: edited, as: UTF8.self).lowercased() == golden.lowercased(), index < 110 { continue }
                 #expect((try? open(edited)) != body)
             }
@@ -56,7 +56,7 @@ struct ClusterKeyTests {
         #expect(try open(empty, .replicaInfo, context: "", with: ring) == bytes("{}"))
     }
 
-    @Test("A store is founded once; whoever comes later finds the same cluster")
+    @Test("A store is founded once; later starts find the same cluster")
     func founding() throws {
         let volume = try scratch.volume()
         let founded = try volume.openCluster(mounted: nil)
@@ -97,7 +97,7 @@ struct ClusterKeyTests {
     }
 
     @Test(
-        "A key file that is no key file says what is wrong",
+        "An invalid key file is refused with the reason",
         arguments: [
             "", "\n# only a remark\n", "short\n", String(repeating: "k", count: 1_025),
             "k\u{1}" + String(repeating: "k", count: 40),
@@ -107,11 +107,11 @@ struct ClusterKeyTests {
         #expect(throws: StoreError.self) { try ClusterKeyFile.parse(bytes(text), path: "key") }
     }
 
-    @Test("A key is rotated in three steps; fields of later releases stay")
+    @Test("A key is rotated in three steps; fields of later releases are kept")
     func rotation() throws {
         let volume = try scratch.volume()
         let first = try volume.openCluster(mounted: nil)
-        // A later release has written a field of its own.
+        // A field that a later release has added.
         let stored = try volume.read("cluster.json")
         let body = try SealedDocument.open(
             stored.bytes,
@@ -141,7 +141,7 @@ struct ClusterKeyTests {
         #expect(text.contains(#""later":{"a":[1,2.5,null,true]}"#))
     }
 
-    @Test("A damaged key, a forged cluster.json and one of a later format stop the start")
+    @Test("A damaged key, a forged cluster.json and a later format stop the start")
     func damaged() throws {
         let volume = try scratch.volume()
         let cluster = try volume.openCluster(mounted: nil)

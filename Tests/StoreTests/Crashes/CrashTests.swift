@@ -2,11 +2,11 @@ import NIOCore
 import Store
 import Testing
 
-/// A process that dies in the middle of one act: at its first call, at its second, and so on to the last; with and without
-/// the server losing its power at that moment. Whoever comes next finds the state before or the state after.
+/// A process that dies in the middle of an action: at its first call, at its second, and so on to the last; with and
+/// without a power loss of the server at that moment. The next process finds the state before or the state after.
 @Suite("A crash at every step")
 struct CrashTests {
-    @Test("Making a value")
+    @Test("Creating a value")
     func creating() throws {
         try atEveryStep { volume throws(StoreError) in
             _ = try volume.create("acme/new", bytes("new"))
@@ -35,7 +35,7 @@ struct CrashTests {
         } check: { volume, isDone in
             let found = try value(volume, "acme/old")
             #expect(found == nil || found == StoredValue(bytes: bytes("old"), version: 1) && !isDone)
-            // A removed key goes on counting.
+            // The versions of a removed key continue.
             if found == nil { #expect(try volume.create("acme/old", bytes("again")) == 3) }
         }
     }
@@ -78,7 +78,7 @@ struct CrashTests {
         }
     }
 
-    @Test("Taking, moving and giving back a lease")
+    @Test("Acquiring, renewing and releasing a lease")
     func leasing() throws {
         try atEveryStep { volume throws(StoreError) in
             let lease = try take(volume)
@@ -86,14 +86,14 @@ struct CrashTests {
             try lease.renew(now: volume.now())
             try lease.release(now: volume.now())
         } check: { volume, isDone in
-            // Whatever is left of it keeps nobody out for longer than its time to live.
+            // The remains of the lease block other processes no longer than its time to live.
             let lease = try take(volume)
             #expect(lease.epoch >= (isDone ? 3 : 2))
             try lease.check()
         }
     }
 
-    @Test("Beginning a journal, committing to it, and beginning a new generation")
+    @Test("Starting a journal, committing to it, and starting a new generation")
     func journal() throws {
         let incarnation = randomIncarnation()
         let rows = (0..<40).map { number in (bytes("row \(number)"), [UInt8](repeating: UInt8(number), count: 100)) }
@@ -116,14 +116,14 @@ struct CrashTests {
             let reader = JournalReader(volume: volume, replica: incarnation)
             _ = try reader.poll()
             let view = try #require(reader.view)
-            // A prefix of what was written, in whole commits.
+            // The rows are those after some number of whole commits.
             #expect(view.table.rows.count % 5 == 0 && (!isDone || view.table.rows.count == rows.count))
             for (key, value) in rows.prefix(view.table.rows.count) { #expect(view.table.rows[key] == value) }
             #expect(try volume.info(of: incarnation) == bytes("card"))
         }
     }
 
-    @Test("Putting a dead replica away")
+    @Test("Archiving a dead replica")
     func burying() throws {
         let incarnation = randomIncarnation()
         try atEveryStep { volume throws(StoreError) in
@@ -145,8 +145,9 @@ extension CrashTests {
     static let set = ["a": bytes("old a"), "b": bytes("old b")]
 
     /// - Parameters:
-    ///   - act: what dies in the middle.
-    ///   - check: of whoever comes next; told whether the act had come to its end.
+    ///   - act: The action that is interrupted.
+    ///   - check: Verifies the state that the next process finds; its last parameter is whether the action was
+    ///     completed.
     private func atEveryStep(
         _ act: (Volume) throws(StoreError) -> Void,
         check: (Volume, _ isDone: Bool) throws -> Void,
@@ -155,7 +156,7 @@ extension CrashTests {
         for losesPower in [false, true] {
             var steps = 0
             for last in 1...2_000 {
-                // Of what was not made durable anything may be left: a few of the ways in which that can be.
+                // Any part of what was not durable may survive: try a few combinations.
                 for seed in 0..<(losesPower ? 4 : 1) as Range<UInt64> {
                     let clock = SimulatedClock()
                     let server = SimulatedVolume(seed: seed &* 7_919 &+ UInt64(last)) { clock.now }
@@ -177,7 +178,7 @@ extension CrashTests {
                 }
                 if steps < last { break }
             }
-            #expect(steps > 2 && steps < 2_000, "the act has \(steps) steps")
+            #expect(steps > 2 && steps < 2_000, "the action has \(steps) steps")
         }
     }
 
@@ -201,11 +202,11 @@ extension CrashTests {
         for _ in 0..<100 {
             switch try candidate.poll(now: volume.now()) {
             case .acquire(let epoch): if let lease = try candidate.acquire(epoch) { return lease }
-            // Time passes with every look at the clock.
+            // Every reading of the clock advances it.
             case .wait: continue
             }
         }
-        throw StoreError(.stalled, "locks/site", "nobody gives it back")
+        throw StoreError(.stalled, "locks/site", "the lease is never released")
     }
 
     private func rotate(_ volume: Volume) throws(StoreError) {
@@ -217,7 +218,7 @@ extension CrashTests {
     }
 }
 
-/// A monotonic clock that moves by a tenth of a second whenever somebody looks.
+/// A monotonic clock that advances by a tenth of a second with every reading.
 private final class SimulatedClock: @unchecked Sendable {
     private(set) var now: UInt64 = 1_000_000_000_000
 

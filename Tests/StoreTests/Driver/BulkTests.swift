@@ -6,11 +6,11 @@ import Testing
 
 @Suite("Many values")
 struct BulkTests {
-    @Test("Ten thousand values are read at once, and one that cannot be read is told and holds up nothing")
+    @Test("Ten thousand values are read at once; one that cannot be read is reported and delays nothing")
     func tenThousand() async throws {
         let scratch = Scratch()
         let volume = try scratch.volume()
-        // As the store would have written them, without ten thousand times five fsyncs.
+        // The same files as the store would write, without five fsyncs each.
         for number in 0..<10_000 {
             try volume.files.makeFolder("agents/k\(number)")
             let path = scratch.file("v1/agents/k\(number)/1.json")
@@ -40,7 +40,7 @@ struct BulkTests {
     }
 }
 
-/// User and system time of this process.
+/// Returns the user and system time of this process.
 private func processorMicroseconds() -> Int {
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)

@@ -3,13 +3,13 @@ import NIOCore
 import Store
 import Testing
 
-/// What every driver does alike: run for each of them, and for the volume driver on each file system.
+/// The drivers that the conformance tests run on; the volume driver runs on each file system.
 enum Driver: String, CaseIterable, Sendable {
     case memory
     case volume
     case simulatedVolume
 
-    /// The store, and what has to live as long.
+    /// Opens a store. The owner has to live as long as the store.
     func open() throws -> (store: any Store, owner: Scratch?) {
         var options = VolumeStore.Options()
         options.watchInterval = .milliseconds(100)
@@ -30,7 +30,10 @@ enum Driver: String, CaseIterable, Sendable {
 
 @Suite("Every driver")
 struct ConformanceTests {
-    @Test("A value is made once, replaced by whoever knows its newest version, and removed", arguments: Driver.allCases)
+    @Test(
+        "A value is created once, replaced by a writer that knows its newest version, and removed",
+        arguments: Driver.allCases
+    )
     func values(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
@@ -48,7 +51,7 @@ struct ConformanceTests {
         #expect(await code { _ = try await store.read(key) } == .notFound)
         #expect(await code { try await store.remove(key, expecting: nil) } == .notFound)
         #expect(await code { _ = try await store.replace(key, expecting: 3, [3]) } == .notFound)
-        // Versions never start again.
+        // Version numbers continue after a removal.
         #expect(try await store.create(key, bytes("three")) == 4)
         #expect(try await store.read(key).version == 4)
     }
@@ -79,14 +82,14 @@ struct ConformanceTests {
         #expect(try await store.list("acme/le").map(\.path) == ["acme/le/account.json"])
     }
 
-    @Test("Of many that write the same value exactly one wins each version", arguments: Driver.allCases)
+    @Test("Of several writers of a value exactly one writes each version", arguments: Driver.allCases)
     func races(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
         let key: StoreKey = "agents/counter"
         let made = await withTaskGroup(of: Bool.self) { group in
             for _ in 0..<16 {
-                // The same bytes: who won must not be told by them.
+                // The same bytes, so that they cannot tell which writer won.
                 group.addTask { (try? await store.create(key, bytes("0"))) != nil }
             }
             return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
@@ -120,7 +123,7 @@ struct ConformanceTests {
         #expect(await code { _ = try await store.create("agents/larger", most + [7]) } == .tooLarge)
     }
 
-    @Test("Whoever watches a prefix gets what is there and then every change", arguments: Driver.allCases)
+    @Test("A watch of a prefix reports the existing keys and then every change", arguments: Driver.allCases)
     func watching(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
@@ -171,7 +174,7 @@ struct ConformanceTests {
         #expect(try await store.publish(key, set("1"), under: first) == Generation(epoch: 1, counter: 1))
         #expect(try await store.publish(key, set("2"), under: first) == Generation(epoch: 1, counter: 2))
         #expect(try await store.newest(key, files: names) { _ in true }.files == set("2"))
-        // What a reader does not take falls back to the one before.
+        // If a reader rejects a generation it gets the one before.
         let older = try await store.newest(key, files: names) { $0["key.pem"] != bytes("k2") }
         #expect(older.generation == Generation(epoch: 1, counter: 1))
         await first.release()
@@ -181,7 +184,7 @@ struct ConformanceTests {
         #expect(try await store.newest(key, files: names) { _ in true }.files == set("3"))
     }
 
-    @Test("A journal shows its rows and its life to the others", arguments: Driver.allCases)
+    @Test("A journal publishes rows and heartbeats to the other replicas", arguments: Driver.allCases)
     func journals(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
@@ -204,15 +207,15 @@ struct ConformanceTests {
         _ = try await store.create("agents/x", [1])
         try await journal.flush()
         #expect(await store.observe(name).lastHeartbeat?.heartbeat.published == published + 1)
-        // What was announced is a number of its own, and so is everything after it.
+        // An announcement increments the count like a change.
         #expect(journal.announce() == published + 2)
         try await journal.flush()
         #expect(await store.observe(name, within: .seconds(5)).lastHeartbeat?.heartbeat.published == published + 2)
         #expect(await store.observe(randomIncarnation()).problem?.code == .notFound)
     }
 
-    @Test("Whoever is buried alive comes back under a new name with all its rows", arguments: Driver.allCases)
-    func buried(_ driver: Driver) async throws {
+    @Test("A live replica that is archived returns under a new name with all its rows", arguments: Driver.allCases)
+    func archived(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
         let journal = try await store.journal(
@@ -231,7 +234,7 @@ struct ConformanceTests {
         #expect(await store.observe(after).view?.table.rows == [[1]: bytes("one"), [2]: bytes("two")])
     }
 
-    @Test("A closed store answers at once", arguments: Driver.allCases)
+    @Test("A closed store fails every call at once", arguments: Driver.allCases)
     func closed(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         let journal = try await store.journal(

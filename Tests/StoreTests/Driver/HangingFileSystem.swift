@@ -1,10 +1,10 @@
 import Foundation
 import Store
 
-/// A file system whose calls hang while they are told to, as on a mount whose server is away, or that has no space for
-/// new files.
+/// A file system whose calls hang on demand, as on a mount whose server is unreachable, or that has no space for new
+/// files.
 struct HangingFileSystem: FileSystem {
-    /// What hangs waits here.
+    /// The point at which hanging calls wait.
     final class Gate: @unchecked Sendable {
         private let condition = NSCondition()
         private var isClosed = false

@@ -2,7 +2,7 @@ import NIOCore
 import Store
 import Testing
 
-/// Nobody waits longer than was said for a volume that hangs, and nobody at all for a store that was closed.
+/// No caller waits longer than its limit for a volume that hangs, and none waits for a store that was closed.
 @Suite("A volume that hangs", .timeLimit(.minutes(1)))
 struct HangingTests {
     let scratch = Scratch()
@@ -20,7 +20,7 @@ struct HangingTests {
         try await store.journal(JournalOptions(incarnation: { randomIncarnation() }, info: { _ in [1] }))
     }
 
-    @Test("A volume that fills up is known although nothing but heartbeats is written, and so is its end")
+    @Test("A full volume is detected although only heartbeats are written, and so is its recovery")
     func full() async throws {
         let journal = try await journal()
         defer { withExtendedLifetime(journal) { store.close() } }
@@ -32,7 +32,7 @@ struct HangingTests {
         #expect(await eventually { store.state == .healthy })
     }
 
-    @Test("A flush waits for as long as its caller wants")
+    @Test("A flush waits no longer than its limit")
     func flush() async throws {
         let journal = try await journal()
         try await journal.flush()
@@ -45,18 +45,18 @@ struct HangingTests {
         store.close()
     }
 
-    @Test("Closing answers everybody who waits: in the queue, in a job that hangs, for a lease")
+    @Test("Closing ends every wait: in the queue, in a job that hangs, for a lease")
     func closing() async throws {
         let journal = try await journal()
         let held = try await store.lease("a", LeaseOptions())
         gate.hang(true)
         defer { gate.hang(false) }
-        // Something to flush: without it a flush has nothing to wait for.
+        // A change, so that the flush has something to wait for.
         journal.update { $0.sessions = 7 }
         let agents: StoreKey = "agents"
         let (store, isWaiting) = (store, NIODeadline.now() + .milliseconds(500))
         let codes = await withTaskGroup(of: StoreError.Code?.self) { group in
-            // As many as there are readers hang in their job, and more than those wait in the line.
+            // One job per reader hangs, and the other jobs wait in the queue.
             for number in 0..<40 {
                 group.addTask { await code { _ = try await store.read(agents.child("a\(number)")) } }
             }

@@ -3,7 +3,7 @@ import Glibc
 import Store
 import Testing
 
-/// What somebody who can write to the volume may leave there.
+/// Files that an attacker with write access to the volume may leave there.
 @Suite("A hostile volume")
 struct AttackTests {
     let scratch = Scratch()
@@ -17,7 +17,9 @@ struct AttackTests {
         }
     }
 
-    @Test("What others may read or write is refused and counted; a group of ours is not others")
+    @Test(
+        "Files that other users may read or write are refused and counted; the process's own groups are not other users"
+    )
     func modes() throws {
         let volume = try scratch.volume()
         _ = try volume.create("agents/a", [1])
@@ -42,7 +44,7 @@ struct AttackTests {
         #expect(code { () throws(StoreError) in _ = try volume.keys("agents") } == .refused)
     }
 
-    @Test("A store is not opened while something foreign stands where its folders have to be")
+    @Test("A store is not opened while a foreign file or folder takes the place of one of its folders")
     func foreignFolders() throws {
         let volume = try scratch.volume()
         for folder in ["", "agents", "replicas", "tmp"] {
@@ -86,14 +88,14 @@ struct AttackTests {
             #expect(try Data(contentsOf: URL(fileURLWithPath: outside + "/1.json")) == Data([9]))
             #expect(scratch.names("outside") == ["1.json"])
         }
-        // The others are served all the same.
+        // The other values are still served.
         let view = ValueView(volume: volume, prefix: "agents") { _, value throws(StoreError) in value.bytes }
         let report = try view.poll()
         #expect(view.values == ["agents/good": [1]])
         #expect(report.problems["agents/evil"]?.code == .refused)
     }
 
-    @Test("The way without openat2 follows no link either")
+    @Test("The fallback for openat2 follows no symbolic link either")
     func fallback() throws {
         mkdir(scratch.file("real"), 0o700)
         try Data([1]).write(to: URL(fileURLWithPath: scratch.file("real/file")))
@@ -105,7 +107,10 @@ struct AttackTests {
         #expect(PosixFileSystem.openFaultWithoutOpenat2(scratch.file("real/none"))?.kind == .missing)
     }
 
-    @Test("The store's own folder is no link either; the way to it may be one", arguments: [false, true])
+    @Test(
+        "The store's own folder may not be a symbolic link; the path to it may contain one",
+        arguments: [false, true]
+    )
     func linkedRoot(_ isDangling: Bool) async throws {
         try scratch.volume().prepare()
         symlink(scratch.path, scratch.file("way"))
@@ -120,7 +125,7 @@ struct AttackTests {
                 code { () throws(StoreError) in _ = try Volume.at(scratch.file("v1"), creating: creating) } == .refused
             )
         }
-        // Of whoever had it open before, too.
+        // A volume that was opened before refuses it too.
         #expect(code { () throws(StoreError) in _ = try found.keys("agents") } != nil)
         let error = await #expect(throws: StoreError.self) {
             try await VolumeStore.open(path: scratch.file("v1"), mounted: nil)
@@ -132,7 +137,7 @@ struct AttackTests {
         #expect(other == error && scratch.names(".").contains("nothing") == false)
     }
 
-    @Test("Names that are renamed while they are looked for are looked for again, a few times")
+    @Test("A path whose components are renamed while it is resolved is resolved again, a few times")
     func renamedOnTheWay() {
         var calls = 0
         func answer(_ failures: Int, _ number: Int32) -> FileFault? {
@@ -151,7 +156,7 @@ struct AttackTests {
         #expect(answer(1, EACCES)?.kind == .denied && calls == 1)
     }
 
-    @Test("Pipes, folders, sockets and devices in the place of files are refused and hold nothing up")
+    @Test("Pipes, folders, sockets and devices in the place of files are refused and block nothing")
     func kinds() throws {
         let volume = try scratch.volume()
         for name in ["pipe", "folder", "device"] { mkdir(scratch.file("v1/agents/\(name)"), 0o700) }
@@ -166,14 +171,14 @@ struct AttackTests {
         #expect(code { () throws(StoreError) in _ = try volume.read("agents/file") } == .refused)
     }
 
-    @Test("Nothing larger than its limit is read")
+    @Test("Files larger than their limit are not read")
     func sizes() throws {
         let volume = try scratch.volume()
         _ = try volume.create("agents/a", [1])
         let file = scratch.file("v1/agents/a/1.json")
         truncate(file, Volume.valueLimit + 1)
         #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .tooLarge)
-        // Sparse, and larger than any memory.
+        // A sparse file larger than any memory.
         truncate(file, 1 << 42)
         #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .tooLarge)
         #expect(volume.counts.tooLarge == 2)
@@ -183,12 +188,12 @@ struct AttackTests {
         truncate(scratch.file("v1/replicas/\(name)/hb"), 1 << 40)
         let reader = JournalReader(volume: volume, replica: name)
         #expect(code { () throws(StoreError) in _ = try reader.poll() } == .tooLarge)
-        // The writer puts a good one in its place.
+        // The writer replaces it.
         #expect(try writer.tick(now: volume.now()) == .committed)
         #expect(try reader.poll())
     }
 
-    @Test("Names that are not ours are counted and have no effect")
+    @Test("Foreign names are counted and have no effect")
     func names() throws {
         let volume = try scratch.volume()
         _ = try volume.create("agents/a", [1])
@@ -204,12 +209,12 @@ struct AttackTests {
             mkdir(scratch.file("v1/replicas/\(name)"), 0o700)
         }
         #expect(try volume.replicaFolders() == [])
-        // A version number at the end of all numbers leaves no place for another.
+        // The largest version number is ignored, because it would have no successor.
         try Data([9]).write(to: URL(fileURLWithPath: scratch.file("v1/agents/a/\(UInt64.max).json")))
         #expect(try volume.replace("agents/a", expecting: 1, [2]) == 2)
     }
 
-    @Test("A folder that cannot be used says why and how to mend it")
+    @Test("The error for an unusable file names the reason and the remedy")
     func messages() throws {
         chmod(scratch.path, 0o755)
         let volume = try scratch.volume()
@@ -217,7 +222,7 @@ struct AttackTests {
         chmod(scratch.file("v1/agents/a/1.json"), 0o644)
         do {
             _ = try volume.read("agents/a")
-            Issue.record("a file that all may read was read")
+            Issue.record("a world-readable file was read")
         } catch {
             let file = scratch.file("v1/agents/a/1.json")
             #expect(error.description == "\(file): is open to other users (mode 644); fix it with: chmod 600 \(file)")

@@ -3,8 +3,8 @@ import Store
 import TestSupport
 import Testing
 
-/// Bytes that were made apart from this code, by a script that follows the formats' description. They never change: what
-/// one release wrote the next one reads.
+/// Bytes that were generated independently of this code, by a script that follows the description of the formats. They
+/// never change, because each release has to read what earlier ones wrote.
 @Suite("Golden formats")
 struct FormatTests {
     static let incarnation = Incarnation("01ARZ3NDEKTSV4RRFFQ69G5FAV")!
@@ -40,7 +40,7 @@ struct FormatTests {
     )
     static let table = JournalTable(rows: [bytes("run-1"): bytes(#"{"service":"web"}"#)])
 
-    /// The table with a log applied to it; nil if that is damaged.
+    /// Returns the table with a log applied to it, or `nil` if the log is damaged.
     private func applied(
         _ log: [UInt8],
         from start: UInt64 = 0,
@@ -68,12 +68,12 @@ struct FormatTests {
         #expect(JournalSnapshot.decode(Self.snapshotBytes, incarnation: Self.peer, generation: 3) == nil)
     }
 
-    @Test("A log, of which unknown records are skipped")
+    @Test("A log, in which unknown records are skipped")
     func logs() {
         let put = Array(Self.logBytes.prefix(34))
         #expect(applied(put) == Self.table)
         #expect(applied(Array(Self.logBytes.dropFirst(34)), from: 34, to: Self.table) == JournalTable())
-        // The same bytes at another place, in another generation or of another replica are no records.
+        // The same bytes at another position, in another generation or of another replica are not valid records.
         #expect(applied(put, from: 1) == nil)
         #expect(applied(put, generation: 2) == nil)
         #expect(applied(put, of: Self.peer) == nil)
@@ -100,7 +100,7 @@ struct FormatTests {
         #expect(later.withUnsafeBytes { Heartbeat(slot: $0) } == Self.heartbeat)
     }
 
-    @Test("Every damaged bit is noticed, in every format")
+    @Test("Every flipped bit is detected, in every format")
     func damage() {
         for bit in 0..<Self.heartbeatBytes.count * 8 {
             var damaged = Self.heartbeatBytes
@@ -124,7 +124,7 @@ struct FormatTests {
         }
     }
 
-    @Test("Cut off, run together or made up: no bytes make a reader fall over")
+    @Test("Truncated, concatenated or random bytes crash no reader")
     func hostile() {
         var random = SeededGenerator(seed: 4)
         let samples = [Self.heartbeatBytes, Self.snapshotBytes, Self.logBytes, Self.leaseBytes]

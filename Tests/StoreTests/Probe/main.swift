@@ -1,15 +1,15 @@
-// A process of its own that uses a store, for the tests that kill, stop and race processes.
+// A separate process that uses a store, for the tests that kill, stop and race processes.
 //
 //   StoreProbe found FOLDER START            opens the cluster at that instant of the monotonic clock, prints its ids
 //   StoreProbe write FOLDER                  writes values, generations and a journal until it is killed
-//   StoreProbe lease FOLDER TTL-MS           takes a lease and publishes under it until it is fenced
+//   StoreProbe lease FOLDER TTL-MS           acquires a lease and publishes under it until it is fenced
 
 import Glibc
 import NIOCore
 import Store
 
-/// A line at once, whatever becomes of the process afterwards.
-func say(_ words: Any...) {
+/// Prints a line without buffering, so that it is not lost when the process is killed.
+func printLine(_ words: Any...) {
     let line = words.map { "\($0)" }.joined(separator: " ") + "\n"
     _ = write(1, line, line.utf8.count)
 }
@@ -21,11 +21,11 @@ func volume(_ folder: String) throws -> Volume {
 }
 
 func fail(_ text: String) -> Never {
-    say("failed: \(text)")
+    printLine("failed: \(text)")
     exit(1)
 }
 
-/// Everything in this process's files tells whole from torn: a number, and so many bytes of it.
+/// Returns content that shows whether it is complete: a number, and a corresponding number of bytes.
 func content(_ number: UInt64) -> [UInt8] {
     let text = Array("\(number) ".utf8)
     return text + [UInt8](repeating: UInt8(number & 0xff), count: Int(number % 5_000))
@@ -40,7 +40,7 @@ do {
         let start = NIODeadline.uptimeNanoseconds(UInt64(arguments[3]) ?? 0)
         while NIODeadline.now() < start {}
         let cluster = try volume(arguments[2]).openCluster(mounted: nil)
-        say(cluster.id, cluster.keyring.signing.id)
+        printLine(cluster.id, cluster.keyring.signing.id)
     case "write":
         let volume = try volume(arguments[2])
         let store = VolumeStore(volume: volume)
@@ -58,7 +58,7 @@ do {
                 return options
             }()
         )
-        say("ready", journal.incarnation)
+        printLine("ready", journal.incarnation)
         var number = UInt64.random(in: 0...1_000_000)
         while true {
             number += 1
@@ -66,12 +66,12 @@ do {
             do {
                 let value = try await store.read("agents/shared")
                 let version = try await store.replace("agents/shared", expecting: value.version, bytes)
-                say("value", version)
+                printLine("value", version)
             } catch {
                 if error.code == .notFound { _ = try? await store.create("agents/shared", bytes) }
             }
             let published = try await store.publish("certs/site", ["a": bytes, "b": bytes], under: lease)
-            say("generation", published)
+            printLine("generation", published)
             journal.put(key: Array("row \(number % 50)".utf8), value: bytes)
             if number % 7 == 0 { try await journal.flush() }
         }
@@ -80,15 +80,15 @@ do {
         var options = LeaseOptions(fencing: "certs/site")
         options.timeToLive = .milliseconds(Int64(arguments[3]) ?? 3_000)
         let lease = try await store.lease("site", options)
-        say("held", lease.epoch)
+        printLine("held", lease.epoch)
         while true {
             let text = Array("epoch \(lease.epoch)".utf8)
-            say("published", try await store.publish("certs/site", ["a": text], under: lease))
+            printLine("published", try await store.publish("certs/site", ["a": text], under: lease))
             usleep(20_000)
         }
     default: fail("no such command")
     }
 } catch let error as StoreError {
-    say("\(error.code):", error)
+    printLine("\(error.code):", error)
     exit(error.code == .fenced ? 3 : 1)
 }

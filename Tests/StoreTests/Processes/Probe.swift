@@ -1,8 +1,8 @@
 import Foundation
 import Glibc
 
-/// A process that runs the probe; it is killed with the test at the latest. Its output goes to a file, so that nothing
-/// here has to run for it to go on.
+/// A process that runs the probe, killed at the end of the test at the latest. Its output goes to a file, so that the
+/// process never waits for this one to read it.
 final class Probe {
     private let number: pid_t
     private let output = NSTemporaryDirectory() + "hopgate-probe-\(UUID().uuidString)"
@@ -46,7 +46,7 @@ final class Probe {
         return false
     }
 
-    /// What it exited with; nil while it runs, or if a signal ended it.
+    /// The exit status, or `nil` while the process runs or if a signal ended it.
     var status: Int32? { ending.flatMap { $0 & 0x7f == 0 ? $0 >> 8 & 0xff : nil } }
 
     func wait() {

@@ -8,7 +8,7 @@ import Testing
 /// Real processes on one folder of a real file system.
 @Suite("Processes", .serialized)
 struct ProcessTests {
-    @Test("Eight processes that start at once on an empty store found one cluster with one key, in each of 50 rounds")
+    @Test("Eight processes that start at once on an empty store found one cluster with one key, in 50 rounds")
     func founding() throws {
         for round in 0..<50 {
             let scratch = Scratch()
@@ -27,7 +27,7 @@ struct ProcessTests {
         }
     }
 
-    @Test("After kill -9 at a random moment every reader reads whole things, and nothing that was said is lost")
+    @Test("After kill -9 at a random moment readers see complete data only, and nothing confirmed is lost")
     func killed() async throws {
         let scratch = Scratch()
         let volume = try scratch.volume()
@@ -69,7 +69,7 @@ struct ProcessTests {
         }
         #expect(readers.count == 100 && promisedVersion > 100)
         #expect(volume.counts.corrupt == 0 && volume.counts.transient == 0)
-        // What a hundred killed processes left behind is swept.
+        // The remains of a hundred killed processes are swept.
         let collector = GarbageCollector(volume: volume)
         for replica in readers.keys { try volume.archive(replica) }
         let now = NIODeadline.now()
@@ -80,7 +80,7 @@ struct ProcessTests {
         #expect(scratch.names("v1/tombs").isEmpty && scratch.names("v1/tmp").isEmpty)
     }
 
-    @Test("A holder that was stopped for longer than its time to live cannot publish when it wakes")
+    @Test("A holder that was stopped for longer than its time to live cannot publish when it continues")
     func stopped() async throws {
         let scratch = Scratch()
         let volume = try scratch.volume()
@@ -91,7 +91,7 @@ struct ProcessTests {
         let second = try Probe(["lease", scratch.file("v1"), "3000"])
         #expect(await eventually(within: 20) { second.lines.contains { $0.hasPrefix("published") } })
         let taken = ContinuousClock.now - stopped
-        #expect(taken > .seconds(2.9) && taken < .seconds(6), "taken over after \(taken)")
+        #expect(taken > .seconds(2.9) && taken < .seconds(6), "acquired after \(taken)")
         let before = try volume.newest("certs/site", files: ["a"])
         #expect(before.generation.epoch == 2)
         first.send(SIGCONT)

@@ -4,10 +4,10 @@ import NIOCore
 import Store
 import TestSupport
 
-/// One client of a ``SimulatedVolume``: a replica's view of it, with caches, with writes that have not reached the server,
-/// and with a life that may end at any call.
+/// One client of a ``SimulatedVolume``: a replica's view of it, with caches and with writes that have not reached the
+/// server. The client may die at any call.
 final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
-    /// What a call says after the process has died; no library code ever acts on it.
+    /// The error number of every call after the process has died. No code of the store reacts to it.
     static let dead: Int32 = 4_000
 
     private struct Snapshot {
@@ -22,7 +22,7 @@ final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
 
     let volume: SimulatedVolume
     let root = "/simulated"
-    /// Passes time at the start of every call; gets a name of the call and its path.
+    /// Called at the start of every call with the call and its path, to let time pass.
     private let step: @Sendable (FileFault.Call, String) -> Void
     private var folders: [UInt64: Snapshot] = [:]
     var dirty: [UInt64: [Dirty]] = [:]
@@ -36,7 +36,8 @@ final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
         self.step = step
     }
 
-    /// The process ends: of what it wrote and did not sync some reaches the server, the last of it perhaps in part.
+    /// Ends the process. A part of the writes that were not synced reaches the server, the last of them possibly
+    /// incomplete.
     func die() {
         volume.lock.withLock {
             isDead = true
@@ -163,9 +164,9 @@ final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
 
     // MARK: Calls
 
-    /// Does one call with all that may happen to it.
+    /// Performs one call with all the faults that may occur.
     ///
-    /// - Parameter repeated: what the server says to the same request a second time.
+    /// - Parameter repeated: The error of the server when it executes the same request a second time.
     func call<Result>(
         _ call: FileFault.Call,
         _ path: String,
@@ -202,7 +203,7 @@ final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
         )
     }
 
-    /// What this client reads: the server's bytes under its own writes.
+    /// Returns the bytes that this client reads: those of the server, overlaid with its own writes.
     func contents(of node: SimulatedVolume.Node) -> [UInt8] {
         guard let writes = dirty[node.number] else { return node.data }
         var data = node.data
@@ -225,7 +226,7 @@ final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
 // MARK: Names
 
 extension SimulatedFileSystem {
-    /// The names in a folder as this client knows them; it asks the server when it does not, or not any more.
+    /// Returns the names in a folder from the cache, or from the server if they are not cached or have expired.
     private func entries(of node: SimulatedVolume.Node) -> [String: UInt64] {
         let now = volume.now()
         if let snapshot = folders[node.number], snapshot.expires > now { return snapshot.entries }
@@ -251,7 +252,7 @@ extension SimulatedFileSystem {
             number = next
         }
         guard let node = volume.node(number) else { throw FileFault(call, path, ESTALE) }
-        // A cached name of something that was deleted meanwhile.
+        // The cached name of a node that was deleted meanwhile.
         if number != SimulatedVolume.root, volume.links(of: number) == 0 { throw FileFault(call, path, ESTALE) }
         return node
     }
@@ -271,7 +272,7 @@ extension SimulatedFileSystem {
     }
 }
 
-/// An open file of a simulated client. Reading asks the server, as after every open of a network file system.
+/// An open file of a simulated client. Reads ask the server, as a network file system does after every open.
 final class SimulatedFile: OpenFile {
     private let system: SimulatedFileSystem
     private let node: SimulatedVolume.Node
@@ -285,7 +286,7 @@ final class SimulatedFile: OpenFile {
         self.path = path
     }
 
-    /// What was written goes to the server when the file is closed; nobody waits for it.
+    /// Closing the file sends the writes to the server; no caller learns whether that succeeds.
     deinit {
         let volume = system.volume
         volume.lock.withLock {
@@ -312,7 +313,7 @@ final class SimulatedFile: OpenFile {
         try system.call(.write, path, changes: true) { () throws(FileFault) in
             let volume = system.volume
             let end = Int(offset) + bytes.count
-            // Writing where bytes are already needs no space.
+            // Overwriting existing bytes needs no space.
             if volume.isFull, end > system.contents(of: node).count { throw FileFault(.write, path, ENOSPC) }
             var count = bytes.count
             if count > 1, volume.random.chance(volume.faults.shortTransfer) {
@@ -320,7 +321,7 @@ final class SimulatedFile: OpenFile {
             }
             let write = SimulatedFileSystem.Dirty(offset: Int(offset), bytes: Array(bytes.prefix(count)))
             system.dirty[node.number, default: []].append(write)
-            // The client may write back whenever it likes.
+            // The client may write back at any time.
             if volume.random.chance(0.2), let writes = system.dirty.removeValue(forKey: node.number) {
                 system.flush(writes, to: node.number)
             }
@@ -337,7 +338,7 @@ final class SimulatedFile: OpenFile {
             let volume = system.volume
             let writes = system.dirty.removeValue(forKey: node.number) ?? []
             if volume.random.chance(volume.faults.failedSync) {
-                // Part of it arrives, the rest is dropped, and a second call would know nothing of it.
+                // A part arrives, the rest is dropped, and a second call would succeed without it.
                 system.flush(
                     Array(writes.prefix(Int(volume.random.next() % UInt64(writes.count + 1)))),
                     to: node.number

@@ -2,14 +2,14 @@ import NIOCore
 import Store
 import TestSupport
 
-/// One process of a ``SimulatedWorld``: a client of the volume, a monotonic clock of its own, and the threads that use the
+/// One process of a ``SimulatedWorld``: a client of the volume, its own monotonic clock, and the threads that use the
 /// store as a gateway does.
 final class SimulatedReplica: @unchecked Sendable {
     let number: Int
     let world: SimulatedWorld
     private(set) var files: SimulatedFileSystem!
     private(set) var volume: Volume!
-    /// Nothing of the process runs until then (SIGSTOP).
+    /// The time until which the process is stopped (SIGSTOP).
     var stoppedUntil: UInt64 = 0
     private let clockOffset: UInt64
     private let clockRate: Double
@@ -17,12 +17,12 @@ final class SimulatedReplica: @unchecked Sendable {
     private(set) var view: ValueView<[UInt8]>!
     private(set) var sites: StoredGeneration?
     private(set) var journals: [Incarnation: JournalReader] = [:]
-    /// When the last look at everything succeeded.
-    private(set) var lastLook: UInt64 = 0
+    /// The start time of the last complete poll.
+    private(set) var lastPoll: UInt64 = 0
     private(set) var lastProblem: String?
-    private(set) var lookProblem: String?
-    /// Threads that still change something.
-    private(set) var busyWriters = 0
+    private(set) var pollProblem: String?
+    /// The number of threads that are running.
+    private(set) var runningThreads = 0
 
     init(number: Int, world: SimulatedWorld) {
         self.number = number
@@ -43,14 +43,14 @@ final class SimulatedReplica: @unchecked Sendable {
 
     var isAlive: Bool { !files.isDead && !world.isOver }
 
-    /// The time that a call takes, most of it very little.
+    /// Passes the time that a call takes, which is usually short.
     private func passCall() {
         let faults = world.server.faults
         world.scheduler.pass(20_000 + world.random.next() % 1_000_000)
         if world.random.chance(faults.hang) {
             let end =
                 world.scheduler.now + UInt64(Double(world.random.next() % 1_000) / 1_000 * faults.hangSeconds * 1e9)
-            // A server that is well again answers what hangs.
+            // A server that has recovered answers the calls that hang.
             while world.scheduler.now < end, world.server.faults.hang > 0 { world.scheduler.pass(500_000_000) }
         }
         while stoppedUntil > world.scheduler.now { world.scheduler.pass(stoppedUntil - world.scheduler.now) }
@@ -66,7 +66,7 @@ final class SimulatedReplica: @unchecked Sendable {
         sleep(milliseconds: UInt64(max(wait.nanoseconds / 1_000_000, 1)))
     }
 
-    /// Makes a call whose failure is of no interest; nil then.
+    /// Performs a call whose failure is only recorded; returns `nil` then.
     func attempt<Result>(_ body: () throws(StoreError) -> Result) -> Result? {
         do {
             return try body()
@@ -80,23 +80,23 @@ final class SimulatedReplica: @unchecked Sendable {
     }
 
     func start() {
-        spawn(writesValues)
-        spawn(takesLeases)
-        spawn(keepsJournal)
-        spawn(looks)
+        spawn(writeValues)
+        spawn(acquireLeases)
+        spawn(writeJournal)
+        spawn(poll)
     }
 
     private func spawn(_ body: @escaping @Sendable () -> Void) {
-        busyWriters += 1
+        runningThreads += 1
         world.scheduler.spawn { [self] in
             body()
-            busyWriters -= 1
+            runningThreads -= 1
         }
     }
 
-    // MARK: What a gateway does
+    // MARK: Activities of a gateway
 
-    private func writesValues() {
+    private func writeValues() {
         while isAlive, !world.isQuiet {
             sleep(milliseconds: 50 + world.random.next() % 700)
             let key = SimulatedWorld.keys[Int(world.random.next() % UInt64(SimulatedWorld.keys.count))]
@@ -106,20 +106,20 @@ final class SimulatedReplica: @unchecked Sendable {
                 SimulatedWorld.value(key, counter: counter, nonce: nonce, size: size)
             }
             _ = attempt { () throws(StoreError) in
-                let promised = world.acknowledged[key] ?? 0
+                let confirmed = world.acknowledged[key] ?? 0
                 do throws(StoreError) {
                     let value = try volume.read(key)
                     world.sawValue(key, value, by: number)
-                    if value.version < promised {
-                        world.violation("\(key): version \(value.version) was read after \(promised) was published")
+                    if value.version < confirmed {
+                        world.violation("\(key): version \(value.version) was read after \(confirmed) was published")
                     }
                     let bytes = content(value.version + 1)
                     let version = try volume.replace(key, expecting: value.version, bytes)
                     world.published(key, version, bytes, by: number)
                 } catch {
                     guard error.code == .notFound else { throw error }
-                    if promised > 0, isAlive, error.place.hasSuffix(key.path), !world.server.isUnmounted {
-                        world.violation("\(key): gone after version \(promised) was published")
+                    if confirmed > 0, isAlive, error.place.hasSuffix(key.path), !world.server.isUnmounted {
+                        world.violation("\(key): gone after version \(confirmed) was published")
                     }
                     let bytes = content(1)
                     let version = try volume.create(key, bytes)
@@ -129,7 +129,7 @@ final class SimulatedReplica: @unchecked Sendable {
         }
     }
 
-    private func takesLeases() {
+    private func acquireLeases() {
         while isAlive, !world.isQuiet {
             sleep(milliseconds: world.random.next() % 3_000)
             let candidate = LeaseCandidate(
@@ -148,13 +148,13 @@ final class SimulatedReplica: @unchecked Sendable {
                 }
             }
             guard let lease = won else { continue }
-            world.tookLease(lease.epoch, by: number)
-            uses(lease)
+            world.acquiredLease(lease.epoch, by: number)
+            publish(under: lease)
         }
     }
 
-    /// Publishes under a lease until it is lost, given back, or simply forgotten.
-    private func uses(_ lease: HeldLease) {
+    /// Publishes under a lease until it is lost, released or abandoned.
+    private func publish(under lease: HeldLease) {
         let rounds = world.random.next() % 5
         for round in 0..<rounds where isAlive {
             if world.random.chance(0.2) { sleep(milliseconds: world.random.next() % 6_000) }
@@ -175,7 +175,7 @@ final class SimulatedReplica: @unchecked Sendable {
         if world.random.chance(0.7) { _ = attempt { () throws(StoreError) in try lease.release(now: now) } }
     }
 
-    private func keepsJournal() {
+    private func writeJournal() {
         var pace = JournalWriter.Pace()
         pace.logLimit = 3_000
         pace.logAllocationStep = 4_096
@@ -183,7 +183,7 @@ final class SimulatedReplica: @unchecked Sendable {
         let writer = JournalWriter(volume: volume, pace: pace)
         var hasBegun = false
         var incarnation = name()
-        // The journal goes on after the writers became quiet: the others have to see it alive.
+        // The journal continues after the writers have stopped: the other replicas have to see it alive.
         while isAlive {
             if !hasBegun {
                 world.tables[incarnation, default: []].append(writer.table)
@@ -230,7 +230,7 @@ final class SimulatedReplica: @unchecked Sendable {
         if world.random.chance(0.1) { writer.update { $0.sessions &+= 1 } }
     }
 
-    private func looks() {
+    private func poll() {
         view = ValueView(volume: volume, prefix: "agents") { key, value throws(StoreError) in
             guard SimulatedWorld.counter(in: value.bytes, of: key) != nil else {
                 throw StoreError(.corrupt, key.path, "has a wrong checksum")
@@ -239,40 +239,40 @@ final class SimulatedReplica: @unchecked Sendable {
         }
         while isAlive {
             let began = world.scheduler.now
-            var isComplete = looksAtValues()
-            isComplete = looksAtSite() && isComplete
-            isComplete = looksAtJournals() && isComplete
+            var isComplete = pollValues()
+            isComplete = pollSite() && isComplete
+            isComplete = pollJournals() && isComplete
             if isComplete, isAlive {
-                world.outcome.facts.looks += 1
-                lastLook = began
+                world.outcome.facts.polls += 1
+                lastPoll = began
             }
-            // A second at most, whatever the look took.
+            // At most once a second.
             let took = (world.scheduler.now - began) / 1_000_000
             sleep(milliseconds: took < 1_000 ? 1_000 - took : 1)
         }
     }
 
-    private func looksAtValues() -> Bool {
+    private func pollValues() -> Bool {
         let good = view.values
         guard let report = attempt({ () throws(StoreError) in try view.poll() }) else { return false }
         for (key, bytes) in good where view.values[key] == nil {
-            world.violation("replica \(number) lost its good view of \(key), which had \(bytes.count) bytes")
+            world.violation("replica \(number) lost its valid view of \(key), which had \(bytes.count) bytes")
         }
         for key in report.changed where SimulatedWorld.keys.contains(key) {
             if let bytes = view.values[key], let version = SimulatedWorld.counter(in: bytes, of: key) {
                 world.sawValue(key, StoredValue(bytes: bytes, version: version), by: number)
             }
         }
-        let problem = report.problems.first { $0.key != SimulatedWorld.rotten && $0.value.isTransient }
-        if let problem { lookProblem = "\(problem)" }
+        let problem = report.problems.first { $0.key != SimulatedWorld.damagedKey && $0.value.isTransient }
+        if let problem { pollProblem = "\(problem)" }
         return problem == nil
     }
 
-    private func looksAtSite() -> Bool {
-        let promised = world.newestGeneration
+    private func pollSite() -> Bool {
+        let confirmed = world.newestGeneration
         do {
             let stored = try volume.newest(SimulatedWorld.site, files: ["fullchain.pem", "key.pem"])
-            world.sawGeneration(stored, atLeast: promised, by: number)
+            world.sawGeneration(stored, atLeast: confirmed, by: number)
             if let sites, stored.generation < sites.generation {
                 world.violation("replica \(number) went back from \(sites.generation) to \(stored.generation)")
             }
@@ -280,29 +280,29 @@ final class SimulatedReplica: @unchecked Sendable {
             return true
         } catch {
             guard error.code == .notFound else { return false }
-            if promised != nil, isAlive, !world.server.isUnmounted {
-                world.violation("replica \(number) found no generation although \(promised!) was published")
+            if confirmed != nil, isAlive, !world.server.isUnmounted {
+                world.violation("replica \(number) found no generation although \(confirmed!) was published")
             }
             return true
         }
     }
 
-    private func looksAtJournals() -> Bool {
+    private func pollJournals() -> Bool {
         guard let replicas = attempt({ () throws(StoreError) in try volume.replicaFolders() }) else { return false }
         journals = journals.filter { replicas.contains($0.key) }
         var isComplete = true
         for replica in replicas {
             let reader = journals[replica] ?? JournalReader(volume: volume, replica: replica)
             journals[replica] = reader
-            let promised = world.committed[replica] ?? 0
+            let confirmed = world.committed[replica] ?? 0
             let hasView = reader.view != nil
             if attempt({ () throws(StoreError) in try reader.poll() }) == nil {
-                // A dead replica never mends what a vandal and a crash left of its heartbeat.
+                // A dead replica cannot repair a heartbeat that was damaged by an intruder and a crash.
                 isComplete = isComplete && world.disturbed.contains(replica) && !world.lives(replica)
-                lookProblem = lastProblem
-                if hasView, reader.view == nil { world.violation("a bad journal erased a good view") }
+                pollProblem = lastProblem
+                if hasView, reader.view == nil { world.violation("a damaged journal erased a valid view") }
             } else if let view = reader.view {
-                world.sawJournal(view, of: replica, promised: promised, by: number)
+                world.sawJournal(view, of: replica, confirmed: confirmed, by: number)
             }
         }
         return isComplete

@@ -1,8 +1,8 @@
 import Foundation
 import TestSupport
 
-/// Virtual time for threads of blocking code. One thread runs at a time; a thread that passes time hands over to whoever is
-/// due next, so that a seed decides every interleaving.
+/// Virtual time for threads of blocking code. One thread runs at a time; a thread that passes time hands over to the
+/// thread that is due next, so that a seed determines every interleaving.
 final class SimulatedScheduler: @unchecked Sendable {
     private final class Worker: @unchecked Sendable {
         let turn = DispatchSemaphore(value: 0)
@@ -15,7 +15,7 @@ final class SimulatedScheduler: @unchecked Sendable {
         }
     }
 
-    // All belong to the thread whose turn it is.
+    // Confined to the thread whose turn it is.
     private(set) var now: UInt64 = 1_000_000_000_000
     private(set) var steps = 0
     var random: SeededGenerator
@@ -27,7 +27,7 @@ final class SimulatedScheduler: @unchecked Sendable {
         random = SeededGenerator(seed: seed)
     }
 
-    /// Starts a thread whose body begins as soon as it is its turn.
+    /// Starts a thread whose body begins when it is the thread's turn.
     func spawn(_ body: @escaping @Sendable () -> Void) {
         let worker = Worker(due: now, order: random.next())
         workers.append(worker)
@@ -41,14 +41,14 @@ final class SimulatedScheduler: @unchecked Sendable {
         thread.start()
     }
 
-    /// Runs what was spawned until all of it has returned.
+    /// Runs the spawned threads until all of them have returned.
     func run() {
         guard let first = next() else { return }
         resume(first)
         finished.wait()
     }
 
-    /// The calling thread goes on when so much time has passed.
+    /// Suspends the calling thread until the given time has passed.
     func pass(_ nanoseconds: UInt64) {
         guard let me = current else { preconditionFailure("only spawned threads pass time") }
         steps += 1

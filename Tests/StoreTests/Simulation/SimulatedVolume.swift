@@ -3,16 +3,17 @@ import Glibc
 import Store
 import TestSupport
 
-/// The server of a simulated network file system: what all clients see, and what of it would survive a loss of power.
+/// The server of a simulated network file system: the state that all clients see, and the part of it that would survive
+/// a power loss.
 final class SimulatedVolume: @unchecked Sendable {
     final class Node {
         let number: UInt64
         let isFolder: Bool
         var mode: UInt32
-        /// As every client sees it that asks the server.
+        /// The contents or entries that a client gets from the server.
         var data: [UInt8] = []
         var entries: [String: UInt64] = [:]
-        /// As a loss of power would leave it.
+        /// The contents or entries after a power loss.
         var durableData: [UInt8] = []
         var durableEntries: [String: UInt64] = [:]
 
@@ -23,27 +24,27 @@ final class SimulatedVolume: @unchecked Sendable {
         }
     }
 
-    /// What goes wrong, each with its probability a call.
+    /// The faults, each with its probability per call.
     struct Faults {
-        /// The call succeeds, its answer is lost, and the repeated call finds its own traces.
+        /// The call succeeds, its reply is lost, and the repeated call finds the effect of the first.
         var lostReply = 0.0
-        /// EIO, ESTALE or ETIMEDOUT without anything having been done.
+        /// EIO, ESTALE or ETIMEDOUT without an effect.
         var failure = 0.0
-        /// EIO although it was done.
+        /// EIO although the call took effect.
         var failureAfter = 0.0
-        /// fsync says EIO and drops what it should have written.
+        /// fsync fails with EIO and drops the unwritten bytes.
         var failedSync = 0.0
         var shortTransfer = 0.0
-        /// Seconds that listings and names may be cached, at most.
+        /// The longest time in seconds for which listings and names are cached.
         var cacheSeconds = 0.0
-        /// Parts of names that are cached at all.
+        /// The probability that a listing is cached.
         var cached = 0.0
-        /// A call that hangs, and for how many seconds at most.
+        /// A call hangs, for at most `hangSeconds`.
         var hang = 0.0
         var hangSeconds = 20.0
 
         static let none = Faults()
-        /// An honest network file system: caches, and nothing else.
+        /// A healthy network file system, which only caches.
         static let caching = Faults(cacheSeconds: 60, cached: 0.5)
     }
 
@@ -51,10 +52,10 @@ final class SimulatedVolume: @unchecked Sendable {
     var faults = Faults.none
     var isFull = false
     var isReadOnly = false
-    /// The whole store is gone from where it was mounted.
+    /// Whether the store is unmounted, so that its folder is missing.
     var isUnmounted = false
     var random: SeededGenerator
-    /// Nanoseconds of whatever clock the clients live by.
+    /// Returns the time in nanoseconds on the clients' clock.
     let now: @Sendable () -> UInt64
     private(set) var nodes: [UInt64: Node] = [:]
     private var lastNumber: UInt64 = 1
@@ -77,24 +78,25 @@ final class SimulatedVolume: @unchecked Sendable {
         return node
     }
 
-    /// How many names a node has.
+    /// Returns the number of names of a node.
     func links(of number: UInt64) -> Int { counts[number] ?? 0 }
 
-    /// Gives a name to a node, or takes it away.
+    /// Adds, replaces or removes a name.
     func set(_ folder: Node, _ name: String, _ number: UInt64?) {
         if let old = folder.entries[name] { counts[old, default: 0] -= 1 }
         if let number { counts[number, default: 0] += 1 }
         folder.entries[name] = number
     }
 
-    /// The node that the server itself finds by a path.
+    /// Returns the server's node of a path.
     func find(_ path: String) -> Node? {
         var node = nodes[Self.root]
         for name in path.split(separator: "/") { node = node?.entries[String(name)].flatMap { nodes[$0] } }
         return node
     }
 
-    /// Makes names durable. What was renamed into this folder is not left in the durable state of the other one.
+    /// Makes the names in a folder durable. Names that were renamed into it leave the durable state of their old
+    /// folder.
     func sync(_ folder: Node) {
         let news = folder.entries.filter { folder.durableEntries[$0.key] != $0.value }
         folder.durableEntries = folder.entries
@@ -107,7 +109,7 @@ final class SimulatedVolume: @unchecked Sendable {
         }
     }
 
-    /// The server loses its memory: of what was not made durable each block and each name is there or not.
+    /// Simulates a power loss: each block and each name that was not durable either survives or does not.
     func losePower() {
         for node in nodes.values {
             if node.isFolder {
@@ -126,7 +128,7 @@ final class SimulatedVolume: @unchecked Sendable {
     }
 
     private func torn(old: [UInt8], new: [UInt8]) -> [UInt8] {
-        // What was synced keeps its length, unless it was cut off since.
+        // A synced file keeps its length, unless it was truncated since.
         let (least, most) = (min(new.count, old.count), max(new.count, old.count))
         let size = least + Int(random.next() % UInt64(most - least + 1))
         var result = [UInt8](repeating: 0, count: size)
@@ -137,17 +139,17 @@ final class SimulatedVolume: @unchecked Sendable {
         return result
     }
 
-    // MARK: Vandals
+    // MARK: Tampering
 
-    /// Changes a file behind everybody's back.
+    /// Changes a file without a call of any client.
     func tamper(_ path: String, _ change: (inout [UInt8]) -> Void) {
         guard let node = find(path), !node.isFolder else { return }
         change(&node.data)
         node.durableData = node.data
     }
 
-    /// Puts a file there behind everybody's back.
-    func plant(_ path: String, _ bytes: [UInt8]) {
+    /// Adds a file without a call of any client.
+    func addFile(_ path: String, _ bytes: [UInt8]) {
         guard let slash = path.lastIndex(of: "/"), let folder = find(String(path[..<slash])) else { return }
         let node = make(isFolder: false)
         node.data = bytes

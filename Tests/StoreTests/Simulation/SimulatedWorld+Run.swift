@@ -7,9 +7,9 @@ extension SimulatedWorld {
         case everything
     }
 
-    private static let troubleSeconds: UInt64 = 25
+    private static let faultSeconds: UInt64 = 25
     private static let calmSeconds: UInt64 = 8
-    /// Two looks and what the second takes.
+    /// The time for two complete polls.
     private static let agreementSeconds: UInt64 = 3
 
     func run(_ kind: Kind) -> Outcome {
@@ -17,12 +17,12 @@ extension SimulatedWorld {
         scheduler.spawn { [self] in
             prepare()
             for number in 0..<3 { startReplica(number) }
-            makeTrouble()
+            injectFaults()
             heal()
             sleep(Self.calmSeconds)
             isQuiet = true
-            // The looks that count begin when nothing changes any more.
-            while replicas.contains(where: { $0.isAlive && $0.busyWriters > 2 }) { sleep(milliseconds: 50) }
+            // Only polls that begin after the last change count.
+            while replicas.contains(where: { $0.isAlive && $0.runningThreads > 2 }) { sleep(milliseconds: 50) }
             let quietSince = scheduler.now
             sleep(Self.agreementSeconds)
             compare(since: quietSince)
@@ -41,13 +41,13 @@ extension SimulatedWorld {
 
     private func sleep(milliseconds: UInt64) { scheduler.pass(milliseconds * 1_000_000) }
 
-    /// A store as it stands before anything goes wrong.
+    /// Creates the store before any fault occurs.
     private func prepare() {
         let volume = Volume(files: SimulatedFileSystem(volume: server), random: { [self] in random.next() })
         do {
             try volume.prepare()
-            let bytes = Self.value(Self.rotten, counter: 1, nonce: 1, size: 100)
-            _ = try volume.create(Self.rotten, bytes)
+            let bytes = Self.value(Self.damagedKey, counter: 1, nonce: 1, size: 100)
+            _ = try volume.create(Self.damagedKey, bytes)
         } catch {
             violation("an empty store could not be prepared: \(error)")
         }
@@ -59,16 +59,16 @@ extension SimulatedWorld {
         replica.start()
     }
 
-    // MARK: Trouble
+    // MARK: Faults
 
-    private func makeTrouble() {
+    private func injectFaults() {
         server.faults.lostReply = 0.02
         server.faults.failure = 0.005
         server.faults.failureAfter = 0.005
         server.faults.failedSync = 0.01
         server.faults.shortTransfer = 0.05
         server.faults.hang = 0.001
-        let end = scheduler.now + Self.troubleSeconds * 1_000_000_000
+        let end = scheduler.now + Self.faultSeconds * 1_000_000_000
         while scheduler.now < end {
             sleep(milliseconds: 200 + random.next() % 1_500)
             switch random.next() % 12 {
@@ -78,8 +78,8 @@ extension SimulatedWorld {
             case 4: during(3_000) { server.isFull = $0 }
             case 5: during(3_000) { server.isReadOnly = $0 }
             case 6: if random.chance(0.5) { during(2_000) { server.isUnmounted = $0 } }
-            case 7, 8: bury()
-            default: vandalise()
+            case 7, 8: archiveReplica()
+            default: tamperWithFiles()
             }
         }
     }
@@ -87,9 +87,9 @@ extension SimulatedWorld {
     private func heal() {
         server.faults = .caching
         for replica in replicas { replica.stoppedUntil = 0 }
-        // The disturbed file is as it was.
-        let bytes = Self.value(Self.rotten, counter: 1, nonce: 1, size: 100)
-        server.tamper("\(Self.rotten)/1.json") { $0 = bytes }
+        // Restore the damaged file.
+        let bytes = Self.value(Self.damagedKey, counter: 1, nonce: 1, size: 100)
+        server.tamper("\(Self.damagedKey)/1.json") { $0 = bytes }
         while replicas.filter(\.isAlive).count < 3 { startReplica(replicas.count) }
     }
 
@@ -120,65 +120,67 @@ extension SimulatedWorld {
         for _ in 0..<3 { startReplica(replicas.count) }
     }
 
-    /// The folder of somebody, perhaps alive, is put away.
-    private func bury() {
-        guard let gravedigger = living, let victim = replicas[Int(random.next() % UInt64(replicas.count))].journal
+    /// Archives a replica, which may be alive.
+    private func archiveReplica() {
+        guard let archiver = living, let victim = replicas[Int(random.next() % UInt64(replicas.count))].journal
         else {
             return
         }
         let name = victim.incarnation
-        buried.insert(name)
-        _ = gravedigger.attempt { () throws(StoreError) in try gravedigger.volume.archive(name) }
+        archived.insert(name)
+        _ = archiver.attempt { () throws(StoreError) in try archiver.volume.archive(name) }
     }
 
-    /// Bytes that nobody of ours wrote.
-    private func vandalise() {
+    /// Writes bytes that no replica wrote.
+    private func tamperWithFiles() {
         switch random.next() % 6 {
         case 0:
-            server.tamper("\(Self.rotten)/1.json") { [self] in
+            server.tamper("\(Self.damagedKey)/1.json") { [self] in
                 if !$0.isEmpty { $0[Int(random.next() % UInt64($0.count))] ^= 0x40 }
             }
-        case 1: server.tamper("\(Self.rotten)/1.json") { [self] in $0 = Array($0.prefix(Int(random.next() % 90))) }
-        case 2: server.plant("agents/garbage\(random.next() % 3)", [1, 2, 3])
-        case 3: server.plant("agents/k0/junk", [0])
+        case 1: server.tamper("\(Self.damagedKey)/1.json") { [self] in $0 = Array($0.prefix(Int(random.next() % 90))) }
+        case 2: server.addFile("agents/garbage\(random.next() % 3)", [1, 2, 3])
+        case 3: server.addFile("agents/k0/junk", [0])
         case 4:
-            // One slot of a heartbeat: the other one still counts, or the next beat mends it.
+            // One slot of a heartbeat: the other one is still valid, or the next heartbeat repairs the file.
             guard let name = living?.journal?.incarnation else { return }
             disturbed.insert(name)
             server.tamper("replicas/\(name)/hb") { [self] bytes in
                 let slot = Int(random.next() % 2) * 4_096
                 if bytes.count > slot + 40 { bytes[slot + 30] ^= 0xff }
             }
-        default: server.plant("replicas/not-a-replica-\(random.next() % 3)", [0])
+        default: server.addFile("replicas/not-a-replica-\(random.next() % 3)", [0])
         }
     }
 
-    // MARK: The end
+    // MARK: Final state
 
-    /// All replicas know the same things, and they are the true ones.
+    /// Verifies that all replicas have the same state, and that it is the one that was published.
     private func compare(since quiet: UInt64) {
         let truth = Volume(files: SimulatedFileSystem(volume: server), random: { [self] in random.next() })
         for replica in replicas where replica.isAlive {
-            if replica.lastLook < quiet {
-                let ago = (scheduler.now - replica.lastLook) / 1_000_000
-                violation("replica \(replica.number) has not looked for \(ago) ms: \(replica.lookProblem ?? "?")")
+            if replica.lastPoll < quiet {
+                let ago = (scheduler.now - replica.lastPoll) / 1_000_000
+                violation(
+                    "replica \(replica.number) has not completed a poll for \(ago) ms: \(replica.pollProblem ?? "?")"
+                )
                 continue
             }
-            for key in Self.keys + [Self.rotten] {
+            for key in Self.keys + [Self.damagedKey] {
                 let stored = try? truth.read(key)
                 if stored?.bytes != replica.view.values[key] {
                     violation("replica \(replica.number) does not know version \(stored?.version ?? 0) of \(key)")
                 }
-                if let promised = acknowledged[key], stored?.version ?? 0 < promised {
-                    violation("\(key): version \(promised) was published and is lost")
+                if let confirmed = acknowledged[key], stored?.version ?? 0 < confirmed {
+                    violation("\(key): version \(confirmed) was published and is lost")
                 }
             }
-            if let promised = newestGeneration, replica.sites.map({ $0.generation < promised }) ?? true {
-                violation("replica \(replica.number) does not know \(promised)")
+            if let confirmed = newestGeneration, replica.sites.map({ $0.generation < confirmed }) ?? true {
+                violation("replica \(replica.number) does not know \(confirmed)")
             }
             for other in replicas where other.isAlive {
                 guard let journal = other.journal else {
-                    violation("replica \(other.number) never began a journal")
+                    violation("replica \(other.number) never started a journal")
                     continue
                 }
                 let known = replica.journals[journal.incarnation]?.view

@@ -3,15 +3,15 @@ import NIOCore
 import Store
 import TestSupport
 
-/// One run of the simulation: several replicas on one volume, and a record of what the store promised them. Every claim
-/// that turns out to be wrong is a violation.
+/// One run of the simulation: several replicas on one volume, and a record of what the store has confirmed to them. Any
+/// contradiction to the record is a violation.
 final class SimulatedWorld: @unchecked Sendable {
     struct Outcome: Sendable {
         var violations: [String] = []
         var facts = Facts()
     }
 
-    /// What happened, so that a test can tell whether its simulation is worth anything.
+    /// Counters of events, with which a test verifies that the simulation covered them.
     struct Facts: Sendable {
         var steps = 0
         var values = 0
@@ -23,7 +23,7 @@ final class SimulatedWorld: @unchecked Sendable {
         var powerLosses = 0
         var repeatedReplies: UInt64 = 0
         var corrupt: UInt64 = 0
-        var looks = 0
+        var polls = 0
         var failedCalls = 0
 
         static func + (left: Facts, right: Facts) -> Facts {
@@ -38,14 +38,14 @@ final class SimulatedWorld: @unchecked Sendable {
             sum.powerLosses += right.powerLosses
             sum.repeatedReplies += right.repeatedReplies
             sum.corrupt += right.corrupt
-            sum.looks += right.looks
+            sum.polls += right.polls
             sum.failedCalls += right.failedCalls
             return sum
         }
     }
 
     static let keys: [StoreKey] = ["agents/k0", "agents/k1", "agents/k2"]
-    static let rotten: StoreKey = "agents/rot"
+    static let damagedKey: StoreKey = "agents/rot"
     static let site: StoreKey = "certs/site"
 
     let scheduler: SimulatedScheduler
@@ -53,26 +53,26 @@ final class SimulatedWorld: @unchecked Sendable {
     var random: SeededGenerator
     var outcome = Outcome()
     var replicas: [SimulatedReplica] = []
-    /// Writers stop; looks go on.
+    /// Whether the writers have to stop while the readers continue.
     var isQuiet = false
-    /// Everything stops.
+    /// Whether all threads have to stop.
     var isOver = false
 
     // The record.
-    /// What the store said was published: the highest version of each key.
+    /// The highest confirmed version of each key.
     var acknowledged: [StoreKey: UInt64] = [:]
     var winners: [StoreKey: Set<UInt64>] = [:]
-    /// Of each version of each key, the one content that anybody ever saw.
+    /// The content of each version of each key, as first seen by any replica.
     var contents: [StoreKey: [UInt64: [UInt8]]] = [:]
     var epochHolders: [UInt64: Int] = [:]
     var newestGeneration: Generation?
     var generationOwners: [Generation: String] = [:]
-    /// The tables that a journal may show.
+    /// The tables that a reader of a journal may see.
     var tables: [Incarnation: [JournalTable]] = [:]
     /// The last heartbeat that was committed.
     var committed: [Incarnation: UInt64] = [:]
-    var buried: Set<Incarnation> = []
-    /// Their heartbeats were tampered with: the slot before may count.
+    var archived: Set<Incarnation> = []
+    /// The replicas whose heartbeats were tampered with, so that the older slot may be the valid one.
     var disturbed: Set<Incarnation> = []
 
     init(seed: UInt64) {
@@ -89,17 +89,17 @@ final class SimulatedWorld: @unchecked Sendable {
         replicas.contains { $0.isAlive && $0.journal?.incarnation == incarnation }
     }
 
-    /// A process may have seen what nobody was promised; a loss of power takes that back.
+    /// Forgets unconfirmed contents: a replica may have seen them, and a power loss may undo them.
     func forgetUnconfirmed() {
         for (key, versions) in contents {
-            let promised = acknowledged[key] ?? 0
-            contents[key] = versions.filter { $0.key <= promised }
+            let confirmed = acknowledged[key] ?? 0
+            contents[key] = versions.filter { $0.key <= confirmed }
         }
     }
 
-    // MARK: Claims
+    // MARK: Observations
 
-    /// A value as some reader got it: whole, of this key, and the same as for everybody else.
+    /// Records a value that a reader got. It has to be complete, of this key, and the same for all readers.
     func sawValue(_ key: StoreKey, _ value: StoredValue, by replica: Int) {
         guard let counter = Self.counter(in: value.bytes, of: key) else {
             return violation("replica \(replica) read a partial or foreign value of \(key), version \(value.version)")
@@ -136,7 +136,7 @@ final class SimulatedWorld: @unchecked Sendable {
         acknowledged[key] = max(version, acknowledged[key] ?? 0)
     }
 
-    func tookLease(_ epoch: UInt64, by replica: Int) {
+    func acquiredLease(_ epoch: UInt64, by replica: Int) {
         outcome.facts.leases += 1
         if let other = epochHolders[epoch] { violation("epoch \(epoch) was given to replicas \(other) and \(replica)") }
         epochHolders[epoch] = replica
@@ -154,25 +154,25 @@ final class SimulatedWorld: @unchecked Sendable {
         newestGeneration = max(generation, newestGeneration ?? generation)
     }
 
-    func sawGeneration(_ stored: StoredGeneration, atLeast promised: Generation?, by replica: Int) {
+    func sawGeneration(_ stored: StoredGeneration, atLeast confirmed: Generation?, by replica: Int) {
         let chain = String(decoding: stored.files["fullchain.pem"] ?? [], as: UTF8.self)
         let key = String(decoding: stored.files["key.pem"] ?? [], as: UTF8.self)
         if key != "key of " + chain { violation("replica \(replica) read a torn pair: \(chain) / \(key)") }
         if let owner = generationOwners[stored.generation], owner != chain {
             violation("replica \(replica) read foreign contents of \(stored.generation)")
         }
-        if let promised, stored.generation < promised {
-            violation("replica \(replica) read \(stored.generation) after \(promised) had been published")
+        if let confirmed, stored.generation < confirmed {
+            violation("replica \(replica) read \(stored.generation) after \(confirmed) had been published")
         }
     }
 
-    func sawJournal(_ view: ReplicaView, of replica: Incarnation, promised: UInt64, by reader: Int) {
-        guard let tables = tables[replica] else { return violation("a journal of nobody: \(replica)") }
+    func sawJournal(_ view: ReplicaView, of replica: Incarnation, confirmed: UInt64, by reader: Int) {
+        guard let tables = tables[replica] else { return violation("a journal of an unknown replica: \(replica)") }
         if !tables.contains(view.table) {
-            violation("replica \(reader) saw a table of \(replica) that never was")
+            violation("replica \(reader) saw a table of \(replica) that never existed")
         }
-        if view.heartbeat.sequence < promised, !buried.contains(replica), !disturbed.contains(replica) {
-            violation("replica \(reader) saw beat \(view.heartbeat.sequence) of \(replica) after \(promised)")
+        if view.heartbeat.sequence < confirmed, !archived.contains(replica), !disturbed.contains(replica) {
+            violation("replica \(reader) saw heartbeat \(view.heartbeat.sequence) of \(replica) after \(confirmed)")
         }
     }
 }

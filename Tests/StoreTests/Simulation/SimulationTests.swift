@@ -6,14 +6,16 @@ import Testing
 
 @Suite("Replicas on a simulated network file system")
 struct SimulationTests {
-    @Test("With everything going wrong nothing partial is seen, nothing published is lost, and all agree in the end")
+    @Test(
+        "Under all faults readers see complete data only, nothing published is lost, and all replicas agree in the end"
+    )
     func everything() async throws {
         let facts = await run(seeds: testSeeds(default: 1_000), kind: .everything)
         #expect(facts.values > 0 && facts.leases > 0 && facts.generations > 0 && facts.commits > 0)
         #expect(facts.fenced > 0 && facts.crashes > 0 && facts.powerLosses > 0 && facts.repeatedReplies > 0)
     }
 
-    /// Runs seeds on two threads and reports what they found.
+    /// Runs the seeds on two threads and reports the violations.
     private func run(seeds: Int, kind: SimulatedWorld.Kind) async -> SimulatedWorld.Facts {
         let first = ProcessInfo.processInfo.environment["HOPGATE_SEED"].flatMap { UInt64($0) }
         let all = first.map { [$0] } ?? (0..<UInt64(seeds)).map { $0 }

@@ -16,7 +16,7 @@ struct ValueTests {
     }
 
     @Test(
-        "What is no ULID is no incarnation",
+        "A text that is not a ULID is not an incarnation",
         arguments: [
             "", "01ARZ3NDEKTSV4RRFFQ69G5FA", "01ARZ3NDEKTSV4RRFFQ69G5FAVV", "81ARZ3NDEKTSV4RRFFQ69G5FAV",
             "01arz3ndektsv4rrffq69g5fav", "01ARZ3NDEKTSV4RRFFQ69G5FAI", "01ARZ3NDEKTSV4RRFFQ69G5F\u{00c4}",
@@ -28,7 +28,7 @@ struct ValueTests {
     }
 
     @Test(
-        "Names outside the alphabet are no keys",
+        "Names outside the alphabet are not keys",
         arguments: [
             "", "/", "a/", "/a", "a//b", ".", "..", "a/../b", ".hidden", "a/.b", "a b", "a\u{0}b", "\u{e4}", "a\\b",
             String(repeating: "x", count: 129), "1/2/3/4/5/6/7/8/9",
@@ -38,7 +38,7 @@ struct ValueTests {
         #expect(throws: StoreError.self) { try StoreKey(path) }
     }
 
-    @Test("A key knows its place")
+    @Test("A key has a name and a parent")
     func keys() throws {
         let key: StoreKey = "acme/le-1/Account_key.json"
         #expect(key.name == "Account_key.json")
@@ -49,7 +49,7 @@ struct ValueTests {
         #expect(sibling == "acme/le-1/other")
     }
 
-    @Test("A generation's name reads back, and no other way of writing it does")
+    @Test("The name of a generation parses in its canonical form only")
     func generations() {
         let generation = Generation(epoch: 12, counter: 3)
         #expect(generation.description == "gen-0000000012-000003")

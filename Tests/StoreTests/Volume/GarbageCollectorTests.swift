@@ -8,7 +8,7 @@ struct GarbageCollectorTests {
     private let scratch = Scratch()
     private let clock = Clock()
 
-    /// A monotonic clock that the test moves.
+    /// A monotonic clock that the test advances.
     private final class Clock: Sendable {
         private let time = Mutex(NIODeadline.uptimeNanoseconds(1_000_000_000_000))
         var now: NIODeadline { time.withLock { $0 } }
@@ -24,7 +24,7 @@ struct GarbageCollectorTests {
         scratch.names("v1/\(key)").compactMap { Int($0.split(separator: ".")[0]) }.sorted()
     }
 
-    /// Each by a process of its own, as commands do it.
+    /// Writes each version from its own volume, as separate commands do.
     private func write(_ key: StoreKey, versions: Int) throws {
         for version in 1...UInt64(versions) {
             let command = try volume()
@@ -38,17 +38,17 @@ struct GarbageCollectorTests {
     }
 
     @Test(
-        "What commands left is deleted ten minutes after it was seen superseded; the eight newest stay",
+        "Versions written by commands are deleted ten minutes after they were seen superseded; the eight newest stay",
         arguments: ["agents/a", "acme/names/x", "acme/orders/x", "acme/accounts/y", "cluster.json"] as [StoreKey]
     )
     func commands(_ key: StoreKey) throws {
         try write(key, versions: 20)
         #expect(versions(key) == Array(1...20))
-        let keeper = try volume()
-        let collector = GarbageCollector(volume: keeper)
+        let gateway = try volume()
+        let collector = GarbageCollector(volume: gateway)
         func sweep() throws -> Int { try collector.sweep(now: clock.now) }
         #expect(try sweep() == 0)
-        _ = try keeper.replace(key, expecting: 20, [21])
+        _ = try gateway.replace(key, expecting: 20, [21])
         clock.pass(.minutes(9))
         #expect(try sweep() == 0 && versions(key).count == 21)
         clock.pass(.minutes(2))
@@ -57,11 +57,11 @@ struct GarbageCollectorTests {
         #expect(versions(key) == Array(14...21))
         clock.pass(.minutes(60))
         #expect(try sweep() == 0)
-        #expect(try keeper.read(key) == StoredValue(bytes: [21], version: 21))
+        #expect(try gateway.read(key) == StoredValue(bytes: [21], version: 21))
         #expect(try volume().replace(key, expecting: 21, [22]) == 22)
     }
 
-    @Test("Versions that are not older than what was seen stay, however many there are")
+    @Test("Versions newer than the last one seen stay, however many there are")
     func young() throws {
         try write("agents/a", versions: 10)
         let collector = GarbageCollector(volume: try volume())
@@ -69,7 +69,7 @@ struct GarbageCollectorTests {
         let command = try volume()
         for version in 10..<30 as Range<UInt64> { _ = try command.replace("agents/a", expecting: version, [1]) }
         clock.pass(.minutes(11))
-        // Of those that were made since nobody knows when they were superseded.
+        // The versions written since then were superseded at an unknown time.
         #expect(try collector.sweep(now: clock.now) == 9)
         #expect(versions("agents/a") == Array(10...30))
         clock.pass(.minutes(11))
@@ -77,7 +77,7 @@ struct GarbageCollectorTests {
         #expect(versions("agents/a") == Array(23...30))
     }
 
-    @Test("A sweep looks at a part of the keys and goes on where it stopped; all are pruned in the end")
+    @Test("A sweep visits a part of the keys and the next one continues there; all are pruned in the end")
     func bounded() throws {
         let server = SimulatedVolume(seed: 1) { [clock] in clock.now.uptimeNanoseconds }
         let calls = Mutex(0)

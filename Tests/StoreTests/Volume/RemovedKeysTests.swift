@@ -4,13 +4,13 @@ import Store
 import Synchronization
 import Testing
 
-@Suite("What nobody needs any more")
+@Suite("Removed keys")
 struct RemovedKeysTests {
     private let scratch = Scratch()
     private let key: StoreKey = "acme/challenges/a"
     private let start = NIODeadline.now()
 
-    @Test("The folder of a removed key is deleted ten minutes later, one that lives again stays")
+    @Test("The folder of a removed key is deleted after ten minutes, unless the key was created again")
     func removed() throws {
         let volume = try scratch.volume()
         let collector = GarbageCollector(volume: volume, removedUnder: ["acme/challenges"])
@@ -32,14 +32,14 @@ struct RemovedKeysTests {
         #expect(scratch.names("v1/tombs").isEmpty)
     }
 
-    @Test("A key that is made again while its folder goes is put back with what its writer was told")
+    @Test("A key that is created again while its folder is deleted is restored with the version its writer got")
     func madeAgain() throws {
         _ = try scratch.volume()
         let writer = Volume(files: try PosixFileSystem(path: scratch.file("v1"), creating: false))
         let key = key
         let made = Mutex<UInt64?>(nil)
         let files = InterruptedFileSystem(files: try PosixFileSystem(path: scratch.file("v1"), creating: false)) {
-            // Between the last look and the step.
+            // Between the last check and the rename.
             let version = try? writer.create(key, bytes("again"))
             made.withLock { $0 = version }
         }
@@ -53,7 +53,7 @@ struct RemovedKeysTests {
         #expect(scratch.names("v1/tombs").isEmpty)
     }
 
-    @Test("A key that cannot be read keeps nothing else from being swept")
+    @Test("A key that cannot be read does not stop the sweep of the others")
     func unreadable() throws {
         let volume = try scratch.volume()
         let collector = GarbageCollector(volume: volume, removedUnder: ["acme/challenges"])
@@ -68,7 +68,7 @@ struct RemovedKeysTests {
     }
 }
 
-/// Does something before a folder is moved to the tombs.
+/// Runs a closure before the folder of a removed key is moved to `tombs/`.
 private struct InterruptedFileSystem: FileSystem {
     let files: PosixFileSystem
     let before: @Sendable () -> Void

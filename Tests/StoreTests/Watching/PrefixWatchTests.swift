@@ -8,30 +8,30 @@ struct PrefixWatchTests {
     private static let keys = 10_000
     private static let second: UInt64 = 1_000_000_000
 
-    /// After its first round, with nothing left to tell.
+    /// Returns a prefix whose first round is finished and has been reported.
     private func settled() throws -> WatchedPrefix {
         let prefix = try WatchedPrefix(keys: Self.keys)
-        #expect(try prefix.run(seconds: 60) { prefix.told.count == Self.keys })
+        #expect(try prefix.run(seconds: 60) { prefix.reported.count == Self.keys })
         try prefix.run(seconds: 3)
-        prefix.forget()
+        prefix.clearReports()
         return prefix
     }
 
-    @Test("The first round tells of every key once, without a pause")
+    @Test("The first round reports every key once, without a pause")
     func first() throws {
         let prefix = try WatchedPrefix(keys: Self.keys)
         let began = prefix.now
-        #expect(try prefix.run(seconds: 60) { prefix.told.count == Self.keys })
-        #expect(Set(prefix.told.map(\.change.key)).count == Self.keys)
+        #expect(try prefix.run(seconds: 60) { prefix.reported.count == Self.keys })
+        #expect(Set(prefix.reported.map(\.change.key)).count == Self.keys)
         // Two calls a key, and the hints before each slice.
         #expect(prefix.now - began < 30 * Self.second)
-        // It is over, and nothing is told again.
+        // The round is finished, and no key is reported again.
         try prefix.run(seconds: 10)
-        #expect(prefix.told.count == Self.keys && !prefix.watch.needsImmediatePoll)
+        #expect(prefix.reported.count == Self.keys && !prefix.watch.needsImmediatePoll)
         #expect(prefix.longest < Self.second)
     }
 
-    @Test("A hinted change is told within two seconds, whatever the watch is doing", arguments: [false, true])
+    @Test("A hinted change is reported within two seconds, during the first round too", arguments: [false, true])
     func hinted(_ isSettled: Bool) throws {
         var random = SeededGenerator(seed: 3)
         let prefix = try isSettled ? settled() : WatchedPrefix(keys: Self.keys)
@@ -44,25 +44,25 @@ struct PrefixWatchTests {
                 prefix.hint(number)
             }
             let change = StoreChange(key: WatchedPrefix.key(number), newest: .version(version))
-            #expect(try prefix.run(seconds: 40) { prefix.told.contains { $0.change == change } })
-            let at = prefix.told.first { $0.change == change }?.at ?? .max
+            #expect(try prefix.run(seconds: 40) { prefix.reported.contains { $0.change == change } })
+            let at = prefix.reported.first { $0.change == change }?.at ?? .max
             #expect(at - moment < 2 * Self.second, "version \(version) of \(number)")
         }
     }
 
-    @Test("An announced key is looked at by the next look; thousands of them within their own time")
+    @Test("An enqueued key is inspected by the next poll; thousands of them within a few seconds")
     func announced() throws {
         let prefix = try settled()
         prefix.put(77, version: 2)
         prefix.watch.enqueue(WatchedPrefix.key(77))
         _ = try prefix.run(seconds: 1)
-        #expect(prefix.told.map(\.change.key) == [WatchedPrefix.key(77)])
+        #expect(prefix.reported.map(\.change.key) == [WatchedPrefix.key(77)])
         for number in 1_000..<3_000 {
             prefix.put(number, version: 2)
             prefix.watch.enqueue(WatchedPrefix.key(number))
         }
         let began = prefix.now
-        #expect(try prefix.run(seconds: 20) { prefix.told.count == 2_001 })
+        #expect(try prefix.run(seconds: 20) { prefix.reported.count == 2_001 })
         #expect(prefix.now - began < 6 * Self.second)
     }
 
@@ -73,18 +73,18 @@ struct PrefixWatchTests {
         let began = prefix.now
         for number in changed { prefix.put(number, version: 2) }
         for number in 0..<5 { prefix.put(Self.keys + number, version: 1) }
-        // A round of 20 s of calls takes somewhat more than 200 s; what one has passed already is found by the next.
-        #expect(try prefix.run(seconds: 600) { prefix.told.count == changed.count + 5 })
-        #expect(Set(prefix.told.map(\.change.key)).count == changed.count + 5)
+        // A round of 20 s of calls takes a little more than 200 s; keys that it has already passed wait for the next.
+        #expect(try prefix.run(seconds: 600) { prefix.reported.count == changed.count + 5 })
+        #expect(Set(prefix.reported.map(\.change.key)).count == changed.count + 5)
         try prefix.run(seconds: 300)
         #expect(Double(prefix.busy) < 0.11 * Double(prefix.now - began))
-        #expect(prefix.told.count == changed.count + 5)
+        #expect(prefix.reported.count == changed.count + 5)
     }
 
-    @Test("Hints that are missed with every look hold nothing up: everything is looked at from then on")
+    @Test("Hints that are missed with every poll delay nothing: every key is inspected from then on")
     func missedHints() throws {
         let prefix = try settled()
-        // What is looked at first is always the same; what is looked at last changes too.
+        // A change of the first and of the last key of a round.
         for number in [1, 5_000, 9_999] { prefix.put(number, version: 2) }
         var hinted = 0
         let began = prefix.now
@@ -93,13 +93,13 @@ struct PrefixWatchTests {
                 prefix.hint(hinted % 50)
                 hinted += 1
             }
-            return prefix.told.count == 3
+            return prefix.reported.count == 3
         }
         #expect(isFound)
         #expect(prefix.now - began < 40 * Self.second)
     }
 
-    @Test("A folder is taken for removed after two looks that did not find it, and never when it is back between them")
+    @Test("A folder counts as removed after two lookups that do not find it, and never if it returns in between")
     func removed() throws {
         let prefix = try settled()
         for number in [10, 20] {
@@ -109,10 +109,10 @@ struct PrefixWatchTests {
         #expect(try prefix.watch.poll().isEmpty && prefix.watch.poll().isEmpty)
         prefix.put(20, version: 1)
         try prefix.run(seconds: 10)
-        #expect(prefix.told.map(\.change) == [StoreChange(key: WatchedPrefix.key(10), newest: nil)])
+        #expect(prefix.reported.map(\.change) == [StoreChange(key: WatchedPrefix.key(10), newest: nil)])
     }
 
-    @Test("A problem of a key stays known until the key can be read, and others are looked at beside thousands of them")
+    @Test("A problem of a key stays known until the key can be read, and thousands of them do not delay other keys")
     func problems() throws {
         let prefix = try settled()
         let bad = 0..<2_000
@@ -121,10 +121,12 @@ struct PrefixWatchTests {
         prefix.put(5_000, version: 2)
         prefix.hint(5_000)
         let began = prefix.now
-        #expect(try prefix.run(seconds: 10) { prefix.told.contains { $0.change.key == WatchedPrefix.key(5_000) } })
+        #expect(try prefix.run(seconds: 10) { prefix.reported.contains { $0.change.key == WatchedPrefix.key(5_000) } })
         #expect(prefix.now - began < 2 * Self.second)
         prefix.put(6_000, version: 2)
-        #expect(try prefix.run(seconds: 3_000) { prefix.told.contains { $0.change.key == WatchedPrefix.key(6_000) } })
+        #expect(
+            try prefix.run(seconds: 3_000) { prefix.reported.contains { $0.change.key == WatchedPrefix.key(6_000) } }
+        )
         #expect(prefix.watch.problems.count == bad.count)
         for number in bad { prefix.server.find(WatchedPrefix.key(number).path)?.mode = 0o700 }
         #expect(try prefix.run(seconds: 100) { prefix.watch.problems.isEmpty })

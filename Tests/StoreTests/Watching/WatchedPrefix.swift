@@ -3,20 +3,20 @@ import NIOCore
 import Store
 import TestSupport
 
-/// A watch of a prefix with many keys on a volume of which every call takes a millisecond of a clock that nothing else
-/// moves, looked at as a gateway does: once a second, and at once when the watch wants more.
+/// A watch of a prefix with many keys, on a volume whose calls take a millisecond each of a clock that nothing else
+/// advances. It is polled as a gateway does: once a second, and again at once when the watch asks for it.
 final class WatchedPrefix: @unchecked Sendable {
     static let prefix: StoreKey = "agents"
 
     let server: SimulatedVolume
     private(set) var watch: PrefixWatch!
-    /// Nanoseconds.
+    /// The simulated time in nanoseconds.
     private(set) var now: UInt64 = 1_000_000_000_000
-    /// How long the looks took together, and the longest of them.
+    /// The total duration of the polls, and the longest of them.
     private(set) var busy: UInt64 = 0
     private(set) var longest: UInt64 = 0
-    /// What was told, and when.
-    private(set) var told: [(change: StoreChange, at: UInt64)] = []
+    /// The reported changes, and when they were reported.
+    private(set) var reported: [(change: StoreChange, at: UInt64)] = []
     private var hints = 0
     private var interruption: (at: UInt64, body: () throws -> Void)?
 
@@ -32,13 +32,13 @@ final class WatchedPrefix: @unchecked Sendable {
     }
 
     static func key(_ number: Int) -> StoreKey {
-        guard let key = try? prefix.child("k\(number)") else { preconditionFailure("a name of ours") }
+        guard let key = try? prefix.child("k\(number)") else { preconditionFailure("the name is valid") }
         return key
     }
 
-    // MARK: What others do
+    // MARK: Changes by other processes
 
-    /// A version that was linked without a hint.
+    /// Adds a version without a hint.
     func put(_ number: Int, version: UInt64) {
         let folder = server.find(Self.key(number).path) ?? make(in: server.find(Self.prefix.path)!, "k\(number)", true)
         _ = make(in: folder, "\(version).json", false)
@@ -48,7 +48,7 @@ final class WatchedPrefix: @unchecked Sendable {
         server.set(server.find(Self.prefix.path)!, Self.key(number).name, nil)
     }
 
-    /// A hint as a writer leaves it; of the old ones 64 stay.
+    /// Adds a hint as a writer does; the newest 64 stay.
     func hint(_ number: Int) {
         let prefix = server.find(Self.prefix.path)!
         let folder = server.find("\(Self.prefix)/.changes") ?? make(in: prefix, ".changes", true)
@@ -69,7 +69,7 @@ final class WatchedPrefix: @unchecked Sendable {
         return node
     }
 
-    /// Does something at a moment, in the middle of whatever the watch is doing then.
+    /// Runs a closure at the given time, in the middle of a poll if one is running.
     func at(_ moment: UInt64, _ body: @escaping () throws -> Void) { interruption = (moment, body) }
 
     private func pass() {
@@ -79,9 +79,9 @@ final class WatchedPrefix: @unchecked Sendable {
         try? body()
     }
 
-    // MARK: Looking
+    // MARK: Polling
 
-    /// Looks for so many seconds, or until something holds. Returns whether it does.
+    /// Polls for the given number of seconds, or until the condition holds. Returns whether it holds.
     @discardableResult
     func run(seconds: UInt64, until isDone: () -> Bool = { false }) throws -> Bool {
         let end = now + seconds * 1_000_000_000
@@ -90,7 +90,7 @@ final class WatchedPrefix: @unchecked Sendable {
             let changes = try watch.poll()
             busy += now - began
             longest = max(longest, now - began)
-            told += changes.map { ($0, now) }
+            reported += changes.map { ($0, now) }
             if isDone() { return true }
             if !watch.needsImmediatePoll { now = max(began + 1_000_000_000, now) }
             if let (moment, body) = interruption, now >= moment {
@@ -101,9 +101,9 @@ final class WatchedPrefix: @unchecked Sendable {
         return false
     }
 
-    func forget() { (told, busy) = ([], 0) }
+    func clearReports() { (reported, busy) = ([], 0) }
 
-    /// The clock may be read while the watch is made.
+    /// The clock, which may be read before its owner is initialised.
     private final class Clock: @unchecked Sendable {
         weak var owner: WatchedPrefix?
         func now() -> UInt64 { owner?.now ?? 0 }

@@ -1,7 +1,8 @@
 import FuzzDriver
 import Store
 
-/// The first byte says what the rest is. Archives are larger than inputs, so an input is a short description of one.
+/// The entry point of the fuzz target. The first byte of an input selects the kind of the rest. Archives are larger than
+/// inputs, so most inputs are a short description of one.
 @_cdecl("FuzzBackup_main")
 public func fuzzBackupMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in
@@ -15,7 +16,7 @@ public func fuzzBackupMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMuta
     }
 }
 
-/// What is read from an archive is what it would be written as, and has a name that stays within the store.
+/// Verifies that a parsed archive can be written again with the same content, and that its names stay within the store.
 private func checkArchive(_ bytes: [UInt8]) {
     guard let entries = try? TarReader.entries(bytes, place: "input") else { return }
     var writer = TarWriter(time: 0)
@@ -23,16 +24,16 @@ private func checkArchive(_ bytes: [UInt8]) {
         let parts = entry.name.split(separator: "/", omittingEmptySubsequences: false)
         precondition(parts.allSatisfy { StoreKey.isComponent($0) }, "a name that leads out of the store")
         if let item = BackupItem(entry.name) { precondition("v1/" + item.path == entry.name, "two spellings") }
-        // A name may be split where the writer would not split it, but never one that has no room at all.
+        // A name may be split at another "/" than the writer would choose; the writer may then have no room for it.
         guard (try? writer.add(entry.name, Array(entry.content))) != nil else { return }
     }
     let again = try? TarReader.entries(writer.finish(), place: "again")
-    precondition(again?.map(\.name) == entries.map(\.name), "names changed")
-    precondition(again.map { $0.map { Array($0.content) } } == entries.map { Array($0.content) }, "contents changed")
+    precondition(again?.map(\.name) == entries.map(\.name), "writing changed names")
+    precondition(again.map { $0.map { Array($0.content) } } == entries.map { Array($0.content) }, "writing changed contents")
     _ = try? Backup(bytes, mounted: nil, place: "input")
 }
 
-/// Files: a name up to a line break, then a length and so many bytes; a length of 255 ends them.
+/// Reads a list of files: a name up to a line break, then a length and as many bytes. A length of 255 ends the list.
 private func files(_ script: inout Script) -> [(name: String, content: [UInt8])] {
     var files: [(name: String, content: [UInt8])] = []
     while !script.isAtEnd, files.count < 64 {
@@ -44,7 +45,8 @@ private func files(_ script: inout Script) -> [(name: String, content: [UInt8])]
     return files
 }
 
-/// An archive with some bytes changed (two bytes of position, one of value), and the first header's checksum made good.
+/// Creates an archive, changes some bytes (two bytes of position, one of value), and corrects the first header's
+/// checksum.
 private func damaged(_ script: inout Script) -> [UInt8] {
     var writer = TarWriter(time: 1)
     for (name, content) in files(&script) { try? writer.add(name, content) }
@@ -63,7 +65,7 @@ private func damaged(_ script: inout Script) -> [UInt8] {
 
 private let key = ClusterKey(secret: [UInt8](repeating: 7, count: 32))
 
-/// Files that a list of contents fits, and seals that are right: what is left to be refused is what they say.
+/// Creates a backup with a valid list of contents and valid seals, so that only the contents themselves can be refused.
 private func checkBackup(_ script: inout Script) {
     let isSealed = script.byte() & 1 == 0
     var all = files(&script)

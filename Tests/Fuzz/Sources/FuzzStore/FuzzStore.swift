@@ -1,7 +1,7 @@
 import FuzzDriver
 import Store
 
-/// The first byte says what the rest is.
+/// The entry point of the fuzz target. The first byte of an input selects the kind of the rest.
 @_cdecl("FuzzStore_main")
 public func fuzzStoreMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in

@@ -3,7 +3,7 @@ import Store
 
 private let incarnation = Incarnation(high: 0x0156_3e3a_b5d3_d676, low: 0x4c61_efb9_9302_bd5b)
 
-/// With the checksum behind it that belongs there, so that it is not all that is ever tested.
+/// Appends the right checksum, so that inputs get past its verification.
 private func checked(_ bytes: [UInt8]) -> [UInt8] {
     bytes + withUnsafeBytes(of: CRC32C.checksum(bytes).littleEndian) { Array($0) }
 }
@@ -13,7 +13,7 @@ func checkHeartbeat(_ bytes: [UInt8]) {
         guard let heartbeat = slot.withUnsafeBytes({ Heartbeat(slot: $0) }) else { continue }
         let again = heartbeat.encoded().withUnsafeBytes { Heartbeat(slot: $0) }
         precondition(again == heartbeat, "encoding changed a heartbeat")
-        precondition(Heartbeat.newest(in: heartbeat.file())?.heartbeat == heartbeat, "a file without its heartbeat")
+        precondition(Heartbeat.newest(in: heartbeat.file())?.heartbeat == heartbeat, "a file does not hold its heartbeat")
     }
     _ = Heartbeat.newest(in: bytes)
 }
