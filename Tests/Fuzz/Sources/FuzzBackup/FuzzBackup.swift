@@ -29,7 +29,10 @@ private func checkArchive(_ bytes: [UInt8]) {
     }
     let again = try? TarReader.entries(writer.finish(), place: "again")
     precondition(again?.map(\.name) == entries.map(\.name), "writing changed names")
-    precondition(again.map { $0.map { Array($0.content) } } == entries.map { Array($0.content) }, "writing changed contents")
+    precondition(
+        again.map { $0.map { Array($0.content) } } == entries.map { Array($0.content) },
+        "writing changed contents"
+    )
     _ = try? Backup(bytes, mounted: nil, place: "input")
 }
 

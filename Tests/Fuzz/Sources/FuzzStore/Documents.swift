@@ -17,7 +17,10 @@ func checkJSON(_ bytes: [UInt8]) {
             precondition(written.count > JSONLimits().size, "written JSON cannot be parsed: \(error)")
         }
     } catch {
-        precondition((0...bytes.count).contains(error.offset) && !error.reason.isEmpty, "an error has no position or reason")
+        precondition(
+            (0...bytes.count).contains(error.offset) && !error.reason.isEmpty,
+            "an error has no position or reason"
+        )
     }
 }
 

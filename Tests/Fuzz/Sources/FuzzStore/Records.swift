@@ -13,7 +13,10 @@ func checkHeartbeat(_ bytes: [UInt8]) {
         guard let heartbeat = slot.withUnsafeBytes({ Heartbeat(slot: $0) }) else { continue }
         let again = heartbeat.encoded().withUnsafeBytes { Heartbeat(slot: $0) }
         precondition(again == heartbeat, "encoding changed a heartbeat")
-        precondition(Heartbeat.newest(in: heartbeat.file())?.heartbeat == heartbeat, "a file does not hold its heartbeat")
+        precondition(
+            Heartbeat.newest(in: heartbeat.file())?.heartbeat == heartbeat,
+            "a file does not hold its heartbeat"
+        )
     }
     _ = Heartbeat.newest(in: bytes)
 }
