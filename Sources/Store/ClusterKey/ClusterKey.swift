@@ -26,12 +26,12 @@ package struct ClusterKey: Sendable, Equatable {
     package init(secret: [UInt8]) {
         precondition(secret.count >= Self.size)
         self.secret = secret
-        self.keyed = Dictionary(
+        keyed = Dictionary(
             uniqueKeysWithValues: Purpose.allCases.map { purpose in
                 (purpose, KeyedHash(key: Self.derive(secret, "mac/\(purpose.rawValue)", 32)))
             }
         )
-        self.id = Hex.string(Self.derive(secret, "key-id", 16))
+        id = Hex.string(Self.derive(secret, "key-id", 16))
     }
 
     /// Creates a random key.

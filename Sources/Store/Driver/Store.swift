@@ -130,7 +130,7 @@ extension Store {
     }
 }
 
-/// What reading one of many keys came to.
+/// The result of reading one of several keys.
 package typealias StoreReading = (key: StoreKey, value: Result<StoredValue, StoreError>)
 
 /// The parameters of ``Store/lease(_:_:)``.

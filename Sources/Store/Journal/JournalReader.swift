@@ -44,7 +44,7 @@ package final class JournalReader {
     package init(volume: Volume, replica: Incarnation) {
         self.volume = volume
         self.replica = replica
-        self.folder = "\(Volume.replicas)/\(replica)"
+        folder = "\(Volume.replicas)/\(replica)"
     }
 
     /// Reads the journal once. Returns whether heartbeat or rows are newer than before; after any error the view is

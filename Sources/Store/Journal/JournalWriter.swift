@@ -66,7 +66,7 @@ package final class JournalWriter {
         self.volume = volume
         self.pace = pace
         // Replaced by the first call of `begin`.
-        self.heartbeat = Heartbeat(incarnation: Incarnation(high: 0, low: 0))
+        heartbeat = Heartbeat(incarnation: Incarnation(high: 0, low: 0))
     }
 
     package var incarnation: Incarnation { heartbeat.incarnation }

@@ -20,7 +20,7 @@ package final class HeldLease {
         self.lock = lock
         self.record = record
         self.timeToLive = timeToLive
-        self.renewedAt = since
+        renewedAt = since
     }
 
     package var epoch: UInt64 { record.epoch }
@@ -102,4 +102,9 @@ package final class HeldLease {
         isLost = true
         return StoreError(.fenced, volume.displayPath(lock.path), "the lease of epoch \(epoch) was lost: \(reason)")
     }
+}
+
+extension TimeAmount {
+    /// A third of a time to live: the interval at which a holder renews and a waiting process polls.
+    var third: TimeAmount { .nanoseconds(nanoseconds / 3) }
 }

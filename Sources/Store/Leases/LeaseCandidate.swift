@@ -38,9 +38,9 @@ package final class LeaseCandidate {
     ///   - timeToLive: The time without a renewal after which a holder is considered dead.
     package init(volume: Volume, name: StoreKey, fencing: StoreKey?, timeToLive: TimeAmount) {
         self.volume = volume
-        self.lock = LeaseFolder(volume: volume, name: name, fencing: fencing)
+        lock = LeaseFolder(volume: volume, name: name, fencing: fencing)
         self.timeToLive = timeToLive
-        self.holder = Incarnation(high: volume.random(), low: volume.random())
+        holder = Incarnation(high: volume.random(), low: volume.random())
     }
 
     /// Reads the newest epoch. A file that cannot be read right now is no evidence that the holder is dead or alive.

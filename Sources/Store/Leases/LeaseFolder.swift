@@ -9,7 +9,7 @@ struct LeaseFolder {
 
     init(volume: Volume, name: StoreKey, fencing: StoreKey?) {
         self.volume = volume
-        self.path = "locks/\(name)"
+        path = "locks/\(name)"
         self.fencing = fencing
     }
 

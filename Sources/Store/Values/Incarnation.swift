@@ -1,3 +1,5 @@
+import Formats
+
 /// The name of one start of one process: a ULID, which is 48 bits of milliseconds and 80 random bits, written as 26
 /// characters of Crockford's base 32. Never reused. The time in it is for people; no decision depends on it.
 package struct Incarnation: Hashable, Sendable, Comparable, CustomStringConvertible {
@@ -57,5 +59,21 @@ package struct Incarnation: Hashable, Sendable, Comparable, CustomStringConverti
 
     private static func digit(_ byte: UInt8) -> UInt64? {
         alphabet.firstIndex(of: byte).map { UInt64($0) }
+    }
+}
+
+extension ByteWriter {
+    /// Appends the 16 bytes of a ULID, in big-endian order, so that they sort as its text does.
+    mutating func write(_ incarnation: Incarnation) {
+        withUnsafeBytes(of: incarnation.high.bigEndian) { write($0) }
+        withUnsafeBytes(of: incarnation.low.bigEndian) { write($0) }
+    }
+}
+
+extension ByteReader {
+    /// Reads the 16 bytes of a ULID, or returns `nil` if fewer are left.
+    mutating func readIncarnation() -> Incarnation? {
+        guard let high = read(UInt64.self), let low = read(UInt64.self) else { return nil }
+        return Incarnation(high: high.byteSwapped, low: low.byteSwapped)
     }
 }

@@ -1,53 +1,55 @@
-/// Why the store could not do something: what, where, and how to mend it.
+/// A failure of the store: its category, its location, and a reason with the remedy.
 package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The categories of failure that callers handle differently.
     package enum Code: Equatable, Sendable {
-        /// There is no such value, replica or generation.
+        /// The value, replica or generation does not exist.
         case notFound
-        /// `create`: the value is there already. `newest` is its version.
+        /// `create`: the value already exists. `newest` is its version.
         case exists(newest: UInt64)
-        /// `replace` or `remove`: another version is the newest now. Read again and decide again.
+        /// `replace` or `remove`: another version is the newest now. The caller has to read and decide again.
         case conflict(newest: UInt64)
-        /// The change is visible, or may be, but nobody knows whether it would survive a crash. Read again.
+        /// The change may be visible, but it is unknown whether it would survive a crash. The caller has to read again.
         case unconfirmed
-        /// A lease, an incarnation or a generation of ours has been overtaken. Stop what was done under it.
+        /// A lease, an incarnation or a generation of this process has been superseded. All work under it has to stop.
         case fenced
-        /// A name outside the alphabet of the store.
+        /// The name has characters outside the store's alphabet.
         case badName
-        /// Larger than such a thing may be.
+        /// The size exceeds the limit.
         case tooLarge
-        /// Others may read or write it, or it is a symbolic link, or not a plain file: not used.
+        /// The file is not used, because it is open to other users, a symbolic link, or not a regular file.
         case refused
-        /// Damaged, or not made by us: a wrong checksum, a wrong MAC, a format that cannot be read.
+        /// The file is damaged or not made by a gateway: a wrong checksum, a wrong MAC, an unreadable format.
         case corrupt
-        /// Written by a newer release, in a format that this one does not read.
+        /// The file was written by a newer release in a format that this one does not read.
         case newerFormat
-        /// It belongs to another cluster.
+        /// The file or store belongs to another cluster.
         case foreign
-        /// The volume does not answer right now (EIO, ESTALE, a server away). Try again later.
+        /// The volume does not respond right now (EIO, ESTALE, an unreachable server). The call may be repeated later.
         case transient
-        /// No answer within the time that the caller had. What was asked may still happen.
+        /// The call did not finish within the caller's time limit. It may still take effect.
         case stalled
-        /// More is waiting for the volume than the store holds back.
+        /// Too many calls are waiting for the volume, or too many writers change the same key.
         case busy
-        /// The volume takes no writes.
+        /// The volume is read-only.
         case readOnly
         /// The volume has no space left.
         case full
-        /// The store's folder is not there.
+        /// The store's folder is missing.
         case gone
-        /// The process may not use it.
+        /// The process lacks permission.
         case denied
-        /// The volume cannot do something that the store needs.
+        /// The volume does not support a call that the store needs.
         case unsupported
-        /// The store was closed.
+        /// The store was closed, or the caller's task was cancelled.
         case closed
     }
 
     package let code: Code
-    /// What it is about: an absolute path, or a key.
+    /// The location of the failure: an absolute path, or a key.
     package let place: String
+    /// The reason and, where there is one, the remedy. Forms a sentence with ``place`` as its subject or after a colon.
     package let reason: String
-    /// The call that failed, if it was one.
+    /// The failed file-system call, or `nil` if the failure has another cause.
     package let fault: FileFault?
 
     package init(_ code: Code, _ place: String, _ reason: String, fault: FileFault? = nil) {
@@ -59,7 +61,7 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
 
     package var description: String { "\(place): \(reason)" }
 
-    /// May pass by itself: what was read last stays good, and the call is made again later.
+    /// Whether the failure may pass by itself: what was read last stays valid, and the call is repeated later.
     package var isTransient: Bool {
         switch code {
         case .transient, .stalled, .busy, .gone, .unconfirmed: true
@@ -69,24 +71,25 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
 }
 
 extension StoreError {
-    /// The meaning of a call that failed.
+    /// Creates the failure that a file-system fault stands for.
     package init(_ fault: FileFault) {
         let system = "\(fault.call.rawValue) failed"
         let (code, reason): (Code, String) =
             switch fault.kind {
             case .missing: (.notFound, "there is no such file or folder")
-            case .exists: (.exists(newest: 0), "is there already")
+            case .exists: (.exists(newest: 0), "already exists")
             case .symbolicLink:
-                (.refused, "is a symbolic link, which is not followed here; put the real thing in its place")
-            case .wrongKind: (.refused, "is not of the kind that has to be here; remove it")
-            case .stale, .unreachable: (.transient, "\(system): the volume does not answer as it should")
+                (.refused, "is a symbolic link, which is not followed here; replace it with the real file or folder")
+            case .wrongKind: (.refused, "is not of the expected kind (file or folder); remove it")
+            case .stale, .unreachable:
+                (.transient, "\(system): the volume does not answer as it should; check the server and the network")
             case .readOnly: (.readOnly, "\(system): the volume is read-only; mount it with write access")
-            case .full: (.full, "\(system): no space is left on the volume; free some or enlarge it")
-            case .tooLarge: (.tooLarge, "holds more than such a folder or file may")
+            case .full: (.full, "\(system): no space is left on the volume; free some space or enlarge it")
+            case .tooLarge: (.tooLarge, "is larger, or holds more names, than allowed; remove it")
             case .denied:
                 (.denied, "\(system): permission denied; give the folder to the user that the gateway runs as")
             case .unsupported:
-                (.unsupported, "\(system): the volume cannot do this; \"hopgate store check\" says what it can")
+                (.unsupported, "\(system): the volume does not support this call; run \"hopgate store check\"")
             case .other: (.transient, "\(system): \(fault)")
             }
         self.init(code, fault.path, reason, fault: fault)

@@ -230,16 +230,16 @@ extension Volume {
             return nil
         }
         guard let old else { return 0 }
-        let doomed = versions.filter { $0 < old && top - $0 >= Self.versionsKept }
-        for version in doomed.prefix(limit) {
+        let deletable = versions.filter { $0 < old && top - $0 >= Self.versionsKept }
+        for version in deletable.prefix(limit) {
             try? files.unlink("\(key.path)/\(VersionName.name(of: version, key: key))")
         }
-        guard doomed.count <= limit else { return limit }
+        guard deletable.count <= limit else { return limit }
         versionObservations.withLock { seen in
-            let isDone = versions.count - doomed.count <= Self.versionsKept
+            let isDone = versions.count - deletable.count <= Self.versionsKept
             seen[key.path] = isDone ? nil : VersionObservation(newest: top, since: now)
         }
-        return doomed.count
+        return deletable.count
     }
 }
 

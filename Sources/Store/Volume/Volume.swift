@@ -18,7 +18,7 @@ package final class Volume: Sendable {
     /// The monotonic clock of this process.
     package let now: @Sendable () -> NIODeadline
     let random: @Sendable () -> UInt64
-    private let counted = Mutex(StoreCounts())
+    private let counters = Mutex(StoreCounts())
     /// The newest version of each key at some time; see ``prune(_:_:atMost:)``.
     let versionObservations = Mutex([String: VersionObservation]())
 
@@ -37,10 +37,10 @@ package final class Volume: Sendable {
     }
 
     /// The counters since the process started.
-    package var counts: StoreCounts { counted.withLock { $0 } }
+    package var counts: StoreCounts { counters.withLock { $0 } }
 
     func count(_ counter: any WritableKeyPath<StoreCounts, UInt64> & Sendable) {
-        counted.withLock { $0[keyPath: counter] &+= 1 }
+        counters.withLock { $0[keyPath: counter] &+= 1 }
     }
 
     /// Returns the absolute path, for messages.

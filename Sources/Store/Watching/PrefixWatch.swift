@@ -34,7 +34,7 @@ package final class PrefixWatch {
     /// The time between two polls.
     package static let interval = TimeAmount.seconds(1)
     /// The factor by which a slice's duration is multiplied to get the time until the next slice.
-    static let share: Int64 = 10
+    static let pauseFactor: Int64 = 10
     /// The time after which a poll inspects no further keys of its round: with its other calls a tenth of two seconds.
     static let sliceTime = TimeAmount.milliseconds(180)
     /// The time after which a poll inspects no further keys that failed before.
@@ -107,7 +107,7 @@ package final class PrefixWatch {
             inspect(\.round, atMost: .max, until: began + Self.sliceTime, &changes)
             if round.isEmpty { isUrgent = false }
             let cost = volume.now() - began
-            let pause = max(Self.interval, .nanoseconds(cost.nanoseconds * Self.share))
+            let pause = max(Self.interval, .nanoseconds(cost.nanoseconds * Self.pauseFactor))
             nextSlice = began + pause - .milliseconds(1)
         }
         return changes.sorted { $0.key < $1.key }

@@ -24,7 +24,7 @@ package final class ValueView<Value> {
         decode: @escaping (StoreKey, StoredValue) throws(StoreError) -> Value
     ) {
         self.volume = volume
-        self.watch = PrefixWatch(volume: volume, prefix: prefix)
+        watch = PrefixWatch(volume: volume, prefix: prefix)
         self.decode = decode
     }
 
