@@ -158,7 +158,7 @@ final class StoredCertificates: Sendable {
     private static func problem(
         _ finding: CertificateSet.Finding,
         _ key: StoreKey,
-        newest: StoreChange.Mark?
+        newest: StoreChange.Revision?
     ) -> CertificatesError? {
         if let rejection = finding.rejection { return rejection }
         guard case .generation(let top) = newest, finding.generation.map({ $0 < top }) ?? true else { return nil }

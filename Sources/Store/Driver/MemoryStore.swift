@@ -58,15 +58,15 @@ package final class MemoryStore: Store {
     /// Changes the contents under the lock and notifies feeds and hook after releasing it.
     func change<Result: Sendable>(
         _ key: StoreKey,
-        _ body: (inout Contents) throws(StoreError) -> (Result, StoreChange.Mark)
+        _ body: (inout Contents) throws(StoreError) -> (Result, StoreChange.Revision)
     ) throws(StoreError) -> Result {
         let outcome = contents.withLock { contents -> Swift.Result<(Result, Notification), StoreError> in
             guard !contents.isClosed else { return .failure(StoreError(.closed, key.path, "the store was closed")) }
             do throws(StoreError) {
-                let (result, mark) = try body(&contents)
+                let (result, revision) = try body(&contents)
                 if let own = contents.journal { contents.journals[own]?.observation.beat { $0.published &+= 1 } }
                 let feeds = key.parent.flatMap { contents.feeds[$0] } ?? []
-                let change = StoreChange(key: key, newest: mark)
+                let change = StoreChange(key: key, newest: revision)
                 return .success((result, Notification(change: change, feeds: feeds, hook: contents.hook)))
             } catch {
                 return .failure(error)

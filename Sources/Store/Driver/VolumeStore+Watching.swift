@@ -2,7 +2,7 @@ package import NIOCore
 import Synchronization
 
 /// One consumer's watch of a prefix. Its polls are jobs of the store's readers, one at a time.
-final class PrefixWatcher: Sendable {
+final class WatchSubscription: Sendable {
     let feed = ChangeFeed()
     private let watch: ThreadConfined<PrefixWatch>
     private let onProblem: @Sendable (StoreKey, StoreError) -> Void
@@ -120,24 +120,24 @@ final class ObservedReplica: Sendable {
 
 extension VolumeStore {
     package func changes(_ prefix: StoreKey) -> StoreChanges {
-        let watcher = PrefixWatcher(volume: volume, prefix: prefix) { [weak self] key, problem in
+        let subscription = WatchSubscription(volume: volume, prefix: prefix) { [weak self] key, problem in
             let hook = self?.shared.withLock { $0.problemHook }
             hook?(key, problem)
         }
         let isOpen = shared.withLock { shared in
-            if !shared.isClosed { shared.watches[prefix, default: []].append(watcher) }
+            if !shared.isClosed { shared.watches[prefix, default: []].append(subscription) }
             return !shared.isClosed
         }
-        if isOpen { pollPeriodically(watcher, prefix) } else { watcher.feed.finish() }
-        return StoreChanges(feed: watcher.feed)
+        if isOpen { pollPeriodically(subscription, prefix) } else { subscription.feed.finish() }
+        return StoreChanges(feed: subscription.feed)
     }
 
     package func refresh(_ keys: [StoreKey]) {
         for key in keys {
             guard let prefix = key.parent else { continue }
-            for watcher in shared.withLock({ $0.watches[prefix] ?? [] }) {
-                watcher.enqueue(key)
-                submitPoll(of: watcher)
+            for subscription in shared.withLock({ $0.watches[prefix] ?? [] }) {
+                subscription.enqueue(key)
+                submitPoll(of: subscription)
             }
         }
     }
@@ -167,20 +167,22 @@ extension VolumeStore {
         }
     }
 
-    private func pollPeriodically(_ watcher: PrefixWatcher, _ prefix: StoreKey) {
-        guard !watcher.feed.isFinished else {
-            shared.withLock { $0.watches[prefix]?.removeAll { $0 === watcher } }
+    private func pollPeriodically(_ subscription: WatchSubscription, _ prefix: StoreKey) {
+        guard !subscription.feed.isFinished else {
+            shared.withLock { $0.watches[prefix]?.removeAll { $0 === subscription } }
             return
         }
-        submitPoll(of: watcher)
-        timers.schedule(at: .now() + options.watchInterval) { [weak self] in self?.pollPeriodically(watcher, prefix) }
+        submitPoll(of: subscription)
+        timers.schedule(at: .now() + options.watchInterval) { [weak self] in
+            self?.pollPeriodically(subscription, prefix)
+        }
     }
 
-    private func submitPoll(of watcher: PrefixWatcher) {
-        guard watcher.begin() else { return }
+    private func submitPoll(of subscription: WatchSubscription) {
+        guard subscription.begin() else { return }
         let isAccepted = readers.submit { [weak self] in
-            if watcher.poll() { self?.submitPoll(of: watcher) }
+            if subscription.poll() { self?.submitPoll(of: subscription) }
         }
-        if !isAccepted { _ = watcher.end() }
+        if !isAccepted { _ = subscription.end() }
     }
 }

@@ -40,7 +40,7 @@ package final class VolumeStore: Store {
 
     struct Shared {
         var isClosed = false
-        var watches: [StoreKey: [PrefixWatcher]] = [:]
+        var watches: [StoreKey: [WatchSubscription]] = [:]
         var observed: [Incarnation: ObservedReplica] = [:]
         var journal: VolumeJournal?
         /// Whether a probe for free space is queued or running.

@@ -1,7 +1,7 @@
 /// Hints that a key below a prefix changed: small numbered files in `PREFIX/.changes`, each with the name of a key.
 ///
 /// Hints only make watchers faster where thousands of folders cannot be listed every second. A hint may be lost in a
-/// crash or never be written, so every watcher also inspects all keys from time to time.
+/// crash or never be written, so every watch also inspects all keys from time to time.
 extension Volume {
     /// The number of hints that are kept.
     static let hintsKept: UInt64 = 64

@@ -3,16 +3,16 @@ package import NIOCore
 /// A change of a key's newest version or generation.
 package struct StoreChange: Hashable, Sendable {
     /// The newest version or generation of a key.
-    package enum Mark: Hashable, Sendable {
+    package enum Revision: Hashable, Sendable {
         case version(UInt64)
         case generation(Generation)
     }
 
     package let key: StoreKey
     /// The newest version or generation, which may be a tombstone, or `nil` if the key's folder is gone.
-    package let newest: Mark?
+    package let newest: Revision?
 
-    package init(key: StoreKey, newest: Mark?) {
+    package init(key: StoreKey, newest: Revision?) {
         self.key = key
         self.newest = newest
     }
@@ -52,7 +52,7 @@ package final class PrefixWatch {
     package let prefix: StoreKey
     private let volume: Volume
     /// The newest version or generation of each key, as reported.
-    private var known: [StoreKey: StoreChange.Mark] = [:]
+    private var known: [StoreKey: StoreChange.Revision] = [:]
     /// The keys that were hinted at or announced and not inspected since.
     private var hinted = KeyQueue()
     /// The keys that could not be read last time, or whose folder was not found once.
@@ -129,13 +129,13 @@ package final class PrefixWatch {
 
     private func inspect(_ key: StoreKey) -> StoreChange? {
         do throws(StoreError) {
-            let mark = try mark(of: key)
+            let revision = try newestRevision(of: key)
             problems[key] = nil
-            guard let mark else { return isGone(key) ? StoreChange(key: key, newest: nil) : nil }
+            guard let revision else { return isGone(key) ? StoreChange(key: key, newest: nil) : nil }
             missing[key] = nil
-            guard known[key] != mark else { return nil }
-            known[key] = mark
-            return StoreChange(key: key, newest: mark)
+            guard known[key] != revision else { return nil }
+            known[key] = revision
+            return StoreChange(key: key, newest: revision)
         } catch {
             problems[key] = error
             retries.append(key)
@@ -189,7 +189,7 @@ package final class PrefixWatch {
         return keys
     }
 
-    private func mark(of key: StoreKey) throws(StoreError) -> StoreChange.Mark? {
+    private func newestRevision(of key: StoreKey) throws(StoreError) -> StoreChange.Revision? {
         let names: [String]
         do {
             names = try volume.names(in: key.path, fresh: true)
