@@ -1,17 +1,20 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Every target of ours: strict imports, no implicit existential, warnings are errors.
+/// Warnings are errors where this is set, as in continuous integration: a newer compiler's deprecation must not stop other
+/// builds.
+let warningsAreErrors = Context.environment["HOPGATE_WARNINGS_AS_ERRORS"] == "1"
+
+/// Every target: strict imports, no implicit existential.
 let strict: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("InternalImportsByDefault"),
     .enableUpcomingFeature("MemberImportVisibility"),
-    .treatAllWarnings(as: .error),
-]
+] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
 
-/// Targets on the way of a datagram or a request. Their classes are confined to one loop; the run-time check that
-/// accesses do not overlap costs them a third of their CPU time (0.35 against 0.19 CPU-s/GB in Tunnel), so it runs in
-/// debug builds only.
+/// Targets on the path of a datagram or a request. Their classes are confined to one loop. The run-time check of
+/// exclusive access costs them a third of their CPU time (0.35 against 0.19 CPU-s/GB in Tunnel), so it runs in debug
+/// builds only. All other targets keep it.
 let hot =
     strict + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
 
@@ -59,7 +62,6 @@ let package = Package(
         // C shims.
         .target(
             name: "COpenSSL",
-
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]
         ),
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
