@@ -8,7 +8,7 @@ import Store
 struct ACMECommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "acme",
-        abstract: "Certificates from CAs.",
+        abstract: "Check the issuance of certificates by CAs.",
         subcommands: [ACMECheckCommand.self]
     )
 }
@@ -16,13 +16,13 @@ struct ACMECommand: AsyncParsableCommand {
 struct ACMECheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Say what would keep a CA from issuing a certificate for a name. Nothing is ordered.",
+        abstract: "Report what would keep a CA from issuing a certificate for a name. Nothing is ordered.",
         discussion: """
-            Looks at the name's addresses, at port 80 and 443 there, whether a challenge is answered by a gateway with this \
-            store, and at each CA's directory and account. It looks from this machine: a firewall before the internet is \
-            not seen. A CA that does not know the cluster's account yet is given it, and its terms are agreed to \
-            (acme.agree_to_terms).
-            Exit code 0: nothing was found. 1: the lines with NO say what to mend.
+            Checks the name's addresses, their ports 80 and 443, whether a gateway with this store responds to a \
+            challenge, and each CA's directory and account. The check runs on this machine, so it does not detect a \
+            firewall between the internet and the gateway. The cluster's account is registered with a CA that does not \
+            know it yet, which agrees to the CA's terms (acme.agree_to_terms).
+            Exit code 0: no obstacle was found. 1: the lines with NO name the obstacles and their remedies.
             """
     )
 
@@ -31,10 +31,12 @@ struct ACMECheckCommand: AsyncParsableCommand {
     @Argument(help: ArgumentHelp("app.example.com, *.example.com, or an address.", valueName: "name"))
     var name: String
 
-    @Option(help: ArgumentHelp("Where the CA asks for http-01; 80 for every public CA.", valueName: "port"))
+    @Option(help: ArgumentHelp("The port that the CA uses for http-01; 80 for every public CA.", valueName: "port"))
     var httpPort = 80
 
-    @Option(help: ArgumentHelp("Where the CA asks for tls-alpn-01; 443 for every public CA.", valueName: "port"))
+    @Option(
+        help: ArgumentHelp("The port that the CA uses for tls-alpn-01; 443 for every public CA.", valueName: "port")
+    )
     var httpsPort = 443
 
     func validate() throws {
@@ -44,7 +46,7 @@ struct ACMECheckCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let name = try CertificateTool.name(name)
+        let name = try CertificateSupport.name(name)
         let configuration = try options.load()
         guard let acme = configuration.acme else {
             throw Failure("ACME is not in use: set acme.names, or acme.on_demand.hosts, in the gateway's configuration")
@@ -66,8 +68,8 @@ struct ACMECheckCommand: AsyncParsableCommand {
         print(Terminal.table(findings.map { [$0.verdict.rawValue, $0.subject, $0.message] }))
         let count = findings.count { $0.verdict == .bad }
         guard count == 0 else {
-            throw Failure("\(count) of \(findings.count) would keep a CA from issuing for \(name)")
+            throw Failure("\(count) of \(findings.count) checks would keep a CA from issuing for \(name)")
         }
-        Terminal.note("Nothing would keep a CA from issuing for \(name), as far as it can be seen from here.")
+        Terminal.info("No obstacle to issuing for \(name) was found from this machine.")
     }
 }

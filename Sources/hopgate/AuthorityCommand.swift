@@ -7,10 +7,10 @@ import Store
 struct AuthorityCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ca",
-        abstract: "Print where the development CA's root is, and its fingerprint.",
+        abstract: "Print the path of the development CA's root certificate, and its pin.",
         discussion: """
-            The root is made when there is none yet, once for all replicas. Agents take the file (ca) or the pin; browsers
-            and curl the file. It counts for names that no other certificate covers.
+            The root is created if there is none yet, once for all replicas. Agents trust it by the file (ca) or the \
+            pin, browsers and curl by the file. It is used for names that no other certificate covers.
             """
     )
 

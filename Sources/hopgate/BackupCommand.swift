@@ -9,16 +9,16 @@ import Store
 struct BackupCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "backup",
-        abstract: "Write everything that the replicas share into one tar file.",
+        abstract: "Write all data that the replicas share into one tar file.",
         discussion: """
-            Cluster, keys (unless they are mounted), credentials, certificates and ACME state. Works beside running
-            gateways. The file is a secret: with it anybody is the cluster. Its mode is 0600.
+            Contains the cluster, its keys (unless they are mounted), credentials, certificates and ACME state. Works \
+            while gateways run. The file is a secret: anyone who has it can impersonate the cluster. Its mode is 0600.
             """
     )
 
     @OptionGroup var options: ConfigurationOptions
 
-    @Argument(help: ArgumentHelp("Where to write it; - for standard output.", valueName: "file"))
+    @Argument(help: ArgumentHelp("The file to write; - for standard output.", valueName: "file"))
     var file: String
 
     func run() async throws {
@@ -35,11 +35,11 @@ struct BackupCommand: AsyncParsableCommand {
             try volume.backup(mounted: mounted, release: version, time: time, created: created)
         }
         try BackupFile.write(archive.bytes, to: file)
-        for note in archive.notes { Terminal.note(note) }
-        let place = file == "-" ? "the backup" : file
-        Terminal.note("\(archive.fileCount) files of cluster \(archive.cluster) are in \(place).")
+        for note in archive.notes { Terminal.info(note) }
+        let place = file == "-" ? "standard output" : file
+        Terminal.info("Wrote \(archive.fileCount) files of cluster \(archive.cluster) to \(place).")
         guard !archive.holdsKeys else { return }
-        Terminal.note("Not in it: the cluster's keys, which are mounted. Keep them elsewhere.")
+        Terminal.info("Not included: the cluster's keys, which are mounted. Back them up separately.")
     }
 }
 
@@ -48,20 +48,21 @@ struct RestoreCommand: AsyncParsableCommand {
         commandName: "restore",
         abstract: "Write a backup into an empty store.",
         discussion: """
-            Everything is checked before anything is written. A store that has a cluster is refused. Stop all gateways
-            first. If it is interrupted, run it again.
+            The backup is checked before anything is written. A store that has a cluster is refused. Stop all gateways \
+            first.
+            If the command is interrupted, run it again.
             """
     )
 
     @OptionGroup var options: ConfigurationOptions
 
-    @Argument(help: ArgumentHelp("What hopgate backup wrote; - for standard input.", valueName: "file"))
+    @Argument(help: ArgumentHelp("The file that hopgate backup wrote; - for standard input.", valueName: "file"))
     var file: String
 
     func run() async throws {
         let configuration = try options.load()
         guard configuration.store.driver == .volume else {
-            throw Failure("store.driver is \"memory\", which keeps nothing; restore into a volume")
+            throw Failure("store.driver is \"memory\", which does not persist data; restore into a volume")
         }
         let backup = try Backup(
             try BackupFile.read(file),
@@ -72,8 +73,8 @@ struct RestoreCommand: AsyncParsableCommand {
         try await onThread("restore", deadline: .minutes(60), place: path) { () throws(StoreError) in
             try Volume.at(path, creating: true).restore(backup)
         }
-        Terminal.note(
-            "Cluster \(backup.cluster) is restored as it was \(backup.created): \(backup.credentialCount) credentials, "
+        Terminal.info(
+            "Restored cluster \(backup.cluster) as of \(backup.created): \(backup.credentialCount) credentials, "
                 + "\(backup.fileCount) files."
         )
     }

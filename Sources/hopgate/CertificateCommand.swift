@@ -9,8 +9,8 @@ struct CertificateCommand: AsyncParsableCommand {
         commandName: "cert",
         abstract: "List, show, renew, import and remove certificates.",
         discussion: """
-            Of several certificates for one name the gateway serves that from a configured file, else that of the store,
-            else that of the development CA. Every running replica has a change within two seconds.
+            Of several certificates for one name the gateway serves the one from a configured file, else the one in \
+            the store, else one of the development CA. Every running replica applies a change within two seconds.
             """,
         subcommands: [
             CertificateListCommand.self, CertificateShowCommand.self, CertificateImportCommand.self,
@@ -19,9 +19,10 @@ struct CertificateCommand: AsyncParsableCommand {
     )
 }
 
-/// What the commands have in common.
-enum CertificateTool {
-    /// The certificates as a gateway with this configuration sees them.
+/// Functions that the `cert` commands share.
+enum CertificateSupport {
+    /// Opens the store and loads the certificates that a gateway with this configuration serves. The caller closes the
+    /// store.
     static func inspect(
         _ options: ConfigurationOptions
     ) async throws -> (served: ServedCertificates, store: VolumeStore) {
@@ -35,21 +36,23 @@ enum CertificateTool {
         )
     }
 
-    /// A name as people write it.
+    /// Parses the name of a certificate from an argument.
     static func name(_ text: String) throws -> CertificateName {
         guard let name = CertificateName(text) else {
             throw ValidationError(
-                "\"\(text)\" is no name of a certificate; write app.example.com, *.example.com or an address."
+                "\"\(text)\" is not a name for a certificate; write app.example.com, *.example.com or an address."
             )
         }
         return name
     }
 
-    /// Where the store has the certificate of a name, or would have it: that of a CA is called by the first of its names.
+    /// The key under which the store keeps the certificate for a name. One from a CA is stored under the first of its
+    /// names.
     static func key(of name: CertificateName, _ acme: ACMEConfiguration?) throws -> StoreKey {
         try (acme?.names.first { $0.contains(name) }?.first ?? name).storeKey
     }
 
+    /// The names of a certificate, separated by commas.
     static func names(_ certificate: ServerCertificate?) -> String {
         certificate.map { $0.names.map(\.description).joined(separator: ",") } ?? "-"
     }

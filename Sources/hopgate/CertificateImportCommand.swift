@@ -9,22 +9,22 @@ import Store
 struct CertificateImportCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import",
-        abstract: "Put a certificate and its key into the store, for all replicas.",
+        abstract: "Import a certificate and its key into the store, for all replicas.",
         discussion: """
-            Running gateways serve it within two seconds; connections stay. An import of the same name replaces the one
-            before. The files may be deleted afterwards.
+            Running gateways serve it within two seconds; open connections continue. An import under the same name \
+            replaces the previous certificate. The files may be deleted afterwards.
             """
     )
 
     @OptionGroup var options: ConfigurationOptions
 
-    @Option(help: ArgumentHelp("PEM file with the certificate, then its chain.", valueName: "file"))
+    @Option(help: ArgumentHelp("PEM file with the certificate followed by its chain.", valueName: "file"))
     var cert: String
 
     @Option(help: ArgumentHelp("PEM file with the private key.", valueName: "file"))
     var key: String
 
-    @Option(help: ArgumentHelp("What it is called in the store (default: its first name).", valueName: "name"))
+    @Option(help: ArgumentHelp("Its name in the store (default: the certificate's first name).", valueName: "name"))
     var name: String?
 
     @Flag(help: "Print a JSON object.")
@@ -42,7 +42,7 @@ struct CertificateImportCommand: AsyncParsableCommand {
                 "names no host (subject alternative name); clients would refuse it"
             )
         }
-        let called = try name.map { try CertificateTool.name($0) } ?? first
+        let called = try name.map { try CertificateSupport.name($0) } ?? first
         let place = try called.storeKey
         let (_, store) = try await SharedStore.openForCommand(configuration.store)
         defer { store.close() }
@@ -55,15 +55,16 @@ struct CertificateImportCommand: AsyncParsableCommand {
             certificate: certificate
         )
         print(json ? Terminal.json(.object(status.document(now: Date()))) : "\(place)/\(generation)")
-        note(status, configuration)
+        report(status, configuration)
     }
 
-    private func note(_ status: CertificateStatus, _ configuration: GatewayConfiguration) {
+    /// Reports the certificate's names and validity, and which of the names a configured file takes precedence for.
+    private func report(_ status: CertificateStatus, _ configuration: GatewayConfiguration) {
         guard let certificate = status.certificate else { return }
         let end = CertificateStatus.time(certificate.notValidAfter)
         let state = status.state(now: Date())
-        Terminal.note(
-            "Names \(CertificateTool.names(certificate)); valid until \(end)\(state == "good" ? "" : " (\(state))")."
+        Terminal.info(
+            "Names \(CertificateSupport.names(certificate)); valid until \(end)\(state == "good" ? "" : " (\(state))")."
         )
         let files = configuration.certificates.compactMap { try? $0.load() }
         guard !files.isEmpty else { return }
@@ -71,6 +72,8 @@ struct CertificateImportCommand: AsyncParsableCommand {
         let hidden = certificate.names.filter { configured.certificate(for: $0)?.names.contains($0) == true }
         guard !hidden.isEmpty else { return }
         let names = hidden.map(\.description).joined(separator: ", ")
-        Terminal.note("A gateway with this configuration serves \(names) from a configured file, which is stronger.")
+        Terminal.info(
+            "A gateway with this configuration serves \(names) from a configured file, which takes precedence."
+        )
     }
 }

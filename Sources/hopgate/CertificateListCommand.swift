@@ -7,7 +7,7 @@ import Store
 struct CertificateListCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "list",
-        abstract: "List the certificates of all sources, the strongest source first."
+        abstract: "List the certificates of all sources, the source with the highest precedence first."
     )
 
     @OptionGroup var options: ConfigurationOptions
@@ -16,18 +16,18 @@ struct CertificateListCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let (served, store) = try await CertificateTool.inspect(options)
+        let (served, store) = try await CertificateSupport.inspect(options)
         defer { store.close() }
         let now = Date()
         let statuses = served.statuses
         if json {
             print(Terminal.json(.array(statuses.map { .object($0.document(now: now)) })))
         } else if statuses.isEmpty {
-            Terminal.note("There are no certificates; a start with \"development_ca: auto\" makes a development CA.")
+            Terminal.info("There are no certificates; a start with \"development_ca: auto\" creates a development CA.")
         } else {
             let rows = statuses.map { status in
                 [
-                    status.source == .development ? "(root)" : CertificateTool.names(status.certificate),
+                    status.source == .development ? "(root)" : CertificateSupport.names(status.certificate),
                     status.source.rawValue,
                     status.certificate.map { CertificateStatus.time($0.notValidAfter) } ?? "-",
                     status.state(now: now),

@@ -7,22 +7,22 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "remove",
         abstract: "Remove a certificate from the store, with its key.",
-        discussion: "Running gateways stop serving it within two seconds, unless it is the last one that they have."
+        discussion: "Running gateways stop serving it within two seconds, unless it is their only certificate."
     )
 
     @OptionGroup var options: ConfigurationOptions
 
-    @Argument(help: ArgumentHelp("What it is called in the store; see the places of \"cert list\".", valueName: "name"))
+    @Argument(help: ArgumentHelp("Its name in the store; see the column PLACE of \"cert list\".", valueName: "name"))
     var name: String
 
     func run() async throws {
-        let key = try CertificateTool.name(name).storeKey
-        let (served, store) = try await CertificateTool.inspect(options)
+        let key = try CertificateSupport.name(name).storeKey
+        let (served, store) = try await CertificateSupport.inspect(options)
         defer { store.close() }
         guard served.statuses.contains(where: { $0.source == .store && $0.place == key.path }) else {
-            throw Failure("the store has no certificate called \(name); \"hopgate cert list\" shows them")
+            throw Failure("the store has no certificate named \(name); \"hopgate cert list\" shows them")
         }
         _ = try await CertificateSet.remove(key, in: store)
-        Terminal.note("\(key) is removed.")
+        Terminal.info("Removed \(key).")
     }
 }

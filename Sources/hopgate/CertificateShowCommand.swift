@@ -10,9 +10,8 @@ struct CertificateShowCommand: AsyncParsableCommand {
         commandName: "show",
         abstract: "Show the certificate that is served for a name.",
         discussion: """
-            Of a certificate from a CA also when it is renewed, and what went wrong last. For a name that only the \
-            development CA covers its root is shown; where a CA has refused a certificate, why. Private keys are never \
-            printed.
+            For a certificate from a CA this includes the next renewal and the last error, also if none was issued \
+            yet. For a name that only the development CA covers, its root is shown. Private keys are never printed.
             """
     )
 
@@ -32,29 +31,29 @@ struct CertificateShowCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let wanted = try CertificateTool.name(name)
-        let (served, store) = try await CertificateTool.inspect(options)
+        let wanted = try CertificateSupport.name(name)
+        let (served, store) = try await CertificateSupport.inspect(options)
         defer { store.close() }
-        let called = try CertificateTool.key(of: wanted, try options.load().acme)
+        let called = try CertificateSupport.key(of: wanted, try options.load().acme)
         let key = called.path
         let statuses = served.statuses
         let covering = served.certificate(for: wanted)
         let found =
             statuses.first { covering != nil && $0.certificate === covering }
-            // There may be one of that key which cannot be used.
+            // The certificate of that key may be unusable, so that it covers no name.
             ?? statuses.first { $0.place == key }
             ?? statuses.first { $0.source == .development }
         if found == nil || found?.source == .development {
-            // A certificate for it may have been ordered in vain.
-            let issuing = try await CertificateIssuing(called, nil, in: store)
-            if issuing.hasFailed { return try Self.tell(issuing, wanted, json: json) }
+            // Ordering a certificate for the name may have failed.
+            let issuing = try await CertificateIssuanceReport(called, nil, in: store)
+            if issuing.hasFailed { return try Self.reportMissing(issuing, wanted, json: json) }
         }
         guard let found else {
             throw Failure(
                 "no certificate covers \(wanted); import one with: hopgate cert import --cert FILE --key FILE"
             )
         }
-        let issuing = try await CertificateIssuing(found, in: store)
+        let issuing = try await CertificateIssuanceReport(found, in: store)
         if pem {
             guard let certificate = found.certificate else {
                 throw Failure("\(found.place): \(found.state(now: Date()))")
@@ -69,8 +68,9 @@ struct CertificateShowCommand: AsyncParsableCommand {
         if let problem = found.problem { throw Failure("\(problem)") }
     }
 
-    /// What is not there, and why.
-    private static func tell(_ issuing: CertificateIssuing, _ name: CertificateName, json: Bool) throws {
+    /// Prints the last error of ordering a certificate that does not exist yet, and fails.
+    private static func reportMissing(_ issuing: CertificateIssuanceReport, _ name: CertificateName, json: Bool) throws
+    {
         let state = "is not issued yet"
         if json {
             let fields: [String: JSONValue] = ["place": .string(issuing.key.path), "state": .string(state)]
@@ -88,7 +88,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
         if let generation = status.generation { rows.append(["generation", "\(generation)"]) }
         if let origin = status.origin { rows.append(["origin", origin]) }
         guard let certificate = status.certificate else { return rows }
-        if !certificate.names.isEmpty { rows.append(["names", CertificateTool.names(certificate)]) }
+        if !certificate.names.isEmpty { rows.append(["names", CertificateSupport.names(certificate)]) }
         return rows + [
             ["issuer", certificate.issuer],
             ["not before", CertificateStatus.time(certificate.notValidBefore)],

@@ -10,7 +10,7 @@ import Store
 struct ClusterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cluster",
-        abstract: "Look at the replicas, and change the cluster's key.",
+        abstract: "List the replicas, and change the cluster's key.",
         subcommands: [ClusterStatusCommand.self, RotateKeyCommand.self],
         defaultSubcommand: ClusterStatusCommand.self
     )
@@ -45,20 +45,20 @@ struct ClusterStatusCommand: AsyncParsableCommand {
 struct RotateKeyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rotate-key",
-        abstract: "Change the cluster's key while everything goes on.",
+        abstract: "Change the cluster's key without interrupting service.",
         discussion: """
-            Adds a key that verifies, waits until every live replica has it, signs with it and seals all credentials
-            anew. Old keys stay good until they are retired. May be interrupted and run again: it goes on.
-            With cluster_key_file the keys are yours to change: this explains how, and seals what is to be sealed anew.
+            Adds a key for verification, waits until every live replica has it, makes it the signing key and reseals \
+            all credentials. Old keys stay valid until they are retired. If interrupted, run it again: it continues.
+            With cluster_key_file you change the keys yourself: the command explains how, and reseals the credentials.
             """
     )
 
     @OptionGroup var options: ConfigurationOptions
 
-    @Flag(help: "Forget the keys that sign no more, once no live replica needs them.")
+    @Flag(help: "Remove the keys that no longer sign, once no live replica needs them.")
     var retireOld = false
 
-    @Option(help: ArgumentHelp("How long live replicas may take to learn of a key.", valueName: "duration"))
+    @Option(help: ArgumentHelp("How long to wait for live replicas to load a key.", valueName: "duration"))
     var wait: String = "60s"
 
     func run() async throws {
@@ -67,7 +67,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
         rotation.retiresOld = retireOld
         rotation.timeout = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
         let isMounted = configuration.store.clusterKeyFile != nil
-        if isMounted { Terminal.note(Self.mountedSteps) }
+        if isMounted { Terminal.info(Self.mountedSteps) }
         let (_, volume) = try await SharedStore.openExisting(configuration.store)
         defer { volume.close() }
         let store = configuration.store
@@ -78,32 +78,32 @@ struct RotateKeyCommand: AsyncParsableCommand {
             store: volume,
             mounted: isMounted ? mounted : nil,
             options: rotation,
-            report: { Terminal.note(Self.text($0)) }
+            report: { Terminal.info(Self.text($0)) }
         ).run()
         print(Terminal.table([["cluster", cluster.id], ["key", cluster.keyring.signing.id]]))
         let old = cluster.keyring.keys.dropFirst().map(\.id)
         guard !old.isEmpty, !isMounted else { return }
-        Terminal.note("Still good: \(old.joined(separator: ", ")).")
-        Terminal.note("Forget them with: hopgate cluster rotate-key --retire-old")
+        Terminal.info("Still valid: \(old.joined(separator: ", ")).")
+        Terminal.info("Remove them with: hopgate cluster rotate-key --retire-old")
     }
 
     private static let mountedSteps = """
-        The cluster's keys are mounted (cluster_key_file), so the change is made in that file:
+        The cluster's keys are mounted (cluster_key_file), so you change them in that file:
           1. add the new key as the last line, and wait until "hopgate cluster status" shows all replicas again;
           2. move it to the first line: every replica signs with it within seconds;
-          3. run this command: it seals with the first key what others have sealed;
+          3. run this command: it reseals with the first key what was sealed with others;
           4. remove the old line.
-        Now doing step 3.
+        This is step 3.
         """
 
     private static func text(_ event: KeyRotation.Event) -> String {
         switch event {
-        case .added(let id): "Key \(id) is made and verifies."
+        case .added(let id): "Added key \(id) for verification."
         case .waiting(let names): "Waiting for \(names.joined(separator: ", "))."
-        case .signing(let id): "Key \(id) signs."
-        case .resealed(let count): "\(count) credentials are sealed anew."
-        case .skipped(let key, let problem): "\(key) is left as it is: \(problem)"
-        case .retired(let id): "Key \(id) is forgotten."
+        case .signing(let id): "Key \(id) is the signing key."
+        case .resealed(let count): "Resealed \(count) credentials."
+        case .skipped(let key, let problem): "Skipped \(key): \(problem)"
+        case .retired(let id): "Removed key \(id)."
         }
     }
 }

@@ -5,7 +5,7 @@ import Gateway
 struct ConfigCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "config",
-        abstract: "Look at the configuration.",
+        abstract: "Inspect the configuration.",
         subcommands: [ConfigCheckCommand.self]
     )
 }
@@ -13,14 +13,14 @@ struct ConfigCommand: ParsableCommand {
 struct ConfigCheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Check the configuration as a start would, and print what every setting came to be and why."
+        abstract: "Check the configuration as a start would, and print every setting's value and origin."
     )
 
     @OptionGroup var options: GatewayOptions
 
     func run() throws {
         let configuration = try options.load()
-        // A start reads the pairs too: a key that does not fit its certificate is found here first.
+        // A start loads the certificates and keys too, so a key that does not match its certificate is reported here.
         for files in configuration.certificates {
             let certificate = try files.load()
             try certificate.require(TLSIdentities.check)

@@ -2,7 +2,7 @@ import ArgumentParser
 import FoundationEssentials
 import Gateway
 
-/// The flags by which every command finds the gateway's configuration.
+/// The options with which every command loads the gateway's configuration.
 struct ConfigurationOptions: ParsableArguments {
     @Option(name: [.short, .long], help: ArgumentHelp("The configuration file (YAML).", valueName: "file"))
     var config: String?
@@ -17,7 +17,9 @@ struct ConfigurationOptions: ParsableArguments {
         ["store.path": storePath, "acme_cache_dir": acmeCacheDir].compactMapValues(\.self)
     }
 
-    /// - Parameter more: flags of one command, by the key of their setting.
+    /// Loads the configuration.
+    ///
+    /// - Parameter more: Flags of one command, by the key of their setting.
     func load(_ more: [String: String] = [:]) throws -> GatewayConfiguration {
         try GatewayConfiguration.load(file: config, environment: Self.environment, flags: flags.merging(more) { $1 })
     }
@@ -25,35 +27,35 @@ struct ConfigurationOptions: ParsableArguments {
     static var environment: [String: String] { ProcessInfo.processInfo.environment }
 }
 
-/// The settings of a gateway that can be given as flags; names and forms are those of the configuration file.
+/// The gateway's settings that can be given as flags. Names and values are those of the configuration file.
 struct GatewayOptions: ParsableArguments {
     @OptionGroup var configuration: ConfigurationOptions
 
-    @Option(help: ArgumentHelp("Where plain HTTP is taken and redirected.", valueName: "host:port"))
+    @Option(help: ArgumentHelp("The address for plain HTTP, which is redirected.", valueName: "host:port"))
     var httpListen: String?
 
-    @Option(help: ArgumentHelp("Where HTTPS is taken.", valueName: "host:port"))
+    @Option(help: ArgumentHelp("The address for HTTPS.", valueName: "host:port"))
     var httpsListen: String?
 
-    @Option(help: ArgumentHelp("Where agents dial to, UDP (default: as HTTPS).", valueName: "host:port"))
+    @Option(help: ArgumentHelp("The UDP address for agents (default: as HTTPS).", valueName: "host:port"))
     var dtlsListen: String?
 
-    @Option(help: ArgumentHelp("Where /healthz, /readyz and /metrics are served.", valueName: "host:port"))
+    @Option(help: ArgumentHelp("The address for /healthz, /readyz and /metrics.", valueName: "host:port"))
     var opsListen: String?
 
-    @Option(help: ArgumentHelp("Where operators reach this process, with a bearer token.", valueName: "host:port"))
+    @Option(help: ArgumentHelp("The address of the admin port, which needs a bearer token.", valueName: "host:port"))
     var adminListen: String?
 
     @Option(help: ArgumentHelp("volume or memory.", valueName: "driver"))
     var storeDriver: String?
 
-    @Option(help: ArgumentHelp("Where CAs may write to about certificates.", valueName: "address"))
+    @Option(help: ArgumentHelp("The e-mail address at which CAs may contact you.", valueName: "address"))
     var acmeEmail: String?
 
     @Option(help: ArgumentHelp("The CA: letsencrypt, letsencrypt-staging, or a directory's URL.", valueName: "ca"))
     var acmeCa: String?
 
-    @Option(help: ArgumentHelp("Event loops (default: one a core).", valueName: "count"))
+    @Option(help: ArgumentHelp("The number of event loops (default: one per core).", valueName: "count"))
     var loops: String?
 
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning, error or critical.", valueName: "level"))

@@ -7,15 +7,15 @@ struct HealthcheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "healthcheck",
         abstract: "Ask the gateway that runs with this configuration whether it is ready.",
-        discussion: "Exit code 0: ready. 1: not ready, or nobody answers. For container health checks."
+        discussion: "Exit code 0: ready. 1: not ready, or no response. For container health checks."
     )
 
     @OptionGroup var options: ConfigurationOptions
 
-    @Option(help: ArgumentHelp("Where the gateway serves /readyz.", valueName: "host:port"))
+    @Option(help: ArgumentHelp("The address on which the gateway serves /readyz.", valueName: "host:port"))
     var opsListen: String?
 
-    @Option(help: ArgumentHelp("Seconds for the whole question.", valueName: "seconds"))
+    @Option(help: ArgumentHelp("The time limit for the whole request.", valueName: "seconds"))
     var timeout: Int = 3
 
     func validate() throws {
@@ -32,7 +32,7 @@ struct HealthcheckCommand: ParsableCommand {
             throw Failure("\(error); is the gateway running, and is this its ops_listen?")
         }
         guard answer.status == 200 else {
-            throw Failure("\(probe.url) answers \(answer.status):\n\(answer.body)")
+            throw Failure("\(probe.url) returned \(answer.status):\n\(answer.body)")
         }
         print(answer.body, terminator: answer.body.hasSuffix("\n") ? "" : "\n")
     }

@@ -1,6 +1,6 @@
 import ArgumentParser
 
-/// The gateway and its operator's tools in one binary.
+/// The root command: the gateway and the operator's tools in one binary.
 struct HopGate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "hopgate",

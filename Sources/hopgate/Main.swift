@@ -6,7 +6,7 @@ import Glibc
 import Settings
 import Store
 
-/// Runs a command and turns what it throws into a message on standard error and an exit code.
+/// The entry point: runs a command and turns its errors into a message on standard error and an exit code.
 @main
 enum Main {
     static func main() async {
@@ -44,7 +44,7 @@ enum Main {
             Terminal.error(error.message)
             exit(1)
         default:
-            // The parser's own: help and its like go to standard output and are no failure, the rest is wrong usage.
+            // Errors of the parser: help and version go to standard output and succeed, the others are wrong usage.
             if HopGate.exitCode(for: error).isSuccess { HopGate.exit(withError: error) }
             let isUsage = HopGate.exitCode(for: error) == .validationFailure
             Terminal.error(isUsage ? HopGate.fullMessage(for: error) : "\(error)", prefix: isUsage ? "" : "hopgate: ")
@@ -53,7 +53,7 @@ enum Main {
     }
 }
 
-/// A command failed; the message says what, where, and how to mend it.
+/// The failure of a command, with what is wrong, where, and the remedy.
 struct Failure: Error {
     let message: String
 
@@ -63,7 +63,7 @@ struct Failure: Error {
 }
 
 extension CertificatesError {
-    /// Whether the operator's files or folders are to be mended; else it is the system that failed.
+    /// Whether the operator must correct files or folders. Otherwise the system failed.
     var isConfiguration: Bool {
         switch code {
         case .file(.system), .store, .issuance: false

@@ -6,17 +6,14 @@ import Settings
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run",
-        abstract: "Run the gateway until SIGTERM (this is what happens without a command)."
+        abstract: "Run the gateway until SIGTERM (the default command)."
     )
 
     @OptionGroup var options: GatewayOptions
 
     func run() async throws {
         let configuration = try options.load()
-        let output = LoggingSetup.bootstrap(
-            level: configuration.logLevel,
-            format: LogFormat(rawValue: configuration.logFormat.rawValue) ?? .auto
-        )
+        let output = LoggingSetup.bootstrap(level: configuration.logLevel, format: configuration.logFormat)
         try await GatewayProcess.run(configuration, version: version, output: output)
     }
 }

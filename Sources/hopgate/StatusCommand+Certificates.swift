@@ -2,7 +2,7 @@ import Certificates
 import Formats
 
 extension StatusCommand {
-    /// What `GET /v1/certificates` tells, as a table with its header.
+    /// The answer of `GET /v1/certificates` as a table with its header.
     static func certificates(_ answer: [String: JSONValue]) -> [[String]] {
         let header = ["CERTIFICATE", "STATE", "NOT AFTER", "NEXT RENEWAL", "CA", "LAST ERROR"]
         return [header]
@@ -18,16 +18,16 @@ extension StatusCommand {
             }
     }
 
-    /// The first of its names, and how many there are beside it.
+    /// The first name of a certificate, and the number of further ones.
     private static func name(_ certificate: [String: JSONValue]) -> String {
         if certificate.text("source") == CertificateSource.development.rawValue { return "(development CA)" }
         let names = certificate["names"]?.strings ?? []
-        // What cannot be read has no names.
+        // A certificate that cannot be read has no names.
         guard let first = names.first else { return certificate.text("place") }
-        return JSONValue.string(first).word.map { names.count > 1 ? "\($0) +\(names.count - 1)" : $0 } ?? "?"
+        return JSONValue.string(first).displayText.map { names.count > 1 ? "\($0) +\(names.count - 1)" : $0 } ?? "?"
     }
 
-    /// The host of a directory URL.
+    /// The host of a CA's directory URL.
     private static func authority(_ directory: String) -> String {
         let parts = directory.split(separator: "/", omittingEmptySubsequences: false)
         return parts.count > 2 ? String(parts[2]) : directory
@@ -37,7 +37,7 @@ extension StatusCommand {
         guard let error = certificate["last_error"]?.fields else {
             return certificate["problem"] == nil ? "-" : certificate.text("problem")
         }
-        let next = certificate["next_try"]?.word
+        let next = certificate["next_try"]?.displayText
         return error.text("code") + (next.map { "; next try \($0)" } ?? "")
     }
 }

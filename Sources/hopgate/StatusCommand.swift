@@ -5,10 +5,10 @@ import Gateway
 struct StatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
-        abstract: "Ask the gateway that runs with this configuration how it is.",
+        abstract: "Show the state of the gateway that runs with this configuration.",
         discussion: """
-            Its store, its cluster, its certificates, and the agents that are attached to it. Uses the admin port.
-            "hopgate cert show NAME" says what mends an error of a CA.
+            Shows its store, its cluster, its certificates and its attached agents. Uses the admin port.
+            "hopgate cert show NAME" shows the remedy for an error of a CA.
             """
     )
 
@@ -63,11 +63,11 @@ struct StatusCommand: AsyncParsableCommand {
     }
 }
 
-/// How a command finds the admin port.
+/// The options of commands that use the admin port.
 struct AdminOptions: ParsableArguments {
     @OptionGroup var configuration: ConfigurationOptions
 
-    @Option(help: ArgumentHelp("Where the gateway serves its admin port.", valueName: "host:port"))
+    @Option(help: ArgumentHelp("The address on which the gateway serves its admin port.", valueName: "host:port"))
     var adminListen: String?
 
     func client() async throws -> AdminClient {

@@ -8,7 +8,7 @@ import Store
 struct StoreCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "store",
-        abstract: "Look at the folder that all replicas share.",
+        abstract: "Inspect the folder that all replicas share.",
         subcommands: [StoreCheckCommand.self]
     )
 }
@@ -16,10 +16,10 @@ struct StoreCommand: AsyncParsableCommand {
 struct StoreCheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
-        abstract: "Say what the store's volume can do, how fast, and what is wrong with what is on it.",
+        abstract: "Report what the store's volume supports, how fast it is, and problems of its contents.",
         discussion: """
-            Works beside running gateways, on an empty folder (which stays empty) and on a broken one.
-            Exit code 0: gateways can use the store. 1: they cannot, and the lines under "Problems" say why.
+            Works while gateways run, on an empty folder (which stays empty) and on a damaged one.
+            Exit code 0: gateways can use the store. 1: they cannot, for the reasons under "Problems".
             """
     )
 

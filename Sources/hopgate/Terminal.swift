@@ -3,13 +3,14 @@ import Formats
 import Glibc
 import Settings
 
-/// What a command says: results go to standard output by `print`, everything else here, to standard error.
+/// Output of commands. Results go to standard output with `print`; messages go to standard error with these functions.
 enum Terminal {
     static func error(_ message: String, prefix: String = "hopgate: ") {
-        note(prefix + message)
+        info(prefix + message)
     }
 
-    static func note(_ message: String) {
+    /// Writes a message to standard error.
+    static func info(_ message: String) {
         var bytes = Array((message + "\n").utf8)[...]
         while !bytes.isEmpty {
             let count = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
@@ -18,10 +19,10 @@ enum Terminal {
         }
     }
 
-    /// On one line, as scripts read it.
+    /// The value as JSON on one line.
     static func json(_ value: JSONValue) -> String { String(decoding: value.json, as: UTF8.self) }
 
-    /// Columns padded to the widest cell of each, two spaces between; no padding at the end of a line.
+    /// A table whose columns are padded to their widest cell and separated by two spaces, without trailing spaces.
     static func table(_ rows: [[String]]) -> String {
         var widths: [Int] = []
         for row in rows {
@@ -39,7 +40,7 @@ enum Terminal {
         .joined(separator: "\n")
     }
 
-    /// A duration that a flag gives, such as 30s; up to a day.
+    /// Parses the duration of a flag, such as 30s, of at most a day.
     static func duration(_ text: String, flag: String) throws -> Duration {
         do {
             return try Scalars.duration(text, in: .zero ... .seconds(86_400))

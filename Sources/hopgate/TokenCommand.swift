@@ -7,8 +7,8 @@ import Settings
 struct TokenCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "token",
-        abstract: "Make, list, rotate and revoke the tokens of agents.",
-        discussion: "Every running gateway on the same store sees a change within seconds.",
+        abstract: "Create, list, rotate and revoke the tokens of agents.",
+        discussion: "Every running gateway on the same store applies a change within seconds.",
         subcommands: [
             TokenCreateCommand.self, TokenListCommand.self, TokenShowCommand.self, TokenRotateCommand.self,
             TokenRevokeCommand.self,
@@ -16,7 +16,7 @@ struct TokenCommand: ParsableCommand {
     )
 }
 
-/// A token as `--json` shows it. The secret part is there only when it was just made.
+/// A token in the form that `--json` prints. `token`, `join` and `command` are set only for a new secret.
 struct TokenDescription: Encodable {
     struct Secret: Encodable {
         var notAfter: String?
@@ -41,7 +41,7 @@ struct TokenDescription: Encodable {
     var secrets: [Secret]
     var token: String?
     var join: String?
-    /// What enrols an agent.
+    /// The command that enrols an agent.
     var command: String?
 
     init(_ credential: Credential) {
@@ -69,7 +69,7 @@ struct TokenDescription: Encodable {
     }
 }
 
-/// As commands show it.
+/// Texts for the output of commands.
 extension Credential {
     var stateText: String { revoked.map { "revoked \($0)" } ?? "good" }
 
@@ -82,24 +82,31 @@ extension Credential {
     }
 }
 
-/// The store of the gateway's own configuration, opened for one command.
-struct TokenSession {
+/// The configuration and the opened store of a `token` command.
+struct TokenCommandContext {
     let configuration: GatewayConfiguration
     let shared: SharedStore
 
-    /// - Parameter founding: makes a cluster of an empty folder; whoever only looks must not.
-    static func open(_ options: ConfigurationOptions, founding: Bool = false) async throws -> TokenSession {
+    /// Loads the configuration and opens the store.
+    ///
+    /// - Parameter creatingCluster: Whether an empty folder becomes a new cluster. `false` for commands that only read.
+    static func open(
+        _ options: ConfigurationOptions,
+        creatingCluster: Bool = false
+    ) async throws -> TokenCommandContext {
         let configuration = try options.load()
         let shared =
-            try await founding
+            try await creatingCluster
             ? SharedStore.openForCommand(configuration.store).shared
             : SharedStore.openExisting(configuration.store).shared
-        return TokenSession(configuration: configuration, shared: shared)
+        return TokenCommandContext(configuration: configuration, shared: shared)
     }
 
     var editor: CredentialEditor { CredentialEditor(store: shared.store, keyring: shared.keyring) }
 
-    /// - Parameter gateways: values of `--gateway`.
+    /// Creates the enrolment data for join strings.
+    ///
+    /// - Parameter gateways: The values of `--gateway`.
     func enrolment(_ gateways: [String]) async throws -> Enrolment {
         let port = configuration.dtlsListen.port
         let addresses = try gateways.map { text in
@@ -115,18 +122,19 @@ struct TokenSession {
     func close() { shared.close() }
 }
 
-/// What was just made, once: the token on standard output, and how to use it on standard error.
-enum NewToken {
+/// The output for a new secret: the token on standard output, and its use on standard error.
+enum TokenOutput {
     static func show(_ token: IssuedToken, _ credential: Credential, _ enrolment: Enrolment, json: Bool) throws {
         let description = TokenDescription(credential, token: token, enrolment: enrolment)
         print(json ? try TokenDescription.json(description) : token.text)
         if let command = description.command {
-            Terminal.note("Enrol an agent (3000 is the port of its service):\n\n    \(command)\n")
+            Terminal.info("Enrol an agent (3000 is the port of its service):\n\n    \(command)\n")
         }
-        Terminal.note("Token and join string are shown only this once; the store has a hash of the secret.")
-        for note in enrolment.notes { Terminal.note(note) }
+        Terminal.info("Token and join string are shown only once; the store keeps a hash of the secret.")
+        for note in enrolment.notes { Terminal.info(note) }
     }
 
+    /// The scope of a token on one line.
     static func summary(_ credential: Credential) -> String {
         let hosts = credential.hostsText(separator: ", ")
         let services = credential.servicesText(separator: ", ")
@@ -134,7 +142,7 @@ enum NewToken {
         return "services \(services); hosts \(hosts.isEmpty ? "none" : hosts)\(limit)"
     }
 
-    /// `24h`, as the option `--grace` takes it.
+    /// Parses the value of `--grace`, such as `24h`.
     static func grace(_ text: String?) throws -> Duration {
         guard let text else { return CredentialEditor.grace }
         do throws(Complaint) {

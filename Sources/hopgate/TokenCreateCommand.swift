@@ -5,22 +5,22 @@ import Gateway
 struct TokenCreateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "create",
-        abstract: "Make a token for agents and print it, once, with the command that enrols one.",
+        abstract: "Create a token for agents and print it, once, with the command that enrols an agent.",
         discussion: """
-            The token alone goes to standard output. Only its hash is kept: it cannot be shown again.
-            With --join-file nothing secret is printed: an agent that is given the same file joins by it.
-            With --if-absent it can be run any number of times: it makes what is missing, and nothing else.
+            Only the token goes to standard output. The store keeps its hash alone: it cannot be shown again.
+            With --join-file no secret is printed: an agent that is given the same file joins with it.
+            With --if-absent the command can be repeated: it creates what is missing, and nothing else.
             """
     )
 
     @OptionGroup var options: ConfigurationOptions
 
-    @Argument(help: ArgumentHelp("What routes call its agents: 1 to 63 of a-z, 0-9 and \"-\".", valueName: "name"))
+    @Argument(help: ArgumentHelp("The name of its agents in routes: 1 to 63 of a-z, 0-9 and \"-\".", valueName: "name"))
     var name: String
 
     @Option(
         help: ArgumentHelp(
-            "A service that it may offer: a name, a beginning such as web-*, or * (the default). May be repeated.",
+            "A service that its agents may offer: a name, a prefix such as web-*, or * (the default). May be repeated.",
             valueName: "pattern"
         )
     )
@@ -28,32 +28,32 @@ struct TokenCreateCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A host that it may serve: a name or *.name (none by default). May be repeated.",
+            "A host that its agents may serve: a name or *.name (none by default). May be repeated.",
             valueName: "pattern"
         )
     )
     var host: [String] = []
 
-    @Option(help: ArgumentHelp("Agents that each gateway lets in with it at a time.", valueName: "count"))
+    @Option(help: ArgumentHelp("The maximum number of agents attached to each gateway with it.", valueName: "count"))
     var maxAgents: Int?
 
-    @Flag(help: "Succeed, and print nothing, when a good token of this name is there.")
+    @Flag(help: "Succeed, and print nothing, if a valid token of this name exists.")
     var ifAbsent = false
 
     @Option(
         help: ArgumentHelp(
-            "Write the join string there (mode 0600). With --if-absent: unless one that is good stands there.",
+            "Write the join string to this file (mode 0600). With --if-absent: unless it holds a valid one.",
             valueName: "file"
         )
     )
     var joinFile: String?
 
-    @Option(help: ArgumentHelp("With --if-absent: how long a secret that is replaced still counts.", valueName: "24h"))
+    @Option(help: ArgumentHelp("With --if-absent: how long a replaced secret is still accepted.", valueName: "24h"))
     var grace: String?
 
     @Option(
         help: ArgumentHelp(
-            "Where agents reach the gateway, for the join string; may be repeated (default: tunnel_addresses).",
+            "An address of the gateway for the join string (default: tunnel_addresses). May be repeated.",
             valueName: "host[:port]"
         )
     )
@@ -63,14 +63,14 @@ struct TokenCreateCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let grace = try NewToken.grace(grace)
-        let session = try await TokenSession.open(options, founding: true)
-        defer { session.close() }
-        let enrolment = try await session.enrolment(gateway)
-        let editor = session.editor
+        let grace = try TokenOutput.grace(grace)
+        let context = try await TokenCommandContext.open(options, creatingCluster: true)
+        defer { context.close() }
+        let enrolment = try await context.enrolment(gateway)
+        let editor = context.editor
         let enroller = try Enroller(
             editor: editor,
-            store: session.shared.store,
+            store: context.shared.store,
             enrolment: enrolment,
             file: joinFile.map { JoinFile(path: $0) }
         )
@@ -83,31 +83,31 @@ struct TokenCreateCommand: AsyncParsableCommand {
         let outcome = try await ifAbsent ? enroller.ensure(request, grace: grace) : enroller.create(request)
         switch outcome {
         case .made(let token, let credential):
-            Terminal.note("Token \(token.id) for \"\(name)\": \(NewToken.summary(credential)).")
+            Terminal.info("Token \(token.id) for \"\(name)\": \(TokenOutput.summary(credential)).")
             try show(token, credential, enrolment)
-            try await noteOthers(editor, but: token.id)
+            try await reportOthers(editor, except: token.id)
         case .renewed(let token, let credential):
-            Terminal.note("Token \(token.id) for \"\(name)\" has a new secret, because the file had none that is good.")
+            Terminal.info("Token \(token.id) for \"\(name)\" has a new secret, because the file had no valid one.")
             try show(token, credential, enrolment)
         case .rewritten(let credential):
-            Terminal.note("\(joinFile ?? "") names the gateway's present addresses now, with token \(credential.id).")
+            Terminal.info("\(joinFile ?? "") now has the gateway's present addresses, with token \(credential.id).")
         case .kept(let credential):
-            Terminal.note("Token \(credential.id) for \"\(name)\" is there: \(NewToken.summary(credential)).")
+            Terminal.info("Token \(credential.id) for \"\(name)\" exists: \(TokenOutput.summary(credential)).")
         }
     }
 
     private func show(_ token: IssuedToken, _ credential: Credential, _ enrolment: Enrolment) throws {
-        guard let joinFile else { return try NewToken.show(token, credential, enrolment, json: json) }
+        guard let joinFile else { return try TokenOutput.show(token, credential, enrolment, json: json) }
         if json { print(try TokenDescription.json(TokenDescription(credential))) }
         let command = Enrolment.command(for: credential, join: "--join-file \(joinFile)")
-        Terminal.note("The join string is in \(joinFile). An agent that can read it joins with:\n\n    \(command)\n")
-        for note in enrolment.notes { Terminal.note(note) }
+        Terminal.info("The join string is in \(joinFile). An agent that can read it joins with:\n\n    \(command)\n")
+        for note in enrolment.notes { Terminal.info(note) }
     }
 
-    private func noteOthers(_ editor: CredentialEditor, but id: String) async throws {
+    private func reportOthers(_ editor: CredentialEditor, except id: String) async throws {
         let others = try await editor.list().credentials.filter { $0.name == name && !$0.isRevoked && $0.id != id }
         guard !others.isEmpty else { return }
         let ids = others.map(\.id).joined(separator: ", ")
-        Terminal.note("Other good tokens of this name: \(ids). Revoke those that are no longer used.")
+        Terminal.info("Other valid tokens of this name: \(ids). Revoke those that are no longer used.")
     }
 }

@@ -10,13 +10,13 @@ struct TokenListCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let session = try await TokenSession.open(options)
-        defer { session.close() }
-        let (credentials, problems) = try await session.editor.list()
+        let context = try await TokenCommandContext.open(options)
+        defer { context.close() }
+        let (credentials, problems) = try await context.editor.list()
         if json {
             print(try TokenDescription.json(credentials.map { TokenDescription($0) }))
         } else if credentials.isEmpty {
-            Terminal.note("There are no tokens. Make one with: hopgate token create NAME")
+            Terminal.info("There are no tokens. Create one with: hopgate token create NAME")
         } else {
             let rows = credentials.map { credential -> [String] in
                 let hosts = credential.hostsText(separator: ",")

@@ -19,11 +19,11 @@ struct TokenRevokeCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let session = try await TokenSession.open(options)
-        defer { session.close() }
-        let revoked = try await session.editor.revoke(token, all: all)
+        let context = try await TokenCommandContext.open(options)
+        defer { context.close() }
+        let revoked = try await context.editor.revoke(token, all: all)
         if json { print(try TokenDescription.json(revoked)) }
-        for id in revoked { Terminal.note("Token \(id) is revoked.") }
-        if revoked.isEmpty { Terminal.note("It was revoked already.") }
+        for id in revoked { Terminal.info("Revoked token \(id).") }
+        if revoked.isEmpty { Terminal.info("The token was revoked before.") }
     }
 }

@@ -4,21 +4,21 @@ import Gateway
 struct TokenShowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",
-        abstract: "Show everything of a token but its secrets."
+        abstract: "Show a token without its secrets."
     )
 
     @OptionGroup var options: ConfigurationOptions
 
-    @Argument(help: ArgumentHelp("The token's id or name; a name shows all tokens of it.", valueName: "id-or-name"))
+    @Argument(help: ArgumentHelp("The token's id or name; a name shows all its tokens.", valueName: "id-or-name"))
     var token: String
 
     @Flag(help: "Print a JSON array.")
     var json = false
 
     func run() async throws {
-        let session = try await TokenSession.open(options)
-        defer { session.close() }
-        let found = try await session.editor.find(token)
+        let context = try await TokenCommandContext.open(options)
+        defer { context.close() }
+        let found = try await context.editor.find(token)
         if json {
             print(try TokenDescription.json(found.map { TokenDescription($0) }))
         } else {

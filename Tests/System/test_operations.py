@@ -370,7 +370,7 @@ def test_a_mounted_key_is_the_operators_to_change(bench):
     eventually(lambda: len(keys_of(gateway)) == 2, 5, "both keys are known")
     keys.write_text(second + "\n" + first + "\n")
     done = run(gateway, "cluster", "rotate-key")
-    assert "cluster_key_file" in done.stderr and "sealed anew" in done.stderr
+    assert "cluster_key_file" in done.stderr and "Resealed" in done.stderr
     keys.write_text(second + "\n")
     eventually(lambda: len(keys_of(gateway)) == 1, 5, "the old key is gone")
     gateway.process.stop()

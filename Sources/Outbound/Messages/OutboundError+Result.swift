@@ -18,13 +18,13 @@ extension OutboundError {
             case CCURL_NO_CONNECTION:
                 (
                     .connect,
-                    "no connection: \(message); check that the server runs, and that a firewall lets this machine through"
+                    "no connection: \(message); check that the server runs, and that no firewall is in between"
                 )
             case CCURL_TLS:
                 (
                     .tls,
-                    "no TLS session: \(message); check that the port speaks TLS 1.2 or 1.3, and that the root in the CA "
-                        + "bundle is the server's current one"
+                    "no TLS session: \(message); check that the port speaks TLS 1.2 or 1.3, and that the root in the "
+                        + "CA bundle is the server's current one"
                 )
             case CCURL_CERTIFICATE:
                 Self.certificate(result.certificate, message, url)
@@ -91,7 +91,7 @@ extension OutboundError {
         switch phase {
         case .queue, .lookup: "the name was not resolved in time; check DNS on this machine"
         case .connect:
-            "no connection in time; check that the server runs, and that a firewall lets this machine through"
+            "no connection in time; check that the server runs, and that no firewall is in between"
         case .tls: "no TLS session in time; check that the port speaks TLS"
         case .response: "no response in time"
         case .body: "the response was not complete in time"

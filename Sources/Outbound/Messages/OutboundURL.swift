@@ -49,7 +49,7 @@ struct OutboundURL: Equatable, Sendable {
 
     var isHTTPS: Bool { scheme == "https" }
 
-    /// Whether the host is a loopback address or `localhost`, which libcurl never resolves through DNS (RFC 6761 §6.3).
+    /// Whether the host is a loopback address or `localhost`, which libcurl never resolves by DNS (RFC 6761 §6.3).
     var isLoopback: Bool {
         if host == "localhost" || host == "[::1]" { return true }
         var address = in_addr()

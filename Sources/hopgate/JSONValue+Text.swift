@@ -1,6 +1,6 @@
 import Formats
 
-/// Reading of what the admin port answers, for tables.
+/// Accessors for showing the admin port's answers in tables.
 extension JSONValue {
     var fields: [String: JSONValue]? {
         if case .object(let fields) = self { fields } else { nil }
@@ -10,13 +10,13 @@ extension JSONValue {
         if case .array(let values) = self { values.compactMap(\.fields) } else { [] }
     }
 
-    /// One word; nil for what is none.
-    var word: String? {
+    /// The printable text of a scalar, or `nil` for null, an array or an object.
+    var displayText: String? {
         switch self {
         case .bool(let value): value ? "yes" : "no"
         case .integer(let value): "\(value)"
         case .number(let value): "\(value)"
-        // A replica's or an agent's name may come from anywhere: no control characters on a terminal.
+        // The names of replicas and agents are foreign: no control character may reach a terminal.
         case .string(let value): String(String.UnicodeScalarView(value.unicodeScalars.map { $0.isPlain ? $0 : "?" }))
         case .null, .array, .object: nil
         }
@@ -33,5 +33,6 @@ extension Unicode.Scalar {
 }
 
 extension [String: JSONValue] {
-    func text(_ key: String, absent: String = "?") -> String { self[key]?.word ?? absent }
+    /// The printable text of a member, or `absent` if there is none.
+    func text(_ key: String, absent: String = "?") -> String { self[key]?.displayText ?? absent }
 }

@@ -3,15 +3,17 @@ import Formats
 import Gateway
 import Store
 
-/// What the store knows about getting one certificate from a CA, for people and for programs.
-struct CertificateIssuing {
+/// The store's records about one certificate from a CA: its renewal and the last error, as table rows and as JSON.
+struct CertificateIssuanceReport {
     let key: StoreKey
-    /// The directory URL of the CA that issued the present one.
+    /// The directory URL of the CA that issued the present certificate, or `nil` if there is none.
     private let authority: String?
     private let renewal: UnixTime?
     private let state: RenewalState
 
-    /// - Parameter status: of the present one; nil: there is none.
+    /// Reads the records of a key.
+    ///
+    /// - Parameter status: The status of the present certificate, or `nil` if there is none.
     init(_ key: StoreKey, _ status: CertificateStatus?, in store: any Store) async throws {
         self.key = key
         state = try await RenewalRecords(store).state(of: key)
@@ -24,7 +26,7 @@ struct CertificateIssuing {
         renewal = CertificateSituation(names: facts.names, facts: facts, issuer: authority, state: state).renewal?.at
     }
 
-    /// Nil for what does not come from the store, or has nothing to do with a CA.
+    /// Reads the records of a certificate. `nil` if it is not from the store, or neither issued nor ordered by a CA.
     init?(_ status: CertificateStatus, in store: any Store) async throws {
         guard status.source == .store, let key = try? StoreKey(status.place) else { return nil }
         try await self.init(key, status, in: store)
@@ -33,7 +35,8 @@ struct CertificateIssuing {
 
     var hasFailed: Bool { state.lastError != nil }
 
-    /// By the CA's clock. A CA that is left alone for a while holds up the name only where there is no other one.
+    /// The time of the next attempt by the CA's clock, or `nil` if the last one succeeded. If it is not set, all CAs
+    /// are on hold, and the latest hold counts.
     private var nextTry: UnixTime? { hasFailed ? state.nextTry ?? state.holds.values.max() : nil }
 
     var rows: [[String]] {
@@ -43,14 +46,14 @@ struct CertificateIssuing {
         guard let error = state.lastError else { return rows }
         rows += [
             ["last error", "\(plain(error.code)), at \(error.at.rfc3339), from \(plain(error.authority))"],
-            ["", plain(words(of: error))],
+            ["", plain(message(of: error))],
         ]
         if !error.remedy.isEmpty { rows.append(["remedy", plain(error.remedy)]) }
         if let nextTry { rows.append(["next try", nextTry.rfc3339]) }
         return rows
     }
 
-    /// As `GET /v1/certificates` calls them.
+    /// The records as JSON, with the members of `GET /v1/certificates`.
     var fields: [String: JSONValue] {
         [
             "ca": authority.map { .string($0) } ?? .null,
@@ -61,12 +64,12 @@ struct CertificateIssuing {
         ]
     }
 
-    /// The message without the remedy, which has a line of its own.
-    private func words(of error: RenewalState.LastError) -> String {
+    /// The message without the remedy, which is shown on a separate line.
+    private func message(of error: RenewalState.LastError) -> String {
         let end = "; \(error.remedy)"
         return error.message.hasSuffix(end) ? String(error.message.dropLast(end.count)) : error.message
     }
 
-    /// Nothing that a terminal would obey.
-    private func plain(_ text: String) -> String { JSONValue.string(text).word ?? "" }
+    /// The text without control characters.
+    private func plain(_ text: String) -> String { JSONValue.string(text).displayText ?? "" }
 }
