@@ -1,5 +1,5 @@
-"""Certificates of the tests' own making: a CA with a root and an intermediate that signs requests, and the server
-certificates of the tests' HTTPS servers."""
+"""Certificates for the tests: a CA with a root and an intermediate that signs requests, and the server certificates of
+the tests' HTTPS servers."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def names_of(extensions: x509.Extensions) -> list[str]:
 
 
 def renewal_id(leaf: x509.Certificate) -> str:
-    """What a certificate is called in renewal information (RFC 9773 section 4.1)."""
+    """The identifier of a certificate in renewal information (RFC 9773 §4.1)."""
     authority = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
     number = leaf.serial_number
     return f"{b64(authority)}.{b64(number.to_bytes(number.bit_length() // 8 + 1, 'big'))}"
 
 
 class IssuingAuthority:
-    """A root in `root`, an intermediate below it, and leaves for whoever asks.
+    """A CA with a root in `root`, an intermediate below it, and leaves on request.
 
-    skew: seconds that its clock is ahead of ours.
+    skew: the number of seconds by which its clock is ahead of ours.
     """
 
     BACKDATE = timedelta(hours=1)
@@ -76,9 +76,9 @@ class IssuingAuthority:
         return datetime.now(timezone.utc) + timedelta(seconds=self.skew)
 
     def issue(self, key, names: Iterable[str], lifetime: Optional[timedelta] = None) -> x509.Certificate:
-        """A leaf for a public key."""
+        """Issues a leaf for a public key."""
         lifetime = lifetime or self.lifetime
-        # A certificate for minutes has its whole life ahead of it: tests wait for its end.
+        # A certificate that is valid for minutes starts now, since tests wait for its end.
         start = self.now - (timedelta(0) if lifetime < timedelta(days=1) else self.BACKDATE)
         issuer = self.intermediate
         builder = (
@@ -103,7 +103,7 @@ class IssuingAuthority:
         return pem(leaf) + pem(self.intermediate)
 
     def server(self, *names: str) -> tuple[Path, Path]:
-        """Chain and key of a TLS server, as files."""
+        """The chain and the key of a TLS server, as files."""
         key = new_key()
         chain, key_file = self.folder / f"{names[0]}.pem", self.folder / f"{names[0]}.key"
         chain.write_bytes(self.chain(self.issue(key.public_key(), names)))

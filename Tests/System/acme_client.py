@@ -1,4 +1,4 @@
-"""A small ACME client, with which the tests prove the CAs that they use before gateways meet them."""
+"""A small ACME client, with which the tests verify their CAs before gateways use them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Client:
         self.account: Optional[str] = None
         self.nonce: Optional[str] = None
         self.bad_nonces = 0
-        self.fields: http.client.HTTPMessage = None  # of the last answer
+        self.fields: http.client.HTTPMessage = None  # of the last response
         self.directory = json.loads(self._send("GET", directory)[1])
 
     def _send(self, method: str, url: str, body: Optional[bytes] = None) -> tuple[int, bytes]:
@@ -49,7 +49,7 @@ class Client:
         return answer.status, content
 
     def post(self, url: str, payload: Optional[dict]) -> bytes:
-        """payload: nil for a POST-as-GET."""
+        """Sends a signed request. payload: None for a POST-as-GET."""
         for _ in range(100):
             if self.nonce is None:
                 self._send("HEAD", self.directory["newNonce"])
@@ -76,13 +76,13 @@ class Client:
         return self.account
 
     def order(self, *names: str, **more) -> tuple[str, dict]:
-        """Its URL and document."""
+        """The order's URL and document."""
         identifiers = [{"type": "dns", "value": name} for name in names]
         document = json.loads(self.post(self.directory["newOrder"], {"identifiers": identifiers, **more}))
         return self.fields["Location"], document
 
     def obtain(self, *names: str, kind: str = "http-01", present: Callable = lambda *_: None, **more) -> list:
-        """The whole way to a certificate; returns its chain. present: gets a name, token and key authorization."""
+        """Orders a certificate and returns its chain. present: called with a name, token and key authorization."""
         url, order = self.order(*names, **more)
         for right_url in order["authorizations"]:
             right = self.get(right_url)

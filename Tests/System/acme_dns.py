@@ -1,5 +1,5 @@
-"""The two kinds of hooks that set TXT records for dns-01, in front of the mock DNS: a program and a server. Both keep
-what they were asked."""
+"""The two kinds of hooks that set TXT records for dns-01, in front of the mock DNS: a program and a server. Both record
+their calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ esac
 
 
 class ProgramHook:
-    """A shell script: `path` is what the configuration names."""
+    """A shell script, whose `path` is set in the configuration."""
 
     def __init__(self, bench: Bench, dns: MockDNS, name: str = "dns-hook"):
         self.path, self._calls = bench.folder / name, bench.folder / f"{name}.calls"
@@ -34,13 +34,13 @@ class ProgramHook:
 
     @property
     def calls(self) -> list[tuple[str, ...]]:
-        """(present or cleanup, name, value), in order."""
+        """The calls in order, each as (present or cleanup, name, value)."""
         text = self._calls.read_text() if self._calls.exists() else ""
         return [tuple(line.split()) for line in text.splitlines()]
 
 
 class ServerHook:
-    """An HTTP server that takes `POST /present` and `POST /cleanup` with {"fqdn": …, "value": …}, as many DNS tools do.
+    """An HTTP server for `POST /present` and `POST /cleanup` with {"fqdn": …, "value": …}, as with many DNS tools.
 
     token: refuses requests without this bearer token.
     """

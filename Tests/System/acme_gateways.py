@@ -1,4 +1,4 @@
-"""Gateways that get their certificates by ACME, and what one sees of these from outside: in handshakes, in the store, at
+"""Gateways that get their certificates by ACME, and observers of these certificates: in handshakes, in the store and at
 the admin port."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LEASE_TTL = 3  # seconds, in these tests
 
 
 class AcmeGateway(Gateway):
-    """One replica. acme: what else stands in the block `acme`."""
+    """One replica. acme: further keys of the section `acme`."""
 
     def __init__(
         self,
@@ -62,13 +62,13 @@ class AcmeGateway(Gateway):
 
     @property
     def ca_file(self) -> str:
-        """What its certificates are verified by, once they come from the CA."""
+        """The file that its certificates are verified with, once they are issued by the CA."""
         return str(self.authorities[0].root)
 
     # -- handshakes
 
     def leaf(self, name: str) -> x509.Certificate:
-        """What a new connection is shown, whatever it is."""
+        """The certificate that a new connection gets, without verification."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with socket.create_connection(("127.0.0.1", self.https_port), timeout=5) as plain:
@@ -76,7 +76,7 @@ class AcmeGateway(Gateway):
                 return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
 
     def issued(self, name: str, authority: Optional[Authority] = None) -> Optional[x509.Certificate]:
-        """What is shown for a name if it is for that name, and from a CA (this one) and not of our own making."""
+        """The certificate served for a name, if it covers the name and is from a CA (this one), not the development CA."""
         leaf = self.leaf(name)
         if is_issued(leaf, authority) and is_for(leaf, name):
             return leaf
@@ -85,7 +85,7 @@ class AcmeGateway(Gateway):
     def wait_issued(
         self, name: str, timeout: float = 30, than: Optional[x509.Certificate] = None, authority=None
     ) -> x509.Certificate:
-        """Waits for a certificate from a CA, other `than` this one, in new handshakes."""
+        """Waits for a certificate from a CA in new handshakes, different from the one given as `than`."""
 
         def look() -> Optional[x509.Certificate]:
             assert self.process.alive, self.process.log()[-3000:]
@@ -97,12 +97,12 @@ class AcmeGateway(Gateway):
     # -- the store
 
     def generations(self, name: str) -> list[Path]:
-        """In rising order."""
+        """The generations of a certificate in ascending order."""
         folder = self.data / "v1" / "certs" / name.replace("*.", "_wildcard.")
         return sorted(folder.glob("gen-*"))
 
     def published(self, name: str) -> tuple[x509.Certificate, float]:
-        """The newest generation, and when its folder was put there (wall clock)."""
+        """The newest generation and the time (wall clock) at which its folder was published."""
         newest = self.generations(name)[-1]
         return x509.load_pem_x509_certificate((newest / "fullchain.pem").read_bytes()), newest.stat().st_ctime
 
@@ -115,12 +115,12 @@ class AcmeGateway(Gateway):
         return json.loads(response.body)
 
     def report(self, name: str) -> dict:
-        """What `GET /v1/certificates` says of the certificate of a name; empty if nothing."""
+        """The status of a name's certificate in `GET /v1/certificates`, or an empty one."""
         found = self.admin("/v1/certificates")["certificates"]
         return next((item for item in found if name in item.get("names", [])), {})
 
     def wait_error(self, name: str, code: str, timeout: float = 30) -> dict:
-        """Waits until its status shows this error; returns what it says of it."""
+        """Waits until the status has this error, and returns the error."""
 
         def look() -> Optional[dict]:
             error = self.report(name).get("last_error")
@@ -134,13 +134,13 @@ class AcmeGateway(Gateway):
     # -- counters
 
     def total(self, metric: str, **labels: str) -> float:
-        """The sum over all series of a counter that have these labels."""
+        """The sum of all series of a counter with these labels."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         series = self.metrics().items()
         return sum(v for n, v in series if n.split("{")[0] == f"hopgate_{metric}" and all(w in n for w in wanted))
 
     def gauges(self, metric: str, name: str) -> list[float]:
-        """The series of a certificate's gauge: none or one."""
+        """The series of a certificate's gauge, none or one."""
         return [v for n, v in self.metrics().items() if n.startswith(f"hopgate_{metric}{{") and f'"{name}"' in n]
 
     def gauge(self, metric: str, name: str) -> float:
@@ -150,7 +150,7 @@ class AcmeGateway(Gateway):
         return found[0]
 
     def renewal(self, name: str, timeout: float = 5) -> float:
-        """When a certificate is to be renewed (wall clock). It is served a moment before that is known."""
+        """The time (wall clock) of a certificate's renewal, which is known shortly after the certificate is served."""
         found = lambda: self.gauges("certificate_next_renewal_timestamp_seconds", name)  # noqa: E731
         return eventually(found, timeout, f"{self.name} knows when {name} is to be renewed")[0]
 
@@ -161,7 +161,7 @@ class AcmeGateway(Gateway):
 
 
 def is_for(leaf: x509.Certificate, name: str) -> bool:
-    """A wildcard stands for one label."""
+    """Whether a certificate covers a name; a wildcard matches one label."""
     return not {name, f"*.{name.partition('.')[2]}"}.isdisjoint(names_of(leaf.extensions))
 
 
@@ -174,7 +174,7 @@ def is_issued(leaf: x509.Certificate, authority: Optional[Authority] = None) -> 
 
 
 def acme_agent(gateway: AcmeGateway, name: str, token: str, origin_port: int, host: str, **settings) -> Agent:
-    """An agent that believes nobody but the CA, for what browsers are shown for a host."""
+    """An agent that trusts only the CA, for the certificate that browsers get for a host."""
     trust = {"ca_file": gateway.ca_file}
     return Agent(gateway.bench, gateway, token, origin_port, name=name, trust=trust, server_name=host, **settings)
 
@@ -183,14 +183,14 @@ def acme_agent(gateway: AcmeGateway, name: str, token: str, origin_port: int, ho
 
 
 def fetch_challenge(gateway: Gateway, name: str, token: str) -> tuple[int, str]:
-    """http-01 as a validator asks for it, of one replica."""
+    """The response of one replica to http-01, requested as a validator does."""
     with Connection(("127.0.0.1", gateway.http_port), name, None, timeout=10) as connection:
         response = connection.request("GET", f"/.well-known/acme-challenge/{token}")
     return response.status, response.text
 
 
 def challenge_certificate(gateway: Gateway, name: str) -> Optional[x509.Certificate]:
-    """tls-alpn-01 as a validator asks for it; nil: the replica does not answer to it."""
+    """The certificate for tls-alpn-01, requested as a validator does, or None if the replica does not respond to it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["acme-tls/1"])
@@ -202,9 +202,9 @@ def challenge_certificate(gateway: Gateway, name: str) -> Optional[x509.Certific
 
 
 def validator(gateways: list[Gateway], asked: Optional[list] = None):
-    """For `Stub(validate=…)`: asks every replica that runs but the one that holds the lease. Each has to answer.
+    """For `Stub(validate=…)`: asks every running replica except the holder of the lease. Each of them must respond.
 
-    asked: gets (kind, the gateway's name, whether it was right).
+    asked: receives (kind, the gateway's name, whether the response was right).
     """
 
     def validate(kind: str, name: str, token: str, authorization: str, call) -> Optional[tuple[str, str]]:
@@ -228,7 +228,7 @@ def validator(gateways: list[Gateway], asked: Optional[list] = None):
 
 
 def proves(leaf: x509.Certificate, name: str, authorization: str) -> bool:
-    """RFC 8737 section 3."""
+    """Whether a certificate is a correct response to tls-alpn-01 (RFC 8737 §3)."""
     alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     identifier = leaf.extensions.get_extension_for_oid(ACME_IDENTIFIER)
     digest = b"\x04\x20" + hashlib.sha256(authorization.encode()).digest()
@@ -236,7 +236,7 @@ def proves(leaf: x509.Certificate, name: str, authorization: str) -> bool:
 
 
 def served_everywhere(gateways: list[AcmeGateway], name: str, serial: int, timeout: float) -> float:
-    """Waits until all of them show this certificate; returns the moment (wall clock) when the last one did."""
+    """Waits until all of them serve this certificate; returns the time (wall clock) when the last one did."""
     left = list(gateways)
 
     def look() -> bool:

@@ -1,4 +1,4 @@
-"""Signed requests of ACME (RFC 7515 as RFC 8555 section 6.2 uses it), seen from both sides: `verify` for a CA of the
+"""Signed requests of ACME (RFC 7515 as used by RFC 8555 §6.2), for both sides: `verify` for a CA of the
 tests, `AccountKey` for a client of the tests."""
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 
 class BadRequest(Exception):
-    """A request that is no proper JWS."""
+    """The error for a request that is not a valid JWS."""
 
 
 def b64(data: bytes) -> str:
-    """base64url without padding."""
+    """Encodes bytes as base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def unb64(text: str) -> bytes:
-    """Strict: what padding or another alphabet would hide is an error."""
+    """Decodes base64url strictly: padding and other alphabets are errors."""
     data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     if b64(data) != text:
         raise ValueError(f"{text!r} is no base64url")
@@ -34,7 +34,7 @@ def unb64(text: str) -> bytes:
 
 
 def thumbprint(jwk: dict) -> str:
-    """RFC 7638, of a P-256 key."""
+    """The thumbprint of a P-256 key (RFC 7638)."""
     members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
     return b64(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest())
 
@@ -44,16 +44,16 @@ def key_authorization(token: str, jwk: dict) -> str:
 
 
 def record_value(authorization: str) -> str:
-    """The TXT record of dns-01."""
+    """The value of the TXT record for dns-01."""
     return b64(hashlib.sha256(authorization.encode()).digest())
 
 
 @dataclass
 class Signed:
-    """A JWS as it came: decoded, not verified."""
+    """A received JWS, decoded and not verified."""
 
     protected: dict
-    payload: Optional[dict]  # nil: a POST-as-GET
+    payload: Optional[dict]  # None: a POST-as-GET
     signature: bytes
     signed: bytes
 
@@ -69,7 +69,7 @@ class Signed:
             raise BadRequest(f"no JWS: {error!r}") from None
 
     def verify(self, jwk: dict) -> None:
-        """ES256 by this key."""
+        """Verifies the signature by this key (ES256)."""
         if self.protected.get("alg") != "ES256":
             raise BadRequest(f"alg is {self.protected.get('alg')}")
         if len(self.signature) != 64:
@@ -89,7 +89,7 @@ def public_key(jwk: dict) -> ec.EllipticCurvePublicKey:
 
 
 def check_binding(binding: dict, jwk: dict, url: str, mac_key_of: Callable[[str], Optional[bytes]]) -> None:
-    """External account binding (RFC 8555 section 7.3.4)."""
+    """External account binding (RFC 8555 §7.3.4)."""
     inner = Signed.parse(json.dumps(binding).encode())
     if inner.protected.get("alg") != "HS256" or inner.protected.get("url") != url or "nonce" in inner.protected:
         raise BadRequest(f"the binding's header is {inner.protected}")
@@ -101,7 +101,7 @@ def check_binding(binding: dict, jwk: dict, url: str, mac_key_of: Callable[[str]
 
 
 class AccountKey:
-    """A client's key."""
+    """The account key of a client."""
 
     def __init__(self):
         self.key = ec.generate_private_key(ec.SECP256R1())

@@ -1,4 +1,4 @@
-"""Tables of what an authority may do to an order: one case a name, told to acme_stub.py."""
+"""Tables of the ways in which a CA may handle an order: one case per name, executed by acme_stub.py."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from acme_stub import ANY, Stub
 
 @dataclass
 class Case:
-    """The order of one name meets these actions."""
+    """The order of one name, which is handled by these actions."""
 
-    kind: str  # of the requests that meet them
+    kind: str  # of the requests that the actions apply to
     actions: list[Action]
-    code: str = ""  # what its status says in the end; empty: it has a certificate
+    code: str = ""  # in the final status; empty: there is a certificate
     times: int = 1  # of the last action
     orders: int = 1  # that the CA makes
     gap: float = 0  # seconds at least between the last action and the next request of the kind `then`
@@ -28,7 +28,7 @@ def named(case: str) -> str:
 
 
 def begin(stub: Stub, cases: dict[str, Case]) -> list[str]:
-    """Returns their names."""
+    """Installs the cases and returns their names."""
     for case, what in cases.items():
         stub.script(what.kind, *what.actions, name=named(case), times=what.times)
     return [named(case) for case in cases]
@@ -47,7 +47,7 @@ def is_processing(document: dict) -> None:
 
 
 def is_pending(document: dict) -> None:
-    """An authorization that is still being looked at."""
+    """An authorization that is still being processed."""
     document["status"] = "pending"
     for challenge in document["challenges"]:
         challenge["status"] = "processing" if challenge["type"] == "http-01" else "pending"
@@ -61,16 +61,16 @@ def each_challenge(**values) -> Edit:
     return Edit(change)
 
 
-# -- a CA that is slow, busy, or not quite there
+# -- a CA that is slow, busy or partly unavailable
 
 
 def slow() -> dict[str, Case]:
-    """Both forms of Retry-After wherever it may stand, bursts of server errors, refused nonces, connections that end."""
+    """Both forms of Retry-After in every place, bursts of server errors, rejected nonces, connections that end."""
     cases = {
         "burst": Case("finalize", [broken(500), broken(502), broken(504)]),
         "nonces": Case("newOrder", [refuse(400, "badNonce")], times=8),
     }
-    # A date has whole seconds: it may be almost one less.
+    # A date has whole seconds, so the wait may be almost one second shorter.
     for form, value, gap in (("seconds", "3", 3), ("date", lambda: http_date(4), 3)):
         cases |= {
             f"order-{form}": Case("finalize", [Edit(is_processing, Retry_After=value)], gap=gap, then="order"),
@@ -85,7 +85,7 @@ def slow() -> dict[str, Case]:
         }
     for moment in ("before", "within", "after"):
         for kind in ("newOrder", "finalize", "certificate"):
-            # An answer that is lost leaves an order that nobody knows of.
+            # A lost response leaves an order that the client does not know.
             orders = 2 if kind == "newOrder" and moment != "before" else 1
             cases[f"cut-{moment}-{kind.lower()}"] = Case(kind, [Cut(moment)], orders=orders)
     return cases
@@ -97,10 +97,10 @@ ESCAPES = "\x1b[2J\x1b]0;owned\x07 line one\nlevel=critical forged " + "x" * 100
 
 
 def malice(stub: Stub, strangers: IssuingAuthority) -> dict[str, Case]:
-    """What ends an order at once. strangers: a CA that nobody asked."""
+    """The cases that end an order at once. strangers: a CA that no gateway uses."""
 
     def chain(make: Callable) -> Replace:
-        """Another chain, made of the stub's order."""
+        """Creates another chain for the stub's order."""
         return Replace(lambda call, answer: make(stub.orders(call.names[0])[-1]))
 
     def of_strangers(key, names) -> bytes:
@@ -161,12 +161,12 @@ def malice(stub: Stub, strangers: IssuingAuthority) -> dict[str, Case]:
     }
 
 
-# What no person has to mend, so that it is tried again by itself within minutes, is not among these.
+# Errors that pass without intervention and are retried within minutes are not among these.
 FOR_A_DAY = ("caa", "rejected", "terms", "no-kind")
 
 
 def stubborn() -> dict[str, Case]:
-    """What is tried again for up to half a minute, in vain."""
+    """The cases that are retried without success for up to half a minute."""
     return {
         "dead": Case("newOrder", [Cut("before")], "unavailable", ANY, orders=0),
         "nonce-loop": Case("newOrder", [refuse(400, "badNonce")], "badNonce", ANY, orders=0),
@@ -194,7 +194,7 @@ def always(kind: str, action: Action) -> Callable[[Stub], None]:
     return lambda stub: stub.script(kind, action, times=ANY)
 
 
-# What is wrong → how to make it so, and what the status says then.
+# The problem → how to cause it, and the resulting status.
 DOORS: dict[str, tuple[Callable[[Stub], None], str]] = {
     "stranger": (stranger, "unavailable"),
     "other-host": (other_host, "unavailable"),

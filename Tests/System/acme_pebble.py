@@ -1,8 +1,8 @@
-"""Pebble, the ACME server for tests of Let's Encrypt's authors, with its DNS (`pebble-challtestsrv`): both from
+"""Pebble, the ACME test server by the authors of Let's Encrypt, with its DNS (`pebble-challtestsrv`): both from
 Debian's package `pebble`, on free loopback ports.
 
-What it does not know (renewal information, Retry-After, profiles, rate limits) is tried with acme_stub.py. Its state is
-in memory: a restart forgets accounts and orders, and makes a new root.
+Features that it lacks (renewal information, Retry-After, profiles, rate limits) are tested with acme_stub.py. Its state
+is in memory: a restart loses accounts and orders, and creates a new root.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Optional
 from acme_authority import IssuingAuthority
 from harness import Bench, eventually, free_port
 
-START_LIMIT = 60  # seconds: it makes RSA keys, and the machine may be busy
+START_LIMIT = 60  # seconds: it generates RSA keys, and the machine may be busy
 EAB_KEY_ID, EAB_KEY = "kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 BLOCKED = "blocked.example.test"  # a name that it never issues for
 
 
 def ask(url: str, ca_file: Optional[Path] = None, data: Optional[dict] = None, token: Optional[str] = None) -> bytes:
-    """One request to a server of the tests, by no proxy. data: POSTed as JSON."""
+    """Sends one request to a server of the tests, without a proxy. data: sent by POST as JSON."""
     context = ssl.create_default_context(cafile=str(ca_file)) if ca_file else None
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     body = json.dumps(data).encode() if data is not None else None
@@ -32,12 +32,12 @@ def ask(url: str, ca_file: Optional[Path] = None, data: Optional[dict] = None, t
 
 
 class MockDNS:
-    """Every name has the address 127.0.0.1 and what `set_txt` puts there."""
+    """The mock DNS: every name has the address 127.0.0.1 and the TXT records set by `set_txt`."""
 
     def __init__(self, bench: Bench, name: str = "mock-dns"):
         self.port, control = free_port(), free_port()
         self.url = f"http://127.0.0.1:{control}"
-        # No answers to AAAA, else the validators try ::1; and none of its own answers to challenges.
+        # No AAAA records, otherwise the validators try ::1; and no responses of its own to challenges.
         self.process = bench.start(
             name,
             ["pebble-challtestsrv", "-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]
@@ -57,15 +57,15 @@ class MockDNS:
         ask(f"{self.url}/set-txt", data={"host": name.rstrip(".") + ".", "value": value})
 
     def clear_txt(self, name: str) -> None:
-        """All values of the name."""
+        """Sets all TXT values of the name."""
         ask(f"{self.url}/clear-txt", data={"host": name.rstrip(".") + "."})
 
 
 class Pebble:
-    """The CA. `start` again after `stop`: the same ports and the same certificate of its API.
+    """The CA. A `start` after `stop` uses the same ports and the same certificate of its API.
 
-    http_port, https_port: where its validators connect to, whatever the name.
-    nonce_reject: percentage of good nonces that are refused. lifetime: of certificates, seconds.
+    http_port, https_port: the ports that its validators connect to, for every name.
+    nonce_reject: the percentage of valid nonces that are rejected. lifetime: the lifetime of certificates in seconds.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class Pebble:
         self.ca_bundle, self.root = api.root, self.folder / "root.pem"
         chain, key = api.server("localhost", "127.0.0.1")
         self._env = {
-            "PEBBLE_VA_NOSLEEP": "1",  # else each validation waits for up to 5 s
-            "PEBBLE_AUTHZREUSE": "0",  # else rights are reused at random
+            "PEBBLE_VA_NOSLEEP": "1",  # otherwise each validation waits for up to 5 s
+            "PEBBLE_AUTHZREUSE": "0",  # otherwise authorizations are reused at random
             "PEBBLE_WFE_NONCEREJECT": str(nonce_reject),
         }
         self._config = self.folder / "pebble.json"
@@ -126,7 +126,7 @@ class Pebble:
         self.root.write_bytes(ask(f"https://127.0.0.1:{self._control}/roots/0", self.ca_bundle))
 
     def stop(self) -> None:
-        """It forgets everything."""
+        """Stops the CA, which loses its state."""
         self.process.kill()
 
     def _answers(self) -> bool:
@@ -136,14 +136,14 @@ class Pebble:
         except OSError:
             return False
 
-    # -- as a gateway's configuration has it
+    # -- for a gateway's configuration
 
     @property
     def authority(self) -> dict:
         """One item of `acme.ca`."""
         return {"directory": self.directory, "ca_bundle": str(self.ca_bundle)}
 
-    # -- what it did since its start, as it logs it
+    # -- its actions since its start, from its log
 
     def _count(self, words: str) -> int:
         return self.process.log().count(words)
@@ -162,5 +162,5 @@ class Pebble:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Accounts, orders, certificates."""
+        """The numbers of accounts, orders and certificates."""
         return self.accounts, self.orders, self.certificates

@@ -1,5 +1,5 @@
-"""What acme_stub.py keeps: accounts, orders, rights and certificates, and what each request does to them
-(RFC 8555 section 7, RFC 9773)."""
+"""The state of acme_stub.py: accounts, orders, authorizations and certificates, and the effects of each request on them
+(RFC 8555 §7, RFC 9773)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from acme_scripts import Answer
 
 
 class Refusal(Exception):
-    """An answer that is a problem document."""
+    """A response with a problem document."""
 
     def __init__(self, status: int, type: str, detail: str):
         super().__init__(detail)
@@ -62,7 +62,7 @@ class Order:
     leaf: Optional[x509.Certificate] = None
     chain: bytes = b""
     issued_at: float = 0  # monotonic clock
-    polls: int = 0  # looks at it while it is being processed
+    polls: int = 0  # requests for it while it is being processed
 
     @property
     def serial(self) -> Optional[int]:
@@ -71,7 +71,7 @@ class Order:
 
 @dataclass
 class Window:
-    """What renewal information says, seconds from the moment of the question."""
+    """The suggested renewal window, in seconds from the time of the request."""
 
     start: float
     end: float
@@ -96,7 +96,7 @@ class Book:
         self.mac_keys, self.validate = mac_keys, validate
         self.terms: Optional[str] = f"{url}/terms"
         self.offered = ("http-01", "tls-alpn-01", "dns-01")
-        self.processing_polls = 0  # looks at an order until its certificate is there
+        self.processing_polls = 0  # requests for an order until its certificate is issued
         self.window: Optional[Callable[[Order], Window]] = None
         self.accounts: list[Account] = []
         self.orders: list[Order] = []
@@ -104,10 +104,10 @@ class Book:
         self._nonces: set[str] = set()
         self._lock = threading.RLock()
 
-    # -- what a test changes or asks
+    # -- changed or queried by tests
 
     def forget_accounts(self) -> None:
-        """As a CA does that was restored from an old backup."""
+        """Forgets all accounts, as a CA that was restored from an old backup."""
         with self._lock:
             self.accounts.clear()
 
@@ -115,7 +115,7 @@ class Book:
         with self._lock:
             self.orders.clear()
 
-    # -- what the stub needs to know
+    # -- queried by the stub
 
     def new_nonce(self) -> str:
         with self._lock:
@@ -139,7 +139,7 @@ class Book:
         return account
 
     def names(self, call) -> tuple[str, ...]:
-        """Which names a request is about."""
+        """The names that a request is about."""
         if call.kind == "newOrder":
             identifiers = (call.payload or {}).get("identifiers") or []
             return tuple(i.get("value") for i in identifiers if isinstance(i, dict))
@@ -154,13 +154,13 @@ class Book:
                     return order.names
         return ()
 
-    # -- what requests do
+    # -- effects of requests
 
     def answer(self, call) -> Answer:
         handler = getattr(self, f"_{call.kind}", None)
         if handler is None:
             raise Refusal(404, "malformed", f"there is nothing at {call.path}")
-        # A validation takes its time, and others go on meanwhile.
+        # A validation takes time; other requests are served meanwhile.
         if call.kind == "challenge":
             return handler(call)
         with self._lock:
@@ -208,7 +208,7 @@ class Book:
     def _account(self, call) -> Answer:
         account = self.account(call.signed.protected["kid"])
         if account.url != self.url + call.path:
-            raise Refusal(403, "unauthorized", "this is the account of somebody else")
+            raise Refusal(403, "unauthorized", "this is the account of another client")
         payload = call.payload or {}
         account.contacts = payload.get("contact", account.contacts)
         account.status = payload.get("status", account.status)
@@ -245,7 +245,7 @@ class Book:
         return answer
 
     def _check_replaces(self, replaces: str, names: tuple[str, ...]) -> None:
-        """RFC 9773 section 5."""
+        """Checks the order's `replaces` (RFC 9773 §5)."""
         if not self.has_renewal_info:
             raise BadRequest("replaces without renewal information")
         before = next((o for o in self.orders if o.leaf and renewal_id(o.leaf) == replaces), None)
@@ -262,7 +262,7 @@ class Book:
         if order is None:
             raise Refusal(404, "malformed", "there is no such order")
         if order.account.jwk != account.jwk:
-            raise Refusal(403, "unauthorized", "this is the order of somebody else")
+            raise Refusal(403, "unauthorized", "this is the order of another client")
         return order
 
     def _update(self, order: Order) -> None:
@@ -345,7 +345,7 @@ class Book:
     def _validated(self, right: Right, kind: str, authorization: str, call) -> None:
         try:
             right.error = self.validate(kind, right.name, right.token, authorization, call)
-        except Exception as error:  # noqa: BLE001 — whatever it is, the validation has failed
+        except Exception as error:  # noqa: BLE001 — any exception fails the validation
             right.error = ("connection", repr(error))
         right.status = "invalid" if right.error else "valid"
 

@@ -1,5 +1,5 @@
-"""What acme_stub.py can be told to do with a request in place of, or after, what a CA does: refuse, cut the connection,
-wait, answer nonsense."""
+"""Scripted actions of acme_stub.py, in place of or after the regular processing of a request: refuse it, end the
+connection, wait, or send an invalid response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Answer:
     status: int
     body: bytes = b""
     content_type: Optional[str] = "application/json"
-    fields: dict[str, Optional[str]] = field(default_factory=dict)  # nil: no such field, not even the usual one
+    fields: dict[str, Optional[str]] = field(default_factory=dict)  # None: the field is omitted, even if it is usual
     cut: Optional[str] = None  # "before": the connection ends without an answer; "within": in its middle
     stream: Optional[Iterator[bytes]] = None  # in place of the body
 
@@ -32,22 +32,22 @@ class Answer:
 
 
 class Action:
-    """One of the two does something."""
+    """An action; a subclass implements one of the two methods."""
 
     def before(self, call) -> Optional[Answer]:
-        """In place of processing; nil: it is processed."""
+        """The response in place of processing, or None to process the request."""
         return None
 
     def after(self, call, answer: Answer) -> Answer:
-        """Instead of the CA's answer."""
+        """The response in place of the CA's."""
         return answer
 
     def release(self) -> None:
-        """The test is over: nothing waits any more."""
+        """Releases everything that waits, at the end of the test."""
 
 
 class Script:
-    """Actions for requests of a kind, one each."""
+    """The actions for requests of a kind, one for each request."""
 
     def __init__(self, kind: str, name: Optional[str], actions: list[Action], is_endless: bool):
         self.kind, self.name, self.actions, self.is_endless = kind, name, actions, is_endless
@@ -68,11 +68,11 @@ class Script:
 
 
 class Ordinary(Action):
-    """As if there were no script: to let some requests pass."""
+    """No action: the request is processed as usual."""
 
 
 class Say(Action):
-    """Answers this, and does nothing. Given a function, it gets the call."""
+    """Sends this response without processing the request. A function is called with the call to produce it."""
 
     def __init__(self, answer: Answer | Callable[..., Answer]):
         self.answer = answer
@@ -92,7 +92,7 @@ def refuse(status: int, type: str, detail: str = "scripted", retry_after: Option
 
 
 def broken(status: int = 503, retry_after: Optional[str] | Callable[[], str] = None) -> Say:
-    """What a proxy in front of a dead CA says. retry_after: a function is called when it is said."""
+    """The response of a proxy in front of a dead CA. retry_after: a function is called for each response."""
 
     def answer(_) -> Answer:
         value = retry_after() if callable(retry_after) else retry_after
@@ -107,7 +107,7 @@ def redirect(target: str | Callable) -> Say:
 
 
 class Edit(Action):
-    """Processes it, and changes the document in the answer and its header fields (nil: none; a function: made then)."""
+    """Processes the request and changes the response's document and fields (None: removed; a function: called then)."""
 
     def __init__(self, change: Optional[Callable[[dict], Optional[dict]]] = None, **fields: Optional[str] | Callable):
         self.change, self.fields = change, {name.replace("_", "-"): value for name, value in fields.items()}
@@ -122,7 +122,7 @@ class Edit(Action):
 
 
 class Replace(Action):
-    """Processes it, and answers with another body of the same status."""
+    """Processes the request and sends another body with the same status."""
 
     def __init__(self, body: bytes | Callable, content_type: Optional[str] = "", **fields: Optional[str]):
         self.body, self.content_type = body, content_type
@@ -137,7 +137,7 @@ class Replace(Action):
 
 
 class Flood(Action):
-    """Answers with a body without an end, as fast as it is read or with pauses."""
+    """Sends an endless body, as fast as it is read or with pauses."""
 
     def __init__(self, piece: bytes = b" " * 65_536, pause: float = 0, limit: int = 256 << 20):
         self.piece, self.pause, self.limit = piece, pause, limit
@@ -157,8 +157,8 @@ class Flood(Action):
 
 
 class Cut(Action):
-    """Ends the connection. `before` the request is processed; `after` it was, without an answer; `within` the
-    answer."""
+    """Ends the connection: `before` the request is processed, `after` it was, without a response, or `within` the
+    response."""
 
     def __init__(self, moment: str):
         assert moment in ("before", "within", "after")
@@ -173,7 +173,7 @@ class Cut(Action):
 
 
 class Hold(Action):
-    """Keeps a request waiting, before or after it is processed, until `let_go`, or `drop`: it was never received."""
+    """Holds a request, before or after it is processed, until `let_go`, or until `drop`, as if it was not received."""
 
     LIMIT = 60  # seconds
 
@@ -184,7 +184,7 @@ class Hold(Action):
         self._reached, self._go = threading.Event(), threading.Event()
 
     def wait_reached(self, timeout: float = 20):
-        """Returns the call."""
+        """Waits until a request is held, and returns its call."""
         assert self._reached.wait(timeout), f"no request came to be held within {timeout:g} s"
         return self.call
 
@@ -194,7 +194,7 @@ class Hold(Action):
     release = let_go
 
     def drop(self) -> None:
-        """Ends the connection. What was not processed yet is never processed."""
+        """Ends the connection. A request that was not processed yet never will be."""
         self._is_dropped = True
         self._go.set()
 
@@ -219,7 +219,7 @@ class Hold(Action):
 
 
 class Pause(Action):
-    """Answers late."""
+    """Delays the response."""
 
     def __init__(self, seconds: float):
         self.seconds = seconds

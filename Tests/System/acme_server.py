@@ -1,5 +1,4 @@
-"""The HTTPS server under acme_stub.py: HTTP/1.1 with kept connections, and answers that end when and how they are told
-to."""
+"""The HTTPS server under acme_stub.py: HTTP/1.1 with persistent connections, and responses that end at any point."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ Handle = Callable[[str, str, "dict[str, str]", bytes, int], Answer]
 
 
 class SecureServer:
-    """handle: gets method, path, fields (names in lower case), body and the client's port."""
+    """handle: called with method, path, fields (names in lower case), body and the client's port."""
 
     def __init__(self, handle: Handle, chain: Path, key: Path, port: int = 0):
         self.use_certificate(chain, key)
@@ -28,7 +27,7 @@ class SecureServer:
             timeout = 60
 
             def setup(self):
-                # Here and not where connections are accepted: others must not wait for this handshake.
+                # Not where connections are accepted, since others must not wait for this handshake.
                 self.request.settimeout(10)
                 self.request = outer._tls.wrap_socket(self.request, server_side=True)
                 super().setup()
@@ -49,10 +48,10 @@ class SecureServer:
             request_queue_size = 128
 
             def handle_error(self, *_):
-                pass  # clients that are killed, or do not like our certificate, are ordinary here
+                pass  # clients that are killed or reject our certificate are expected
 
             def shutdown_request(self, request):
-                # The socket was handed to TLS, which has closed it.
+                # The socket was passed to TLS, which has closed it.
                 self.close_request(request)
 
         self._server = Server(("127.0.0.1", port), Handler)
@@ -63,7 +62,7 @@ class SecureServer:
         return self._server.server_port
 
     def use_certificate(self, chain: Path, key: Path) -> None:
-        """For connections from now on."""
+        """Sets the certificate of new connections."""
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.load_cert_chain(chain, key)
 
@@ -76,7 +75,7 @@ class SecureServer:
 
     @staticmethod
     def _send(handler: BaseHTTPRequestHandler, answer: Answer) -> bool:
-        """Returns whether the connection may carry another request."""
+        """Sends a response; returns whether the connection may carry another request."""
         if answer.cut == "before":
             _reset(handler.connection)
             return False
@@ -107,11 +106,11 @@ class SecureServer:
             handler.wfile.write(b"0\r\n\r\n")
             return True
         except OSError:
-            return False  # the client has had enough
+            return False  # the client closed the connection
 
 
 def _reset(connection: socket.socket) -> None:
-    """Ends it as a crash does."""
+    """Ends the connection as a crash would."""
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()

@@ -1,8 +1,8 @@
-"""A CA of the tests' own (RFC 8555 with renewal information, RFC 9773, and profiles), in a thread of the test: it
-issues real certificates, writes down whatever it is asked, and misbehaves where acme_scripts.py tells it to.
+"""A scripted CA (RFC 8555 with renewal information, RFC 9773, and profiles), in a thread of the test: it issues real
+certificates, records every request, and misbehaves as scripted by acme_scripts.py.
 
-It is as strict as the standard lets it be: signatures, URLs in them, nonces, content types. What a well-behaved client
-never sends is a line in `violations`, whatever it was answered.
+It is as strict as the standard allows: signatures, URLs in them, nonces, content types. Each request that a
+well-behaved client would not send is a line in `violations`, with any response.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from acme_server import SecureServer
 
 ANY = 1 << 30  # times
 
-# The first part of a path → what is asked.
+# The first component of a path → the kind of request.
 KINDS = {
     "directory": "directory",
     "nonce": "newNonce",
@@ -42,7 +42,7 @@ KINDS = {
 
 @dataclass
 class Call:
-    """One request. Its answer is decided by the thread that serves it; tests read it later."""
+    """One request. The thread that serves it sets the response; tests read it later."""
 
     at: float  # monotonic clock
     kind: str
@@ -50,10 +50,10 @@ class Call:
     path: str
     fields: dict[str, str]
     body: bytes = b""
-    pid: Optional[int] = None  # of the process that asks, if it is one of those that are watched
+    pid: Optional[int] = None  # of the client's process, if it is among `watched`
     signed: Optional[Signed] = None
-    names: tuple[str, ...] = ()  # of the order that it is about
-    status: Optional[int] = None  # of the answer; nil: none was sent
+    names: tuple[str, ...] = ()  # of the order that the request is about
+    status: Optional[int] = None  # of the response; None: none was sent
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -62,7 +62,7 @@ class Call:
 
     @property
     def item(self) -> str:
-        """The path behind its first part."""
+        """The path without its first component."""
         return self.path.strip("/").partition("/")[2]
 
     def __str__(self) -> str:
@@ -70,11 +70,12 @@ class Call:
 
 
 class Stub:
-    """From `with` to its end.
+    """The CA, which runs in a `with` block.
 
-    name: starts those of its issuers, with "Stub". lifetime: seconds of certificates, or nil for 90 days. skew: seconds that the CA's clock is ahead.
-    validate: asked with a kind, name, token and key authorization and the call that started it; returns nil, or the
-    name of the error and its detail. Nil: every challenge is good at once.
+    name: the prefix of its issuers' names. lifetime: the lifetime of certificates in seconds, or None for 90 days.
+    skew: the number of seconds by which the CA's clock is ahead.
+    validate: called with a kind, name, token and key authorization and the call that started it; returns None, or the
+    name of the error and its detail. If it is None, every challenge is valid at once.
     """
 
     def __init__(
@@ -121,11 +122,11 @@ class Stub:
         """One item of `acme.ca`."""
         return {"directory": self.directory, "ca_bundle": str(self.ca_bundle)}
 
-    # -- what it is to do
+    # -- scripting
 
     def script(self, kind: str, *actions: Action, name: Optional[str] = None, times: int = 1) -> None:
-        """The next requests of the kind, about this name if one is given, meet these actions, one each; the last one
-        `times` times."""
+        """Applies these actions to the next requests of the kind, about this name if one is given: one action each, the
+        last one `times` times."""
         assert kind in KINDS.values(), kind
         is_endless = times >= ANY
         more = 0 if is_endless else times - 1
@@ -133,28 +134,28 @@ class Stub:
             self._scripts.append(Script(kind, name, [*actions, *[actions[-1]] * more], is_endless))
 
     def watch(self, gateways: Iterable) -> None:
-        """Requests of these gateways tell whose they are."""
+        """Identifies the process of each request from these gateways."""
         self.watched = list(gateways)
 
-    # -- what it was asked
+    # -- recorded requests
 
     def of(self, kind: str, name: Optional[str] = None, since: float = 0) -> list[Call]:
-        """The requests of a kind, about a name."""
+        """The requests of a kind about a name."""
         return [c for c in list(self.calls) if c.kind == kind and (name is None or name in c.names) and c.at >= since]
 
     def of_order(self, order) -> list[Call]:
-        """The requests about this order, from its making on."""
+        """The requests about this order, from its creation on."""
         return [c for c in list(self.calls) if c.names == order.names and c.kind != "renewalInfo"]
 
     def count(self, kind: str, name: Optional[str] = None) -> int:
         return len(self.of(kind, name))
 
     def orders(self, name: Optional[str] = None) -> list:
-        """The orders that were made."""
+        """The orders that were created."""
         return [order for order in self.book.orders if name is None or name in order.names]
 
     def certificates(self, name: Optional[str] = None) -> list:
-        """The orders that a certificate was issued for, in the order of issuing."""
+        """The orders for which a certificate was issued, in the sequence of issuance."""
         return sorted((o for o in self.orders(name) if o.leaf), key=lambda order: order.issued_at)
 
     def tally(self) -> Counter:
@@ -213,7 +214,7 @@ class Stub:
             return self._problem(refusal)
 
     def _check(self, call: Call) -> None:
-        """What RFC 8555 section 6 asks of every request."""
+        """Checks the requirements of RFC 8555 §6 for every request."""
         if not call.fields.get("user-agent"):
             self._violation(call, "no User-Agent")
         if call.kind in ("directory", "newNonce", "renewalInfo"):

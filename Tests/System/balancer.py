@@ -1,5 +1,5 @@
-"""A load balancer in front of several gateways: TCP connections of one HTTP and one HTTPS port go to one after the
-other. It stands for whatever leads a CA's validators to a replica that knows nothing of the order."""
+"""A load balancer in front of several gateways: TCP connections of one HTTP and one HTTPS port go to them in rotation.
+It represents the infrastructure that leads a CA's validators to a replica without knowledge of the order."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from harness import Gateway, free_port
 
 
 class Balancer:
-    """In a thread of its own, from `with` to its end. Where one refuses a connection, the next one gets it.
+    """The balancer, which runs in its own thread in a `with` block. If a target refuses a connection, the next gets it.
 
-    targets: what has a `name`, an `http_port` and an `https_port`. may_serve: asked for each connection; those that it
-    leaves out get none, unless it leaves out all.
+    targets: objects with a `name`, an `http_port` and an `https_port`. may_serve: called for each connection; targets
+    for which it returns false get none, unless it excludes all.
     """
 
     def __init__(self, targets: Iterable[Gateway] = ()):
@@ -39,7 +39,7 @@ class Balancer:
         self._thread.join(10)
 
     def counts(self) -> dict[str, int]:
-        """target's name → all connections that it got."""
+        """The number of connections of each target, by its name."""
         return dict(self.http + self.https)
 
     async def _run(self) -> None:
@@ -60,7 +60,7 @@ class Balancer:
             task.cancel()
 
     def _candidates(self) -> list[Gateway]:
-        """The one whose turn it is, and behind it the others in theirs."""
+        """The targets in rotation, starting with the next one."""
         self._turn += 1
         candidates = [target for target in self.targets if self.may_serve(target)] or list(self.targets)
         first = self._turn % len(candidates) if candidates else 0
@@ -78,7 +78,7 @@ class Balancer:
 
     async def _serve(self, reader, writer, port: str, counts: Counter) -> None:
         try:
-            # Nobody there: the client sees that the connection ends.
+            # No target accepts it, so the client's connection ends.
             if other := await self._connect(port, counts):
                 await asyncio.gather(self._pump(reader, other[1]), self._pump(other[0], writer))
         except (OSError, asyncio.CancelledError):

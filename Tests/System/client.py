@@ -15,17 +15,17 @@ from http1 import Ending, Fields, Response, ResponseParser, request_bytes
 
 
 def trusting(ca_file: Optional[str]) -> Optional[ssl.SSLContext]:
-    """A TLS client context that trusts this CA only; nil: no TLS."""
+    """A TLS client context that trusts only this CA, or None without TLS."""
     if ca_file is None:
         return None
     context = ssl.create_default_context(cafile=ca_file)
-    # A TLS stream that ends without close_notify must be seen as cut, never as a clean end.
+    # A TLS stream that ends without close_notify must count as truncated, never as a clean end.
     context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     return context
 
 
 class Connection:
-    """One HTTP/1.1 connection. Every wait has a deadline: the socket's timeout."""
+    """One HTTP/1.1 connection. The socket's timeout limits every wait."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Connection:
         self.socket.close()
 
     def abort(self) -> None:
-        """Goes away at once, with a TCP reset."""
+        """Closes the connection at once with a TCP reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
@@ -73,7 +73,7 @@ class Connection:
         body: bytes = b"",
         sink: Optional[Callable[[bytes], None]] = None,
     ) -> None:
-        """Sends a request; its answer is read with `head`, `read_some` and `finish`."""
+        """Sends a request; the response is read with `head`, `read_some` and `finish`."""
         self.expect(method, sink)
         self.send(request_bytes(method, target, self.host, fields, body))
 
@@ -83,7 +83,7 @@ class Connection:
         self.rest = b""
 
     def read_some(self) -> bool:
-        """One read; false when the connection ended."""
+        """Reads once; returns false if the connection ended."""
         try:
             data = self.socket.recv(262_144)
         except (ssl.SSLEOFError, ConnectionError):
@@ -96,14 +96,14 @@ class Connection:
         return True
 
     def head(self):
-        """The final head, when it has arrived; nil: the connection ended before."""
+        """Waits for the final head; returns None if the connection ended before."""
         while self.parser.response is None:
             if not self.read_some():
                 return None
         return self.parser.response.head
 
     def finish(self) -> Response:
-        """Reads to the end of the response, whatever that end is."""
+        """Reads until the response ends in any way."""
         while not self.parser.done:
             if not self.read_some():
                 break
@@ -133,7 +133,7 @@ class Connection:
 
 @dataclass
 class Outcome:
-    """What one request of a load came to."""
+    """The result of one request of a load."""
 
     status: int
     digest: str
@@ -144,7 +144,7 @@ class Outcome:
 
 
 class Load:
-    """Requests over many connections at once; each method is a coroutine run by `asyncio.run` in the test."""
+    """Concurrent requests over many connections. Each method is a coroutine that the test runs with `asyncio.run`."""
 
     def __init__(self, address: tuple[str, int], host: str, tls: Optional[ssl.SSLContext]):
         self.address, self.host, self.tls = address, host, tls

@@ -1,5 +1,5 @@
-"""Fixtures: a scratch folder with its processes for each test (`bench`), and a running stack (`stack`) that the tests
-of a module share if they leave it as it was."""
+"""Fixtures: a scratch folder with its processes for each test (`bench`), and a running stack (`stack`) for the tests of
+a module that leave it unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pytest_sessionstart(session):
 
 @pytest.fixture(scope="session")
 def tools(tmp_path_factory) -> Path:
-    """Where the compiled helpers lie."""
+    """The folder of the compiled helpers."""
     return tmp_path_factory.mktemp("tools")
 
 
@@ -48,7 +48,7 @@ def module_bench(tmp_path_factory, tools, request):
 
 @pytest.fixture
 def test_id() -> str:
-    """An id for X-Test-Id, under which the origin remembers a request."""
+    """An id for X-Test-Id, under which the origin records a request."""
     return f"test-{next(_ids)}"
 
 
@@ -59,7 +59,7 @@ def shared_stack(module_bench) -> Stack:
 
 @pytest.fixture
 def stack(shared_stack) -> Stack:
-    """The module's running stack; a test must leave both processes alive and serving."""
+    """The module's running stack; a test must leave both processes running."""
     yield shared_stack
     for process in (shared_stack.gateway.process, shared_stack.agent.process):
         assert process.alive, f"{process.name} died with {process.child.returncode}"
@@ -73,7 +73,7 @@ def pytest_runtest_protocol(item, nextitem):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """A failed test shows what every process logged meanwhile."""
+    """Adds the log of every process to the report of a failed test."""
     report = (yield).get_result()
     if report.failed:
         for bench in _benches:

@@ -1,4 +1,4 @@
-"""Content that client and origin agree on: any lost, doubled, moved or changed byte shows in its SHA-256."""
+"""Content that client and origin generate alike: any lost, doubled, moved or changed byte changes its SHA-256."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import random
 from typing import Iterator
 
-# A prime, so that no buffer size of ours divides it and equal blocks never line up.
+# A prime, so that no buffer size divides it and equal blocks are never aligned.
 BLOCK = 1_048_573
 
 
@@ -17,7 +17,7 @@ def block(seed: int) -> bytes:
 
 
 def pieces(length: int, seed: int = 0, size: int = 262_144) -> Iterator[memoryview]:
-    """The content in pieces of at most `size` bytes."""
+    """Yields the content in chunks of at most `size` bytes."""
     whole, at = memoryview(block(seed)), 0
     while at < length:
         offset = at % BLOCK

@@ -1,4 +1,4 @@
-"""DTLS seen from outside: a ClientHello datagram (RFC 6347) as the hostile peers of these tests send it."""
+"""DTLS without a library: a ClientHello datagram (RFC 6347), as the hostile peers of these tests send it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Several gateways on one store, each with an agent; a load that goes on whatever happens; what one can see of a store
-from outside."""
+"""Several gateways on one store, each with an agent; a load that continues through failures; observers of a store from
+outside."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ HOSTS = ("app", "late", "new")
 
 
 class Fleet:
-    """Replicas on one volume, an origin, and an agent of the token `demo` at each replica (host app.localhost). The
-    tokens `late` and `new` have routes too (late.localhost, new.localhost); there is a token `late` already.
+    """Replicas on one volume, an origin, and an agent with the token `demo` at each replica (host app.localhost). The
+    tokens `late` and `new` have routes too (late.localhost, new.localhost); the token `late` exists already.
 
     Given several volumes, each replica has its own: views of one folder, as from different machines.
     """
@@ -57,9 +57,9 @@ class Fleet:
 
 
 class SteadyLoad:
-    """Requests at a steady rate over kept connections, in a thread of its own, from `with` to its end.
+    """Requests at a steady rate over kept connections, in its own thread in a `with` block.
 
-    Every request that is not answered with all its bytes and 200 is a failure.
+    Every request without a complete response of status 200 is a failure.
     """
 
     CONNECTIONS = 8
@@ -90,7 +90,7 @@ class SteadyLoad:
         stream = None
         due = time.monotonic() + self.pause * number / self.CONNECTIONS
         while not self._stop.is_set():
-            # What was late is not made up for: that would be another load than the one that was asked for.
+            # Delayed requests are not made up for, which would change the load.
             due = max(due + self.pause, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
             try:
@@ -116,11 +116,11 @@ class SteadyLoad:
         )
 
 
-# -- what a gateway says
+# -- a gateway's output
 
 
 def store_state(gateway: Gateway) -> str:
-    """What `/readyz` says of the store. A gateway is ready whatever that is."""
+    """The store's state in `/readyz`. A gateway is ready in any state."""
     response = gateway.ops("/readyz")
     assert response.status == 200, response.text
     return json.loads(response.body)["parts"]["store"]["detail"]
@@ -133,21 +133,21 @@ def wait_state(gateway: Gateway, wanted: str, timeout: float = 5) -> float:
 
 
 def events(gateway: Gateway, since: int) -> list[dict]:
-    """Its log without the access lines."""
+    """The gateway's log without access lines."""
     return [line for line in gateway.process.log_objects(since) if "request_id" not in line]
 
 
 def listed_tokens(gateway: Gateway) -> dict[str, dict]:
-    """id → what `hopgate token list` says of it."""
+    """The tokens listed by `hopgate token list`, by id."""
     listed = json.loads(gateway.cli("token", "list", "--json", "--config", str(gateway.config_path)).stdout)
     return {token["id"]: token for token in listed}
 
 
-# -- what lies in a store
+# -- the contents of a store
 
 
 def heartbeats(store: Path) -> dict[str, int]:
-    """incarnation → the number of its last beat, as its file says (the larger of the two slots)."""
+    """The number of each replica's last heartbeat in its file (the larger of the two slots), by incarnation."""
     found = {}
     for file in (store / "v1" / "replicas").glob("*/hb"):
         try:
@@ -164,8 +164,8 @@ def heartbeats(store: Path) -> dict[str, int]:
 
 
 def attach(fleet: Fleet, name: str, gateway: Gateway, token: str, timeout: float) -> float:
-    """Tries until the gateway takes an agent with this token; returns the moment (monotonic clock). An agent that was
-    refused would wait before it tries again, so each try is a new process."""
+    """Tries until the gateway accepts an agent with this token; returns the time (monotonic clock). An agent that was
+    rejected would wait before it tries again, so each attempt is a new process."""
     deadline = time.monotonic() + timeout
     agent = fleet.agent(name, gateway, token)
     while True:

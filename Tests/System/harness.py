@@ -1,5 +1,5 @@
-"""Processes under test: start, observe, stop. Everything that a test starts goes through `Bench`, which knows its own
-processes, gives each a log file, and ends them and nothing else."""
+"""Processes under test: start, observe, stop. Every process of a test is started by `Bench`, which gives each one a log
+file, and ends them and no others."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ROOT = HERE.parent.parent
 HOPGATE = os.environ.get("HOPGATE_BIN", str(ROOT / ".build/release/hopgate"))
 HOPAGENT = os.environ.get("HOPAGENT_BIN", str(ROOT / ".build/release/hopagent"))
 
-# Every HOPGATE_… and HOPAGENT_… variable is a setting to the programs, and an unknown one a mistake: none of ours
-# reaches them, those of this file included.
+# Every HOPGATE_… and HOPAGENT_… variable is a setting of the programs, and an unknown one an error. They are removed
+# from the environment, including those of this file.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("HOPGATE_", "HOPAGENT_"))}
 
 T = TypeVar("T")
 
 
 def eventually(check: Callable[[], T], timeout: float, what: str) -> T:
-    """Polls until `check` returns something true, and returns it."""
+    """Polls until `check` returns a true value, and returns it."""
     deadline = time.monotonic() + timeout
     while True:
         found = check()
@@ -47,7 +47,7 @@ _given_ports: set[int] = set()
 
 def free_port() -> int:
     """A port that is free for TCP and UDP, outside the range that outgoing connections use, so that it stays free and a
-    restarted process finds it again. None is given twice: who has it may not listen yet."""
+    restarted process finds it again. No port is returned twice, since its user may not listen yet."""
     while True:
         port = random.randint(15_000, 29_999)
         if port in _given_ports:
@@ -63,7 +63,7 @@ def free_port() -> int:
 
 
 def compiled(name: str, folder: Path, source_folder: Path = HERE, flags: Iterable[str] = ()) -> Path:
-    """Builds one of our C helpers."""
+    """Compiles one of the C helpers."""
     binary = folder / name
     if not binary.exists():
         source = str(source_folder / f"{name}.c")
@@ -72,7 +72,7 @@ def compiled(name: str, folder: Path, source_folder: Path = HERE, flags: Iterabl
 
 
 def yaml(value, indent: int = 0) -> str:
-    """Block style YAML of dictionaries, lists and scalars: what a person would write."""
+    """Block style YAML of dictionaries, lists and scalars, as if hand-written."""
     pad = "  " * indent
     if isinstance(value, dict):
         lines = []
@@ -121,7 +121,7 @@ class Process:
 
     @property
     def is_stopped(self) -> bool:
-        """By SIGSTOP."""
+        """Stops the process with SIGSTOP."""
         try:
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
         except OSError:
@@ -135,12 +135,12 @@ class Process:
         return self.child.wait(timeout)
 
     def kill(self) -> None:
-        """kill -9, and waits for the end."""
+        """Sends SIGKILL and waits for the end."""
         self.signal(signal.SIGKILL)
         self.child.wait(10)
 
     def stop(self, timeout: float = 10) -> int:
-        """SIGTERM, and kill -9 after the timeout."""
+        """Sends SIGTERM, and SIGKILL after the timeout."""
         self.signal(signal.SIGTERM)
         try:
             return self.child.wait(timeout)
@@ -148,10 +148,10 @@ class Process:
             self.kill()
             return -signal.SIGKILL
 
-    # -- its log
+    # -- log
 
     def mark(self) -> int:
-        """The log's present length, to look only at what comes later."""
+        """The log's present length, for reading only later lines."""
         return self.log_path.stat().st_size
 
     def log(self, since: Optional[int] = None) -> str:
@@ -175,7 +175,7 @@ class Process:
 
         return eventually(look, timeout, f"a line matching /{pattern}/ in the log of {self.name}")
 
-    # -- its resources
+    # -- resources
 
     def _status(self, key: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
@@ -255,7 +255,7 @@ class Bench:
 
 
 class Origin:
-    """The origin of origin.py."""
+    """The origin server of origin.py."""
 
     def __init__(self, bench: Bench, name: str = "origin", port: int = 0):
         self.bench, self.name, self.port = bench, name, port
@@ -295,7 +295,7 @@ class Relay:
         self.port = int(self.process.child.stdout.readline().split()[1])
 
     def tell(self, command: str) -> str:
-        """One command; returns its answer."""
+        """Sends one command and returns its answer."""
         self.process.child.stdin.write(command + "\n")
         self.process.child.stdin.flush()
         return self.process.child.stdout.readline().strip()
@@ -306,7 +306,7 @@ class Relay:
 
 
 class Gateway:
-    """A `hopgate` with a configuration, a data folder and ports of its own, which survive a restart."""
+    """A `hopgate` with its own configuration, data folder and ports, which survive a restart."""
 
     def __init__(self, bench: Bench, name: str = "gateway", routes: Optional[list] = None, **settings):
         self.bench, self.name = bench, name
@@ -348,7 +348,7 @@ class Gateway:
 
         eventually(ready, timeout, "hopgate is ready")
 
-    # -- its command line
+    # -- command line
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         done = subprocess.run(
@@ -361,7 +361,7 @@ class Gateway:
         return done
 
     def begin_cli(self, *arguments: str, name: str = "", pipes: bool = False) -> Process:
-        """The same without waiting for its end."""
+        """Starts a command without waiting for its end."""
         name = name or f"{self.name}-cli-{len(self.bench.processes)}"
         return self.bench.start(name, [HOPGATE, *arguments], pipes=pipes)
 
@@ -379,11 +379,11 @@ class Gateway:
         """`hopgate token COMMAND` with this gateway's configuration."""
         return self.cli("token", command, *arguments, "--config", str(self.config_path), check=check)
 
-    # -- its ports
+    # -- ports
 
     @property
     def ca_file(self) -> str:
-        """The root of its development CA. A copy made once: the store may be in trouble when it is asked for again."""
+        """A copy of the development CA's root, made once, since a later test step may break the store."""
         copy = self.folder / "root.pem"
         if not copy.exists():
             copy.write_text(self.cli("ca", "--pem", "--config", str(self.config_path)).stdout)
@@ -398,7 +398,7 @@ class Gateway:
     def request(
         self, method: str, target: str, fields: Fields = (), body: bytes = b"", host: str = "app.localhost", **options
     ) -> Response:
-        """One request on a connection of its own."""
+        """Sends one request on a new connection."""
         with self.connect(host, **options) as connection:
             return connection.request(method, target, fields, body)
 
@@ -409,7 +409,7 @@ class Gateway:
         return parse_metrics(self.ops("/metrics").text)
 
     def wait_serving(self, target: str = "/bytes/10", timeout: float = 10, host: str = "app.localhost") -> float:
-        """Waits for a 200 through the tunnel; returns the moment."""
+        """Waits for a 200 through the tunnel; returns the time."""
 
         def served() -> bool:
             try:
@@ -484,7 +484,7 @@ def token_id(token: str) -> str:
 
 
 def ask_ops(port: int, path: str, quiet: bool) -> Union[int, Response]:
-    """A GET at an ops port. quiet: only the status, 0 when nobody listens."""
+    """Sends a GET to an ops port. quiet: returns only the status, 0 if the connection is refused."""
     try:
         with Connection(("127.0.0.1", port), "localhost", None, timeout=5) as connection:
             response = connection.request("GET", path)
@@ -496,7 +496,7 @@ def ask_ops(port: int, path: str, quiet: bool) -> Union[int, Response]:
 
 
 def parse_metrics(text: str) -> dict[str, float]:
-    """name{labels} → value."""
+    """The samples of a scrape as name{labels} → value."""
     lines = (l.rsplit(" ", 1) for l in text.splitlines() if l and not l.startswith("#"))
     return {name: float(value) for name, value in lines}
 

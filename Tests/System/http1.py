@@ -1,7 +1,7 @@
-"""HTTP/1.1 without I/O: a response parser that knows exactly how a message ended.
+"""HTTP/1.1 without I/O: a response parser that reports exactly how a message ended.
 
-A library client hides what these tests are about: whether a body that looks whole was whole. `ResponseParser` takes the
-bytes as they come and the end of the connection as an event, and says "complete" only when the framing says so.
+A library client hides the subject of these tests: whether a body was really complete. `ResponseParser` receives the
+bytes as they arrive and the end of the connection as an event, and reports "complete" only if the framing does.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ Fields = list[tuple[str, str]]
 
 
 class Malformed(Exception):
-    """The peer sent what HTTP/1.1 forbids."""
+    """The error for data that violates HTTP/1.1."""
 
 
 class Ending(Enum):
-    """How the message ended."""
+    """The ways in which a message ends."""
 
     COMPLETE = "complete"  # by its Content-Length, its last chunk, or a status that has no body
     CLOSED = "closed"  # by a clean close of the connection, in a message that ends there
@@ -76,9 +76,9 @@ def parse_fields(lines: list[bytes]) -> Fields:
 
 
 class ResponseParser:
-    """Feed it what arrives; `response.ending` is set when the message is over.
+    """A parser that is fed with received bytes; `response.ending` is set at the end of the message.
 
-    sink: called with each piece of the body instead of keeping it.
+    sink: called with each chunk of the body, which is not kept then.
     """
 
     def __init__(self, method: str = "GET", sink: Optional[Callable[[bytes], None]] = None):
@@ -86,7 +86,7 @@ class ResponseParser:
         self.sink = sink
         self.interim: list[Head] = []
         self.response: Optional[Response] = None
-        self.rest = bytearray()  # what arrived behind the message: the next one, or an upgraded protocol
+        self.rest = bytearray()  # the bytes after the message: the next one, or an upgraded protocol
         self._state = self._head
         self._left = 0
 
@@ -100,13 +100,13 @@ class ResponseParser:
             pass
 
     def closed(self, clean: bool) -> None:
-        """The connection ended; `clean` is false for a reset or a TLS stream cut without close_notify."""
+        """Handles the end of the connection; `clean` is false for a reset or a TLS stream without close_notify."""
         if self.response is None or self.done:
             return
         to_the_end = self._state == self._until_close
         self.response.ending = Ending.CLOSED if to_the_end and clean else Ending.ABORTED
 
-    # Each state consumes from `rest` and returns whether another turn may get further.
+    # Each state consumes from `rest` and returns whether another iteration may make progress.
 
     def _head(self) -> bool:
         end = self.rest.find(b"\r\n\r\n")
@@ -214,7 +214,7 @@ class ResponseParser:
 
 
 def request_bytes(method: str, target: str, host: str, fields: Fields = (), body: bytes = b"") -> bytes:
-    """A request with Host first and, when there is a body, its Content-Length."""
+    """A request with Host first and, if there is a body, its Content-Length."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"] + [f"{n}: {v}" for n, v in fields]
     if body and not any(n.lower() in ("content-length", "transfer-encoding") for n, _ in fields):
         lines.append(f"Content-Length: {len(body)}")

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The origin behind the agent in these tests: an HTTP/1.1 server of our own that can misbehave on purpose.
+"""The origin behind the agent in these tests: an HTTP/1.1 server that can misbehave on purpose.
 
-    origin.py [--port N] [--host ADDRESS]      prints {"port": N} once it listens
+    origin.py [--port N] [--host ADDRESS]      prints {"port": N} when it listens
 
-Runs as a process of its own, so that it neither shares the tests' interpreter lock nor counts in anybody's memory. A
-request with `X-Test-Id: ID` leaves its traces under that id in `GET /_stats`: how often it ran, and when (monotonic
+Runs as a separate process, so that it neither shares the tests' interpreter lock nor adds to the memory of others. A
+request with `X-Test-Id: ID` is recorded under that id in `GET /_stats`: how often it ran, and when (monotonic
 clock, shared by all processes of a Linux machine) it started, had its upload read, finished, or was aborted.
 """
 
@@ -28,7 +28,7 @@ PEER_GONE = (ConnectionError, asyncio.IncompleteReadError, TimeoutError)
 
 
 class Stats:
-    """What the tests ask for afterwards."""
+    """The record of a request, for the tests."""
 
     def __init__(self):
         self.connections = 0
@@ -87,11 +87,11 @@ class Request:
         self.drained = True
 
     def body(self):
-        """The body's pieces; reading them a second time goes on where the first stopped."""
+        """Yields the body's chunks; a second iteration continues after the first one."""
         return self._unread
 
     async def wait_for_the_end(self) -> None:
-        """Returns when the peer has closed its side."""
+        """Waits until the peer has closed its side."""
         while await self.reader.read(65_536):
             pass
 
@@ -134,7 +134,7 @@ class Origin:
             writer.close()
 
     async def one(self, reader, writer) -> bool:
-        """Serves one request; false: the connection is over."""
+        """Serves one request; returns false if the connection ended."""
         try:
             raw = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError:
@@ -198,7 +198,7 @@ class Origin:
             request.writer.write(b"0\r\n\r\n")
 
     async def on_endless(self, request: Request) -> None:
-        """Bytes until the peer goes away."""
+        """Sends bytes until the peer closes the connection."""
         await request.head(200, [("Transfer-Encoding", "chunked")])
         while True:
             await request.chunk(bytes(65_536))
@@ -224,14 +224,14 @@ class Origin:
         await request.answer(200, json.dumps(said).encode(), [("Content-Type", "application/json")])
 
     async def on_echo(self, request: Request) -> None:
-        """Sends each piece of the body back as it comes: both directions stream at once."""
+        """Sends each chunk of the body back as it arrives: both directions stream at once."""
         await request.head(200, [("Transfer-Encoding", "chunked"), ("X-Echo", "1")])
         async for piece in request.body():
             await request.chunk(piece)
         request.writer.write(b"0\r\n\r\n")
 
     async def on_slowread(self, request: Request) -> None:
-        """Reads nothing of the upload until the peer gives up or ?ms= passed, then all of it."""
+        """Reads nothing of the upload until the peer closes the connection or ?ms= has passed, then all of it."""
         await asyncio.sleep(request.number("ms", 1000) / 1000)
         await self.on_upload(request)
 
@@ -242,19 +242,19 @@ class Origin:
         await request.answer(200, b"late\n")
 
     async def on_hang(self, request: Request) -> None:
-        """Never answers; notices when the peer goes away."""
+        """Never responds; notices when the peer closes the connection."""
         await request.wait_for_the_end()
         raise ConnectionResetError
 
     async def on_stall(self, request: Request) -> None:
-        """A head and some bytes, then nothing; notices when the peer goes away."""
+        """Sends a head and some bytes, then nothing; notices when the peer closes the connection."""
         await request.head(200, [("Content-Length", "1000000")])
         request.writer.write(b"x" * 1000)
         await request.wait_for_the_end()
         raise ConnectionResetError
 
     async def on_drip(self, request: Request) -> None:
-        """Server-sent events, each with the moment it was written: /drip?n=COUNT&ms=BETWEEN"""
+        """Sends server-sent events, each with the time of its writing: /drip?n=COUNT&ms=BETWEEN"""
         await request.head(
             200,
             [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("Transfer-Encoding", "chunked")],
@@ -314,7 +314,7 @@ class Origin:
         await request.answer(200, b"hinted")
 
     async def on_continue(self, request: Request) -> None:
-        """100 on demand, then the upload; ?refuse=1: 417 without reading."""
+        """Sends 100 on demand, then reads the upload; ?refuse=1: 417 without reading."""
         self.stats.mark(request, "expect:" + request.get("expect").lower())
         if "refuse" in request.query:
             request.keep = False
@@ -325,20 +325,20 @@ class Origin:
             await self.on_upload(request)
 
     async def on_early(self, request: Request) -> None:
-        """Answers whole before reading anything, then reads no more."""
+        """Sends the complete response before reading the upload, and never reads it."""
         request.keep = False
         await request.answer(413, b"too much", [("Connection", "close")])
         await asyncio.sleep(request.number("linger", 200) / 1000)
 
     async def on_truncate(self, request: Request) -> None:
-        """Promises more than it sends, then closes: /truncate?declared=N&sent=N"""
+        """Declares more bytes than it sends, then closes: /truncate?declared=N&sent=N"""
         request.keep = False
         await request.head(200, [("Content-Length", str(request.number("declared", 100_000)))])
         request.writer.write(bytes(request.number("sent", 50_000)))
         await request.writer.drain()
 
     async def on_chunked_truncate(self, request: Request) -> None:
-        """A chunked body without its last chunk; ?inside=1: cut within a chunk."""
+        """Sends a chunked body without its last chunk; ?inside=1: truncated within a chunk."""
         request.keep = False
         await request.head(200, [("Transfer-Encoding", "chunked")])
         await request.chunk(b"y" * 50_000)
@@ -347,7 +347,7 @@ class Origin:
             await request.writer.drain()
 
     async def on_bad(self, request: Request, kind: str) -> None:
-        """Answers that are not HTTP."""
+        """Sends responses that are not HTTP."""
         request.keep = False
         request.writer.write(
             {

@@ -379,7 +379,7 @@ static void *obey(void *unused) {
     rule_count = 0;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
-    // Whoever still has a file open keeps the mount alive out of sight; the end of this process ends it.
+    // Open files keep the detached mount alive; the end of this process ends it.
     umount2(mountpoint, MNT_DETACH);
     struct timespec moment = {.tv_nsec = 300000000};
     nanosleep(&moment, NULL);
@@ -398,7 +398,7 @@ int main(int count, char **words) {
         perror(words[1]);
         return 1;
     }
-    // Ended by its standard input, after whoever uses the mount.
+    // Ended by closing its standard input, after the processes that use the mount.
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     umask(0);

@@ -1,4 +1,4 @@
-"""Which process is at the other end of a TCP connection on loopback, as /proc tells."""
+"""Finds the process at the other end of a TCP connection on loopback, using /proc."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Iterable, Optional
 
 
 def _inodes(local_port: Optional[int] = None, remote_port: Optional[int] = None) -> set[str]:
-    """Sockets of connections from this port, or to this port."""
+    """The sockets of connections from or to this port."""
     found = set()
     for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
         words = line.split()
@@ -32,12 +32,12 @@ def _has_one(pid: int, inodes: set[str]) -> bool:
 
 
 def owner(port: int, pids: Iterable[int]) -> Optional[int]:
-    """The process, of these, that has a connection from this port."""
+    """The one of these processes that has a connection from this port."""
     inodes = _inodes(local_port=port)
     return next((pid for pid in pids if _has_one(pid, inodes)), None)
 
 
 def connected(port: int, pids: Iterable[int]) -> set[int]:
-    """The processes, of these, that have a connection to this port."""
+    """Those of these processes that have a connection to this port."""
     inodes = _inodes(remote_port=port)
     return {pid for pid in pids if _has_one(pid, inodes)}

@@ -1,5 +1,5 @@
-"""Certificates by ACME from Pebble: every kind of challenge, renewal under load, an authority that is away or has
-forgotten everything, hosts of agents, and the commands."""
+"""Certificates by ACME from Pebble: every kind of challenge, renewal under load, a CA that is unavailable or has lost
+its state, hosts of agents, and the commands."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def balancer():
 
 
 def verified(gateway: AcmeGateway, name: str) -> int:
-    """A request of a client that believes the CA only; returns its status."""
+    """Sends a request with trust in the CA only; returns its status."""
     with gateway.connect(name) as connection:
         return connection.request("GET", "/").status
 
 
 def told(gateway: AcmeGateway, name: str, words: str = "", level: str = "") -> list[dict]:
-    """Its log lines about a certificate."""
+    """The gateway's log lines about a certificate."""
     lines = [line for line in events(gateway, gateway.process.log_start) if name in json.dumps(line)]
     return [l for l in lines if words in json.dumps(l) and level in ("", l.get("level"))]
 
 
 def wait_total(gateways: list[AcmeGateway], orders: int) -> None:
-    """All of their orders that came to a certificate; they are counted a moment after it is served."""
+    """Waits until exactly this many successful orders are counted, shortly after the certificates are served."""
     total = lambda: sum(gateway.total("acme_orders_total", result="issued") for gateway in gateways)  # noqa: E731
     eventually(lambda: total() >= orders, 5, f"{orders} orders are counted")
     assert total() == orders
 
 
 def secrets_in(gateway: AcmeGateway) -> list[str]:
-    """Private keys and MAC keys that its log, its metrics or its admin port show."""
+    """The private keys and MAC keys found in the log, the metrics or the admin port's answers."""
     shown = [gateway.process.log(), gateway.ops("/metrics").text, json.dumps(gateway.admin("/v1/certificates"))]
     return [word for text in shown for word in ("PRIVATE KEY", EAB_KEY[:20]) if word in text]
 
@@ -58,7 +58,7 @@ def secrets_in(gateway: AcmeGateway) -> list[str]:
 
 
 def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer):
-    """An external account is required, too: a gateway without one says what to do."""
+    """An external account is required too: a gateway without one reports the remedy."""
     pebble = Pebble(bench, balancer.http_port, balancer.https_port, nonce_reject=50, needs_eab=True)
     eab = {"eab": {"kid": EAB_KEY_ID, "key": EAB_KEY}}
     program = ProgramHook(bench, pebble.dns)
@@ -84,7 +84,7 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
             assert [new - old for new, old in zip(pebble.counts, before)] == [1, 3, 3]
             wait_total([gateway], 3)
             assert gateway.total("acme_orders_total", result="failed") == 0
-            # A certificate is called by the first of its names.
+            # A certificate is stored under the first of its names.
             for name in (f"app.{zone}", f"one.{zone}", zone):
                 eventually(lambda: gateway.report(name)["ca"] == pebble.directory, 5, f"the status of {name}")
                 assert gateway.report(name)["last_error"] is None
@@ -96,7 +96,7 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
             listed = json.loads(gateway.command("cert", "list", "--json").stdout)
             assert [entry["origin"] for entry in listed if entry["state"] == "good"].count("acme") == 3, listed
             assert secrets_in(gateway) == []
-        # The wildcard's only; what was put into the DNS was taken out again.
+        # Only for the wildcard; all records were removed from the DNS again.
         for calls, zone in ((program.calls, "http-01"), (server.calls, "tls-alpn-01")):
             record = f"_acme-challenge.{zone}.example.test"
             presented = {call[1:] for call in calls if call[0] == "present"}
@@ -121,7 +121,7 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
 
 
 class Handshakes:
-    """A new connection for each request, in a thread, from `with` to its end. Any that fails is a failure."""
+    """Requests on new connections, in a thread in a `with` block. Any failed request is a failure."""
 
     def __init__(self, gateways: list[AcmeGateway], host: str, rate: float = 10):
         self.gateways, self.host, self.pause = gateways, host, 1 / rate
@@ -150,15 +150,15 @@ class Handshakes:
                     self.serials[number].add(int(connection.socket.getpeercert()["serialNumber"], 16))
                     response = connection.request("GET", "/bytes/100")
                     assert (response.status, response.length) == (200, 100)
-            except Exception as error:  # noqa: BLE001 — whatever it is, a visitor saw it
+            except Exception as error:  # noqa: BLE001 — any exception is visible to clients
                 self.failures.append(repr(error))
 
 
 @pytest.mark.bulk
 @pytest.mark.timeout(200)
 def test_certificates_of_sixty_seconds_are_renewed_three_times_under_load(bench, balancer):
-    """On two replicas, with agents that believe the CA only: no request fails, no tunnel ends, and an agent that comes
-    later sees the certificate of the day."""
+    """On two replicas, with agents that trust only the CA: no request fails, no tunnel ends, and an agent that connects
+    later gets the current certificate."""
     pebble = Pebble(bench, balancer.http_port, balancer.https_port, lifetime=60)
     volume, origin = Volume(bench), Origin(bench)
     gateways = [AcmeGateway(bench, pebble, [APP], f"gateway-{n}", volume=volume) for n in (1, 2)]
@@ -191,7 +191,7 @@ def test_certificates_of_sixty_seconds_are_renewed_three_times_under_load(bench,
                 lambda: gateways[1].leaf(APP).serial_number == serials[-1], 3, "the other replica serves it, too"
             )
             delays.append(time.time() - moment)
-        # Whoever comes now is shown the last one, and takes it.
+        # New connections get the last one, and accept it.
         for gateway in gateways:
             acme_agent(gateway, f"late-{gateway.name}", token, origin.port, APP).start()
         is_seen = lambda: all(serials[-1] in seen for seen in handshakes.serials)  # noqa: E731
@@ -210,11 +210,11 @@ def test_certificates_of_sixty_seconds_are_renewed_three_times_under_load(bench,
     )
 
 
-# -- an authority in trouble
+# -- an unavailable CA
 
 
 def account_key(gateway: AcmeGateway) -> Optional[str]:
-    """The private key of the account in the store."""
+    """The private key of the account, from the store."""
     for path in (gateway.data / "v1" / "acme" / "accounts").rglob("*"):
         if path.is_file():
             found = re.search(rb'"key"\s*:\s*"([^"]+)"', path.read_bytes())
@@ -240,7 +240,7 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
     assert verified(gateway, APP) == 503 and pebble.counts == (1, 1, 1)
     key = account_key(gateway)
 
-    # It forgets the account: the same key is registered again, and the order goes on.
+    # It loses the account: the same key is registered again, and the order continues.
     pebble.stop()
     pebble.start()
     said = gateway.command("cert", "renew", APP).stdout
@@ -249,7 +249,7 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
     assert APP in said
     assert len(gateway.generations(APP)) == 2 and gateway.published(APP)[0] == second
 
-    # It goes: what there is stays served, and the command says what is wrong.
+    # It stops: the certificates stay served, and the command reports the problem.
     pebble.stop()
     failed = gateway.command("cert", "renew", "nobody.example.test", check=False)
     assert failed.returncode != 0 and "nobody.example.test" in failed.stderr
@@ -260,7 +260,7 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
 
 
 def test_hosts_of_agents_get_certificates_within_a_budget(bench, balancer):
-    """Only where a pattern allows it and an agent is there whose token covers the host; not more than two a minute."""
+    """Only if a pattern allows it and the token of an attached agent covers the host; at most two a minute."""
     pebble = Pebble(bench, balancer.http_port, balancer.https_port)
     origin = Origin(bench)
     zone = "apps.example.test"
@@ -272,7 +272,7 @@ def test_hosts_of_agents_get_certificates_within_a_budget(bench, balancer):
     wanted = [f"{name}.{zone}" for name in ("one", "two", "three")]
     elsewhere = "one.elsewhere.example.test"
     strangers = [f"stranger.{zone}", "other.example.test", elsewhere]
-    # Nobody is there for them: asking makes no orders.
+    # No agent serves them: requests cause no orders.
     for name in wanted + strangers:
         assert gateway.issued(name) is None
     token = gateway.create_token("guest", hosts=[f"*.{zone}", "*.elsewhere.example.test"])

@@ -1,7 +1,7 @@
-"""`hopgate acme check NAME`: what would keep a CA from issuing, each told with its remedy, before any order is made.
+"""`hopgate acme check NAME`: reports what would keep a CA from issuing, with remedies, before any order is made.
 
-The ports have to be 80 and 443, and names have to be found by the system's resolver: each test has an address of its
-own on loopback, and programs that see another /etc/hosts.
+The ports must be 80 and 443, and names must be resolved by the system: each test has its own loopback address, and its
+programs see another /etc/hosts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from acme_stub import ANY, Stub
 from harness import ENVIRONMENT, HOPGATE, Bench, free_port
 
 NAME = "app.example.test"
-# In a mount namespace of its own, which ends with it.
+# Runs in its own mount namespace.
 OTHER_HOSTS = 'mount --bind "$0" /etc/hosts && exec "$@"'
 
 
@@ -29,7 +29,7 @@ def own_address() -> str:
 
 
 class Check:
-    """A gateway on ports 80 and 443 of its address."""
+    """A gateway on ports 80 and 443 of its own address."""
 
     def __init__(self, bench: Bench, stub: Stub):
         self.bench, self.address = bench, own_address()
@@ -45,7 +45,7 @@ class Check:
         return ["unshare", "--mount", "--propagation", "private", "sh", "-c", OTHER_HOSTS, str(self.hosts)]
 
     def point_to(self, address: str, name: str = NAME) -> None:
-        """Where the name leads from now on; its file stays the one that is mounted."""
+        """Sets the address of the name, in the file that is mounted."""
         with open(self.hosts, "w") as file:
             file.write(f"127.0.0.1 localhost\n{address} {name}\n")
 
@@ -57,7 +57,7 @@ class Check:
         )
 
     def says(self, *patterns: str) -> None:
-        """It fails, and says each of these."""
+        """Expects the check to fail with each of these texts."""
         done = self.run()
         text = done.stdout + done.stderr
         assert done.returncode == 1, text
@@ -72,8 +72,8 @@ def stub(tmp_path):
         yield stub
 
 
-class Somebody(BaseHTTPRequestHandler):
-    """Another server where the gateway should be."""
+class OtherServer(BaseHTTPRequestHandler):
+    """Another server on the gateway's port."""
 
     def do_GET(self):
         self.send_response(200)
@@ -93,7 +93,7 @@ def test_a_good_name_is_good_and_nothing_is_ordered(bench, stub):
     for word in (NAME, check.address, "80", stub.directory):
         assert word in done.stdout, done.stdout
     assert stub.count("newOrder") <= max(1, orders) and len(stub.book.accounts) == 1
-    # One kind of challenge that works is enough: tls-alpn-01 comes after http-01, and nobody listens there.
+    # One kind of challenge is enough: tls-alpn-01 comes after http-01, and its port is closed.
     check.gateway.settings["acme"]["challenge"] = ["http-01", "tls-alpn-01"]
     check.gateway.write_config()
     done = check.run("--https-port", str(free_port()))
@@ -107,13 +107,13 @@ def test_each_obstacle_is_named_with_its_remedy(bench, stub):
     # No address at all.
     check.point_to(check.address, "elsewhere.example.test")
     check.says("address|resolv|DNS", NAME)
-    # Nobody there.
-    nobody = own_address()
-    check.point_to(nobody)
-    check.says("80", re.escape(nobody), "refused|connect")
-    # Somebody else there.
+    # The port is closed.
+    closed = own_address()
+    check.point_to(closed)
+    check.says("80", re.escape(closed), "refused|connect")
+    # Another server uses the port.
     other = own_address()
-    server = ThreadingHTTPServer((other, 80), Somebody)
+    server = ThreadingHTTPServer((other, 80), OtherServer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         check.point_to(other)
@@ -122,7 +122,7 @@ def test_each_obstacle_is_named_with_its_remedy(bench, stub):
         server.shutdown()
         server.server_close()
     check.point_to(check.address)
-    # The CA: no account, no server, not the one it claims to be.
+    # The CA has no account, is not running, or has another certificate.
     stub.script("newAccount", refuse(403, "externalAccountRequired", "who are you"), times=ANY)
     stub.book.forget_accounts()
     stub.script("account", refuse(400, "accountDoesNotExist"), times=ANY)

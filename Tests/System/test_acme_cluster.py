@@ -1,4 +1,4 @@
-"""ACME by several replicas on one store: each certificate is ordered once, whoever starts, dies, or stands still."""
+"""ACME by several replicas on one store: each certificate is ordered once, while replicas start, die or are stopped."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def start(gateways: list[AcmeGateway]) -> None:
         gateway.wait_ready(30)
 
 
-# -- all at once
+# -- concurrent start
 
 
 def test_eight_that_start_at_once_have_one_account_and_one_order_a_name(bench):
-    """Each round on an empty store. The validators of Pebble, three a name, come to replicas in turn."""
+    """Each round uses an empty store. Pebble's validators, three per name, reach the replicas in rotation."""
     rounds, delays, seconds = ROUNDS or 10, [], []
     with Balancer() as balancer:
         pebble = Pebble(bench, balancer.http_port, balancer.https_port)
@@ -73,7 +73,7 @@ def test_eight_that_start_at_once_have_one_account_and_one_order_a_name(bench):
 
 
 class Trio:
-    """Three replicas and a stub whose validators ask only those that do not hold the lease."""
+    """Three replicas and a stub whose validators use only those that do not hold the lease."""
 
     def __init__(self, bench: Bench, stub: Stub, challenge: str = "http-01"):
         self.stub, volume = stub, Volume(bench)
@@ -83,7 +83,7 @@ class Trio:
         stub.watch(self.gateways)
 
     def start(self) -> None:
-        """The CA says nothing until all are ready and know each other."""
+        """Starts the replicas; the CA does not respond until all are ready and have seen each other."""
         hold = Hold()
         self.stub.script("directory", hold)
         start(self.gateways)
@@ -99,7 +99,7 @@ class Trio:
 
 
 MOMENTS = {
-    # The request at which the holder dies; whether the CA has processed it; the kind of challenge.
+    # The request during which the holder dies; whether the CA has processed it; the kind of challenge.
     "after newOrder": ("authorization", False, "http-01"),
     "after the token": ("challenge", False, "tls-alpn-01"),
     "during the validation": ("challenge", True, "http-01"),
@@ -134,23 +134,23 @@ def test_a_holder_that_is_killed_has_a_successor_without_a_second_order(bench, t
             call.pid for call in stub.calls if call.at > killed and call.pid not in (None, holder.process.pid)
         }
         assert len(successors) == 1, "one of the others goes on, and only one"
-        # Those that do not hold the lease answer the validators, all of them.
+        # All replicas without the lease respond to the validators.
         assert trio.asked and all(is_right for _, _, is_right in trio.asked), trio.asked
         assert {kind for kind, _, _ in trio.asked} == {challenge}
         assert stub.violations == []
-        # Who comes back finds the certificate, and orders nothing.
+        # A replica that returns finds the certificate and orders nothing.
         holder.start()
         eventually(lambda: holder.leaf(APP).serial_number == certificate.serial_number, 3, "it serves it, too")
         assert len(stub.orders()) == 1
         assert taken < LEASE_TTL + 2 and spread < 2
 
 
-# -- the holder stands still
+# -- the holder is stopped
 
 
 def test_a_holder_that_was_stopped_and_wakes_up_publishes_nothing_older(bench, tmp_path):
-    """It is stopped while the certificate is on its way to it; meanwhile another one publishes that, and then a newer
-    one."""
+    """The holder is stopped while it receives the certificate; meanwhile another replica publishes that one and then a
+    newer one."""
     with Stub(tmp_path / "stub") as stub:
         trio = Trio(bench, stub)
         hold = Hold(is_processed=True)
@@ -173,7 +173,7 @@ def test_a_holder_that_was_stopped_and_wakes_up_publishes_nothing_older(bench, t
         sleeper.process.signal(signal.SIGCONT)
         woken = time.time()
         served = served_everywhere(trio.gateways, APP, second.serial_number, 5)
-        # It has had time to do what it was about to do, and did not.
+        # It had time to publish its certificate, and did not.
         sleeper.wait_ready(10)
         quiet = time.monotonic() + 3
         while time.monotonic() < quiet:
@@ -186,11 +186,11 @@ def test_a_holder_that_was_stopped_and_wakes_up_publishes_nothing_older(bench, t
         )
 
 
-# -- what any replica answers
+# -- responses of any replica
 
 
 def test_tokens_that_nobody_knows_are_cheap_and_go_on_like_any_request(bench, tmp_path):
-    """To the HTTPS port of a host that has routes; nowhere of others."""
+    """Requests with unknown tokens are redirected to HTTPS on hosts with routes, and get 404 on others."""
     with Stub(tmp_path / "stub") as stub:
         trio = Trio(bench, stub)
         trio.start()

@@ -1,4 +1,4 @@
-"""The CAs of these tests, tried with a small client of our own: what gateways are proved against has to be right."""
+"""Tests of the CAs used by the other tests, with a small ACME client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sockets import connected
 
 
 class Responder:
-    """Answers http-01 like a gateway."""
+    """Responds to http-01 like a gateway."""
 
     def __init__(self, name: str, answers: dict[str, str]):
         self.name, self.https_port = name, 0
@@ -45,7 +45,7 @@ class Responder:
 
 
 def is_signed(chain: list[x509.Certificate], root_file) -> bool:
-    """Each certificate by the one behind it, the last by the root."""
+    """Verifies each certificate with the following one, and the last with the root."""
     root = x509.load_pem_x509_certificate(root_file.read_bytes())
     for certificate, issuer in zip(chain, [*chain[1:], root]):
         certificate.verify_directly_issued_by(issuer)
@@ -77,13 +77,13 @@ def test_pebble_validates_through_the_balancer_and_counts(bench):
         assert sum(balancer.http.values()) == 6 and len(balancer.http) == 3, balancer.http
         with pytest.raises(Refused, match="rejectedIdentifier"):
             client.order(BLOCKED)
-        # Nobody answers: the right becomes invalid.
+        # There is no response: the authorization becomes invalid.
         balancer.may_serve = lambda target: target is responders[0]
         with pytest.raises(AssertionError, match="invalid"):
             client.obtain("c.example.test")
         assert pebble.counts == (1, 2, 1)
 
-        # It forgets everything, and stays where it was.
+        # It loses its state and keeps its address.
         root = pebble.root.read_bytes()
         pebble.stop()
         pebble.start()
@@ -204,7 +204,7 @@ def test_the_stub_sees_what_no_client_should_send(stub):
         assert connection.getresponse().status == 400
         connection.close()
         assert named in stub.violations[-1], stub.violations
-    # A nonce that was used, and a signature by another key.
+    # A used nonce, and a signature by another key.
     client._send("HEAD", client.directory["newNonce"])
     nonce = client.nonce
     for _ in range(2):
@@ -231,9 +231,9 @@ def test_the_stub_follows_its_scripts(stub):
         order()
     assert client.fields["Retry-After"] == "7"
     with pytest.raises(ValueError):
-        order()  # no JSON
+        order()  # not JSON
     client.order("b.example.test")
-    # Cut before, within and after.
+    # The connection ends before, within and after the response.
     for moment, made in (("before", 0), ("within", 1), ("after", 1)):
         before = len(stub.orders(name))
         stub.script("newOrder", Cut(moment), name=name)

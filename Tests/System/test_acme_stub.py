@@ -1,7 +1,6 @@
-"""ACME with a scripted authority: what Pebble does not know (waits, rate limits, profiles, renewal windows), and what no
-authority should do.
+"""ACME with a scripted CA: features that Pebble lacks (waits, rate limits, profiles, renewal windows) and misbehaviour.
 
-What takes a minute of waiting begins with the first test and is looked at by the last ones.
+Cases that take a minute of waiting begin with the first test and are checked by the last ones.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ WHY = "https://example.test/why"
 
 
 class AMinute:
-    """Everything that takes so long, at the same time."""
+    """The cases that take a minute, concurrently."""
 
     def __init__(self, bench: Bench, folder: Path, stubs: ExitStack):
         def stub(name: str, *arguments) -> Stub:
@@ -42,7 +41,7 @@ class AMinute:
         no_nonces(self.speechless_stub)
         self.speechless = AcmeGateway(bench, self.speechless_stub, [named("nonce")], "speechless").start()
 
-        # The first CA is out of order; the second one is not.
+        # The first CA fails; the second one works.
         self.first, self.second = stub("down"), stub("up", "Stub B")
         self.first.script("newOrder", broken(503), times=ANY)
         self.down = AcmeGateway(bench, [self.first, self.second], [named("down")], "down").start()
@@ -51,7 +50,7 @@ class AMinute:
         self.limit.script("newOrder", refuse(429, "rateLimited", "in a moment", "2"))
         self.limited = AcmeGateway(bench, self.limit, [named("soon")], "soon").start()
 
-        # The first certificate is to be renewed in a month, until the CA is asked again, which it allows after a minute.
+        # The first certificate is due in a month, until renewal information may be requested again after a minute.
         self.hurried = stubs.enter_context(Stub(folder / "hurried", has_renewal_info=True))
         self.hurried.book.window = self.window
         self.is_hurry = False
@@ -75,12 +74,12 @@ def a_minute(module_bench, tmp_path_factory):
         yield AMinute(module_bench, tmp_path_factory.mktemp("stubs"), stubs)
 
 
-# -- a CA that is slow, busy, or not quite there
+# -- a CA that is slow, busy or partly unavailable
 
 
 def test_waits_are_kept_and_faults_are_got_over(bench, tmp_path):
-    """Both forms of Retry-After wherever it may stand, bursts of server errors, connections that end before, within and
-    after the answer, refused nonces: every order comes to its certificate, with the profile that was asked for."""
+    """Both forms of Retry-After in every place, bursts of server errors, connections that end before, within and after
+    the response, rejected nonces: every order yields its certificate, with the requested profile."""
     with Stub(tmp_path / "stub", profiles=["classic", "short"]) as stub:
         cases = slow()
         gateway = AcmeGateway(bench, stub, begin(stub, cases), acme={"profile": "short"}).start()
@@ -111,11 +110,11 @@ def test_a_profile_that_is_not_offered_costs_the_ca_no_order(bench, tmp_path):
         assert stub.count("newOrder") == 0 and stub.count("newAccount") <= 1
 
 
-# -- renewal when the CA wishes it
+# -- renewal requested by the CA
 
 
 def test_a_window_that_lies_in_the_past_from_the_start_renews_nothing_within_a_minute(bench, tmp_path):
-    """A CA in error is not stormed."""
+    """A CA with errors is not flooded with requests."""
     with Stub(tmp_path / "stub", has_renewal_info=True) as stub:
         name = named("app")
         stub.book.window = lambda order: Window(-2 * HOUR, -HOUR, "0")
@@ -130,7 +129,7 @@ def test_a_window_that_lies_in_the_past_from_the_start_renews_nothing_within_a_m
 
 
 def test_the_cas_clock_counts_and_not_ours(bench, tmp_path):
-    """Its certificates end in what is our past: they are not renewed in a storm."""
+    """Its certificates have expired by our clock: they are not renewed in a loop."""
     with Stub(tmp_path / "stub", skew=-2 * DAY, lifetime=DAY) as stub:
         name = named("app")
         gateway = AcmeGateway(bench, stub, [name]).start()
@@ -157,11 +156,11 @@ def test_a_rate_limit_is_kept_by_all_replicas_and_after_a_restart(bench, tmp_pat
         error = gateways[0].wait_error(limited, "rateLimited")
         assert "too many of them" in error["message"]
         assert gateways[0].total("acme_failures_total", code="rateLimited") == 1
-        # Whoever asks is told.
+        # The command reports the error.
         said = gateways[0].command("cert", "renew", limited, check=False)
         assert said.returncode != 0 and "too many of them" in said.stderr, said
 
-        # After a restart, with another replica and one name more, it holds still.
+        # After a restart, with another replica and one more name, the limit is still respected.
         gateways[0].process.kill()
         for gateway in gateways:
             gateway.settings["acme"]["names"] = [limited, witness]
@@ -170,7 +169,7 @@ def test_a_rate_limit_is_kept_by_all_replicas_and_after_a_restart(bench, tmp_pat
         gateways[1].wait_issued(witness)
         assert first.count("newOrder", limited) == 1
 
-        # A CA that is next in the list is asked at once.
+        # The next CA in the list is used at once.
         gateway = AcmeGateway(bench, [first, second], [both], "both").start()
         gateway.wait_issued(both, 15, authority=second)
         eventually(lambda: gateway.report(both)["ca"] == second.directory, 5, "its status names the second CA")
@@ -181,8 +180,8 @@ def test_a_rate_limit_is_kept_by_all_replicas_and_after_a_restart(bench, tmp_pat
 
 
 def test_nothing_that_a_ca_does_harms_the_gateway_or_other_names(bench, tmp_path):
-    """Each name meets another malice, on two replicas: each ends with clear words, none is tried again in a storm, and
-    a name with an honest order among them gets its certificate."""
+    """Each name has another malicious order, on two replicas: each ends with a clear error, none is retried in a loop,
+    and a name with an honest order gets its certificate."""
     with Stub(tmp_path / "stub") as stub:
         cases = malice(stub, IssuingAuthority(tmp_path / "strangers", "Strangers"))
         slow_one, good = named("pending"), named("good")
@@ -205,7 +204,7 @@ def test_nothing_that_a_ca_does_harms_the_gateway_or_other_names(bench, tmp_path
             assert stub.count("newOrder", named(case)) == 1, case
             assert len(stub.orders(named(case))) == what.orders, case
             assert not gateways[0].generations(named(case)), case
-        # The order that is never done is looked at ever more seldom.
+        # An order that never completes is polled at growing intervals.
         eventually(lambda: stub.count("order", slow_one) >= 4, 20, "it is looked at again")
         seconds = time.monotonic() - began
         polls = stub.count("order", slow_one)
@@ -216,7 +215,7 @@ def test_nothing_that_a_ca_does_harms_the_gateway_or_other_names(bench, tmp_path
         lines = [line for g in gateways for line in g.process.log_objects() if line["level"] in ("warning", "error")]
         for case in cases:
             assert len([line for line in lines if named(case) in str(line)]) == 1, case
-        # What only a person can mend waits for one, also after a restart.
+        # Errors that need an operator are not retried, also after a restart.
         gateways[0].process.kill()
         gateways[0].start().wait_issued(good)
         assert all(stub.count("newOrder", named(case)) == 1 for case in FOR_A_DAY)
@@ -229,7 +228,7 @@ def test_nothing_that_a_ca_does_harms_the_gateway_or_other_names(bench, tmp_path
 
 
 def test_an_authority_that_is_not_what_it_should_be_is_told_in_clear_words(bench, tmp_path):
-    """At once: what is tried again in a moment is not worth it here."""
+    """Each case fails at once: these are not retried, since a short wait would not help."""
     with ExitStack() as stubs:
         doors = {}
         for door, (prepare, _) in DOORS.items():
@@ -249,13 +248,13 @@ def test_an_authority_that_is_not_what_it_should_be_is_told_in_clear_words(bench
         print(f"all of that {time.monotonic() - began:.1f} s after the start")
 
 
-# -- what has gone on for a minute meanwhile
+# -- the cases that took a minute
 
 
 def test_what_never_gets_better_is_given_up_for_a_while(a_minute):
     stub, gateway = a_minute.stubborn_stub, a_minute.stubborn
-    # Six tries, and six more a minute later. In each a kept connection that is cut is replaced by another one, and a
-    # nonce that is refused by ten more.
+    # Six attempts, and six more a minute later. In each, a kept connection that ends is replaced by a new one, and a
+    # rejected nonce by ten more.
     most = {"dead": 36, "nonce-loop": 132}
     for case, what in a_minute.stubborn_cases.items():
         gateway.wait_error(named(case), what.code, 60)
@@ -283,7 +282,7 @@ def test_a_short_rate_limit_ends_by_itself_and_another_ca_steps_in_for_one_that_
 
 
 def test_a_window_that_moves_into_the_past_renews_at_once_and_replicas_share_the_next_time(a_minute):
-    """As a CA says that it is about to revoke the certificate."""
+    """A CA moves the window in this way when it is about to revoke the certificate."""
     stub, gateways, name = a_minute.hurried, a_minute.replicas, named("app")
     eventually(lambda: len(stub.certificates(name)) == 2, 90, "it was renewed")
     first, second = stub.certificates(name)
@@ -300,7 +299,7 @@ def test_a_window_that_moves_into_the_past_renews_at_once_and_replicas_share_the
 
     eventually(is_in_window, 10, "both know the same time in the window")
     assert stub.count("newOrder") == 2
-    # What the CA does not want to be told twice is left out.
+    # `replaces` is omitted if the CA rejected it once.
     stub.script("newOrder", refuse(409, "alreadyReplaced"))
     gateways[0].command("cert", "renew", name)
     third = stub.certificates(name)[2]
@@ -308,6 +307,6 @@ def test_a_window_that_moves_into_the_past_renews_at_once_and_replicas_share_the
     assert told == [None, renewal_id(first.leaf), renewal_id(second.leaf), None]
     for gateway in gateways:
         eventually(lambda g=gateway: g.leaf(name).serial_number == third.serial, 5, "both serve the third")
-    # The CA is asked for each certificate once at a time, not by each replica.
+    # Renewal information of each certificate is requested by one replica at a time.
     assert stub.count("renewalInfo") <= 5, [str(call) for call in stub.of("renewalInfo")]
     assert stub.violations == []

@@ -1,4 +1,4 @@
-"""Much data, many requests: bytes right, memory flat, nobody starved."""
+"""Much data and many requests: correct bytes, flat memory, no starvation."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_four_transfers_at_once_stay_within_the_same_memory(bench):
 
 
 def test_ten_slow_requests_do_not_slow_990_others(bench, record_property):
-    """1,000 requests in flight through one agent; 10 of them wait for a slow origin or a client that does not read."""
+    """1,000 requests in flight through one agent, 10 of which wait for a slow origin or a client that does not read."""
     stack = Stack(bench)
     load = stack.gateway.load()
     expected = content.digest(1_000)
@@ -85,7 +85,7 @@ def test_ten_slow_requests_do_not_slow_990_others(bench, record_property):
         latencies.append(outcome.seconds)
 
     async def wave(streams) -> float:
-        """All at once, three times over; the p99."""
+        """Runs all requests concurrently, three times, and returns the p99."""
         latencies: list[float] = []
         for _ in range(3):
             await asyncio.gather(*(quick(stream, latencies) for stream in streams))

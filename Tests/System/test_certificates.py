@@ -1,4 +1,4 @@
-"""Certificates of all three sources: who serves what, and that a swap disturbs nobody."""
+"""Certificates of all three sources: their precedence, and replacement without interruption."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROUTES = [{"host": "app.localhost", "to": "demo/web"}]
 
 
 class Authority:
-    """A CA of the test's own, and leaves of it."""
+    """A CA of the test and its leaves."""
 
     def __init__(self, folder: Path, name: str = "Test CA"):
         self.folder = folder
@@ -35,7 +35,7 @@ class Authority:
         subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
     def leaf(self, *names: str) -> tuple[Path, Path]:
-        """A new certificate with its chain, and its key."""
+        """Issues a new certificate with its chain and its key."""
         self.count += 1
         base = self.folder / f"leaf-{self.count}"
         key, request, leaf, extensions = (base.with_suffix(s) for s in (".key", ".csr", ".crt", ".ext"))
@@ -54,7 +54,7 @@ class Authority:
 
 
 def served_serial(port: int, name: str = "app.localhost") -> int:
-    """The serial number of the leaf that a new connection is shown."""
+    """The serial number of the leaf that a new connection gets."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
@@ -80,7 +80,7 @@ def import_pair(gateway: Gateway, pair: tuple[Path, Path], *more: str) -> str:
 
 
 def mount(folder: Path, number: int, pair: tuple[Path, Path]) -> None:
-    """What the kubelet does when a secret changes."""
+    """Replaces files as the kubelet does when a Secret changes."""
     version = folder / f"..version-{number}"
     version.mkdir(parents=True)
     (version / "tls.crt").write_bytes(pair[0].read_bytes())
@@ -99,7 +99,7 @@ def mount(folder: Path, number: int, pair: tuple[Path, Path]) -> None:
 
 
 class Requests:
-    """About 500 requests a second from a few threads, each over a connection that it keeps, until `stop`."""
+    """About 500 requests a second from a few threads with a kept connection each, until `stop`."""
 
     def __init__(self, gateway: Gateway, ca_file: Path, threads: int = 10, rate: float = 500):
         self.gateway, self.ca_file, self.pause = gateway, str(ca_file), threads / rate
@@ -124,7 +124,7 @@ class Requests:
                 due += self.pause
                 time.sleep(max(0, due - time.monotonic()))
             connection.close()
-        except Exception as error:  # noqa: BLE001 — whatever it is, a connection was dropped
+        except Exception as error:  # noqa: BLE001 — any exception means a dropped connection
             with self._lock:
                 self.dropped += 1
                 self.failures.append(repr(error))
@@ -170,7 +170,7 @@ def swaps_under_load(bench, swap_source: str) -> None:
             mount(secret, number, pair)
         swapped = time.monotonic()
         wanted = serial(pair[0])
-        # A swap a second: the next one does not wait until this one was seen.
+        # One replacement per second, without waiting until the previous one is served.
         while time.monotonic() < began + number:
             if served_serial(gateway.https_port) == wanted:
                 delays.append(time.monotonic() - swapped)
@@ -222,7 +222,7 @@ def test_an_import_is_served_by_two_gateways_within_two_seconds(bench):
 def test_two_gateways_on_one_store_have_one_development_root(bench):
     first = Gateway(bench, "one", routes=ROUTES)
     second = Gateway(bench, "two", routes=ROUTES, store={"path": str(first.data)})
-    # At once, on a store that does not exist yet.
+    # Concurrently, on a store that does not exist yet.
     first.start(wait=False)
     second.start(wait=False)
     for gateway in (first, second):
@@ -254,7 +254,7 @@ def test_eight_processes_at_once_make_one_development_root(bench):
 
 
 def test_agents_see_the_certificate_that_browsers_see(bench):
-    """HTTPS and DTLS share one snapshot; what an agent trusts is told by the imported chain alone."""
+    """HTTPS and DTLS share one snapshot; an agent's trust depends on the imported chain alone."""
     stack = Stack(bench)
     authority = Authority(bench.folder)
     reconnects = stack.agent.metrics()["hopagent_reconnects_total"]
@@ -271,12 +271,12 @@ def test_agents_see_the_certificate_that_browsers_see(bench):
                 return False
 
         eventually(serves_new, 3, "browsers get the new certificate")
-        # The connection and the agent's session of before go on.
+        # The earlier connection and the agent's session continue.
         assert running.request("GET", "/bytes/10").length == 10
         assert stack.agent.metrics()["hopagent_reconnects_total"] == reconnects
     trust = {"ca_file": str(authority.certificate)}
     Agent(bench, stack.gateway, stack.token, stack.origin.port, "second", trust=trust).start()
-    # Whoever trusts only the old root is refused now.
+    # A client that trusts only the old root fails now.
     late = Agent(bench, stack.gateway, stack.token, stack.origin.port, "late").start(wait=False)
     late.process.wait_log("certificate|verif", 10)
 
@@ -373,7 +373,7 @@ def test_a_bad_generation_keeps_the_last_good_one_and_is_counted(bench):
     place = import_pair(gateway, pair).strip()
     gateway.start()
     assert served_serial(gateway.https_port) == serial(pair[0])
-    # By hand, as nobody should: a generation above, whose key is another's.
+    # Added by hand: a newer generation with a key that does not match.
     epoch, counter = place.rsplit("gen-", 1)[1].split("-")
     bad = gateway.data / "v1" / place.rsplit("/", 1)[0] / f"gen-{epoch}-{int(counter) + 1:06}"
     other = authority.leaf("app.localhost")

@@ -1,4 +1,4 @@
-"""What is said about a configuration that is wrong, and which source of a setting wins."""
+"""Messages about an invalid configuration, and the precedence of sources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ routes:
   - host: app.test
     to: demo/web
 """
-# The line of what is added to it.
+# The line number of additions.
 END = GOOD.count("\n") + 1
 
 

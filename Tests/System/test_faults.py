@@ -31,7 +31,7 @@ def test_an_agent_killed_within_a_download_is_an_aborted_body_and_serves_again(b
 
 
 def test_a_download_from_an_agent_that_never_comes_back_is_aborted(bench):
-    """Nothing tells the gateway but silence: its idle timeout."""
+    """The gateway notices only by its idle timeout."""
     stack = Stack(bench)
     with stack.connect(timeout=45) as connection:
         connection.start("GET", "/bytes/200000000")
@@ -144,7 +144,7 @@ def test_two_agents_of_one_name_share_the_load_and_replace_each_other(bench):
 
 @pytest.mark.bulk
 def test_loss_and_reordering_damage_no_request(bench):
-    """500 requests of mixed size at 10 % loss and reordering, 32 at a time: each answered right, each run once."""
+    """500 requests of mixed size at 10 % loss and reordering, 32 at a time: all responses are correct, all ran once."""
     stack = Stack(bench, lossy=True)
     for command in ("loss 10", "reorder 10 20", "duplicate 2", "corrupt 1", "delay 2"):
         assert stack.relay.tell(command) == "ok"
@@ -193,7 +193,7 @@ def test_a_connection_through_heavy_loss_still_comes_up(bench):
 
 
 def test_a_short_blackout_loses_nothing(bench):
-    """Two seconds without any datagram: a download and a WebSocket go on where they were."""
+    """After two seconds without any datagram a download and a WebSocket continue."""
     stack = Stack(bench, lossy=True)
     stack.relay.tell("delay 5")
     with open_websocket(stack) as web, stack.connect(timeout=30) as connection:
@@ -221,7 +221,7 @@ def test_a_lasting_blackout_ends_requests_and_heals(bench):
 
 
 def test_a_nat_that_forgets_its_binding_heals(bench):
-    """The agent's datagrams arrive from a new port: its session is unknown there, and it dials anew."""
+    """The agent's datagrams arrive from a new port: its session is unknown there, and it connects again."""
     stack = Stack(bench, lossy=True)
     assert stack.request("GET", "/bytes/1").status == 200
     stack.relay.tell("rebind")

@@ -15,8 +15,8 @@ from test_streaming import open_websocket
 
 @pytest.mark.bulk
 def test_a_flood_of_ten_seconds_changes_nothing(bench, tools):
-    """Garbage, foreign records, source port 0, hellos from all over 127/8 and half-open handshakes at 20,000 datagrams
-    a second: no crash, less than 64 MiB more, no session lost, serving and taking new agents within 5 s after it."""
+    """Garbage, foreign records, source port 0, hellos from all of 127/8 and half-open handshakes at 20,000 datagrams
+    a second: no crash, less than 64 MiB more, no session lost; requests and new agents work within 5 s after it."""
     stack = Stack(bench)
     gateway, agent = stack.gateway.process, stack.agent.process
     hello = bench.folder / "hello"
@@ -32,7 +32,7 @@ def test_a_flood_of_ten_seconds_changes_nothing(bench, tools):
         run = bench.start("flood", [flood, str(stack.gateway.https_port), "10", "20000", hello])
         answered = 0
         while run.alive:
-            # Any single request may be slow now; none may be wrong.
+            # A request may be slow now, but none may fail.
             assert stack.request("GET", "/bytes/1000", timeout=15).status == 200
             answered += 1
         ended = time.monotonic()
@@ -98,7 +98,7 @@ def test_datagrams_of_every_length_are_harmless(stack: Stack):
 
 @pytest.mark.bulk
 def test_a_thousand_tls_connections_that_say_nothing_slow_nobody(stack: Stack):
-    """At the HTTPS port: half of them stop before the handshake, half behind it."""
+    """At the HTTPS port: half of them stop before the handshake, half after it."""
     idle = []
     try:
         for number in range(600):

@@ -1,5 +1,5 @@
-"""The TLS port before there is a request: hellos in pieces, other protocols, and validators that ask without being
-expected. Validations that are expected are answered in GatewayTests, with other people's clients."""
+"""The TLS port before a request: fragmented hellos, other protocols, and unexpected validators. Expected validations
+are tested in GatewayTests, with third-party clients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness import Gateway
 
 
 def offering(*protocols: str) -> ssl.SSLContext:
-    """A client that takes any certificate."""
+    """A client that accepts any certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(list(protocols))
@@ -20,7 +20,7 @@ def offering(*protocols: str) -> ssl.SSLContext:
 
 
 def handshake(gateway: Gateway, context: ssl.SSLContext, piece: int, limit: float = 10) -> ssl.SSLObject:
-    """A handshake whose bytes leave in pieces of so many bytes."""
+    """Performs a handshake whose bytes are sent in chunks of `piece` bytes."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname="app.localhost")
     deadline = time.monotonic() + limit

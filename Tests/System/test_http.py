@@ -15,7 +15,7 @@ from http1 import Ending, request_bytes
 
 
 def seen(response) -> dict:
-    """What /headers at the origin saw."""
+    """The fields that the origin received, from its /headers."""
     assert response.status == 200
     return json.loads(response.body)
 
@@ -246,7 +246,7 @@ def test_a_truncated_answer_never_looks_complete(stack: Stack, target: str):
         try:
             response = stack.request("GET", target)
         except ConnectionError:
-            continue  # aborted before the head left: not complete either
+            continue  # aborted before the head was sent: not complete either
         assert response.status == 502 or not response.complete, f"{target} looks complete with {response.length} bytes"
 
 
@@ -266,11 +266,11 @@ def test_a_dead_origin_is_a_502_and_a_new_one_serves(bench):
     stack.gateway.wait_serving(timeout=5)
 
 
-# -- errors of the gateway's own
+# -- errors of the gateway
 
 
 def assert_names_request_id(gateway: Gateway, response) -> None:
-    """The body names the request id under which the access log knows the request."""
+    """The body contains the request id of the access log."""
     ids = re.findall(r"\b[0-9a-f]{32}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", response.text)
     assert len(ids) == 1, response.text
     gateway.process.wait_log(ids[0])
@@ -392,7 +392,7 @@ def test_requests_run_exactly_once_at_the_origin(stack: Stack, test_id):
 def test_idle_origin_connections_are_reused(stack: Stack):
     for _ in range(20):
         assert stack.request("GET", "/bytes/1").status == 200
-    # This count includes the connection that asks.
+    # The count includes the connection that requests it.
     eventually(lambda: stack.origin.stats()["connections"] <= 6, 5, "sequential requests share few origin connections")
 
 
@@ -456,7 +456,7 @@ def test_a_head_that_never_ends_is_refused(bench):
         try:
             assert connection.finish().status == 408
         except ConnectionError:
-            pass  # closing without a word is an answer too
+            pass  # closing without a response is accepted too
         assert time.monotonic() - began < 5
 
 

@@ -1,4 +1,4 @@
-"""Who may connect, and what is said when one may not."""
+"""Authentication of agents, and the messages about rejections."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def new_gateway(bench, **settings) -> tuple[Gateway, Origin]:
 
 
 def assert_refused(gateway: Gateway, agent: Agent, at_gateway: str, at_agent: str) -> None:
-    """Each side says in one line what is wrong; no secret is in any log; the agent serves nothing."""
+    """Each side reports the problem in one line; no log contains a secret; the agent serves nothing."""
     gateway.process.wait_log(at_gateway, 10)
     agent.process.wait_log(at_agent, 10)
     assert agent.ops("/readyz", quiet=True) != 200
@@ -221,7 +221,7 @@ def test_tokens_are_created_listed_and_revoked(bench):
 
 
 def run_agent(bench, words: list[str], name: str = "joined", env: dict | None = None):
-    """What a person does with the line that `token create` printed; nothing else is configured."""
+    """Uses the line that `token create` prints, without further configuration."""
     ops_port = free_port()
     command = [HOPAGENT, *words, "--ops-listen", f"127.0.0.1:{ops_port}", "--log-format", "json"]
     process = bench.start(name, command, env)
@@ -283,7 +283,7 @@ def test_a_rotated_token_works_with_both_secrets_until_the_grace_is_over(bench):
     agent.process.kill()
     agent.start()
     gateway.wait_serving()
-    # Now without a grace: the first secret is ended with it, the newest is the only one.
+    # Without a grace period: the first secret ends with it, and the newest is the only one.
     newest = gateway.token("rotate", "demo", "--grace", "0s").stdout.strip()
     gateway.process.wait_log("secret was replaced", 5)
     assert_refused(gateway, agent, "expired_secret|wrong_secret", "auth|token|refused")
@@ -304,7 +304,7 @@ def test_no_more_agents_than_the_token_allows(bench):
     assert gateway.metrics()['hopgate_agent_auth_failures_total{reason="limit"}'] >= 1
     assert second.metrics()['hopagent_attach_failures_total{reason="limit"}'] >= 1
     assert second.ops("/readyz", quiet=True) != 200
-    # A crash leaves a session behind that nobody uses; its place is given to the process that comes after it.
+    # A crash leaves an unused session behind; its place is given to the next process.
     second.process.kill()
     first.process.kill()
     first.start(timeout=30)
@@ -327,18 +327,18 @@ def test_enrolment_can_be_run_any_number_of_times(bench):
     assert len(json.loads(gateway.token("list", "--json").stdout)) == 1
     agent = run_agent(bench, ["http", str(origin.port), "--service", "web", "--join-file", str(file)])
     gateway.wait_serving()
-    # The file is lost: another secret, and the agent that runs is not cut off.
+    # The file is lost: there is another secret, and the running agent stays connected.
     file.unlink()
     assert enrol().stdout == "" and file.read_text() != first
     tokens = json.loads(gateway.token("list", "--json").stdout)
     assert len(tokens) == 1 and len(tokens[0]["secrets"]) == 2
     assert gateway.request("GET", "/bytes/5").status == 200 and agent.alive
-    # The address changed: the same token, written anew.
+    # The address changed: the same token is written again.
     second = file.read_text()
     enrol("--gateway", "elsewhere.test:443")
     assert file.read_text() != second
     assert len(json.loads(gateway.token("show", "demo", "--json").stdout)[0]["secrets"]) == 2
-    # What is no file of ours is left alone.
+    # A file that is not ours is not changed.
     (bench.folder / "link").symlink_to(file)
     done = gateway.token("create", "x", "--join-file", str(bench.folder / "link"), check=False)
     assert done.returncode == 1 and "symbolic link" in done.stderr
@@ -435,7 +435,7 @@ def test_the_tunnel_port_speaks_dtls_1_2_with_aead_only(bench):
 
 
 def test_a_garbled_hello_is_no_reason_to_stop_serving(bench):
-    """What a session that never authenticates may do is little, and it ends."""
+    """A session that never authenticates is restricted, and ends."""
     stack = Stack(bench)
     shaken = subprocess.Popen(
         [

@@ -71,7 +71,7 @@ def test_a_second_sigterm_exits_now(bench, who: str):
         process.wait(2)
         assert time.monotonic() - began < 1
         if who == "agent":
-            stack.agent.start(wait=False)  # or the gateway would wait for its idle timeout
+            stack.agent.start(wait=False)  # otherwise the gateway would wait for its idle timeout
         assert not connection.finish().complete
 
 
@@ -99,7 +99,7 @@ def test_idle_processes_leave_at_once(bench):
 
 
 def test_both_processes_survive_a_burst_of_connections_and_stops(bench):
-    """Clients that connect and vanish while the agent restarts crash nobody."""
+    """Clients that connect and vanish while the agent restarts cause no crash."""
     stack = Stack(bench)
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""What an operator sees: health, metrics, logs."""
+"""Observability for operators: health, metrics, logs."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_client_that_leaves_is_logged_as_499(stack: Stack, test_id):
 
 
 def test_the_same_request_id_is_known_at_the_agent(stack: Stack):
-    """An error at the origin is told by both sides under one id."""
+    """An error at the origin is reported by both sides under one id."""
     since = (stack.gateway.process.mark(), stack.agent.process.mark())
     assert stack.request("GET", "/bad/garbage").status == 502
     line = eventually(lambda: access_lines(stack.gateway, since[0]), 2, "an access line")[0]
@@ -120,7 +120,7 @@ def test_the_id_on_the_page_of_a_malformed_request_is_in_the_log(stack: Stack):
 def test_every_log_line_is_json(stack: Stack):
     for process in (stack.gateway.process, stack.agent.process):
         objects = process.log_objects()
-        # The first start also prints, for people, where the development CA lies.
+        # The first start also prints the path of the development CA as text.
         assert len(objects) >= 0.5 * len(process.log().splitlines()) and objects
         assert all({"ts", "level", "msg"} <= o.keys() for o in objects)
 

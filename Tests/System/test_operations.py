@@ -1,4 +1,4 @@
-"""What operators do with the store and the cluster: check, back up, restore, rotate, look, drain."""
+"""Operations on the store and the cluster: check, back up, restore, rotate, inspect, drain."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def keys_of(gateway: Gateway) -> list[str]:
 
 
 def sharing(bench, name: str, other: Gateway, **settings) -> Gateway:
-    """A second replica on the store of another."""
+    """A second replica on the same store."""
     return Gateway(bench, name, routes=other.settings["routes"], store=other.settings["store"], **settings)
 
 
@@ -155,7 +155,7 @@ def test_no_route_leads_from_the_public_side_to_ops_or_admin(stack: Stack):
         for target in ("/v1/status", "/metrics", "/readyz", "/healthz"):
             answered = gateway.request("GET", target, host=host, server_name="app.localhost")
             assert answered.status in (404, 421), (host, target)
-    # On a known host they are the service's own paths.
+    # On a known host these paths belong to the service.
     assert gateway.request("GET", "/v1/status").get("www-authenticate") is None
 
 
@@ -178,7 +178,7 @@ def test_a_token_of_the_operators_own(bench):
         5,
         "the new token opens",
     )
-    # 429 if the polling above has asked too often already.
+    # 429 if the polling above has exceeded the limit.
     assert admin(gateway, "GET", "/v1/status", [("Authorization", "Bearer " + "a" * 40)]).status in (401, 429)
 
 
@@ -192,7 +192,7 @@ def test_drain_finishes_what_is_in_flight_and_ends(bench, test_id):
     gateway.process.wait_log("the admin port was asked to", 5)
     eventually(lambda: gateway.ops("/readyz", quiet=True) in (503, 0), 5, "it is not ready any more")
     assert gateway.process.alive
-    # Asked again, it goes on; SIGTERM now is the first one.
+    # A second request changes nothing; a SIGTERM now counts as the first one.
     run(gateway, "drain", check=False)
     connection.close()
     run(gateway, "drain", "--wait", "15s", check=False)
@@ -258,7 +258,7 @@ def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
     refused = Agent(bench, new, gone, stack.origin.port, name="gone-agent").start(wait=False)
     refused.process.wait_log("AUTH_FAILED", 10)
     agent.process.stop()
-    # It belongs to a cluster now.
+    # The store belongs to a cluster now.
     again = run(new, "restore", str(path), check=False)
     assert again.returncode == 1 and "belongs to a cluster already" in again.stderr
 
@@ -315,7 +315,7 @@ def test_the_key_is_changed_under_running_gateways(bench):
     run(one, "cluster", "rotate-key")
     after = keys_of(two)
     assert len(after) == 2 and after[1:] == before and after == keys_of(one)
-    # Sessions stay, old and new tokens work, on both.
+    # Sessions stay, and old and new tokens work on both replicas.
     assert stack.agent.process.pid == pid and stack.agent.metrics()["hopagent_ready_tunnels"] == 1
     assert "hopagent_reconnects_total" not in stack.agent.metrics() or (
         stack.agent.metrics()["hopagent_reconnects_total"] == 0

@@ -1,5 +1,5 @@
-"""Somebody who may write to the volume leaves things there: what was good stays good, nothing foreign is believed, memory
-stays flat, and each thing is counted and told of once."""
+"""An attacker with write access to the volume: valid data stays valid, nothing foreign is trusted, memory stays flat,
+and each file is counted and reported once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROWTH = 32 << 20
 
 
 class Target:
-    """The credential of one attack: its folder, and the versions in it."""
+    """The credential of one attack: its folder and the versions in it."""
 
     def __init__(self, fleet: Fleet, name: str):
         self.token = fleet.gateways[0].create_token(name)
@@ -41,7 +41,7 @@ class Target:
 
 
 def edited(content: bytes) -> bytes:
-    """Its services by hand, with the MAC that it had."""
+    """The credential with other services and its old MAC."""
     assert b'"web"' in content, content
     return content.replace(b'"web"', b'"*"')
 
@@ -102,13 +102,13 @@ def test_attacks_on_credentials_change_nothing_for_anybody(bench, record_propert
             eventually(
                 lambda g=gateway: refusals(g) - before[g.name][0] >= len(targets), 8, f"{gateway.name} counts them all"
             )
-        # Several looks later it has said no more.
+        # Several polls later there is no further message.
         said = {gateway.name: len(events(gateway, marks[gateway.name])) for gateway in fleet.gateways}
         end = time.monotonic() + 4
         eventually(lambda: time.monotonic() > end, 5, "several looks")
         for gateway in fleet.gateways:
             assert len(events(gateway, marks[gateway.name])) == said[gateway.name]
-        # Every token is as good as it was.
+        # Every token is as valid as before.
         for name, target in targets.items():
             attach(fleet, "victim", first, target.token, 3)
         assert is_refused(fleet, first, forged)
@@ -126,7 +126,7 @@ def test_attacks_on_credentials_change_nothing_for_anybody(bench, record_propert
 
 
 def forge(agents: Path) -> str:
-    """A credential in the right form with a MAC of nobody; returns its token."""
+    """Creates a well-formed credential with an arbitrary MAC; returns its token."""
     identifier, secret = "a" * 16, "A" * 43
     digest = hashlib.sha256(secret.encode()).hexdigest()
     document = {
@@ -153,7 +153,7 @@ def is_refused(fleet: Fleet, gateway: Gateway, token: str) -> bool:
 
 
 def refusals(gateway: Gateway) -> float:
-    """What it did not take, of any kind."""
+    """The number of rejected files of all kinds."""
     return sum(v for k, v in gateway.metrics().items() if "refused_total{" in k)
 
 
@@ -193,7 +193,7 @@ def test_rubbish_in_every_folder_is_passed_over(bench):
 
 
 def litter(folder: Path) -> None:
-    """Names and things that no release of ours makes."""
+    """Creates names and files that no release creates."""
     deep = folder / "deep"
     for name in ("x" * 255, "with space", "new\nline", "\udcff\udcfe", ".hidden", "..x", "ünïcode", "a%2fb", "0", "-1"):
         (folder / name).write_bytes(b"rubbish")
@@ -207,7 +207,7 @@ def litter(folder: Path) -> None:
 
 
 def test_a_heartbeat_that_was_damaged_is_mended_by_its_owner(bench):
-    """Its own file, cut to nothing, too long, a link or a pipe: the next beats are right again."""
+    """The replica's own file is empty, too long, a link or a pipe: the next heartbeats repair it."""
     fleet = Fleet(bench, Volume(bench), replicas=2)
     attacks = {
         "cut": lambda file: os.truncate(file, 0),
@@ -232,11 +232,11 @@ def are_two_alive(fleet: Fleet) -> bool:
     return sum(beat > before.get(name, 0) for name, beat in after.items()) == 2
 
 
-# -- what everything depends on
+# -- the cluster document and its keys
 
 
 def forged(folder: Path, good: bytes) -> Path:
-    """Of somebody who has a key of his own, and put it beside ours."""
+    """A credential by an attacker's key, which was put next to ours."""
     key = folder.parent / "keys" / ("e" * 32)
     key.write_bytes(b"e" * 32)
     key.chmod(0o600)
@@ -278,7 +278,7 @@ def test_a_cluster_document_that_is_not_genuine_changes_nothing(bench):
             assert len(problems(gateway, mark)) == len(said) == 1, f"{kind}: {problems(gateway, mark)}"
             done = gateway.cli("token", "create", "new", "--config", str(gateway.config_path), check=False)
             assert done.returncode == 1, f"{kind}: {done.stderr}"
-            # Also where the key is wrong that the document names.
+            # Also if the key that the document names is wrong.
             assert f"cluster.json/{path.name}" in done.stderr, f"{kind}: {done.stderr}"
             attach(fleet, "late", gateway, fleet.tokens["late"], 3)
             path.unlink()
@@ -292,7 +292,7 @@ def problems(gateway: Gateway, since: int) -> list[dict]:
 
 
 def test_a_link_in_the_place_of_a_folder_is_not_followed(bench):
-    """The view stays what it was, and the real folder is taken up again when it is back."""
+    """The view stays unchanged, and the real folder is used again when it is back."""
     fleet = Fleet(bench, Volume(bench), replicas=1)
     gateway = fleet.gateways[0]
     elsewhere = fleet.volume.path / "elsewhere"

@@ -1,5 +1,5 @@
-"""A store that hangs, takes no writes, is full or gone: whoever is served goes on being served, everybody is told, and
-nothing has to be restarted when it is well again."""
+"""A store that hangs, is read-only, full or gone: service continues, the fault is reported, and no restart is needed
+when it works again."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def test_requests_go_on_while_the_store_is(bench, name: str, record_property):
         end = began + HOLD
         eventually(lambda: time.monotonic() > end, HOLD + 1, "the trouble lasted")
         assert [store_state(gateway) for gateway in fleet.gateways] == [fault.state] * 2
-        # Those that hang get company, up to a bound.
+        # The number of hanging calls grows up to a bound.
         assert all(gateway.process.threads <= threads[gateway.name] + 16 for gateway in fleet.gateways)
         if name == "unmounted":
-            assert os.listdir(volume.path) == [], "nobody writes below the mount"
+            assert os.listdir(volume.path) == [], "nothing is written below the mount"
         assert gauges(first) == {state: float(state == fault.state) for state in gauges(first)}
 
         fault.end(volume)
@@ -102,7 +102,7 @@ def test_requests_go_on_while_the_store_is(bench, name: str, record_property):
 
 
 def gauges(gateway: Gateway) -> dict[str, float]:
-    """hopgate_store_state: the state → 0 or 1."""
+    """The samples of hopgate_store_state, 0 or 1 by state."""
     prefix = 'hopgate_store_state{state="'
     return {
         name.removeprefix(prefix).removesuffix('"}'): value
@@ -112,7 +112,7 @@ def gauges(gateway: Gateway) -> dict[str, float]:
 
 
 def assert_said_once(gateway: Gateway, since: int, state: str) -> None:
-    """One line when the trouble began, one when it was over, and no storm of others."""
+    """Expects one line for the begin of the fault, one for its end, and few others."""
     eventually(
         lambda: [line for line in events(gateway, since) if "store recovered" in line["msg"]], 5, "the end is told"
     )
@@ -125,7 +125,7 @@ def assert_said_once(gateway: Gateway, since: int, state: str) -> None:
     assert len([line for line in others if line["msg"] != "agent refused"]) <= 2, others
 
 
-# -- leaving, and commands, while it hangs
+# -- shutdown and commands while the store hangs
 
 
 def test_sigterm_ends_a_gateway_whose_store_hangs(bench):
@@ -164,11 +164,11 @@ def test_commands_and_starts_end_with_a_clear_error_while_the_store_hangs(bench)
     print(f"{len(running)} commands ended within {time.monotonic() - began:.1f} s")
 
 
-# -- starting on a store that is not well
+# -- starting on a faulty store
 
 
 def founded(bench, volume: Volume, name: str = "gateway") -> Gateway:
-    """A gateway whose store was founded on this volume, by a start and a stop before."""
+    """A gateway whose store was created on this volume by an earlier start and stop."""
     gateway = Gateway(bench, name, routes=[{"host": "app.localhost", "to": "demo/web"}], store=volume.setting)
     gateway.create_token("demo")
     gateway.start()
@@ -249,7 +249,7 @@ def test_a_file_in_the_place_of_a_folder_stops_the_start(bench, part: str):
 
 
 def test_a_store_behind_a_symbolic_link_is_used(bench):
-    """The path is the operator's: what is above the store may be a link."""
+    """The path is the operator's: a folder above the store may be a link."""
     volume = Volume(bench)
     volume.store.mkdir(0o700)
     link = volume.path / "link"

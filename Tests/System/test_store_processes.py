@@ -1,5 +1,5 @@
-"""Real processes on one store: all start at once, one is killed or stopped at any moment, and each knows soon what a
-command said. HOPGATE_ROUNDS=50 repeats the races as often as a release wants."""
+"""Real processes on one store: concurrent starts, processes killed or stopped at any time, and the propagation of
+changes by commands. HOPGATE_ROUNDS=50 repeats the races as often as a release needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(120 + 20 * ROUNDS)
 
 
 def together(calls: Iterable[Callable]) -> list:
-    """Runs each in a thread of its own; returns their results, or raises the first error."""
+    """Runs each function in its own thread; returns their results, or raises the first error."""
     results: dict[int, object] = {}
     errors: list[BaseException] = []
 
@@ -82,13 +82,13 @@ def test_eight_that_start_at_once_on_an_empty_store_are_one_cluster(bench):
 
 
 class Changes:
-    """Makes and revokes tokens by commands, one after the other, in a thread; some of the commands are killed."""
+    """Creates and revokes tokens by commands, one after the other, in a thread; some of the commands are killed."""
 
     def __init__(self, fleet: Fleet, seed: int):
         self.fleet, self.chance = fleet, random.Random(seed)
         self.good: list[str] = []  # acknowledged, not revoked
         self.revoked: list[str] = []  # acknowledged
-        self.unknown: set[str] = set()  # its revocation was killed
+        self.unknown: set[str] = set()  # the revoking command was killed
         self.commands = self.killed = 0
         self.errors: list[str] = []
         self._stop = threading.Event()
@@ -117,11 +117,11 @@ class Changes:
                     self.good.append(output.strip().splitlines()[-1])
 
     def _command(self, *words: str):
-        """Its standard output; nil when it was killed."""
+        """Runs a command; returns its standard output, or None if it was killed."""
         gateway = self.fleet.gateways[0]
         process = gateway.begin_cli(*words, "--config", str(gateway.config_path), name="changes", pipes=True)
         if self.chance.random() < 0.25:
-            time.sleep(self.chance.random() * 0.1)  # anywhere in its life
+            time.sleep(self.chance.random() * 0.1)  # at any time of its run
             process.kill()
             self.killed += 1
             return None
@@ -140,7 +140,7 @@ def test_replicas_that_are_killed_at_any_moment_lose_nothing(bench):
     with fleet.load(fleet.gateways[:1]) as load, Changes(fleet, seed=4) as changes:
         for _ in range(rounds):
             victim = chance.choice(fleet.gateways[1:])
-            time.sleep(chance.random())  # a random moment is the point
+            time.sleep(chance.random())  # at a random time, on purpose
             victim.process.kill()
             began = time.monotonic()
             victim.start()
@@ -160,7 +160,7 @@ def test_replicas_that_are_killed_at_any_moment_lose_nothing(bench):
 
 
 def test_a_store_with_what_killed_processes_left_is_taken_up(bench):
-    """Temporary files, a cluster key that nobody named, folders without versions: a start minds none of them."""
+    """Temporary files, an unreferenced cluster key, folders without versions: a start ignores all of them."""
     volume = Volume(bench)
     fleet = Fleet(bench, volume, replicas=1)
     v1 = volume.store / "v1"
@@ -210,12 +210,12 @@ def test_a_replica_that_was_stopped_for_twenty_seconds_knows_what_happened(bench
     assert moved and taken < 2 and gone < 5
 
 
-# -- how long news take
+# -- propagation of changes
 
 
 @pytest.mark.parametrize("cache_seconds", [0, 30], ids=["one folder", "caches of 30 s"])
 def test_creation_and_revocation_are_known_on_three_replicas_in_time(bench, cache_seconds: int, record_property):
-    """On one folder; and each through a mount of its own that believes names and attributes for 30 s, as NFS does."""
+    """On one folder, and with a separate mount for each that caches names and attributes for 30 s, as NFS does."""
     if cache_seconds:
         first = SlowVolume(bench, "volume-0", cache_seconds)
         others = [SlowVolume(bench, f"volume-{n}", cache_seconds, backing=first.backing) for n in (1, 2)]
@@ -245,7 +245,7 @@ def wait_gone(gateway: Gateway) -> float:
         try:
             return gateway.request("GET", "/bytes/1", host="new.localhost").status == 503
         except OSError:
-            return False  # the session ended in the middle of an answer
+            return False  # the session ended within a response
 
     eventually(gone, 6, "the session has ended")
     return time.monotonic()

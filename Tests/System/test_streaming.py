@@ -1,4 +1,4 @@
-"""Bodies that take time: events as they happen, back-pressure, clients that leave, WebSocket."""
+"""Streaming: events without delay, back-pressure, clients that disconnect, WebSocket."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_events_pass_as_they_happen(stack: Stack):
 
 
 def test_an_echo_streams_both_ways_at_once(stack: Stack):
-    """Each piece comes back before the next is sent: nothing waits for the end of either body."""
+    """Each chunk comes back before the next is sent: nothing waits for the end of either body."""
     with stack.connect() as connection:
         connection.start("POST", "/echo", [("Transfer-Encoding", "chunked")])
         for number in range(20):
@@ -64,7 +64,7 @@ def test_a_large_echo_survives_both_directions_being_full(stack: Stack):
 
 @pytest.mark.parametrize("target", ["/echo", "/upload"])
 def test_a_connection_goes_on_after_an_upload_that_had_to_wait(stack: Stack, target: str):
-    """Larger than what may stand unsent in the gateway: its reading pauses, and must not stay paused."""
+    """Larger than the gateway's send buffer: its reading pauses, and must resume."""
     for length in (150_000, 260_000, 300_000, 400_000, 1_000_000):
         body = b"".join(content.pieces(length))
         for _ in range(5):
@@ -76,13 +76,13 @@ def test_a_connection_goes_on_after_an_upload_that_had_to_wait(stack: Stack, tar
 
 
 def test_a_slow_reader_slows_the_origin_and_costs_little_memory(stack: Stack, test_id):
-    """A client that stops reading stops the origin, after what the windows and the sockets' buffers hold."""
+    """A client that stops reading stops the origin, once the windows and the sockets' buffers are full."""
     processes = (stack.gateway.process, stack.agent.process)
     before = [p.resident for p in processes]
     with stack.connect(receive_buffer=65_536) as connection:
         connection.start("GET", "/bytes/100000000", [("X-Test-Id", test_id)])
         connection.head()
-        # No condition shows "the origin is blocked" but that time passes without it finishing.
+        # The only sign of a blocked origin is that time passes without it finishing.
         with pytest.raises(AssertionError):
             eventually(lambda: stack.origin.marks(test_id).get("finished"), 1.5, "the origin has written everything")
         for process, resident in zip(processes, before):
@@ -111,7 +111,7 @@ def test_stalled_readers_do_not_slow_another_download(stack: Stack):
     assert beside < 2 * alone + 0.3, f"{alone:.2f} s alone, {beside:.2f} s beside 64 readers that do not read"
 
 
-# -- clients that leave
+# -- clients that disconnect
 
 
 @pytest.mark.parametrize("way", ["close", "abort"])
@@ -147,7 +147,7 @@ def test_a_chunked_upload_that_is_cut_never_looks_complete_at_the_origin(stack: 
 
 
 def test_aborted_requests_leave_nothing_behind(stack: Stack):
-    """Descriptors and streams return to what they were."""
+    """The numbers of descriptors and streams return to their initial values."""
     assert stack.request("GET", "/bytes/1").status == 200
     processes = (stack.gateway.process, stack.agent.process)
     before = [p.descriptors for p in processes]

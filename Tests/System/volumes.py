@@ -1,6 +1,6 @@
-"""Volumes for stores whose faults a test switches on and off: real file systems, mounted for one test and undone by its
-`Bench`. Mounting takes root and, for `SlowVolume`, /dev/fuse; where these are missing the tests that ask for them fail
-and say so, for a store nobody tried on a broken volume is not tested."""
+"""Volumes for stores with faults that a test switches on and off: real file systems, mounted for one test and unmounted
+by its `Bench`. Mounting needs root and, for `SlowVolume`, /dev/fuse. Without them the tests fail with a message instead of
+being skipped, since the store would remain untested on faulty volumes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _mount(*words) -> None:
 
 
 def _unmount(path: Path) -> None:
-    """At once, for whoever opens it anew; what is open stays usable until it is closed."""
+    """Unmounts lazily: it is gone for new opens, and open files stay usable until they are closed."""
     subprocess.run(["umount", "--lazy", str(path)], capture_output=True)
 
 
 class Volume:
-    """A plain folder; those below add faults."""
+    """A plain folder; subclasses add faults."""
 
     def __init__(self, bench: Bench, name: str = "volume"):
         self.bench = bench
@@ -36,12 +36,12 @@ class Volume:
 
     @property
     def store(self) -> Path:
-        """The folder that gateways are given: not the mount itself, which may not be theirs alone."""
+        """The folder for gateways, which is not the mount itself, since that may hold other files."""
         return self.path / "hopgate"
 
     @property
     def setting(self) -> dict:
-        """As a gateway's configuration has it."""
+        """The value for a gateway's configuration."""
         return {"path": str(self.store)}
 
     def heal(self) -> None:
@@ -52,7 +52,7 @@ class Volume:
 
 
 class BindVolume(Volume):
-    """A folder mounted elsewhere, so that it can be read-only or away without touching what is in it."""
+    """A bind mount of a folder, which can be read-only or absent without a change of its contents."""
 
     def __init__(self, bench: Bench, name: str = "volume"):
         super().__init__(bench, name)
@@ -78,7 +78,7 @@ class BindVolume(Volume):
 
 
 class SmallVolume(Volume):
-    """A file system of few megabytes in memory, which can be filled to the last block."""
+    """A file system of a few megabytes in memory, which can be filled completely."""
 
     def __init__(self, bench: Bench, name: str = "volume", size: str = "4m"):
         super().__init__(bench, name)
@@ -89,7 +89,7 @@ class SmallVolume(Volume):
         return self.path / "ballast"
 
     def fill(self) -> int:
-        """Until not one more block can be had; returns how many bytes that took."""
+        """Fills the file system to its last block; returns the number of bytes written."""
         with open(self.ballast, "ab", buffering=0) as file:
             for piece in (1 << 20, 1 << 16, 1 << 12):
                 try:
@@ -107,10 +107,10 @@ class SmallVolume(Volume):
 
 
 class SlowVolume(Volume):
-    """A folder behind slowfs.c: `tell` it what goes wrong.
+    """A folder behind slowfs.c; `tell` sets its faults.
 
-    cache_seconds: for how long the kernel believes attributes, names and absent names, as an NFS client does. backing:
-    the folder of another such volume, which is then seen through two mounts, as from two machines.
+    cache_seconds: the time for which the kernel caches attributes, names and absent names, as an NFS client does.
+    backing: the folder of another such volume, which is then visible through two mounts, as on two machines.
     """
 
     def __init__(self, bench: Bench, name: str = "volume", cache_seconds: float = 0, backing: Optional[Path] = None):
@@ -122,7 +122,7 @@ class SlowVolume(Volume):
     def start(self) -> None:
         binary = compiled("slowfs", self.bench.tools, flags=("-I/usr/include/fuse3", "-lfuse3", "-pthread"))
         command = [binary, self.backing, self.path, str(self.cache_seconds)]
-        # Not among the bench's processes: it has to outlive those that use it.
+        # Not one of the bench's processes, since it must outlive those that use it.
         self.process = Process(self.name, command, self.bench.folder, pipes=True)
         if self.process.child.stdout.readline() != "up\n":
             raise AssertionError(
@@ -131,7 +131,7 @@ class SlowVolume(Volume):
             )
 
     def crash(self) -> None:
-        """The file system's process dies: whoever comes hears that nobody is connected (ENOTCONN)."""
+        """Kills the file system's process: all later calls fail with ENOTCONN."""
         self.process.kill()
 
     def tell(self, command: str) -> None:
