@@ -29,7 +29,7 @@ final class PipedLog {
         Logger(label: "test") { LineLogHandler(label: $0, level: level, output: self.output) }
     }
 
-    /// Everything logged so far, at most the capacity of a pipe.
+    /// Reads the lines logged so far, at most the capacity of a pipe.
     func text() -> String {
         #expect(self.output.flush(seconds: 5))
         var bytes = [UInt8](repeating: 0, count: 1 << 20)

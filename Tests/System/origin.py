@@ -95,7 +95,7 @@ class Request:
         while await self.reader.read(65_536):
             pass
 
-    async def head(self, status: int, fields: Fields = (), reason: str = "Whatever") -> None:
+    async def head(self, status: int, fields: Fields = (), reason: str = "Arbitrary") -> None:
         lines = [f"HTTP/1.1 {status} {reason}"] + [f"{n}: {v}" for n, v in fields]
         self.writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
         await self.writer.drain()

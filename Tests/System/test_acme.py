@@ -251,8 +251,8 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
 
     # It stops: the certificates stay served, and the command reports the problem.
     pebble.stop()
-    failed = gateway.command("cert", "renew", "nobody.example.test", check=False)
-    assert failed.returncode != 0 and "nobody.example.test" in failed.stderr
+    failed = gateway.command("cert", "renew", "unknown.example.test", check=False)
+    assert failed.returncode != 0 and "unknown.example.test" in failed.stderr
     assert gateway.leaf(APP) == second and gateway.ops("/readyz", quiet=True) == 200
 
 

@@ -201,7 +201,7 @@ def test_tokens_that_nobody_knows_are_cheap_and_go_on_like_any_request(bench, tm
             return fetch_challenge(gateway, host, f"{number:043}")[0]
 
         statuses, began = [], time.monotonic()
-        for host, expected in ((APP, {301, 308}), ("nobody.example.test", {404})):
+        for host, expected in ((APP, {301, 308}), ("unknown.example.test", {404})):
             for _ in range(5):
                 found = together([lambda n=n: ask(host, n) for n in range(40)])
                 assert set(found) - {503} and set(found) - {503} <= expected, (host, found)

@@ -129,7 +129,7 @@ def test_pebble_wants_external_accounts_and_its_dns_takes_records_from_hooks(ben
 
 def test_the_stub_issues_what_is_asked_for(stub):
     client = Client(stub.directory, stub.ca_bundle)
-    client.account = f"{stub.url}/account/nobody"
+    client.account = f"{stub.url}/account/unknown"
     with pytest.raises(Refused, match="accountDoesNotExist"):
         client.order("a.example.test")
     url = client.register()

@@ -277,7 +277,7 @@ def assert_names_request_id(gateway: Gateway, response) -> None:
 
 
 def test_an_unknown_host_is_a_404(stack: Stack):
-    response = stack.request("GET", "/", host="nobody.test", server_name="app.localhost")
+    response = stack.request("GET", "/", host="unknown.test", server_name="app.localhost")
     assert response.status in (404, 421)
     assert_names_request_id(stack.gateway, response)
 

@@ -1,43 +1,43 @@
 import Settings
 
-/// A document is a tree with no more in it than its text, or has problems that a person can find; written out again it
-/// is the same tree.
+/// Parses a document as YAML. The result is a tree no larger than its text, or problems that name a position in it. A
+/// tree that is written out and parsed again is the same.
 func checkYAML(_ bytes: [UInt8]) {
     let (root, problems) = YAMLNode.parse(bytes)
-    // Line breaks of YAML are more than those of an editor, never more than there are bytes.
+    // YAML has more kinds of line breaks than an editor, but never more than there are bytes.
     let place = 1...(bytes.count + 1)
-    precondition(problems.count <= YAMLLimits().problems + 1, "problems without an end")
+    precondition(problems.count <= YAMLLimits().problems + 1, "more problems than the limit")
     for problem in problems {
         check(problem.mark, place)
         checkLine(problem.what)
         checkLine(problem.remedy)
     }
     guard let root else {
-        precondition(!problems.isEmpty, "nothing was read, and nobody knows why")
+        precondition(!problems.isEmpty, "neither a root nor a problem")
         return
     }
     var tally = Tally()
     tally.add(root, depth: 0, place)
     precondition(tally.nodes <= bytes.count + 1, "more nodes than bytes")
-    // "\L" is two bytes and stands for three.
-    precondition(tally.bytes <= 2 * bytes.count, "more out than in")
+    // "\L" is two bytes and is parsed to three.
+    precondition(tally.bytes <= 2 * bytes.count, "more bytes of text than the limit")
     precondition(tally.depth <= YAMLLimits().depth, "deeper than allowed")
     var text: [UInt8] = []
     write(root, into: &text)
     let again = YAMLNode.parse(text)
     guard let rootAgain = again.root, again.problems.isEmpty else {
-        preconditionFailure("what was written cannot be read: \(again.problems)")
+        preconditionFailure("the written tree cannot be parsed: \(again.problems)")
     }
     precondition(isSame(root, rootAgain), "writing changed the tree")
 }
 
-/// What is said to a person stays on its line.
+/// Checks that a message stays on one line.
 func checkLine(_ text: String) {
-    precondition(!text.utf8.contains { $0 < 0x20 || $0 == 0x7F }, "a message holds a control character")
+    precondition(!text.utf8.contains { $0 < 0x20 || $0 == 0x7F }, "a control character in a message")
 }
 
 private func check(_ mark: YAMLNode.Mark, _ place: ClosedRange<Int>) {
-    precondition(place.contains(mark.line) && place.contains(mark.column), "a place outside the text")
+    precondition(place.contains(mark.line) && place.contains(mark.column), "a position outside of the text")
 }
 
 private struct Tally {
@@ -54,7 +54,7 @@ private struct Tally {
         case .scalar(let text): bytes += text.utf8.count
         case .sequence(let items): for item in items { add(item, depth: depth + 1, place) }
         case .mapping(let entries):
-            precondition(Set(entries.map(\.key)).count == entries.count, "a key twice in one map")
+            precondition(Set(entries.map(\.key)).count == entries.count, "a duplicate key in a map")
             for entry in entries {
                 check(entry.keyMark, place)
                 bytes += entry.key.utf8.count
@@ -64,7 +64,7 @@ private struct Tally {
     }
 }
 
-/// Flow style with every text in double quotes.
+/// Writes a node in flow style, with every text in double quotes.
 private func write(_ node: YAMLNode, into text: inout [UInt8]) {
     switch node.value {
     case .null: text.append(UInt8(ascii: "~"))
@@ -79,7 +79,7 @@ private func write(_ node: YAMLNode, into text: inout [UInt8]) {
     case .mapping(let entries):
         text.append(UInt8(ascii: "{"))
         for entry in entries {
-            // With a question mark, because a key without one may have 1,024 characters only.
+            // With a question mark, because a key without one is limited to 1,024 characters.
             text += "? ".utf8
             write(entry.key, into: &text)
             text += " : ".utf8
@@ -106,7 +106,7 @@ private func write(_ scalar: String, into text: inout [UInt8]) {
     text.append(UInt8(ascii: "\""))
 }
 
-/// Equal but for the places; texts byte by byte.
+/// Whether two nodes are equal apart from their positions. Texts are compared byte by byte.
 private func isSame(_ a: YAMLNode, _ b: YAMLNode) -> Bool {
     switch (a.value, b.value) {
     case (.null, .null): true

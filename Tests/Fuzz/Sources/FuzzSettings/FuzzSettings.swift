@@ -1,7 +1,7 @@
 import FuzzDriver
 import Settings
 
-/// The first byte says what the rest is.
+/// The entry point. The first byte selects the check that gets the rest.
 @_cdecl("FuzzSettings_main")
 public func fuzzSettingsMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in
@@ -16,8 +16,8 @@ public func fuzzSettingsMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMu
     }
 }
 
-/// Texts that stand more than once, for the bounds, which are far above an input's size. A text is how often, then its
-/// length, then its bytes.
+/// A text with repetitions, to reach limits far above the size of an input. The input is a sequence of repeat count,
+/// length and bytes.
 private func nested(_ script: inout Script) -> [UInt8] {
     var result: [UInt8] = []
     while !script.isAtEnd {
