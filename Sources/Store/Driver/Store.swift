@@ -135,7 +135,8 @@ package typealias StoreReading = (key: StoreKey, value: Result<StoredValue, Stor
 
 /// The parameters of ``Store/lease(_:_:)``.
 package struct LeaseOptions: Sendable {
-    /// The key whose generations are published under this lease, if any. Their epochs count towards the lease's.
+    /// The key whose generations are published under this lease, if any. A new holder's epoch is higher than all of
+    /// theirs.
     package var fencing: StoreKey?
     /// The time without a renewal after which the holder is considered dead.
     package var timeToLive = TimeAmount.seconds(15)

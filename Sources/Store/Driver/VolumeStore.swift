@@ -4,7 +4,7 @@ import Synchronization
 /// The store on a volume that all replicas mount: the default driver.
 ///
 /// ``Volume`` implements the rules as blocking calls that may hang; this class runs them on its own threads and gives
-/// each caller a deadline. `perform(on:_:within:_:)` is the only way from a caller to the volume:
+/// each caller a deadline. `perform(on:_:within:_:)` carries every call of the ``Store`` protocol to the volume:
 /// - One *writer* thread makes all changes, in order, and is never replaced: while it hangs, the state is `stalled`.
 /// - A few *reader* threads do reads, listings and polls; while some hang, others are added.
 /// - One *timer* thread fires deadlines, renewals and polls, and touches no file.

@@ -65,7 +65,7 @@ package struct Heartbeat: Equatable, Sendable {
     /// The peers' changes that this replica has processed; at most ``seenLimit`` entries.
     package var seen: [Seen]
     package var flags: Flags
-    /// The number of attached agents.
+    /// The number of agent sessions at this replica.
     package var sessions: UInt32
     /// The load in thousandths of the replica's capacity.
     package var load: UInt32

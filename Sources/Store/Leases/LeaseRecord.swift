@@ -18,7 +18,7 @@ package struct LeaseRecord: Equatable, Sendable {
     package var epoch: UInt64
     /// Random bits that identify the holder, so that it recognises its own file.
     package var holder: Incarnation
-    /// The number of renewals.
+    /// The number of writes by the holder: 1 when the file is created, one more with each attempted renewal.
     package var counter: UInt64
     package var isReleased: Bool
 
