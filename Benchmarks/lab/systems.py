@@ -11,6 +11,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import harness
 from harness import Agent, Bench, Gateway, eventually, free_port
 
 HOST = "bench.localhost"
@@ -206,8 +207,18 @@ def ssh_tunnel(edge: Edge, origin_port: int) -> System:
     return System("nginx TLS, ssh -R (aes128-gcm)", port, roots)
 
 
-def hopgate(bench: Bench, origin_port: int) -> System:
-    gateway = Gateway(bench, routes=[{"host": HOST, "to": "bench/web"}], log_level="warning").start()
-    agent = Agent(bench, gateway, gateway.create_token("bench"), origin_port, log_level="warning").start()
+def hopgate(bench: Bench, origin_port: int, binaries: Path | None = None) -> System:
+    """A gateway and an agent of this build, or of another one whose two binaries lie in the folder `binaries`."""
+    kind = "" if binaries is None else "-before"
+    built = harness.HOPGATE, harness.HOPAGENT
+    if binaries is not None:
+        harness.HOPGATE, harness.HOPAGENT = str(binaries / "hopgate"), str(binaries / "hopagent")
+    try:
+        routes = [{"host": HOST, "to": "bench/web"}]
+        gateway = Gateway(bench, f"gateway{kind}", routes=routes, log_level="warning").start()
+        token = gateway.create_token("bench")
+        agent = Agent(bench, gateway, token, origin_port, f"agent{kind}", log_level="warning").start()
+    finally:
+        harness.HOPGATE, harness.HOPAGENT = built
     gateway.wait_serving("/1k", host=HOST)
-    return System("hopgate and hopagent", gateway.https_port, [gateway.process.pid, agent.process.pid])
+    return System(f"hopgate and hopagent{kind}", gateway.https_port, [gateway.process.pid, agent.process.pid])
