@@ -1,4 +1,4 @@
-internal import COpenSSL
+import COpenSSL
 
 /// What a gateway shows to those who dial it.
 package struct DTLSServerConfiguration: Sendable {

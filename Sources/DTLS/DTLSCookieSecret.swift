@@ -1,6 +1,6 @@
-internal import COpenSSL
+import COpenSSL
 package import NIOCore
-internal import Synchronization
+import Synchronization
 
 /// The secret behind the stateless cookies (RFC 6347 §4.2.1): one a process, shared by the listeners of all loops, so
 /// that the answer to a cookie may arrive at another socket than the hello.

@@ -13,8 +13,8 @@ package enum DTLSDemultiplexer {
         /// Both, the pending one first: each drops in silence what it cannot authenticate. Only between the end of the
         /// pending session's handshake and the proof above it, when only decryption tells whose record it is.
         case pendingThenEstablished
-        /// A record of a session that is unknown here: may be answered by a ``DTLSHint``.
-        case hint
+        /// A record of a session that is unknown here: may be answered by a ``DTLSUnknownSessionAlert``.
+        case unknownSession
         case drop
     }
 
@@ -49,9 +49,9 @@ package enum DTLSDemultiplexer {
             // established session's handshake, sent again.
             if sessions.pending != nil { return .pending }
             if sessions.established != nil { return .established }
-            return isProtected(kind) ? .hint : .drop
+            return isProtected(kind) ? .unknownSession : .drop
         case .protected(.alert), .protected(.applicationData):
-            if sessions.established == nil { return sessions.pending == nil ? .hint : .pending }
+            if sessions.established == nil { return sessions.pending == nil ? .unknownSession : .pending }
             return sessions.pending != nil && sessions.isPendingSecured ? .pendingThenEstablished : .established
         }
     }
@@ -64,7 +64,7 @@ package enum DTLSDemultiplexer {
 
 /// The plaintext alert that answers a record of an unknown session. It proves nothing and ends nothing: whoever
 /// receives it asks its peer for a sign of life.
-package enum DTLSHint {
+package enum DTLSUnknownSessionAlert {
     package static let count = 15
 
     /// A record of epoch 0, DTLS 1.2: a warning, so that it cannot end a handshake either, unexpected_message.

@@ -1,4 +1,4 @@
-internal import COpenSSL
+import COpenSSL
 
 /// Why a context could not be made, or why a session ended other than by close_notify.
 package struct DTLSError: Error, Equatable, Sendable {

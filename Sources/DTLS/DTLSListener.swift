@@ -1,4 +1,4 @@
-internal import COpenSSL
+import COpenSSL
 package import NIOCore
 
 /// Why a listener did not answer a datagram.

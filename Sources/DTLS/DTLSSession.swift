@@ -1,4 +1,4 @@
-internal import COpenSSL
+import COpenSSL
 package import NIOCore
 
 /// One DTLS 1.2 association: an SSL object without socket, clock or thread of its own.
@@ -179,7 +179,7 @@ package final class DTLSSession {
 
     private func step(now: NIODeadline, datagram: UnsafeRawBufferPointer) {
         let result = hop_session_handshake(handle, datagram.baseAddress, datagram.count)
-        followTimer(now: now)
+        updateTimer(now: now)
         switch result {
         case HOP_DONE: establish()
         case HOP_WANT: break
@@ -188,7 +188,7 @@ package final class DTLSSession {
     }
 
     /// OpenSSL says when a flight began to wait for its answer and when that was complete, not how long it waits.
-    private func followTimer(now: NIODeadline) {
+    private func updateTimer(now: NIODeadline) {
         let starts = hop_session_timer_starts(handle)
         let stops = hop_session_timer_stops(handle)
         if stops != timerStops { timer.flightAnswered(now: now) }

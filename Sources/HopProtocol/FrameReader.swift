@@ -32,7 +32,7 @@ struct FrameReader {
 
     var hasInput: Bool { input.readableBytes > 0 }
 
-    mutating func takeOverhead() -> Int {
+    mutating func drainOverhead() -> Int {
         defer { overhead = 0 }
         return overhead
     }
@@ -120,14 +120,14 @@ struct BodyLength {
     /// nil: not announced.
     init(_ announced: Int?) { missing = announced }
 
-    mutating func take(_ count: Int) throws(HopError) {
+    mutating func consume(_ count: Int) throws(HopError) {
         guard let missing else { return }
         guard count <= missing else { throw HopError(.violation, "a body is longer than its Content-Length") }
         self.missing = missing - count
     }
 
     /// The body ended, by FIN or by trailers.
-    func end() throws(HopError) {
+    func finish() throws(HopError) {
         guard let missing, missing > 0 else { return }
         throw HopError(.aborted, "a body ended \(missing) bytes short of its Content-Length")
     }

@@ -37,7 +37,7 @@ package struct RequestDecoder {
 
     /// Bytes that were taken since the last call and are not in a ``Event/data(_:)``: their flow-control credit can be
     /// given back at once.
-    package mutating func takeOverhead() -> Int { frames.takeOverhead() }
+    package mutating func drainOverhead() -> Int { frames.drainOverhead() }
 
     package mutating func next() throws(HopError) -> Event? {
         if case .failed(let error) = state { throw error }
@@ -66,7 +66,7 @@ package struct RequestDecoder {
         while let piece = try frames.next() {
             switch (piece, state) {
             case (.data(let bytes), .body):
-                try length.take(bytes.readableBytes)
+                try length.consume(bytes.readableBytes)
                 return .data(bytes)
             case (.frame(MessageFrameType.headers, let payload), .head):
                 let head = try RequestHead(decoding: payload)
@@ -74,7 +74,7 @@ package struct RequestDecoder {
                 state = .body
                 return .head(head)
             case (.frame(MessageFrameType.trailers, let payload), .body) where !isUpgraded:
-                try length.end()
+                try length.finish()
                 state = .trailers
                 return .trailers(try FieldSection(decoding: payload))
             default:
@@ -91,6 +91,6 @@ package struct RequestDecoder {
     private func checkEnd() throws(HopError) {
         if case .head = state { throw HopError(.aborted, "FIN before the request head") }
         guard frames.isBetweenFrames else { throw HopError(.aborted, "FIN inside a frame") }
-        try length.end()
+        try length.finish()
     }
 }

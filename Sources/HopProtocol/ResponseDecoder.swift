@@ -43,7 +43,7 @@ package struct ResponseDecoder {
 
     /// Bytes that were taken since the last call and are not in a ``Event/data(_:)``: their flow-control credit can be
     /// given back at once.
-    package mutating func takeOverhead() -> Int { frames.takeOverhead() }
+    package mutating func drainOverhead() -> Int { frames.drainOverhead() }
 
     package mutating func next() throws(HopError) -> Event? {
         if case .failed(let error) = state { throw error }
@@ -72,7 +72,7 @@ package struct ResponseDecoder {
         while let piece = try frames.next() {
             switch (piece, state) {
             case (.data(let bytes), .body):
-                try length.take(bytes.readableBytes)
+                try length.consume(bytes.readableBytes)
                 return .data(bytes)
             case (.data(let bytes), .upgraded):
                 return .data(bytes)
@@ -83,9 +83,9 @@ package struct ResponseDecoder {
                 return .accepted
             case (.frame(MessageFrameType.headers, let payload), .head):
                 let head = try ResponseHead(decoding: payload)
-                return head.isInterim ? .interim(head) : .head(try takeFinal(head))
+                return head.isInterim ? .interim(head) : .head(try acceptFinalHead(head))
             case (.frame(MessageFrameType.trailers, let payload), .body):
-                try length.end()
+                try length.finish()
                 state = .trailers
                 return .trailers(try FieldSection(decoding: payload))
             default:
@@ -99,7 +99,7 @@ package struct ResponseDecoder {
         return .end
     }
 
-    private mutating func takeFinal(_ head: ResponseHead) throws(HopError) -> ResponseHead {
+    private mutating func acceptFinalHead(_ head: ResponseHead) throws(HopError) -> ResponseHead {
         switch head.status {
         case 101: state = .upgraded
         case 204, 304: state = .noBody
@@ -117,6 +117,6 @@ package struct ResponseDecoder {
         default: break
         }
         guard frames.isBetweenFrames else { throw HopError(.aborted, "FIN inside a frame") }
-        try length.end()
+        try length.finish()
     }
 }

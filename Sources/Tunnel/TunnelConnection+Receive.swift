@@ -10,7 +10,7 @@ extension TunnelConnection {
         case .closing:
             answerAfterClose(packet)
             return
-        case .draining, .over: return
+        case .draining, .closed: return
         }
         do throws(TunnelError) {
             try process(packet)
@@ -36,7 +36,7 @@ extension TunnelConnection {
             try handle(frame)
             guard isOpen else { return }
         }
-        if isEliciting { acks.noteEliciting(now: now, maxAckDelay: configuration.maxAckDelay) }
+        if isEliciting { acks.recordAckEliciting(now: now, maxAckDelay: configuration.maxAckDelay) }
     }
 
     /// After our CONNECTION_CLOSE only a CONNECTION_CLOSE is answered with anything but it, and that at a falling rate:
@@ -119,7 +119,7 @@ extension TunnelConnection {
         counters.streamBytesReceived += newBytes
         try account(newBytes, of: stream)
         switch arrival {
-        case .nothing: forgetIfOver(stream)
+        case .nothing: removeIfTerminal(stream)
         case .readable: reportReadable(stream)
         case .tooFragmented: shed(stream)
         }
@@ -158,7 +158,7 @@ extension TunnelConnection {
         undrained = undrained - before + stream.footprint
         try account(newBytes, of: stream)
         if wins { events.append(.reset(id, code: code)) }
-        forgetIfOver(stream)
+        removeIfTerminal(stream)
     }
 
     private func handleStopSending(_ id: StreamID, code: ApplicationErrorCode) throws(TunnelError) {

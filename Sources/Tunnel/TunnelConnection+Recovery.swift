@@ -14,7 +14,7 @@ extension TunnelConnection {
         let previousLargest = largestAcknowledged
         var bytes = 0
         var latestSentAt: NIODeadline?
-        let largestSentAt = sent.takeSampleTime(ack.largest)
+        let largestSentAt = sent.claimSampleTime(ack.largest)
         let oldest = sent.oldest
         ack.forEachRange { range in
             var number = max(range.lowerBound, oldest)
@@ -32,8 +32,8 @@ extension TunnelConnection {
             return
         }
         if let largestSentAt {
-            let told = TimeAmount.microseconds(Int64(clamping: min(ack.delayMicroseconds, 1 << 40)))
-            let delay = min(told, peerParameters?.maxAckDelay ?? configuration.maxAckDelay)
+            let reported = TimeAmount.microseconds(Int64(clamping: min(ack.delayMicroseconds, 1 << 40)))
+            let delay = min(reported, peerParameters?.maxAckDelay ?? configuration.maxAckDelay)
             rtt.sample(now - largestSentAt, ackDelay: delay, now: now)
         }
         detectLosses()
@@ -65,13 +65,13 @@ extension TunnelConnection {
             guard let stream = streams[id.rawValue] else { return }
             stream.send.acknowledge(range, fin: fin)
             enqueue(stream)
-            forgetIfOver(stream)
+            removeIfTerminal(stream)
         case .acknowledgement(let largest):
             acks.acknowledged(upTo: largest)
         case .resetStream(let id):
             guard let stream = streams[id.rawValue] else { return }
             stream.send.resetWasAcknowledged()
-            forgetIfOver(stream)
+            removeIfTerminal(stream)
         case .parameters:
             areParametersAcknowledged = true
         case .stopSending, .maxData, .maxStreamData, .maxStreams, .ping, .blocked:
@@ -88,24 +88,24 @@ extension TunnelConnection {
         let lossDelay = rtt.lossDelay
         let sentBefore = now - lossDelay
         var latestLost: NIODeadline?
-        var run = LossRun()
+        var run = LossPeriod()
         var isPersistent = false
         var number = sent.oldest
         while number < min(largestAcknowledged, sent.nextNumber) {
             defer { number += 1 }
             let packet = sent[number]
             switch packet.state {
-            case .acknowledged: run = LossRun()
+            case .acknowledged: run = LossPeriod()
             case .lost, .notTracked: break
             case .outstanding:
                 let isLost = number + Self.packetThreshold <= largestAcknowledged || packet.sentAt <= sentBefore
                 guard isLost else {
                     let due = packet.sentAt + lossDelay
                     lossTime = min(lossTime ?? due, due)
-                    run = LossRun()
+                    run = LossPeriod()
                     continue
                 }
-                lose(number, packet)
+                declareLost(number, packet)
                 latestLost = max(latestLost ?? packet.sentAt, packet.sentAt)
                 if let first = rtt.firstSample, packet.sentAt > first {
                     isPersistent = isPersistent || run.extend(packet.sentAt) > persistentCongestionDuration
@@ -116,7 +116,7 @@ extension TunnelConnection {
     }
 
     /// Packets lost one after the other, none between them acknowledged (RFC 9002 §7.6).
-    private struct LossRun {
+    private struct LossPeriod {
         var start: NIODeadline?
 
         mutating func extend(_ sentAt: NIODeadline) -> TimeAmount {
@@ -130,7 +130,7 @@ extension TunnelConnection {
         .nanoseconds(Self.persistentCongestionThreshold * probeTimeout.nanoseconds)
     }
 
-    private func lose(_ number: UInt64, _ packet: SentPacket) {
+    private func declareLost(_ number: UInt64, _ packet: SentPacket) {
         sent[number].state = .lost
         bytesInFlight -= packet.size
         elicitingInFlight -= 1
@@ -171,7 +171,7 @@ extension TunnelConnection {
         switch phase {
         case .open: break
         case .closing(_, _, let until), .draining(let until): return until
-        case .over: return nil
+        case .closed: return nil
         }
         var next = min(idleDeadline, stallDeadline)
         if let recovery = lossTime ?? probeDeadline { next = min(next, recovery) }
@@ -212,12 +212,12 @@ extension TunnelConnection {
         switch phase {
         case .open: break
         case .closing(_, _, let until), .draining(let until):
-            if until <= self.now { phase = .over }
+            if until <= self.now { phase = .closed }
             return
-        case .over: return
+        case .closed: return
         }
         if min(idleDeadline, stallDeadline) <= self.now {
-            phase = .over
+            phase = .closed
             forgetEverything()
             events.append(.closed(.idleTimeout))
             return

@@ -17,7 +17,7 @@ extension TunnelConnection {
         guard !stream.isQueued else { return }
         if stream.send.hasSendable {
             place(stream)
-        } else if let limit = stream.send.takeBlockedLimit() {
+        } else if let limit = stream.send.popBlockedLimit() {
             controlFrames.append(.streamDataBlocked(stream.id, limit))
         }
     }
@@ -120,7 +120,7 @@ extension TunnelConnection {
     private func leaveQueue(_ stream: Stream) {
         removeFromFront(stream)
         stream.isQueued = false
-        if let limit = stream.send.takeBlockedLimit() {
+        if let limit = stream.send.popBlockedLimit() {
             controlFrames.append(.streamDataBlocked(stream.id, limit))
         }
     }

@@ -49,12 +49,12 @@ extension TunnelConnection {
     /// Asks the peer to send no more; what still arrives is counted and thrown away.
     package func stopSending(_ id: StreamID, code: ApplicationErrorCode) {
         guard isOpen, id != .control, let stream = streams[id.rawValue] else { return }
-        let mustTell = updatingUndrained(stream) { $0.receive.discard() }
-        if mustTell, stream.stopCode == nil {
+        let mustSend = updatingUndrained(stream) { $0.receive.discard() }
+        if mustSend, stream.stopCode == nil {
             stream.stopCode = code
             controlFrames.append(.stopSending(id))
         }
-        forgetIfOver(stream)
+        removeIfTerminal(stream)
     }
 
     /// All in-order bytes that arrived since the last call; nil: none.
@@ -68,7 +68,7 @@ extension TunnelConnection {
     package func isFinished(_ id: StreamID) -> Bool {
         guard let stream = streams[id.rawValue] else { return false }
         guard stream.receive.isFinished else { return false }
-        forgetIfOver(stream)
+        removeIfTerminal(stream)
         return true
     }
 
@@ -151,8 +151,8 @@ extension TunnelConnection {
         return streams[id.rawValue]
     }
 
-    func forgetIfOver(_ stream: Stream) {
-        guard stream.isOver, streams.removeValue(forKey: stream.id.rawValue) != nil else { return }
+    func removeIfTerminal(_ stream: Stream) {
+        guard stream.isTerminal, streams.removeValue(forKey: stream.id.rawValue) != nil else { return }
         undrained -= stream.footprint
         if stream.isParked { streamsAwaitingData.removeAll { $0 === stream } }
         events.append(.streamClosed(stream.id))

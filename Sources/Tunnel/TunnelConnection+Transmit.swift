@@ -11,7 +11,7 @@ extension TunnelConnection {
         switch phase {
         case .open: return writePacket(UnsafeMutableRawBufferPointer(rebasing: buffer[..<maxPacketSize]))
         case .closing(let code, let reason, _): return writeClose(code, reason, buffer)
-        case .draining, .over: return nil
+        case .draining, .closed: return nil
         }
     }
 
@@ -112,7 +112,7 @@ extension TunnelConnection {
             integers(FrameType.resetStream, id.rawValue, stream.send.resetCode.rawValue, stream.send.sent, to: &writer)
             sent.append(frame: .resetStream(id))
         case .stopSending(let id):
-            guard let stream = streams[id.rawValue], let code = stream.stopCode, !stream.receive.isOver else { return }
+            guard let stream = streams[id.rawValue], let code = stream.stopCode, !stream.receive.isTerminal else { return }
             integers(FrameType.stopSending, id.rawValue, code.rawValue, to: &writer)
             sent.append(frame: .stopSending(id))
         case .maxData:

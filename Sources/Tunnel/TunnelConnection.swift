@@ -24,7 +24,7 @@ package final class TunnelConnection {
     var peerStreamsOpened: UInt64 = 0
     /// How many streams the peer lets us open.
     var peerStreamLimit: UInt64 = 0
-    /// How many streams the peer may open, as told.
+    /// How many streams the peer may open, as reported.
     var streamLimit: UInt64
     var closedSinceStreamLimit: UInt64 = 0
     var isAuthenticated: Bool
@@ -89,7 +89,7 @@ package final class TunnelConnection {
         case closing(code: ApplicationErrorCode, reason: String, until: NIODeadline)
         /// The peer closed.
         case draining(until: NIODeadline)
-        case over
+        case closed
     }
     var phase = Phase.open
     var owesClose = false
@@ -157,8 +157,8 @@ package final class TunnelConnection {
     }
 
     /// True when nothing is left to do and the object can be dropped.
-    package var isOver: Bool {
-        if case .over = phase { return true }
+    package var isClosed: Bool {
+        if case .closed = phase { return true }
         return false
     }
 

@@ -26,9 +26,9 @@ struct DemultiplexerTests {
     @Test("From an unknown address only a hello and an encrypted record mean something")
     func unknown() {
         #expect(destination(.clientHello(random: new)) == .listener)
-        #expect(destination(.protected(.applicationData)) == .hint)
-        #expect(destination(.protected(.alert)) == .hint)
-        #expect(destination(.protected(.handshake)) == .hint)
+        #expect(destination(.protected(.applicationData)) == .unknownSession)
+        #expect(destination(.protected(.alert)) == .unknownSession)
+        #expect(destination(.protected(.handshake)) == .unknownSession)
         #expect(destination(.handshake) == .drop)
         #expect(destination(.epochZeroOther) == .drop)
         #expect(destination(.invalid) == .drop)
@@ -91,7 +91,7 @@ struct DemultiplexerTests {
             case .pendingThenEstablished:
                 hand(.pending)
                 hand(.established)
-            case .hint, .drop: Issue.record("unexpected")
+            case .unknownSession, .drop: Issue.record("unexpected")
             }
         }
 

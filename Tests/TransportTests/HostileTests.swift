@@ -24,7 +24,7 @@ struct HostileTests {
         let counters = fixture.listener.counters[0]
         await eventually("all read") { counters.droppedUnknown.current == 50 }
         #expect(counters.alertsSent.current == 1)
-        #expect(peer.others.count == 1 && peer.others[0].count == DTLSHint.count && peer.others[0][0] == 21)
+        #expect(peer.others.count == 1 && peer.others[0].count == DTLSUnknownSessionAlert.count && peer.others[0][0] == 21)
         #expect(
             peer.run(limit: .seconds(3)) { peer in
                 peer.send(Self.strayRecord())
@@ -54,13 +54,13 @@ struct HostileTests {
         let address = { (host: String, port: Int) in
             try #require(UDPAddress(SocketAddress(ipAddress: host, port: port)))
         }
-        for port in 1...16 { #expect(limits.enter(try address("10.0.0.1", port)) == .admitted) }
-        #expect(limits.enter(try address("10.0.0.1", 17)) == .tooManyOfAddress)
-        for port in 1...4 { #expect(limits.enter(try address("10.0.0.2", port)) == .admitted) }
-        #expect(limits.wouldAdmit(try address("10.0.0.3", 1)) == .tooManyInAll)
-        limits.leave(try address("10.0.0.1", 1))
+        for port in 1...16 { #expect(limits.acquire(try address("10.0.0.1", port)) == .admitted) }
+        #expect(limits.acquire(try address("10.0.0.1", 17)) == .addressLimitReached)
+        for port in 1...4 { #expect(limits.acquire(try address("10.0.0.2", port)) == .admitted) }
+        #expect(limits.wouldAdmit(try address("10.0.0.3", 1)) == .totalLimitReached)
+        limits.release(try address("10.0.0.1", 1))
         #expect(limits.current == 19)
-        #expect(limits.enter(try address("10.0.0.1", 17)) == .admitted)
+        #expect(limits.acquire(try address("10.0.0.1", 17)) == .admitted)
     }
 
     @Test("One address gets 16 half-open sessions, others still get in, and they end by themselves")

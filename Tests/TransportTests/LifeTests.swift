@@ -7,7 +7,7 @@ import Transport
 import Tunnel
 
 @Suite("How sessions begin and end", .serialized)
-struct LifeTests {
+struct LifecycleTests {
     /// Remembers objects without keeping them.
     private final class Remains: @unchecked Sendable {
         private struct Weak { weak var object: AnyObject? }
@@ -331,7 +331,7 @@ struct LifeTests {
         // As if from the gateway: its socket, its port.
         try await accepted.loop.submit {
             let alert = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 1)
-            let count = DTLSHint.write(into: alert)
+            let count = DTLSUnknownSessionAlert.write(into: alert)
             let bytes = UnsafeRawBufferPointer(rebasing: alert[..<count])
             var path = DatagramSender.Path(address: UDPAddress(accepted.remoteAddress))
             _ = accepted.sender.send(bytes, segmentSize: count, path: &path)

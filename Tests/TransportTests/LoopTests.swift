@@ -48,11 +48,11 @@ struct LoopTests {
         ]
         #expect(answers == [true, false, false, true, false])
         #expect(stack.count == 2)
-        stack.callbackCame(now: at(100))
+        stack.callbackArrived(now: at(100))
         #expect(stack.count == 1)
         let laterIsCovered = !stack.needsCallback(at: at(500))
         #expect(laterIsCovered, "the callback at 300 comes first and arms the next")
-        stack.callbackCame(now: at(350))
+        stack.callbackArrived(now: at(350))
         #expect(stack.count == 0)
     }
 
@@ -66,7 +66,7 @@ struct LoopTests {
         let second = mailbox.publish(&batch)
         #expect(!second)
         var taken: [Int] = []
-        mailbox.take(into: &taken)
+        mailbox.drain(into: &taken)
         #expect(taken == [1, 2, 3])
         batch = [4]
         let third = mailbox.publish(&batch)
@@ -90,7 +90,7 @@ struct LoopTests {
                 wakeUps.withLock { $0 += 1 }
                 target.execute {
                     var taken: [Int] = []
-                    mailbox.take(into: &taken)
+                    mailbox.drain(into: &taken)
                     received.update { $0 += taken }
                 }
             }

@@ -76,7 +76,7 @@ final class RawPeer {
     }
 
     private func takeRecord(_ record: UnsafeRawBufferPointer, now: NIODeadline) {
-        guard let dtls = self.dtls, !DTLSHint.matches(record) else {
+        guard let dtls = self.dtls, !DTLSUnknownSessionAlert.matches(record) else {
             self.others.append(Array(record))
             return
         }

@@ -133,7 +133,7 @@ struct RecoveryTests {
         var reasons: [TunnelCloseReason] = []
         pair.onEvent = { _, event in if case .closed(let reason) = event { reasons.append(reason) } }
         pair.client.close(code: .authFailed, reason: "wrong token", now: pair.now)
-        #expect(pair.run(for: .seconds(5)) { pair.client.isOver && pair.server.isOver })
+        #expect(pair.run(for: .seconds(5)) { pair.client.isClosed && pair.server.isClosed })
         #expect(
             reasons == [
                 .local(code: .authFailed, reason: "wrong token"), .peer(code: .authFailed, reason: "wrong token"),

@@ -22,7 +22,7 @@ extension OriginExchange {
         } catch {
             abort(for: error)
         }
-        stream.consumed(decoder.takeOverhead())
+        stream.consumed(decoder.drainOverhead())
         flushOrigin()
     }
 

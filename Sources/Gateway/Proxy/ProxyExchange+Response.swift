@@ -11,7 +11,7 @@ extension ProxyExchange: StreamHandler {
         decoder.feed(bytes)
         pump()
         // Only body bytes wait for the client. Heads and framing have been consumed.
-        stream?.consumed(decoder.takeOverhead())
+        stream?.consumed(decoder.drainOverhead())
     }
 
     func streamFinished() {

@@ -23,16 +23,16 @@ final class DialerSocket: SocketDriver {
         socketAddress: SocketAddress
     ) {
         guard let session else { return }
-        // An alert in the clear is a hint; to DTLS it would be nothing, or the end of a handshake.
-        if DTLSHint.matches(datagram) {
-            session.hinted(now: turnNow)
+        // An alert in the clear is a peerGoneIndication; to DTLS it would be nothing, or the end of a handshake.
+        if DTLSUnknownSessionAlert.matches(datagram) {
+            session.peerMayBeGone(now: turnNow)
             return
         }
         session.receive(datagram, now: turnNow)
     }
 
-    override func refusalHeard() {
-        session?.hinted(now: .now())
+    override func connectionRefused() {
+        session?.peerMayBeGone(now: .now())
     }
 
     override func sessionOpened(_ session: TunnelSession) {
@@ -48,7 +48,7 @@ final class DialerSocket: SocketDriver {
         }
     }
 
-    override func sessionLeft(_ session: TunnelSession) {
+    override func sessionTerminated(_ session: TunnelSession) {
         self.session = nil
         close()
     }

@@ -1,6 +1,6 @@
 package import NIOCore
 
-/// Which records of unknown sessions are answered with a hint: at most one a second an address and port, and only so
+/// Which records of unknown sessions are answered with a peerGoneIndication: at most one a second an address and port, and only so
 /// many in all, in a table of fixed size. Two addresses that meet in one slot share its second.
 package struct AlertLimiter {
     package static let interval = TimeAmount.seconds(1)

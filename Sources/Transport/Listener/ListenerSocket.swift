@@ -78,9 +78,9 @@ final class ListenerSocket: SocketDriver {
                 peer?.established?.receive(datagram, now: turnNow)
             }
         case .listener:
-            greet(datagram, from: address, socketAddress: socketAddress)
-        case .hint:
-            answerUnknown(address)
+            handleClientHello(datagram, from: address, socketAddress: socketAddress)
+        case .unknownSession:
+            answerUnknownSession(address)
         case .drop:
             if kind == .invalid {
                 counters.droppedInvalid.add(1)
@@ -91,7 +91,7 @@ final class ListenerSocket: SocketDriver {
     }
 
     /// A ClientHello of a handshake that is not known here.
-    private func greet(_ hello: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
+    private func handleClientHello(_ hello: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
         let replaced = peers[address]?.pending
         if replaced == nil {
             // Before any cookie is made: a full house answers nobody.
@@ -107,18 +107,18 @@ final class ListenerSocket: SocketDriver {
             }
         case .session(let session):
             replaced?.end(.replaced, now: turnNow)
-            guard admitted(limits.enter(address)) else { return }
+            guard admitted(limits.acquire(address)) else { return }
             begin(session, at: address, socketAddress: socketAddress)
         case .drop:
             counters.droppedHello.add(1)
         }
     }
 
-    private func admitted(_ verdict: SessionLimits.Verdict) -> Bool {
-        switch verdict {
+    private func admitted(_ admission: SessionLimits.Admission) -> Bool {
+        switch admission {
         case .admitted: return true
-        case .tooManyInAll: counters.droppedHalfOpenTotal.add(1)
-        case .tooManyOfAddress: counters.droppedHalfOpenAddress.add(1)
+        case .totalLimitReached: counters.droppedHalfOpenTotal.add(1)
+        case .addressLimitReached: counters.droppedHalfOpenAddress.add(1)
         }
         return false
     }
@@ -142,11 +142,11 @@ final class ListenerSocket: SocketDriver {
     }
 
     /// A record of a session that is not here any more, as far as its header can be believed.
-    private func answerUnknown(_ address: UDPAddress) {
+    private func answerUnknownSession(_ address: UDPAddress) {
         counters.droppedUnknown.add(1)
         guard alerts.allows(address, now: turnNow) else { return }
         counters.alertsSent.add(1)
-        let count = DTLSHint.write(into: context.arena)
+        let count = DTLSUnknownSessionAlert.write(into: context.arena)
         sendStateless(UnsafeRawBufferPointer(rebasing: context.arena[..<count]), to: address)
     }
 
@@ -171,12 +171,12 @@ final class ListenerSocket: SocketDriver {
         guard let address = session.path.address, peers[address]?.pending === session else { return }
         let previous = peers[address]?.established
         // The one it replaces gives it its place.
-        if previous == nil, sessionLimits.enter(address) != .admitted {
+        if previous == nil, sessionLimits.acquire(address) != .admitted {
             counters.sessionsRefused.add(1)
             session.beginClose(.busy, reason: "too many sessions of this address, or in all")
             return
         }
-        limits.leave(address)
+        limits.release(address)
         counters.halfOpen.add(-1)
         counters.sessionsAuthenticated.add(1)
         peers[address] = Peer(established: session, pending: nil)
@@ -193,16 +193,16 @@ final class ListenerSocket: SocketDriver {
         }
     }
 
-    override func sessionLeft(_ session: TunnelSession) {
+    override func sessionTerminated(_ session: TunnelSession) {
         if recent?.session === session { recent = nil }
         guard let address = session.path.address, var peer = peers[address] else { return }
         if peer.pending === session {
             peer.pending = nil
-            limits.leave(address)
+            limits.release(address)
             counters.halfOpen.add(-1)
         } else if peer.established === session {
             peer.established = nil
-            sessionLimits.leave(address)
+            sessionLimits.release(address)
         }
         peers[address] = peer.established == nil && peer.pending == nil ? nil : peer
     }
@@ -213,7 +213,7 @@ final class ListenerSocket: SocketDriver {
         let now = NIODeadline.now()
         let sessions = peers.values.flatMap { [$0.established, $0.pending].compactMap { $0 } }
         for session in sessions {
-            session.abandon(.listenerClosed, code: .noError, text: "the gateway stops", now: now)
+            session.closeImmediately(.listenerClosed, code: .noError, text: "the gateway stops", now: now)
         }
         close()
         context.endTurn()

@@ -4,10 +4,10 @@ import Synchronization
 /// under way to proving themselves, one for those that have. One object for all loops of a listener; asked once a
 /// handshake, never for a packet.
 package final class SessionLimits: Sendable {
-    package enum Verdict: Equatable {
+    package enum Admission: Equatable {
         case admitted
-        case tooManyInAll
-        case tooManyOfAddress
+        case totalLimitReached
+        case addressLimitReached
     }
 
     /// A server's side of a handshake takes some 80 KB: together they stay well below 64 MiB.
@@ -32,24 +32,24 @@ package final class SessionLimits: Sendable {
     }
 
     /// Whether one more would be admitted now. Another loop may be faster: ``enter(_:)`` decides.
-    package func wouldAdmit(_ address: UDPAddress) -> Verdict {
-        state.withLock { verdict($0, address.limitKey) }
+    package func wouldAdmit(_ address: UDPAddress) -> Admission {
+        state.withLock { admission($0, address.limitKey) }
     }
 
     /// Counts one more if there is room.
-    package func enter(_ address: UDPAddress) -> Verdict {
+    package func acquire(_ address: UDPAddress) -> Admission {
         state.withLock { state in
-            let verdict = self.verdict(state, address.limitKey)
-            if verdict == .admitted {
+            let admission = self.admission(state, address.limitKey)
+            if admission == .admitted {
                 state.total &+= 1
                 state.byAddress[address.limitKey, default: 0] &+= 1
             }
-            return verdict
+            return admission
         }
     }
 
     /// One that was admitted has proved itself or is over.
-    package func leave(_ address: UDPAddress) {
+    package func release(_ address: UDPAddress) {
         state.withLock { state in
             let key = address.limitKey
             guard let count = state.byAddress[key] else { preconditionFailure("left without having entered") }
@@ -60,9 +60,9 @@ package final class SessionLimits: Sendable {
 
     package var current: Int { state.withLock { $0.total } }
 
-    private func verdict(_ state: State, _ key: UInt64) -> Verdict {
-        if state.total >= total { return .tooManyInAll }
-        if (state.byAddress[key] ?? 0) >= perAddress { return .tooManyOfAddress }
+    private func admission(_ state: State, _ key: UInt64) -> Admission {
+        if state.total >= total { return .totalLimitReached }
+        if (state.byAddress[key] ?? 0) >= perAddress { return .addressLimitReached }
         return .admitted
     }
 }

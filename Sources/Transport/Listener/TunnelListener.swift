@@ -44,11 +44,11 @@ package final class TunnelListener: Sendable {
     ) async throws -> TunnelListener {
         precondition(!loops.isEmpty, "a listener needs a loop")
         var address = try await Self.resolve(host: host, port: port)
-        var sockets: [UncheckedTransfer<UDPSocket>] = []
+        var sockets: [UnsafeTransfer<UDPSocket>] = []
         for _ in loops {
             let socket = try UDPSocket.bound(to: address, sharesPort: true, buffers: configuration.buffers)
             address = socket.localAddress
-            sockets.append(UncheckedTransfer(socket))
+            sockets.append(UnsafeTransfer(socket))
         }
         let limits = SessionLimits(
             total: configuration.halfOpenTotal,
@@ -137,7 +137,7 @@ package struct TunnelListenerConfiguration: Sendable {
 }
 
 /// Hands a value that nobody else uses to its loop.
-struct UncheckedTransfer<Value>: @unchecked Sendable {
+struct UnsafeTransfer<Value>: @unchecked Sendable {
     let value: Value
 
     init(_ value: Value) { self.value = value }

@@ -73,13 +73,13 @@ package final class LoopContext: @unchecked Sendable {
     }
 
     /// The stream has credit to return to a session of another loop.
-    func listCredit(_ stream: TunnelStream) {
+    func scheduleCredit(_ stream: TunnelStream) {
         creditStreams.append(stream)
         scheduleFlush()
     }
 
     /// The stream could not be opened, and its handler learns so after the current call has returned.
-    func listRefused(_ stream: TunnelStream) {
+    func scheduleRefusal(_ stream: TunnelStream) {
         refusedStreams.append(stream)
         scheduleFlush()
     }
@@ -184,7 +184,7 @@ package final class LoopContext: @unchecked Sendable {
 extension LoopContext: NIOScheduledCallbackHandler {
     package func handleScheduledCallback(eventLoop: some EventLoop) {
         let now = NIODeadline.now()
-        wakeUps.callbackCame(now: now)
+        wakeUps.callbackArrived(now: now)
         beginTurn()
         while let node = timers.popDue(now: now) {
             node.deadlinePassed(now: now)
@@ -223,7 +223,7 @@ private final class MailboxReader: @unchecked Sendable {
     }
 
     func drain() {
-        mailbox.take(into: &batch)
+        mailbox.drain(into: &batch)
         target.handle(&batch)
     }
 }

@@ -34,7 +34,7 @@ package final class LoopMailbox<Message: Sendable>: Sendable {
     }
 
     /// Takes everything. `into` must be empty; its room goes to the next batch.
-    package func take(into batch: inout [Message]) {
+    package func drain(into batch: inout [Message]) {
         precondition(batch.isEmpty, "a batch was not handled")
         state.withLock { state in
             swap(&state.messages, &batch)

@@ -20,7 +20,7 @@ package struct WakeUpStack {
     }
 
     /// A callback came: forgets it, and any other that is due by now and will find nothing to do.
-    package mutating func callbackCame(now: NIODeadline) {
+    package mutating func callbackArrived(now: NIODeadline) {
         while let earliest = scheduled.last, earliest <= now {
             scheduled.removeLast()
         }

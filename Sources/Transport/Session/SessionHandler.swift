@@ -21,7 +21,7 @@ package enum SessionCloseReason: Error, Sendable {
     case violation(TunnelError)
     /// Nothing was received for the idle timeout.
     case idleTimeout
-    /// A hint (ECONNREFUSED, an alert in the clear) and then no sign of life: the peer has forgotten this session.
+    /// A peerGoneIndication (ECONNREFUSED, an alert in the clear) and then no sign of life: the peer has forgotten this session.
     case lost
     /// The peer ended DTLS: close_notify (nil), or a fatal alert or a failure of the session (why).
     case dtls(DTLSError?)

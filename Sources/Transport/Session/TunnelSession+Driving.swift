@@ -15,11 +15,11 @@ extension TunnelSession {
     /// - Returns: whether DTLS vouched for it.
     @discardableResult
     func receive(_ datagram: UnsafeRawBufferPointer, now: NIODeadline) -> Bool {
-        guard phase != .over else { return false }
+        guard phase != .closed else { return false }
         datagramsIn &+= 1
         dtls.handle(datagram: datagram, now: now)
         context.touch(self)
-        if tunnel == nil && dtls.state == .established { becomeSecured(now: now) }
+        if tunnel == nil && dtls.state == .established { handshakeCompleted(now: now) }
         let scratch = context.scratch
         var wasAuthentic = false
         while let count = dtls.read(into: scratch) {
@@ -32,7 +32,7 @@ extension TunnelSession {
     }
 
     /// DTLS is done: a tunnel begins in it, if the protocol is ours.
-    private func becomeSecured(now: NIODeadline) {
+    private func handshakeCompleted(now: NIODeadline) {
         let agreed = dtls.alpn
         guard let agreed, configuration.applicationProtocols.contains(agreed) else {
             end(.wrongProtocol(agreed), now: now)
@@ -49,8 +49,8 @@ extension TunnelSession {
             now: now
         )
         counters.handshakesFinished.add(1)
-        if let patience = configuration.authenticationTimeout {
-            authenticationDeadline = now + patience
+        if let wait = configuration.authenticationTimeout {
+            authenticationDeadline = now + wait
         }
         driver.sessionSecured(self)
     }
@@ -58,7 +58,7 @@ extension TunnelSession {
     // MARK: Time
 
     func handleTimeout(now: NIODeadline) {
-        guard phase != .over else { return }
+        guard phase != .closed else { return }
         context.touch(self)
         if let deadline = dtls.pollTimeout(), deadline <= now { dtls.handleTimeout(now: now) }
         if let deadline = tunnel?.pollTimeout(), deadline <= now { tunnel?.handleTimeout(now: now) }
@@ -71,7 +71,7 @@ extension TunnelSession {
             closeReason = .notAuthenticated
             tunnel?.close(code: .authFailed, reason: "not authenticated in time", now: now)
         }
-        if let hint, hint.deadline <= now { settleHint(hint, now: now) }
+        if let peerGoneIndication, peerGoneIndication.deadline <= now { resolvePeerGoneIndication(peerGoneIndication, now: now) }
     }
 
     /// Buffers are given back when no stream was open for so long; between two requests they stay.
@@ -87,7 +87,7 @@ extension TunnelSession {
     }
 
     private func updateDeadline(now: NIODeadline) {
-        guard phase != .over else {
+        guard phase != .closed else {
             context.removeDeadline(self)
             return
         }
@@ -101,7 +101,7 @@ extension TunnelSession {
         consider(tunnel?.pollTimeout().map { isWaitingForRoom ? max($0, driver.nextRetry) : $0 })
         consider(openingDeadline)
         consider(authenticationDeadline)
-        consider(hint?.deadline)
+        consider(peerGoneIndication?.deadline)
         if let next {
             context.setDeadline(self, at: next)
         } else {
@@ -113,10 +113,10 @@ extension TunnelSession {
 
     /// Reports, sends and times whatever is due. Called once a turn for each session that was touched.
     func drive(now: NIODeadline) {
-        guard phase != .over else { return }
+        guard phase != .closed else { return }
         processEvents(now: now)
-        if let wanted = wantedClose {
-            wantedClose = nil
+        if let wanted = pendingClose {
+            pendingClose = nil
             closeReason = .local(code: wanted.code, reason: wanted.reason)
             if let tunnel, tunnel.isOpen {
                 // Before the tunnel forgets which of them had sent something.
@@ -131,7 +131,7 @@ extension TunnelSession {
         transmit(now: now)
         // What sending caused: writable again.
         processEvents(now: now)
-        noticeEnd(now: now)
+        terminateIfDone(now: now)
         releaseBuffersIfIdle(now: now)
         updateDeadline(now: now)
         updateSilence()
@@ -145,12 +145,12 @@ extension TunnelSession {
         }
         while !driver.isBlocked, let count = dtls.pollTransmit(into: context.arena) {
             let datagram = UnsafeRawBufferPointer(rebasing: context.arena[..<count])
-            let fate = driver.send(datagram, segmentSize: count, path: &path)
-            settle(fate)
+            let outcome = driver.send(datagram, segmentSize: count, path: &path)
+            settle(outcome)
         }
     }
 
-    /// Packets are sealed into the arena one after the other and leave in one call.
+    /// Packets are sealed into the arena one after the other and terminate in one call.
     private func transmit(now: NIODeadline) {
         guard let tunnel, dtls.state == .established else { return }
         let scratch = context.scratch
@@ -194,15 +194,15 @@ extension TunnelSession {
         }
     }
 
-    private func settle(_ fate: DatagramSender.Fate) {
-        switch fate {
+    private func settle(_ outcome: DatagramSender.Outcome) {
+        switch outcome {
         case .sent, .failed, .tooLarge:
             // What was lost here is repaired like any loss; what does not fit is seen in the counters.
             break
         case .blocked:
             driver.waitForRoom(self)
         case .refused:
-            hinted(now: .now())
+            peerMayBeGone(now: .now())
         }
     }
 }

@@ -6,21 +6,21 @@ extension TunnelSession {
     // MARK: What users ask
 
     func open(_ stream: TunnelStream) {
-        guard case .unopened = stream.standing else { return }
+        guard case .unopened = stream.state else { return }
         guard phase == .open, let tunnel, let id = tunnel.openStream() else {
-            stream.standing = .over
+            stream.state = .closed
             // The tunnel may have to tell the peer that it would open more.
             context.touch(self)
             refuse(stream)
             return
         }
-        stream.standing = .open(id)
+        stream.state = .open(id)
         streams[id.rawValue] = stream
     }
 
     private func refuse(_ stream: TunnelStream) {
         if stream.isLocal {
-            context.listRefused(stream)
+            context.scheduleRefusal(stream)
         } else {
             context.post(
                 .failed(stream, StreamFailure(reason: .refused, anyByteSent: false)),
@@ -32,8 +32,8 @@ extension TunnelSession {
     /// The stream's id if it can still be used. A stream handed over by a third loop may be used before its opening
     /// arrives here; then this opens it.
     private func id(of stream: TunnelStream) -> StreamID? {
-        if case .unopened = stream.standing { open(stream) }
-        guard case .open(let id) = stream.standing else { return nil }
+        if case .unopened = stream.state { open(stream) }
+        guard case .open(let id) = stream.state else { return nil }
         return id
     }
 
@@ -69,7 +69,7 @@ extension TunnelSession {
     }
 
     func unsentBytes(_ stream: TunnelStream) -> Int {
-        guard case .open(let id) = stream.standing, let tunnel else { return 0 }
+        guard case .open(let id) = stream.state, let tunnel else { return 0 }
         return tunnel.unsentBytes(id)
     }
 
@@ -108,9 +108,9 @@ extension TunnelSession {
     private func process(_ event: TunnelEvent, now: NIODeadline) {
         switch event {
         case .established:
-            becomeOpen(now: now)
+            parametersReceived(now: now)
         case .streamOpened(let id):
-            let stream = TunnelStream(session: self, userContext: context, standing: .open(id), handler: nil)
+            let stream = TunnelStream(session: self, userContext: context, state: .open(id), handler: nil)
             streams[id.rawValue] = stream
             handler?.session(self, opened: stream)
         case .readable(let id):
@@ -134,7 +134,7 @@ extension TunnelSession {
             }
         case .streamClosed(let id):
             guard let stream = streams.removeValue(forKey: id.rawValue) else { return }
-            stream.standing = .over
+            stream.state = .closed
             if stream.isLocal {
                 stream.userClosed()
             } else {
@@ -147,7 +147,7 @@ extension TunnelSession {
 
     /// Everything readable goes to the stream's user.
     private func deliver(_ stream: TunnelStream) {
-        guard case .open(let id) = stream.standing, let tunnel, stream.mayDeliver() else { return }
+        guard case .open(let id) = stream.state, let tunnel, stream.mayDeliver() else { return }
         while let bytes = tunnel.read(id) {
             if stream.isLocal {
                 stream.userRead(bytes)
@@ -165,7 +165,7 @@ extension TunnelSession {
     }
 
     private func fail(_ stream: TunnelStream, _ reason: StreamFailure.Reason) {
-        guard case .open(let id) = stream.standing else { return }
+        guard case .open(let id) = stream.state else { return }
         let anyByteSent = stream.accepted > 0 && (tunnel?.sentAnyByte(id) ?? false)
         let failure = StreamFailure(reason: reason, anyByteSent: anyByteSent)
         if stream.isLocal {
@@ -182,7 +182,7 @@ extension TunnelSession {
         heldStreams.removeAll()
         for stream in streams.values {
             fail(stream, .sessionEnded)
-            stream.standing = .over
+            stream.state = .closed
         }
     }
 }

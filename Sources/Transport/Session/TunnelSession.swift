@@ -35,7 +35,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         case open
         /// The owner has been told that it is closed; CONNECTION_CLOSE may still have to be repeated.
         case closing
-        case over
+        case closed
     }
 
     var phase = Phase.opening
@@ -49,12 +49,12 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     /// The owner was told that it is established.
     var wasOpen = false
     /// Close was asked for before there was a tunnel to close.
-    var wantedClose: (code: ApplicationErrorCode, reason: String)?
+    var pendingClose: (code: ApplicationErrorCode, reason: String)?
     /// When a session that is not open ends.
     var openingDeadline: NIODeadline?
     /// When a session that is not authenticated ends.
     var authenticationDeadline: NIODeadline?
-    var hint: Hint?
+    var peerGoneIndication: PeerGoneIndication?
     /// What the owner will be told when the tunnel says that our side closed it.
     var closeReason: SessionCloseReason?
     /// Datagrams from the peer's address, and records in them that DTLS vouched for.
@@ -62,7 +62,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     var recordsIn: UInt64 = 0
 
     /// A rumour that the peer is gone.
-    struct Hint {
+    struct PeerGoneIndication {
         /// Without a sign of life until then it is true.
         let deadline: NIODeadline
         /// What had been received when it came: records that DTLS vouched for, or datagrams while there was no tunnel
@@ -97,7 +97,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         self.handler = handler
         openingDeadline = now + configuration.handshakeTimeout
         super.init()
-        control = TunnelStream(session: self, userContext: context, standing: .open(.control), handler: nil)
+        control = TunnelStream(session: self, userContext: context, state: .open(.control), handler: nil)
         streams[StreamID.control.rawValue] = control
     }
 
@@ -109,7 +109,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         let stream = TunnelStream(
             session: self,
             userContext: userLoop === loop ? context : LoopContext.of(userLoop),
-            standing: .unopened,
+            state: .unopened,
             handler: handler
         )
         if loop.inEventLoop {
@@ -135,9 +135,9 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     /// of an older one of the same address.
     package func authenticated() {
         if loop.inEventLoop {
-            becomeAuthenticated()
+            markAuthenticated()
         } else {
-            loop.execute { self.becomeAuthenticated() }
+            loop.execute { self.markAuthenticated() }
         }
     }
 
@@ -180,7 +180,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     /// When the peer last sent something authentic.
     package var lastReceived: NIODeadline? { tunnel?.lastReceived }
 
-    /// What its datagrams leave by, and NIO's channel that they arrive on. Other sessions may share both.
+    /// What its datagrams terminate by, and NIO's channel that they arrive on. Other sessions may share both.
     package var sender: DatagramSender { driver.sender }
     package var channel: (any Channel)? { driver.channel }
 

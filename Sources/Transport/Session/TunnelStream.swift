@@ -19,7 +19,7 @@ package final class TunnelStream: @unchecked Sendable {
     /// Set before anything is read; cleared after the last callback.
     package var handler: (any StreamHandler)? {
         didSet {
-            if isReadHeld, self.handler != nil, !isOver {
+            if isReadHeld, self.handler != nil, !isClosed {
                 isReadHeld = false
                 session.resumeReading(self)
             }
@@ -34,9 +34,9 @@ package final class TunnelStream: @unchecked Sendable {
     private var isBlocked = false
     private var isReportWanted = false
     /// Finished, reset or stopped: nothing is written any more.
-    private var isSendingOver = false
+    private var isSendingClosed = false
     /// Failed or closed: no callback comes any more.
-    private var isOver = false
+    private var isClosed = false
     /// Inside the last callback of a stream that the peer reset: the user may still reset its own direction.
     private var isFailing = false
     private var credit = 0
@@ -44,13 +44,13 @@ package final class TunnelStream: @unchecked Sendable {
     // MARK: The session's half
 
     /// Where the stream stands in its tunnel.
-    enum Standing {
+    enum State {
         case unopened
         case open(StreamID)
-        case over
+        case closed
     }
 
-    var standing: Standing
+    var state: State
     /// Bytes given to the tunnel.
     var accepted = 0
     /// A report is owed when the tunnel says that the stream is writable.
@@ -63,12 +63,12 @@ package final class TunnelStream: @unchecked Sendable {
     /// From here on the user's half asks for reports, so that they come before it is blocked.
     private static let reportMark = 128 << 10
 
-    init(session: TunnelSession, userContext: LoopContext, standing: Standing, handler: (any StreamHandler)?) {
+    init(session: TunnelSession, userContext: LoopContext, state: State, handler: (any StreamHandler)?) {
         self.session = session
         self.userContext = userContext
         userLoop = userContext.loop
         isLocal = userContext === session.context
-        self.standing = standing
+        self.state = state
         self.handler = handler
     }
 
@@ -76,13 +76,13 @@ package final class TunnelStream: @unchecked Sendable {
 
     /// False while 256 KiB or more are written and not yet sent, bytes on the way between loops included; then
     /// ``StreamHandler/streamWritable()`` follows. Also false once nothing may be written any more.
-    package var isWritable: Bool { !isSendingOver && outstanding < Self.highMark }
+    package var isWritable: Bool { !isSendingClosed && outstanding < Self.highMark }
 
-    /// Queues bytes; they leave at the end of the loop's turn. Always taken, so obey ``isWritable``.
+    /// Queues bytes; they terminate at the end of the loop's turn. Always taken, so obey ``isWritable``.
     package func write(_ bytes: ByteBuffer) {
         userLoop.preconditionInEventLoop()
         let count = bytes.readableBytes
-        guard !isSendingOver, count > 0 else { return }
+        guard !isSendingClosed, count > 0 else { return }
         written &+= count
         outstanding &+= count
         if isLocal {
@@ -99,8 +99,8 @@ package final class TunnelStream: @unchecked Sendable {
     /// Ends our direction after what was written.
     package func finish() {
         userLoop.preconditionInEventLoop()
-        guard !isSendingOver else { return }
-        isSendingOver = true
+        guard !isSendingClosed else { return }
+        isSendingClosed = true
         if isLocal {
             session.finish(self)
         } else {
@@ -111,8 +111,8 @@ package final class TunnelStream: @unchecked Sendable {
     /// Abandons our direction: what was not delivered may never be. Also after ``finish()``.
     package func reset(_ code: ApplicationErrorCode) {
         userLoop.preconditionInEventLoop()
-        isSendingOver = true
-        guard !isOver || isFailing else { return }
+        isSendingClosed = true
+        guard !isClosed || isFailing else { return }
         if isLocal {
             session.reset(self, code)
         } else {
@@ -124,7 +124,7 @@ package final class TunnelStream: @unchecked Sendable {
     /// peer's reset, the handler hears nothing.
     package func stopSending(_ code: ApplicationErrorCode) {
         userLoop.preconditionInEventLoop()
-        guard !isOver else { return }
+        guard !isClosed else { return }
         if isLocal {
             session.stopSending(self, code)
         } else {
@@ -135,12 +135,12 @@ package final class TunnelStream: @unchecked Sendable {
     /// So many bytes that were read are drained: grants the peer credit for as many. Gathered over the loop's turn.
     package func consumed(_ count: Int) {
         userLoop.preconditionInEventLoop()
-        guard count > 0, !isOver else { return }
+        guard count > 0, !isClosed else { return }
         if isLocal {
             session.consumed(self, count)
             return
         }
-        if credit == 0 { userContext.listCredit(self) }
+        if credit == 0 { userContext.scheduleCredit(self) }
         credit &+= count
     }
 
@@ -149,7 +149,7 @@ package final class TunnelStream: @unchecked Sendable {
     func userRead(_ bytes: ByteBuffer) {
         if let handler {
             handler.streamRead(bytes)
-        } else if !isOver {
+        } else if !isClosed {
             // Without a handler nobody will drain them; the peer must not wait for credit for ever.
             consumed(bytes.readableBytes)
         }
@@ -160,28 +160,28 @@ package final class TunnelStream: @unchecked Sendable {
     }
 
     func userFailed(_ failure: StreamFailure) {
-        guard !isOver else { return }
-        isOver = true
+        guard !isClosed else { return }
+        isClosed = true
         let mayReset: Bool
         if case .reset = failure.reason { mayReset = true } else { mayReset = false }
-        if !mayReset { isSendingOver = true }
+        if !mayReset { isSendingClosed = true }
         isFailing = mayReset
         handler?.streamFailed(failure)
         handler = nil
         // The user is through with it, so our direction must not stay open.
-        if mayReset && !isSendingOver { reset(.cancelled) }
+        if mayReset && !isSendingClosed { reset(.cancelled) }
         isFailing = false
     }
 
     func userStopped(code: ApplicationErrorCode) {
-        isSendingOver = true
+        isSendingClosed = true
         handler?.streamStopped(code: code)
     }
 
     func userSent(total: Int) {
         isReportWanted = false
         outstanding = written &- total
-        if outstanding >= Self.reportMark && !isSendingOver {
+        if outstanding >= Self.reportMark && !isSendingClosed {
             isReportWanted = true
             userContext.post(.wantsReport(self), to: session.context)
         }
@@ -201,8 +201,8 @@ package final class TunnelStream: @unchecked Sendable {
     }
 
     func userClosed() {
-        isOver = true
-        isSendingOver = true
+        isClosed = true
+        isSendingClosed = true
         handler = nil
     }
 
@@ -224,7 +224,7 @@ package final class TunnelStream: @unchecked Sendable {
 
     /// Whether bytes may be taken out of the tunnel: if not, setting the handler resumes.
     func mayDeliver() -> Bool {
-        guard isLocal, handler == nil, !isOver else { return true }
+        guard isLocal, handler == nil, !isClosed else { return true }
         isReadHeld = true
         return false
     }

@@ -3,18 +3,18 @@ import NIOCore
 
 /// Sends sealed records on one socket, on the loop that seals them.
 ///
-/// Records of one burst lie back to back and leave in one `sendmsg`; with `UDP_SEGMENT` the kernel cuts them apart.
-/// Each errno is the fate of one burst. At most one burst waits for room in the socket's buffer;
+/// Records of one burst lie back to back and terminate in one `sendmsg`; with `UDP_SEGMENT` the kernel cuts them apart.
+/// Each errno is the outcome of one burst. At most one burst waits for room in the socket's buffer;
 /// while it does, ``isBlocked`` says that nothing more may be sealed, because a record sealed now and sent after many
 /// later ones would fall out of the peer's replay window.
 package final class DatagramSender {
     /// What became of a burst.
-    package enum Fate: Equatable {
+    package enum Outcome: Equatable {
         /// The kernel has it, as far as it is going to.
         case sent
         /// The socket's buffer is full: the burst is kept, call ``retry()`` later and seal nothing meanwhile.
         case blocked
-        /// The kernel passed on that nobody listens there: a hint. The datagrams may or may not have left.
+        /// The kernel passed on that nobody listens there: a peerGoneIndication. The datagrams may or may not have left.
         case refused
         /// A single datagram is larger than the path takes.
         case tooLarge
@@ -44,7 +44,7 @@ package final class DatagramSender {
     /// call's without making it, and 0 loses the datagrams. For tests.
     package var injectedFailure: ((_ segments: Int, _ bytes: Int) -> CInt?)?
 
-    private var kept: KeptBurst?
+    private var pendingBurst: PendingBurst?
 
     package init(socket: UDPSocket, counters: TransportCounters) {
         self.socket = socket
@@ -52,32 +52,32 @@ package final class DatagramSender {
     }
 
     /// A burst waits for room.
-    package var isBlocked: Bool { kept != nil }
+    package var isBlocked: Bool { pendingBurst != nil }
 
     /// Sends `burst`: datagrams of `segmentSize` bytes back to back, the last may be shorter.
     ///
     /// Must not be called while ``isBlocked``.
-    package func send(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: inout Path) -> Fate {
-        precondition(kept == nil, "a burst was sealed while another waits")
+    package func send(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: inout Path) -> Outcome {
+        precondition(pendingBurst == nil, "a burst was sealed while another waits")
         precondition(segmentSize > 0 && burst.count <= Self.maxBurstBytes, "a burst the kernel cannot take")
         return transmit(burst, segmentSize: segmentSize, path: &path)
     }
 
     /// Tries the kept burst again.
-    /// - Returns: the fate of what was kept; `.sent` if nothing was.
-    package func retry() -> Fate {
-        guard let kept else { return .sent }
-        self.kept = nil
-        var path = kept.path
-        return kept.bytes.withUnsafeBytes { transmit($0, segmentSize: kept.segmentSize, path: &path) }
+    /// - Returns: the outcome of what was kept; `.sent` if nothing was.
+    package func retry() -> Outcome {
+        guard let pendingBurst else { return .sent }
+        self.pendingBurst = nil
+        var path = pendingBurst.path
+        return pendingBurst.bytes.withUnsafeBytes { transmit($0, segmentSize: pendingBurst.segmentSize, path: &path) }
     }
 
     /// Forgets the kept burst: its session is over.
-    package func dropKept() {
-        kept = nil
+    package func discardPending() {
+        pendingBurst = nil
     }
 
-    private func transmit(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: inout Path) -> Fate {
+    private func transmit(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: inout Path) -> Outcome {
         let segments = (burst.count &+ segmentSize &- 1) / segmentSize
         if segments == 1 || (cutsBursts && path.cutsBursts) {
             switch call(burst, segmentSize: segments == 1 ? nil : segmentSize, path: path) {
@@ -98,9 +98,9 @@ package final class DatagramSender {
         return transmitOneByOne(burst, segmentSize: segmentSize, path: path)
     }
 
-    private func transmitOneByOne(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: Path) -> Fate {
+    private func transmitOneByOne(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: Path) -> Outcome {
         var offset = 0
-        var fate = Fate.sent
+        var outcome = Outcome.sent
         while offset < burst.count {
             let end = min(offset &+ segmentSize, burst.count)
             let code = call(UnsafeRawBufferPointer(rebasing: burst[offset..<end]), segmentSize: nil, path: path)
@@ -109,13 +109,13 @@ package final class DatagramSender {
                 counters.burstsOut.add(1)
             } else {
                 let rest = UnsafeRawBufferPointer(rebasing: burst[offset...])
-                let outcome = settle(code, rest, segmentSize: segmentSize, datagrams: 1, path: path)
-                if outcome == .blocked { return .blocked }
-                if fate == .sent { fate = outcome }
+                let failure = settle(code, rest, segmentSize: segmentSize, datagrams: 1, path: path)
+                if failure == .blocked { return .blocked }
+                if outcome == .sent { outcome = failure }
             }
             offset = end
         }
-        return fate
+        return outcome
     }
 
     /// What an errno other than "send it apart" means.
@@ -125,10 +125,10 @@ package final class DatagramSender {
         segmentSize: Int,
         datagrams: Int,
         path: Path
-    ) -> Fate {
+    ) -> Outcome {
         switch code {
         case EAGAIN, ENOBUFS:
-            kept = KeptBurst(bytes: Array(burst), segmentSize: segmentSize, path: path)
+            pendingBurst = PendingBurst(bytes: Array(burst), segmentSize: segmentSize, path: path)
             counters.burstsBlocked.add(1)
             return .blocked
         case ECONNREFUSED:
@@ -177,7 +177,7 @@ package final class DatagramSender {
 }
 
 /// A burst that found the socket's buffer full.
-private struct KeptBurst {
+private struct PendingBurst {
     let bytes: [UInt8]
     let segmentSize: Int
     let path: DatagramSender.Path

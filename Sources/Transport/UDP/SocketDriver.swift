@@ -42,8 +42,8 @@ class SocketDriver: DeadlineNode, DatagramSink {
 
     /// One datagram that arrived.
     func handle(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {}
-    /// Nobody listens at the peer's port: a hint.
-    func refusalHeard() {}
+    /// Nobody listens at the peer's port: a peerGoneIndication.
+    func connectionRefused() {}
     /// The DTLS handshake is done.
     func sessionSecured(_ session: TunnelSession) {}
     /// PARAMETERS are exchanged; a handler is set before this returns, if there is to be one.
@@ -52,7 +52,7 @@ class SocketDriver: DeadlineNode, DatagramSink {
     /// Its owner is about to be told.
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {}
     /// It says nothing more: forget it.
-    func sessionLeft(_ session: TunnelSession) {}
+    func sessionTerminated(_ session: TunnelSession) {}
 
     // MARK: Reading
 
@@ -82,7 +82,7 @@ class SocketDriver: DeadlineNode, DatagramSink {
     final func close() {
         guard !isClosed else { return }
         isClosed = true
-        sender.dropKept()
+        sender.discardPending()
         waiting.removeAll()
         context.removeDeadline(self)
         channel?.close(promise: nil)
@@ -103,7 +103,7 @@ class SocketDriver: DeadlineNode, DatagramSink {
     }
 
     final func peerRefused() {
-        refusalHeard()
+        connectionRefused()
     }
 
     final func receiveEnded() {
@@ -139,14 +139,14 @@ class SocketDriver: DeadlineNode, DatagramSink {
         _ burst: UnsafeRawBufferPointer,
         segmentSize: Int,
         path: inout DatagramSender.Path
-    ) -> DatagramSender.Fate {
+    ) -> DatagramSender.Outcome {
         guard !isClosed else { return .failed(errno: 0) }
-        let fate = sender.send(burst, segmentSize: segmentSize, path: &path)
-        if fate == .blocked {
+        let outcome = sender.send(burst, segmentSize: segmentSize, path: &path)
+        if outcome == .blocked {
             retryDelay = Self.firstRetry
             scheduleRetry()
         }
-        return fate
+        return outcome
     }
 
     /// Sends an answer that belongs to no session. One that finds no room is lost like any datagram.
@@ -154,7 +154,7 @@ class SocketDriver: DeadlineNode, DatagramSink {
         guard !isBlocked else { return }
         var path = DatagramSender.Path(address: address)
         if send(datagram, segmentSize: datagram.count, path: &path) == .blocked {
-            sender.dropKept()
+            sender.discardPending()
         }
     }
 

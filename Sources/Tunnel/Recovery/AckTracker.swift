@@ -13,7 +13,7 @@ struct AckTracker {
     private var floor: UInt64 = 0
     private var largestReceivedAt = NIODeadline.uptimeNanoseconds(0)
     private var elicitingSinceAck = 0
-    private var elicitingInAll = 0
+    private var elicitingTotal = 0
     private var mustAckNow = false
     private(set) var deadline: NIODeadline?
 
@@ -71,10 +71,10 @@ struct AckTracker {
     }
 
     /// Called after a packet's frames were handled.
-    mutating func noteEliciting(now: NIODeadline, maxAckDelay: TimeAmount) {
+    mutating func recordAckEliciting(now: NIODeadline, maxAckDelay: TimeAmount) {
         elicitingSinceAck += 1
-        elicitingInAll += 1
-        if elicitingInAll <= Self.eagerPackets || elicitingSinceAck >= Self.packetsPerAck { mustAckNow = true }
+        elicitingTotal += 1
+        if elicitingTotal <= Self.eagerPackets || elicitingSinceAck >= Self.packetsPerAck { mustAckNow = true }
         if deadline == nil { deadline = now + maxAckDelay }
     }
 

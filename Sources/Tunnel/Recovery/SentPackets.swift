@@ -1,7 +1,7 @@
 import DequeModule
 import NIOCore
 
-/// What a sent packet carried, so that its loss or delivery can be told to whom it concerns. Frames are
+/// What a sent packet carried, so that its loss or delivery can be reported to whom it concerns. Frames are
 /// retransmitted, packets never (RFC 9000 §13.3).
 enum SentFrame {
     case stream(StreamID, Range<UInt64>, fin: Bool)
@@ -58,7 +58,7 @@ struct SentPackets {
 
     /// When the largest packet of an ACK was sent, if the ACK is the first to name it (RFC 9002 §5.1). It may be one that
     /// asked for no acknowledgement.
-    mutating func takeSampleTime(_ number: UInt64) -> NIODeadline? {
+    mutating func claimSampleTime(_ number: UInt64) -> NIODeadline? {
         guard contains(number) else { return nil }
         switch self[number].state {
         case .outstanding: break

@@ -237,7 +237,7 @@ struct ReceiveStream {
     }
 
     /// Nothing more can arrive that matters.
-    var isOver: Bool {
+    var isTerminal: Bool {
         switch phase {
         case .finished, .reset: true
         case .discarding: finalSize != nil && highest == finalSize

@@ -80,7 +80,7 @@ struct SendStream {
     var hasOnlyNewBytes: Bool { lost.isEmpty && !(fin == .queued && sent == written) }
 
     /// Blocked by the stream's window alone: the limit to report in STREAM_DATA_BLOCKED, once per limit.
-    mutating func takeBlockedLimit() -> UInt64? {
+    mutating func popBlockedLimit() -> UInt64? {
         guard reset == .none, sent == limit, written > sent, limitReported != limit else { return nil }
         limitReported = limit
         return limit
@@ -102,16 +102,16 @@ struct SendStream {
     mutating func nextSegment(atMost space: Int, connectionCredit: UInt64) -> Segment? {
         guard reset == .none else { return nil }
         if let range = lost.popFirst(atMost: UInt64(space)) {
-            return Segment(range: range, fin: takeFin(after: range.upperBound), isRetransmission: true)
+            return Segment(range: range, fin: claimFin(after: range.upperBound), isRetransmission: true)
         }
         let end = min(written, allowance, sent + connectionCredit, sent + UInt64(space))
         guard end > sent || (fin == .queued && sent == written) else { return nil }
         let range = sent..<end
         sent = end
-        return Segment(range: range, fin: takeFin(after: end), isRetransmission: false)
+        return Segment(range: range, fin: claimFin(after: end), isRetransmission: false)
     }
 
-    private mutating func takeFin(after end: UInt64) -> Bool {
+    private mutating func claimFin(after end: UInt64) -> Bool {
         guard end == written, sent == written, fin == .queued || fin == .sent else { return false }
         fin = .sent
         return true
@@ -191,7 +191,7 @@ struct SendStream {
     private var isEverythingAcknowledged: Bool { acknowledgedUpTo == written }
 
     /// Nothing will ever have to be sent again.
-    var isOver: Bool {
+    var isTerminal: Bool {
         reset == .acknowledged || (reset == .none && fin == .acknowledged && isEverythingAcknowledged)
     }
 }

@@ -32,5 +32,5 @@ final class Stream {
     var isControl: Bool { id == .control }
     /// What counts in the session's budget; stream 0 has bounds of its own.
     var footprint: UInt64 { isControl ? 0 : receive.footprint }
-    var isOver: Bool { !isControl && send.isOver && receive.isOver }
+    var isTerminal: Bool { !isControl && send.isTerminal && receive.isTerminal }
 }

@@ -42,7 +42,7 @@ package enum TunnelCloseReason: Error, Equatable, Sendable {
     case local(code: ApplicationErrorCode, reason: String)
     /// The peer sent CONNECTION_CLOSE.
     case peer(code: ApplicationErrorCode, reason: String)
-    /// The peer broke the protocol; it has been told so.
+    /// The peer broke the protocol; it has been reported so.
     case violation(TunnelError)
     /// Nothing was received for the idle timeout (RFC 9000 §10.1).
     case idleTimeout

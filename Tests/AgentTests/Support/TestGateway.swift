@@ -282,7 +282,7 @@ private final class ClientStream: StreamHandler {
         } catch {
             log.update { $0.problem = "\(error)" }
         }
-        stream?.consumed(decoder.takeOverhead())
+        stream?.consumed(decoder.drainOverhead())
     }
 
     func streamFailed(_ failure: StreamFailure) {

@@ -94,7 +94,7 @@ struct LossySimulation {
         case .pending:
             server?.handle(event.datagram, now: now)
             serverReads += server?.readAll() ?? []
-        case .drop, .hint:
+        case .drop, .unknownSession:
             break
         case .established, .pendingThenEstablished:
             fatalError("there is no established session in this simulation")

@@ -16,7 +16,7 @@ enum Said: Equatable {
 protocol MessageStream {
     mutating func feed(_ bytes: ByteBuffer)
     mutating func finish() throws(HopError)
-    mutating func takeOverhead() -> Int
+    mutating func drainOverhead() -> Int
     mutating func nextSaid() throws(HopError) -> Said?
 }
 
@@ -27,7 +27,7 @@ struct RequestStream: MessageStream {
 
     mutating func feed(_ bytes: ByteBuffer) { decoder.feed(bytes) }
     mutating func finish() throws(HopError) { try decoder.finish() }
-    mutating func takeOverhead() -> Int { decoder.takeOverhead() }
+    mutating func drainOverhead() -> Int { decoder.drainOverhead() }
 
     mutating func nextSaid() throws(HopError) -> Said? {
         switch try decoder.next() {
@@ -47,7 +47,7 @@ struct ResponseStream: MessageStream {
 
     mutating func feed(_ bytes: ByteBuffer) { decoder.feed(bytes) }
     mutating func finish() throws(HopError) { try decoder.finish() }
-    mutating func takeOverhead() -> Int { decoder.takeOverhead() }
+    mutating func drainOverhead() -> Int { decoder.drainOverhead() }
 
     mutating func nextSaid() throws(HopError) -> Said? {
         switch try decoder.next() {
@@ -109,7 +109,7 @@ struct Heard: Equatable {
             default: said.append(next)
             }
         }
-        overhead += stream.takeOverhead()
+        overhead += stream.drainOverhead()
     }
 }
 

@@ -4,14 +4,14 @@ import Tunnel
 
 /// How a session begins and ends. All on the session's loop.
 extension TunnelSession {
-    /// How long a hint waits for a sign of life: 3 PTO within these bounds. The lower one keeps a busy peer on a short
-    /// path from being given up because of somebody's forged hint.
-    private static var hintPatience: ClosedRange<TimeAmount> { .milliseconds(100) ... .milliseconds(500) }
+    /// How long a peerGoneIndication waits for a sign of life: 3 PTO within these bounds. The lower one keeps a busy peer on a short
+    /// path from being given up because of somebody's forged peerGoneIndication.
+    private static var probeWait: ClosedRange<TimeAmount> { .milliseconds(100) ... .milliseconds(500) }
 
     // MARK: Begin
 
     /// The peer's PARAMETERS arrived.
-    func becomeOpen(now: NIODeadline) {
+    func parametersReceived(now: NIODeadline) {
         guard phase == .opening else { return }
         phase = .open
         wasOpen = true
@@ -20,7 +20,7 @@ extension TunnelSession {
         handler?.sessionEstablished(self)
     }
 
-    func becomeAuthenticated() {
+    func markAuthenticated() {
         guard !isAuthenticated, phase == .open || phase == .opening else { return }
         isAuthenticated = true
         authenticationDeadline = nil
@@ -32,36 +32,36 @@ extension TunnelSession {
     // MARK: Hints
 
     /// Somebody says that the peer has forgotten us. That alone ends nothing: the peer is asked at once.
-    func hinted(now: NIODeadline) {
-        guard hint == nil, phase == .opening || phase == .open else { return }
-        var patience = Self.hintPatience.upperBound
+    func peerMayBeGone(now: NIODeadline) {
+        guard peerGoneIndication == nil, phase == .opening || phase == .open else { return }
+        var wait = Self.probeWait.upperBound
         if let tunnel {
             tunnel.ping(now: now)
-            // Never shorter than an answer can take, or a forged hint would end sessions on long paths.
-            let ceiling = max(patience, tunnel.statistics.rtt * 2)
-            patience = max(Self.hintPatience.lowerBound, min(ceiling, tunnel.probeTimeout * 3))
+            // Never shorter than an answer can take, or a forged peerGoneIndication would end sessions on long paths.
+            let ceiling = max(wait, tunnel.statistics.rtt * 2)
+            wait = max(Self.probeWait.lowerBound, min(ceiling, tunnel.probeTimeout * 3))
         }
         let countsRecords = tunnel != nil
-        hint = Hint(
-            deadline: now + patience,
+        peerGoneIndication = PeerGoneIndication(
+            deadline: now + wait,
             received: countsRecords ? recordsIn : datagramsIn,
             countsRecords: countsRecords
         )
         context.touch(self)
     }
 
-    /// The time of a hint is over: was there a sign of life?
-    func settleHint(_ hint: Hint, now: NIODeadline) {
-        self.hint = nil
-        guard (hint.countsRecords ? recordsIn : datagramsIn) == hint.received else { return }
-        end(hint.countsRecords ? .lost : .refused, now: now)
+    /// The time of a peerGoneIndication is over: was there a sign of life?
+    func resolvePeerGoneIndication(_ peerGoneIndication: PeerGoneIndication, now: NIODeadline) {
+        self.peerGoneIndication = nil
+        guard (peerGoneIndication.countsRecords ? recordsIn : datagramsIn) == peerGoneIndication.received else { return }
+        end(peerGoneIndication.countsRecords ? .lost : .refused, now: now)
     }
 
     // MARK: End
 
     func beginClose(_ code: ApplicationErrorCode, reason: String) {
-        guard phase == .opening || phase == .open, wantedClose == nil else { return }
-        wantedClose = (code, reason)
+        guard phase == .opening || phase == .open, pendingClose == nil else { return }
+        pendingClose = (code, reason)
         context.touch(self)
     }
 
@@ -75,11 +75,11 @@ extension TunnelSession {
         case .idleTimeout: why = .idleTimeout
         }
         phase = .closing
-        tellClosed(why)
+        reportClosed(why)
     }
 
     /// After everything was sent: is there nothing left to do?
-    func noticeEnd(now: NIODeadline) {
+    func terminateIfDone(now: NIODeadline) {
         switch phase {
         case .opening, .open:
             guard dtls.state == .closed else { return }
@@ -93,26 +93,26 @@ extension TunnelSession {
             }
         case .closing:
             // The peer closed: it needs no more words of ours. We did: they are repeated until it has surely heard.
-            if dtls.state == .closed || tunnel?.isOver ?? true || tunnel?.isDraining ?? true {
-                leave()
+            if dtls.state == .closed || tunnel?.isClosed ?? true || tunnel?.isDraining ?? true {
+                terminate()
             }
-        case .over:
+        case .closed:
             break
         }
     }
 
     /// Ends the session at once, with close_notify if that can be said.
     func end(_ reason: SessionCloseReason, now: NIODeadline) {
-        guard phase != .over else { return }
-        let mustTell = phase != .closing
+        guard phase != .closed else { return }
+        let mustReport = phase != .closing
         phase = .closing
-        if mustTell { tellClosed(reason) }
-        leave()
+        if mustReport { reportClosed(reason) }
+        terminate()
     }
 
     /// Ends it in the middle of a turn because its socket goes away: says CONNECTION_CLOSE and close_notify once.
-    func abandon(_ reason: SessionCloseReason, code: ApplicationErrorCode, text: String, now: NIODeadline) {
-        guard phase != .over else { return }
+    func closeImmediately(_ reason: SessionCloseReason, code: ApplicationErrorCode, text: String, now: NIODeadline) {
+        guard phase != .closed else { return }
         if phase != .closing, let tunnel, tunnel.isOpen {
             closeReason = reason
             failAllStreams()
@@ -122,8 +122,8 @@ extension TunnelSession {
         end(reason, now: now)
     }
 
-    private func tellClosed(_ reason: SessionCloseReason) {
-        hint = nil
+    private func reportClosed(_ reason: SessionCloseReason) {
+        peerGoneIndication = nil
         openingDeadline = nil
         authenticationDeadline = nil
         failAllStreams()
@@ -134,13 +134,13 @@ extension TunnelSession {
     }
 
     /// Nothing is left: says close_notify and is forgotten.
-    private func leave() {
-        phase = .over
+    private func terminate() {
+        phase = .closed
         dtls.close()
         sendFlights()
         control.detach()
         context.removeDeadline(self)
         updateSilence()
-        driver.sessionLeft(self)
+        driver.sessionTerminated(self)
     }
 }

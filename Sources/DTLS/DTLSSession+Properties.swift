@@ -1,4 +1,4 @@
-internal import COpenSSL
+import COpenSSL
 
 extension DTLSSession {
     /// The application protocol that was agreed; nil before.
