@@ -7,7 +7,7 @@
 
 // MARK: Cookies
 
-/// Half of an HMAC-SHA256: the HelloVerifyRequest stays smaller than the smallest hello there is.
+/// Half of an HMAC-SHA256, so that the HelloVerifyRequest is smaller than the smallest hello.
 enum { COOKIE_BYTES = 16 };
 
 static bool make_cookie(const hop_session *s, const uint8_t *key, uint8_t *out) {
@@ -49,7 +49,7 @@ int hop_client_hello(SSL *ssl, int *alert, void *unused) {
         *alert = SSL_AD_HANDSHAKE_FAILURE;
         return SSL_CLIENT_HELLO_ERROR;
     }
-    // Without the extension OpenSSL never asks hop_select_alpn.
+    // Without the extension OpenSSL never calls hop_select_alpn.
     if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &data, &count)) {
         s->refusal = HOP_REFUSED_NO_ALPN;
         *alert = SSL_AD_NO_APPLICATION_PROTOCOL;

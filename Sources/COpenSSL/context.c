@@ -68,11 +68,11 @@ bool hop_context_set_alpn(hop_context *context, const uint8_t *protocols, size_t
     if (count == 0 || count > sizeof context->alpn) return false;
     memcpy(context->alpn, protocols, count);
     context->alpn_count = (uint8_t)count;
-    // This one function of OpenSSL returns 0 for success.
+    // SSL_CTX_set_alpn_protos returns 0 for success, unlike all other functions of OpenSSL.
     return context->server || SSL_CTX_set_alpn_protos(context->ssl, protocols, (unsigned int)count) == 0;
 }
 
-/// The end of a PEM file is an error in the queue that is none.
+/// Returns whether the last error is only the end of a PEM file, and clears it then.
 static bool at_end_of_pem(void) {
     unsigned long error = ERR_peek_last_error();
     if (ERR_GET_LIB(error) != ERR_LIB_PEM || ERR_GET_REASON(error) != PEM_R_NO_START_LINE) return false;
@@ -121,7 +121,7 @@ bool hop_context_trust_system(hop_context *context) {
     return SSL_CTX_set_default_verify_paths(context->ssl) == 1;
 }
 
-/// Naming an intermediate, or a leaf itself, as the trusted one is the operator's right.
+/// Trusts an intermediate or a leaf that the operator has named, without a chain to a root.
 static bool trust_partial_chains(hop_context *context) {
     return X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context->ssl), X509_V_FLAG_PARTIAL_CHAIN) == 1;
 }
@@ -150,7 +150,7 @@ bool hop_context_trust_file(hop_context *context, const char *path) {
 
 bool hop_context_trust_pin(hop_context *context, const uint8_t *digest) {
     // A pin is a DANE record that the operator carries instead of DNS (RFC 7671). A pinned leaf or leaf key is the
-    // peer's identity: names and dates say nothing more (§5.1). A pinned authority is the anchor of a usual chain,
+    // peer's identity, so names and dates do not matter (§5.1). A pinned authority is the anchor of an ordinary chain,
     // with names and dates (§5.2).
     memcpy(context->pin, digest, sizeof context->pin);
     context->pinned = true;

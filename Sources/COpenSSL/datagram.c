@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-// BIO_s_mem is a byte stream and loses the boundaries of records; BIO_s_datagram wants a socket. This one keeps
-// boundaries and has no socket: reads take the datagram of the current call, writes go to the caller's buffer
+// BIO_s_mem is a byte stream and loses the boundaries of records; BIO_s_datagram needs a socket. This BIO keeps
+// boundaries and has no socket: reads consume the datagram of the current call, writes go to the caller's buffer
 // (application records) or to a bounded queue (handshake flights and alerts).
 
 enum { RECORD_APPLICATION_DATA = 23 };
@@ -84,7 +84,7 @@ static int datagram_read(BIO *bio, char *out, int capacity) {
         return -1;
     }
     size_t count = s->input_count;
-    // As with recv(): what does not fit is gone.
+    // As with recv(), bytes that do not fit are lost.
     if (count > (size_t)capacity) count = (size_t)capacity;
     memcpy(out, s->input, count);
     s->input = NULL;
@@ -108,7 +108,7 @@ static long datagram_ctrl(BIO *bio, int command, long number, void *pointer) {
             }
             return 1;
         case BIO_CTRL_DGRAM_GET_MTU_OVERHEAD:
-            // IPv6 and UDP headers. It only moves the smallest MTU that OpenSSL accepts.
+            // IPv6 and UDP headers. The value only affects the smallest MTU that OpenSSL accepts.
             return 48;
         case BIO_CTRL_DGRAM_SET_MTU:
             return number;
@@ -117,7 +117,7 @@ static long datagram_ctrl(BIO *bio, int command, long number, void *pointer) {
         case BIO_CTRL_DGRAM_GET_FALLBACK_MTU:
             return 1200;
         default:
-            // In particular GET_PEER: the address is known outside, and nothing here is sent to an address.
+            // GET_PEER in particular: the caller knows the address, and nothing here is sent to an address.
             return 0;
     }
 }

@@ -13,7 +13,7 @@ struct hop_context {
     bool server;
     bool pinned;
     uint8_t pin[HOP_DIGEST_BYTES];
-    /// Wire form, in our order of preference.
+    /// The protocol names in wire form, in order of preference.
     uint8_t alpn[255];
     uint8_t alpn_count;
 };
@@ -23,32 +23,32 @@ struct hop_session {
     /// Borrowed: the owner of the session keeps the context alive.
     hop_context *context;
 
-    // The datagram that the next read takes; borrowed for the length of one call.
+    // The datagram that the next read consumes; borrowed for the length of one call.
     const uint8_t *input;
     size_t input_count;
-    // Where the next application record goes instead of the queue; borrowed for the length of one call.
+    // The destination of the next application record instead of the queue; borrowed for the length of one call.
     uint8_t *sink;
     size_t sink_capacity;
     size_t sink_count;
-    // Handshake datagrams and alerts: a 2-byte length before each. Given back as soon as it is empty.
+    // Handshake datagrams and alerts, each after a 2-byte length. Freed as soon as it is empty.
     uint8_t *queue;
     size_t queue_capacity;
     size_t queue_head;
     size_t queue_tail;
     uint32_t queue_drops;
 
-    // OpenSSL's own deadline, which lies inside the SSL.
+    // OpenSSL's own deadline, which is inside the SSL.
     struct timeval *deadline;
     uint32_t timer_starts;
     uint32_t timer_stops;
 
-    // Cookie exchange: only set while hop_session_listen runs.
+    // The cookie exchange: set only while hop_session_listen runs.
     const uint8_t *cookie_keys;
     const uint8_t *peer;
     size_t peer_count;
     bool cookie_accepted;
 
-    /// SSL_free_buffers took the record buffers away and nothing was read since.
+    /// Whether SSL_free_buffers has freed the record buffers and nothing has been read since.
     bool buffers_freed;
 
     hop_selector selector;
@@ -56,10 +56,10 @@ struct hop_session {
     hop_refusal refusal;
 };
 
-/// A BIO that moves exactly one datagram a call between OpenSSL and `session`. NULL on failure.
+/// Creates a BIO that moves exactly one datagram per call between OpenSSL and `session`. NULL on failure.
 BIO *hop_datagram_bio_new(hop_session *session);
 
-// Callbacks that hop_context_new installs; all find their hop_session in the SSL's application data.
+// Callbacks that hop_context_new installs. All find their hop_session in the SSL's application data.
 int hop_cookie_generate(SSL *ssl, unsigned char *cookie, unsigned int *count);
 int hop_cookie_verify(SSL *ssl, const unsigned char *cookie, unsigned int count);
 int hop_client_hello(SSL *ssl, int *alert, void *unused);

@@ -4,13 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Counts what OpenSSL and this module allocate. Nothing is counted, and nothing costs more, until a process asks for it.
+// Counts the allocations of OpenSSL and this module. Nothing is counted, and there is no cost, until a process asks for
+// it.
 
 static atomic_size_t live_blocks;
 static atomic_size_t live_bytes;
 static atomic_size_t allocations;
 
-/// The size stands before the block; 16 bytes keep it aligned for everything.
+/// The size is stored before the block; 16 bytes keep the block aligned for every type.
 enum { PREFIX = 16 };
 
 static void *counted_malloc(size_t count, const char *file, int line) {

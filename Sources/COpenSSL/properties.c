@@ -5,7 +5,7 @@
 #include <openssl/x509_vfy.h>
 #include <string.h>
 
-// What a session can be asked, and what OpenSSL says when something failed.
+// Properties of a session, and OpenSSL's account of failures.
 
 bool hop_error_next(char *text, size_t capacity, int *reason) {
     const char *data = NULL;
@@ -99,7 +99,7 @@ const char *hop_session_cipher(const hop_session *s) {
 
 size_t hop_session_record_overhead(const hop_session *s) {
     const SSL_CIPHER *cipher = SSL_get_current_cipher(s->ssl);
-    // Header and tag; only GCM carries its nonce in the record (RFC 5288 §3, RFC 7905 §2).
+    // Header and tag. Only GCM carries its nonce in the record (RFC 5288 §3, RFC 7905 §2).
     bool implicit_nonce = cipher && SSL_CIPHER_get_cipher_nid(cipher) == NID_chacha20_poly1305;
     return implicit_nonce ? 13 + 16 : 13 + 8 + 16;
 }

@@ -6,14 +6,14 @@
 
 // MARK: The retransmission timer is not OpenSSL's
 
-/// OpenSSL compares with the wall clock. Half an hour is longer than any handshake may last, so by itself it never
-/// finds the timer expired; hop_session_retransmit moves the deadline into the past when ours is.
+/// OpenSSL compares with the wall clock. Half an hour is longer than any handshake may last, so OpenSSL never finds the
+/// timer expired on its own. hop_session_retransmit moves the deadline into the past when our timer has expired.
 static unsigned int timer_interval(SSL *ssl, unsigned int previous) {
     (void)ssl, (void)previous;
     return 1800000000u;
 }
 
-// MARK: Life
+// MARK: Lifecycle
 
 static bool set_up_pin(hop_session *s) {
     const uint8_t *pin = s->context->pin;
@@ -73,11 +73,11 @@ void hop_session_use_context(hop_session *s, hop_context *context) {
     SSL_set_SSL_CTX(s->ssl, context->ssl);
 }
 
-// MARK: One step
+// MARK: Steps
 
-/// What a call that did not succeed means. The queue holds only this call's errors, because every step starts with
-/// an empty one. A fatal error always has an entry of the SSL library; a record that did not decrypt may leave one of
-/// another library although it is only dropped.
+/// Returns the result of a call that did not succeed. The queue contains only this call's errors, because every step
+/// starts with an empty queue. A fatal error always has an entry of the SSL library. A record that did not decrypt may
+/// leave an entry of another library although it is only dropped.
 static hop_result outcome(hop_session *s, int returned) {
     if (returned > 0) return HOP_DONE;
     switch (SSL_get_error(s->ssl, returned)) {
@@ -104,7 +104,7 @@ hop_result hop_session_listen(
     s->peer = peer;
     s->peer_count = peer_count;
     s->cookie_keys = keys;
-    // It must be given an address to fill although our BIO has none to tell.
+    // DTLSv1_listen requires an address to fill, although our BIO has none.
     BIO_ADDR *unused = BIO_ADDR_new();
     int returned = unused ? DTLSv1_listen(s->ssl, unused) : -1;
     BIO_ADDR_free(unused);
@@ -112,7 +112,7 @@ hop_result hop_session_listen(
     s->peer = NULL;
     s->cookie_keys = NULL;
     if (returned == 1) {
-        // OpenSSL asks once more for the same cookie when it reads the hello again.
+        // OpenSSL verifies the same cookie once more when it reads the hello again.
         s->cookie_accepted = true;
         return HOP_DONE;
     }
@@ -123,16 +123,16 @@ hop_result hop_session_listen(
 hop_result hop_session_handshake(hop_session *s, const void *datagram, size_t count) {
     begin(s, datagram, count);
     hop_result result = outcome(s, SSL_do_handshake(s->ssl));
-    // After the last message the rest of the datagram may already be application records: OpenSSL has taken the
-    // whole datagram then. If it never asked for it, it is lost like any datagram.
+    // After the last message the rest of the datagram may already be application records. OpenSSL has read the whole
+    // datagram then. If it did not ask for the datagram, it is lost like any datagram.
     s->input = NULL;
     return result;
 }
 
 hop_result hop_session_receive(hop_session *s, const void *datagram, size_t count) {
     begin(s, datagram, count);
-    // Reading one byte without taking it makes OpenSSL copy the datagram into its own buffer, where it stays until
-    // hop_session_read fetches the records: the caller's memory is free again when this returns.
+    // Reading one byte without consuming it makes OpenSSL copy the datagram into its own buffer, where it stays until
+    // hop_session_read reads the records. The caller's memory is free again when this returns.
     uint8_t first;
     s->buffers_freed = false;
     hop_result result = outcome(s, SSL_peek(s->ssl, &first, 1));
@@ -142,7 +142,7 @@ hop_result hop_session_receive(hop_session *s, const void *datagram, size_t coun
 
 hop_result hop_session_read(hop_session *s, void *out, size_t capacity, size_t *count) {
     begin(s, NULL, 0);
-    // A record may be empty: that is no end.
+    // A record may be empty, which is not the end.
     int returned;
     do {
         *count = 0;
@@ -155,8 +155,8 @@ bool hop_session_has_pending(hop_session *s) {
     return SSL_has_pending(s->ssl) == 1;
 }
 
-/// OpenSSL makes new buffers when a DTLS record is read, but takes them for granted when one is written (3.0:
-/// do_dtls1_write). A read that finds no datagram makes both.
+/// OpenSSL allocates new buffers when a DTLS record is read, but assumes that they exist when one is written (3.0:
+/// do_dtls1_write). A read that finds no datagram allocates both.
 static void restore_buffers(hop_session *s) {
     if (!s->buffers_freed) return;
     s->buffers_freed = false;

@@ -1,14 +1,16 @@
 import COpenSSL
 
-/// What a gateway shows to those who dial it.
+/// The certificate, protocols and context selection of a DTLS server.
 package struct DTLSServerConfiguration: Sendable {
-    /// The leaf first, then the intermediates.
+    /// The certificate chain: the leaf first, then the intermediates.
     package var certificateChainPEM: [UInt8]
+    /// The private key of the leaf, not encrypted.
     package var privateKeyPEM: [UInt8]
-    /// In order of preference; a peer that offers none of them is refused.
+    /// The application protocols (ALPN) in order of preference. A peer that offers none of them is refused.
     package var alpn: [String]
-    /// Gives another context for the SNI name of a hello (nil: it had none); nil keeps this one. Only certificate and
-    /// key of that context are used. Called on the session's thread during the handshake; must not wait.
+    /// Returns another context for the SNI name of a hello (`nil` if the hello has none), or `nil` to keep this one.
+    /// Only the certificate and key of that context are used. Called on the session's thread during the handshake; must
+    /// not block.
     package var selectContext: (@Sendable (_ serverName: String?) -> DTLSContext?)?
 
     package init(
@@ -24,20 +26,21 @@ package struct DTLSServerConfiguration: Sendable {
     }
 }
 
-/// What makes a client believe a peer's certificate. There is no way to believe any.
+/// The trust by which a client verifies its peer's certificate. Trusting every certificate is not possible.
 package enum DTLSTrust: Sendable {
-    /// The authorities of the operating system.
+    /// The certificate authorities of the operating system.
     case systemRoots
     /// The certificates of a PEM file, read once.
     case caFile(path: String)
+    /// The certificates of a PEM text.
     case caPEM([UInt8])
-    /// SHA-256 of the DER of the leaf's SubjectPublicKeyInfo or of the leaf: then that is the peer's identity, whatever
-    /// its names and dates. Or of an authority in the peer's chain: then names and dates count as usual
-    /// (RFC 7671 §5.1, §5.2).
+    /// A SHA-256 digest. If it is the digest of the leaf's DER or of its SubjectPublicKeyInfo, that is the peer's
+    /// identity, and its names and dates are not checked. If it is the digest of an authority in the peer's chain, names and dates
+    /// count as usual (RFC 7671 §5.1, §5.2).
     case pin(sha256: [UInt8])
 }
 
-/// How an agent dials.
+/// The trust and protocols of a DTLS client.
 package struct DTLSClientConfiguration: Sendable {
     package var trust: DTLSTrust
     package var alpn: [String]
@@ -50,8 +53,8 @@ package struct DTLSClientConfiguration: Sendable {
 
 /// One SSL_CTX: certificates, trust and rules that many sessions share.
 ///
-/// Sendable although it holds a pointer: it is never changed after it was made, and OpenSSL guards with its own locks
-/// and counters what sessions of several threads touch in it.
+/// Sendable although it holds a pointer: it never changes after its creation, and OpenSSL protects the parts that
+/// sessions on several threads share with its own locks and counters.
 package final class DTLSContext: @unchecked Sendable {
     let handle: OpaquePointer
     let isServer: Bool
@@ -70,6 +73,8 @@ package final class DTLSContext: @unchecked Sendable {
         hop_context_free(handle)
     }
 
+    /// Creates the context of a server. Throws `.configuration` if a certificate, the key or the protocols cannot be
+    /// used.
     package static func server(_ configuration: DTLSServerConfiguration) throws(DTLSError) -> DTLSContext {
         let context = try DTLSContext(server: true, pinned: false, select: configuration.selectContext)
         try context.setALPN(configuration.alpn)
@@ -84,6 +89,7 @@ package final class DTLSContext: @unchecked Sendable {
         return context
     }
 
+    /// Creates the context of a client. Throws `.configuration` if the trust or the protocols cannot be used.
     package static func client(_ configuration: DTLSClientConfiguration) throws(DTLSError) -> DTLSContext {
         var pinned = false
         if case .pin = configuration.trust { pinned = true }

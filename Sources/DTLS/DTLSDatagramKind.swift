@@ -1,10 +1,10 @@
-/// The 32 random bytes of a ClientHello: what tells a retransmitted hello from a new one.
+/// The 32 random bytes of a ClientHello. They distinguish a retransmitted hello from a new one.
 package struct DTLSClientRandom: Hashable, Sendable {
     private var words: (UInt64, UInt64, UInt64, UInt64)
 
     package static let count = 32
 
-    /// Nil unless there are exactly 32 bytes.
+    /// Creates the value, or returns `nil` unless there are exactly 32 bytes.
     package init?(_ bytes: UnsafeRawBufferPointer) {
         guard bytes.count == Self.count else { return nil }
         words = (
@@ -27,18 +27,18 @@ package struct DTLSClientRandom: Hashable, Sendable {
     }
 }
 
-/// What the first record of a datagram is, read from its header alone (RFC 6347 §4.1): unauthenticated, and enough to
-/// say where the datagram goes.
+/// The kind of a datagram's first record, read from its header alone (RFC 6347 §4.1). It is unauthenticated, and
+/// sufficient to decide where the datagram goes.
 package enum DTLSDatagramKind: Equatable, Sendable {
     /// Epoch 0, a handshake record that begins with (the first fragment of) a ClientHello.
     case clientHello(random: DTLSClientRandom)
     /// Epoch 0, any other handshake record.
     case handshake
-    /// Epoch 0, ChangeCipherSpec, alert or (never right) application data.
+    /// Epoch 0, ChangeCipherSpec, an alert or application data, which is never valid in epoch 0.
     case epochZeroOther
-    /// Epoch 1 or more: encrypted.
+    /// Epoch 1 or higher: encrypted.
     case protected(ContentType)
-    /// No DTLS 1.x record, or one that is longer than its datagram.
+    /// No DTLS 1.x record, or a record that is longer than its datagram.
     case invalid
 
     package enum ContentType: UInt8, Sendable {
@@ -48,11 +48,12 @@ package enum DTLSDatagramKind: Equatable, Sendable {
         case applicationData = 23
     }
 
-    /// RFC 6347 §4.1: 2^14 bytes and what encryption may add.
+    /// The most bytes of a record: 2^14 and the bytes that encryption may add (RFC 6347 §4.1).
     static let maxRecordBytes = 16_384 + 2_048
     static let recordHeaderBytes = 13
     private static let handshakeHeaderBytes = 12
 
+    /// Classifies a datagram by the header of its first record.
     package static func classify(_ datagram: UnsafeRawBufferPointer) -> DTLSDatagramKind {
         guard datagram.count >= recordHeaderBytes,
             let type = ContentType(rawValue: datagram[0]),
@@ -66,7 +67,7 @@ package enum DTLSDatagramKind: Equatable, Sendable {
             .map { .clientHello(random: $0) } ?? .handshake
     }
 
-    /// The random of the ClientHello that a handshake record's body begins with.
+    /// Returns the random of the ClientHello at the beginning of a handshake record's body, or `nil` if there is none.
     private static func helloRandom(_ body: UnsafeRawBufferPointer) -> DTLSClientRandom? {
         let randomAt = handshakeHeaderBytes + 2
         // Message type 1, fragment offset 0, and at least version and random within the fragment.

@@ -1,28 +1,33 @@
-/// Where a datagram goes, from its header and from what is known of the address it came from: a pure rule, without
-/// which a spoofed hello could end a session (RFC 6347 §4.2.8), and a retransmitted one could build a second.
+/// The rule by which a datagram is passed to a session: a pure function of its header and of the sessions at the
+/// address it came from.
 ///
-/// The driver keeps at most two sessions an address: the *established* one, whose peer has proved itself above DTLS,
-/// and a *pending* one, which the listener gave and whose peer has not yet. A pending session ends after
-/// ``DTLSHandshakeTimer/overall``, or takes the other's place when its peer has proved itself; a newer one from the
-/// listener takes the place of an older pending one.
+/// Think of it as the guard of the address table. Without it a spoofed hello could end a session (RFC 6347 §4.2.8), and
+/// a retransmitted hello could create a second one. The driver (`ListenerSocket`) calls ``destination(of:sessions:)``
+/// for every datagram that its two fast paths do not cover.
+///
+/// The driver keeps at most two sessions per address: the *established* one, whose peer has authenticated itself above
+/// DTLS, and a *pending* one, which the listener has created and whose peer has not authenticated itself yet. A pending
+/// session ends after ``DTLSHandshakeTimer/overall``, or replaces the established one when its peer authenticates
+/// itself. A newer session from the listener replaces an older pending one.
 package enum DTLSDemultiplexer {
     package enum Destination: Hashable, Sendable {
         case listener
         case established
         case pending
-        /// Both, the pending one first: each drops in silence what it cannot authenticate. Only between the end of the
-        /// pending session's handshake and the proof above it, when only decryption tells whose record it is.
+        /// Both sessions, the pending one first: each ignores what it cannot authenticate. Only between the end of the
+        /// pending session's handshake and the authentication above it, when only decryption can tell whose record it
+        /// is.
         case pendingThenEstablished
-        /// A record of a session that is unknown here: may be answered by a ``DTLSUnknownSessionAlert``.
+        /// A record of a session that is unknown here. It may be answered by a ``DTLSUnknownSessionAlert``.
         case unknownSession
         case drop
     }
 
-    /// What is known of one address.
+    /// The sessions at one address, by the randoms of their hellos.
     package struct Sessions: Equatable, Sendable {
         package var established: DTLSClientRandom?
         package var pending: DTLSClientRandom?
-        /// The pending session's handshake is complete: its records are encrypted from here on.
+        /// Whether the pending session's handshake is complete, so that its records are encrypted.
         package var isPendingSecured: Bool
 
         package init(
@@ -36,6 +41,7 @@ package enum DTLSDemultiplexer {
         }
     }
 
+    /// Returns the destination of a datagram.
     package static func destination(of kind: DTLSDatagramKind, sessions: Sessions) -> Destination {
         switch kind {
         case .invalid:
@@ -45,8 +51,8 @@ package enum DTLSDemultiplexer {
             if random == sessions.established { return .established }
             return .listener
         case .handshake, .epochZeroOther, .protected(.handshake), .protected(.changeCipherSpec):
-            // Only a handshake sends these, and only a pending session is in one. Without one they are the end of the
-            // established session's handshake, sent again.
+            // Only a handshake sends these, and only a pending session is in one. Without a pending session they are
+            // the retransmitted end of the established session's handshake.
             if sessions.pending != nil { return .pending }
             if sessions.established != nil { return .established }
             return isProtected(kind) ? .unknownSession : .drop
@@ -62,20 +68,22 @@ package enum DTLSDemultiplexer {
     }
 }
 
-/// The plaintext alert that answers a record of an unknown session. It proves nothing and ends nothing: whoever
-/// receives it asks its peer for a sign of life.
+/// The plaintext alert that answers a record of an unknown session. It is unauthenticated and ends nothing: its
+/// receiver probes its peer.
 package enum DTLSUnknownSessionAlert {
     package static let count = 15
 
-    /// A record of epoch 0, DTLS 1.2: a warning, so that it cannot end a handshake either, unexpected_message.
+    /// A record of epoch 0, DTLS 1.2: the alert unexpected_message as a warning, so that it cannot end a handshake
+    /// either.
     private static let bytes: [UInt8] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 10]
 
-    /// Writes it to the first ``count`` bytes.
+    /// Writes the alert to the first ``count`` bytes of `buffer`.
     package static func write(into buffer: UnsafeMutableRawBufferPointer) -> Int {
         buffer.copyBytes(from: bytes)
         return count
     }
 
+    /// Returns whether a datagram is this alert.
     package static func matches(_ datagram: UnsafeRawBufferPointer) -> Bool {
         datagram.count == count && datagram.elementsEqual(bytes)
     }

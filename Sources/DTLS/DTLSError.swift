@@ -1,42 +1,42 @@
 import COpenSSL
 
-/// Why a context could not be made, or why a session ended other than by close_notify.
+/// The error of a context that could not be created, or of a session that ended other than by close_notify.
 package struct DTLSError: Error, Equatable, Sendable {
     package enum Code: Hashable, Sendable {
-        /// Our own files or settings: a certificate, key, CA file, pin, protocol list or name that cannot be used.
+        /// Our own files or settings: a certificate, key, CA file, pin, protocol list or name cannot be used.
         case configuration
         /// The peer's chain ends in no certificate authority that we trust.
         case unknownAuthority
-        /// The peer's certificate is not for the name or address that was dialled.
+        /// The peer's certificate is not for the name or address that was dialed.
         case nameMismatch
         case certificateExpired
         case certificateNotYetValid
-        /// Nothing in the peer's chain has the pinned digest.
+        /// No certificate in the peer's chain has the pinned digest.
         case pinMismatch
-        /// Any other verdict of verification: the number of X509_V_ERR_….
+        /// Any other result of verification, by its number X509_V_ERR_….
         case certificateInvalid(Int)
-        /// No application protocol in common, or none was named (RFC 7301 §3.2).
+        /// No common application protocol, or none was named (RFC 7301 §3.2).
         case noApplicationProtocol
-        /// The peer does not speak RFC 7627.
+        /// The peer does not support the extended master secret (RFC 7627).
         case noExtendedMasterSecret
-        /// No cipher suite, group, signature algorithm or version in common.
+        /// No common cipher suite, group, signature algorithm or version.
         case noCommonParameters
-        /// The peer refused us with this alert (RFC 5246 §7.2.2), fatal.
+        /// The peer refused us with this fatal alert (RFC 5246 §7.2.2).
         case peerAlert(UInt8)
-        /// The peer sent what no correct peer sends.
+        /// The peer sent a message that no correct peer sends.
         case protocolViolation
-        /// No handshake within ``DTLSHandshakeTimer/overall``.
+        /// The handshake did not complete within ``DTLSHandshakeTimer/overall``.
         case handshakeTimeout
         /// The session is not established, or no longer.
         case notEstablished
-        /// Memory, randomness, or a limit of OpenSSL.
+        /// A failure of memory or randomness, or a limit of OpenSSL.
         case internalFailure
     }
 
     package var code: Code
     /// One sentence for an operator.
     package var message: String
-    /// The lines of OpenSSL's error queue, oldest first; may be empty.
+    /// The lines of OpenSSL's error queue, oldest first. May be empty.
     package var openSSLErrors: [String]
 
     package init(_ code: Code, _ message: String, openSSLErrors: [String] = []) {
@@ -52,13 +52,13 @@ extension DTLSError: CustomStringConvertible {
     }
 }
 
-/// This thread's OpenSSL error queue, emptied.
+/// The content of this thread's OpenSSL error queue.
 struct OpenSSLErrorQueue {
     private(set) var lines: [String] = []
     /// The reasons that came from libssl.
     private(set) var reasons: [Int32] = []
 
-    /// Takes everything there is: an entry left behind would be taken for the next call's.
+    /// Removes all entries. A remaining entry would be attributed to the next call.
     static func drain() -> OpenSSLErrorQueue {
         var queue = OpenSSLErrorQueue()
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 320) { text in
@@ -71,7 +71,7 @@ struct OpenSSLErrorQueue {
         return queue
     }
 
-    /// The fatal alert that the peer sent, if that is among the reasons.
+    /// The fatal alert that the peer sent, or `nil` if it is not among the reasons.
     var peerAlert: UInt8? {
         for reason in reasons where reason >= Int32(HOP_REASON_ALERT_BASE) {
             return UInt8(truncatingIfNeeded: reason - Int32(HOP_REASON_ALERT_BASE))
@@ -89,7 +89,8 @@ extension DTLSError {
         DTLSError(.internalFailure, message, openSSLErrors: OpenSSLErrorQueue.drain().lines)
     }
 
-    /// Why `session` failed, from what our callbacks, verification and the error queue say, in this order.
+    /// Returns the error of a failed `session`, from our callbacks, the verification and the error queue, in this
+    /// order.
     static func failure(of session: OpaquePointer) -> DTLSError {
         let queue = OpenSSLErrorQueue.drain()
         let (code, message) = reason(of: session, queue)
@@ -111,7 +112,7 @@ extension DTLSError {
             return certificate(verdict, number, text.map { String(cString: $0) } ?? "unknown reason")
         }
         if let alert = queue.peerAlert {
-            // no_application_protocol (RFC 7301 §3.2) is the other end of our own refusal.
+            // no_application_protocol (RFC 7301 §3.2) is the peer's counterpart of our own refusal.
             if alert == 120 { return (.noApplicationProtocol, "the peer takes none of our application protocols") }
             return (.peerAlert(alert), "the peer refused with alert \(alert)")
         }

@@ -1,19 +1,20 @@
 package import NIOCore
 
-/// When a handshake flight is sent again (RFC 6347 §4.2.4.1), and the first estimate of the round trip.
+/// The retransmission timer of handshake flights (RFC 6347 §4.2.4.1), and the source of the first round-trip estimate.
 ///
-/// Our own, because OpenSSL's reads the wall clock. Owned by one session; pure.
+/// It replaces OpenSSL's timer, which reads the wall clock. A pure value, owned by one session.
 package struct DTLSHandshakeTimer: Sendable {
-    /// The wait after a flight's first sending; it doubles with each further one.
+    /// The wait after a flight is first sent. It doubles with each retransmission.
     package static let initial: TimeAmount = .milliseconds(200)
-    /// A handshake that takes longer has failed.
+    /// The time after which an incomplete handshake has failed.
     package static let overall: TimeAmount = .seconds(10)
 
-    /// The end of the whole handshake.
+    /// The deadline of the whole handshake.
     package let giveUp: NIODeadline
-    /// When the flight on its way is sent again; nil: we wait for nothing of ours to be answered.
+    /// The time at which the current flight is sent again, or `nil` if no flight of ours awaits an answer.
     package private(set) var retransmission: NIODeadline?
-    /// Of the last flight that was answered; nil when that one had been sent more than once (Karn's rule).
+    /// The round trip of the last flight that was answered, or `nil` if that flight was sent more than once (Karn's
+    /// rule).
     package private(set) var roundTrip: TimeAmount?
 
     private var interval = Self.initial
@@ -25,6 +26,7 @@ package struct DTLSHandshakeTimer: Sendable {
         sentAt = now
     }
 
+    /// The next time at which the session has to handle a timeout.
     package var deadline: NIODeadline {
         min(retransmission ?? giveUp, giveUp)
     }

@@ -1,28 +1,28 @@
 import COpenSSL
 package import NIOCore
 
-/// Why a listener did not answer a datagram.
+/// The reason for which a listener did not answer a datagram.
 package enum DTLSDropReason: Hashable, Sendable {
-    /// No ClientHello in one piece.
+    /// The datagram does not contain a ClientHello in one piece.
     case notClientHello
-    /// A ClientHello that OpenSSL cannot read.
+    /// OpenSSL cannot read the ClientHello.
     case malformed
-    /// The answer would have been larger than the question.
+    /// The answer would have been larger than the hello.
     case amplification
-    /// Memory.
+    /// Memory is exhausted.
     case exhausted
 }
 
-/// Answers hellos from addresses that have not proved themselves, and remembers nothing of them (RFC 6347 §4.2.1).
+/// Answers hellos from addresses that are not proved yet, and keeps no state about them (RFC 6347 §4.2.1).
 ///
-/// Owned by one loop: one a socket. It holds one spare SSL object; when a hello carries a right cookie, that object
-/// becomes the session.
+/// Owned by one loop; there is one for each socket. It holds one spare SSL object. When a hello carries a valid cookie,
+/// that object becomes the session.
 package final class DTLSListener {
     package enum Answer {
-        /// The cookie is in ``pollTransmit(into:)``.
+        /// The hello had no valid cookie. The answer with one is in ``pollTransmit(into:)``.
         case reply
-        /// The address is proved. Its first flight is in the session's pollTransmit; the session may already be closed
-        /// by a hello that is not acceptable, and has an alert to send then.
+        /// The address is proved. The session's first flight is in its `pollTransmit`. A hello that is not acceptable
+        /// may have closed the session already; it then has an alert to send.
         case session(DTLSSession)
         case drop(DTLSDropReason)
     }
@@ -32,7 +32,12 @@ package final class DTLSListener {
     private let mtu: Int
     private var spare: OpaquePointer?
 
-    /// - Parameter mtu: The largest UDP payload of a handshake datagram.
+    /// Creates a listener.
+    ///
+    /// - Parameters:
+    ///   - context: The context of new sessions.
+    ///   - secret: The secret of the cookies.
+    ///   - mtu: The largest UDP payload of a handshake datagram in bytes.
     package init(context: DTLSContext, secret: DTLSCookieSecret, mtu: Int = 1200) {
         precondition(context.isServer, "a listener needs a server's context")
         self.context = context
@@ -44,7 +49,7 @@ package final class DTLSListener {
         hop_session_free(spare)
     }
 
-    /// Later sessions use this context; those that exist keep theirs.
+    /// Uses another context for later sessions. Existing sessions keep theirs.
     package func use(_ context: DTLSContext) {
         precondition(context.isServer, "a listener needs a server's context")
         self.context = context
@@ -52,7 +57,12 @@ package final class DTLSListener {
         spare = nil
     }
 
-    /// - Parameter peer: Address and port as bytes: whatever the cookie is to prove, at most 64 bytes.
+    /// Handles a ClientHello.
+    ///
+    /// - Parameters:
+    ///   - datagram: The datagram; not used after the call.
+    ///   - peer: The address and port as bytes, which the cookie is to prove; at most 64 bytes.
+    ///   - now: The current time.
     package func handle(datagram: UnsafeRawBufferPointer, peer: UnsafeRawBufferPointer, now: NIODeadline) -> Answer {
         precondition(peer.count <= HOP_MAX_PEER_BYTES, "the address bytes are too many")
         guard case .clientHello = DTLSDatagramKind.classify(datagram) else { return .drop(.notClientHello) }
@@ -62,7 +72,7 @@ package final class DTLSListener {
             return .drop(.exhausted)
         }
         spare = candidate
-        // What the driver did not fetch belongs to another peer.
+        // Datagrams that the driver did not poll belong to another peer.
         hop_session_discard_queue(candidate)
         let result = secret.withKeys(now: now) { keys in
             hop_session_listen(candidate, datagram.baseAddress, datagram.count, peer.baseAddress, peer.count, keys)
@@ -78,7 +88,7 @@ package final class DTLSListener {
         return .session(DTLSSession(accepted: candidate, context: context, now: now))
     }
 
-    /// The answer to the last datagram; nil: none.
+    /// Returns the answer to the last datagram, or `nil` if there is none.
     package func pollTransmit(into buffer: UnsafeMutableRawBufferPointer) -> Int? {
         guard let spare else { return nil }
         let count = hop_session_next_datagram(spare, buffer.baseAddress, buffer.count)

@@ -1,7 +1,7 @@
 import COpenSSL
 
 extension DTLSSession {
-    /// The application protocol that was agreed; nil before.
+    /// The agreed application protocol, or `nil` before the agreement.
     package var alpn: String? {
         var count = 0
         guard let name = hop_session_alpn(handle, &count), count > 0 else { return nil }
@@ -18,7 +18,7 @@ extension DTLSSession {
         String(cString: hop_session_cipher(handle))
     }
 
-    /// The random of the hello that this session began with, for ``DTLSDemultiplexer``.
+    /// The random of the session's ClientHello, for ``DTLSDemultiplexer``.
     package var clientRandom: DTLSClientRandom? {
         withUnsafeTemporaryAllocation(byteCount: DTLSClientRandom.count, alignment: 8) { bytes in
             guard hop_session_client_random(handle, bytes.baseAddress) else { return nil }
@@ -26,7 +26,7 @@ extension DTLSSession {
         }
     }
 
-    /// SHA-256 of the DER of the certificate that the peer showed; nil: none.
+    /// The SHA-256 of the DER of the peer's certificate, or `nil` if it sent none.
     package var peerLeafSHA256: [UInt8]? {
         let count = HOP_DIGEST_BYTES
         let digest = [UInt8](unsafeUninitializedCapacity: count) { buffer, written in
@@ -35,8 +35,8 @@ extension DTLSSession {
         return digest.isEmpty ? nil : digest
     }
 
-    /// Bytes that only the two ends of this session can know (RFC 5705), bound to the handshake by RFC 7627.
-    /// Only once established.
+    /// Returns bytes that only the two ends of this session can know (RFC 5705), bound to the handshake by RFC 7627.
+    /// The session must be established.
     package func exportKeyingMaterial(label: String, length: Int) -> [UInt8] {
         precondition(state == .established, "there is no key before the handshake's end")
         return [UInt8](unsafeUninitializedCapacity: length) { buffer, written in
@@ -50,7 +50,7 @@ extension DTLSSession {
         }
     }
 
-    /// Handshake datagrams that found the queue full and were lost.
+    /// The number of handshake datagrams that found the queue full and were lost.
     package var droppedHandshakeDatagrams: Int {
         Int(hop_session_queue_drops(handle))
     }

@@ -1,10 +1,16 @@
 import COpenSSL
 package import NIOCore
 
-/// One DTLS 1.2 association: an SSL object without socket, clock or thread of its own.
+/// One DTLS 1.2 association (RFC 6347): an SSL object without a socket, clock or thread.
 ///
-/// Belongs to one loop. After each `handle(datagram:now:)` call `read(into:)` until nil, after any call
-/// `pollTransmit(into:)` until nil, and look at ``state`` and ``pollTimeout()``.
+/// Think of it as a filter between datagrams and plaintext records. The driver (`TunnelSession`) owns it and calls the
+/// verbs of a sans-IO connection: ``handle(datagram:now:)`` for each datagram, then ``read(into:)`` until it returns
+/// `nil`; after any call ``pollTransmit(into:)`` until it returns `nil`, for handshake flights and alerts;
+/// ``handleTimeout(now:)`` when ``pollTimeout()`` has passed. ``seal(_:into:)`` encrypts application records. ``state``
+/// is checked after each call.
+///
+/// Times are `NIODeadline`, sizes are bytes. Only the initialiser and ``seal(_:into:)`` throw; any other failure sets
+/// ``state`` to `closed` and ``failure`` to its reason. Confined to one loop.
 package final class DTLSSession {
     package enum State: Hashable, Sendable {
         case handshaking
@@ -12,34 +18,39 @@ package final class DTLSSession {
         case closed
     }
 
-    /// The plaintext of one record at most, and so the smallest buffer of ``read(into:)``.
+    /// The most plaintext bytes of one record, and so the smallest buffer for ``read(into:)``.
     package static let maxPlaintext = HOP_MAX_PLAINTEXT
-    /// The largest datagram of a handshake, and so the smallest useful buffer of ``pollTransmit(into:)``.
+    /// The most bytes of a handshake datagram, and so the smallest useful buffer for ``pollTransmit(into:)``.
     package static let maxHandshakeDatagram = 4_096
 
     package private(set) var state = State.handshaking
-    /// Why it is closed; nil: by close_notify, theirs or ours.
+    /// The reason for which the session is closed, or `nil` if close_notify of either side closed it.
     package private(set) var failure: DTLSError?
-    /// What a record adds to its plaintext: 37 with AES-GCM, 29 with ChaCha20-Poly1305. Known once established.
+    /// The bytes that a record adds to its plaintext: 37 with AES-GCM, 29 with ChaCha20-Poly1305. Known once
+    /// established.
     package private(set) var recordOverhead = HOP_MAX_RECORD_OVERHEAD
 
     let handle: OpaquePointer
-    /// Keeps alive what the SSL object's callbacks use.
+    /// Keeps alive the objects that the SSL object's callbacks use.
     private let context: DTLSContext
     private(set) var timer: DTLSHandshakeTimer
     private var timerStarts: UInt32 = 0
     private var timerStops: UInt32 = 0
-    /// There may be a record left of the last datagram.
+    /// Whether the last datagram may have more records.
     private var mayHaveMore = false
-    /// OpenSSL does not count as pending what it put aside during the handshake: only a read that finds nothing tells.
+    /// Whether a read has found nothing since the handshake. OpenSSL does not report records that it kept during the
+    /// handshake as pending, so only such a read proves that there are none left.
     private var hasDrainedOnce = false
 
-    /// A client's session; its first flight is ready at once.
+    /// Creates a client's session. Its first flight is ready at once.
     ///
     /// - Parameters:
+    ///   - context: The context of a client.
     ///   - serverName: The name that is sent as SNI and must be in the certificate. An IP literal is not sent and must
-    ///     be among the certificate's addresses. Nil is possible with a pin only.
-    ///   - mtu: The largest UDP payload of a handshake datagram.
+    ///     be among the certificate's addresses. `nil` is possible with a pin only.
+    ///   - mtu: The largest UDP payload of a handshake datagram in bytes.
+    ///   - now: The current time.
+    /// - Throws: `.configuration` if the name cannot be used, `.internalFailure` if there is no memory.
     package init(client context: DTLSContext, serverName: String?, mtu: Int, now: NIODeadline) throws(DTLSError) {
         precondition(!context.isServer, "a client needs a client's context")
         guard let handle = hop_session_new(context.handle, false, Self.handshakeMTU(mtu)) else {
@@ -59,7 +70,7 @@ package final class DTLSSession {
         step(now: now, datagram: UnsafeRawBufferPointer(start: nil, count: 0))
     }
 
-    /// A server's session: `handle` has accepted its peer's cookie and holds the hello.
+    /// Creates a server's session. `handle` has accepted its peer's cookie and holds the hello.
     init(accepted handle: OpaquePointer, context: DTLSContext, now: NIODeadline) {
         self.handle = handle
         self.context = context
@@ -78,8 +89,9 @@ package final class DTLSSession {
 
     // MARK: Input
 
-    /// One datagram from the network; its memory may be reused when this returns. Afterwards call ``read(into:)`` until
-    /// nil (a datagram that comes before that is lost), then ``pollTransmit(into:)`` until nil.
+    /// Handles one datagram from the network. Its memory may be reused when this returns. Afterwards call
+    /// ``read(into:)`` until it returns `nil` (a datagram that is handled before that is lost), then
+    /// ``pollTransmit(into:)`` until it returns `nil`.
     package func handle(datagram: UnsafeRawBufferPointer, now: NIODeadline) {
         guard datagram.count > 0 else { return }
         switch state {
@@ -93,6 +105,7 @@ package final class DTLSSession {
         }
     }
 
+    /// Sends the last flight again, or fails the session when the handshake has taken too long.
     package func handleTimeout(now: NIODeadline) {
         guard state == .handshaking, now >= timer.deadline else { return }
         guard now < timer.giveUp else {
@@ -104,21 +117,22 @@ package final class DTLSSession {
         timerStarts = hop_session_timer_starts(handle)
     }
 
-    /// Call ``handleTimeout(now:)`` then. Nil: nothing to wait for.
+    /// Returns the deadline at which ``handleTimeout(now:)`` has to be called, or `nil` if there is none.
     package func pollTimeout() -> NIODeadline? {
         state == .handshaking ? timer.deadline : nil
     }
 
     // MARK: Output
 
-    /// The next handshake datagram or alert, also when closed; nil: none. One that does not fit the buffer is lost.
+    /// Returns the size of the next handshake datagram or alert, also when closed, or `nil` if there is none. A
+    /// datagram that does not fit the buffer is lost.
     package func pollTransmit(into buffer: UnsafeMutableRawBufferPointer) -> Int? {
         let count = hop_session_next_datagram(handle, buffer.baseAddress, buffer.count)
         return count > 0 ? count : nil
     }
 
-    /// The plaintext of the next record; nil: no more. The buffer has at least ``maxPlaintext`` bytes, else OpenSSL
-    /// would split a record in silence.
+    /// Returns the plaintext size of the next record, or `nil` if there is none. The buffer has at least
+    /// ``maxPlaintext`` bytes, since OpenSSL would silently split a record otherwise.
     package func read(into buffer: UnsafeMutableRawBufferPointer) -> Int? {
         precondition(buffer.count >= Self.maxPlaintext, "a record may not fit the buffer")
         guard mayHaveMore, state == .established else { return nil }
@@ -134,10 +148,10 @@ package final class DTLSSession {
         return count
     }
 
-    /// Seals one record into `buffer` and returns its length, `plaintext.count + recordOverhead`. To be sent at once
-    /// and in this order: the peer forgets what is overtaken by 64 later ones.
+    /// Seals one record into `buffer` and returns its length, `plaintext.count + recordOverhead`. Records must be sent
+    /// at once and in this order: the peer drops a record that is overtaken by 64 later ones.
     ///
-    /// - Throws: `.notEstablished`; anything else also closes the session.
+    /// - Throws: `.notEstablished`. Any other error also closes the session.
     package func seal(
         _ plaintext: UnsafeRawBufferPointer,
         into buffer: UnsafeMutableRawBufferPointer
@@ -162,16 +176,16 @@ package final class DTLSSession {
         return count
     }
 
-    /// Queues close_notify when there is something to close. Idempotent.
+    /// Queues close_notify if the session is established, and closes it. Idempotent.
     package func close() {
         if state == .established { hop_session_shutdown(handle) }
         state = .closed
     }
 
-    /// Gives 33 KB of record buffers back until the next record. To be called when nothing came for a while.
+    /// Frees the record buffers (33 KB) until the next record. Called when no record has come for a while.
     package func releaseIdleBuffers() {
         guard state == .established, !mayHaveMore else { return }
-        // It refuses while there is something in them, which is no harm.
+        // OpenSSL refuses while the buffers contain data, which is harmless.
         _ = hop_session_free_buffers(handle)
     }
 
@@ -187,7 +201,8 @@ package final class DTLSSession {
         }
     }
 
-    /// OpenSSL says when a flight began to wait for its answer and when that was complete, not how long it waits.
+    /// Updates the timer. OpenSSL reports when a flight begins to wait for its answer and when that answer is complete,
+    /// but not how long it waits.
     private func updateTimer(now: NIODeadline) {
         let starts = hop_session_timer_starts(handle)
         let stops = hop_session_timer_stops(handle)
@@ -207,7 +222,7 @@ package final class DTLSSession {
         }
         recordOverhead = hop_session_record_overhead(handle)
         state = .established
-        // The rest of the last datagram, and records that overtook the handshake's end.
+        // The rest of the last datagram, and records that overtook the end of the handshake.
         receive(UnsafeRawBufferPointer(start: nil, count: 0))
     }
 
@@ -223,7 +238,7 @@ package final class DTLSSession {
     private func end(_ result: hop_result) {
         switch result {
         case HOP_CLOSED:
-            // The answer to a close_notify is one of our own (RFC 5246 §7.2.1).
+            // A close_notify is answered by our own (RFC 5246 §7.2.1).
             hop_session_shutdown(handle)
             state = .closed
         case HOP_FAILED: fail(.failure(of: handle))
@@ -237,18 +252,16 @@ package final class DTLSSession {
     }
 
     private static let clientHello: UInt8 = 1
-    /// ClientKeyExchange of ECDHE and Finished stay far below; clients show no certificates here.
+    /// The most bytes of a client's handshake message. ClientKeyExchange of ECDHE and Finished stay far below; clients
+    /// present no certificates here.
     private static let largestClientMessage = 1_024
 
-    /// During a handshake OpenSSL takes unencrypted application data for a fatal violation, and five warnings, which
-    /// mean nothing, for one too. A datagram with either is from somebody else, or a hint: it must not end the handshake.
-    /// To a server the client sends nothing large either: OpenSSL would put fragments of huge messages aside, as much as
-    /// ten of them in one half-open session.
-    /// AES-GCM's explicit nonce and its tag; nothing that a peer protects before the end of the handshake is smaller.
+    /// The smallest protected fragment before the end of the handshake: AES-GCM's explicit nonce and its tag.
     private static let smallestProtected = 24
 
-    /// What stands before the first record that is too short for what protects it. Nobody sends such a record but to
-    /// do harm, and OpenSSL before 3.0.20 ends the session for it, which anybody who knows an address could bring about.
+    /// Returns the part of a datagram before the first record that is too short for its protection. Only an attacker
+    /// sends such a record. OpenSSL before 3.0.20 ends the session for it, so anyone who knows an address could end a
+    /// session.
     private func beforeShortRecord(_ datagram: UnsafeRawBufferPointer, smallest: Int) -> UnsafeRawBufferPointer {
         let header = DTLSDatagramKind.recordHeaderBytes
         var position = 0
@@ -261,6 +274,10 @@ package final class DTLSSession {
         return datagram
     }
 
+    /// Returns whether a datagram may be given to OpenSSL during the handshake. OpenSSL treats unencrypted application
+    /// data as a fatal violation, and five warnings too, although they mean nothing: such a datagram is forged, or a
+    /// ``DTLSUnknownSessionAlert``, and must not end the handshake. A client also sends a server nothing large: OpenSSL
+    /// would keep fragments of huge messages, up to ten of them per half-open session.
     private func isPlausible(_ datagram: UnsafeRawBufferPointer) -> Bool {
         var rest = datagram
         let header = DTLSDatagramKind.recordHeaderBytes
@@ -285,13 +302,14 @@ package final class DTLSSession {
 }
 
 extension DTLSSession {
-    /// Between our last handshake flight that was answered and that answer; nil when that flight had to be sent again.
+    /// The time between our last handshake flight that was answered and its answer, or `nil` if that flight was sent
+    /// more than once.
     package var handshakeRTT: TimeAmount? {
         timer.roundTrip
     }
 }
 
-/// Called by OpenSSL in the middle of a handshake step; `owner` is the listener's context.
+/// Selects the context by SNI. Called by OpenSSL in the middle of a handshake step; `owner` is the listener's context.
 private func selectContext(owner: UnsafeMutableRawPointer?, session: OpaquePointer?, name: UnsafePointer<CChar>?) {
     let context = Unmanaged<DTLSContext>.fromOpaque(owner!).takeUnretainedValue()
     guard let selected = context.selectContext?(name.map { String(cString: $0) }) else { return }

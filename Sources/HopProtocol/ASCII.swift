@@ -1,25 +1,26 @@
-/// Byte rules of RFC 9110 §5, on bytes as they came from the network.
+/// Byte rules of RFC 9110 §5, on bytes as they come from the network.
 package enum ASCII {
-    /// RFC 9110 §5.6.2: 1 or more of `tchar`.
+    /// Returns whether the bytes are a token: one or more `tchar` (RFC 9110 §5.6.2).
     package static func isToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard !bytes.isEmpty else { return false }
         for byte in bytes where !isTokenCharacter(byte) { return false }
         return true
     }
 
-    /// RFC 9110 §5.5, with obs-text: no control character but HTAB.
+    /// Returns whether the bytes may be a field value: no control character but HTAB, obs-text allowed (RFC 9110 §5.5).
     package static func isFieldValue(_ bytes: UnsafeRawBufferPointer) -> Bool {
         for byte in bytes where byte < 0x20 && byte != 0x09 || byte == 0x7F { return false }
         return true
     }
 
-    /// Neither space nor control character: what may stand in a request line between its spaces.
+    /// Returns whether the bytes contain neither space nor control characters, as between the spaces of a request line.
     static func isVisible(_ bytes: UnsafeRawBufferPointer) -> Bool {
         for byte in bytes where byte <= 0x20 || byte == 0x7F { return false }
         return true
     }
 
-    /// 1–19 digits, below 2^63; no sign, no space.
+    /// Returns the value of 1 to 19 digits without sign or space, or `nil` if the bytes are anything else or the value
+    /// is 2^63 or more.
     package static func decimal(_ bytes: UnsafeRawBufferPointer) -> Int? {
         guard (1...19).contains(bytes.count) else { return nil }
         var value: UInt64 = 0
@@ -30,6 +31,7 @@ package enum ASCII {
         return Int(exactly: value)
     }
 
+    /// Compares without regard to ASCII case.
     package static func equalIgnoringCase(_ bytes: UnsafeRawBufferPointer, _ text: String) -> Bool {
         guard bytes.count == text.utf8.count else { return false }
         var index = 0
@@ -54,7 +56,7 @@ package enum ASCII {
         (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(byte) ? byte | 0x20 : byte
     }
 
-    /// The 94 visible characters as a bit set: bit n is character n.
+    /// The token characters below 64 as a bit set: bit n is character n.
     private static let tokenLow: UInt64 = bits("!#$%&'*+-.0123456789", base: 0)
     private static let tokenHigh: UInt64 = bits(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~",

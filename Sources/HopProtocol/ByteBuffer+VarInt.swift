@@ -2,7 +2,8 @@ package import NIOCore
 import Tunnel
 
 extension ByteBuffer {
-    /// Writes `value` in its shortest form. A value above 2^62 − 1 is a bug of ours.
+    /// Writes `value` as a variable-length integer (RFC 9000 §16) in its shortest form. A value above 2^62 − 1 is a
+    /// programming error and traps.
     package mutating func writeVarInt(_ value: UInt64) {
         precondition(value <= VarInt.max, "a variable-length integer holds 62 bits")
         switch value {
@@ -13,7 +14,7 @@ extension ByteBuffer {
         }
     }
 
-    /// Reads one variable-length integer; nil, and nothing moved, when the buffer ends inside it.
+    /// Reads a variable-length integer. Returns `nil`, and moves nothing, if the buffer ends inside it.
     package mutating func readVarInt() -> UInt64? {
         guard let first = getInteger(at: readerIndex, as: UInt8.self) else { return nil }
         switch first >> 6 {
@@ -26,26 +27,27 @@ extension ByteBuffer {
         }
     }
 
-    /// Writes a variable-length integer length and the string's UTF-8.
+    /// Writes the length of the string's UTF-8 as a variable-length integer, then the UTF-8.
     mutating func writeLengthPrefixed(_ text: String) {
         writeVarInt(UInt64(text.utf8.count))
         writeString(text)
     }
 
-    /// Reads a variable-length integer length, at most `limit`, and that many bytes. Nil: too long, or the buffer ends before.
+    /// Reads a length as a variable-length integer, then as many bytes. Returns `nil` if the length is above `limit` or
+    /// the buffer ends before.
     mutating func readLengthPrefixed(limit: Int) -> ByteBuffer? {
         guard let length = readVarInt(), length <= UInt64(limit) else { return nil }
         return readSlice(length: Int(length))
     }
 }
 
-/// Reads one variable-length integer from bytes that arrive in any pieces, without keeping the pieces.
+/// A reader of one variable-length integer from bytes that arrive in arbitrary pieces. It does not keep the pieces.
 struct VarIntReader {
     private var value: UInt64 = 0
     private var missing = 0
     private(set) var isInside = false
 
-    /// Takes bytes from `buffer` until the variable-length integer is complete; nil: more bytes are needed.
+    /// Consumes bytes of `buffer` until the integer is complete. Returns `nil` if more bytes are needed.
     mutating func read(from buffer: inout ByteBuffer) -> UInt64? {
         if !isInside {
             if let whole = buffer.readVarInt() { return whole }

@@ -1,17 +1,19 @@
 import FoundationEssentials
 package import NIOCore
 
-/// Frames of stream 0: length (u32, big endian), then one JSON object of at most 64 KiB.
+/// The codec of stream 0: each frame is a length (u32, big endian) and one JSON object of at most 64 KiB.
 ///
-/// The reading half keeps what arrived of an unfinished message: feed, then call ``next()`` until nil. An error is
-/// final and ends the tunnel.
+/// The decoding half keeps the bytes of an incomplete message: call ``feed(_:)``, then ``next()`` until it returns
+/// `nil`. An error is final and ends the tunnel.
 package struct ControlCodec {
     private var pending = ByteBuffer()
     private var failure: HopError?
 
     package init() {}
 
-    /// Throws `tooLarge` above 64 KiB.
+    /// Encodes a message with its length.
+    ///
+    /// - Throws: `tooLarge` above 64 KiB.
     package static func encode(_ message: ControlMessage) throws(HopError) -> ByteBuffer {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -28,6 +30,7 @@ package struct ControlCodec {
         return buffer
     }
 
+    /// Appends bytes that arrived on stream 0.
     package mutating func feed(_ bytes: ByteBuffer) {
         if pending.readableBytes == 0 {
             pending = bytes
@@ -36,7 +39,9 @@ package struct ControlCodec {
         }
     }
 
-    /// The next message of a known type; nil: more bytes are needed.
+    /// Returns the next message of a known type, or `nil` if more bytes are needed.
+    ///
+    /// - Throws: `tooLarge` for a length above 64 KiB, `violation` for a message that cannot be read.
     package mutating func next() throws(HopError) -> ControlMessage? {
         if let failure { throw failure }
         do throws(HopError) {
@@ -51,7 +56,7 @@ package struct ControlCodec {
         }
     }
 
-    /// FIN on stream 0 inside a message.
+    /// Whether no message is incomplete. FIN inside a message is a violation.
     package var isBetweenMessages: Bool { pending.readableBytes == 0 }
 
     private mutating func nextPayload() throws(HopError) -> ByteBuffer? {
@@ -66,7 +71,7 @@ package struct ControlCodec {
         return payload
     }
 
-    /// nil: a type that this version does not know.
+    /// Decodes a message. Returns `nil` if this version does not know its type.
     private static func decode(_ payload: ByteBuffer) throws(HopError) -> ControlMessage? {
         do {
             return try JSONDecoder().decode(ControlMessage.self, from: Data(payload.readableBytesView))

@@ -1,8 +1,8 @@
 import Tunnel
 
 // The JSON form of the control messages. Decoding is written out because absent fields have defaults, which synthesised
-// conformances do not give, and because a list or a string from the network has a bound of its own only through the 64
-// KiB of the whole message.
+// conformances do not provide. Lists and strings from the network have no bound other than the 64 KiB of the whole
+// message.
 
 extension Hello {
     package init(from decoder: any Decoder) throws {
@@ -90,7 +90,7 @@ extension ControlMessage: Codable {
         case type
     }
 
-    /// The words of the `type` field.
+    /// The values of the `type` field.
     private enum Word: String {
         case hello = "HELLO"
         case welcome = "WELCOME"
@@ -100,7 +100,7 @@ extension ControlMessage: Codable {
         case error = "ERROR"
     }
 
-    /// A message of a type that this version does not know.
+    /// The error of a message whose type this version does not know.
     struct UnknownType: Error {}
 
     package init(from decoder: any Decoder) throws {

@@ -1,5 +1,5 @@
-/// What is said on stream 0. JSON, versioned by the ALPN; fields and types that a version does not know are ignored, so
-/// every field but those needed to understand a message has a default.
+/// A message on stream 0. Messages are JSON, versioned by the ALPN. Fields and types that a version does not know are
+/// ignored, so every field has a default except those without which a message means nothing.
 package enum ControlMessage: Equatable, Sendable {
     case hello(Hello)
     case welcome(Welcome)
@@ -9,20 +9,21 @@ package enum ControlMessage: Equatable, Sendable {
     case error(ErrorMessage)
 }
 
-/// The agent's first message: who it is and what it offers.
+/// The agent's first message: its credential, its name and its services.
 package struct Hello: Equatable, Sendable, Codable {
     package var tokenID: String
     package var secret: String
-    /// The agent's own name: POD_NAME or host name.
+    /// The agent's name: POD_NAME or the host name.
     package var name: String
+    /// The run of the agent's process.
     package var run: RunID
-    /// Counts the attachments within a run.
+    /// The number of the attachment within the run.
     package var attach: UInt64
     package var services: [String]
     package var hosts: [String]
-    /// Requests at once; the agent answers BUSY beyond.
+    /// The most requests at once. The agent answers BUSY beyond it.
     package var maxRequests: Int
-    /// Incarnations of replicas that it does not want.
+    /// The incarnations of replicas that the agent does not want to attach to.
     package var avoid: [String]
 
     package init(
@@ -55,15 +56,15 @@ package struct Hello: Equatable, Sendable, Codable {
     }
 }
 
-/// The gateway took the agent: requests may come.
+/// The gateway has accepted the agent: requests may come.
 package struct Welcome: Equatable, Sendable, Codable {
-    /// Of the replica's process.
+    /// The incarnation of the replica's process.
     package var incarnation: String
-    /// Addresses (`host:port`) that reach this replica itself.
+    /// The addresses (`host:port`) that reach this replica itself.
     package var direct: [String]
-    /// The keep-alive that the agent shall keep, in milliseconds; 0: its own default.
+    /// The interval of the agent's keep-alive in milliseconds, or 0 for the agent's default.
     package var keepAliveMilliseconds: UInt64
-    /// Requests at once that the gateway will send, 0: as many as HELLO allows.
+    /// The most requests at once that the gateway will send, or 0 for as many as HELLO allows.
     package var maxRequests: Int
 
     package init(
@@ -85,7 +86,7 @@ package struct Welcome: Equatable, Sendable, Codable {
     }
 }
 
-/// Instead of WELCOME: dial another replica.
+/// The answer instead of WELCOME that asks the agent to dial another replica.
 package struct Elsewhere: Equatable, Sendable, Codable {
     package var retryAfterMilliseconds: UInt64
 
@@ -96,7 +97,7 @@ package struct Elsewhere: Equatable, Sendable, Codable {
     }
 }
 
-/// The agent's offer changed.
+/// The agent's services and hosts have changed.
 package struct Services: Equatable, Sendable, Codable {
     package var services: [String]
     package var hosts: [String]
@@ -111,7 +112,8 @@ package struct Services: Equatable, Sendable, Codable {
     }
 }
 
-/// No new requests will come; attach elsewhere at a random moment within `spread`; the tunnel ends after `deadline`.
+/// No new requests will come. The agent attaches elsewhere at a random time within `spread`; the tunnel ends after
+/// `deadline`.
 package struct Goaway: Equatable, Sendable, Codable {
     package var deadlineMilliseconds: UInt64
     package var spreadMilliseconds: UInt64
@@ -127,11 +129,11 @@ package struct Goaway: Equatable, Sendable, Codable {
     }
 }
 
-/// Why the sender is about to close the tunnel.
+/// The reason for which the sender is about to close the tunnel.
 package struct ErrorMessage: Equatable, Sendable, Error {
     package var code: HopCode
     package var message: String
-    /// 0: the client's own back-off.
+    /// The time to wait before another attempt in milliseconds, or 0 for the receiver's own back-off.
     package var retryAfterMilliseconds: UInt64
 
     package init(code: HopCode, message: String, retryAfterMilliseconds: UInt64 = 0) {

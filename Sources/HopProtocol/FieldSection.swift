@@ -1,14 +1,16 @@
 package import NIOCore
 
-/// HTTP fields as they travel: each is the length of its name, the name, the length of its value and the value, where lengths
-/// are variable-length integers. Order, duplicates and bytes are kept
-/// as they are (RFC 9110 §5). A value type over one `ByteBuffer`; reading copies nothing.
+/// A section of HTTP fields as it travels. Each field is the length of its name, the name, the length of its value and
+/// the value; lengths are variable-length integers. Order, duplicates and bytes are kept as they are (RFC 9110 §5). A
+/// value type over one `ByteBuffer`; reading copies nothing.
 ///
-/// Framing and hop-by-hop fields (RFC 9110 §7.6.1) never travel in one: `Content-Length` does, `Transfer-Encoding`,
-/// `Connection` and its kin do not. `Upgrade` does and means that the request asks for that upgrade.
+/// Framing and hop-by-hop fields (RFC 9110 §7.6.1) are never part of a section: `Content-Length` is,
+/// `Transfer-Encoding`, `Connection` and the fields it names are not. `Upgrade` is an exception and means that the
+/// request asks for that upgrade.
 package struct FieldSection: Equatable, Sendable {
     /// The encoded fields.
     package private(set) var bytes: ByteBuffer
+    /// The number of fields.
     package private(set) var count: Int
 
     package init() {
@@ -47,7 +49,7 @@ package struct FieldSection: Equatable, Sendable {
         count += 1
     }
 
-    /// The value of the first field of that name (ASCII case does not matter).
+    /// Returns the value of the first field of that name, in any ASCII case, or `nil` if there is none.
     package func first(_ name: String) -> String? {
         for field in self where field.isNamed(name) { return field.value }
         return nil
@@ -58,7 +60,7 @@ package struct FieldSection: Equatable, Sendable {
         return false
     }
 
-    /// The values of all fields of that name, in order.
+    /// Returns the values of all fields of that name, in order.
     package func all(_ name: String) -> [String] {
         var values: [String] = []
         for field in self where field.isNamed(name) { values.append(field.value) }
@@ -69,14 +71,14 @@ package struct FieldSection: Equatable, Sendable {
     package func forEachBytes(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void) {
         bytes.withUnsafeReadableBytes { all in
             var cursor = FieldCursor(all)
-            // The encoding was made by `append` or checked by `init(decoding:)`: every length is inside.
+            // The encoding was made by `append` or checked by `init(decoding:)`: every length is within the buffer.
             while let name = cursor.next(), let value = cursor.next() { body(name, value) }
         }
     }
 }
 
 extension FieldSection: Sequence {
-    /// One field; both parts are slices of the section's buffer.
+    /// One field. Both parts are slices of the section's buffer.
     package struct Field: Sendable {
         package var nameBytes: ByteBuffer
         package var valueBytes: ByteBuffer
@@ -84,7 +86,7 @@ extension FieldSection: Sequence {
         package var name: String { String(buffer: nameBytes) }
         package var value: String { String(buffer: valueBytes) }
 
-        /// Compares without regard to ASCII case.
+        /// Compares the name without regard to ASCII case.
         package func isNamed(_ other: String) -> Bool {
             nameBytes.withUnsafeReadableBytes { ASCII.equalIgnoringCase($0, other) }
         }
@@ -105,8 +107,10 @@ extension FieldSection: Sequence {
 }
 
 extension FieldSection {
-    /// Takes an encoded section from the network: every length inside, names are tokens, values have no CR, LF or NUL
-    /// and no other control character but HTAB (RFC 9110 §5.5), at most ``HopLimits/fields``.
+    /// Checks and adopts an encoded section from the network: every length is within it, names are tokens, values have
+    /// no control character but HTAB (RFC 9110 §5.5), and there are at most ``HopLimits/fields`` fields.
+    ///
+    /// - Throws: `violation`.
     package init(decoding encoded: ByteBuffer) throws(HopError) {
         var count = 0
         var problem: StaticString?
@@ -133,8 +137,8 @@ extension FieldSection {
         self.count = count
     }
 
-    /// The Content-Length of a section from the network: nil when there is none; two of them, or one that is not
-    /// 1–19 digits of a number below 2^63, are a violation (RFC 9110 §8.6).
+    /// Returns the Content-Length of a section from the network, or `nil` if there is none. Two of them, or a value
+    /// that is not 1 to 19 digits of a number below 2^63, are a violation (RFC 9110 §8.6).
     package func contentLength() throws(HopError) -> Int? {
         var found: Int?
         var bad = false
@@ -151,7 +155,7 @@ extension FieldSection {
     }
 }
 
-/// Walks the encoded section without touching the buffer.
+/// A cursor over the encoded section that does not touch the buffer.
 struct FieldCursor {
     private let all: UnsafeRawBufferPointer
     private var offset = 0
@@ -160,7 +164,7 @@ struct FieldCursor {
 
     var remaining: Int { all.count - offset }
 
-    /// The next length-prefixed piece; nil when it does not fit.
+    /// Returns the next length-prefixed piece, or `nil` if it does not fit.
     mutating func next() -> UnsafeRawBufferPointer? {
         guard remaining > 0 else { return nil }
         let width = 1 << Int(all[offset] >> 6)

@@ -1,10 +1,11 @@
 import NIOCore
 
-/// Cuts a stream's bytes into frames, in any pieces they arrive. DATA payload passes as slices, without waiting for the
-/// end of its frame and without a copy; the payload of any other frame is collected up to its bound.
+/// A reader that cuts a stream's bytes, arriving in arbitrary pieces, into frames. DATA payload is passed on as
+/// slices, without waiting for the end of its frame and without a copy. The payload of any other frame is collected up
+/// to its limit.
 struct FrameReader {
     enum Piece {
-        /// The whole payload of a frame that is not DATA.
+        /// The whole payload of a frame other than DATA.
         case frame(type: UInt64, payload: ByteBuffer)
         /// Some bytes of a DATA frame, never empty.
         case data(ByteBuffer)
@@ -20,23 +21,25 @@ struct FrameReader {
     private var input = ByteBuffer()
     private var varInt = VarIntReader()
     private var state = State.type
-    /// The collected start of a payload that came in pieces.
+    /// The collected start of a payload that arrived in pieces.
     private var held = ByteBuffer()
-    /// Bytes taken from the input that are not DATA payload, since it was last asked.
+    /// The consumed bytes that are not DATA payload, since ``drainOverhead()`` was last called.
     private(set) var overhead = 0
 
-    /// Nothing is left of what was fed, and no frame is open.
+    /// Whether all input is consumed and no frame is open.
     var isBetweenFrames: Bool {
         if case .type = state { !varInt.isInside && input.readableBytes == 0 } else { false }
     }
 
     var hasInput: Bool { input.readableBytes > 0 }
 
+    /// Returns ``overhead`` and resets it.
     mutating func drainOverhead() -> Int {
         defer { overhead = 0 }
         return overhead
     }
 
+    /// Appends bytes that arrived.
     mutating func feed(_ bytes: ByteBuffer) {
         if input.readableBytes == 0 {
             input = bytes
@@ -45,11 +48,12 @@ struct FrameReader {
         }
     }
 
-    /// Lets go of the last slice, so that its storage can be reused by the one who filled it.
+    /// Releases the last slice, so that its storage can be reused by its producer.
     private mutating func releaseInputIfEmpty() {
         if input.readableBytes == 0 { input = ByteBuffer() }
     }
 
+    /// Returns the next piece, or `nil` if more bytes are needed.
     mutating func next() throws(HopError) -> Piece? {
         while input.readableBytes > 0 {
             switch state {
@@ -113,20 +117,21 @@ struct FrameReader {
     }
 }
 
-/// Compares a body with its Content-Length.
+/// A check of a body against its Content-Length.
 struct BodyLength {
     private var missing: Int?
 
-    /// nil: not announced.
+    /// Creates the check. `announced` is the Content-Length, or `nil` if there is none.
     init(_ announced: Int?) { missing = announced }
 
+    /// Counts bytes of the body.
     mutating func consume(_ count: Int) throws(HopError) {
         guard let missing else { return }
         guard count <= missing else { throw HopError(.violation, "a body is longer than its Content-Length") }
         self.missing = missing - count
     }
 
-    /// The body ended, by FIN or by trailers.
+    /// Checks the body's end, by FIN or by trailers.
     func finish() throws(HopError) {
         guard let missing, missing > 0 else { return }
         throw HopError(.aborted, "a body ended \(missing) bytes short of its Content-Length")

@@ -12,7 +12,7 @@ package enum HopCode: Sendable, CaseIterable {
     case cancelled
     /// The deadline of the request passed.
     case deadline
-    /// The request was not accepted, and no other code says why.
+    /// The request was not accepted, and no other code gives the reason.
     case refused
     /// A limit of the agent is reached (`max_requests`, a full request ledger, buffered bytes).
     case busy
@@ -28,7 +28,7 @@ package enum HopCode: Sendable, CaseIterable {
     case stale
     /// A non-idempotent request with this id has run already, or is running.
     case alreadyRan
-    /// No connection to the origin could be made.
+    /// No connection to the origin could be established.
     case originUnreachable
     /// The origin was connected and did not respond in time.
     case originTimeout
@@ -48,7 +48,7 @@ package enum HopCode: Sendable, CaseIterable {
     case authFailed
     /// A newer attachment of the same agent took over.
     case superseded
-    /// The tunnel was not used.
+    /// The tunnel was idle.
     case idle
 
     /// Creates the code that `wireCode` stands for, or ``internalError`` if this version does not know it.
@@ -56,7 +56,7 @@ package enum HopCode: Sendable, CaseIterable {
         self = Self.allCases.first { $0.wireCode == wireCode } ?? .internalError
     }
 
-    /// The number that travels.
+    /// The code on the wire.
     package var wireCode: ApplicationErrorCode {
         switch self {
         case .noError: .noError
@@ -96,7 +96,7 @@ package enum HopCode: Sendable, CaseIterable {
         }
     }
 
-    /// A reset with this code proves that the origin has seen nothing of the request.
+    /// Whether a reset with this code proves that the origin has seen nothing of the request.
     package var isNotStarted: Bool {
         switch self {
         case .refused, .busy, .notHere, .loop, .wrongRun, .unknownService, .originUnreachable: true
@@ -104,7 +104,7 @@ package enum HopCode: Sendable, CaseIterable {
         }
     }
 
-    /// The request did not start and another attachment may take it, whatever its method.
+    /// Whether the request did not start and another attachment may handle it, irrespective of its method.
     package var mayRetryElsewhere: Bool {
         switch self {
         case .refused, .busy, .notHere, .loop, .wrongRun: true
@@ -112,7 +112,7 @@ package enum HopCode: Sendable, CaseIterable {
         }
     }
 
-    /// The word used in logs, metrics and documents.
+    /// The name used in logs, metrics and documents.
     package var name: String {
         switch self {
         case .noError: "NO_ERROR"
@@ -141,11 +141,11 @@ package enum HopCode: Sendable, CaseIterable {
     }
 }
 
-/// The codes of requests. Those that the transport itself uses are declared beside the type.
+/// The codes of requests. The codes that the transport itself uses are declared beside the type.
 extension ApplicationErrorCode {
     /// DEADLINE. The deadline of the request passed.
     package static var deadline: Self { Self(rawValue: 2) }
-    /// REFUSED. The request was not accepted, and no other code says why.
+    /// REFUSED. The request was not accepted, and no other code gives the reason.
     package static var refused: Self { Self(rawValue: 3) }
     /// NOT_HERE. The attachment is not on that replica (mesh).
     package static var notHere: Self { Self(rawValue: 5) }
@@ -159,7 +159,7 @@ extension ApplicationErrorCode {
     package static var stale: Self { Self(rawValue: 9) }
     /// ALREADY_RAN. A non-idempotent request with this id has run already, or is running.
     package static var alreadyRan: Self { Self(rawValue: 10) }
-    /// ORIGIN_UNREACHABLE. No connection to the origin could be made.
+    /// ORIGIN_UNREACHABLE. No connection to the origin could be established.
     package static var originUnreachable: Self { Self(rawValue: 16) }
     /// ORIGIN_TIMEOUT. The origin was connected and did not respond in time.
     package static var originTimeout: Self { Self(rawValue: 17) }

@@ -1,4 +1,4 @@
-/// Names one request for the whole of its life, over every attempt. 128 random bits, 32 hexadecimal digits as text.
+/// The id of one request for its whole life, over every attempt. 128 random bits; 32 hexadecimal digits as text.
 package struct RequestID: Hashable, Sendable, CustomStringConvertible {
     package var rawValue: UInt128
 
@@ -16,7 +16,7 @@ package struct RequestID: Hashable, Sendable, CustomStringConvertible {
     package var description: String { rawValue.fixedHex }
 }
 
-/// Names one agent process (one *run*). 128 random bits, 32 hexadecimal digits as text and in JSON.
+/// The id of one agent process (one *run*). 128 random bits; 32 hexadecimal digits as text and in JSON.
 package struct RunID: Hashable, Sendable, CustomStringConvertible {
     package var rawValue: UInt128
 
@@ -51,7 +51,7 @@ extension RunID: Codable {
 }
 
 extension UInt128 {
-    /// Exactly 32 hexadecimal digits; `UInt128(_:radix:)` alone would take a sign and fewer digits.
+    /// Parses exactly 32 hexadecimal digits. `UInt128(_:radix:)` alone would accept a sign and fewer digits.
     fileprivate init?(fixedHex text: some StringProtocol) {
         guard text.utf8.count == 32 else { return nil }
         var value: UInt128 = 0

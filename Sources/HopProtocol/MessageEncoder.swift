@@ -1,6 +1,6 @@
 package import NIOCore
 
-/// The frames of a request stream.
+/// The frame types of a request stream.
 enum MessageFrameType {
     static let headers: UInt64 = 1
     static let data: UInt64 = 2
@@ -8,48 +8,56 @@ enum MessageFrameType {
     static let accepted: UInt64 = 4
 }
 
-/// Writes the frames of HTTP over a stream: type and length as variable-length integers, then
-/// the payload. FIN after the last frame ends the message.
+/// An encoder of HTTP messages as frames on a stream: type and length as variable-length integers, then the payload.
+/// FIN after the last frame ends the message.
 package enum MessageEncoder {
-    /// The most that ``writeDataHeader(length:into:)`` writes.
+    /// The most bytes that ``writeDataHeader(length:into:)`` writes.
     package static let maximumDataHeader = 9
 
-    /// Throws `tooLarge` above 96 KiB; then nothing was written.
+    /// Writes a request head.
+    ///
+    /// - Throws: `tooLarge` above 96 KiB; nothing is written then.
     package static func writeRequestHead(_ head: RequestHead, into buffer: inout ByteBuffer) throws(HopError) {
         try writeFrame(MessageFrameType.headers, limit: HopLimits.head, into: &buffer) { head.encode(into: &$0) }
     }
 
-    /// Writes an interim or the final head. Throws `tooLarge` above 96 KiB; then nothing was written.
+    /// Writes an interim or the final response head.
+    ///
+    /// - Throws: `tooLarge` above 96 KiB; nothing is written then.
     package static func writeResponseHead(_ head: ResponseHead, into buffer: inout ByteBuffer) throws(HopError) {
         precondition((100..<1000).contains(head.status), "a status has three digits")
         try writeFrame(MessageFrameType.headers, limit: HopLimits.head, into: &buffer) { head.encode(into: &$0) }
     }
 
-    /// Throws `tooLarge` above 8 KiB; then nothing was written.
+    /// Writes a trailer section.
+    ///
+    /// - Throws: `tooLarge` above 8 KiB; nothing is written then.
     package static func writeTrailers(_ fields: FieldSection, into buffer: inout ByteBuffer) throws(HopError) {
         try writeFrame(MessageFrameType.trailers, limit: HopLimits.trailers, into: &buffer) {
             $0.writeImmutableBuffer(fields.bytes)
         }
     }
 
+    /// Writes ACCEPTED: the request may have started.
     package static func writeAccepted(into buffer: inout ByteBuffer) {
         buffer.writeVarInt(MessageFrameType.accepted)
         buffer.writeVarInt(0)
     }
 
-    /// The header of a DATA frame whose `length` payload bytes the caller sends after it, from the buffer they are in.
+    /// Writes the header of a DATA frame. The caller sends the `length` payload bytes after it, from the buffer they
+    /// are in.
     package static func writeDataHeader(length: Int, into buffer: inout ByteBuffer) {
         buffer.writeVarInt(MessageFrameType.data)
         buffer.writeVarInt(UInt64(length))
     }
 
-    /// A whole DATA frame, copied: for small bodies that leave together with their head.
+    /// Writes a whole DATA frame, copying its payload: for small bodies that are sent together with their head.
     package static func writeData(_ bytes: ByteBuffer, into buffer: inout ByteBuffer) {
         writeDataHeader(length: bytes.readableBytes, into: &buffer)
         buffer.writeImmutableBuffer(bytes)
     }
 
-    /// The length is written as a 4-byte variable-length integer before the payload is known.
+    /// Writes a frame. Its length is a variable-length integer of 4 bytes, reserved before the payload is known.
     private static func writeFrame(
         _ type: UInt64,
         limit: Int,

@@ -1,13 +1,14 @@
 package import NIOCore
 
-/// Reads a request from a stream: `HEADERS DATA* TRAILERS? FIN`.
+/// A decoder of the request on a stream: `HEADERS DATA* TRAILERS? FIN`.
 ///
-/// Feed bytes as they arrive, then call ``next()`` until it returns nil. When FIN arrives call ``finish()`` and again
-/// ``next()`` until nil; the last event is ``Event/end``. An error is final: reset the stream with its `resetCode`.
+/// Call ``feed(_:)`` with bytes as they arrive, then ``next()`` until it returns `nil`. When FIN arrives call
+/// ``finish()`` and again ``next()`` until `nil`; the last event is ``Event/end``. An error is final: reset the stream
+/// with its `resetCode`.
 package struct RequestDecoder {
     package enum Event: Sendable {
         case head(RequestHead)
-        /// Some bytes of the body, never empty; a slice of what was fed.
+        /// Some bytes of the body, never empty; a slice of the bytes fed.
         case data(ByteBuffer)
         case trailers(FieldSection)
         /// The message is complete.
@@ -32,11 +33,11 @@ package struct RequestDecoder {
 
     package mutating func feed(_ bytes: ByteBuffer) { frames.feed(bytes) }
 
-    /// The response was 101: what follows is opaque, and trailers are a violation.
+    /// Records that the response was 101: the bytes that follow are opaque, and trailers are a violation.
     package mutating func upgraded() { isUpgraded = true }
 
-    /// Bytes that were taken since the last call and are not in a ``Event/data(_:)``: their flow-control credit can be
-    /// given back at once.
+    /// Returns the number of bytes consumed since the last call that are not part of a ``Event/data(_:)``. Their
+    /// flow-control credit can be returned at once.
     package mutating func drainOverhead() -> Int { frames.drainOverhead() }
 
     package mutating func next() throws(HopError) -> Event? {
@@ -49,8 +50,10 @@ package struct RequestDecoder {
         }
     }
 
-    /// FIN arrived after all that was fed. Throws `aborted` when everything fed was read and FIN stands inside a frame,
-    /// before the head, or short of the Content-Length; when something is left, ``next()`` throws it later.
+    /// Records that FIN has arrived after all bytes fed.
+    ///
+    /// - Throws: `aborted` if all bytes are consumed and FIN is inside a frame, before the head, or short of the
+    ///   Content-Length. If bytes are left, ``next()`` throws it later.
     package mutating func finish() throws(HopError) {
         hasFinished = true
         guard !frames.hasInput else { return }

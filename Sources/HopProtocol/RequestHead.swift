@@ -2,24 +2,25 @@ package import NIOCore
 
 /// The head of a request on a stream.
 ///
-/// Layout: request id (16 B), attempt (variable-length integer), run (16 B), then method, scheme, authority, path, service as
-/// variable-length integer length and bytes, remaining deadline in milliseconds (variable-length integer, 0: none), trace
-/// context (length and bytes), fields (length and section). Bytes behind the section belong to later versions and are ignored.
+/// Layout: request id (16 B), attempt (variable-length integer), run (16 B), then method, scheme, authority, path and
+/// service, each as its length and bytes, remaining deadline in milliseconds (variable-length integer, 0 for none),
+/// trace context (length and bytes), fields (length and section). Lengths are variable-length integers. Bytes after the
+/// section belong to later versions and are ignored.
 package struct RequestHead: Equatable, Sendable {
     package var requestID: RequestID
-    /// Counts the attempts at one request, from 1.
+    /// The number of the attempt at the request, from 1.
     package var attempt: UInt64
     /// The run of the agent that the request was routed to.
     package var run: RunID
     package var method: String
     package var scheme: String
     package var authority: String
-    /// Path and query, the original bytes.
+    /// The path and query as the original bytes.
     package var path: String
     package var service: String
-    /// What is left until the response head must be there; nil: no deadline. Whole milliseconds travel.
+    /// The time left until the response head is due, or `nil` if there is no deadline. Whole milliseconds travel.
     package var deadline: TimeAmount?
-    /// W3C trace context, empty when there is none.
+    /// The W3C trace context; empty if there is none.
     package var traceparent: String
     package var fields: FieldSection
 
@@ -49,7 +50,7 @@ package struct RequestHead: Equatable, Sendable {
         self.fields = fields
     }
 
-    /// RFC 9110 §9.2.2: running it twice has the effect of running it once.
+    /// Whether the method is idempotent: executing it twice has the effect of executing it once (RFC 9110 §9.2.2).
     package var isIdempotent: Bool {
         switch method {
         case "GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE": true
@@ -77,7 +78,7 @@ extension RequestHead {
         buffer.writeImmutableBuffer(fields.bytes)
     }
 
-    /// A deadline that has passed travels as 1 ms: 0 means none.
+    /// The remaining deadline as it travels. A deadline that has passed becomes 1 ms, since 0 means none.
     private var deadlineMilliseconds: UInt64 {
         guard let deadline else { return 0 }
         return UInt64(max(1, deadline.nanoseconds / 1_000_000))
@@ -99,7 +100,7 @@ extension RequestHead {
         guard let milliseconds = rest.readVarInt() else {
             throw HopError(.violation, "a request head is cut short")
         }
-        // A year is as good as none; the bound keeps the conversion to nanoseconds inside 64 bits.
+        // A year is as good as no deadline. The bound keeps the conversion to nanoseconds within 64 bits.
         self.deadline = milliseconds == 0 ? nil : .milliseconds(Int64(min(milliseconds, 31_536_000_000)))
         self.traceparent = try rest.readText("trace context", limit: HopLimits.word, ASCII.isVisible)
         guard let encoded = rest.readLengthPrefixed(limit: HopLimits.head) else {
@@ -108,7 +109,7 @@ extension RequestHead {
         self.fields = try FieldSection(decoding: encoded)
     }
 
-    /// Origin form (RFC 9112 §3.2.1), or `*` for OPTIONS.
+    /// Returns whether the bytes are in origin form (RFC 9112 §3.2.1), or `*` as for OPTIONS.
     private static func isPath(_ bytes: UnsafeRawBufferPointer) -> Bool {
         guard let first = bytes.first, ASCII.isVisible(bytes) else { return false }
         return first == UInt8(ascii: "/") || first == UInt8(ascii: "*") && bytes.count == 1
@@ -116,7 +117,8 @@ extension RequestHead {
 }
 
 extension ByteBuffer {
-    /// Reads a length-prefixed text and checks its bytes. What is not UTF-8 is refused: decoding would change it.
+    /// Reads a length-prefixed text and checks its bytes. Text that is not UTF-8 is refused, since decoding would
+    /// change it.
     fileprivate mutating func readText(
         _ what: StaticString,
         limit: Int,

@@ -1,17 +1,17 @@
 package import NIOCore
 
-/// Reads a response from a stream: `ACCEPTED (1xx HEADERS)* HEADERS DATA* TRAILERS? FIN`; 101 is a final head.
+/// A decoder of the response on a stream: `ACCEPTED (1xx HEADERS)* HEADERS DATA* TRAILERS? FIN`. 101 is a final head.
 ///
-/// Feed bytes as they arrive, then call ``next()`` until it returns nil. When FIN arrives call ``finish()`` and again
-/// ``next()`` until nil; the last event is ``Event/end``. An error is final.
+/// Call ``feed(_:)`` with bytes as they arrive, then ``next()`` until it returns `nil`. When FIN arrives call
+/// ``finish()`` and again ``next()`` until `nil`; the last event is ``Event/end``. An error is final.
 package struct ResponseDecoder {
     package enum Event: Sendable {
         /// The request may have started.
         case accepted
-        /// A 1xx head but 101.
+        /// A 1xx head other than 101.
         case interim(ResponseHead)
         case head(ResponseHead)
-        /// Some bytes of the body (after a 101: of the upgraded connection), never empty; a slice of what was fed.
+        /// Some bytes of the body (after 101: of the upgraded connection), never empty; a slice of the bytes fed.
         case data(ByteBuffer)
         case trailers(FieldSection)
         /// The message is complete.
@@ -22,7 +22,7 @@ package struct ResponseDecoder {
         case accepted
         case head
         case body
-        /// HEAD, 204, 304: no body whatever Content-Length says.
+        /// A response to HEAD, 204 or 304: no body, irrespective of Content-Length.
         case noBody
         case upgraded
         case trailers
@@ -36,13 +36,13 @@ package struct ResponseDecoder {
     private var length = BodyLength(nil)
     private var hasFinished = false
 
-    /// `method`: of the request, since a response to HEAD has no body.
+    /// Creates a decoder. `method` is the method of the request, since a response to HEAD has no body.
     package init(method: String) { isHead = method == "HEAD" }
 
     package mutating func feed(_ bytes: ByteBuffer) { frames.feed(bytes) }
 
-    /// Bytes that were taken since the last call and are not in a ``Event/data(_:)``: their flow-control credit can be
-    /// given back at once.
+    /// Returns the number of bytes consumed since the last call that are not part of a ``Event/data(_:)``. Their
+    /// flow-control credit can be returned at once.
     package mutating func drainOverhead() -> Int { frames.drainOverhead() }
 
     package mutating func next() throws(HopError) -> Event? {
@@ -55,8 +55,10 @@ package struct ResponseDecoder {
         }
     }
 
-    /// FIN arrived after all that was fed. Throws `aborted` when everything fed was read and FIN stands inside a frame,
-    /// before the final head, or short of the Content-Length; when something is left, ``next()`` throws it later.
+    /// Records that FIN has arrived after all bytes fed.
+    ///
+    /// - Throws: `aborted` if all bytes are consumed and FIN is inside a frame, before the final head, or short of the
+    ///   Content-Length. If bytes are left, ``next()`` throws it later.
     package mutating func finish() throws(HopError) {
         hasFinished = true
         guard !frames.hasInput else { return }

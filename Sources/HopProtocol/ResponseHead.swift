@@ -2,8 +2,8 @@ import NIOCore
 
 /// The head of a response on a stream, interim (1xx) or final (101 is final).
 ///
-/// Layout: status (variable-length integer), fields (length as a variable-length integer, and section). Bytes
-/// after the section are ignored. The reason phrase does not travel.
+/// Layout: status (variable-length integer), fields (length as a variable-length integer, and section). Bytes after the
+/// section are ignored. The reason phrase does not travel.
 package struct ResponseHead: Equatable, Sendable {
     package var status: Int
     package var fields: FieldSection
@@ -13,7 +13,7 @@ package struct ResponseHead: Equatable, Sendable {
         self.fields = fields
     }
 
-    /// 1xx but 101: another head follows.
+    /// Whether another head follows: a status of 1xx other than 101.
     package var isInterim: Bool { (100..<200).contains(status) && status != 101 }
 }
 

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// A count that one loop raises and any thread reads: no locked instruction, because there is one writer.
+/// A counter that one loop increments and any thread reads. There is one writer, so no locked instruction is needed.
 package struct LoopCounter: ~Copyable, Sendable {
     private let value = Atomic<Int>(0)
 
@@ -12,17 +12,18 @@ package struct LoopCounter: ~Copyable, Sendable {
     package var current: Int { value.load(ordering: .relaxed) }
 }
 
-/// What one socket's loop did since it was bound. Written by that loop alone, read by whoever prints metrics.
+/// The counters of one socket's loop since the socket was bound. Incremented by that loop alone, read by any thread.
 package final class TransportCounters: Sendable {
     package init() {}
 
     // Sent.
     package let datagramsOut = LoopCounter()
-    /// `sendmsg` calls that succeeded.
+    /// The number of successful `sendmsg` calls.
     package let burstsOut = LoopCounter()
-    /// Bursts that the kernel would not cut (EIO, EINVAL, EMSGSIZE) and that left one by one.
+    /// The number of bursts that the kernel refused to cut (EIO, EINVAL, EMSGSIZE) and that were sent one datagram at a
+    /// time.
     package let burstsRefused = LoopCounter()
-    /// Bursts that found the socket's buffer full.
+    /// The number of bursts that found the socket's buffer full.
     package let burstsBlocked = LoopCounter()
     package let datagramsRefused = LoopCounter()
     package let datagramsTooLarge = LoopCounter()
@@ -31,25 +32,25 @@ package final class TransportCounters: Sendable {
     // Received.
     package let datagramsIn = LoopCounter()
     package let bytesIn = LoopCounter()
-    /// Reads, each of which may hold many coalesced datagrams.
+    /// The number of reads, each of which may contain many coalesced datagrams.
     package let readsIn = LoopCounter()
-    /// NIO closed the channel after an error and it was opened again.
+    /// The number of times that NIO closed the channel after an error and it was opened again.
     package let channelsReopened = LoopCounter()
 
     // Dropped, by reason.
-    /// From port 0, which cannot be answered.
+    /// Datagrams from port 0, which cannot be answered.
     package let droppedPortZero = LoopCounter()
-    /// Empty, or not a DTLS record.
+    /// Datagrams that are empty or no DTLS record.
     package let droppedInvalid = LoopCounter()
-    /// Neither a ClientHello nor an application record, and no session has this address.
+    /// Datagrams that are neither a ClientHello nor an application record, at an address without a session.
     package let droppedUnknown = LoopCounter()
-    /// A ClientHello that the listener refused.
+    /// ClientHellos that the listener dropped.
     package let droppedHello = LoopCounter()
-    /// A new handshake while as many as may be are half open.
+    /// New handshakes dropped because the total of half-open sessions was at its limit.
     package let droppedHalfOpenTotal = LoopCounter()
-    /// A new handshake while its address has as many half open as it may have.
+    /// New handshakes dropped because the half-open sessions of the address were at their limit.
     package let droppedHalfOpenAddress = LoopCounter()
-    /// Sessions that proved themselves and were too many.
+    /// Sessions that authenticated themselves and exceeded the limits.
     package let sessionsRefused = LoopCounter()
 
     // Handshakes and sessions.
@@ -60,7 +61,7 @@ package final class TransportCounters: Sendable {
     package let handshakesFailed = LoopCounter()
     package let sessionsAuthenticated = LoopCounter()
     package let sessionsClosed = LoopCounter()
-    /// Now, not since the start.
+    /// The current number of half-open sessions; a gauge like `sessions`.
     package let halfOpen = LoopCounter()
     package let sessions = LoopCounter()
 }

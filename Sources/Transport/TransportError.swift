@@ -1,20 +1,20 @@
-/// Why the transport could not do what its owner asked: a socket could not be made, bound or connected.
+/// The error of the transport: a socket could not be created, bound or connected.
 ///
-/// What happens to a session later is never thrown; it arrives as ``SessionCloseReason``.
+/// Later failures of a session are never thrown; they arrive as ``SessionCloseReason``.
 package struct TransportError: Error, Equatable, CustomStringConvertible {
     package enum Code: Sendable {
-        /// A system call on a socket failed; `errno` says why.
+        /// A system call on a socket failed; `errno` is its error.
         case systemCall
         /// The address cannot be used for UDP.
         case unsupportedAddress
-        /// The host's name has no address.
+        /// The host name has no address.
         case unknownHost
     }
 
     package var code: Code
-    /// The system call or the step, for the log line.
+    /// The system call or the step, for the log.
     package var operation: String
-    /// `errno` of the failed call, 0 if there was none.
+    /// The `errno` of the failed call, or 0 if there was none.
     package var errno: CInt
 
     package init(code: Code, operation: String, errno: CInt = 0) {

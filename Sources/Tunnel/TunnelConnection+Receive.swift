@@ -1,8 +1,14 @@
 package import NIOCore
 
-/// The way of a packet in.
+/// Processing of received packets.
 extension TunnelConnection {
-    /// Takes the plaintext of one DTLS record. What is wrong with it becomes a `closed` event.
+    /// Processes the plaintext of one DTLS record. The first of the five verbs.
+    ///
+    /// A violation by the peer does not throw: it closes the tunnel and becomes a `closed` event.
+    ///
+    /// - Parameters:
+    ///   - packet: The plaintext; not used after the call.
+    ///   - now: The time of receipt.
     package func handle(packet: UnsafeRawBufferPointer, now: NIODeadline) {
         self.now = max(self.now, now)
         switch phase {
@@ -39,8 +45,9 @@ extension TunnelConnection {
         if isEliciting { acks.recordAckEliciting(now: now, maxAckDelay: configuration.maxAckDelay) }
     }
 
-    /// After our CONNECTION_CLOSE only a CONNECTION_CLOSE is answered with anything but it, and that at a falling rate:
-    /// the first packet, the second, the fourth, the eighth …
+    /// Handles a packet that arrives after our CONNECTION_CLOSE. It is answered by another CONNECTION_CLOSE at a
+    /// falling rate (the first packet, the second, the fourth, the eighth …), and a CONNECTION_CLOSE of the peer ends
+    /// the answering (RFC 9000 §10.2.1).
     private func answerAfterClose(_ packet: UnsafeRawBufferPointer) {
         packetsSinceClose += 1
         if packetsSinceClose & (packetsSinceClose - 1) == 0 { owesClose = true }
@@ -114,7 +121,7 @@ extension TunnelConnection {
         let before = stream.footprint
         let arrival = try stream.receive.receive(offset: offset, fin: fin, data: data, newBytes: &newBytes)
         undrained = undrained - before + stream.footprint
-        // A stall begins when bytes first wait, not when the stream last had some.
+        // A stall begins when bytes start to wait, not when the stream last had some.
         if before == 0 { stream.drainedAt = now }
         counters.streamBytesReceived += newBytes
         try account(newBytes, of: stream)
@@ -127,7 +134,8 @@ extension TunnelConnection {
         if undrained > configuration.undrainedHardLimit { shedSlowestStream() }
     }
 
-    /// MAX_DATA follows what arrives, not what is consumed: a stalled stream never stops another.
+    /// Counts new bytes against MAX_DATA and raises the limit. MAX_DATA follows the bytes received, not the bytes
+    /// consumed: a stalled stream never stops another.
     private func account(_ newBytes: UInt64, of stream: Stream) throws(TunnelError) {
         guard newBytes > 0, !stream.isControl else { return }
         dataReceived += newBytes
@@ -169,8 +177,8 @@ extension TunnelConnection {
         events.append(.stopSending(id, code: code))
     }
 
-    /// Sheds the stream that stalled longest among those that hold much: a waiting request with a few undrained bytes
-    /// is not what fills memory, and shedding it would free nothing.
+    /// Resets the stream that has stalled longest among those that hold much. A waiting request with a few undrained
+    /// bytes does not fill memory, and resetting it would free nothing.
     private func shedSlowestStream() {
         var slowest: Stream?
         var largest: Stream?
@@ -182,8 +190,8 @@ extension TunnelConnection {
         if let victim = slowest ?? largest { shed(victim) }
     }
 
-    /// Gives up on a stream whose bytes this side cannot hold. Its request may have started, so the code must not say
-    /// that it did not.
+    /// Resets a stream whose bytes this side cannot hold. Its request may have started, so the code must not claim the
+    /// opposite.
     private func shed(_ stream: Stream) {
         guard !stream.isControl else { return }
         counters.overloadedStreams += 1

@@ -1,6 +1,6 @@
 package import NIOCore
 
-/// Acknowledgements, loss and timers: RFC 9002.
+/// Acknowledgements, loss detection and timers (RFC 9002).
 extension TunnelConnection {
     private static let packetThreshold: UInt64 = 3
     private static let persistentCongestionThreshold: Int64 = 3
@@ -48,7 +48,7 @@ extension TunnelConnection {
         lastProgress = now
     }
 
-    /// The packet if it was outstanding.
+    /// Marks a packet as acknowledged. Returns the packet if it was outstanding.
     private func acknowledge(_ number: UInt64) -> SentPacket? {
         let packet = sent[number]
         guard packet.state == .outstanding else { return nil }
@@ -81,7 +81,7 @@ extension TunnelConnection {
 
     // MARK: Loss
 
-    /// Declares packets lost by the packet and the time threshold (RFC 9002 §6.1) and sets the loss timer.
+    /// Declares packets lost by the packet threshold and the time threshold (RFC 9002 §6.1), and sets the loss timer.
     private func detectLosses() {
         guard let largestAcknowledged else { return }
         lossTime = nil
@@ -115,7 +115,7 @@ extension TunnelConnection {
         if let latestLost { congestion.congestion(sentAt: latestLost, persistent: isPersistent, now: now) }
     }
 
-    /// Packets lost one after the other, none between them acknowledged (RFC 9002 §7.6).
+    /// A period of lost packets with no acknowledged packet between them (RFC 9002 §7.6).
     private struct LossPeriod {
         var start: NIODeadline?
 
@@ -142,7 +142,8 @@ extension TunnelConnection {
         for index in packet.firstFrame..<(packet.firstFrame + packet.frameCount) { requeue(sent.frame(at: index)) }
     }
 
-    /// Window frames are repeated with their newest value, the others as they were.
+    /// Queues a lost frame again. Frames that announce a limit are repeated with its newest value, all others
+    /// unchanged.
     private func requeue(_ frame: SentFrame) {
         switch frame {
         case .stream(let id, let range, let fin):
@@ -166,7 +167,8 @@ extension TunnelConnection {
 
     // MARK: Timers
 
-    /// When ``handleTimeout(now:)`` has to be called; nil: never, until something else happens.
+    /// Returns the deadline at which ``handleTimeout(now:)`` has to be called, or `nil` if there is none until another
+    /// call changes that. Poll it again after every other verb.
     package func pollTimeout() -> NIODeadline? {
         switch phase {
         case .open: break
@@ -195,7 +197,8 @@ extension TunnelConnection {
         return max(lastReceived, elicitingSentSinceReceipt ?? lastReceived) + patience
     }
 
-    /// A peer that sends and never acknowledges is as dead as a silent one, and what is kept for it would only grow.
+    /// The deadline for an acknowledgement. A peer that sends and never acknowledges is as dead as a silent one, and
+    /// the data kept for it would only grow.
     private var stallDeadline: NIODeadline {
         guard elicitingInFlight > 0 else { return .distantFuture }
         return lastProgress + max(configuration.idleTimeout, .nanoseconds(3 * probeTimeout.nanoseconds))
@@ -206,7 +209,7 @@ extension TunnelConnection {
         return max(lastReceived, lastElicitingSentAt) + keepAliveInterval
     }
 
-    /// Does what has become due. Afterwards poll events, packets and the next deadline.
+    /// Handles all timers that are due. Poll events, packets and the next deadline afterwards.
     package func handleTimeout(now: NIODeadline) {
         self.now = max(self.now, now)
         switch phase {
@@ -231,8 +234,8 @@ extension TunnelConnection {
         if let keepAlive = keepAliveDeadline, keepAlive <= self.now { owesPing = true }
     }
 
-    /// RFC 9002 §6.2.4: two packets beyond the window. They repeat the oldest frames in flight, so that a lost tail is
-    /// mended by the probe itself.
+    /// Requests two probe packets beyond the congestion window (RFC 9002 §6.2.4). They repeat the oldest frames in
+    /// flight, so that the probe itself repairs a lost tail.
     private func sendProbes() {
         probeCount += 1
         counters.probeTimeouts += 1

@@ -1,18 +1,20 @@
 import NIOCore
 
-/// Which stream goes next: control, then small and new streams in the order they came, then bulk streams in turn with
-/// a quantum of one burst each. So a short response never waits behind a long download.
+/// Selection of the next stream to send: the control stream first, then small and new streams in order of arrival, then
+/// bulk streams in turn with a quantum of one burst each. A short response therefore never waits behind a long
+/// download.
 extension TunnelConnection {
-    /// Bytes a bulk stream may send before the next one's turn: one GSO burst.
+    /// The bytes that a bulk stream may send before the next bulk stream's turn: one GSO burst.
     private static let quantum = 64 << 10
-    /// A STREAM frame carries at least so much, or the rest of its stream; a smaller hole is padded.
+    /// The fewest bytes of a STREAM frame that does not complete its stream's data. A smaller hole in a packet is
+    /// padded.
     private static let minimumFragment = 64
 
     var hasSendableStreams: Bool {
         control.isQueued || !smallStreams.isEmpty || !bulkStreams.isEmpty
     }
 
-    /// Puts a stream with something to send into its queue.
+    /// Puts a stream that has something to send into its queue.
     func enqueue(_ stream: Stream) {
         guard !stream.isQueued else { return }
         if stream.send.hasSendable {
@@ -33,7 +35,7 @@ extension TunnelConnection {
         }
     }
 
-    /// MAX_DATA rose.
+    /// Queues the parked streams again after MAX_DATA has risen.
     func resumeStreamsAwaitingData() {
         guard peerDataLimit > dataSent else { return }
         let waiting = streamsAwaitingData
@@ -45,7 +47,7 @@ extension TunnelConnection {
         }
     }
 
-    /// True if space ended before the streams did.
+    /// Writes STREAM frames into a packet. Returns whether space ran out before the streams did.
     func writeStreamFrames(_ writer: inout WireWriter) -> Bool {
         while let stream = nextStream() {
             let credit = stream.isControl ? UInt64.max >> 2 : peerDataLimit - min(dataSent, peerDataLimit)
@@ -91,7 +93,7 @@ extension TunnelConnection {
         }
     }
 
-    /// Where a stream stands after it sent something.
+    /// Moves a stream to its place in the queues after it has sent a segment.
     private func settle(_ stream: Stream, sentBytes: Int) {
         if stream.send.owesWritable, stream.send.unsent <= configuration.unsentLowMark {
             stream.send.owesWritable = false
@@ -125,7 +127,7 @@ extension TunnelConnection {
         }
     }
 
-    /// Parks a stream until MAX_DATA rises. It stays marked as queued, so that nothing queues it twice.
+    /// Parks a stream until MAX_DATA rises. It stays marked as queued, so that it is not queued twice.
     private func awaitData(_ stream: Stream) {
         guard stream.send.hasSendable else { return leaveQueue(stream) }
         removeFromFront(stream)
@@ -137,7 +139,8 @@ extension TunnelConnection {
         }
     }
 
-    /// Lost bytes need no new credit: a parked stream that has some goes back into its queue.
+    /// Queues a stream that has lost bytes. Lost bytes need no new credit, so a parked stream leaves the parking place
+    /// for its queue.
     func enqueueRetransmission(_ stream: Stream) {
         if stream.isParked {
             streamsAwaitingData.removeAll { $0 === stream }

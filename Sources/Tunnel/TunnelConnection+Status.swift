@@ -1,17 +1,18 @@
 package import NIOCore
 
-/// What a driver publishes for other threads.
+/// State that a driver publishes to other threads.
 extension TunnelConnection {
-    /// Nothing that asks for an acknowledgement is in flight.
+    /// Whether no packet that asks for an acknowledgement is in flight.
     package var isQuiet: Bool { elicitingInFlight == 0 }
 
-    /// When ``isSilent(now:)`` becomes true unless an acknowledgement comes; nil: nothing is in flight.
+    /// The time at which ``isSilent(now:)`` becomes true unless an acknowledgement arrives, or `nil` if nothing is in
+    /// flight.
     package var silentAfter: NIODeadline? {
         guard isOpen, elicitingInFlight > 0 else { return nil }
         return lastProgress + max(.nanoseconds(3 * probeTimeout.nanoseconds), .seconds(1))
     }
 
-    /// The peer closed, so nothing more is sent.
+    /// Whether the peer has closed the tunnel, so that nothing more is sent (RFC 9000 §10.2.2).
     package var isDraining: Bool {
         if case .draining = phase { return true }
         return false

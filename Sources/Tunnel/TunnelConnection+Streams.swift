@@ -1,8 +1,9 @@
 package import NIOCore
 
-/// What the application does with streams.
+/// Operations of the application on streams.
 extension TunnelConnection {
-    /// Opens a bidirectional stream; nil while the peer allows no more, or the tunnel is not established or is over.
+    /// Opens a bidirectional stream. Returns `nil` while the peer allows no more, and when the tunnel is not
+    /// established or is closed.
     package func openStream() -> StreamID? {
         guard isOpen, peerParameters != nil else { return nil }
         guard localStreamsOpened < openableStreams else {
@@ -19,11 +20,12 @@ extension TunnelConnection {
         return stream.id
     }
 
-    /// The client's stream 0 is the control stream: it is open from the start and counts towards no limit.
+    /// The number of streams that this end may open. The client's stream 0 is the control stream: it is open from the
+    /// start and counts towards no limit.
     private var openableStreams: UInt64 { peerStreamLimit }
 
-    /// Queues bytes. They are always taken: obey ``unsentBytes(_:)`` and `writable`. Ignored once the stream is
-    /// finished, reset, stopped by the peer or forgotten.
+    /// Queues bytes. They are always accepted: the caller limits itself by ``unsentBytes(_:)`` and the `writable`
+    /// event. The call has no effect once the stream is finished, reset, stopped by the peer or forgotten.
     package func write(_ id: StreamID, _ bytes: ByteBuffer) {
         guard isOpen, bytes.readableBytes > 0, let stream = streams[id.rawValue], stream.send.isOpenForWriting else {
             return
@@ -33,20 +35,21 @@ extension TunnelConnection {
         enqueue(stream)
     }
 
-    /// FIN after what was written.
+    /// Ends our sending side with FIN after the bytes written so far.
     package func finish(_ id: StreamID) {
         guard isOpen, !(id == .control), let stream = streams[id.rawValue], stream.send.isOpenForWriting else { return }
         stream.send.finish()
         enqueue(stream)
     }
 
-    /// Abandons our sending side with RESET_STREAM. No effect once the peer has acknowledged everything.
+    /// Abandons our sending side with RESET_STREAM (RFC 9000 §3.1). No effect once the peer has acknowledged
+    /// everything.
     package func reset(_ id: StreamID, code: ApplicationErrorCode) {
         guard isOpen, id != .control, let stream = streams[id.rawValue], stream.send.abandon(code: code) else { return }
         controlFrames.append(.resetStream(id))
     }
 
-    /// Asks the peer to send no more; what still arrives is counted and thrown away.
+    /// Asks the peer to stop sending (RFC 9000 §3.5). Bytes that still arrive are counted and discarded.
     package func stopSending(_ id: StreamID, code: ApplicationErrorCode) {
         guard isOpen, id != .control, let stream = streams[id.rawValue] else { return }
         let mustSend = updatingUndrained(stream) { $0.receive.discard() }
@@ -57,14 +60,15 @@ extension TunnelConnection {
         removeIfTerminal(stream)
     }
 
-    /// All in-order bytes that arrived since the last call; nil: none.
+    /// Returns all in-order bytes that have arrived since the last call, or `nil` if there are none.
     package func read(_ id: StreamID) -> ByteBuffer? {
         guard let stream = streams[id.rawValue] else { return nil }
         stream.isReadableReported = false
         return stream.receive.read()
     }
 
-    /// Every byte up to FIN was read. Asked after ``read(_:)`` returned nil; then the receiving side is over.
+    /// Returns whether every byte up to FIN has been read. Called after ``read(_:)`` has returned `nil`; if it returns
+    /// true the receiving side is complete and may be forgotten.
     package func isFinished(_ id: StreamID) -> Bool {
         guard let stream = streams[id.rawValue] else { return false }
         guard stream.receive.isFinished else { return false }
@@ -72,7 +76,8 @@ extension TunnelConnection {
         return true
     }
 
-    /// The consumer drained bytes that were read: grants flow-control credit.
+    /// Returns `count` bytes of flow-control credit to the peer: the consumer has drained as many of the bytes it has
+    /// read.
     package func consume(_ id: StreamID, _ count: Int) {
         guard isOpen, count > 0, let stream = streams[id.rawValue] else { return }
         stream.drainedAt = now
@@ -86,16 +91,17 @@ extension TunnelConnection {
         if limit != nil { queueMaxStreamData(stream) }
     }
 
-    /// Above the soft limit only a stream whose own consumer keeps up still grows: it is not what fills memory, and a
-    /// frozen window would let stalled streams throttle it.
+    /// Returns whether the stream's window may grow. Above the soft limit only a stream whose own consumer keeps up
+    /// still grows: it does not fill memory, and a frozen window would let stalled streams throttle it.
     private func mayGrow(_ stream: Stream) -> Bool {
         undrained < configuration.undrainedSoftLimit || stream.receive.undrained <= stream.receive.window / 4
     }
 
-    /// Written and never sent.
+    /// Returns the number of bytes that are written and have never been sent.
     package func unsentBytes(_ id: StreamID) -> Int { streams[id.rawValue]?.send.unsent ?? 0 }
 
-    /// False proves that the peer saw nothing of this stream; also after the tunnel's end.
+    /// Returns whether any byte of the stream has been sent, also after the tunnel's end. If not, the peer has seen
+    /// nothing of this stream.
     package func sentAnyByte(_ id: StreamID) -> Bool {
         if let stream = streams[id.rawValue] { return stream.send.sent > 0 }
         return !neverSent.contains(id.rawValue)
@@ -115,8 +121,8 @@ extension TunnelConnection {
         return stream
     }
 
-    /// A stream starts with the minimum window, which PARAMETERS promise to all; the usual one follows with its first
-    /// packet, unless too much lies undrained already.
+    /// Raises a stream's window from the minimum, which PARAMETERS grant to every stream, to the initial window. Called
+    /// when the stream's first packet arrives; no effect while too much lies undrained.
     func widen(_ stream: Stream) {
         guard !stream.wasWidened, !stream.isControl else { return }
         stream.wasWidened = true
@@ -124,8 +130,8 @@ extension TunnelConnection {
         if stream.receive.widen(to: configuration.initialStreamWindow) { queueMaxStreamData(stream) }
     }
 
-    /// The stream a frame of the peer speaks of. Nil: it was opened and forgotten, so the frame is ignored. Opens
-    /// streams of the peer implicitly (RFC 9000 §2.1, §3.2).
+    /// Returns the stream that a frame of the peer refers to, or `nil` if it was opened and has been forgotten, so that
+    /// the frame is ignored. Opens streams of the peer implicitly (RFC 9000 §2.1, §3.2).
     func streamNamedByPeer(_ id: StreamID) throws(TunnelError) -> Stream? {
         if let known = streams[id.rawValue] { return known }
         if id.initiator == role {

@@ -1,11 +1,15 @@
 package import NIOCore
 
-/// The way of a packet out.
+/// Construction of packets to send.
 extension TunnelConnection {
-    /// Writes the next packet's plaintext; nil when nothing may go now.
+    /// Writes the plaintext of the next packet and returns its length, or `nil` if no packet may be sent now.
     ///
-    /// `buffer` holds at least ``maxPacketSize`` bytes. A shorter packet is the last of a burst: when more data waits
-    /// the packet is padded to the full size, so that a burst can leave in one GSO call.
+    /// A packet shorter than ``maxPacketSize`` is the last of a burst: while more data waits the packet is padded to
+    /// the full size, so that a burst can leave in one GSO call.
+    ///
+    /// - Parameters:
+    ///   - now: The time of sending.
+    ///   - buffer: At least ``maxPacketSize`` bytes.
     package func pollTransmit(now: NIODeadline, into buffer: UnsafeMutableRawBufferPointer) -> Int? {
         self.now = max(self.now, now)
         switch phase {
@@ -15,7 +19,7 @@ extension TunnelConnection {
         }
     }
 
-    /// Packets that may leave in one system call now.
+    /// The number of packets that may leave in one system call now.
     package var burstLimit: Int { max(1, min(64, max(pacer.packets, probesToSend))) }
 
     var mayElicit: Bool {
@@ -70,7 +74,7 @@ extension TunnelConnection {
         pacer.refill(rate: congestion.pacingRate(rtt: rtt), now: now)
     }
 
-    /// True if space ended before the frames did.
+    /// Writes ack-eliciting frames into a packet. Returns whether space ran out before the frames did.
     private func writeElicitingFrames(_ writer: inout WireWriter) -> Bool {
         let before = sent.frameCursor
         if !areParametersAcknowledged {
@@ -92,7 +96,7 @@ extension TunnelConnection {
         return false
     }
 
-    /// The longest control frame: a type and three 8-byte integers.
+    /// The size of the longest control frame in bytes: a type and three 8-byte integers.
     private static let controlFrameLimit = 25
 
     private func writeControlFrames(_ writer: inout WireWriter) -> Bool {
@@ -112,7 +116,9 @@ extension TunnelConnection {
             integers(FrameType.resetStream, id.rawValue, stream.send.resetCode.rawValue, stream.send.sent, to: &writer)
             sent.append(frame: .resetStream(id))
         case .stopSending(let id):
-            guard let stream = streams[id.rawValue], let code = stream.stopCode, !stream.receive.isTerminal else { return }
+            guard let stream = streams[id.rawValue], let code = stream.stopCode, !stream.receive.isTerminal else {
+                return
+            }
             integers(FrameType.stopSending, id.rawValue, code.rawValue, to: &writer)
             sent.append(frame: .stopSending(id))
         case .maxData:

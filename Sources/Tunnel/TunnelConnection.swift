@@ -1,20 +1,28 @@
 import DequeModule
 package import NIOCore
 
-/// One tunnel: RFC 9000 streams and RFC 9002 recovery inside the records of a DTLS session. Sans-IO: packets and `now`
-/// go in; packets, deadlines and events come out. It belongs to one event loop.
+/// One tunnel: RFC 9000 streams and RFC 9002 loss recovery inside the records of a DTLS session.
+///
+/// Think of it as a QUIC connection without its handshake and packet protection, which DTLS provides. It is sans-IO:
+/// packets and `now` go in; packets, deadlines and events come out. It reads no clock and owns no socket. Times are
+/// `NIODeadline`, sizes are bytes. It is confined to one event loop; in this project `TunnelSession` owns and drives
+/// it.
 ///
 /// A driver calls five verbs:
-/// - ``handle(packet:now:)`` with every decrypted record,
-/// - ``handleTimeout(now:)`` when ``pollTimeout()`` has passed,
-/// - then ``pollEvent()`` until nil,
-/// - then ``pollTransmit(now:into:)`` until nil,
+/// - ``handle(packet:now:)`` with the plaintext of every DTLS record,
+/// - ``handleTimeout(now:)`` when the deadline of ``pollTimeout()`` has passed,
+/// - then ``pollEvent()`` until it returns `nil`,
+/// - then ``pollTransmit(now:into:)`` until it returns `nil`,
 /// - then ``pollTimeout()`` for the next deadline.
-/// The last three also after any call that writes, resets, consumes or closes.
+///
+/// The last three also follow any call that writes, resets, consumes or closes.
+///
+/// No verb throws. A violation by the peer, the idle timeout and a CONNECTION_CLOSE of the peer all arrive as
+/// ``TunnelEvent/closed(_:)``, the last event. Phases of closing are those of RFC 9000 §10.2.
 package final class TunnelConnection {
     package let role: TunnelRole
     let configuration: TunnelConfiguration
-    /// Plaintext bytes of a full packet.
+    /// The plaintext size of a full packet in bytes.
     package private(set) var maxPacketSize: Int
 
     // MARK: Streams
@@ -22,9 +30,9 @@ package final class TunnelConnection {
     let control: Stream
     var localStreamsOpened: UInt64 = 0
     var peerStreamsOpened: UInt64 = 0
-    /// How many streams the peer lets us open.
+    /// The number of streams that the peer lets this end open.
     var peerStreamLimit: UInt64 = 0
-    /// How many streams the peer may open, as reported.
+    /// The number of streams that the peer may open, as announced to it.
     var streamLimit: UInt64
     var closedSinceStreamLimit: UInt64 = 0
     var isAuthenticated: Bool
@@ -37,10 +45,10 @@ package final class TunnelConnection {
     var connectionWindow: UInt64
     var connectionWindowRaisedAt = NIODeadline.uptimeNanoseconds(0)
     var undrained: UInt64 = 0
-    /// Streams of which nothing was sent when the tunnel ended: their requests provably did not start.
+    /// The streams of which nothing had been sent when the tunnel ended: their requests provably did not start.
     var neverSent: Set<UInt64> = []
 
-    // MARK: Frames that wait
+    // MARK: Queued frames
     enum ControlFrame {
         case resetStream(StreamID)
         case stopSending(StreamID)
@@ -79,15 +87,15 @@ package final class TunnelConnection {
     var probeCount = 0
     var probesToSend = 0
     var lastElicitingSentAt: NIODeadline
-    /// Nothing but the application's silence holds sending back.
+    /// Whether sending is limited by a lack of data alone, not by congestion or pacing (RFC 9002 §7.8).
     var isApplicationLimited = false
 
-    // MARK: Life
+    // MARK: Lifecycle
     enum Phase {
         case open
-        /// CONNECTION_CLOSE was queued by us; it is repeated at a falling rate until the deadline.
+        /// This end has queued CONNECTION_CLOSE. It is repeated at a falling rate until the deadline.
         case closing(code: ApplicationErrorCode, reason: String, until: NIODeadline)
-        /// The peer closed.
+        /// The peer has sent CONNECTION_CLOSE.
         case draining(until: NIODeadline)
         case closed
     }
@@ -98,16 +106,23 @@ package final class TunnelConnection {
     /// The latest `now` that was passed in.
     var now: NIODeadline
     package internal(set) var lastReceived: NIODeadline
-    /// The first ack-eliciting packet sent since something was received; it restarts the idle timer once.
+    /// The time of the first ack-eliciting packet sent since a packet was received. It restarts the idle timer once
+    /// (RFC 9000 §10.1).
     var elicitingSentSinceReceipt: NIODeadline?
-    /// When an acknowledgement last said something new, or something was first sent after silence.
+    /// The time at which an ACK last acknowledged something new, or a packet was sent when none had been in flight.
     package internal(set) var lastProgress: NIODeadline
-    /// A PING leaves when nothing was sent or received for this long. Nil: never.
+    /// The time without traffic after which a PING is sent, or `nil` to send none.
     package var keepAliveInterval: TimeAmount?
     var counters = TunnelStatistics()
 
-    /// `maxPacketSize`: plaintext bytes of one datagram. `handshakeRTT`: the round trip of the DTLS handshake's last
-    /// flight, nil if it was retransmitted.
+    /// Creates the connection once the DTLS handshake is complete.
+    ///
+    /// - Parameters:
+    ///   - role: The end of the DTLS session.
+    ///   - configuration: Windows, limits and times.
+    ///   - maxPacketSize: The plaintext bytes of one datagram; at least 512.
+    ///   - handshakeRTT: The round trip of the handshake's last flight, or `nil` if that flight was retransmitted.
+    ///   - now: The current time.
     package init(
         role: TunnelRole,
         configuration: TunnelConfiguration,
@@ -149,27 +164,32 @@ package final class TunnelConnection {
 
     // MARK: Verbs
 
+    /// Returns the next event, or `nil` if there is none. Streams may be read until ``TunnelEvent/closed(_:)`` has been
+    /// returned.
     package func pollEvent() -> TunnelEvent? {
         let event = events.popFirst()
-        // What the peer said before it closed could be read until here.
+        // Data that arrived before the peer's CONNECTION_CLOSE could be read until here.
         if case .closed = event { forgetEverything() }
         return event
     }
 
-    /// True when nothing is left to do and the object can be dropped.
+    /// Whether nothing is left to do, so that the object can be dropped.
     package var isClosed: Bool {
         if case .closed = phase { return true }
         return false
     }
 
+    /// Whether neither side has closed the tunnel.
     package var isOpen: Bool {
         if case .open = phase { return true }
         return false
     }
 
+    /// Whether the peer's PARAMETERS have arrived.
     package var isEstablished: Bool { peerParameters != nil }
 
-    /// The peer proved who it is: stream 0 gets its full window, and the peer its streams.
+    /// Raises the limits of a half-open tunnel: the peer has authenticated itself, so stream 0 gets its full window and
+    /// the peer its streams. Idempotent.
     package func authenticated() {
         guard !isAuthenticated else { return }
         isAuthenticated = true
@@ -184,14 +204,19 @@ package final class TunnelConnection {
         if control.receive.widen(to: configuration.controlWindow) { queueMaxStreamData(control) }
     }
 
-    /// Asks the peer for a sign of life; the acknowledgement moves ``lastProgress``.
+    /// Sends a PING. Its acknowledgement moves ``lastProgress`` and so proves that the peer is alive.
     package func ping(now: NIODeadline) {
         guard isOpen else { return }
         self.now = now
         owesPing = true
     }
 
-    /// Ends the tunnel with CONNECTION_CLOSE. `code` is one of the table in `docs/protocol.md`.
+    /// Closes the tunnel with CONNECTION_CLOSE. The `closed` event follows.
+    ///
+    /// - Parameters:
+    ///   - code: A code of the table in `docs/protocol.md`.
+    ///   - reason: A sentence for the peer's log; at most 256 bytes are sent.
+    ///   - now: The current time.
     package func close(code: ApplicationErrorCode, reason: String, now: NIODeadline) {
         guard isOpen else { return }
         self.now = now
@@ -206,7 +231,8 @@ package final class TunnelConnection {
         events.append(.closed(why))
     }
 
-    /// 3 PTO (RFC 9000 §10.2); the peer's ack delay must not stretch it without bound.
+    /// The time for which the closing and draining phases last: 3 PTO (RFC 9000 §10.2), bounded because the peer's
+    /// acknowledgement delay is part of it.
     var closingTime: TimeAmount { min(.nanoseconds(3 * probeTimeout.nanoseconds), .seconds(3)) }
 
     func forgetEverything() {
@@ -224,6 +250,7 @@ package final class TunnelConnection {
         controlFrames.removeAll()
     }
 
+    /// The counters and current figures of the tunnel.
     package var statistics: TunnelStatistics {
         var result = counters
         result.rtt = rtt.smoothed
@@ -235,14 +262,14 @@ package final class TunnelConnection {
         return result
     }
 
-    /// No acknowledgement came for max(3 PTO, 1 s) although something is in flight.
+    /// Returns whether no acknowledgement has arrived for max(3 PTO, 1 s) although something is in flight.
     package func isSilent(now: NIODeadline) -> Bool {
         guard elicitingInFlight > 0 else { return false }
         let patience = max(TimeAmount.nanoseconds(3 * probeTimeout.nanoseconds), .seconds(1))
         return now - lastProgress >= patience
     }
 
-    /// The unscaled probe timeout, RFC 9002 §6.2.1.
+    /// The probe timeout without back-off (RFC 9002 §6.2.1).
     package var probeTimeout: TimeAmount {
         rtt.probeTimeout(maxAckDelay: peerParameters?.maxAckDelay ?? configuration.maxAckDelay)
     }

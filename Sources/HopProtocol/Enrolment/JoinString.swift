@@ -1,35 +1,37 @@
 import Formats
 import FoundationEssentials
 
-/// Everything that an agent needs to attach, in one word to copy: where gateways are, what to verify them by, and the
-/// token. `hgj_` and the base64url of a JSON object:
+/// The addresses, the trust and the token that an agent needs to attach, as one word to copy: `hgj_` and the base64url
+/// of a JSON object:
 ///
 /// ```
 /// {"v":1,"g":["gateway.example.com:443"],"p":"<base64url of 32 bytes>","t":"hgt_<id>.<secret>"}
 /// ```
 ///
 /// `g` has 1 to 16 addresses. `p` is the SHA-256 of a certificate of the gateway's chain, as an agent pins it; without
-/// it the system's roots count. Fields that are unknown are left out; another `v` is not read at all.
+/// it the system's roots are trusted. Unknown fields are ignored; another `v` is not read at all.
 ///
-/// It is as secret as the token in it: interpolation, `dump` and reflection show the token's id alone; the whole is in
+/// It is as secret as the token in it: interpolation, `dump` and reflection show the token's id alone. The whole is in
 /// ``text``.
 package struct JoinString: Sendable, Equatable {
     package static let prefix = "hgj_"
     static let version = 1
-    /// Characters of the whole.
+    /// The most characters of a join string.
     package static let sizeLimit = 8_192
     package static let gatewayLimit = 16
-    /// Characters of one address: a name of 253 and a port.
+    /// The most characters of one address: a name of 253 and a port.
     static let addressLimit = 260
 
-    /// `HOST:PORT`; visible ASCII here, whoever dials them checks more.
+    /// The addresses as `HOST:PORT`. Only visible ASCII is checked here; the dialer checks the rest.
     package let gateways: [String]
-    /// SHA-256 of a certificate; nil: the system's roots.
+    /// The SHA-256 of a certificate, or `nil` to trust the system's roots.
     package let pin: [UInt8]?
-    /// `hgt_<id>.<secret>`.
+    /// The token, `hgt_<id>.<secret>`.
     package let token: String
 
-    /// - Precondition: it is within the limits, and the token of the form `hgt_<id>.<secret>`.
+    /// Creates a join string.
+    ///
+    /// - Precondition: The values are within the limits, and the token is of the form `hgt_<id>.<secret>`.
     package init(gateways: [String], pin: [UInt8]?, token: String) {
         precondition(Self.areGateways(gateways) && pin?.count ?? 32 == 32 && Self.tokenID(token) != nil)
         self.gateways = gateways
@@ -40,7 +42,7 @@ package struct JoinString: Sendable, Equatable {
     /// The public part of the token.
     package var tokenID: String { Self.tokenID(token) ?? "" }
 
-    /// To be copied.
+    /// The whole join string, to be copied.
     package var text: String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -63,7 +65,7 @@ package struct JoinString: Sendable, Equatable {
 
 // MARK: Reading
 
-/// Why a text is no join string; it repeats nothing of it.
+/// The reason for which a text is no join string. It repeats nothing of the text.
 package struct JoinStringError: Error, Equatable, Sendable {
     package let what: String
     package let remedy: String
@@ -73,7 +75,9 @@ extension JoinString {
     private static let copyAgain =
         "Copy the whole word that \"hopgate token create\" printed, from hgj_ to its end, on one line."
 
-    /// Reads a join string; blanks and line breaks around it are left out.
+    /// Reads a join string. Blanks and line breaks around it are ignored.
+    ///
+    /// - Throws: `JoinStringError` with a remedy for the operator.
     package init(_ text: String) throws(JoinStringError) {
         var rest = Substring(text).utf8[...]
         while let first = rest.first, Self.isBlank(first) { rest.removeFirst() }
@@ -132,7 +136,7 @@ extension JoinString {
             }
     }
 
-    /// The id of a token; nil unless that is `hgt_<id>.<secret>` in the characters of base64url.
+    /// Returns the id of a token, or `nil` unless the token is `hgt_<id>.<secret>` in the characters of base64url.
     private static func tokenID(_ token: String) -> String? {
         guard token.utf8.count <= 1_024, token.utf8.starts(with: "hgt_".utf8) else { return nil }
         let parts = token.utf8.dropFirst(4).split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)

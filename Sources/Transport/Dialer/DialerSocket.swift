@@ -2,9 +2,9 @@ import DTLS
 import NIOCore
 import Tunnel
 
-/// A dialled session's own connected socket: it hears from one peer only, and of refusals.
+/// The connected socket of one client session. It receives from one peer only, and learns of ECONNREFUSED.
 final class DialerSocket: SocketDriver {
-    /// Nil once the session has left.
+    /// The session, or `nil` once it has terminated.
     private var session: TunnelSession?
 
     func begin(_ session: TunnelSession) {
@@ -23,7 +23,8 @@ final class DialerSocket: SocketDriver {
         socketAddress: SocketAddress
     ) {
         guard let session else { return }
-        // An alert in the clear is a peerGoneIndication; to DTLS it would be nothing, or the end of a handshake.
+        // An alert in the clear only indicates that the peer may be gone. DTLS would ignore it, or let it end a
+        // handshake.
         if DTLSUnknownSessionAlert.matches(datagram) {
             session.peerMayBeGone(now: turnNow)
             return

@@ -2,19 +2,23 @@ package import DTLS
 package import NIOCore
 import Tunnel
 
-/// The agent's end: one attempt is one connected socket and one session.
+/// The agent's end of tunnels: each attempt is one connected socket and one session.
 package enum TunnelDialer {
-    /// Dials on `loop`, which must be the current one, and returns at once.
+    /// Dials on `loop`, which must be the current loop, and returns at once.
     ///
-    /// ``SessionHandler/sessionEstablished(_:)`` follows, or ``SessionHandler/sessionClosed(_:reason:)`` without it:
-    /// a handshake that fails or takes too long, nobody listening, a socket that cannot be made. Closing the session
-    /// before that gives the attempt up.
+    /// ``SessionHandler/sessionEstablished(_:)`` follows, or ``SessionHandler/sessionClosed(_:reason:)`` alone if the
+    /// attempt fails: the handshake fails or takes too long, no process listens at the address, or the socket cannot be
+    /// created. Closing the session before either cancels the attempt.
     ///
     /// - Parameters:
-    ///   - address: a resolved address; names are looked up by the caller, off the loops.
-    ///   - serverName: goes into SNI and must be in the certificate.
-    ///   - counters: shared by successive attempts on one loop.
-    /// - Throws: when there is nothing to dial with: no socket, or a name that no certificate can carry.
+    ///   - address: A resolved address. The caller resolves names, and not on an event loop.
+    ///   - serverName: The name for SNI, which the peer's certificate must contain. `nil` is possible with a pin only.
+    ///   - context: The trust and the application protocols.
+    ///   - configuration: Limits, times and buffer sizes.
+    ///   - loop: The loop of the session.
+    ///   - counters: The counters, shared by successive attempts on one loop.
+    ///   - handler: The owner of the session.
+    /// - Throws: `TransportError` if there is no socket, `DTLSError` if `serverName` cannot be a name in a certificate.
     @discardableResult
     package static func dial(
         to address: SocketAddress,
@@ -53,7 +57,7 @@ package enum TunnelDialer {
     }
 }
 
-/// Limits and times of a dialled session.
+/// Limits and times of a client session.
 package struct TunnelDialerConfiguration: Sendable {
     package var session = TunnelSessionConfiguration()
     package var buffers = UDPSocket.BufferSizes()

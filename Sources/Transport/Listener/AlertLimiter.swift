@@ -1,10 +1,10 @@
 package import NIOCore
 
-/// Which records of unknown sessions are answered with a peerGoneIndication: at most one a second an address and port, and only so
-/// many in all, in a table of fixed size. Two addresses that meet in one slot share its second.
+/// A rate limit for the alerts that answer records of unknown sessions: at most one per second for an address and port,
+/// and a fixed number in all. The table has a fixed size; two addresses that share a slot share its second.
 package struct AlertLimiter {
     package static let interval = TimeAmount.seconds(1)
-    /// Answers a second to all addresses together, for one loop.
+    /// The most alerts per second to all addresses together, for one loop.
     package static let perSecond = 100
 
     private static let slotCount = 1_024
@@ -15,6 +15,7 @@ package struct AlertLimiter {
 
     package init() {}
 
+    /// Returns whether an alert to `address` may be sent now, and counts it if so.
     package mutating func allows(_ address: UDPAddress, now: NIODeadline) -> Bool {
         if now - secondBegan >= Self.interval {
             secondBegan = now

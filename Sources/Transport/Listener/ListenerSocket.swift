@@ -2,9 +2,11 @@ import DTLS
 import NIOCore
 import Tunnel
 
-/// One socket of a listener: answers hellos, and finds the session of every other datagram.
+/// One socket of a listener: answers ClientHellos, and passes every other datagram to its session. Confined to its
+/// loop.
 final class ListenerSocket: SocketDriver {
-    /// At most two sessions live at one address and port: one whose peer has proved itself, and one that is about to.
+    /// The sessions at one address and port. There are at most two: one whose peer has authenticated itself, and one
+    /// whose peer has not yet.
     private struct Peer {
         var established: TunnelSession?
         var pending: TunnelSession?
@@ -20,7 +22,8 @@ final class ListenerSocket: SocketDriver {
     private var contextCheckedAt: NIODeadline
     private var peers: [UDPAddress: Peer] = [:]
     private var alerts = AlertLimiter()
-    /// The peer of the last datagram: a coalesced read is a run of datagrams of one.
+    /// The session of the last datagram. A coalesced read is a run of datagrams of one peer, so it is often the next
+    /// one's too.
     private var recent: (address: UDPAddress, session: TunnelSession)?
 
     init(
@@ -90,11 +93,15 @@ final class ListenerSocket: SocketDriver {
         }
     }
 
-    /// A ClientHello of a handshake that is not known here.
-    private func handleClientHello(_ hello: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
+    /// Answers a ClientHello of a handshake that is not known here.
+    private func handleClientHello(
+        _ hello: UnsafeRawBufferPointer,
+        from address: UDPAddress,
+        socketAddress: SocketAddress
+    ) {
         let replaced = peers[address]?.pending
         if replaced == nil {
-            // Before any cookie is made: a full house answers nobody.
+            // Checked before a cookie is computed: at the limit no hello is answered.
             guard admitted(limits.wouldAdmit(address)) else { return }
         }
         refreshContext()
@@ -141,7 +148,7 @@ final class ListenerSocket: SocketDriver {
         context.touch(session)
     }
 
-    /// A record of a session that is not here any more, as far as its header can be believed.
+    /// Answers a record of a session that is not known here, as far as its unauthenticated header can be trusted.
     private func answerUnknownSession(_ address: UDPAddress) {
         counters.droppedUnknown.add(1)
         guard alerts.allows(address, now: turnNow) else { return }
@@ -150,7 +157,7 @@ final class ListenerSocket: SocketDriver {
         sendStateless(UnsafeRawBufferPointer(rebasing: context.arena[..<count]), to: address)
     }
 
-    /// Certificates change while the process runs; one look a second is enough.
+    /// Adopts a renewed certificate. Certificates change while the process runs; one check per second is enough.
     private func refreshContext() {
         guard turnNow - contextCheckedAt >= .seconds(1) else { return }
         contextCheckedAt = turnNow
@@ -170,7 +177,7 @@ final class ListenerSocket: SocketDriver {
     override func sessionAuthenticated(_ session: TunnelSession) {
         guard let address = session.path.address, peers[address]?.pending === session else { return }
         let previous = peers[address]?.established
-        // The one it replaces gives it its place.
+        // A session that is replaced passes its slot on to its successor.
         if previous == nil, sessionLimits.acquire(address) != .admitted {
             counters.sessionsRefused.add(1)
             session.beginClose(.busy, reason: "too many sessions of this address, or in all")
@@ -207,7 +214,7 @@ final class ListenerSocket: SocketDriver {
         peers[address] = peer.established == nil && peer.pending == nil ? nil : peer
     }
 
-    /// Ends every session with a word to its peer, and the socket.
+    /// Closes every session with CONNECTION_CLOSE, and the socket.
     func shutDown() {
         context.beginTurn()
         let now = NIODeadline.now()

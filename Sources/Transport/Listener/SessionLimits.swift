@@ -1,8 +1,8 @@
 import Synchronization
 
-/// How many sessions there may be in all, and of one address (an IPv4 address or an IPv6 /64): one such limit for those
-/// under way to proving themselves, one for those that have. One object for all loops of a listener; asked once a
-/// handshake, never for a packet.
+/// A limit on the number of sessions, in all and per address (an IPv4 address or an IPv6 /64). A listener has two: one
+/// for half-open sessions, whose peers have not authenticated themselves, and one for authenticated sessions. Shared by
+/// all loops of a listener and thread-safe; used once per handshake, never per packet.
 package final class SessionLimits: Sendable {
     package enum Admission: Equatable {
         case admitted
@@ -10,11 +10,12 @@ package final class SessionLimits: Sendable {
         case addressLimitReached
     }
 
-    /// A server's side of a handshake takes some 80 KB: together they stay well below 64 MiB.
+    /// The default limit of half-open sessions. A server's side of a handshake takes some 80 KB, so together they stay
+    /// well below 64 MiB.
     package static let halfOpenInAll = 500
     package static let halfOpenPerAddress = 16
     package static let authenticatedInAll = 65_536
-    /// A whole site may stand behind one address.
+    /// The default limit of authenticated sessions per address. A whole site may be behind one address.
     package static let authenticatedPerAddress = 4_096
 
     private struct State {
@@ -31,12 +32,12 @@ package final class SessionLimits: Sendable {
         self.perAddress = perAddress
     }
 
-    /// Whether one more would be admitted now. Another loop may be faster: ``enter(_:)`` decides.
+    /// Returns whether one more session would be admitted now. Another loop may be faster: ``acquire(_:)`` decides.
     package func wouldAdmit(_ address: UDPAddress) -> Admission {
         state.withLock { admission($0, address.limitKey) }
     }
 
-    /// Counts one more if there is room.
+    /// Counts one more session if there is room.
     package func acquire(_ address: UDPAddress) -> Admission {
         state.withLock { state in
             let admission = self.admission(state, address.limitKey)
@@ -48,7 +49,7 @@ package final class SessionLimits: Sendable {
         }
     }
 
-    /// One that was admitted has proved itself or is over.
+    /// Releases the place of an admitted session. Called when it leaves the half-open state or closes.
     package func release(_ address: UDPAddress) {
         state.withLock { state in
             let key = address.limitKey
@@ -58,6 +59,7 @@ package final class SessionLimits: Sendable {
         }
     }
 
+    /// The number of sessions that are counted now.
     package var current: Int { state.withLock { $0.total } }
 
     private func admission(_ state: State, _ key: UInt64) -> Admission {

@@ -3,13 +3,15 @@ package import NIOCore
 import NIOPosix
 import Synchronization
 
-/// The gateway's end: one UDP socket for each loop on one port (`SO_REUSEPORT`), and the sessions that land on them.
+/// The gateway's end of tunnels: one UDP socket for each loop on one port (`SO_REUSEPORT`), and the sessions that
+/// arrive on them.
 ///
 /// A session lives on the loop whose socket received its first datagram. All sockets are bound before any is read and
-/// the group never changes, because the kernel spreads peers over it by hash. Close it before letting go of it.
+/// the group never changes, because the kernel distributes peers over it by hash. Call ``close()`` before releasing the
+/// listener.
 package final class TunnelListener: Sendable {
     package let localAddress: SocketAddress
-    /// What each loop counts, in the order of the loops.
+    /// The counters of each loop, in the order of the loops.
     package let counters: [TransportCounters]
     private let limits: SessionLimits
     private let sockets: [NIOLoopBound<ListenerSocket>]
@@ -32,8 +34,15 @@ package final class TunnelListener: Sendable {
     /// Binds one socket for each of `loops` and starts to read.
     ///
     /// - Parameters:
-    ///   - context: the certificate of new sessions; asked at most once a second, on a loop: it must not wait.
-    ///   - accept: called on the session's loop when it is established; its handler hears of nothing before.
+    ///   - host: An address or a name. Names are resolved off the loops.
+    ///   - port: The port, or 0 to let the kernel choose one.
+    ///   - loops: The loops, one socket each.
+    ///   - configuration: Limits, times and buffer sizes.
+    ///   - context: Returns the DTLS context of new sessions. Called at most once per second, on a loop: it must not
+    ///     block.
+    ///   - accept: Returns the handler of an established session. Called on the session's loop; the handler is not
+    ///     called for anything earlier.
+    /// - Throws: `TransportError` if a name cannot be resolved or a socket cannot be created.
     package static func bind(
         host: String,
         port: Int,
@@ -96,18 +105,18 @@ package final class TunnelListener: Sendable {
         return listener
     }
 
-    /// Ends every session with a word to its peer, and frees the port.
+    /// Closes every session with CONNECTION_CLOSE, and frees the port.
     package func close() async {
         for (loop, socket) in zip(loops, sockets) {
-            // Fails only when the loop is already gone, and its sockets with it.
+            // Fails only when the loop is shut down already, and its sockets with it.
             try? await loop.submit { socket.value.shutDown() }.get()
         }
     }
 
-    /// Sessions under way to proving themselves, on all loops.
+    /// The number of half-open sessions on all loops.
     package var halfOpen: Int { limits.current }
 
-    /// `host` is an address or a name; names are looked up off the loops.
+    /// Resolves `host`, an address or a name. Names are resolved off the loops.
     private static func resolve(host: String, port: Int) async throws(TransportError) -> SocketAddress {
         if let address = try? SocketAddress(ipAddress: host, port: port) { return address }
         do {
@@ -128,7 +137,7 @@ package struct TunnelListenerConfiguration: Sendable {
     package var sessionsInAll = SessionLimits.authenticatedInAll
     package var sessionsPerAddress = SessionLimits.authenticatedPerAddress
     package var buffers = UDPSocket.BufferSizes()
-    /// Told, on the session's loop, of each session that ends before it is established.
+    /// Called on the session's loop for each session that closes before it is established.
     package var handshakeFailed: (@Sendable (SocketAddress, SessionCloseReason) -> Void)?
 
     package init() {
@@ -136,7 +145,7 @@ package struct TunnelListenerConfiguration: Sendable {
     }
 }
 
-/// Hands a value that nobody else uses to its loop.
+/// Transfers a value that is used in one place only to its loop (as NIO's internal type of this name).
 struct UnsafeTransfer<Value>: @unchecked Sendable {
     let value: Value
 

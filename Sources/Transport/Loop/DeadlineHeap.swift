@@ -1,21 +1,22 @@
 package import NIOCore
 
-/// Something that waits for one deadline in its loop's ``DeadlineHeap``.
+/// An object that waits for one deadline in its loop's ``DeadlineHeap``.
 ///
-/// Subclassed rather than held through a closure or an existential: moving a deadline costs no allocation.
+/// A base class rather than a closure or an existential, so that moving a deadline costs no allocation.
 package class DeadlineNode {
-    /// Position in the heap, -1 when not in it. The heap's own.
+    /// The position in the heap, or -1 if the node is not in it. Owned by the heap.
     fileprivate(set) final var heapIndex = -1
-    /// When this node is due; meaningful while it is in the heap.
+    /// The time at which this node is due; meaningful while it is in the heap.
     package fileprivate(set) final var deadline = NIODeadline.distantFuture
 
     package init() {}
 
-    /// The deadline has passed; the node is out of the heap. Called by the loop that owns the heap.
+    /// Called by the loop that owns the heap when the deadline has passed. The node has left the heap.
     package func deadlinePassed(now: NIODeadline) {}
 }
 
-/// A binary heap of deadlines in which each node knows its place, so that moving one is O(log n) and finds nothing.
+/// A binary heap of deadlines in which each node knows its position, so that moving a deadline is O(log n) and needs no
+/// search.
 package struct DeadlineHeap {
     private var nodes: [DeadlineNode] = []
 
@@ -23,10 +24,10 @@ package struct DeadlineHeap {
 
     package var count: Int { nodes.count }
 
-    /// The earliest deadline.
+    /// The earliest deadline, or `nil` if the heap is empty.
     package var earliest: NIODeadline? { nodes.first?.deadline }
 
-    /// Puts the node at `deadline`, wherever it was before.
+    /// Inserts the node at `deadline`, or moves it there if it is in the heap.
     package mutating func set(_ node: DeadlineNode, at deadline: NIODeadline) {
         if node.heapIndex < 0 {
             node.deadline = deadline
@@ -58,7 +59,7 @@ package struct DeadlineHeap {
         siftDown(from: last.heapIndex)
     }
 
-    /// Takes out the earliest node if it is due.
+    /// Removes and returns the earliest node if it is due, else returns `nil`.
     package mutating func popDue(now: NIODeadline) -> DeadlineNode? {
         guard let first = nodes.first, first.deadline <= now else { return nil }
         remove(first)

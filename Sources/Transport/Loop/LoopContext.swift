@@ -1,14 +1,20 @@
 package import NIOCore
 import Synchronization
 
-/// What all sessions and streams of one event loop share: the deadline heap, the buffers that packets pass through, the
-/// outboxes to other loops, and the list of what must be flushed when the loop's turn ends.
+/// The state that all sessions and streams of one event loop share: the deadline heap, the buffers that packets pass
+/// through, the outboxes to other loops, and the list of sessions to drive when the loop's turn ends.
 ///
-/// One for each loop, made when first asked for and kept for the process's life, as the loops are. Everything but
-/// `loop` and `index` is touched on that loop alone; that is what makes it `Sendable`.
+/// Think of it as the per-loop half of the transport. A *turn* is one run of our code on the loop: a socket read, a
+/// timer, a batch of messages of another loop. Sessions and streams mark themselves during a turn (``touch(_:)``,
+/// ``scheduleCredit(_:)``, ``post(_:to:)``), and the end of the outermost turn drives every marked session once,
+/// publishes the outboxes and arms the timer. That is why one turn costs one burst per session and one wake-up per
+/// other loop, however many calls it contained.
+///
+/// There is one context for each event loop, created on first use and kept for the life of the process, as the loops
+/// are. All members but `loop`, `index` and ``of(_:)`` are confined to that loop, which makes the class `Sendable`.
 package final class LoopContext: @unchecked Sendable {
     package let loop: any EventLoop
-    /// Dense, so that an outbox is found by subscript.
+    /// The number of the loop. Numbers are dense, so that an outbox is found by subscript.
     let index: Int
 
     private(set) var timers = DeadlineHeap()
@@ -20,20 +26,20 @@ package final class LoopContext: @unchecked Sendable {
     private var refusedStreams: [TunnelStream] = []
     private var outboxes: [Outbox?] = []
     private var filledOutboxes: [Outbox] = []
-    /// Above zero while a turn of ours is on the stack: its end flushes.
+    /// The number of turns on the stack. The end of the outermost one flushes.
     private var turnDepth = 0
     private var isFlushScheduled = false
-    /// Made once, so that scheduling it allocates no closure.
+    /// The closure that flushes, created once so that scheduling it allocates nothing.
     private var flushTask: (@Sendable () -> Void)?
 
-    /// The plaintext of one record, in or out: 16,384 B and some room.
+    /// The buffer for the plaintext of one record, received or to be sent: 16,384 bytes and some spare room.
     private(set) lazy var scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 17 << 10, alignment: 16)
-    /// The sealed records of one burst.
+    /// The buffer for the sealed records of one burst.
     private(set) lazy var arena = UnsafeMutableRawBufferPointer.allocate(byteCount: 96 << 10, alignment: 16)
 
     private static let registry = Mutex<[ObjectIdentifier: LoopContext]>([:])
 
-    /// The context of `loop`. From any thread.
+    /// Returns the context of `loop`. Callable from any thread.
     package static func of(_ loop: any EventLoop) -> LoopContext {
         registry.withLock { contexts in
             if let known = contexts[ObjectIdentifier(loop)] { return known }
@@ -54,17 +60,18 @@ package final class LoopContext: @unchecked Sendable {
 
     // MARK: Turns
 
-    /// Something of ours begins to run on this loop; what it makes due is flushed by the matching ``endTurn()``.
+    /// Begins a turn on this loop. The matching ``endTurn()`` flushes the work that the turn creates.
     func beginTurn() {
         turnDepth &+= 1
     }
 
+    /// Ends a turn. The end of the outermost turn flushes.
     func endTurn() {
         turnDepth &-= 1
         if turnDepth == 0 { flush() }
     }
 
-    /// The session has something to send, to report or to time.
+    /// Marks a session to be driven at the end of the turn because it has something to send, to report or to time.
     func touch(_ session: TunnelSession) {
         guard !session.isDirty else { return }
         session.isDirty = true
@@ -72,13 +79,13 @@ package final class LoopContext: @unchecked Sendable {
         scheduleFlush()
     }
 
-    /// The stream has credit to return to a session of another loop.
+    /// Marks a stream that has credit to return to a session of another loop.
     func scheduleCredit(_ stream: TunnelStream) {
         creditStreams.append(stream)
         scheduleFlush()
     }
 
-    /// The stream could not be opened, and its handler learns so after the current call has returned.
+    /// Marks a stream that could not be opened. Its handler is notified after the current call has returned.
     func scheduleRefusal(_ stream: TunnelStream) {
         refusedStreams.append(stream)
         scheduleFlush()
@@ -94,9 +101,11 @@ package final class LoopContext: @unchecked Sendable {
         !(dirtySessions.isEmpty && creditStreams.isEmpty && refusedStreams.isEmpty)
     }
 
-    /// Rounds of one flush: what handlers do in it makes work again, and others on this loop must get their turn.
+    /// The most rounds of one flush. Handlers create new work in each of them, and other users of this loop must get
+    /// their turn.
     private static var maxRounds: Int { 8 }
 
+    /// Drives the marked sessions, publishes the outboxes and arms the timer.
     private func flush() {
         turnDepth &+= 1
         var rounds = 0
@@ -122,7 +131,7 @@ package final class LoopContext: @unchecked Sendable {
             for stream in creditStreams { stream.returnCredit() }
             creditStreams.removeAll(keepingCapacity: true)
         }
-        // Handlers may open, and be refused, again: that waits for the next round.
+        // Handlers may open streams and be refused again: those wait for the next round.
         let refused = refusedStreams
         refusedStreams.removeAll()
         for stream in refused {
@@ -132,6 +141,7 @@ package final class LoopContext: @unchecked Sendable {
 
     // MARK: Deadlines
 
+    /// Inserts or moves a deadline of this loop.
     func setDeadline(_ node: DeadlineNode, at deadline: NIODeadline) {
         timers.set(node, at: deadline)
         if turnDepth == 0 { armTimer() }
@@ -143,7 +153,7 @@ package final class LoopContext: @unchecked Sendable {
 
     private func armTimer() {
         guard let earliest = timers.earliest, wakeUps.needsCallback(at: earliest) else { return }
-        // Fails only when the loop is shut down, and nothing is due on it any more then.
+        // Fails only when the loop is shut down, and then nothing is due on it any more.
         _ = try? loop.scheduleCallback(at: earliest, handler: self)
     }
 
@@ -172,7 +182,7 @@ package final class LoopContext: @unchecked Sendable {
         filledOutboxes.removeAll(keepingCapacity: true)
     }
 
-    /// A mailbox to this loop has messages.
+    /// Delivers the messages that another loop has sent to this one.
     fileprivate func handle(_ messages: inout [LoopMessage]) {
         beginTurn()
         for message in messages { message.deliver() }
@@ -193,7 +203,8 @@ extension LoopContext: NIOScheduledCallbackHandler {
     }
 }
 
-/// One direction between two loops: the batch of the sender's turn, and the mailbox behind it.
+/// One direction between two loops: the batch of the sender's turn, and the mailbox that it is published to. Confined
+/// to the sender's loop.
 private final class Outbox {
     var batch: [LoopMessage] = []
     private let mailbox = LoopMailbox<LoopMessage>()
@@ -211,7 +222,7 @@ private final class Outbox {
     }
 }
 
-/// The receiving end of a mailbox; `batch` is touched on the target's loop alone.
+/// The receiving end of a mailbox. `batch` is confined to the target's loop.
 private final class MailboxReader: @unchecked Sendable {
     private let mailbox: LoopMailbox<LoopMessage>
     private let target: LoopContext

@@ -1,14 +1,14 @@
 import Synchronization
 
-/// What one loop tells another: one queue for each ordered pair of loops.
+/// A queue of messages from one loop to another. There is one for each ordered pair of loops.
 ///
-/// The sender gathers messages in its own ``Outbox`` during a turn and publishes them at the end: one lock and at most
-/// one wake-up for the whole batch. The queue is bounded by what it carries: bytes by each stream's window and high
-/// mark, everything else by the number of streams.
+/// The sender collects messages in its ``Outbox`` during a turn and publishes them at the end: one lock and at most one
+/// wake-up for the whole batch. Its content bounds the queue: bytes are bounded by each stream's window and high mark,
+/// all other messages by the number of streams.
 package final class LoopMailbox<Message: Sendable>: Sendable {
     private struct State {
         var messages: [Message] = []
-        /// The receiver has been woken and has not yet taken the messages.
+        /// Whether the receiver has been woken and has not yet drained the messages.
         var isWakeUpPending = false
     }
 
@@ -16,8 +16,9 @@ package final class LoopMailbox<Message: Sendable>: Sendable {
 
     package init() {}
 
-    /// Moves a batch in; `batch` is empty afterwards, with room to be filled again.
-    /// - Returns: whether the receiver must be woken.
+    /// Moves a batch into the mailbox. `batch` is empty afterwards and keeps its capacity.
+    ///
+    /// - Returns: Whether the receiver must be woken.
     package func publish(_ batch: inout [Message]) -> Bool {
         let mustWake = state.withLock { state in
             if state.messages.isEmpty {
@@ -33,7 +34,7 @@ package final class LoopMailbox<Message: Sendable>: Sendable {
         return mustWake
     }
 
-    /// Takes everything. `into` must be empty; its room goes to the next batch.
+    /// Moves all messages out. `batch` must be empty; its capacity is reused for the next batch.
     package func drain(into batch: inout [Message]) {
         precondition(batch.isEmpty, "a batch was not handled")
         state.withLock { state in

@@ -1,11 +1,11 @@
 import NIOCore
 import Tunnel
 
-/// What crosses between a stream's user loop and its session's loop. A stream's messages keep their order.
+/// A message between a stream's user loop and its session's loop. The messages of one stream keep their order.
 enum LoopMessage: Sendable {
     // From the user's loop to the session's.
     case open(TunnelStream)
-    /// `wantsReport`: answer with `sent` as soon as little is unsent.
+    /// Bytes to send. With `wantsReport` the session answers with `sent` as soon as few bytes are unsent.
     case write(TunnelStream, ByteBuffer, wantsReport: Bool)
     case wantsReport(TunnelStream)
     case finish(TunnelStream)
@@ -18,10 +18,11 @@ enum LoopMessage: Sendable {
     case finished(TunnelStream)
     case failed(TunnelStream, StreamFailure)
     case stopped(TunnelStream, code: ApplicationErrorCode)
-    /// So many bytes of the stream were sent or thrown away since it was opened.
+    /// The number of bytes of the stream that have been sent or discarded since it was opened.
     case sent(TunnelStream, total: Int)
     case closed(TunnelStream)
 
+    /// Delivers the message on the receiving loop.
     func deliver() {
         switch self {
         case .open(let stream): stream.session.open(stream)

@@ -1,44 +1,48 @@
 package import DTLS
 package import Tunnel
 
-/// What a session tells its owner. All calls come on the session's loop.
+/// The owner of a session. All methods are called on the session's loop.
 package protocol SessionHandler: AnyObject {
-    /// DTLS is done, the protocol agreed, PARAMETERS exchanged. ``TunnelSession/control`` is ready: set its handler.
+    /// The DTLS handshake is complete, the application protocol is agreed and PARAMETERS are exchanged.
+    /// ``TunnelSession/control`` is ready: set its handler.
     func sessionEstablished(_ session: TunnelSession)
-    /// The peer opened a stream: set its handler before returning.
+    /// The peer opened a stream. Set the stream's handler before returning.
     func session(_ session: TunnelSession, opened stream: TunnelStream)
-    /// Exactly once, after every stream has failed. Also for a dialled session that was never established.
+    /// The session has closed. Called exactly once, after every stream has failed; also for a client session that was
+    /// never established.
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason)
 }
 
-/// Why a session is over.
+/// The reason for which a session closed.
 package enum SessionCloseReason: Error, Sendable {
-    /// Our side called ``TunnelSession/close(_:reason:)``.
+    /// This side called ``TunnelSession/close(_:reason:)``.
     case local(code: ApplicationErrorCode, reason: String)
     /// The peer sent CONNECTION_CLOSE.
     case peer(code: ApplicationErrorCode, reason: String)
     /// The peer broke the tunnel's protocol.
     case violation(TunnelError)
-    /// Nothing was received for the idle timeout.
+    /// No packet was received for the idle timeout (RFC 9000 §10.1).
     case idleTimeout
-    /// A peerGoneIndication (ECONNREFUSED, an alert in the clear) and then no sign of life: the peer has forgotten this session.
+    /// An indication that the peer is gone (ECONNREFUSED, an alert in the clear), and then no authenticated record: the
+    /// peer has lost this session.
     case lost
-    /// The peer ended DTLS: close_notify (nil), or a fatal alert or a failure of the session (why).
+    /// The peer ended DTLS: `nil` for close_notify, else the fatal alert or the failure of the session.
     case dtls(DTLSError?)
-    /// The handshake failed: a certificate that does not verify, no common parameters, an alert.
+    /// The handshake failed: the certificate does not verify, there are no common parameters, or the peer sent an
+    /// alert.
     case handshakeFailed(DTLSError?)
-    /// The handshake was not done in time.
+    /// The handshake did not complete in time.
     case handshakeTimeout
-    /// Nobody listens at the peer's port.
+    /// No process listens at the peer's port.
     case refused
-    /// DTLS is done, but another protocol, or none, was agreed (ALPN).
+    /// The handshake completed with another application protocol (ALPN), or none.
     case wrongProtocol(String?)
-    /// The peer did not authenticate in time.
+    /// The peer did not authenticate itself in time.
     case notAuthenticated
-    /// Another session of the same address took this one's place.
+    /// Another session of the same address and port replaced this one.
     case replaced
     /// Our listener was closed.
     case listenerClosed
-    /// Our socket could not be made.
+    /// Our socket could not be registered with its loop.
     case socket(TransportError)
 }

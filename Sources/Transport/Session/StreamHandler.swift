@@ -1,34 +1,37 @@
 package import NIOCore
 package import Tunnel
 
-/// What a stream tells its user. All calls come on the stream's user loop, in order, and never from inside a call of
-/// the user's to the stream; the handler may write, reset and close from inside them.
+/// The user of a stream. All methods are called on the stream's user loop, in order, and never from within a call of
+/// the user to the stream. The handler may write, reset and close from within them.
 package protocol StreamHandler: AnyObject {
-    /// In-order bytes. Give credit back with ``TunnelStream/consumed(_:)`` when they were drained, not when queued.
+    /// In-order bytes have arrived. Return credit with ``TunnelStream/consumed(_:)`` when they have been drained, not
+    /// when they are queued.
     func streamRead(_ bytes: ByteBuffer)
-    /// The peer ended its direction after the last byte.
+    /// The peer ended its direction (FIN) after the last byte.
     func streamFinished()
-    /// The peer reset the stream, it could not be opened, or the session ended. Nothing follows.
+    /// The stream failed: the peer reset it, it could not be opened, or the session closed. No further method is
+    /// called.
     func streamFailed(_ failure: StreamFailure)
-    /// The peer reads no more: write no more. Reading goes on.
+    /// The peer reads no more (STOP_SENDING): write no more. Reading continues.
     func streamStopped(code: ApplicationErrorCode)
-    /// ``TunnelStream/isWritable`` became true again.
+    /// ``TunnelStream/isWritable`` has become true again.
     func streamWritable()
 }
 
-/// Why a stream ended before its time.
+/// The failure that ended a stream early.
 package struct StreamFailure: Error, Equatable, Sendable {
     package enum Reason: Equatable, Sendable {
-        /// RESET_STREAM of the peer, or this side shed it (BUSY).
+        /// The peer sent RESET_STREAM, or this side reset the stream because it held too much (INTERNAL).
         case reset(code: ApplicationErrorCode)
-        /// The session it belonged to is over.
+        /// The session of the stream closed.
         case sessionEnded
-        /// It was never opened: the peer allows no more streams, or the session is not established or is over.
+        /// The stream was never opened: the peer allows no more streams, or the session is not established or is
+        /// closed.
         case refused
     }
 
     package var reason: Reason
-    /// False proves that the peer saw nothing of this stream, so the request did not start.
+    /// Whether any byte was sent. If not, the peer has seen nothing of this stream, so the request did not start.
     package var anyByteSent: Bool
 
     package init(reason: Reason, anyByteSent: Bool) {

@@ -2,17 +2,18 @@ import DTLS
 import NIOCore
 import Tunnel
 
-/// The five verbs of DTLS and tunnel, called in the right order. All on the session's loop.
+/// Calls of the five verbs of DTLS and tunnel, in the right order. All on the session's loop.
 extension TunnelSession {
-    /// Bursts of one session in one turn of the loop; others get theirs before it goes on.
+    /// The most bursts of one session in one turn of the loop. Other sessions send theirs before it continues.
     private static var maxBurstsPerTurn: Int { 4 }
-    /// What a record may add to a packet.
+    /// The most bytes that a record may add to a packet.
     private static var maxRecordOverhead: Int { 64 }
 
     // MARK: In
 
-    /// One datagram from the peer's address. What it causes is reported and answered when the loop's turn ends.
-    /// - Returns: whether DTLS vouched for it.
+    /// Processes one datagram from the peer's address. Its effects are reported and answered when the loop's turn ends.
+    ///
+    /// - Returns: Whether DTLS authenticated it.
     @discardableResult
     func receive(_ datagram: UnsafeRawBufferPointer, now: NIODeadline) -> Bool {
         guard phase != .closed else { return false }
@@ -31,7 +32,7 @@ extension TunnelSession {
         return wasAuthentic
     }
 
-    /// DTLS is done: a tunnel begins in it, if the protocol is ours.
+    /// Creates the tunnel after the DTLS handshake, if the agreed application protocol is one of ours.
     private func handshakeCompleted(now: NIODeadline) {
         let agreed = dtls.alpn
         guard let agreed, configuration.applicationProtocols.contains(agreed) else {
@@ -39,7 +40,7 @@ extension TunnelSession {
             return
         }
         var settings = configuration.tunnel
-        // A client has verified its peer's certificate; an server knows nothing of its peer yet.
+        // A client has verified its peer's certificate. A server knows nothing of its peer yet.
         if role == .client { settings.startsAuthenticated = true }
         tunnel = TunnelConnection(
             role: role,
@@ -57,6 +58,7 @@ extension TunnelSession {
 
     // MARK: Time
 
+    /// Handles every deadline of the session that has passed.
     func handleTimeout(now: NIODeadline) {
         guard phase != .closed else { return }
         context.touch(self)
@@ -71,13 +73,15 @@ extension TunnelSession {
             closeReason = .notAuthenticated
             tunnel?.close(code: .authFailed, reason: "not authenticated in time", now: now)
         }
-        if let peerGoneIndication, peerGoneIndication.deadline <= now { resolvePeerGoneIndication(peerGoneIndication, now: now) }
+        if let peerGoneIndication, peerGoneIndication.deadline <= now {
+            resolvePeerGoneIndication(peerGoneIndication, now: now)
+        }
     }
 
-    /// Buffers are given back when no stream was open for so long; between two requests they stay.
+    /// The time without open streams after which record buffers are released. Between two requests they are kept.
     private static var idleBuffersAfter: TimeAmount { .seconds(1) }
 
-    /// Only the keep-alive still runs: between its records the session needs no buffers.
+    /// Releases the record buffers while only the keep-alive runs: the session needs none between its records.
     private func releaseBuffersIfIdle(now: NIODeadline) {
         if streams.count > 1 {
             busyAt = now
@@ -86,6 +90,7 @@ extension TunnelSession {
         }
     }
 
+    /// Sets the session's deadline in the loop's heap to the earliest of all that it waits for.
     private func updateDeadline(now: NIODeadline) {
         guard phase != .closed else {
             context.removeDeadline(self)
@@ -97,7 +102,7 @@ extension TunnelSession {
             next = next.map { min($0, deadline) } ?? deadline
         }
         consider(dtls.pollTimeout())
-        // While the socket is full no pacing deadline can be obeyed; the driver wakes us.
+        // While the socket is full no pacing deadline can be met. The driver wakes the session.
         consider(tunnel?.pollTimeout().map { isWaitingForRoom ? max($0, driver.nextRetry) : $0 })
         consider(openingDeadline)
         consider(authenticationDeadline)
@@ -111,7 +116,8 @@ extension TunnelSession {
 
     // MARK: Out
 
-    /// Reports, sends and times whatever is due. Called once a turn for each session that was touched.
+    /// Reports events, sends what is due and sets the next deadline. Called once per turn for each session that was
+    /// touched.
     func drive(now: NIODeadline) {
         guard phase != .closed else { return }
         processEvents(now: now)
@@ -119,7 +125,7 @@ extension TunnelSession {
             pendingClose = nil
             closeReason = .local(code: wanted.code, reason: wanted.reason)
             if let tunnel, tunnel.isOpen {
-                // Before the tunnel forgets which of them had sent something.
+                // Called before the tunnel forgets which of the streams have sent bytes.
                 failAllStreams()
                 tunnel.close(code: wanted.code, reason: wanted.reason, now: now)
                 processEvents(now: now)
@@ -129,7 +135,7 @@ extension TunnelSession {
         }
         sendFlights()
         transmit(now: now)
-        // What sending caused: writable again.
+        // Events that sending has caused, such as `writable`.
         processEvents(now: now)
         terminateIfDone(now: now)
         releaseBuffersIfIdle(now: now)
@@ -137,7 +143,7 @@ extension TunnelSession {
         updateSilence()
     }
 
-    /// DTLS's own datagrams: handshake flights, alerts.
+    /// Sends DTLS's own datagrams: handshake flights and alerts.
     func sendFlights() {
         if driver.isBlocked {
             driver.waitForRoom(self)
@@ -150,7 +156,7 @@ extension TunnelSession {
         }
     }
 
-    /// Packets are sealed into the arena one after the other and terminate in one call.
+    /// Sends the tunnel's packets. They are sealed into the arena one after the other and leave in one call.
     private func transmit(now: NIODeadline) {
         guard let tunnel, dtls.state == .established else { return }
         let scratch = context.scratch
@@ -183,7 +189,7 @@ extension TunnelSession {
                 if segments == 0 { segmentSize = sealed }
                 length &+= sealed
                 segments &+= 1
-                // The kernel cuts at one size, so a shorter record is the last.
+                // The kernel cuts a burst at one size, so a shorter record is the last.
                 if count < fullPacket { break }
             }
             guard length > 0 else { return }
@@ -197,7 +203,7 @@ extension TunnelSession {
     private func settle(_ outcome: DatagramSender.Outcome) {
         switch outcome {
         case .sent, .failed, .tooLarge:
-            // What was lost here is repaired like any loss; what does not fit is seen in the counters.
+            // A loss here is repaired like any loss. Datagrams that are too large show in the counters.
             break
         case .blocked:
             driver.waitForRoom(self)

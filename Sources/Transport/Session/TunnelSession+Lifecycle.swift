@@ -2,15 +2,15 @@ import DTLS
 import NIOCore
 import Tunnel
 
-/// How a session begins and ends. All on the session's loop.
+/// The beginning and the end of a session. All on the session's loop.
 extension TunnelSession {
-    /// How long a peerGoneIndication waits for a sign of life: 3 PTO within these bounds. The lower one keeps a busy peer on a short
-    /// path from being given up because of somebody's forged peerGoneIndication.
+    /// The time for which a peer-gone indication waits for an authenticated record: 3 PTO within these bounds. The
+    /// lower bound keeps a busy peer on a short path from being given up because of a forged indication.
     private static var probeWait: ClosedRange<TimeAmount> { .milliseconds(100) ... .milliseconds(500) }
 
     // MARK: Begin
 
-    /// The peer's PARAMETERS arrived.
+    /// Opens the session: the peer's PARAMETERS have arrived.
     func parametersReceived(now: NIODeadline) {
         guard phase == .opening else { return }
         phase = .open
@@ -20,6 +20,7 @@ extension TunnelSession {
         handler?.sessionEstablished(self)
     }
 
+    /// Marks the session as authenticated and raises its limits.
     func markAuthenticated() {
         guard !isAuthenticated, phase == .open || phase == .opening else { return }
         isAuthenticated = true
@@ -29,15 +30,16 @@ extension TunnelSession {
         context.touch(self)
     }
 
-    // MARK: Hints
+    // MARK: Peer-gone indications
 
-    /// Somebody says that the peer has forgotten us. That alone ends nothing: the peer is asked at once.
+    /// Records an unauthenticated indication that the peer has lost this session. It ends nothing by itself: a PING
+    /// asks the peer at once.
     func peerMayBeGone(now: NIODeadline) {
         guard peerGoneIndication == nil, phase == .opening || phase == .open else { return }
         var wait = Self.probeWait.upperBound
         if let tunnel {
             tunnel.ping(now: now)
-            // Never shorter than an answer can take, or a forged peerGoneIndication would end sessions on long paths.
+            // Never shorter than an answer can take, or a forged indication would close sessions on long paths.
             let ceiling = max(wait, tunnel.statistics.rtt * 2)
             wait = max(Self.probeWait.lowerBound, min(ceiling, tunnel.probeTimeout * 3))
         }
@@ -50,22 +52,25 @@ extension TunnelSession {
         context.touch(self)
     }
 
-    /// The time of a peerGoneIndication is over: was there a sign of life?
-    func resolvePeerGoneIndication(_ peerGoneIndication: PeerGoneIndication, now: NIODeadline) {
-        self.peerGoneIndication = nil
-        guard (peerGoneIndication.countsRecords ? recordsIn : datagramsIn) == peerGoneIndication.received else { return }
-        end(peerGoneIndication.countsRecords ? .lost : .refused, now: now)
+    /// Closes the session if nothing was received since the indication.
+    func resolvePeerGoneIndication(_ indication: PeerGoneIndication, now: NIODeadline) {
+        peerGoneIndication = nil
+        guard (indication.countsRecords ? recordsIn : datagramsIn) == indication.received else {
+            return
+        }
+        end(indication.countsRecords ? .lost : .refused, now: now)
     }
 
     // MARK: End
 
+    /// Requests a close; the end of the turn performs it.
     func beginClose(_ code: ApplicationErrorCode, reason: String) {
         guard phase == .opening || phase == .open, pendingClose == nil else { return }
         pendingClose = (code, reason)
         context.touch(self)
     }
 
-    /// The tunnel is over, by its own word; DTLS may have to repeat it.
+    /// Closes the session after the tunnel has closed. DTLS may still have to repeat CONNECTION_CLOSE.
     func tunnelClosed(_ reason: TunnelCloseReason, now: NIODeadline) {
         let why: SessionCloseReason
         switch reason {
@@ -78,7 +83,7 @@ extension TunnelSession {
         reportClosed(why)
     }
 
-    /// After everything was sent: is there nothing left to do?
+    /// Terminates the session if nothing is left to do. Called after everything has been sent.
     func terminateIfDone(now: NIODeadline) {
         switch phase {
         case .opening, .open:
@@ -92,7 +97,8 @@ extension TunnelSession {
                 end(.handshakeFailed(failure), now: now)
             }
         case .closing:
-            // The peer closed: it needs no more words of ours. We did: they are repeated until it has surely heard.
+            // If the peer closed, it needs nothing more from us. If we did, CONNECTION_CLOSE is repeated until the
+            // closing time has passed.
             if dtls.state == .closed || tunnel?.isClosed ?? true || tunnel?.isDraining ?? true {
                 terminate()
             }
@@ -101,7 +107,7 @@ extension TunnelSession {
         }
     }
 
-    /// Ends the session at once, with close_notify if that can be said.
+    /// Closes and terminates the session at once. Sends close_notify if possible.
     func end(_ reason: SessionCloseReason, now: NIODeadline) {
         guard phase != .closed else { return }
         let mustReport = phase != .closing
@@ -110,7 +116,8 @@ extension TunnelSession {
         terminate()
     }
 
-    /// Ends it in the middle of a turn because its socket goes away: says CONNECTION_CLOSE and close_notify once.
+    /// Closes the session within a turn because its socket is being closed. Sends CONNECTION_CLOSE and close_notify
+    /// once.
     func closeImmediately(_ reason: SessionCloseReason, code: ApplicationErrorCode, text: String, now: NIODeadline) {
         guard phase != .closed else { return }
         if phase != .closing, let tunnel, tunnel.isOpen {
@@ -122,6 +129,7 @@ extension TunnelSession {
         end(reason, now: now)
     }
 
+    /// Fails all streams and reports the close to the driver and the owner.
     private func reportClosed(_ reason: SessionCloseReason) {
         peerGoneIndication = nil
         openingDeadline = nil
@@ -133,7 +141,7 @@ extension TunnelSession {
         handler?.sessionClosed(self, reason: reason)
     }
 
-    /// Nothing is left: says close_notify and is forgotten.
+    /// Sends close_notify and releases the session.
     private func terminate() {
         phase = .closed
         dtls.close()

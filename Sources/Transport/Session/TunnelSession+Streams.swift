@@ -1,15 +1,16 @@
 import NIOCore
 import Tunnel
 
-/// The session's half of its streams, and what the tunnel says about them. All on the session's loop.
+/// The session's half of its streams, and the tunnel's events about them. All on the session's loop.
 extension TunnelSession {
-    // MARK: What users ask
+    // MARK: Calls of users
 
+    /// Opens a stream in the tunnel, or refuses it.
     func open(_ stream: TunnelStream) {
         guard case .unopened = stream.state else { return }
         guard phase == .open, let tunnel, let id = tunnel.openStream() else {
             stream.state = .closed
-            // The tunnel may have to tell the peer that it would open more.
+            // The tunnel may have to send STREAMS_BLOCKED.
             context.touch(self)
             refuse(stream)
             return
@@ -29,8 +30,8 @@ extension TunnelSession {
         }
     }
 
-    /// The stream's id if it can still be used. A stream handed over by a third loop may be used before its opening
-    /// arrives here; then this opens it.
+    /// Returns the stream's id if the stream is usable. A stream that was handed over by a third loop may be used
+    /// before its `open` message arrives here; it is then opened here.
     private func id(of stream: TunnelStream) -> StreamID? {
         if case .unopened = stream.state { open(stream) }
         guard case .open(let id) = stream.state else { return nil }
@@ -73,7 +74,8 @@ extension TunnelSession {
         return tunnel.unsentBytes(id)
     }
 
-    /// Answers a user's half on another loop: at once when little is unsent, else when the tunnel says so.
+    /// Answers a user on another loop that asks for a report of sent bytes: at once when few are unsent, else when the
+    /// tunnel reports the stream as writable.
     func report(_ stream: TunnelStream) {
         if unsentBytes(stream) > configuration.tunnel.unsentHighMark {
             stream.owesReport = true
@@ -87,15 +89,15 @@ extension TunnelSession {
         context.post(.sent(stream, total: stream.accepted &- unsentBytes(stream)), to: stream.userContext)
     }
 
-    /// A handler was set where there was none.
+    /// Delivers what a stream has held back until a handler was set.
     func resumeReading(_ stream: TunnelStream) {
         heldStreams.append(stream)
         context.touch(self)
     }
 
-    // MARK: What the tunnel says
+    // MARK: Events of the tunnel
 
-    /// Hands out what happened. Handlers may call anything from inside.
+    /// Reports the tunnel's events to their handlers. Handlers may call anything from within.
     func processEvents(now: NIODeadline) {
         while let stream = heldStreams.popLast() {
             deliver(stream)
@@ -145,7 +147,7 @@ extension TunnelSession {
         }
     }
 
-    /// Everything readable goes to the stream's user.
+    /// Delivers everything readable to the stream's user.
     private func deliver(_ stream: TunnelStream) {
         guard case .open(let id) = stream.state, let tunnel, stream.mayDeliver() else { return }
         while let bytes = tunnel.read(id) {
@@ -175,7 +177,7 @@ extension TunnelSession {
         }
     }
 
-    /// The session is over and so is every stream of it.
+    /// Fails every stream because the session closes.
     func failAllStreams() {
         let streams = self.streams
         self.streams.removeAll()

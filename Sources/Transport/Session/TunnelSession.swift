@@ -3,19 +3,27 @@ package import NIOCore
 import Synchronization
 package import Tunnel
 
-/// One DTLS session and the tunnel in it, on one loop: what arrives becomes stream events, what is written becomes
-/// bursts of datagrams.
+/// One DTLS session and the tunnel inside it, on one event loop.
 ///
-/// It belongs to `loop`. ``openStream(handler:on:)``, ``close(code:reason:)`` and the properties that say so may be
-/// used from anywhere; everything else is touched on that loop alone, which is what makes it `Sendable`.
+/// Think of it as the driver of two sans-IO machines, `DTLSSession` and `TunnelConnection`: datagrams that arrive
+/// become stream events, bytes that are written become bursts of datagrams. The socket's ``SocketDriver`` passes
+/// datagrams to `receive`; the loop's ``LoopContext`` calls `drive` at the end of each turn in which the session was
+/// touched, and `handleTimeout` at its deadline. The owner is its ``SessionHandler``.
+///
+/// Phases: `opening` (handshake and exchange of PARAMETERS), `open`, `closing` (CONNECTION_CLOSE is repeated, RFC 9000
+/// §10.2), `closed`. No method throws; every failure arrives as ``SessionCloseReason``.
+///
+/// Confined to `loop`. ``openStream(handler:on:)``, ``close(_:reason:)`` and the members below "From any loop" may be
+/// used from anywhere, which makes the class `Sendable`.
 package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     package let loop: any EventLoop
-    /// Unique in this process.
+    /// A number that is unique in this process.
     package let id: UInt64
     package let remoteAddress: SocketAddress
     package let role: TunnelRole
-    /// Stream 0; its user loop is `loop`. Ready once the session is established.
+    /// The control stream (stream 0); its user loop is `loop`. Ready once the session is established.
     package private(set) var control: TunnelStream!
+    /// The owner. Released when it has been notified of the close.
     package var handler: (any SessionHandler)?
 
     let context: LoopContext
@@ -28,50 +36,53 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     var streams: [UInt64: TunnelStream] = [:]
     var heldStreams: [TunnelStream] = []
 
-    /// Where it stands in its life.
+    /// The phase of the session's life.
     enum Phase {
-        /// DTLS handshake, or waiting for the peer's PARAMETERS.
+        /// The DTLS handshake is under way, or the peer's PARAMETERS are awaited.
         case opening
         case open
-        /// The owner has been told that it is closed; CONNECTION_CLOSE may still have to be repeated.
+        /// The owner has been notified of the close. CONNECTION_CLOSE may still have to be repeated.
         case closing
         case closed
     }
 
     var phase = Phase.opening
-    /// When a stream beside the control stream was last open.
+    /// The time at which a stream beside the control stream was last open.
     var busyAt = NIODeadline.uptimeNanoseconds(0)
-    /// Listed by the loop's context to be driven.
+    /// Whether the loop's context has the session in its list to drive.
     var isDirty = false
-    /// Listed by the socket's driver until it has room.
+    /// Whether the socket's driver has the session in its list of those that wait for room.
     var isWaitingForRoom = false
     var isAuthenticated = false
-    /// The owner was told that it is established.
+    /// Whether the session was established, so that the owner was notified of that.
     var wasOpen = false
-    /// Close was asked for before there was a tunnel to close.
+    /// The close that was requested and not yet performed.
     var pendingClose: (code: ApplicationErrorCode, reason: String)?
-    /// When a session that is not open ends.
+    /// The time at which a session that is not open closes.
     var openingDeadline: NIODeadline?
-    /// When a session that is not authenticated ends.
+    /// The time at which a session that is not authenticated closes.
     var authenticationDeadline: NIODeadline?
     var peerGoneIndication: PeerGoneIndication?
-    /// What the owner will be told when the tunnel says that our side closed it.
+    /// The reason to report to the owner when the tunnel reports that this side closed it.
     var closeReason: SessionCloseReason?
-    /// Datagrams from the peer's address, and records in them that DTLS vouched for.
+    /// The number of datagrams from the peer's address. `recordsIn` counts the records in them that DTLS authenticated.
     var datagramsIn: UInt64 = 0
     var recordsIn: UInt64 = 0
 
-    /// A rumour that the peer is gone.
+    /// An unauthenticated indication that the peer has lost this session. The session closes only if nothing is
+    /// received from the peer until `deadline`.
     struct PeerGoneIndication {
-        /// Without a sign of life until then it is true.
+        /// The time until which the session waits for the peer.
         let deadline: NIODeadline
-        /// What had been received when it came: records that DTLS vouched for, or datagrams while there was no tunnel
-        /// and anything that comes is a sign of life.
+        /// The value of the counter when the indication came: authenticated records, or datagrams while there is no
+        /// tunnel and anything that arrives proves that the peer is alive.
         let received: UInt64
+        /// Whether `received` counts authenticated records.
         let countsRecords: Bool
     }
 
     private static let lastID = Atomic<UInt64>(0)
+    /// The time after which ``isResponsive`` is false, in nanoseconds of `NIODeadline`; published for other threads.
     private let silentAfter = Atomic<UInt64>(UInt64.max)
 
     init(
@@ -103,8 +114,9 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
 
     // MARK: From any loop
 
-    /// Opens a stream that is used on `userLoop`, at once there. If it cannot be opened, its handler hears
-    /// ``StreamFailure/Reason/refused``, after this call has returned.
+    /// Opens a stream that is used on `userLoop`, and returns at once. Call it on the session's loop or on `userLoop`.
+    /// If the stream cannot be opened, its handler is called with ``StreamFailure/Reason/refused`` after this call has
+    /// returned.
     package func openStream(handler: any StreamHandler, on userLoop: any EventLoop) -> TunnelStream {
         let stream = TunnelStream(
             session: self,
@@ -122,7 +134,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         return stream
     }
 
-    /// Ends the session with CONNECTION_CLOSE. Its streams fail, then the handler is told.
+    /// Closes the session with CONNECTION_CLOSE. Its streams fail, then the owner is notified.
     package func close(_ code: ApplicationErrorCode, reason: String) {
         if loop.inEventLoop {
             beginClose(code, reason: reason)
@@ -131,8 +143,8 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         }
     }
 
-    /// The peer has proved itself: the session leaves the half-open limits, gets its full windows, and takes the place
-    /// of an older one of the same address.
+    /// Marks the peer as authenticated: the session leaves the half-open limits, gets its full windows, and replaces an
+    /// older session of the same address and port.
     package func authenticated() {
         if loop.inEventLoop {
             markAuthenticated()
@@ -141,7 +153,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         }
     }
 
-    /// A PING leaves after so long a silence.
+    /// Sets the time without traffic after which a PING is sent.
     package func setKeepAlive(_ interval: TimeAmount) {
         onLoop { session in
             session.tunnel?.keepAliveInterval = interval
@@ -149,7 +161,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         }
     }
 
-    /// Asks the peer for a sign of life; see ``isResponsive``.
+    /// Sends a PING; see ``isResponsive``.
     package func ping() {
         onLoop { session in
             session.tunnel?.ping(now: .now())
@@ -157,7 +169,8 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         }
     }
 
-    /// False while something is in flight and no acknowledgement came for max(3 PTO, 1 s): give it no new requests.
+    /// Whether the peer acknowledges. False while something is in flight and no acknowledgement has come for max(3 PTO,
+    /// 1 s): give the session no new requests.
     package var isResponsive: Bool {
         NIODeadline.now().uptimeNanoseconds < silentAfter.load(ordering: .relaxed)
     }
@@ -172,21 +185,24 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
 
     // MARK: On the session's loop
 
+    /// The statistics of the tunnel. On the session's loop only.
     package var statistics: TunnelStatistics {
         loop.preconditionInEventLoop()
         return tunnel?.statistics ?? TunnelStatistics()
     }
 
-    /// When the peer last sent something authentic.
+    /// The time at which the peer last sent an authenticated packet, or `nil` before the handshake is complete.
     package var lastReceived: NIODeadline? { tunnel?.lastReceived }
 
-    /// What its datagrams terminate by, and NIO's channel that they arrive on. Other sessions may share both.
+    /// The sender of the session's datagrams. Other sessions may share it and the channel.
     package var sender: DatagramSender { driver.sender }
+    /// The NIO channel of the session's socket, or `nil` while it is being reopened.
     package var channel: (any Channel)? { driver.channel }
 
-    /// The application protocol that was agreed.
+    /// The agreed application protocol (ALPN), or `nil` before the handshake is complete.
     package var applicationProtocol: String? { dtls.alpn }
 
+    /// Publishes the time after which the session counts as unresponsive.
     func updateSilence() {
         let deadline = phase == .open ? tunnel?.silentAfter : nil
         silentAfter.store(deadline?.uptimeNanoseconds ?? UInt64.max, ordering: .relaxed)
@@ -200,13 +216,14 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
 /// Limits and times of a session, for both ends.
 package struct TunnelSessionConfiguration: Sendable {
     package var tunnel = TunnelConfiguration()
-    /// UDP payload of a full datagram.
+    /// The UDP payload of a full datagram in bytes.
     package var datagramSize = 1200
-    /// What ALPN must have agreed upon; anything else ends the session.
+    /// The acceptable application protocols (ALPN). Any other closes the session.
     package var applicationProtocols = [TunnelProtocol.alpn]
-    /// From the first datagram to the exchange of PARAMETERS. DTLS gives up after 10 s by itself.
+    /// The time from the first datagram to the exchange of PARAMETERS. DTLS gives up after 10 s by itself.
     package var handshakeTimeout: TimeAmount = .seconds(10)
-    /// From the end of the DTLS handshake to ``TunnelSession/authenticated()``. Nil: needs none.
+    /// The time from the end of the DTLS handshake to ``TunnelSession/authenticated()``, or `nil` if no authentication
+    /// is needed.
     package var authenticationTimeout: TimeAmount?
 
     package init() {}

@@ -1,22 +1,28 @@
 package import NIOCore
 package import Tunnel
 
-/// One bidirectional stream of a session, as its user sees it on `userLoop`, wherever the session lives.
+/// One bidirectional stream of a session, as its user sees it on `userLoop`, whichever loop the session is on.
 ///
-/// It has two halves: the user's, touched on `userLoop` alone, and the session's, touched on the session's loop alone.
-/// Between them go messages in order; that is what makes it `Sendable`. When both loops are one, calls are direct.
+/// Think of it as two halves: the user's half, confined to `userLoop`, and the session's half, confined to the
+/// session's loop. Between them pass ``LoopMessage``s in order; when both loops are the same, calls are direct. That
+/// makes the class `Sendable`.
+///
+/// The user calls ``write(_:)`` while ``isWritable``, ``finish()``, ``reset(_:)``, ``stopSending(_:)`` and, for bytes
+/// it has drained, ``consumed(_:)``, all on `userLoop`. The stream calls its ``StreamHandler`` there. Sizes are bytes;
+/// no method throws, failures arrive as ``StreamFailure``. The directions end independently of each other (RFC 9000
+/// §3).
 package final class TunnelStream: @unchecked Sendable {
     package let userLoop: any EventLoop
-    /// Its session. Taken away from the control stream when the session is over, for each would keep the other alive;
-    /// that stream has both halves on one loop. All calls that use it ask first whether the stream is over.
+    /// The session. Removed from the control stream when the session is closed, since each would keep the other alive;
+    /// that stream has both halves on one loop. All calls that use it check first whether the stream is closed.
     private(set) var session: TunnelSession!
     let userContext: LoopContext
-    /// User and session share a loop.
+    /// Whether user and session share a loop.
     let isLocal: Bool
 
     // MARK: The user's half
 
-    /// Set before anything is read; cleared after the last callback.
+    /// The user of the stream. Set it before anything is read; it is cleared after the last callback.
     package var handler: (any StreamHandler)? {
         didSet {
             if isReadHeld, self.handler != nil, !isClosed {
@@ -25,25 +31,28 @@ package final class TunnelStream: @unchecked Sendable {
             }
         }
     }
-    /// Something can be read and no handler was there to take it.
+    /// Whether something can be read and no handler was set to receive it.
     private var isReadHeld = false
-    /// Bytes that ``write(_:)`` took.
+    /// The bytes that ``write(_:)`` has accepted.
     private var written = 0
-    /// Bytes written and, as far as is known here, not sent: on the way to the session's loop or in the tunnel.
+    /// The bytes that are written and, as far as this half knows, not sent: on the way to the session's loop or in the
+    /// tunnel.
     private var outstanding = 0
     private var isBlocked = false
     private var isReportWanted = false
-    /// Finished, reset or stopped: nothing is written any more.
+    /// Whether our direction is finished, reset or stopped, so that nothing is written any more.
     private var isSendingClosed = false
-    /// Failed or closed: no callback comes any more.
+    /// Whether the stream has failed or closed, so that no callback follows.
     private var isClosed = false
-    /// Inside the last callback of a stream that the peer reset: the user may still reset its own direction.
+    /// Whether the last callback of a stream that the peer reset is running: the user may still reset its own direction
+    /// from there.
     private var isFailing = false
+    /// The drained bytes whose credit is returned at the end of the turn.
     private var credit = 0
 
     // MARK: The session's half
 
-    /// Where the stream stands in its tunnel.
+    /// The state of the stream in its tunnel.
     enum State {
         case unopened
         case open(StreamID)
@@ -51,16 +60,16 @@ package final class TunnelStream: @unchecked Sendable {
     }
 
     var state: State
-    /// Bytes given to the tunnel.
+    /// The bytes given to the tunnel.
     var accepted = 0
-    /// A report is owed when the tunnel says that the stream is writable.
+    /// Whether a report is owed when the tunnel reports that the stream is writable.
     var owesReport = false
-    /// The end of the peer's direction was passed on.
+    /// Whether the end of the peer's direction has been delivered.
     var isFinishDelivered = false
 
-    /// Written and unsent bytes from which ``isWritable`` is false.
+    /// The written and unsent bytes from which on ``isWritable`` is false.
     package static let highMark = 256 << 10
-    /// From here on the user's half asks for reports, so that they come before it is blocked.
+    /// The unsent bytes from which on the user's half asks for reports, so that they come before it is blocked.
     private static let reportMark = 128 << 10
 
     init(session: TunnelSession, userContext: LoopContext, state: State, handler: (any StreamHandler)?) {
@@ -72,13 +81,15 @@ package final class TunnelStream: @unchecked Sendable {
         self.handler = handler
     }
 
-    // MARK: What the user calls
+    // MARK: Calls of the user
 
-    /// False while 256 KiB or more are written and not yet sent, bytes on the way between loops included; then
-    /// ``StreamHandler/streamWritable()`` follows. Also false once nothing may be written any more.
+    /// Whether fewer than 256 KiB are written and not yet sent, bytes on the way between loops included.
+    /// ``StreamHandler/streamWritable()`` is called when it becomes true again. Also false once nothing may be written
+    /// any more.
     package var isWritable: Bool { !isSendingClosed && outstanding < Self.highMark }
 
-    /// Queues bytes; they terminate at the end of the loop's turn. Always taken, so obey ``isWritable``.
+    /// Queues bytes; they are sent at the end of the loop's turn. They are always accepted: the caller limits itself by
+    /// ``isWritable``.
     package func write(_ bytes: ByteBuffer) {
         userLoop.preconditionInEventLoop()
         let count = bytes.readableBytes
@@ -96,7 +107,7 @@ package final class TunnelStream: @unchecked Sendable {
         if outstanding >= Self.highMark { isBlocked = true }
     }
 
-    /// Ends our direction after what was written.
+    /// Ends our direction (FIN) after the bytes written so far.
     package func finish() {
         userLoop.preconditionInEventLoop()
         guard !isSendingClosed else { return }
@@ -108,7 +119,8 @@ package final class TunnelStream: @unchecked Sendable {
         }
     }
 
-    /// Abandons our direction: what was not delivered may never be. Also after ``finish()``.
+    /// Abandons our direction (RESET_STREAM): bytes that have not been delivered may never be. Allowed after
+    /// ``finish()`` too.
     package func reset(_ code: ApplicationErrorCode) {
         userLoop.preconditionInEventLoop()
         isSendingClosed = true
@@ -120,8 +132,8 @@ package final class TunnelStream: @unchecked Sendable {
         }
     }
 
-    /// Asks the peer to send no more. What was on its way here may still be read; of what arrives later, also of the
-    /// peer's reset, the handler hears nothing.
+    /// Asks the peer to stop sending (STOP_SENDING). Bytes that were on their way here may still be read. The handler
+    /// is not called for anything that arrives later, including the peer's reset.
     package func stopSending(_ code: ApplicationErrorCode) {
         userLoop.preconditionInEventLoop()
         guard !isClosed else { return }
@@ -132,7 +144,8 @@ package final class TunnelStream: @unchecked Sendable {
         }
     }
 
-    /// So many bytes that were read are drained: grants the peer credit for as many. Gathered over the loop's turn.
+    /// Returns `count` bytes of flow-control credit to the peer: as many of the bytes read have been drained. Credit is
+    /// collected over the loop's turn.
     package func consumed(_ count: Int) {
         userLoop.preconditionInEventLoop()
         guard count > 0, !isClosed else { return }
@@ -144,13 +157,13 @@ package final class TunnelStream: @unchecked Sendable {
         credit &+= count
     }
 
-    // MARK: What the user's half is told
+    // MARK: Notifications to the user's half
 
     func userRead(_ bytes: ByteBuffer) {
         if let handler {
             handler.streamRead(bytes)
         } else if !isClosed {
-            // Without a handler nobody will drain them; the peer must not wait for credit for ever.
+            // Without a handler the bytes are never drained, and the peer must not wait for credit for ever.
             consumed(bytes.readableBytes)
         }
     }
@@ -168,7 +181,7 @@ package final class TunnelStream: @unchecked Sendable {
         isFailing = mayReset
         handler?.streamFailed(failure)
         handler = nil
-        // The user is through with it, so our direction must not stay open.
+        // The user no longer uses the stream, so our direction must not stay open.
         if mayReset && !isSendingClosed { reset(.cancelled) }
         isFailing = false
     }
@@ -188,7 +201,7 @@ package final class TunnelStream: @unchecked Sendable {
         resumeWriting()
     }
 
-    /// The same news on the session's own loop.
+    /// Reports unsent bytes to a user on the session's own loop.
     func userUnsent(_ count: Int) {
         outstanding = count
         resumeWriting()
@@ -206,23 +219,23 @@ package final class TunnelStream: @unchecked Sendable {
         handler = nil
     }
 
-    /// On the user's loop, at the end of its turn.
+    /// Returns the collected credit. Called on the user's loop at the end of its turn.
     func returnCredit() {
         let count = credit
         credit = 0
         userContext.post(.consumed(self, count), to: session.context)
     }
 
-    /// The session is over; on the loop that both halves share.
+    /// Releases the session after it has closed. Called on the loop that both halves share.
     func detach() {
         precondition(isLocal, "the other half may still use it")
         userClosed()
         session = nil
     }
 
-    // MARK: What the session's half asks, on the session's loop
+    // MARK: Queries of the session's half, on the session's loop
 
-    /// Whether bytes may be taken out of the tunnel: if not, setting the handler resumes.
+    /// Returns whether bytes may be read from the tunnel now. If not, setting the handler resumes delivery.
     func mayDeliver() -> Bool {
         guard isLocal, handler == nil, !isClosed else { return true }
         isReadHeld = true

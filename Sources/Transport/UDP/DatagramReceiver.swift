@@ -1,27 +1,27 @@
 package import NIOCore
 import NIOPosix
 
-/// Who takes what a socket receives. One implementation a socket; all calls on its loop.
+/// The receiver of a socket's datagrams. There is one for each socket; all methods are called on its loop.
 package protocol DatagramSink: AnyObject {
-    /// The socket has been drained; datagrams follow.
+    /// The socket has been read; datagrams follow.
     func receiveBegins()
-    /// One datagram, after the kernel's coalescing was undone. The bytes are gone after the call.
+    /// One datagram has arrived, after the kernel's coalescing was undone. The bytes are invalid after the call.
     func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress)
-    /// That was everything that waited.
+    /// All datagrams of this read have been passed on.
     func receiveEnded()
-    /// The kernel passed on that nobody listens at the peer's port.
+    /// The kernel reported that no process listens at the peer's port (ECONNREFUSED).
     func peerRefused()
-    /// NIO closed the channel, because of a read error or because its owner asked.
+    /// NIO closed the channel, because of a read error or at its owner's request.
     func channelClosed()
 }
 
-/// Reads one socket through NIO: drains it in vectors of coalesced datagrams, then hands out every datagram.
+/// Reads one socket through NIO: collects a vector of coalesced datagrams, then passes on every single datagram.
 package final class DatagramReceiver<Sink: DatagramSink>: ChannelInboundHandler {
     package typealias InboundIn = AddressedEnvelope<ByteBuffer>
 
     private weak var sink: Sink?
     private let counters: TransportCounters
-    /// Slices of NIO's receive buffers, kept only until the read completes: then NIO reuses the memory.
+    /// Slices of NIO's receive buffers, kept only until the read completes, since NIO then reuses the memory.
     private var envelopes: [AddressedEnvelope<ByteBuffer>] = []
 
     package init(sink: Sink, counters: TransportCounters) {
@@ -49,7 +49,7 @@ package final class DatagramReceiver<Sink: DatagramSink>: ChannelInboundHandler 
     }
 
     package func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // NIO itself closes the channel for whatever else a read reports; that is seen in channelInactive.
+        // NIO itself closes the channel for any other read error; that arrives in channelInactive.
         if let error = error as? IOError, error.errnoCode == DatagramErrno.connectionRefused {
             sink?.peerRefused()
         }
@@ -95,14 +95,14 @@ package final class DatagramReceiver<Sink: DatagramSink>: ChannelInboundHandler 
 @available(*, unavailable)
 extension DatagramReceiver: Sendable {}
 
-/// How NIO reads a socket of ours.
+/// The NIO channel that reads one of our sockets.
 package enum DatagramChannel {
-    /// Datagrams of one `recvmmsg`.
+    /// The number of datagrams per `recvmmsg`.
     package static var messagesPerRead: Int { 4 }
-    /// Each slot takes the largest coalesced read; a smaller one is cut by the kernel without an error.
+    /// The bytes of each slot. A slot must take the largest coalesced read; the kernel truncates without an error.
     package static var slotBytes: Int { 65_536 }
 
-    /// Starts to read `socket` on `loop`.
+    /// Starts to read `socket` on `loop`, which must be the current loop.
     package static func open<Sink: DatagramSink>(
         _ socket: UDPSocket,
         on loop: any EventLoop,

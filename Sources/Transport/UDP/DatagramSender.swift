@@ -1,47 +1,50 @@
 import Glibc
 import NIOCore
 
-/// Sends sealed records on one socket, on the loop that seals them.
+/// Sends sealed records on one socket. Confined to the loop that seals them.
 ///
-/// Records of one burst lie back to back and terminate in one `sendmsg`; with `UDP_SEGMENT` the kernel cuts them apart.
-/// Each errno is the outcome of one burst. At most one burst waits for room in the socket's buffer;
-/// while it does, ``isBlocked`` says that nothing more may be sealed, because a record sealed now and sent after many
+/// The records of one burst lie back to back and leave in one `sendmsg`; with `UDP_SEGMENT` the kernel cuts them apart.
+/// Each errno becomes the ``Outcome`` of one burst. At most one burst waits for room in the socket's buffer.
+/// ``isBlocked`` is true meanwhile and nothing more may be sealed: a record that is sealed now and sent after many
 /// later ones would fall out of the peer's replay window.
 package final class DatagramSender {
-    /// What became of a burst.
+    /// The outcome of sending a burst.
     package enum Outcome: Equatable {
-        /// The kernel has it, as far as it is going to.
+        /// The kernel has accepted the burst, as far as it is going to.
         case sent
-        /// The socket's buffer is full: the burst is kept, call ``retry()`` later and seal nothing meanwhile.
+        /// The socket's buffer is full. The burst is kept: call ``retry()`` later and seal nothing meanwhile.
         case blocked
-        /// The kernel passed on that nobody listens there: a peerGoneIndication. The datagrams may or may not have left.
+        /// The kernel reported that no process listens at the address, which indicates that the peer may be gone. The
+        /// datagrams may have left or not.
         case refused
-        /// A single datagram is larger than the path takes.
+        /// A single datagram is larger than the path allows.
         case tooLarge
-        /// Dropped and counted.
+        /// The burst was dropped and counted.
         case failed(errno: CInt)
     }
 
-    /// What is remembered of one peer's path.
+    /// The sending state of one peer.
     package struct Path {
         package let address: UDPAddress?
-        /// False once the kernel refused to cut a burst for this peer.
+        /// Whether bursts are sent in one call to this peer. False once the kernel has refused to cut one.
         package var cutsBursts = true
 
-        /// - Parameter address: nil on a connected socket.
+        /// - Parameter address: The destination, or `nil` on a connected socket.
         package init(address: UDPAddress?) { self.address = address }
     }
 
-    /// The kernel's limits for one `sendmsg`: 64 segments (`UDP_MAX_SEGMENTS` of older kernels), one IP datagram.
+    /// The most segments of one `sendmsg` (`UDP_MAX_SEGMENTS` of older kernels). One call also holds at most one IP
+    /// datagram, hence `maxBurstBytes`.
     package static let maxSegments = 64
     package static let maxBurstBytes = 65_000
 
     package let socket: UDPSocket
     let counters: TransportCounters
-    /// False once the device said that it cannot checksum cut datagrams (EIO).
+    /// Whether bursts are sent in one call. False once the device has reported that it cannot checksum cut datagrams
+    /// (EIO).
     package private(set) var cutsBursts = true
-    /// Asked before each `sendmsg` with its segments and bytes; an errno is taken for the
-    /// call's without making it, and 0 loses the datagrams. For tests.
+    /// A hook for tests, called before each `sendmsg` with its segments and bytes. A returned errno replaces the call and its
+    /// result; 0 loses the datagrams.
     package var injectedFailure: ((_ segments: Int, _ bytes: Int) -> CInt?)?
 
     private var pendingBurst: PendingBurst?
@@ -51,10 +54,10 @@ package final class DatagramSender {
         self.counters = counters
     }
 
-    /// A burst waits for room.
+    /// Whether a burst waits for room.
     package var isBlocked: Bool { pendingBurst != nil }
 
-    /// Sends `burst`: datagrams of `segmentSize` bytes back to back, the last may be shorter.
+    /// Sends `burst`: datagrams of `segmentSize` bytes back to back, of which the last may be shorter.
     ///
     /// Must not be called while ``isBlocked``.
     package func send(_ burst: UnsafeRawBufferPointer, segmentSize: Int, path: inout Path) -> Outcome {
@@ -63,8 +66,9 @@ package final class DatagramSender {
         return transmit(burst, segmentSize: segmentSize, path: &path)
     }
 
-    /// Tries the kept burst again.
-    /// - Returns: the outcome of what was kept; `.sent` if nothing was.
+    /// Sends the pending burst again.
+    ///
+    /// - Returns: The outcome for the pending burst, or `.sent` if there is none.
     package func retry() -> Outcome {
         guard let pendingBurst else { return .sent }
         self.pendingBurst = nil
@@ -72,7 +76,7 @@ package final class DatagramSender {
         return pendingBurst.bytes.withUnsafeBytes { transmit($0, segmentSize: pendingBurst.segmentSize, path: &path) }
     }
 
-    /// Forgets the kept burst: its session is over.
+    /// Drops the pending burst because its session is closed.
     package func discardPending() {
         pendingBurst = nil
     }
@@ -118,7 +122,7 @@ package final class DatagramSender {
         return outcome
     }
 
-    /// What an errno other than "send it apart" means.
+    /// Converts an errno, other than those that lead to single datagrams, to an outcome.
     private func settle(
         _ code: CInt,
         _ burst: UnsafeRawBufferPointer,
@@ -176,7 +180,7 @@ package final class DatagramSender {
     }
 }
 
-/// A burst that found the socket's buffer full.
+/// A burst that waits for room in the socket's buffer.
 private struct PendingBurst {
     let bytes: [UInt8]
     let segmentSize: Int

@@ -1,18 +1,21 @@
 import DTLS
 import NIOCore
 
-/// One UDP socket on one loop: NIO reads it, ``DatagramSender`` writes it, and sessions live on it.
+/// One UDP socket on one loop: NIO reads it, ``DatagramSender`` writes it, and sessions use it.
 ///
-/// Subclassed by the listener's and the dialer's socket, which define what happens to a datagram and to a session.
+/// Think of it as the owner of the socket between NIO and the sessions. It passes each datagram of a read to `handle`,
+/// between the beginning and the end of a loop turn; it sends the sessions' bursts, retries a burst that found the
+/// socket full, and replaces a channel that NIO has closed. `ListenerSocket` and `DialerSocket` are its subclasses and
+/// decide what happens to a datagram and to a session. Confined to its loop; send errors are outcomes, nothing throws.
 class SocketDriver: DeadlineNode, DatagramSink {
     final let context: LoopContext
     final let counters: TransportCounters
     final let sender: DatagramSender
-    /// `now` of the turn that reads.
+    /// The time of the current read.
     private(set) final var turnNow = NIODeadline.now()
     private(set) final var isClosed = false
 
-    /// NIO's side of the socket; replaced when NIO closes it.
+    /// The NIO side of the socket; replaced when NIO closes it.
     private(set) final var channel: (any Channel)?
     private final var waiting: [TunnelSession] = []
     private final var retryAt: NIODeadline?
@@ -25,7 +28,7 @@ class SocketDriver: DeadlineNode, DatagramSink {
     private static var firstReopening: TimeAmount { .milliseconds(1) }
     private static var lastReopening: TimeAmount { .seconds(1) }
 
-    /// A driver without a socket does not exist. Written out because the compiler's own stub for it does not compile.
+    /// A driver needs a socket. Written out because the compiler's own stub for it does not compile.
     @available(*, unavailable)
     override package init() {
         preconditionFailure("a driver needs a socket")
@@ -38,20 +41,20 @@ class SocketDriver: DeadlineNode, DatagramSink {
         super.init()
     }
 
-    // MARK: What subclasses say
+    // MARK: Overridden by subclasses
 
-    /// One datagram that arrived.
+    /// Handles one datagram that arrived.
     func handle(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {}
-    /// Nobody listens at the peer's port: a peerGoneIndication.
+    /// Handles ECONNREFUSED: no process listens at the peer's port, which indicates that the peer may be gone.
     func connectionRefused() {}
-    /// The DTLS handshake is done.
+    /// The DTLS handshake of a session is complete.
     func sessionSecured(_ session: TunnelSession) {}
-    /// PARAMETERS are exchanged; a handler is set before this returns, if there is to be one.
+    /// The PARAMETERS of a session are exchanged. A handler, if there is to be one, is set before this returns.
     func sessionOpened(_ session: TunnelSession) {}
     func sessionAuthenticated(_ session: TunnelSession) {}
-    /// Its owner is about to be told.
+    /// A session has closed. Called before its owner is notified.
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {}
-    /// It says nothing more: forget it.
+    /// A session sends nothing more: remove it.
     func sessionTerminated(_ session: TunnelSession) {}
 
     // MARK: Reading
@@ -93,7 +96,7 @@ class SocketDriver: DeadlineNode, DatagramSink {
     final func receiveBegins() {
         context.beginTurn()
         turnNow = .now()
-        // Reading works again.
+        // A read has succeeded, so the next reopening is not delayed.
         reopenDelay = Self.firstReopening
     }
 
@@ -110,8 +113,8 @@ class SocketDriver: DeadlineNode, DatagramSink {
         context.endTurn()
     }
 
-    /// NIO closes a channel for good after most read errors. The port is still ours through the sender's descriptor, so
-    /// another channel takes over and the sessions notice nothing.
+    /// Replaces the channel. NIO closes a channel for good after most read errors; the sender's descriptor still holds
+    /// the port, so another channel takes over and the sessions notice nothing.
     final func channelClosed() {
         channel = nil
         guard !isClosed else { return }
@@ -129,10 +132,10 @@ class SocketDriver: DeadlineNode, DatagramSink {
 
     // MARK: Sending
 
-    /// A burst waits for room in the socket's buffer: seal nothing.
+    /// Whether a burst waits for room in the socket's buffer, so that nothing may be sealed.
     final var isBlocked: Bool { sender.isBlocked }
 
-    /// When the kept burst is tried again.
+    /// The time at which the pending burst is sent again.
     final var nextRetry: NIODeadline { retryAt ?? .now() }
 
     final func send(
@@ -149,7 +152,7 @@ class SocketDriver: DeadlineNode, DatagramSink {
         return outcome
     }
 
-    /// Sends an answer that belongs to no session. One that finds no room is lost like any datagram.
+    /// Sends an answer that belongs to no session. It is lost like any datagram if there is no room.
     final func sendStateless(_ datagram: UnsafeRawBufferPointer, to address: UDPAddress) {
         guard !isBlocked else { return }
         var path = DatagramSender.Path(address: address)
@@ -158,14 +161,15 @@ class SocketDriver: DeadlineNode, DatagramSink {
         }
     }
 
-    /// The session will be driven when there is room.
+    /// Registers a session to be driven when there is room.
     final func waitForRoom(_ session: TunnelSession) {
         guard !session.isWaitingForRoom else { return }
         session.isWaitingForRoom = true
         waiting.append(session)
     }
 
-    /// NIO cannot tell when our duplicate has room, so it is asked again: soon, then less and less often.
+    /// Schedules another attempt. NIO cannot report when our duplicate has room, so the driver tries again soon, then
+    /// at growing intervals.
     private func scheduleRetry() {
         retryAt = .now() + retryDelay
         retryDelay = min(retryDelay * 2, Self.lastRetry)
@@ -179,7 +183,7 @@ class SocketDriver: DeadlineNode, DatagramSink {
         }
         var sessions = waiting
         waiting.removeAll(keepingCapacity: true)
-        // The first had its burst kept, which has just left: the others come before its next one.
+        // The first session's burst was pending and has just left: the other sessions come before its next one.
         if sessions.count > 1 { sessions.append(sessions.removeFirst()) }
         for session in sessions {
             session.isWaitingForRoom = false

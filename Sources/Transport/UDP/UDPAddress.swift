@@ -1,20 +1,20 @@
 import Glibc
 package import NIOCore
 
-/// An IP address and a port as 24 bytes without a reference: the demultiplexer's key and `sendmsg`'s destination.
+/// An IP address and a port as 24 bytes without a reference: the demultiplexer's key and the destination of `sendmsg`.
 ///
-/// `SocketAddress` boxes its content and compares through it; this one is copied and hashed for every datagram.
+/// `SocketAddress` boxes its content and compares through the box; this type is copied and hashed for every datagram.
 package struct UDPAddress: Hashable, Sendable {
-    /// The address in network order: IPv6's first half, 0 for IPv4.
+    /// The first half of an IPv6 address in network order; 0 for IPv4.
     private var high: UInt64
-    /// The address in network order: IPv6's second half, or IPv4's four bytes.
+    /// The second half of an IPv6 address, or the four bytes of an IPv4 address, in network order.
     private var low: UInt64
     private var scope: UInt32
-    /// Network order.
+    /// The port in network order.
     private var rawPort: UInt16
     private var family: UInt16
 
-    /// Nil for a Unix socket's address.
+    /// Creates the address, or returns `nil` for the address of a Unix socket.
     package init?(_ address: SocketAddress) {
         switch address {
         case .v4(let v4):
@@ -26,7 +26,7 @@ package struct UDPAddress: Hashable, Sendable {
         }
     }
 
-    /// From the bytes of a `sockaddr_in` or `sockaddr_in6`.
+    /// Creates the address from the bytes of a `sockaddr_in` or `sockaddr_in6`.
     private init(_ bytes: UnsafeRawBufferPointer) {
         family = bytes.load(as: UInt16.self)
         rawPort = bytes.load(fromByteOffset: Layout.port, as: UInt16.self)
@@ -41,7 +41,7 @@ package struct UDPAddress: Hashable, Sendable {
         }
     }
 
-    /// Offsets in Linux's `sockaddr_in` (16 bytes) and `sockaddr_in6` (28 bytes).
+    /// The offsets in Linux's `sockaddr_in` (16 bytes) and `sockaddr_in6` (28 bytes).
     private enum Layout {
         static let port = 2
         static let address4 = 4
@@ -55,15 +55,16 @@ package struct UDPAddress: Hashable, Sendable {
 
     package var isIPv6: Bool { family == UInt16(AF_INET6) }
 
-    /// What limits count by: an IPv4 address, or an IPv6 /64, which is what one subscriber gets. Mapped IPv4
-    /// addresses count by themselves.
+    /// The key by which limits count: an IPv4 address, or an IPv6 /64, which is what one subscriber gets. Mapped IPv4
+    /// addresses count individually.
     package var limitKey: UInt64 {
         let isMapped = high == 0 && UInt64(bigEndian: low) >> 32 == 0xFFFF
         return isIPv6 && !isMapped ? high : low
     }
 
     /// Writes the `sockaddr` of this address into zeroed storage.
-    /// - Returns: its length.
+    ///
+    /// - Returns: The length of the `sockaddr`.
     func write(to storage: inout sockaddr_storage) -> socklen_t {
         withUnsafeMutableBytes(of: &storage) { bytes in
             bytes.storeBytes(of: family, as: UInt16.self)
@@ -80,7 +81,7 @@ package struct UDPAddress: Hashable, Sendable {
         }
     }
 
-    /// The bytes that enter a stateless cookie: address, port, family, scope.
+    /// Calls `body` with the bytes that enter a stateless cookie: address, port, family, scope.
     func withCookieBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
         withUnsafeBytes(of: self, body)
     }

@@ -1,21 +1,21 @@
 import Glibc
 package import NIOCore
 
-/// A UDP socket of ours: made, bound or connected here, never blocking, never fragmenting.
+/// A UDP socket that is created, bound or connected here. It never blocks and never fragments.
 ///
 /// Its owner sends on `descriptor` with ``DatagramSender`` and gives NIO a duplicate to read from, because NIO closes
-/// its channel on most errors. As long as this object lives the port stays ours, so a closed channel is replaced by one
+/// its channel on most errors. The port stays ours as long as this object lives, so a closed channel is replaced by one
 /// on another duplicate and no datagram is lost between them.
 package final class UDPSocket {
-    /// -1 once released.
+    /// The file descriptor, or -1 once released.
     package private(set) var descriptor: CInt
     package let localAddress: SocketAddress
-    /// Nil: unconnected, each datagram names its peer.
+    /// The peer, or `nil` if the socket is unconnected and each datagram names its peer.
     package let remoteAddress: SocketAddress?
-    /// The kernel coalesces what we read (`UDP_GRO`).
+    /// Whether the kernel coalesces received datagrams (`UDP_GRO`).
     package let coalescesReads: Bool
 
-    /// Sizes asked of the kernel, which caps them at its `rmem_max` and `wmem_max`.
+    /// The requested buffer sizes in bytes. The kernel caps them at its `rmem_max` and `wmem_max`.
     package struct BufferSizes: Sendable {
         package var receive: CInt = 4 << 20
         package var send: CInt = 2 << 20
@@ -23,9 +23,9 @@ package final class UDPSocket {
         package init() {}
     }
 
-    /// An unconnected socket.
+    /// Creates an unconnected socket.
     ///
-    /// - Parameter sharesPort: `SO_REUSEPORT`; every socket of a group must set it before it is bound.
+    /// - Parameter sharesPort: Whether to set `SO_REUSEPORT`. Every socket of a group must set it before it is bound.
     package static func bound(
         to address: SocketAddress,
         sharesPort: Bool,
@@ -34,7 +34,8 @@ package final class UDPSocket {
         try UDPSocket(local: address, remote: nil, sharesPort: sharesPort, buffers: buffers)
     }
 
-    /// A connected socket on a port of the kernel's choice: it receives from `address` only, and hears of refusals.
+    /// Creates a connected socket on a port of the kernel's choice. It receives from `address` only, and learns of
+    /// ECONNREFUSED.
     package static func connected(
         to address: SocketAddress,
         buffers: BufferSizes = .init()
@@ -70,13 +71,14 @@ package final class UDPSocket {
                     "IPV6_MTU_DISCOVER"
                 )
             }
-            // A dual-stack socket sends IPv4 too, and IPv4's option is refused nowhere; only pure IPv4 must have it.
+            // A dual-stack socket sends IPv4 too, and no socket refuses IPv4's option; a pure IPv4 socket must accept
+            // it.
             let level = CInt(IPPROTO_IP)
             let probing = Self.trySet(descriptor, level, LinuxOption.ipMTUDiscover, LinuxOption.probe)
             if !probing && family == AF_INET {
                 throw TransportError(code: .systemCall, operation: "IP_MTU_DISCOVER", errno: errno)
             }
-            // The kernel may give less, or none in a sandbox; the protocol copes with a full buffer as with loss.
+            // The kernel may grant less, or nothing in a sandbox; the protocol copes with a full buffer as with loss.
             _ = Self.trySet(descriptor, SOL_SOCKET, SO_RCVBUF, buffers.receive)
             _ = Self.trySet(descriptor, SOL_SOCKET, SO_SNDBUF, buffers.send)
             coalescesReads = Self.trySet(descriptor, LinuxOption.udpLevel, LinuxOption.udpReceiveOffload, 1)
@@ -99,14 +101,14 @@ package final class UDPSocket {
         release()
     }
 
-    /// Gives the port back, as soon as NIO has closed its duplicate too. Nothing may be sent afterwards.
+    /// Frees the port, as soon as NIO has closed its duplicate too. Nothing may be sent afterwards.
     package func release() {
         guard descriptor >= 0 else { return }
         _ = close(descriptor)
         descriptor = -1
     }
 
-    /// A descriptor for NIO to own. Both share one open socket: options, queue, port.
+    /// Returns a descriptor for NIO to own. Both share one open socket: options, queue, port.
     package func duplicate() throws(TransportError) -> CInt {
         let duplicate = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         guard duplicate >= 0 else { throw TransportError(code: .systemCall, operation: "dup", errno: errno) }
@@ -144,14 +146,14 @@ package final class UDPSocket {
     }
 }
 
-/// Numbers of `linux/udp.h` and `linux/in.h` that Glibc's module map leaves out.
+/// Numbers of `linux/udp.h` and `linux/in.h` that Glibc's module map omits.
 enum LinuxOption {
     static let udpLevel: CInt = 17
     static let udpSegment: CInt = 103
     static let udpReceiveOffload: CInt = 104
     static let ipMTUDiscover: CInt = 10
     static let ipv6MTUDiscover: CInt = 23
-    /// `IP_PMTUDISC_PROBE`: set DF and ignore the kernel's idea of the path's MTU.
+    /// `IP_PMTUDISC_PROBE`: sets DF and ignores the kernel's estimate of the path MTU.
     static let probe: CInt = 3
 }
 

@@ -1,25 +1,29 @@
 import NIOCore
 
-/// What was received and has to be acknowledged, and when (RFC 9000 §13.2).
+/// The packet numbers that were received and have to be acknowledged, and the time of the next acknowledgement (RFC
+/// 9000 §13.2).
 struct AckTracker {
-    /// Ranges in one ACK frame, and kept at all; numbers below the lowest kept range count as duplicates.
+    /// The most ranges that are kept, and so the most in one ACK frame. Numbers below the lowest kept range count as
+    /// duplicates.
     static let maxRanges = 64
-    /// Until so many ack-eliciting packets have come, every batch is acknowledged: the peer is in slow start.
+    /// The number of ack-eliciting packets up to which every batch is acknowledged at once, because the peer is in slow
+    /// start.
     static let eagerPackets = 100
     static let packetsPerAck = 10
 
-    /// Ascending and disjoint; the last is where packets normally arrive.
+    /// The received packet numbers, ascending and disjoint. Packets normally extend the last range.
     private var ranges: [ClosedRange<UInt64>] = []
     private var floor: UInt64 = 0
     private var largestReceivedAt = NIODeadline.uptimeNanoseconds(0)
     private var elicitingSinceAck = 0
     private var elicitingTotal = 0
     private var mustAckNow = false
+    /// The latest time of the next acknowledgement, or `nil` if none is owed.
     private(set) var deadline: NIODeadline?
 
     var largest: UInt64? { ranges.last?.upperBound }
 
-    /// False for a duplicate.
+    /// Records a packet number. Returns whether it is new; `false` is a duplicate.
     mutating func receive(_ number: UInt64, now: NIODeadline) -> Bool {
         guard number >= floor else { return false }
         guard let last = ranges.last else {
@@ -42,7 +46,8 @@ struct AckTracker {
         return insert(number)
     }
 
-    /// A packet below the largest: reordering, so the peer hears of it at once.
+    /// Records a packet number below the largest. That is reordering, which the peer has to learn at once (RFC 9000
+    /// §13.2.1).
     private mutating func insert(_ number: UInt64) -> Bool {
         var index = ranges.count
         while index > 0, ranges[index - 1].lowerBound > number { index -= 1 }
@@ -70,7 +75,7 @@ struct AckTracker {
         }
     }
 
-    /// Called after a packet's frames were handled.
+    /// Records that the packet was ack-eliciting. Called after its frames have been handled.
     mutating func recordAckEliciting(now: NIODeadline, maxAckDelay: TimeAmount) {
         elicitingSinceAck += 1
         elicitingTotal += 1
@@ -78,7 +83,8 @@ struct AckTracker {
         if deadline == nil { deadline = now + maxAckDelay }
     }
 
-    /// The peer has seen an ACK whose largest was `largest`: ranges below need not be repeated (RFC 9000 §13.2.4).
+    /// Forgets ranges that the peer knows to be acknowledged: it has received an ACK whose largest number was `largest`
+    /// (RFC 9000 §13.2.4).
     mutating func acknowledged(upTo largest: UInt64) {
         while ranges.count > 1, ranges[0].upperBound < largest, ranges[1].lowerBound <= largest {
             floor = ranges[0].upperBound + 1
@@ -86,18 +92,20 @@ struct AckTracker {
         }
     }
 
+    /// Returns whether an acknowledgement has to be sent now, even in a packet of its own.
     func isDue(_ now: NIODeadline) -> Bool {
         guard elicitingSinceAck > 0 else { return false }
         return mustAckNow || deadline.map { $0 <= now } ?? false
     }
 
-    /// Worth adding to a packet that goes anyway.
+    /// Whether an ACK frame is worth adding to a packet that is sent anyway.
     var isPending: Bool { elicitingSinceAck > 0 }
 
+    /// Writes an ACK frame with as many ranges as fit. Returns false if the packet has no room for it.
     mutating func write(to writer: inout WireWriter, now: NIODeadline) -> Bool {
         guard let last = ranges.last else { return false }
         let delay = UInt64(max(0, (now - largestReceivedAt).nanoseconds)) / 1_000
-        // type, largest, delay and count, and the first range: the rest follows as space allows.
+        // Type, largest, delay, count and the first range. The other ranges follow as space allows.
         guard writer.remaining >= 1 + 8 + 8 + 2 + 8 else { return false }
         writer.write(varInt: FrameType.ack)
         writer.write(varInt: last.upperBound)
@@ -108,7 +116,7 @@ struct AckTracker {
         var smallest = last.lowerBound
         var written = 0
         var index = ranges.count - 2
-        // 63 more ranges keep the count in one byte.
+        // 63 further ranges keep the count in one byte.
         while index >= 0, written < Self.maxRanges - 1, writer.remaining >= 16 + TunnelParameters.encodedLimit {
             let range = ranges[index]
             writer.write(varInt: smallest - range.upperBound - 2)

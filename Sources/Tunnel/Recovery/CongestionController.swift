@@ -1,30 +1,41 @@
 package import NIOCore
 
-/// Decides how many bytes may be in flight and how fast they leave. Called once an acknowledgement, never per packet.
+/// A congestion controller: decides the bytes in flight and the sending rate. Called once for each acknowledgement,
+/// never for each packet.
 package protocol CongestionController: Sendable {
-    /// Bytes that may be in flight.
+    /// The bytes that may be in flight.
     var window: Int { get }
-    /// Bytes a second at which packets should leave.
+    /// Returns the sending rate in bytes per second.
     func pacingRate(rtt: RTTEstimator) -> Double
-    /// An ACK newly acknowledged `bytes` in flight, the latest of them sent at `sentAt`. `applicationLimited`: the
-    /// window was not the limit, so it must not grow (RFC 9002 §7.8).
+    /// Handles an ACK that newly acknowledged packets.
+    ///
+    /// - Parameters:
+    ///   - bytes: The newly acknowledged bytes that were in flight.
+    ///   - sentAt: The sending time of the latest of those packets.
+    ///   - applicationLimited: Whether the window was not the limit, so that it must not grow (RFC 9002 §7.8).
+    ///   - now: The current time.
     mutating func acknowledged(bytes: Int, sentAt: NIODeadline, applicationLimited: Bool, now: NIODeadline)
-    /// Packets were lost, the latest of them sent at `sentAt`.
+    /// Handles the loss of packets.
+    ///
+    /// - Parameters:
+    ///   - sentAt: The sending time of the latest lost packet.
+    ///   - persistent: Whether the losses establish persistent congestion (RFC 9002 §7.6).
+    ///   - now: The current time.
     mutating func congestion(sentAt: NIODeadline, persistent: Bool, now: NIODeadline)
-    /// The size of a full packet changed.
+    /// Adopts another size of a full packet.
     mutating func setMaxPacketSize(_ size: Int)
 }
 
-/// NewReno, RFC 9002 §7 and appendix B.
+/// The NewReno controller (RFC 9002 §7 and appendix B).
 package struct NewReno: CongestionController {
     package private(set) var window: Int
     private var slowStartThreshold = Int.max
     private var recoveryStart: NIODeadline?
     private var maxPacketSize: Int
-    /// Bytes acknowledged in congestion avoidance since the window last grew.
+    /// The bytes acknowledged in congestion avoidance since the window last grew.
     private var credit = 0
 
-    /// Far above any path this controller suits; it keeps arithmetic and memory bounded.
+    /// The upper bound of the window: far above any path that suits this controller. It bounds arithmetic and memory.
     static let maximumWindow = 16 << 20
 
     package init(maxPacketSize: Int) {
@@ -36,7 +47,8 @@ package struct NewReno: CongestionController {
     private var isInSlowStart: Bool { window < slowStartThreshold }
 
     package func pacingRate(rtt: RTTEstimator) -> Double {
-        // RFC 9002 §7.7 suggests 1.25 windows a round trip; slow start doubles in one, so it needs 2.
+        // RFC 9002 §7.7 suggests 1.25 windows per round trip. Slow start doubles the window in one round trip and so
+        // needs 2.
         let gain = isInSlowStart ? 2.0 : 1.25
         return gain * Double(window) / (Double(max(rtt.smoothed.nanoseconds, 1)) / 1e9)
     }

@@ -1,10 +1,11 @@
 import NIOCore
 
-/// A token bucket (RFC 9002 §7.7). Its depth is the larger of ten packets and one millisecond at the current rate, so
-/// that a burst is worth one system call without being a burst to the path.
+/// A token bucket that spaces packets (RFC 9002 §7.7). Its depth is the larger of ten packets and one millisecond at
+/// the current rate: large enough to justify a system call, small enough not to burden the path.
 struct Pacer {
     private var tokens: Double
     private var updatedAt: NIODeadline
+    /// The current rate in bytes per second.
     private(set) var rate: Double = 0
     private var maxPacketSize: Int
 
@@ -25,11 +26,12 @@ struct Pacer {
     }
 
     var allowsPacket: Bool { tokens >= Double(maxPacketSize) }
+    /// The number of full packets that may be sent now.
     var packets: Int { max(0, Int(tokens) / maxPacketSize) }
 
     mutating func spend(_ bytes: Int) { tokens -= Double(bytes) }
 
-    /// When a burst worth sending has gathered: a quarter of the depth.
+    /// The time at which a burst worth sending has accumulated: a quarter of the depth.
     var nextBurst: NIODeadline {
         let wanted = max(Double(maxPacketSize), depth / 4) - tokens
         guard wanted > 0, rate > 0 else { return updatedAt }

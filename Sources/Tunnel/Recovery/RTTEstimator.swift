@@ -1,19 +1,22 @@
 package import NIOCore
 
-/// Round-trip time, RFC 9002 §5.
+/// The round-trip time of a path (RFC 9002 §5).
 package struct RTTEstimator: Sendable {
     package private(set) var latest: TimeAmount
     package private(set) var smoothed: TimeAmount
     package private(set) var variation: TimeAmount
-    /// The smallest seen; nil before the first sample.
+    /// The smallest sample, or `nil` before the first one.
     package private(set) var minimum: TimeAmount?
     package private(set) var firstSample: NIODeadline?
 
     static let granularity = TimeAmount.milliseconds(1)
-    /// Until something was measured; with it the first PTO stays below 300 ms, the peer's ack delay included.
+    /// The estimate before the first sample. With it the first PTO stays below 300 ms, the peer's acknowledgement delay
+    /// included.
     static let initial = TimeAmount.milliseconds(96)
 
-    /// `handshake`: the round trip of the handshake's last flight, if it was not retransmitted.
+    /// Creates an estimator.
+    ///
+    /// - Parameter handshake: The round trip of the handshake's last flight, or `nil` if that flight was retransmitted.
     init(handshake: TimeAmount?) {
         let guess = min(max(handshake ?? Self.initial, .microseconds(10)), Self.initial)
         latest = guess
@@ -21,6 +24,7 @@ package struct RTTEstimator: Sendable {
         variation = .nanoseconds(guess.nanoseconds / 2)
     }
 
+    /// Adds a sample. `ackDelay` is the time for which the peer held the acknowledgement back.
     mutating func sample(_ measured: TimeAmount, ackDelay: TimeAmount, now: NIODeadline) {
         latest = max(measured, .nanoseconds(1))
         guard let known = minimum else {
@@ -38,12 +42,13 @@ package struct RTTEstimator: Sendable {
         smoothed = .nanoseconds((7 * smoothed.nanoseconds + adjusted.nanoseconds) / 8)
     }
 
-    /// Without the back-off: RFC 9002 §6.2.1.
+    /// Returns the probe timeout without back-off (RFC 9002 §6.2.1).
     func probeTimeout(maxAckDelay: TimeAmount) -> TimeAmount {
         smoothed + max(.nanoseconds(4 * variation.nanoseconds), Self.granularity) + maxAckDelay
     }
 
-    /// 9/8 of the larger of the smoothed and the latest: RFC 9002 §6.1.2.
+    /// The time after which an unacknowledged packet counts as lost: 9/8 of the larger of the smoothed and the latest
+    /// round trip (RFC 9002 §6.1.2).
     var lossDelay: TimeAmount {
         let base = max(smoothed, latest)
         return max(.nanoseconds(base.nanoseconds * 9 / 8), Self.granularity)

@@ -1,7 +1,7 @@
 import DequeModule
 import NIOCore
 
-/// What a sent packet carried, so that its loss or delivery can be reported to whom it concerns. Frames are
+/// A frame of a sent packet, kept so that its delivery or loss reaches the stream or limit concerned. Frames are
 /// retransmitted, packets never (RFC 9000 §13.3).
 enum SentFrame {
     case stream(StreamID, Range<UInt64>, fin: Bool)
@@ -13,22 +13,23 @@ enum SentFrame {
     case maxStreams
     case parameters
     case ping
-    /// Blocked reports: never repeated, the peer's next window answers them.
+    /// A report of a reached limit. It is never repeated, since the peer's next limit answers it.
     case blocked
 }
 
+/// The record of a sent packet.
 struct SentPacket {
     enum State { case outstanding, acknowledged, lost, notTracked }
     var sentAt: NIODeadline
     var size: Int
     var state: State
-    /// Index of its first frame, counted from the start of the tunnel.
+    /// The index of the packet's first frame, counted from the start of the tunnel.
     var firstFrame: Int
     var frameCount: Int
 }
 
-/// Packets in the order of their numbers, from the oldest that is still outstanding. Two rings: no allocation per
-/// packet once they have grown.
+/// The sent packets in the order of their numbers, from the oldest that is still outstanding. Two ring buffers, so that
+/// no packet costs an allocation once they have grown.
 struct SentPackets {
     private var packets: Deque<SentPacket> = []
     private var frames: Deque<SentFrame> = []
@@ -39,7 +40,7 @@ struct SentPackets {
     var oldest: UInt64 { firstNumber }
     var isEmpty: Bool { packets.isEmpty }
 
-    /// Frames added since the last packet belong to the next one.
+    /// Adds a frame of the next packet: frames added since the last packet belong to it.
     mutating func append(frame: SentFrame) { frames.append(frame) }
 
     var frameCursor: Int { firstFrameIndex + frames.count }
@@ -56,8 +57,8 @@ struct SentPackets {
         set { packets[Int(number - firstNumber)] = newValue }
     }
 
-    /// When the largest packet of an ACK was sent, if the ACK is the first to name it (RFC 9002 §5.1). It may be one that
-    /// asked for no acknowledgement.
+    /// Returns the sending time of the largest packet of an ACK if this ACK is the first to name it, else `nil` (RFC
+    /// 9002 §5.1). The packet may be one that asked for no acknowledgement.
     mutating func claimSampleTime(_ number: UInt64) -> NIODeadline? {
         guard contains(number) else { return nil }
         switch self[number].state {
@@ -70,7 +71,7 @@ struct SentPackets {
 
     func frame(at index: Int) -> SentFrame { frames[index - firstFrameIndex] }
 
-    /// Forgets what is settled at the front.
+    /// Forgets packets at the front that are no longer outstanding.
     mutating func trim() {
         while let first = packets.first, first.state != .outstanding {
             packets.removeFirst()

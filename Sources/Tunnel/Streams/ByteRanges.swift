@@ -1,5 +1,5 @@
-/// A sorted set of disjoint half-open ranges of stream offsets. Almost always empty or one range long, so a plain
-/// array with a search from its end is the fastest form.
+/// A sorted set of disjoint half-open ranges of stream offsets. It is almost always empty or one range long, so a plain
+/// array that is searched from its end is the fastest form.
 package struct ByteRanges {
     package private(set) var ranges: [Range<UInt64>] = []
 
@@ -8,7 +8,7 @@ package struct ByteRanges {
     package var isEmpty: Bool { ranges.isEmpty }
     package var first: Range<UInt64>? { ranges.first }
 
-    /// Adds a range and joins it with what it touches.
+    /// Adds a range and joins it with the ranges that it touches.
     package mutating func insert(_ range: Range<UInt64>) {
         guard !range.isEmpty else { return }
         let start = firstIndex(endingAtOrAfter: range.lowerBound)
@@ -26,7 +26,7 @@ package struct ByteRanges {
         }
     }
 
-    /// Takes a range away, splitting what it cuts through.
+    /// Removes a range. A range that it cuts through is split.
     package mutating func remove(_ range: Range<UInt64>) {
         guard !range.isEmpty else { return }
         var index = firstIndex(endingAtOrAfter: range.lowerBound &+ 1)
@@ -48,7 +48,7 @@ package struct ByteRanges {
         }
     }
 
-    /// Takes up to `limit` bytes from the front.
+    /// Removes up to `limit` bytes from the front and returns them, or `nil` if the set is empty.
     package mutating func popFirst(atMost limit: UInt64) -> Range<UInt64>? {
         guard let first = ranges.first, limit > 0 else { return nil }
         if UInt64(first.count) <= limit {
@@ -63,7 +63,7 @@ package struct ByteRanges {
     package mutating func removeAll() { ranges.removeAll() }
 
     private func firstIndex(endingAtOrAfter offset: UInt64) -> Int {
-        // New ranges arrive at the end: look there before searching.
+        // New ranges arrive at the end, so that is checked before searching.
         guard let last = ranges.last, last.upperBound >= offset else { return ranges.count }
         var low = 0
         var high = ranges.count

@@ -1,13 +1,20 @@
 import NIOCore
 
-/// The receiving half of a stream: reassembly, final size and its window (RFC 9000 §3.2, §4).
+/// The receiving half of a stream: reassembly, final size and flow-control window (RFC 9000 §3.2, §4).
+///
+/// Think of it as a byte buffer with gaps. `TunnelConnection` calls ``receive(offset:fin:data:newBytes:)`` and
+/// ``reset(finalSize:newBytes:)`` for the peer's frames, ``read()``, ``consume(_:)`` and ``discard()`` for the
+/// application, and ``nextLimit(now:rtt:mayGrow:maximum:)`` to learn the MAX_STREAM_DATA to send. Offsets and sizes are
+/// bytes; errors are violations by the peer and end the tunnel. Confined to the tunnel's event loop.
 struct ReceiveStream {
-    /// Chunks kept apart by gaps; beyond it the stream is reset rather than searched ever more slowly.
+    /// The most chunks that are kept apart by gaps. Beyond it the stream is reset, since each further search would take
+    /// longer.
     static let maxGaps = 1_000
 
-    /// Reads below this are copied out of a larger buffer.
+    /// The size below which a read is copied out of a larger buffer.
     private static let pinnedBytes = 4 << 10
 
+    /// The memory that a chunk behind a gap costs beyond its bytes.
     private static let chunkOverhead: UInt64 = 128
 
     private struct Chunk {
@@ -16,19 +23,20 @@ struct ReceiveStream {
         var end: UInt64 { start + UInt64(bytes.readableBytes) }
     }
 
-    /// In order, not yet read by the application.
+    /// The bytes in order that the application has not read.
     private var ready = ByteBuffer()
-    /// Offset after `ready`: the next byte that is missing.
+    /// The offset after `ready`: the next byte that is missing.
     private var contiguous: UInt64 = 0
-    /// Beyond a gap, sorted and disjoint.
+    /// The chunks beyond a gap, sorted and disjoint.
     private var early: [Chunk] = []
-    /// The highest offset seen; what flow control counts.
+    /// The highest offset received; flow control counts by it.
     private(set) var highest: UInt64 = 0
     private(set) var finalSize: UInt64?
-    /// Given back by the consumer.
+    /// The bytes for which the consumer has returned credit.
     private(set) var consumed: UInt64 = 0
-    /// MAX_STREAM_DATA as the peer knows it, or will when what is queued arrives.
+    /// The MAX_STREAM_DATA that the peer knows, or will know when the queued frame arrives.
     private(set) var limit: UInt64
+    /// The size of the flow-control window.
     private(set) var window: UInt64
     private var windowRaisedAt = NIODeadline.uptimeNanoseconds(0)
 
@@ -42,15 +50,19 @@ struct ReceiveStream {
 
     // MARK: Arrival
 
+    /// The effect of a STREAM frame.
     enum Arrival: Equatable {
         case nothing
         /// In-order bytes or the end can be read.
         case readable
-        /// The peer leaves too many gaps: give up on this stream.
+        /// The peer leaves too many gaps, so this stream has to be reset.
         case tooFragmented
     }
 
-    /// Takes a STREAM frame; `newBytes` is how far it moved the highest offset.
+    /// Adds the data of a STREAM frame.
+    ///
+    /// - Parameter newBytes: Set to the number of bytes by which the frame moved the highest offset.
+    /// - Throws: `TunnelError` if the frame exceeds the window or contradicts the final size.
     mutating func receive(
         offset: UInt64,
         fin: Bool,
@@ -76,7 +88,8 @@ struct ReceiveStream {
         return contiguous > before || (fin && contiguous == finalSize) ? .readable : .nothing
     }
 
-    /// RFC 9000 §4.5: the final size never changes, and nothing lies beyond it.
+    /// Checks an end offset against the window and the final size, which never changes and which no byte exceeds (RFC
+    /// 9000 §4.5). Returns the number of new bytes.
     private mutating func account(end: UInt64, isFinal: Bool) throws(TunnelError) -> UInt64 {
         if let size = finalSize {
             guard end <= size, !isFinal || end == size else {
@@ -98,7 +111,7 @@ struct ReceiveStream {
 
     private mutating func append(_ data: UnsafeRawBufferPointer) {
         if ready.capacity == 0 {
-            // A long body is read in large pieces, a short one should not hold more than it needs.
+            // A long body is read in large pieces. A short one should not hold more memory than it needs.
             ready = ByteBufferAllocator().buffer(capacity: contiguous > 16 << 10 ? 32 << 10 : data.count)
         }
         ready.writeBytes(data)
@@ -120,7 +133,7 @@ struct ReceiveStream {
         if taken > 0 { early.removeFirst(taken) }
     }
 
-    /// Keeps only the bytes that are not there yet.
+    /// Inserts data beyond a gap, keeping only bytes that have not arrived before.
     private mutating func insertEarly(_ offset: UInt64, _ data: UnsafeRawBufferPointer) {
         let end = offset + UInt64(data.count)
         var start = offset
@@ -148,6 +161,7 @@ struct ReceiveStream {
 
     // MARK: Reading
 
+    /// Returns all bytes in order that have not been read, or `nil` if there are none.
     mutating func read() -> ByteBuffer? {
         guard phase == .open, ready.readableBytes > 0 else {
             finishIfAllWasRead()
@@ -155,7 +169,7 @@ struct ReceiveStream {
         }
         var taken = ByteBuffer()
         if ready.readableBytes < Self.pinnedBytes, ready.capacity > 4 * ready.readableBytes {
-            // A large buffer is not given away for little: its new owner may hold it for long.
+            // A large buffer is not handed out for a few bytes: its new owner may hold it for long.
             taken = ByteBufferAllocator().buffer(capacity: ready.readableBytes)
             taken.writeImmutableBuffer(ready)
             ready.clear()
@@ -170,21 +184,24 @@ struct ReceiveStream {
         if phase == .open, contiguous == finalSize, ready.readableBytes == 0 { phase = .finished }
     }
 
-    /// Everything up to FIN was read.
+    /// Whether every byte up to FIN has been read.
     var isFinished: Bool { phase == .finished }
 
-    /// Received and not given back yet: what the budgets count.
+    /// The bytes received for which no credit has been returned; the memory limits count them.
     var undrained: UInt64 { highest - min(consumed, highest) }
 
-    /// ``undrained`` and what chunks behind gaps cost beyond their bytes: a byte kept apart takes a buffer of its own.
+    /// ``undrained`` plus the overhead of chunks behind gaps: a byte that is kept apart needs a buffer for itself
+    /// alone.
     var footprint: UInt64 { undrained + UInt64(early.count) * Self.chunkOverhead }
 
+    /// Records that the application has drained `count` bytes.
     mutating func consume(_ count: UInt64) { consumed = min(consumed + count, highest) }
 
     // MARK: Window
 
-    /// The new MAX_STREAM_DATA, when half the window was drained. The window doubles while the consumer keeps up:
-    /// half of it in less than two round trips (as QUIC implementations do; RFC 9000 leaves it open).
+    /// Returns a new MAX_STREAM_DATA once half the window has been drained, else `nil`. The window doubles while the
+    /// consumer keeps up, which means that it drains half of it in less than two round trips (as QUIC implementations
+    /// do; RFC 9000 leaves it open).
     mutating func nextLimit(now: NIODeadline, rtt: TimeAmount, mayGrow: Bool, maximum: UInt64) -> UInt64? {
         guard phase == .open, finalSize == nil else { return nil }
         let wanted = consumed + window
@@ -195,7 +212,7 @@ struct ReceiveStream {
         return limit
     }
 
-    /// Widens a window at once.
+    /// Widens the window at once. Returns whether the peer's limit has changed.
     mutating func widen(to newWindow: UInt64) -> Bool {
         guard phase == .open, finalSize == nil, newWindow > window else { return false }
         window = newWindow
@@ -203,10 +220,10 @@ struct ReceiveStream {
         return true
     }
 
-    // MARK: Ends
+    // MARK: Ending
 
-    /// RESET_STREAM: true if it wins. It is ignored only when FIN and every byte before it are here: without FIN the
-    /// bytes are a truncated body, however many of them arrived.
+    /// Handles RESET_STREAM and returns whether it takes effect. It is ignored only when FIN and every byte before it
+    /// have arrived: without FIN the bytes are a truncated body, however many of them there are.
     mutating func reset(finalSize size: UInt64, newBytes: inout UInt64) throws(TunnelError) -> Bool {
         let isComplete = contiguous == finalSize
         newBytes = try account(end: size, isFinal: true)
@@ -221,7 +238,8 @@ struct ReceiveStream {
         }
     }
 
-    /// STOP_SENDING was sent: what still comes is counted and thrown away. False if there is nothing to stop.
+    /// Discards the received bytes after STOP_SENDING; bytes that still arrive are counted only. Returns whether there
+    /// is something to stop.
     mutating func discard() -> Bool {
         guard phase == .open else { return false }
         let isComplete = contiguous == finalSize
@@ -236,7 +254,7 @@ struct ReceiveStream {
         consumed = highest
     }
 
-    /// Nothing more can arrive that matters.
+    /// Whether no further frame of the peer can change this half.
     var isTerminal: Bool {
         switch phase {
         case .finished, .reset: true

@@ -1,7 +1,13 @@
 import DequeModule
 import NIOCore
 
-/// The sending half of a stream: what the application wrote, kept until it is acknowledged (RFC 9000 §3.1).
+/// The sending half of a stream: the bytes that the application wrote, kept until they are acknowledged (RFC 9000
+/// §3.1).
+///
+/// Think of it as a queue with three marks: acknowledged, sent, written. `TunnelConnection` calls ``write(_:)``,
+/// ``finish()`` and ``abandon(code:)`` for the application, ``nextSegment(atMost:connectionCredit:)`` and
+/// ``copy(_:into:)`` when it builds a packet, and ``acknowledge(_:fin:)`` or ``markLost(_:fin:)`` when the fate of that
+/// packet is known. Offsets and sizes are bytes. Confined to the tunnel's event loop.
 struct SendStream {
     private struct Chunk {
         var start: UInt64
@@ -9,25 +15,27 @@ struct SendStream {
         var end: UInt64 { start + UInt64(bytes.readableBytes) }
     }
 
-    /// A stream that has sent less than this since it last had nothing to send is small: it goes before bulk.
+    /// The bytes up to which a stream counts as small, since it last had nothing to send. Small streams are sent before
+    /// bulk streams.
     static let smallStreamLimit: UInt64 = 16 << 10
 
-    /// What is kept for a peer that acknowledges the rest but never the oldest bytes, whatever window it grants.
+    /// The most unacknowledged bytes that are kept, independent of the window that the peer grants. It bounds the memory for a peer
+    /// that acknowledges everything but the oldest bytes.
     static let maxUnacknowledged: UInt64 = 4 << 20
 
     private var chunks: Deque<Chunk> = []
-    /// Offset after the last byte written by the application.
+    /// The offset after the last byte that the application wrote.
     private(set) var written: UInt64 = 0
-    /// Offset after the last byte ever sent: everything below was sent at least once.
+    /// The offset after the last byte that was sent at least once.
     private(set) var sent: UInt64 = 0
-    /// Every byte below is acknowledged.
+    /// The offset below which every byte is acknowledged.
     private var acknowledgedUpTo: UInt64 = 0
     private var acknowledged = ByteRanges()
     private var lost = ByteRanges()
     /// The peer's MAX_STREAM_DATA.
     private(set) var limit: UInt64
     private(set) var limitReported: UInt64?
-    /// `sent` when the stream last ran out of bytes.
+    /// The value of `sent` when the stream last had nothing to send.
     private var busySince: UInt64 = 0
 
     private enum Fin { case none, queued, sent, acknowledged }
@@ -35,13 +43,14 @@ struct SendStream {
     private var fin = Fin.none
     private var reset = Reset.none
     private(set) var resetCode = ApplicationErrorCode.noError
-    /// unsent rose above the high mark; a `writable` event is owed.
+    /// Whether a `writable` event is owed because `unsent` rose above the high mark.
     var owesWritable = false
 
     init(limit: UInt64) { self.limit = limit }
 
     // MARK: Application
 
+    /// The number of bytes that are written and have never been sent.
     var unsent: Int { Int(written - sent) }
     var isOpenForWriting: Bool { fin == .none && reset == .none }
     var isSmall: Bool { sent - busySince < Self.smallStreamLimit }
@@ -54,7 +63,8 @@ struct SendStream {
 
     mutating func finish() { fin = .queued }
 
-    /// True if a RESET_STREAM has to be sent. After everything was acknowledged there is nothing left to abandon.
+    /// Abandons the stream: drops its bytes and queues RESET_STREAM. Returns whether a RESET_STREAM has to be sent;
+    /// after everything was acknowledged there is nothing left to abandon.
     mutating func abandon(code: ApplicationErrorCode) -> Bool {
         guard reset == .none, fin != .acknowledged || !isEverythingAcknowledged else { return false }
         reset = .queued
@@ -67,38 +77,44 @@ struct SendStream {
 
     // MARK: Sending
 
-    /// How far new bytes may go: the peer's window, and ours.
+    /// The offset up to which new bytes may be sent: the lower of the peer's window and our own bound.
     private var allowance: UInt64 { min(limit, acknowledgedUpTo + Self.maxUnacknowledged) }
 
-    /// Bytes or a FIN can go, as far as this stream's own window is concerned.
+    /// Whether bytes or a FIN can be sent, as far as this stream's own window is concerned.
     var hasSendable: Bool {
         guard reset == .none else { return false }
         return !lost.isEmpty || sent < min(written, allowance) || (fin == .queued && sent == written)
     }
 
-    /// Only these count against MAX_DATA.
+    /// Whether new bytes alone can be sent. Only new bytes count against MAX_DATA.
     var hasOnlyNewBytes: Bool { lost.isEmpty && !(fin == .queued && sent == written) }
 
-    /// Blocked by the stream's window alone: the limit to report in STREAM_DATA_BLOCKED, once per limit.
+    /// Returns the limit to report in STREAM_DATA_BLOCKED if the stream's window alone blocks it and that limit has not
+    /// been reported, else `nil`.
     mutating func popBlockedLimit() -> UInt64? {
         guard reset == .none, sent == limit, written > sent, limitReported != limit else { return nil }
         limitReported = limit
         return limit
     }
 
-    /// Offset of what ``nextSegment(atMost:connectionCredit:)`` would return.
+    /// The offset of the segment that ``nextSegment(atMost:connectionCredit:)`` would return.
     var nextOffset: UInt64 { lost.first?.lowerBound ?? sent }
 
-    /// At most what the next frame would carry, had it the space.
+    /// The most bytes that the next frame would carry if it had the space.
     var pendingBytes: Int { lost.first?.count ?? Int(min(written, allowance) - min(sent, allowance)) }
 
+    /// The content of one STREAM frame.
     struct Segment {
         var range: Range<UInt64>
         var fin: Bool
         var isRetransmission: Bool
     }
 
-    /// What to put into the next STREAM frame: lost bytes first, then new ones. `connectionCredit` bounds new bytes.
+    /// Returns the content of the next STREAM frame: lost bytes first, then new ones. `nil` if there is neither.
+    ///
+    /// - Parameters:
+    ///   - space: The most bytes that fit.
+    ///   - connectionCredit: The most new bytes that MAX_DATA allows.
     mutating func nextSegment(atMost space: Int, connectionCredit: UInt64) -> Segment? {
         guard reset == .none else { return nil }
         if let range = lost.popFirst(atMost: UInt64(space)) {
@@ -117,7 +133,7 @@ struct SendStream {
         return true
     }
 
-    /// Copies bytes that are written and not yet acknowledged.
+    /// Copies bytes that are written and not acknowledged.
     func copy(_ range: Range<UInt64>, into target: UnsafeMutableRawBufferPointer) {
         guard !range.isEmpty else { return }
         var index = indexOfChunk(containing: range.lowerBound)
@@ -147,7 +163,7 @@ struct SendStream {
         return low
     }
 
-    // MARK: Fate of what was sent
+    // MARK: Acknowledgement and loss
 
     mutating func raise(limit newLimit: UInt64) -> Bool {
         guard newLimit > limit else { return false }
@@ -190,7 +206,7 @@ struct SendStream {
 
     private var isEverythingAcknowledged: Bool { acknowledgedUpTo == written }
 
-    /// Nothing will ever have to be sent again.
+    /// Whether nothing will have to be sent again.
     var isTerminal: Bool {
         reset == .acknowledged || (reset == .none && fin == .acknowledged && isEverythingAcknowledged)
     }

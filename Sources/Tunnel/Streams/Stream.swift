@@ -6,20 +6,21 @@ final class Stream {
     var send: SendStream
     var receive: ReceiveStream
 
-    /// It stands in one of the scheduler's queues.
+    /// Whether the stream is in one of the scheduler's queues.
     var isQueued = false
-    /// It waits for MAX_DATA.
+    /// Whether the stream waits for MAX_DATA.
     var isParked = false
-    /// Bytes it may still send before the next bulk stream's turn.
+    /// The bytes that the stream may still send before the next bulk stream's turn.
     var quantum = 0
-    /// A `readable` event is waiting to be polled.
+    /// Whether a `readable` event waits to be polled.
     var isReadableReported = false
+    /// Whether a MAX_STREAM_DATA frame is queued.
     var owesMaxStreamData = false
-    /// The first window beyond the minimum was considered.
+    /// Whether the window beyond the minimum has been considered.
     var wasWidened = false
-    /// When the consumer last drained something; decides who is shed first.
+    /// The time at which the consumer last drained bytes. The stream with the earliest time is reset first.
     var drainedAt: NIODeadline
-    /// Code of a STOP_SENDING that has to be sent.
+    /// The code of the STOP_SENDING to send, or `nil` if none was requested.
     var stopCode: ApplicationErrorCode?
 
     init(id: StreamID, sendLimit: UInt64, receiveWindow: UInt64, now: NIODeadline) {
@@ -30,7 +31,7 @@ final class Stream {
     }
 
     var isControl: Bool { id == .control }
-    /// What counts in the session's budget; stream 0 has bounds of its own.
+    /// The bytes that count against the tunnel's memory limits. Stream 0 has limits of its own.
     var footprint: UInt64 { isControl ? 0 : receive.footprint }
     var isTerminal: Bool { !isControl && send.isTerminal && receive.isTerminal }
 }

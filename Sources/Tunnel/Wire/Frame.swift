@@ -1,12 +1,12 @@
-/// Frame types of a tunnel packet: RFC 9000 §19, and PARAMETERS, which is ours.
-/// Every other type is refused with PROTOCOL_VIOLATION; those in `docs/protocol.md` marked reserved too.
+/// The frame types of a tunnel packet: those of RFC 9000 §19, and PARAMETERS, which is specific to tunnels. Every other
+/// type is a PROTOCOL_VIOLATION, including those that `docs/protocol.md` marks as reserved.
 enum FrameType {
     static let padding: UInt64 = 0x00
     static let ping: UInt64 = 0x01
     static let ack: UInt64 = 0x02
     static let resetStream: UInt64 = 0x04
     static let stopSending: UInt64 = 0x05
-    /// 0x08–0x0f: the low bits are OFF (4), LEN (2) and FIN (1).
+    /// The range 0x08–0x0f: the low bits are OFF (4), LEN (2) and FIN (1).
     static let stream: UInt64 = 0x08
     static let maxData: UInt64 = 0x10
     static let maxStreamData: UInt64 = 0x11
@@ -19,7 +19,7 @@ enum FrameType {
     static let parameters: UInt64 = 0x20
 }
 
-/// One decoded frame. Byte ranges point into the packet and live no longer than it does.
+/// One decoded frame. Its byte ranges point into the packet and are valid only as long as the packet.
 package enum Frame {
     case padding
     case ping
@@ -36,7 +36,7 @@ package enum Frame {
     case connectionClose(code: ApplicationErrorCode, reason: UnsafeRawBufferPointer)
     case parameters(UnsafeRawBufferPointer)
 
-    /// All but ACK, PADDING and CONNECTION_CLOSE ask for an acknowledgement (RFC 9002 §2).
+    /// Whether the frame asks for an acknowledgement: all but ACK, PADDING and CONNECTION_CLOSE do (RFC 9002 §2).
     var isAckEliciting: Bool {
         switch self {
         case .padding, .ack, .connectionClose: false
@@ -44,7 +44,9 @@ package enum Frame {
         }
     }
 
-    /// The next frame of a packet; nil at its end.
+    /// Decodes the next frame of a packet. Returns `nil` at the packet's end.
+    ///
+    /// - Throws: `TunnelError` if the frame is malformed or of an unknown type.
     package static func next(_ reader: inout WireReader) throws(TunnelError) -> Frame? {
         guard !reader.isAtEnd else { return nil }
         let type = try reader.readVarInt()
@@ -97,7 +99,7 @@ package enum Frame {
         return id
     }
 
-    /// RFC 9000 §19.11: a count above 2^60 could not be expressed as a stream id.
+    /// Reads a number of streams. A number above 2^60 could not be expressed as a stream id (RFC 9000 §19.11).
     private static func streamCount(_ reader: inout WireReader) throws(TunnelError) -> UInt64 {
         let count = try reader.readVarInt()
         guard count <= 1 << 60 else { throw .malformed("stream limit \(count)") }
@@ -113,10 +115,11 @@ package enum Frame {
     }
 }
 
-/// ACK, RFC 9000 §19.3: closed ranges of packet numbers, from the largest downwards.
+/// An ACK frame (RFC 9000 §19.3): closed ranges of packet numbers, the largest first.
 package struct AckFrame {
     package let largest: UInt64
-    /// Microseconds between the receipt of `largest` and this frame. There is no exponent: the unit is one microsecond.
+    /// The microseconds between the receipt of `largest` and the sending of this frame. There is no exponent: the unit
+    /// is one microsecond.
     package let delayMicroseconds: UInt64
     private let firstRange: UInt64
     private let rangeCount: UInt64
@@ -128,7 +131,7 @@ package struct AckFrame {
         rangeCount = try reader.readVarInt()
         firstRange = try reader.readVarInt()
         guard firstRange <= largest else { throw .malformed("ACK: its first range goes below zero") }
-        // Validated once here, so that walking the ranges later cannot fail halfway through its effects.
+        // Validated once here, so that a later walk over the ranges cannot fail halfway through its effects.
         var smallest = largest - firstRange
         var copy = reader
         var index: UInt64 = 0

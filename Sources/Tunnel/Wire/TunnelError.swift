@@ -1,6 +1,6 @@
-/// A violation by the peer, or a fault of ours, that ends the whole tunnel.
+/// A violation by the peer, or a failure of this side, that ends the whole tunnel.
 ///
-/// Codes are the tunnel-level part of the table in `docs/protocol.md`; they travel in CONNECTION_CLOSE.
+/// Codes are the tunnel-level part of the table in `docs/protocol.md`; CONNECTION_CLOSE carries them.
 package struct TunnelError: Error, Equatable, CustomStringConvertible {
     package enum Code: Sendable {
         case noError
@@ -36,14 +36,14 @@ package struct TunnelError: Error, Equatable, CustomStringConvertible {
     static func malformed(_ what: String) -> TunnelError { TunnelError(.protocolViolation, "malformed \(what)") }
 }
 
-/// Why a tunnel ended.
+/// The reason for the end of a tunnel.
 package enum TunnelCloseReason: Error, Equatable, Sendable {
-    /// Our side called ``TunnelConnection/close(code:reason:now:)``.
+    /// This side called ``TunnelConnection/close(code:reason:now:)``.
     case local(code: ApplicationErrorCode, reason: String)
     /// The peer sent CONNECTION_CLOSE.
     case peer(code: ApplicationErrorCode, reason: String)
-    /// The peer broke the protocol; it has been reported so.
+    /// The peer broke the protocol. CONNECTION_CLOSE with the error's code is being sent to it.
     case violation(TunnelError)
-    /// Nothing was received for the idle timeout (RFC 9000 §10.1).
+    /// No packet was received for the idle timeout (RFC 9000 §10.1).
     case idleTimeout
 }

@@ -1,20 +1,21 @@
 package import NIOCore
 
-/// What each side says of itself in PARAMETERS, after RFC 9000 §18: a list of `id, length, value`, unknown ids ignored.
+/// The transport parameters that each side sends in PARAMETERS, encoded as in RFC 9000 §18: a list of `id, length,
+/// value`. Unknown ids are ignored.
 package struct TunnelParameters: Equatable, Sendable {
-    /// Nothing received for this long ends the tunnel.
+    /// The time without a received packet after which the tunnel ends.
     package var idleTimeout: TimeAmount = .seconds(30)
-    /// Bytes the peer may send on all streams but stream 0 together.
+    /// The bytes that the peer may send on all streams together, stream 0 excepted.
     package var initialMaxData: UInt64 = 0
-    /// Bytes the peer may send on a new stream.
+    /// The bytes that the peer may send on a new stream.
     package var initialMaxStreamData: UInt64 = 0
-    /// Streams the peer may open.
+    /// The number of streams that the peer may open.
     package var initialMaxStreams: UInt64 = 0
-    /// The longest an acknowledgement is held back.
+    /// The longest time for which an acknowledgement is held back.
     package var maxAckDelay: TimeAmount = .milliseconds(10)
-    /// Names the tunnel across DTLS sessions; empty when the sender does not move tunnels.
+    /// The name of the tunnel across DTLS sessions. Empty when the sender does not move tunnels.
     package var tunnelID: [UInt8] = []
-    /// Bits of optional features; none is defined yet.
+    /// The optional features as bits. None is defined yet.
     package var features: UInt64 = 0
 
     private enum ID {

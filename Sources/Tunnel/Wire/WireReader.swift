@@ -8,7 +8,7 @@ package struct WireReader {
     package var remaining: Int { bytes.count - position }
     package var isAtEnd: Bool { position >= bytes.count }
 
-    /// A variable-length integer, RFC 9000 §16.
+    /// Reads a variable-length integer (RFC 9000 §16).
     package mutating func readVarInt() throws(TunnelError) -> UInt64 {
         guard position < bytes.count else { throw .malformed("packet: it ends inside an integer") }
         let first = bytes[position]
@@ -30,13 +30,14 @@ package struct WireReader {
         return bytes[position]
     }
 
-    /// `count` raw bytes, which stay owned by the packet.
+    /// Reads `count` raw bytes. They stay owned by the packet.
     package mutating func readBytes(_ count: UInt64) throws(TunnelError) -> UnsafeRawBufferPointer {
         guard count <= UInt64(remaining) else { throw .malformed("packet: it ends inside a frame") }
         defer { position += Int(count) }
         return UnsafeRawBufferPointer(rebasing: bytes[position..<(position + Int(count))])
     }
 
+    /// Reads all remaining bytes. They stay owned by the packet.
     package mutating func readRest() -> UnsafeRawBufferPointer {
         defer { position = bytes.count }
         return UnsafeRawBufferPointer(rebasing: bytes[position...])

@@ -1,5 +1,5 @@
-/// Writes one packet's plaintext into memory that the caller owns. Callers check `remaining` first; writing past the
-/// end is a fault of ours and traps.
+/// A writer of one packet's plaintext into memory that the caller owns. Callers check `remaining` first; writing past
+/// the end is a programming error and traps.
 package struct WireWriter {
     private let bytes: UnsafeMutableRawBufferPointer
     package private(set) var count = 0
@@ -13,7 +13,7 @@ package struct WireWriter {
         count += 1
     }
 
-    /// A variable-length integer in its shortest form, RFC 9000 §16.
+    /// Writes a variable-length integer in its shortest form (RFC 9000 §16).
     package mutating func write(varInt value: UInt64) {
         switch VarInt.length(value) {
         case 1:
@@ -28,7 +28,8 @@ package struct WireWriter {
         }
     }
 
-    /// A variable-length integer that always takes two bytes, so that a length can be written after what it counts.
+    /// Writes a variable-length integer that always takes two bytes, so that a length can be written after the bytes
+    /// that it counts.
     mutating func write(twoByteVarInt value: UInt64) {
         precondition(value < 1 << 14)
         store(UInt16(truncatingIfNeeded: value) | 0x4000)
@@ -39,19 +40,20 @@ package struct WireWriter {
         count += source.count
     }
 
-    /// The next `length` bytes, to be filled by the caller.
+    /// Returns the next `length` bytes for the caller to fill.
     mutating func reserve(_ length: Int) -> UnsafeMutableRawBufferPointer {
         defer { count += length }
         return UnsafeMutableRawBufferPointer(rebasing: bytes[count..<(count + length)])
     }
 
-    /// PADDING up to `size` bytes in all.
+    /// Writes PADDING up to `size` bytes in all.
     mutating func pad(to size: Int) {
         guard size > count else { return }
         UnsafeMutableRawBufferPointer(rebasing: bytes[count..<size]).initializeMemory(as: UInt8.self, repeating: 0)
         count = size
     }
 
+    /// Moves the write position, so that a field can be filled in later.
     mutating func rewind(to position: Int) { count = position }
 
     private mutating func store<Integer: FixedWidthInteger>(_ value: Integer) {
