@@ -12,7 +12,7 @@ struct CertificateTests {
         if let failure = pair.client.failure {
             #expect(pair.client.state == .closed)
             #expect(!failure.message.isEmpty)
-            // The server learns of it by an alert.
+            // An alert reports it to the server.
             #expect(pair.server?.state == .closed)
             guard case .peerAlert = pair.server?.failure?.code else {
                 Issue.record("the server saw \(String(describing: pair.server?.failure))")
@@ -60,7 +60,7 @@ struct CertificateTests {
         #expect(try failure(server: pki.deep, trust: .caFile(path: pki.folder + "/middle.pem")) == nil)
     }
 
-    @Test("The pinned leaf or its key is the identity, whatever its name and dates")
+    @Test("The pinned leaf or its key is the identity, irrespective of name and dates")
     func pinnedLeaf() throws {
         for identity in [pki.server, pki.expired] {
             let leaf = try pki.certificateDigest(identity.chainPath)
@@ -79,7 +79,7 @@ struct CertificateTests {
         #expect(try failure(server: pki.deep, trust: pin, name: "example.test") == .nameMismatch)
     }
 
-    @Test("A wrong pin is refused, also when the pinned authority is shown beside a foreign leaf")
+    @Test("A wrong pin is refused, also when the pinned authority is presented beside a foreign leaf")
     func wrongPin() throws {
         #expect(try failure(trust: .pin(sha256: [UInt8](repeating: 7, count: 32))) == .pinMismatch)
         let other = pki.folder + "/other.pem"

@@ -15,7 +15,7 @@ struct CookieTests {
         try DTLSSession(client: .testClient(), serverName: "localhost", mtu: 1200, now: start)
     }
 
-    /// The hello that carries the cookie of `listener`.
+    /// Returns a hello that carries a cookie of `listener`.
     private func helloWithCookie(_ listener: DTLSListener, _ client: DTLSSession, now: NIODeadline) throws -> [UInt8] {
         let hello = try #require(client.transmitAll().first)
         guard case .reply = listener.handle(hello, peer: peer, now: now) else {
@@ -45,7 +45,7 @@ struct CookieTests {
         let listener = try listener()
         let hello = try helloWithCookie(listener, client(), now: start)
         #expect(isSession(listener.handle(hello, peer: peer, now: start)))
-        // The next spare begins at nothing.
+        // The next spare object has an empty queue.
         #expect(listener.transmitAll().isEmpty)
     }
 
@@ -55,7 +55,7 @@ struct CookieTests {
         #expect(isSession(try listener().handle(hello, peer: peer, now: start)))
     }
 
-    @Test("The cookie of another address, port or process is answered like none")
+    @Test("The cookie of another address, port or process is treated as absent")
     func foreign() throws {
         let listener = try listener()
         let hello = try helloWithCookie(listener, client(), now: start)
@@ -76,14 +76,14 @@ struct CookieTests {
         #expect(isReply(listener.handle(hello, peer: peer, now: start + .seconds(122))))
     }
 
-    @Test("After a long silence an old cookie is worth nothing")
+    @Test("An old cookie is not accepted after a long silence")
     func longPause() throws {
         let listener = try listener()
         let hello = try helloWithCookie(listener, client(), now: start)
         #expect(isReply(listener.handle(hello, peer: peer, now: start + .hours(1))))
     }
 
-    @Test("A cookie with one bit changed is answered like none")
+    @Test("A cookie with one bit changed is treated as absent")
     func altered() throws {
         let listener = try listener()
         var hello = try helloWithCookie(listener, client(), now: start)
@@ -93,7 +93,7 @@ struct CookieTests {
         #expect(isReply(listener.handle(hello, peer: peer, now: start)))
     }
 
-    @Test("Ten thousand hellos leave nothing behind, and a real one is served in between")
+    @Test("Ten thousand hellos leave no state, and a real one is served in between")
     func flood() throws {
         let listener = try listener()
         let hello = try #require(try client().transmitAll().first)
@@ -103,14 +103,14 @@ struct CookieTests {
                 Issue.record("hello \(index) got no reply")
                 return
             }
-            // Half of the replies are never fetched.
+            // Half of the replies are never polled.
             if index % 2 == 0 { #expect(listener.transmitAll().count == 1) }
         }
         let real = try helloWithCookie(listener, client(), now: start)
         #expect(isSession(listener.handle(real, peer: peer, now: start)))
     }
 
-    @Test("What is no whole hello gets no answer")
+    @Test("A datagram without a whole hello gets no answer")
     func noHello() throws {
         let listener = try listener()
         let hello = try #require(try client().transmitAll().first)

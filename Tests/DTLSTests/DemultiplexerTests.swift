@@ -23,7 +23,7 @@ struct DemultiplexerTests {
         )
     }
 
-    @Test("From an unknown address only a hello and an encrypted record mean something")
+    @Test("Of an unknown address only a hello and an encrypted record are not dropped")
     func unknown() {
         #expect(destination(.clientHello(random: new)) == .listener)
         #expect(destination(.protected(.applicationData)) == .unknownSession)
@@ -34,7 +34,7 @@ struct DemultiplexerTests {
         #expect(destination(.invalid) == .drop)
     }
 
-    @Test("A hello goes to the session that began with it, any other to the listener")
+    @Test("A hello goes to the session that began with it, any other hello to the listener")
     func hello() {
         #expect(destination(.clientHello(random: old), established: old) == .established)
         #expect(destination(.clientHello(random: new), established: old) == .listener)
@@ -44,7 +44,7 @@ struct DemultiplexerTests {
         #expect(destination(.clientHello(random: new), pending: new) == .pending)
     }
 
-    @Test("While a session is pending, handshakes are its own and data is the established one's")
+    @Test("While a session is pending it gets handshake records, and the established session gets data")
     func pending() {
         for kind in [
             DTLSDatagramKind.handshake, .epochZeroOther, .protected(.handshake), .protected(.changeCipherSpec),
@@ -63,7 +63,7 @@ struct DemultiplexerTests {
         #expect(destination(.invalid, established: old, pending: new) == .drop)
     }
 
-    @Test("A restarted client takes its address over without harming the session before it, until it proves itself")
+    @Test("A restarted client does not harm the session before it until it authenticates itself")
     func takeOver() throws {
         let secret = DTLSCookieSecret()
         let context = try DTLSContext.testServer()

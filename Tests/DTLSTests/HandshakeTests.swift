@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Handshake")
 struct HandshakeTests {
-    @Test("Client and server agree and carry records of every size both ways")
+    @Test("Client and server agree and exchange records of every size in both directions")
     func agree() throws {
         let pair = try Pair().settle()
         #expect(pair.client.state == .established)
@@ -30,7 +30,7 @@ struct HandshakeTests {
         #expect(mine != server.exportKeyingMaterial(label: "EXPORTER-hop-other", length: 32))
     }
 
-    @Test("The client knows the digest of the certificate it saw")
+    @Test("The client knows the digest of the server's certificate")
     func leafDigest() throws {
         let pair = try Pair().settle()
         #expect(pair.client.peerLeafSHA256 == (try TestPKI.shared.certificateDigest(TestPKI.shared.server.chainPath)))
@@ -50,7 +50,7 @@ struct HandshakeTests {
         }
     }
 
-    @Test("A context chosen by SNI may go away during its session")
+    @Test("A context chosen by SNI may be released during its session")
     func selectedContextEnds() throws {
         let base = try DTLSContext.testServer(
             select: { _ in try? DTLSContext.testServer(TestPKI.shared.second) })
@@ -111,7 +111,7 @@ struct HandshakeTests {
         #expect(server.failure == nil)
     }
 
-    @Test("Closing during the handshake says nothing and ends it")
+    @Test("Closing during the handshake ends it without sending anything")
     func closeEarly() throws {
         let client = try DTLSSession(client: .testClient(), serverName: "localhost", mtu: 1200, now: start)
         client.close()
@@ -121,7 +121,7 @@ struct HandshakeTests {
         #expect(client.failure == nil)
     }
 
-    @Test("Buffers given back when idle come again with the next record")
+    @Test("Buffers released when idle are allocated again for the next record")
     func idleBuffers() throws {
         let pair = try Pair().settle()
         for _ in 0..<3 {
@@ -176,7 +176,7 @@ struct HandshakeTests {
     @Test("Refused: a peer without the extended master secret")
     func extendedMasterSecret() throws {
         let pair = try Pair()
-        // Extension 23, empty, becomes one that nobody knows.
+        // Turns the empty extension 23 into an unknown one.
         pair.alterClient = { replaceFirst([0, 23, 0, 0], with: [0xfa, 0xfa, 0, 0], in: $0) }
         pair.settle()
         #expect(pair.server?.state == .closed)
@@ -211,7 +211,7 @@ struct HandshakeTests {
         #expect(pair.server?.alpn == "hop-mesh/1")
     }
 
-    @Test("A changed certificate serves later sessions and leaves those that exist alone")
+    @Test("A changed certificate is used for later sessions and not for existing ones")
     func newContext() throws {
         let pair = try Pair().settle()
         pair.listener.use(try .testServer(TestPKI.shared.second))

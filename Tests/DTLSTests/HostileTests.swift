@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Hostile datagrams")
 struct HostileTests {
-    /// Neither side may have noticed anything.
+    /// Checks that both sides still work.
     private func expectUnharmed(_ pair: Pair, _ what: String) throws {
         #expect(pair.client.state == .established, "\(what): \(pair.client.failure?.description ?? "")")
         #expect(pair.server?.state == .established, "\(what): \(pair.server?.failure?.description ?? "")")
@@ -49,7 +49,7 @@ struct HostileTests {
         try expectUnharmed(pair, "plausible headers")
     }
 
-    @Test("A record that was truncated or changed in any byte is dropped")
+    @Test("A record that is truncated or changed in any byte is dropped")
     func corrupt() throws {
         let pair = try Pair().settle()
         let server = try #require(pair.server)
@@ -107,7 +107,7 @@ struct HostileTests {
         try expectUnharmed(pair, "foreign records")
     }
 
-    @Test("Plaintext alerts, hints among them, do not end an established session")
+    @Test("Plaintext alerts, including the alert for unknown sessions, do not end an established session")
     func plaintextAlerts() throws {
         let pair = try Pair().settle()
         for level in UInt8(0)...3 {
@@ -122,7 +122,7 @@ struct HostileTests {
         try expectUnharmed(pair, "alerts")
     }
 
-    @Test("The whole handshake of somebody else, replayed into an established session, is dropped")
+    @Test("The whole handshake of another client, replayed into an established session, is dropped")
     func replayedHandshake() throws {
         var flights: [[UInt8]] = []
         let recorded = try Pair()
@@ -135,13 +135,13 @@ struct HostileTests {
         let pair = try Pair().settle()
         for datagram in flights { #expect(give(datagram, to: pair).isEmpty) }
         for datagram in flights { #expect(give(datagram, to: recorded).isEmpty) }
-        // Only the end of its own handshake may make a server speak: the client might have lost the answer.
+        // Only the end of its own handshake may make a server send: the client might have lost the answer.
         _ = recorded.server?.transmitAll()
         try expectUnharmed(pair, "foreign handshake")
         #expect(try recorded.exchange())
     }
 
-    @Test("Hints, garbage and unencrypted application data during a handshake do not end it")
+    @Test("Unknown-session alerts, garbage and unencrypted application data do not end a handshake")
     func duringHandshake() throws {
         let pair = try Pair()
         var random = SeededRandom(seed: 3)
@@ -165,7 +165,7 @@ struct HostileTests {
         try expectUnharmed(pair, "noise during the handshake")
     }
 
-    @Test("Garbage and changed hellos leave the listener ready")
+    @Test("The listener still answers after garbage and changed hellos")
     func listener() throws {
         let listener = DTLSListener(context: try .testServer(), secret: DTLSCookieSecret())
         let client = try DTLSSession(client: .testClient(), serverName: "localhost", mtu: 1200, now: start)
@@ -186,7 +186,7 @@ struct HostileTests {
         }
     }
 
-    @Test("A session fed with mutations of its own flights ends at most with a typed error")
+    @Test("A session that receives mutations of its own flights ends at most with a typed error")
     func mutatedFlights() throws {
         for seed in UInt64(0)..<300 {
             var random = SeededRandom(seed: seed)
@@ -203,7 +203,7 @@ struct HostileTests {
             pair.alterServer = mutate
             pair.settle()
             for end in [pair.client, pair.server].compactMap({ $0 }) where end.state == .closed && end.failure == nil {
-                // close_notify in the clear is as good as an alert: the handshake is over either way.
+                // close_notify in the clear is equivalent to an alert: the handshake ends either way.
                 #expect(end.pollTimeout() == nil)
             }
         }

@@ -3,7 +3,7 @@ import Foundation
 import NIOCore
 import Testing
 
-/// Against the programs of Debian's openssl and gnutls-bin, over loopback.
+/// Tests against the programs of Debian's openssl and gnutls-bin, over loopback.
 @Suite("Interoperation", .serialized)
 struct InteropTests {
     private var pki: TestPKI { .shared }
@@ -18,7 +18,7 @@ struct InteropTests {
         )
     }
 
-    /// Starts a server and waits until it takes datagrams.
+    /// Starts a server and waits until it receives datagrams.
     private func openSSLServer(_ more: [String], environment: [String: String] = [:]) throws -> (OtherProgram, UInt16) {
         let port = OtherProgram.freePort()
         let program = try OtherProgram(
@@ -37,7 +37,7 @@ struct InteropTests {
         return (program, port)
     }
 
-    @Test("openssl s_client: handshake, both ways, close_notify")
+    @Test("openssl s_client: handshake, data in both directions, close_notify")
     func openSSLClient() throws {
         let pump = UDPPump(server: try .testServer())
         let program = try openSSLClient(
@@ -59,7 +59,7 @@ struct InteropTests {
         #expect(pump.session?.failure == nil)
     }
 
-    @Test("openssl s_client: ChaCha20-Poly1305 costs 29 bytes a record")
+    @Test("openssl s_client: ChaCha20-Poly1305 adds 29 bytes per record")
     func chaCha() throws {
         let pump = UDPPump(server: try .testServer())
         let program = try openSSLClient(
@@ -78,7 +78,7 @@ struct InteropTests {
         try #require(pump.run { $0.session?.state == .established }, "\(program.output)")
         let random = pump.session?.clientRandom
         program.type("R\n")
-        // We answer with a warning, no_renegotiation; it is s_client that ends the session then.
+        // We answer with the warning no_renegotiation; s_client ends the session then.
         #expect(pump.run { _ in program.output.contains("no renegotiation") }, "\(program.output)")
         #expect(pump.session?.clientRandom == random)
         #expect(pump.session?.failure == nil || pump.session?.failure?.code == .peerAlert(40))
@@ -102,7 +102,10 @@ struct InteropTests {
         }
     }
 
-    @Test("openssl s_server: handshake, both ways, with and without cookies", arguments: [[], ["-listen"]])
+    @Test(
+        "openssl s_server: handshake, data in both directions, with and without cookies",
+        arguments: [[], ["-listen"]]
+    )
     func openSSLServer(more: [String]) throws {
         let (program, port) = try openSSLServer(["-alpn", "hop/1"] + more)
         let pump = try UDPPump(client: .testClient(), serverName: "localhost", port: port)
@@ -113,7 +116,7 @@ struct InteropTests {
         #expect(pump.run { _ in program.output.contains("from the client") })
         program.type("from the server\n")
         #expect(pump.run { $0.received == Array("from the server\n".utf8) })
-        // It cannot say close_notify itself: it closes its socket first.
+        // s_server cannot send close_notify: it closes its socket first.
         pump.close()
         #expect(pump.run { _ in program.output.contains("DONE") }, "\(program.output)")
     }
@@ -126,7 +129,7 @@ struct InteropTests {
         let random = pump.session?.clientRandom
         program.type("r\n")
         let before = program.output.count
-        // It too gives up when it reads our warning.
+        // s_server also gives up when it reads our warning.
         _ = pump.run(seconds: 1) { $0.session?.state == .closed || program.output.count > before + 60 }
         #expect(pump.session?.failure == nil || pump.session?.failure?.code == .peerAlert(40))
         #expect(pump.session?.clientRandom == random)
@@ -151,7 +154,7 @@ struct InteropTests {
         }
     }
 
-    @Test("gnutls-cli --udp: handshake, both ways")
+    @Test("gnutls-cli --udp: handshake, data in both directions")
     func gnuTLSClient() throws {
         let pump = UDPPump(server: try .testServer())
         let program = try OtherProgram(

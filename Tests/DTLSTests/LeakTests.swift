@@ -4,10 +4,10 @@ import Foundation
 import NIOCore
 import Testing
 
-/// In processes of their own: the counters must be there before anything else uses OpenSSL, and nothing beside.
+/// Tests in separate processes: the counters must be installed before anything else uses OpenSSL.
 @Suite("Memory")
 struct LeakTests {
-    @Test("Thousands of sessions, served, refused, abandoned or under attack, leave no memory behind")
+    @Test("Thousands of sessions, served, refused, abandoned or under attack, leak no memory")
     func leaks() async {
         let result = await #expect(
             processExitsWith: .success,
@@ -46,7 +46,7 @@ struct LeakTests {
             let after = hop_memory_count()
             print("live blocks \(before.live_blocks) → \(after.live_blocks)", terminator: ", ")
             print("live bytes \(before.live_bytes) → \(after.live_bytes)")
-            // Caches that grow once are a few blocks; one block lost a session would be thousands.
+            // Caches that grow once are a few blocks. One block lost per session would be thousands.
             exit(after.live_blocks <= before.live_blocks + 16 ? EXIT_SUCCESS : EXIT_FAILURE)
         }
         print(String(decoding: result?.standardOutputContent ?? [], as: UTF8.self))

@@ -22,7 +22,7 @@ struct LossyHandshakeTests {
         return simulation
     }
 
-    /// Both ends are established, agree on the keys, and records pass.
+    /// Checks that both ends are established, agree on the keys, and exchange records.
     private func check(_ simulation: LossySimulation, seed: UInt64) throws {
         let server = try #require(simulation.server, "seed \(seed)")
         #expect(
@@ -44,34 +44,34 @@ struct LossyHandshakeTests {
         }
         simulation.run()
         let reads = simulation.serverReads.dropFirst(early)
-        // Each at most once, and none that was not sent.
+        // Each record at most once, and none that was not sent.
         #expect(Set(reads).count == reads.count)
         #expect(sent.isSuperset(of: reads))
         #expect(reads.count >= 25, "seed \(seed)")
     }
 
-    @Test("20 % loss each way")
+    @Test("Handshakes succeed with 20 % loss each way")
     func loss() throws {
         for seed in 0..<Self.seeds {
             try check(try simulate(seed: seed, .init(loss: 0.2, delay: 20...20)), seed: seed)
         }
     }
 
-    @Test("Reordering within 150 ms")
+    @Test("Handshakes succeed with reordering within 150 ms")
     func reordering() throws {
         for seed in 0..<Self.seeds {
             try check(try simulate(seed: seed, .init(delay: 0...150)), seed: seed)
         }
     }
 
-    @Test("Every second datagram arrives twice")
+    @Test("Handshakes succeed when every second datagram arrives twice")
     func duplication() throws {
         for seed in 0..<Self.seeds {
             try check(try simulate(seed: seed, .init(duplication: 0.5, delay: 0...50)), seed: seed)
         }
     }
 
-    @Test("All at once, with a certificate of many datagrams")
+    @Test("Handshakes succeed with loss, reordering and duplicates at once, and a certificate of many datagrams")
     func everything() throws {
         for seed in 0..<Self.seeds {
             let network = LossySimulation.Network(loss: 0.1, duplication: 0.2, delay: 5...120)
@@ -79,7 +79,7 @@ struct LossyHandshakeTests {
         }
     }
 
-    @Test("At 60 % loss it succeeds or both ends give up within ten seconds")
+    @Test("At 60 % loss a handshake succeeds or both ends give up within ten seconds")
     func hopeless() throws {
         for seed in 0..<Self.seeds {
             let simulation = try simulate(seed: seed, .init(loss: 0.6, delay: 30...30))

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Handshake timer")
 struct TimerTests {
-    @Test("Each timeout sends the flight once again, at 200 ms doubling, until ten seconds are over")
+    @Test("Each timeout retransmits the flight once, at intervals doubling from 200 ms, until ten seconds have passed")
     func doubling() throws {
         let client = try DTLSSession(client: .testClient(), serverName: "localhost", mtu: 1200, now: start)
         #expect(client.transmitAll().count == 1)
@@ -14,7 +14,7 @@ struct TimerTests {
             waits.append((deadline - now).nanoseconds / 1_000_000)
             now = deadline
             client.handleTimeout(now: now)
-            // Exactly one, and none by OpenSSL's own clock.
+            // Exactly one flight, and none by OpenSSL's own clock.
             #expect(client.transmitAll().count == (client.state == .handshaking ? 1 : 0))
             client.handleTimeout(now: now)
             #expect(client.transmitAll().isEmpty)
@@ -34,10 +34,10 @@ struct TimerTests {
         #expect(client.pollTimeout() == start + .milliseconds(200))
     }
 
-    @Test("The server repeats its flight too, and the interval starts anew with each flight")
+    @Test("The server retransmits its flight too, and the interval starts again with each flight")
     func server() throws {
         let pair = try Pair()
-        // Hello, cookie, hello: then the server's flight is lost.
+        // Hello, cookie, hello; then the server's flight is lost.
         pair.deliverToServer(try #require(pair.client.transmitAll().first))
         pair.now = start + .milliseconds(50)
         pair.client.handle(try #require(pair.listener.transmitAll().first), now: pair.now)
@@ -50,13 +50,13 @@ struct TimerTests {
         pair.now = start + .milliseconds(250)
         server.handleTimeout(now: pair.now)
         let again = server.transmitAll()
-        // One message a datagram this time, and the same messages.
+        // One message per datagram this time, and the same messages.
         #expect(messageTypes(again) == messageTypes(flight))
         #expect(server.pollTimeout() == start + .milliseconds(650))
         for datagram in again { pair.client.handle(datagram, now: pair.now) }
         pair.settle()
         #expect(server.state == .established)
-        // The answer may have been to either sending (Karn).
+        // The answer may belong to either transmission (Karn).
         #expect(server.handshakeRTT == nil)
     }
 
@@ -83,7 +83,7 @@ struct TimerTests {
         #expect(try pair.exchange())
     }
 
-    @Test("The pure timer: intervals, Karn's rule and the limit")
+    @Test("The timer follows its intervals, Karn's rule and the limit")
     func pure() {
         var timer = DTLSHandshakeTimer(now: start)
         #expect(timer.deadline == start + .seconds(10))
@@ -102,7 +102,7 @@ struct TimerTests {
         #expect(timer.deadline == start + .seconds(10))
     }
 
-    /// Of the unencrypted handshake records in these datagrams.
+    /// Returns the message types of the unencrypted handshake records in these datagrams.
     private func messageTypes(_ datagrams: [[UInt8]]) -> [UInt8] {
         var types: [UInt8] = []
         for datagram in datagrams {

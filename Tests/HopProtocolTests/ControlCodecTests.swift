@@ -66,7 +66,7 @@ struct ControlCodecTests {
         return messages
     }
 
-    @Test("Golden bytes of each message, both ways")
+    @Test("Each message has its golden bytes, encoded and decoded")
     func goldenBytes() throws {
         for (message, json) in Self.golden {
             #expect(try ControlCodec.encode(message) == Self.frame(json))
@@ -74,7 +74,7 @@ struct ControlCodecTests {
         }
     }
 
-    @Test("Messages cut at any byte, or into single bytes, come out the same")
+    @Test("Messages cut at any byte, or into single bytes, are decoded the same")
     func everySplit() throws {
         let all: ByteBuffer = try .made {
             for (message, _) in Self.golden { $0.writeImmutableBuffer(try ControlCodec.encode(message)) }
@@ -138,7 +138,7 @@ struct ControlCodecTests {
         #expect(throws: HopError.self) { try Self.decode([ByteBuffer(integer: length)]) }
     }
 
-    @Test("64 KiB is taken, one byte more is not sent")
+    @Test("A message of 64 KiB is accepted, one byte more is not sent")
     func bound() throws {
         let overhead = try ControlCodec.encode(.error(ErrorMessage(code: .busy, message: ""))).readableBytes - 4
         let fits = ErrorMessage(
@@ -151,7 +151,7 @@ struct ControlCodecTests {
         #expect(throws: HopError.self) { try ControlCodec.encode(.error(above)) }
     }
 
-    @Test("An error stays, and nothing is kept behind it")
+    @Test("An error is final, and no bytes after it are kept")
     func errorStays() throws {
         var codec = ControlCodec()
         codec.feed(Self.frame("{"))

@@ -16,7 +16,7 @@ struct FieldSectionTests {
         #expect(section.first("missing") == nil)
     }
 
-    @Test("Bytes above ASCII pass untouched")
+    @Test("Bytes above ASCII are kept unchanged")
     func bytes() throws {
         let name = Array("x-raw".utf8)
         let value: [UInt8] = [0xFF, 0x20, 0x80, 0xC3]
@@ -62,7 +62,7 @@ struct FieldSectionTests {
         #expect(try FieldSection(decoding: section.bytes) == section)
     }
 
-    @Test("Every cut of a section is refused, and every wrong length")
+    @Test("A truncated section and a wrong length are refused")
     func hostileLengths() throws {
         let whole = FieldSection(["abc": "defg"]).bytes
         for index in 1..<whole.readableBytes {
@@ -77,7 +77,7 @@ struct FieldSectionTests {
         #expect(try FieldSection(decoding: ByteBuffer()).isEmpty)
     }
 
-    @Test("More fields than the bound are refused")
+    @Test("More fields than the limit are refused")
     func tooMany() throws {
         var section = FieldSection()
         for _ in 0..<HopLimits.fields { section.append(name: "a", value: "b") }
@@ -102,7 +102,7 @@ struct FieldSectionTests {
         }
     }
 
-    @Test("Two Content-Length fields are a violation, none is none")
+    @Test("Two Content-Length fields are a violation, and no field yields nil")
     func contentLengthTwice() throws {
         #expect(try FieldSection(["a": "1"]).contentLength() == nil)
         #expect(throws: HopError.self) {

@@ -1,7 +1,7 @@
 import HopProtocol
 import NIOCore
 
-/// What a decoder said, in a form that can be compared; pieces of DATA are joined.
+/// An event of a decoder in a form that can be compared; pieces of DATA are joined.
 enum Said: Equatable {
     case accepted
     case request(RequestHead)
@@ -81,7 +81,7 @@ func decodeResponse(_ pieces: [ByteBuffer], method: String = "GET", fin: Bool = 
 }
 
 extension ByteBuffer {
-    /// Written with one closure, for a one-line fixture.
+    /// Builds a value with one closure, for a one-line fixture.
     static func made(_ write: (inout ByteBuffer) throws -> Void) rethrows -> ByteBuffer {
         var buffer = ByteBuffer()
         try write(&buffer)
@@ -92,7 +92,7 @@ extension ByteBuffer {
         [getSlice(at: readerIndex, length: index)!, getSlice(at: readerIndex + index, length: readableBytes - index)!]
     }
 
-    /// Every byte in a buffer of its own.
+    /// The bytes, each in its own buffer.
     var crumbs: [ByteBuffer] { readableBytesView.map { ByteBuffer(bytes: [$0]) } }
 
     var hex: String {

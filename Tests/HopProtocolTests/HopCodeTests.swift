@@ -3,7 +3,7 @@ import Testing
 import Tunnel
 
 struct HopCodeTests {
-    @Test("The table of codes is what the protocol says")
+    @Test("The codes have the numbers and meanings of the protocol's table")
     func table() {
         let table: [(HopCode, UInt64, Int, notStarted: Bool, elsewhere: Bool)] = [
             (.noError, 0, 502, false, false),
@@ -48,7 +48,7 @@ struct HopCodeTests {
         #expect(!HopCode(ApplicationErrorCode(rawValue: 99)).isNotStarted)
     }
 
-    @Test("Every code has a name of its own")
+    @Test("Every code has a distinct name")
     func names() {
         #expect(Set(HopCode.allCases.map(\.name)).count == HopCode.allCases.count)
     }

@@ -2,7 +2,7 @@ import HopProtocol
 import Testing
 
 struct IdentifierTests {
-    @Test("An id comes back from its 32 digits")
+    @Test("An id is parsed from its 32 digits")
     func roundTrip() {
         let id = RequestID.random()
         #expect(id.description.count == 32)

@@ -22,7 +22,7 @@ struct JoinStringTests {
 
     private func text(_ json: String) -> String { "hgj_" + Base64URL.encode(Array(json.utf8)) }
 
-    @Test("What was written is read, the same each time")
+    @Test("A join string is read as it was written, the same each time")
     func roundTrip() throws {
         let text = Self.whole.text
         #expect(text.hasPrefix("hgj_") && text.utf8.dropFirst(4).allSatisfy(Base64URL.isDigit))
@@ -33,14 +33,14 @@ struct JoinStringTests {
         #expect(bare.text == self.text(#"{"g":["a:1"],"t":"\#(Self.token)","v":1}"#))
     }
 
-    @Test("Blanks and line breaks around it are left out")
+    @Test("Blanks and line breaks around a join string are ignored")
     func blanks() throws {
         for (before, after) in [("", "\n"), ("\n \t", "\r\n\n"), (" ", " ")] {
             #expect(try JoinString(before + Self.whole.text + after) == Self.whole)
         }
     }
 
-    @Test("What was cut off anywhere is refused as such")
+    @Test("A join string that is cut anywhere is refused as such")
     func cut() {
         let text = Self.whole.text
         for count in 4..<text.utf8.count {
@@ -50,7 +50,7 @@ struct JoinStringTests {
         }
     }
 
-    @Test("One of a later version says that hopagent is to be upgraded")
+    @Test("The error of a later version asks for an upgrade of hopagent")
     func version() {
         for version in [0, 2, 99] {
             let error = error(text(#"{"v":\#(version),"new":{"form":[1]}}"#))
@@ -71,7 +71,7 @@ struct JoinStringTests {
         #expect(error?.what.contains("TOPSECRET") == false && error?.remedy.contains("TOPSECRET") == false)
     }
 
-    @Test("Fields that are not what they should be are refused")
+    @Test("Invalid fields are refused")
     func fields() {
         let good = #""g":["a:1"],"t":"\#(Self.token)""#
         #expect(error(text("{\"v\":1,\(good)}")) == nil)
@@ -100,7 +100,7 @@ struct JoinStringTests {
         }
     }
 
-    @Test("No way of printing it shows the secret")
+    @Test("No way of printing a join string shows the secret")
     func redaction() {
         var dumped = ""
         dump(Self.whole, to: &dumped)

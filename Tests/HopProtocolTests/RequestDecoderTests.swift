@@ -4,7 +4,7 @@ import Testing
 import Tunnel
 
 struct RequestDecoderTests {
-    /// Head, two DATA frames, trailers: 10 bytes of body.
+    /// A head, two DATA frames and trailers: 10 bytes of body.
     static func message(_ head: RequestHead = sampleRequest, trailers: Bool = true) throws -> ByteBuffer {
         try .made {
             try MessageEncoder.writeRequestHead(head, into: &$0)
@@ -19,12 +19,12 @@ struct RequestDecoderTests {
         .request(sampleRequest), .data("0123456789"), .trailers(FieldSection(["x-sum": "45"])), .end,
     ]
 
-    @Test("A request comes out as it went in")
+    @Test("A request is decoded as it was encoded")
     func roundTrip() throws {
         #expect(try decodeRequest([Self.message()]) == Self.said)
     }
 
-    @Test("A request cut at any byte, or into single bytes, comes out the same")
+    @Test("A request cut at any byte, or into single bytes, is decoded the same")
     func everySplit() throws {
         let message = try Self.message()
         for index in 0...message.readableBytes {
@@ -42,7 +42,7 @@ struct RequestDecoderTests {
         #expect(try decodeRequest([message]).last == .end)
     }
 
-    @Test("FIN inside a frame, before the head and short of Content-Length says aborted")
+    @Test("FIN inside a frame, before the head or short of the Content-Length throws aborted")
     func abortedCode() throws {
         let cases: [ByteBuffer] = [
             ByteBuffer(), try Self.message().cut(at: 3)[0],
@@ -58,7 +58,7 @@ struct RequestDecoderTests {
         }
     }
 
-    @Test("finish before the last next defers the end and the verdict")
+    @Test("finish before the last next defers the end and the error")
     func finishEarly() throws {
         var decoder = RequestDecoder()
         decoder.feed(try Self.message())
@@ -107,7 +107,7 @@ struct RequestDecoderTests {
         #expect(try decodeRequest([head]) == [.request(Self.open), .end])
     }
 
-    @Test("An error stays")
+    @Test("An error is final")
     func errorStays() throws {
         var decoder = RequestDecoder()
         decoder.feed(ByteBuffer(bytes: [0x05, 0x00]))
@@ -116,7 +116,7 @@ struct RequestDecoderTests {
         #expect(throws: HopError.self) { try decoder.next() }
     }
 
-    @Test("After an upgrade trailers are a violation and DATA goes on")
+    @Test("After an upgrade trailers are a violation and DATA is passed on")
     func upgraded() throws {
         var decoder = RequestDecoder()
         decoder.feed(try .made { try MessageEncoder.writeRequestHead(Self.open, into: &$0) })
@@ -130,7 +130,7 @@ struct RequestDecoderTests {
         #expect(throws: HopError.self) { try decoder.next() }
     }
 
-    @Test("Empty DATA frames say nothing")
+    @Test("Empty DATA frames are ignored")
     func emptyData() throws {
         let message: ByteBuffer = try .made {
             try MessageEncoder.writeRequestHead(Self.open, into: &$0)
@@ -139,7 +139,7 @@ struct RequestDecoderTests {
         #expect(try decodeRequest([message]) == [.request(Self.open), .end])
     }
 
-    @Test("Every byte is either overhead or DATA, in whatever pieces")
+    @Test("Every byte is either overhead or DATA, in any pieces")
     func overhead() throws {
         let message = try Self.message()
         for pieces in [[message], message.crumbs, message.cut(at: 100)] {
@@ -171,7 +171,7 @@ struct RequestDecoderTests {
         #expect(said == [.request(Self.open), .data("begin")])
     }
 
-    @Test("Lengths above the bound are refused before anything is kept")
+    @Test("Lengths above the limit are refused before anything is kept")
     func bounds() throws {
         for (type, limit) in [(1, HopLimits.head), (3, HopLimits.trailers), (4, HopLimits.accepted)] as [(UInt64, Int)]
         {
@@ -190,7 +190,7 @@ struct RequestDecoderTests {
         }
     }
 
-    @Test("A head above 96 KiB is not written, and what was in the buffer stays")
+    @Test("A head above 96 KiB is not written, and the buffer keeps its content")
     func encoderBounds() throws {
         var head = Self.open
         head.fields.append(name: "x", value: String(repeating: "y", count: HopLimits.head))
@@ -242,7 +242,7 @@ struct RequestDecoderTests {
         #expect(throws: HopError.self) { try decodeRequest([frame], fin: false) }
     }
 
-    @Test("A deadline travels in whole milliseconds; one that passed is 1 ms; none is none")
+    @Test("A deadline travels in whole milliseconds; a passed one is 1 ms, and nil stays nil")
     func deadlines() throws {
         for (sent, received) in [
             (nil, nil), (.nanoseconds(-5), .milliseconds(1)), (.nanoseconds(1), .milliseconds(1)),
@@ -300,7 +300,7 @@ struct RequestDecoderTests {
         }
     }
 
-    /// No Content-Length.
+    /// A request without Content-Length.
     static var open: RequestHead {
         var head = sampleRequest
         head.fields = FieldSection(["accept": "*/*"])

@@ -17,7 +17,7 @@ struct ResponseDecoderTests {
         }
     }
 
-    @Test("A response comes out as it went in, cut at any byte")
+    @Test("A response cut at any byte is decoded as it was encoded")
     func everySplit() throws {
         let message = try Self.frames([Self.early, Self.final], body: "hello", trailers: Self.trailers)
         let said: [Said] = [
@@ -48,7 +48,7 @@ struct ResponseDecoderTests {
         }
     }
 
-    @Test("A Content-Length that a bodiless answer announces may be anything")
+    @Test("A response without a body may announce any Content-Length")
     func headNonsense() throws {
         let head = ResponseHead(status: 304, fields: FieldSection(["Content-Length": "x"]))
         #expect(try decodeResponse([Self.frames([head])]).last == .end)
@@ -101,7 +101,7 @@ struct ResponseDecoderTests {
         }
     }
 
-    @Test("What a later version puts into ACCEPTED is ignored")
+    @Test("The content that a later version puts into ACCEPTED is ignored")
     func acceptedPayload() throws {
         let bytes: ByteBuffer = .made {
             $0.writeVarInt(4)

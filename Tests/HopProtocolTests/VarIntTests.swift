@@ -19,7 +19,7 @@ struct VarIntTests {
         #expect(buffer.readableBytes == 0)
     }
 
-    @Test("Every boundary takes the shortest form and comes back")
+    @Test("Every boundary is encoded in the shortest form and decoded again")
     func boundaries() {
         for (value, length) in [
             (0, 1), (63, 1), (64, 2), (16_383, 2), (16_384, 4), (1_073_741_823, 4), (1_073_741_824, 8),

@@ -17,16 +17,16 @@ private final class RecordingSink: DatagramSink {
 
     let signal = Signal(Received())
 
-    func receiveBegins() { self.signal.update { $0.turns += 1 } }
+    func receiveBegins() { signal.update { $0.turns += 1 } }
     func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
-        self.signal.update {
+        signal.update {
             $0.datagrams.append(Array(datagram))
             $0.from.append(address)
         }
     }
     func receiveEnded() {}
-    func peerRefused() { self.signal.update { $0.refusals += 1 } }
-    func channelClosed() { self.signal.update { $0.closed += 1 } }
+    func peerRefused() { signal.update { $0.refusals += 1 } }
+    func channelClosed() { signal.update { $0.closed += 1 } }
 }
 
 @Suite("Datagrams through our socket and NIO's reads")
@@ -37,7 +37,7 @@ struct DatagramTests {
         try SocketAddress(ipAddress: ipv6 ? "::1" : "127.0.0.1", port: 0)
     }
 
-    /// `count` datagrams of `size` bytes, the last of `lastSize`, each filled with its number.
+    /// Returns a burst of `count` datagrams of `size` bytes, the last of `lastSize`, each filled with its number.
     private static func burst(count: Int, size: Int, lastSize: Int) -> [UInt8] {
         (0..<count).flatMap { [UInt8](repeating: UInt8($0), count: $0 == count - 1 ? lastSize : size) }
     }
@@ -48,12 +48,12 @@ struct DatagramTests {
         _ counters: TransportCounters
     ) async throws -> any Channel {
         let bound = UncheckedSendable((socket, sink, counters))
-        return try await self.loop.flatSubmit {
+        return try await loop.flatSubmit {
             let (socket, sink, counters) = bound.value
             do {
-                return try DatagramChannel.open(socket, on: self.loop, sink: sink, counters: counters)
+                return try DatagramChannel.open(socket, on: loop, sink: sink, counters: counters)
             } catch {
-                return self.loop.makeFailedFuture(error)
+                return loop.makeFailedFuture(error)
             }
         }.get()
     }
@@ -63,7 +63,7 @@ struct DatagramTests {
         let counters = TransportCounters()
         let receiver = try UDPSocket.bound(to: Self.loopback(ipv6), sharesPort: true)
         let sink = RecordingSink()
-        let channel = try await self.open(receiver, sink, counters)
+        let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(
             socket: try UDPSocket.bound(to: Self.loopback(ipv6), sharesPort: false),
             counters: counters
@@ -89,7 +89,7 @@ struct DatagramTests {
         let counters = TransportCounters()
         let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
         let sink = RecordingSink()
-        let channel = try await self.open(receiver, sink, counters)
+        let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(socket: try .connected(to: receiver.localAddress), counters: counters)
         var path = DatagramSender.Path(address: nil)
         for _ in 0..<8 {
@@ -101,12 +101,15 @@ struct DatagramTests {
         try await channel.close().get()
     }
 
-    @Test("A refused burst leaves one by one and the refusal is remembered", arguments: [EIO, EINVAL, EMSGSIZE])
+    @Test(
+        "A refused burst is sent one datagram at a time, and the refusal is remembered",
+        arguments: [EIO, EINVAL, EMSGSIZE]
+    )
     func fallback(code: CInt) async throws {
         let counters = TransportCounters()
         let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
         let sink = RecordingSink()
-        let channel = try await self.open(receiver, sink, counters)
+        let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(
             socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
             counters: counters
@@ -133,7 +136,7 @@ struct DatagramTests {
         let counters = TransportCounters()
         let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
         let sink = RecordingSink()
-        let channel = try await self.open(receiver, sink, counters)
+        let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(
             socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
             counters: counters
@@ -153,12 +156,12 @@ struct DatagramTests {
         try await channel.close().get()
     }
 
-    @Test("A buffer that fills up while datagrams leave one by one keeps only the rest")
+    @Test("A buffer that fills up while datagrams are sent one by one keeps only the rest")
     func blockedHalfway() async throws {
         let counters = TransportCounters()
         let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
         let sink = RecordingSink()
-        let channel = try await self.open(receiver, sink, counters)
+        let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(
             socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
             counters: counters
@@ -180,7 +183,7 @@ struct DatagramTests {
         try await channel.close().get()
     }
 
-    @Test("A datagram larger than the device takes is reported as too large")
+    @Test("A datagram larger than the device's MTU is reported as too large")
     func tooLarge() async throws {
         let counters = TransportCounters()
         let sender = DatagramSender(
@@ -200,7 +203,7 @@ struct DatagramTests {
         #expect(counters.datagramsFailed.current == 1)
     }
 
-    @Test("Nobody listening at the peer's port is a hint on a connected socket")
+    @Test("A closed port of the peer is reported as refused on a connected socket")
     func refused() async throws {
         let counters = TransportCounters()
         var closed: UDPSocket? = try UDPSocket.bound(to: Self.loopback(), sharesPort: false)
@@ -208,21 +211,21 @@ struct DatagramTests {
         closed = nil
         let socket = try UDPSocket.connected(to: address)
         let sink = RecordingSink()
-        let channel = try await self.open(socket, sink, counters)
+        let channel = try await open(socket, sink, counters)
         let sender = UncheckedSendable(DatagramSender(socket: socket, counters: counters))
-        let fates = try await self.loop.submit {
+        let fates = try await loop.submit {
             var path = DatagramSender.Path(address: nil)
             let one = [UInt8](repeating: 0, count: 10)
             return (0..<2).map { _ in one.withUnsafeBytes { sender.value.send($0, segmentSize: 10, path: &path) } }
         }.get()
-        // The second call reports what became of the first; or NIO's read does.
+        // The second call reports the outcome of the first, or NIO's read does.
         if !fates.contains(.refused) {
             await sink.signal.wait("the refusal") { $0.refusals > 0 }
         }
         try? await channel.close().get()
     }
 
-    @Test("Sockets of one group share a port, and one of another's cannot take it")
+    @Test("Sockets of one group share a port, and a socket outside cannot bind it")
     func sharedPort() throws {
         let first = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
         let second = try UDPSocket.bound(to: first.localAddress, sharesPort: true)
@@ -232,7 +235,7 @@ struct DatagramTests {
         }
     }
 
-    @Test("An address survives the way to sockaddr and back, and limits count IPv6 by /64")
+    @Test("An address is unchanged by conversion to sockaddr and back, and limits count IPv6 by /64")
     func addresses() throws {
         let first = try #require(UDPAddress(SocketAddress(ipAddress: "2001:db8::1", port: 4433)))
         let second = try #require(UDPAddress(SocketAddress(ipAddress: "2001:db8::2", port: 4433)))
@@ -246,7 +249,7 @@ struct DatagramTests {
     }
 }
 
-/// Hands a loop-confined value to its loop.
+/// Transfers a loop-confined value to its loop.
 struct UncheckedSendable<Value>: @unchecked Sendable {
     let value: Value
 

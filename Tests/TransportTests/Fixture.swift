@@ -6,7 +6,7 @@ import Testing
 import Transport
 import Tunnel
 
-/// What a session told its handler.
+/// The callbacks of a session's handler.
 struct SessionLog: Sendable {
     var established = 0
     var closed: [SessionCloseReason] = []
@@ -32,21 +32,21 @@ final class ScriptedSession: SessionHandler {
     }
 
     func sessionEstablished(_ session: TunnelSession) {
-        self.established(session)
-        self.log.update { $0.established += 1 }
+        established(session)
+        log.update { $0.established += 1 }
     }
 
     func session(_ session: TunnelSession, opened stream: TunnelStream) {
-        self.opened(session, stream)
-        self.log.update { $0.opened += 1 }
+        opened(session, stream)
+        log.update { $0.opened += 1 }
     }
 
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
-        self.log.update { $0.closed.append(reason) }
+        log.update { $0.closed.append(reason) }
     }
 }
 
-/// What a stream told its handler.
+/// The callbacks of a stream's handler.
 struct StreamLog: Sendable {
     var bytes = 0
     var checksum = Checksum()
@@ -54,13 +54,13 @@ struct StreamLog: Sendable {
     var failures: [StreamFailure] = []
     var stopped: [ApplicationErrorCode] = []
     var writable = 0
-    /// Callbacks after the last one.
+    /// The number of callbacks after the last one.
     var late = 0
 
-    var isOver: Bool { self.finished > 0 || !self.failures.isEmpty }
+    var isOver: Bool { finished > 0 || !failures.isEmpty }
 }
 
-/// FNV-1a over a stream's bytes, position by position.
+/// An FNV-1a checksum of a stream's bytes, position by position.
 struct Checksum: Equatable, Sendable {
     private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
 
@@ -71,16 +71,16 @@ struct Checksum: Equatable, Sendable {
     }
 }
 
-/// A stream's handler that records, and echoes or swallows or holds what it reads.
+/// A stream's handler that records, and echoes, drains or holds the bytes it reads.
 final class StreamRecorder: StreamHandler {
     enum Behaviour {
-        /// Writes back what it reads and gives credit once that could be written.
+        /// Writes back the bytes it reads, and returns credit once they could be written.
         case echo
-        /// Gives credit at once.
+        /// Returns credit at once.
         case swallow
-        /// Never gives credit.
+        /// Never returns credit.
         case hold
-        /// Sends so many bytes of ``payload(at:count:)`` and finishes, giving credit for what it reads.
+        /// Sends a number of bytes of ``payload(at:count:)`` and finishes, returning credit for the bytes it reads.
         case send(Int)
     }
 
@@ -97,10 +97,10 @@ final class StreamRecorder: StreamHandler {
         self.log = log
     }
 
-    /// On the stream's loop, after it was opened with this handler.
+    /// Starts the behaviour, on the stream's loop, after the stream was opened with this handler.
     func begin(_ stream: TunnelStream) {
         self.stream = stream
-        self.pump()
+        pump()
     }
 
     static func payload(at position: Int, count: Int) -> ByteBuffer {
@@ -117,14 +117,14 @@ final class StreamRecorder: StreamHandler {
     }
 
     private func pump() {
-        guard case .send(let total) = self.behaviour, let stream = self.stream, !self.hasFinished else { return }
-        while self.position < total && stream.isWritable {
-            let count = min(32 << 10, total - self.position)
-            stream.write(Self.payload(at: self.position, count: count))
-            self.position += count
+        guard case .send(let total) = behaviour, let stream, !hasFinished else { return }
+        while position < total && stream.isWritable {
+            let count = min(32 << 10, total - position)
+            stream.write(Self.payload(at: position, count: count))
+            position += count
         }
-        if self.position == total {
-            self.hasFinished = true
+        if position == total {
+            hasFinished = true
             stream.finish()
         }
     }
@@ -136,19 +136,19 @@ final class StreamRecorder: StreamHandler {
             log.bytes += count
             bytes.withUnsafeReadableBytes { log.checksum.add($0) }
         }
-        switch self.behaviour {
+        switch behaviour {
         case .echo:
-            self.stream?.write(bytes)
-            if self.stream?.isWritable == true { self.stream?.consumed(count) } else { self.unacknowledged += count }
+            stream?.write(bytes)
+            if stream?.isWritable == true { stream?.consumed(count) } else { unacknowledged += count }
         case .swallow, .send:
-            self.stream?.consumed(count)
+            stream?.consumed(count)
         case .hold:
             break
         }
     }
 
     func streamFinished() {
-        if case .echo = self.behaviour { self.stream?.finish() }
+        if case .echo = behaviour { stream?.finish() }
         self.log.update { log in
             if log.isOver { log.late += 1 }
             log.finished += 1
@@ -160,31 +160,31 @@ final class StreamRecorder: StreamHandler {
             if !log.failures.isEmpty { log.late += 1 }
             log.failures.append(failure)
         }
-        self.stream = nil
+        stream = nil
     }
 
-    func streamStopped(code: ApplicationErrorCode) { self.log.update { $0.stopped.append(code) } }
+    func streamStopped(code: ApplicationErrorCode) { log.update { $0.stopped.append(code) } }
 
     func streamWritable() {
-        self.log.update { $0.writable += 1 }
-        if self.unacknowledged > 0 {
-            self.stream?.consumed(self.unacknowledged)
-            self.unacknowledged = 0
+        log.update { $0.writable += 1 }
+        if unacknowledged > 0 {
+            stream?.consumed(unacknowledged)
+            unacknowledged = 0
         }
-        self.pump()
+        pump()
     }
 }
 
-/// A listener and what dials it, in this process, on loops of its own.
+/// A listener and its clients in this process, on separate loops.
 final class Fixture: Sendable {
     let group: MultiThreadedEventLoopGroup
     let loops: [any EventLoop]
     let listener: TunnelListener
     let listenerLog = Signal(SessionLog())
-    /// Sessions that the listener accepted.
+    /// The sessions that the listener accepted.
     let accepted = Signal<[TunnelSession]>([])
     let failedHandshakes: Signal<[SessionCloseReason]>
-    private let dialled = Signal<[(session: TunnelSession, log: Signal<SessionLog>)]>([])
+    private let connected = Signal<[(session: TunnelSession, log: Signal<SessionLog>)]>([])
 
     init(
         loops count: Int = 2,
@@ -196,8 +196,8 @@ final class Fixture: Sendable {
             stream.handler = StreamRecorder(stream: stream, behaviour: .echo)
         }
     ) async throws {
-        self.group = MultiThreadedEventLoopGroup(numberOfThreads: count)
-        self.loops = Array(self.group.makeIterator())
+        group = MultiThreadedEventLoopGroup(numberOfThreads: count)
+        loops = Array(group.makeIterator())
         let context = try DTLSContext.server(
             DTLSServerConfiguration(
                 certificateChainPEM: TestCertificates.leaf,
@@ -206,16 +206,16 @@ final class Fixture: Sendable {
             )
         )
         let failed = Signal<[SessionCloseReason]>([])
-        self.failedHandshakes = failed
+        failedHandshakes = failed
         var configuration = configuration
-        // Streams can be opened by the client as soon as PARAMETERS are there.
+        // The client can open streams as soon as PARAMETERS have arrived.
         configuration.session.tunnel.startsAuthenticated = authenticates
         configuration.handshakeFailed = { _, reason in failed.update { $0.append(reason) } }
-        let (log, accepted) = (self.listenerLog, self.accepted)
-        self.listener = try await TunnelListener.bind(
+        let (log, accepted) = (listenerLog, self.accepted)
+        listener = try await TunnelListener.bind(
             host: "127.0.0.1",
             port: 0,
-            loops: Array(self.loops[..<listenerLoops]),
+            loops: Array(loops[..<listenerLoops]),
             configuration: configuration,
             context: { context },
             accept: { session in
@@ -245,8 +245,8 @@ final class Fixture: Sendable {
         }
     ) async throws -> TunnelSession {
         let context = try DTLSContext.client(DTLSClientConfiguration(trust: trust, alpn: alpn))
-        let loop = loop ?? self.loops[self.loops.count - 1]
-        let address = address ?? self.listener.localAddress
+        let loop = loop ?? loops[loops.count - 1]
+        let address = address ?? listener.localAddress
         let session = try await loop.submit {
             try TunnelDialer.dial(
                 to: address,
@@ -258,21 +258,21 @@ final class Fixture: Sendable {
                 handler: ScriptedSession(log: log, opened: opened)
             )
         }.get()
-        self.dialled.update { $0.append((session, log)) }
+        connected.update { $0.append((session, log)) }
         return session
     }
 
-    /// A session of each end, established.
-    func connect(on loop: (any EventLoop)? = nil) async throws -> (dialled: TunnelSession, accepted: TunnelSession) {
+    /// Returns a session of each end, established.
+    func connect(on loop: (any EventLoop)? = nil) async throws -> (connected: TunnelSession, accepted: TunnelSession) {
         let log = Signal(SessionLog())
         let before = self.accepted.value.count
-        let session = try await self.dial(on: loop, log: log)
+        let session = try await dial(on: loop, log: log)
         await log.wait("established") { $0.established == 1 || !$0.closed.isEmpty }
         let all = await self.accepted.wait("accepted") { $0.count > before }
         return (session, try #require(all.last))
     }
 
-    /// Opens a stream on `loop` that behaves so.
+    /// Opens a stream on `loop` with the given behaviour.
     func stream(
         _ session: TunnelSession,
         on loop: any EventLoop,
@@ -288,16 +288,16 @@ final class Fixture: Sendable {
         return (stream, log)
     }
 
-    /// Nothing may be said to a loop that is gone, so everybody leaves first.
+    /// Closes all sessions first, since nothing may be sent to a loop that is shut down.
     func close() async throws {
-        for (session, log) in self.dialled.value {
+        for (session, log) in connected.value {
             session.close(.noError, reason: "the test is over")
             await log.wait("closed") { !$0.closed.isEmpty }
         }
-        await self.listener.close()
+        await listener.close()
         for _ in 0..<2 {
-            for loop in self.loops { try await loop.submit {}.get() }
+            for loop in loops { try await loop.submit {}.get() }
         }
-        try await self.group.shutdownGracefully()
+        try await group.shutdownGracefully()
     }
 }

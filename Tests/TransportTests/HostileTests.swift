@@ -9,13 +9,13 @@ import Tunnel
 
 @Suite("What comes from the network uninvited", .serialized)
 struct HostileTests {
-    /// A protected application record of a session that nobody has.
+    /// Returns a protected application record of an unknown session.
     private static func strayRecord(count: Int = 40) -> [UInt8] {
         [23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, UInt8(count >> 8), UInt8(count & 255)]
             + [UInt8](repeating: 0xA5, count: count)
     }
 
-    @Test("A record of an unknown session is answered by one alert a second, and by 15 bytes")
+    @Test("A record of an unknown session is answered by one alert of 15 bytes per second")
     func unknownSession() async throws {
         let fixture = try await Fixture(loops: 1)
         let peer = try RawPeer(to: fixture.listener.localAddress)
@@ -24,7 +24,9 @@ struct HostileTests {
         let counters = fixture.listener.counters[0]
         await eventually("all read") { counters.droppedUnknown.current == 50 }
         #expect(counters.alertsSent.current == 1)
-        #expect(peer.others.count == 1 && peer.others[0].count == DTLSUnknownSessionAlert.count && peer.others[0][0] == 21)
+        #expect(
+            peer.others.count == 1 && peer.others[0].count == DTLSUnknownSessionAlert.count && peer.others[0][0] == 21
+        )
         #expect(
             peer.run(limit: .seconds(3)) { peer in
                 peer.send(Self.strayRecord())
@@ -34,7 +36,7 @@ struct HostileTests {
         try await fixture.close()
     }
 
-    @Test("Hints to all addresses together are limited, and two to one address are a second apart")
+    @Test("Alerts to all addresses together are limited, and two to one address are a second apart")
     func alertLimits() throws {
         var limiter = AlertLimiter()
         let start = NIODeadline.now()
@@ -48,7 +50,7 @@ struct HostileTests {
         #expect(allowed == AlertLimiter.perSecond)
     }
 
-    @Test("Half-open sessions are counted in all and by address, and room comes back")
+    @Test("Half-open sessions are counted in all and by address, and released places are usable again")
     func halfOpenLimits() throws {
         let limits = SessionLimits(total: 20, perAddress: 16)
         let address = { (host: String, port: Int) in
@@ -63,7 +65,7 @@ struct HostileTests {
         #expect(limits.acquire(try address("10.0.0.1", 17)) == .admitted)
     }
 
-    @Test("One address gets 16 half-open sessions, others still get in, and they end by themselves")
+    @Test("One address gets 16 half-open sessions, others are still admitted, and all of them time out")
     func halfOpenFlood() async throws {
         var configuration = TunnelListenerConfiguration()
         configuration.session.handshakeTimeout = .seconds(2)
@@ -74,7 +76,7 @@ struct HostileTests {
         for _ in 0..<20 {
             let peer = try RawPeer(to: fixture.listener.localAddress)
             try peer.restart()
-            // The 17th and later get no answer at all.
+            // The 17th and later handshakes get no answer at all.
             if peer.run(limit: .milliseconds(established < 16 ? 1_000 : 30), until: { $0.isEstablished }) {
                 established += 1
             }
@@ -91,7 +93,7 @@ struct HostileTests {
         try await fixture.close()
     }
 
-    @Test("One address gets a bounded number of sessions that proved themselves; when one ends another gets in")
+    @Test("One address gets a limited number of authenticated sessions; when one ends another is admitted")
     func sessionsPerAddress() async throws {
         var configuration = TunnelListenerConfiguration()
         configuration.sessionsPerAddress = 2
@@ -110,7 +112,7 @@ struct HostileTests {
         try await fixture.close()
     }
 
-    @Test("The limit in all holds as well")
+    @Test("The total limit of authenticated sessions holds too")
     func halfOpenTotal() async throws {
         var configuration = TunnelListenerConfiguration()
         configuration.halfOpenTotal = 3
@@ -131,7 +133,7 @@ struct HostileTests {
         try await fixture.close()
     }
 
-    @Test("A new handshake from a session's address takes its place only when it has proved itself")
+    @Test("A new handshake from a session's address replaces the session only when its peer has authenticated itself")
     func replacement() async throws {
         let fixture = try await Fixture(loops: 1, authenticates: false)
         let peer = try RawPeer(to: fixture.listener.localAddress)
@@ -165,7 +167,7 @@ struct HostileTests {
         let sockets = try (0..<8).map { _ in try UDPSocket.connected(to: address) }
         let flood = UncheckedSendable((sockets: sockets, hellos: try (0..<4).map { _ in try Self.hello() }))
         let random = Mutex(SplitMix(seed: 3))
-        // 20,000 a second, as long as the sessions are at work.
+        // 20,000 per second, as long as the sessions are busy.
         let task = flooder.next().scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(10)) { _ in
             random.withLock { random in
                 for _ in 0..<200 {
@@ -194,7 +196,7 @@ struct HostileTests {
         try await fixture.close()
     }
 
-    /// Noise, records of no session, hellos without a cookie, and what resembles them.
+    /// Returns noise, records of no session, hellos without a cookie, and similar data.
     private static func nonsense(_ random: inout SplitMix, hellos: [[UInt8]]) -> [UInt8] {
         switch random.next() % 4 {
         case 0: return (0..<Int(random.next() % 1_200)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
@@ -208,7 +210,7 @@ struct HostileTests {
         }
     }
 
-    /// A ClientHello without a cookie.
+    /// Returns a ClientHello without a cookie.
     private static func hello() throws -> [UInt8] {
         let context = try DTLSContext.client(
             DTLSClientConfiguration(trust: .caPEM(TestCertificates.root), alpn: ["hop/1"])
@@ -220,7 +222,7 @@ struct HostileTests {
         return Array(buffer[..<count])
     }
 
-    @Test("Datagrams from port 0 are dropped unread", .enabled(if: RawUDP.isAllowed))
+    @Test("Datagrams from port 0 are dropped", .enabled(if: RawUDP.isAllowed))
     func portZero() async throws {
         let fixture = try await Fixture(loops: 1)
         let (session, _) = try await fixture.connect()
@@ -235,10 +237,10 @@ struct HostileTests {
     }
 }
 
-/// Datagrams with a source port of one's choice; needs the right to open raw sockets.
+/// Sends datagrams with an arbitrary source port; needs the right to open raw sockets.
 enum RawUDP {
     static var isAllowed: Bool {
-        let descriptor = self.open()
+        let descriptor = open()
         if descriptor >= 0 { _ = Glibc.close(descriptor) }
         return descriptor >= 0
     }
@@ -248,7 +250,7 @@ enum RawUDP {
     }
 
     static func send(from source: UInt16, to destination: UInt16, _ payload: [UInt8]) {
-        let descriptor = self.open()
+        let descriptor = open()
         defer { _ = Glibc.close(descriptor) }
         let length = UInt16(8 + payload.count)
         var datagram: [UInt8] = []

@@ -8,18 +8,18 @@ import Tunnel
 
 @Suite("How sessions begin and end", .serialized)
 struct LifecycleTests {
-    /// Remembers objects without keeping them.
+    /// Weak references to objects.
     private final class Remains: @unchecked Sendable {
         private struct Weak { weak var object: AnyObject? }
         private let objects: Mutex<[Weak]> = Mutex([])
         func add(_ object: AnyObject) {
             let weak = UncheckedSendable(object)
-            self.objects.withLock { $0.append(Weak(object: weak.value)) }
+            objects.withLock { $0.append(Weak(object: weak.value)) }
         }
-        var count: Int { self.objects.withLock { $0.count { $0.object != nil } } }
+        var count: Int { objects.withLock { $0.count { $0.object != nil } } }
     }
 
-    @Test("What belonged to a closed session is freed, also streams of other loops")
+    @Test("The objects of a closed session are freed, also streams of other loops")
     func freed() async throws {
         let remains = Remains()
         let fixture = try await Fixture(loops: 2) { session, stream in
@@ -58,7 +58,7 @@ struct LifecycleTests {
                 remains.add(session)
                 remains.add(session.sender)
                 remains.add(handler)
-                // Ends half of them in the middle.
+                // Closes half of them in the middle.
                 let patience = index % 2 == 0 ? 300_000 : 600_000
                 let weak = UncheckedSendable({ [weak session] in session?.close(.noError, reason: "enough") })
                 fixture.loops[1].scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(1)) { task in
@@ -75,7 +75,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("Closing a session tells the peer why and fails every stream on both sides")
+    @Test("Closing a session reports the reason to the peer and fails every stream on both sides")
     func close() async throws {
         let received = Signal(StreamLog())
         let fixture = try await Fixture(loops: 2) { _, stream in
@@ -147,7 +147,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("Another protocol than ours is refused")
+    @Test("A foreign application protocol is refused")
     func wrongProtocol() async throws {
         let fixture = try await Fixture(loops: 2)
         let log = Signal(SessionLog())
@@ -160,7 +160,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("A protocol that was agreed and is not wanted ends the session")
+    @Test("An agreed protocol that the configuration does not list ends the session")
     func unwantedProtocol() async throws {
         let fixture = try await Fixture(loops: 2, alpn: ["hop-mesh/1"])
         let log = Signal(SessionLog())
@@ -173,7 +173,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("Nobody listening ends the attempt long before the handshake's deadline")
+    @Test("A closed port ends the attempt long before the handshake's deadline")
     func nobodyThere() async throws {
         let fixture = try await Fixture(loops: 2)
         let address = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
@@ -188,7 +188,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("A peer that says nothing ends the attempt at the handshake's deadline")
+    @Test("A silent peer ends the attempt at the handshake's deadline")
     func silence() async throws {
         let fixture = try await Fixture(loops: 2)
         let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
@@ -204,7 +204,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("An attempt can be given up")
+    @Test("An attempt can be cancelled")
     func givenUp() async throws {
         let fixture = try await Fixture(loops: 2)
         let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
@@ -219,7 +219,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("Who does not authenticate in time is shown out with AUTH_FAILED")
+    @Test("A peer that does not authenticate in time is closed with AUTH_FAILED")
     func notAuthenticated() async throws {
         var configuration = TunnelListenerConfiguration()
         configuration.session.authenticationTimeout = .milliseconds(100)
@@ -240,7 +240,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("A gateway that stops says so to every session")
+    @Test("A gateway that stops closes every session with CONNECTION_CLOSE")
     func listenerCloses() async throws {
         let fixture = try await Fixture(loops: 2)
         let log = Signal(SessionLog())
@@ -262,14 +262,14 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("A gateway that was killed is noticed through refusals within two seconds")
+    @Test("A killed gateway is detected through refusals within two seconds")
     func gatewayKilled() async throws {
         let fixture = try await Fixture(loops: 2)
         let log = Signal(SessionLog())
         let session = try await fixture.dial(on: fixture.loops[1], log: log)
         await log.wait("established") { $0.established == 1 }
         let accepted = try #require(await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
-        // What is left of a killed process: nobody reads and nobody answers.
+        // The state after a killed process: its socket neither receives nor answers.
         try await accepted.loop.submit { accepted.sender.socket.release() }.get()
         try await accepted.loop.flatSubmit { accepted.channel?.close() ?? accepted.loop.makeSucceededVoidFuture() }
             .get()
@@ -284,14 +284,14 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("A gateway that has forgotten a session hints so, and the session is given up")
+    @Test("A gateway that has lost a session answers with an alert, and the session ends")
     func forgotten() async throws {
         let first = try await Fixture(loops: 2)
         let log = Signal(SessionLog())
         let session = try await first.dial(on: first.loops[1], log: log)
         await log.wait("established") { $0.established == 1 }
         let accepted = try #require(await first.accepted.wait("accepted") { !$0.isEmpty }.first)
-        // A new process on the old port: the dying one says nothing.
+        // A new process on the old port: the old one sends nothing when it dies.
         let address = first.listener.localAddress
         try await accepted.loop.submit { accepted.sender.injectedFailure = { _, _ in 101 } }.get()
         await first.listener.close()
@@ -321,7 +321,7 @@ struct LifecycleTests {
         try await first.close()
     }
 
-    @Test("A hint about a living session ends nothing")
+    @Test("A forged alert does not end a living session")
     func falseHint() async throws {
         let fixture = try await Fixture(loops: 2)
         let log = Signal(SessionLog())
@@ -339,7 +339,7 @@ struct LifecycleTests {
         }.get()
         let (_, echo) = try await fixture.stream(session, on: fixture.loops[1], .send(500_000))
         await echo.wait("alive") { $0.isOver }
-        // Longer than a hint may take to be believed.
+        // Longer than the wait for an indication.
         let later = Signal(false)
         session.loop.scheduleTask(in: .milliseconds(700)) { later.update { $0 = true } }
         await later.wait("a while") { $0 }
@@ -347,7 +347,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("NIO's channel is opened again after it closed, and the session notices nothing")
+    @Test("NIO's channel is reopened after it closed, and the session continues")
     func reopened() async throws {
         let fixture = try await Fixture(loops: 2)
         let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
@@ -379,7 +379,7 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
-    @Test("A socket that is full again and again delays a stream and loses nothing")
+    @Test("A socket that is repeatedly full delays a stream and loses nothing")
     func fullSocket() async throws {
         let counters = TransportCounters()
         let fixture = try await Fixture(loops: 2)

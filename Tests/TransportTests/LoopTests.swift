@@ -38,7 +38,7 @@ struct LoopTests {
         }
     }
 
-    @Test("A deadline that keeps moving away asks for no new callback, an earlier one does")
+    @Test("A deadline that keeps moving later needs no new callback, an earlier one does")
     func wakeUps() {
         var stack = WakeUpStack()
         let at = { NIODeadline.uptimeNanoseconds($0) }
@@ -56,7 +56,7 @@ struct LoopTests {
         #expect(stack.count == 0)
     }
 
-    @Test("Batches cross in order with one wake-up for what was not yet taken")
+    @Test("Batches arrive in order, with one wake-up for all that are not drained yet")
     func mailbox() {
         let mailbox = LoopMailbox<Int>()
         var batch = [1, 2]
@@ -106,16 +106,16 @@ struct LoopTests {
 struct SplitMix: RandomNumberGenerator {
     private var state: UInt64
 
-    /// Neighbouring seeds give sequences that have nothing in common.
+    /// Neighbouring seeds give unrelated sequences.
     init(seed: UInt64) {
-        self.state = (seed &+ 1) &* 0xD134_2543_DE82_EF95
-        self.state ^= self.state >> 29
-        self.state = self.next()
+        state = (seed &+ 1) &* 0xD134_2543_DE82_EF95
+        state ^= state >> 29
+        state = next()
     }
 
     mutating func next() -> UInt64 {
-        self.state &+= 0x9E37_79B9_7F4A_7C15
-        var value = self.state
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var value = state
         value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
         value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
         return value ^ (value >> 31)

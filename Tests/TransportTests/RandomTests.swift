@@ -9,10 +9,10 @@ import Tunnel
 
 @Suite("Random operations across loops", .serialized)
 struct RandomTests {
-    /// `HOPGATE_SEEDS` makes a long test of a short one.
+    /// The number of seeds. `HOPGATE_SEEDS` makes a long test of a short one.
     private static let seeds = getenv("HOPGATE_SEEDS").flatMap { UInt64(String(cString: $0)) } ?? 4
 
-    /// Checks that what arrives is a prefix of the payload, then does something at random.
+    /// A handler that checks whether the received bytes are a prefix of the payload, and then performs a random action.
     private final class Wild: StreamHandler {
         struct Outcome: Sendable {
             var streams = 0
@@ -32,102 +32,102 @@ struct RandomTests {
         private var steps = 0
         private var isFinished = false
         private var isSendingOver = false
-        /// Hears nothing more and does nothing more.
+        /// Whether the handler expects no more callbacks and performs no more actions.
         private var hasGivenUp = false
         private var isDone = false
 
         init(seed: UInt64, outcome: Signal<Outcome>) {
-            self.random = SplitMix(seed: seed)
+            random = SplitMix(seed: seed)
             self.outcome = outcome
             outcome.update { $0.streams += 1 }
         }
 
         func begin(_ stream: TunnelStream) {
             self.stream = stream
-            self.act()
+            act()
         }
 
         private func act() {
-            guard let stream = self.stream, !self.hasGivenUp else { return }
-            self.steps += 1
-            for _ in 0..<Int(self.random.next() % 3 + 1) {
-                switch self.random.next() % 400 {
-                case 0 where self.steps > 3:
-                    self.isSendingOver = true
+            guard let stream, !hasGivenUp else { return }
+            steps += 1
+            for _ in 0..<Int(random.next() % 3 + 1) {
+                switch random.next() % 400 {
+                case 0 where steps > 3:
+                    isSendingOver = true
                     stream.reset(.cancelled)
-                case 1 where self.steps > 3:
-                    // From here on nothing more is heard of the peer's direction.
+                case 1 where steps > 3:
+                    // No callback for the peer's direction may follow.
                     stream.stopSending(.cancelled)
-                    if !self.isSendingOver { stream.finish() }
-                    self.hasGivenUp = true
-                    self.end()
+                    if !isSendingOver { stream.finish() }
+                    hasGivenUp = true
+                    end()
                     return
-                case 2...12 where !self.isSendingOver && self.steps > 2:
-                    self.isSendingOver = true
+                case 2...12 where !isSendingOver && steps > 2:
+                    isSendingOver = true
                     stream.finish()
                 case 13...80:
-                    stream.consumed(self.owed)
-                    self.owed = 0
+                    stream.consumed(owed)
+                    owed = 0
                 default:
-                    guard !self.isSendingOver, stream.isWritable else { continue }
-                    let count = Int(self.random.next() % 60_000) + 1
-                    stream.write(StreamRecorder.payload(at: self.written, count: count))
-                    self.written += count
+                    guard !isSendingOver, stream.isWritable else { continue }
+                    let count = Int(random.next() % 60_000) + 1
+                    stream.write(StreamRecorder.payload(at: written, count: count))
+                    written += count
                 }
             }
-            // Another turn, not another call: between them messages of other loops come in.
+            // Another turn, not another call: messages of other loops are delivered in between.
             let step = UncheckedSendable(self)
-            if self.steps < 60 {
+            if steps < 60 {
                 stream.userLoop.execute { step.value.act() }
             } else {
-                if !self.isSendingOver {
-                    self.isSendingOver = true
+                if !isSendingOver {
+                    isSendingOver = true
                     stream.finish()
                 }
-                if self.owed > 0 { stream.consumed(self.owed) }
-                self.owed = 0
+                if owed > 0 { stream.consumed(owed) }
+                owed = 0
             }
         }
 
         private func end() {
-            guard !self.isDone else { return }
-            self.isDone = true
-            self.outcome.update { $0.over += 1 }
+            guard !isDone else { return }
+            isDone = true
+            outcome.update { $0.over += 1 }
         }
 
         func streamRead(_ bytes: ByteBuffer) {
-            if self.hasGivenUp { return }
-            if self.isFinished { self.outcome.update { $0.wrong.append("bytes after the end") } }
+            if hasGivenUp { return }
+            if isFinished { outcome.update { $0.wrong.append("bytes after the end") } }
             let count = bytes.readableBytes
-            let expected = StreamRecorder.payload(at: self.read, count: count)
+            let expected = StreamRecorder.payload(at: read, count: count)
             if bytes.readableBytesView != expected.readableBytesView {
-                self.outcome.update { $0.wrong.append("wrong bytes") }
+                outcome.update { $0.wrong.append("wrong bytes") }
             }
-            self.read += count
-            if self.steps >= 60 {
-                self.stream?.consumed(count)
+            read += count
+            if steps >= 60 {
+                stream?.consumed(count)
             } else {
-                self.owed += count
+                owed += count
             }
-            self.outcome.update { $0.bytes += count }
+            outcome.update { $0.bytes += count }
         }
 
         func streamFinished() {
-            if self.isFinished { self.outcome.update { $0.wrong.append("finished twice") } }
-            self.isFinished = true
-            self.outcome.update { $0.finished += 1 }
-            self.end()
+            if isFinished { outcome.update { $0.wrong.append("finished twice") } }
+            isFinished = true
+            outcome.update { $0.finished += 1 }
+            end()
         }
 
         func streamFailed(_ failure: StreamFailure) {
-            if failure.reason == .refused { self.outcome.update { $0.wrong.append("refused") } }
-            if failure.reason == .sessionEnded { self.outcome.update { $0.wrong.append("session ended") } }
-            self.outcome.update { $0.failed += 1 }
-            self.stream = nil
-            self.end()
+            if failure.reason == .refused { outcome.update { $0.wrong.append("refused") } }
+            if failure.reason == .sessionEnded { outcome.update { $0.wrong.append("session ended") } }
+            outcome.update { $0.failed += 1 }
+            stream = nil
+            end()
         }
 
-        func streamStopped(code: ApplicationErrorCode) { self.isSendingOver = true }
+        func streamStopped(code: ApplicationErrorCode) { isSendingOver = true }
         func streamWritable() {}
     }
 
@@ -164,7 +164,7 @@ struct RandomTests {
     }
 
     @Test(
-        "Streams of three loops over one session keep their bytes in order, whatever is done to them",
+        "Streams of three loops over one session keep their bytes in order under random actions",
         arguments: 0..<Self.seeds
     )
     func wild(seed: UInt64) async throws {
@@ -181,21 +181,21 @@ struct RandomTests {
             wild.begin(stream)
         }
         let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
-        let dialled = Signal(Wild.Outcome())
+        let connected = Signal(Wild.Outcome())
         for index in 0..<120 {
             let loop = fixture.loops[index % 3]
             let opener = fixture.loops[(index / 3) % 3]
             let seed = seed * 1_000 + 500 + UInt64(index)
             // The opener may be the session's loop, the user's, or a third one.
             let bound = try await opener.submit {
-                let wild = UncheckedSendable(Wild(seed: seed, outcome: dialled))
+                let wild = UncheckedSendable(Wild(seed: seed, outcome: connected))
                 return (session.openStream(handler: wild.value, on: loop), wild)
             }.get()
             loop.execute { bound.1.value.begin(bound.0) }
         }
-        let here = await dialled.wait("all over", limit: .seconds(60)) { $0.over == 120 }
+        let here = await connected.wait("all over", limit: .seconds(60)) { $0.over == 120 }
         #expect(here.wrong.isEmpty)
-        // A stream that was given up before its first byte left is never seen there.
+        // A stream that was abandoned before its first byte left is never seen there.
         let there = await outcome.wait("all over there", limit: .seconds(60)) { $0.over == $0.streams }
         #expect(there.wrong.isEmpty)
         #expect(here.bytes > 0 && there.bytes > 0)

@@ -37,7 +37,7 @@ struct SessionTests {
         try await fixture.close()
     }
 
-    @Test("50 MB go up and come back with the same checksum", arguments: [1, 2])
+    @Test("50 MB are echoed with the same checksum", arguments: [1, 2])
     func bulk(loops: Int) async throws {
         let total = 50 << 20
         let fixture = try await Fixture(loops: loops)

@@ -8,7 +8,7 @@ import Tunnel
 
 @Suite("Back-pressure, resets and the ends of streams", .serialized)
 struct StreamTests {
-    /// Writes as long as it may, and counts.
+    /// A handler that writes as long as the stream is writable, and counts.
     private final class Greedy: StreamHandler {
         let accepted: Signal<Int>
         private var stream: TunnelStream?
@@ -17,25 +17,25 @@ struct StreamTests {
 
         func begin(_ stream: TunnelStream) {
             self.stream = stream
-            self.pump()
+            pump()
         }
 
         private func pump() {
-            guard let stream = self.stream else { return }
+            guard let stream else { return }
             while stream.isWritable {
                 stream.write(StreamRecorder.payload(at: 0, count: 16 << 10))
-                self.accepted.update { $0 += 16 << 10 }
+                accepted.update { $0 += 16 << 10 }
             }
         }
 
         func streamRead(_ bytes: ByteBuffer) {}
         func streamFinished() {}
-        func streamFailed(_ failure: StreamFailure) { self.stream = nil }
+        func streamFailed(_ failure: StreamFailure) { stream = nil }
         func streamStopped(code: ApplicationErrorCode) {}
-        func streamWritable() { self.pump() }
+        func streamWritable() { pump() }
     }
 
-    @Test("A reader that never consumes bounds what its writer may write", arguments: [true, false])
+    @Test("A reader that never consumes limits its writer", arguments: [true, false])
     func backPressure(sameLoop: Bool) async throws {
         let received = Signal(StreamLog())
         let fixture = try await Fixture(loops: 2) { _, stream in
@@ -50,9 +50,9 @@ struct StreamTests {
             greedy.begin(stream)
             return stream
         }.get()
-        // The stream's window: 64 KiB at first, which grows only while its consumer keeps up.
+        // The stream's window: 64 KiB at first, and it grows only while its consumer keeps up.
         await received.wait("a window full") { $0.bytes >= 64 << 10 }
-        // An echo on another stream takes several round trips, in which the greedy one has come to rest.
+        // An echo on another stream takes several round trips, in which the greedy writer comes to rest.
         let (_, echo) = try await fixture.stream(accepted, on: fixture.loops[0], .send(200_000))
         await echo.wait("another stream is not stopped") { $0.isOver }
         let window = 64 << 10
@@ -64,7 +64,7 @@ struct StreamTests {
         try await fixture.close()
     }
 
-    @Test("Credit that comes late lets everything through", arguments: [true, false])
+    @Test("Late credit lets all bytes through", arguments: [true, false])
     func lateCredit(sameLoop: Bool) async throws {
         let held = Mutex<TunnelStream?>(nil)
         let received = Signal(StreamLog())
@@ -112,7 +112,7 @@ struct StreamTests {
                 StreamFailure(reason: .reset(code: ApplicationErrorCode(rawValue: 7)), anyByteSent: false)
             ]
         )
-        // Its handler wrote nothing; the other direction was abandoned for it.
+        // The handler wrote nothing, so the other direction was abandoned on its behalf.
         await Self.forgotten(session)
         await Self.forgotten(accepted)
         #expect(log.value.failures.isEmpty && log.value.finished == 0, "who gave up hears no more")
@@ -120,7 +120,7 @@ struct StreamTests {
         try await fixture.close()
     }
 
-    @Test("STOP_SENDING stops the writer and leaves the other direction alone")
+    @Test("STOP_SENDING stops the writer and does not affect the other direction")
     func stopSending() async throws {
         let received = Signal(StreamLog())
         let stopped = Mutex<TunnelStream?>(nil)
@@ -151,7 +151,7 @@ struct StreamTests {
         try await fixture.close()
     }
 
-    @Test("More streams than the peer allows are refused, and the proof that nothing was sent comes with it")
+    @Test("A stream beyond the peer's limit is refused, with the proof that nothing was sent")
     func refused() async throws {
         var configuration = TunnelListenerConfiguration()
         configuration.session.tunnel.maxStreams = 2
@@ -176,7 +176,7 @@ struct StreamTests {
         let received = Signal(StreamLog())
         let fixture = try await Fixture(loops: 2)
         let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
-        // The handler comes after the bytes: nothing is lost.
+        // The handler is set after the bytes have arrived: nothing is lost.
         try await session.loop.submit { session.control.write(StreamRecorder.payload(at: 0, count: 20_000)) }.get()
         try await accepted.loop.submit {
             accepted.control.handler = StreamRecorder(stream: accepted.control, behaviour: .echo, log: received)
@@ -190,7 +190,7 @@ struct StreamTests {
         try await fixture.close()
     }
 
-    /// The session has no streams left but the control stream.
+    /// Waits until the session has no streams but the control stream.
     private static func forgotten(_ session: TunnelSession) async {
         let open = Signal(-1)
         let task = session.loop.scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(2)) { _ in

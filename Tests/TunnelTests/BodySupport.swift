@@ -2,7 +2,8 @@ import NIOCore
 import TestSupport
 import Tunnel
 
-/// The byte at an offset of a stream's body: no two streams carry the same bytes, and no shift looks right.
+/// Returns the byte at an offset of a stream's body. No two streams have the same bytes, and no shift of a body looks
+/// right.
 func bodyByte(_ stream: UInt64, _ offset: Int) -> UInt8 {
     let mixed = (UInt64(offset) &+ 1) &* 0x9e37_79b9_7f4a_7c15 ^ (stream &* 0xff51_afd7_ed55_8ccd)
     return UInt8(truncatingIfNeeded: mixed >> 32)

@@ -5,7 +5,7 @@ import Tunnel
 
 @Suite("Flow control and scheduling")
 struct FlowControlTests {
-    /// Bytes of one bulk download that arrive in `duration` while `stalled` other streams are never read.
+    /// Returns the bytes of one bulk download that arrive in `duration` while `stalled` other streams are never read.
     private func bulkBytes(stalled: Int, for duration: TimeAmount) -> Int {
         var down = LinkConditions()
         down.rate = 5_000_000
@@ -40,14 +40,14 @@ struct FlowControlTests {
             default: break
             }
         }
-        // What stalls has stalled by then, and its windows are no part of what is compared.
+        // All stalling streams have stalled by then, so their windows do not enter the comparison.
         _ = pair.run(for: .seconds(3)) { false }
         let before = sink?.received ?? 0
         _ = pair.run(for: duration) { false }
         return sink.map { $0.isCorrect ? $0.received - before : -1 } ?? -1
     }
 
-    @Test("64 readers that never read slow another stream by less than a tenth")
+    @Test("64 stalled readers slow another stream by less than a tenth")
     func stalledReadersDoNotStopOthers() {
         let alone = bulkBytes(stalled: 0, for: .seconds(10))
         let beside = bulkBytes(stalled: 64, for: .seconds(10))
@@ -145,11 +145,11 @@ struct FlowControlTests {
             }
         }
         #expect(pair.run(for: .seconds(10)) { answeredAt != nil })
-        // Two ways of 5 ms (the answer's through a queue of at most 20 ms) and a packet or two ahead of it.
+        // Two one-way delays of 5 ms (the answer's through a queue of at most 20 ms) and a packet or two ahead of it.
         if let answeredAt { #expect(answeredAt - askedAt < .milliseconds(40)) }
     }
 
-    @Test("MAX_STREAMS follows the streams that are over")
+    @Test("MAX_STREAMS rises with the streams that have closed")
     func streamLimitIsReplenished() {
         var configuration = TunnelConfiguration()
         configuration.maxStreams = 8

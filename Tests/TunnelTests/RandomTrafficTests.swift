@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 import Tunnel
 
-/// How many seeds the long tests run: `HOPGATE_SEEDS=1000` runs more than the usual hundred.
+/// The number of seeds of the long tests: `HOPGATE_SEEDS=1000` runs more than the usual hundred.
 private let seedCount = testSeeds(default: 100)
 
 @Suite("Random traffic over random networks")
@@ -139,7 +139,7 @@ private final class RandomTraffic {
         while opened < planned {
             let opener = generator.chance(0.5) ? pair.client : pair.server
             guard let id = opener.openStream() else {
-                // MAX_STREAMS: when one is over, openMore() runs again; the other side may still have room.
+                // MAX_STREAMS: openMore() runs again when a stream has closed; the other side may still have room.
                 pair.wake(after: .milliseconds(100)) { [unowned self] in openMore() }
                 return
             }
@@ -178,7 +178,7 @@ private final class RandomTraffic {
             sink.take(bytes)
             if !sink.isCorrect { failures.append("\(key): wrong bytes before \(sink.received)") }
             let count = bytes.readableBytes
-            // A consumer drains at once, or later.
+            // The consumer drains at once, or later.
             if generator.chance(0.7) {
                 tunnel.consume(key.stream, count)
             } else {

@@ -7,7 +7,7 @@ import Tunnel
 struct RecoveryTests {
     private static let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
 
-    /// A pair that has exchanged PARAMETERS over a path of 10 ms each way.
+    /// Returns a pair that has exchanged PARAMETERS over a path of 10 ms each way.
     private func establishedPair(_ change: (LinkConditions) -> LinkConditions = { $0 }) -> SimulatedTunnelPair {
         var conditions = LinkConditions()
         conditions.delay = .milliseconds(10)
@@ -39,7 +39,7 @@ struct RecoveryTests {
         #expect(pair.client.statistics.probeTimeouts == 1)
     }
 
-    @Test("Probe timeouts back off while nothing comes back, and the tunnel ends at the idle timeout")
+    @Test("Probe timeouts back off while no packet arrives, and the tunnel ends at the idle timeout")
     func backOffAndIdle() {
         let pair = establishedPair()
         pair.up.conditions.loss = 1
@@ -103,7 +103,7 @@ struct RecoveryTests {
         #expect(pair.run(for: .minutes(2)) { closed })
     }
 
-    @Test("Silence is noticed while something is in flight, and only then")
+    @Test("Silence is detected while something is in flight, and only then")
     func silence() {
         let pair = establishedPair()
         _ = pair.run(for: .seconds(5)) { false }
@@ -127,7 +127,7 @@ struct RecoveryTests {
         #expect((.milliseconds(19)...(.milliseconds(24))).contains(rtt), "\(rtt)")
     }
 
-    @Test("CONNECTION_CLOSE reaches the peer with its code and reason, and both ends become over")
+    @Test("CONNECTION_CLOSE reaches the peer with its code and reason, and both ends close")
     func close() {
         let pair = establishedPair()
         var reasons: [TunnelCloseReason] = []
@@ -141,7 +141,7 @@ struct RecoveryTests {
         )
     }
 
-    @Test("What the peer said before it closed can still be read")
+    @Test("Data that arrived before the peer closed can still be read")
     func lastWords() {
         let pair = establishedPair()
         var packets: [[UInt8]] = []
@@ -166,7 +166,7 @@ struct RecoveryTests {
         #expect(events == [.readable(.control), .closed(.peer(code: .authFailed, reason: ""))])
     }
 
-    @Test("After the end it is still known of which streams nothing was sent")
+    @Test("The streams of which nothing was sent are known after the end")
     func neverSent() {
         let pair = establishedPair()
         guard let sent = pair.client.openStream(), let unsent = pair.client.openStream() else { return }
@@ -192,7 +192,7 @@ struct RecoveryTests {
         #expect(pair.run(for: .seconds(1)) { peerClosed })
     }
 
-    @Test("Throughput of a clean path comes near its rate")
+    @Test("The throughput of a path without loss comes near its rate")
     func fillsThePipe() {
         let pair = establishedPair {
             var path = $0

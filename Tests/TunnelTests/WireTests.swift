@@ -30,7 +30,7 @@ struct WireTests {
         }
     }
 
-    /// The reason a fresh server closes with when it is given one packet.
+    /// Returns the reason with which a fresh server closes when it receives the packet.
     private func reason(for packet: [UInt8]) -> TunnelCloseReason? {
         let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
         var configuration = TunnelConfiguration()
@@ -63,7 +63,7 @@ struct WireTests {
         #expect(code(for: [0, type, 0, 0, 0, 0]) == .protocolViolation)
     }
 
-    @Test("What a peer must not send closes the tunnel with a typed error")
+    @Test("A frame that a peer must not send closes the tunnel with a typed error")
     func violations() {
         #expect(code(for: []) == .protocolViolation)
         #expect(code(for: [0]) == .protocolViolation, "no frames")

@@ -1,7 +1,7 @@
 import DTLS
 import NIOCore
 
-/// SplitMix64: the same numbers for the same seed.
+/// The SplitMix64 generator: the same numbers for the same seed.
 struct SeededRandom: RandomNumberGenerator {
     private var state: UInt64
 
@@ -93,17 +93,17 @@ private func drain(_ next: (UnsafeMutableRawBufferPointer) -> Int?) -> [[UInt8]]
     return result
 }
 
-/// A client and what listens for it, on a network that loses nothing and takes no time unless told.
+/// A client and a listener, on a network that by default loses nothing and has no delay.
 final class Pair {
     let client: DTLSSession
     let listener: DTLSListener
     var server: DTLSSession?
     var now = start
     var peer: [UInt8] = [2, 0, 0x12, 0x34, 127, 0, 0, 1]
-    /// What the client sends, changed on the way.
+    /// A change of the client's datagrams on the way.
     var alterClient: ([UInt8]) -> [UInt8] = { $0 }
     var alterServer: ([UInt8]) -> [UInt8] = { $0 }
-    /// One way.
+    /// The delay of one direction.
     var delay = TimeAmount.zero
     private(set) var serverReads: [[UInt8]] = []
     private(set) var clientReads: [[UInt8]] = []
@@ -119,7 +119,7 @@ final class Pair {
         self.client = try DTLSSession(client: client ?? .testClient(), serverName: serverName, mtu: mtu, now: start)
     }
 
-    /// Delivers until neither side has anything to say.
+    /// Delivers until neither side sends anything more.
     @discardableResult
     func settle() -> Pair {
         var idle = false
@@ -149,7 +149,7 @@ final class Pair {
         }
     }
 
-    /// Both ways, several sizes.
+    /// Exchanges records of several sizes in both directions.
     func exchange() throws -> Bool {
         guard let server else { return false }
         for size in [1, 100, 1163, 8952, 16_384] {

@@ -49,7 +49,7 @@ struct LossySimulation {
         }
     }
 
-    /// Runs until nothing is on its way and nobody waits, or `done`.
+    /// Runs until no datagram is under way and no timer is set, or until `done`.
     mutating func run(until done: (LossySimulation) -> Bool = { _ in false }) {
         for _ in 0..<100_000 where !done(self) {
             flush()
@@ -103,6 +103,6 @@ struct LossySimulation {
 }
 
 extension LossySimulation.Network {
-    /// What a network never does changes a session's fate; corruption may also forge a handshake message.
+    /// Whether the network only does what real networks do. Corruption may also forge a handshake message.
     var isFaithful: Bool { corruption == 0 }
 }

@@ -1,6 +1,7 @@
 import Foundation
 
-/// Another implementation's command, with its output in a file and a pipe to its input. Ended with the object.
+/// A running command of another implementation, with its output in a file and a pipe to its input. Ended with the
+/// object.
 final class OtherProgram {
     private let process = Process()
     private let input = Pipe()
@@ -24,7 +25,7 @@ final class OtherProgram {
         try? FileManager.default.removeItem(atPath: log)
     }
 
-    /// All it has said so far.
+    /// The whole output so far.
     var output: String {
         (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
     }
@@ -39,7 +40,7 @@ final class OtherProgram {
         try? input.fileHandleForWriting.close()
     }
 
-    /// A free UDP port: its number may be taken by somebody else before it is used, which a test then shows.
+    /// Returns a free UDP port. Another process may bind it before it is used, which then fails the test.
     static func freePort() -> UInt16 {
         LoopbackSocket().port
     }

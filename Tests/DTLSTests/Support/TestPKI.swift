@@ -1,6 +1,6 @@
 import Foundation
 
-/// Certificates for the tests, made once a process with the `openssl` command in a scratch folder.
+/// Certificates for the tests, created once per process with the `openssl` command in a scratch folder.
 final class TestPKI: Sendable {
     static let shared: TestPKI = {
         atexit { try? FileManager.default.removeItem(atPath: TestPKI.scratch) }
@@ -19,17 +19,17 @@ final class TestPKI: Sendable {
     let folder: String
     let rootPath: String
     let root: [UInt8]
-    /// An authority that signed nothing here.
+    /// An authority that has signed none of these certificates.
     let otherRoot: [UInt8]
-    /// localhost, *.wild.test, 127.0.0.1, ::1.
+    /// A certificate for localhost, *.wild.test, 127.0.0.1 and ::1.
     let server: Identity
-    /// Only second.test, with an RSA key.
+    /// A certificate for second.test alone, with an RSA key.
     let second: Identity
     let expired: Identity
     let future: Identity
-    /// The leaf below an intermediate; sent with the intermediate and the root.
+    /// A leaf below an intermediate; sent with the intermediate and the root.
     let deep: Identity
-    /// So many names that the flight takes several datagrams.
+    /// A certificate with so many names that its flight takes several datagrams.
     let large: Identity
 
     private init() throws {
@@ -54,12 +54,12 @@ final class TestPKI: Sendable {
         large = try maker.leaf("large", names: "DNS:localhost,\(many)")
     }
 
-    /// SHA-256 of the first certificate of a PEM file.
+    /// Returns the SHA-256 of the first certificate of a PEM file.
     func certificateDigest(_ path: String) throws -> [UInt8] {
         try Maker(folder: folder).digest("openssl x509 -in '\(path)' -outform DER")
     }
 
-    /// SHA-256 of its SubjectPublicKeyInfo.
+    /// Returns the SHA-256 of the SubjectPublicKeyInfo of the first certificate of a PEM file.
     func keyDigest(_ path: String) throws -> [UInt8] {
         try Maker(folder: folder).digest("openssl x509 -in '\(path)' -noout -pubkey | openssl pkey -pubin -outform DER")
     }

@@ -2,7 +2,7 @@ import DTLS
 import Foundation
 import NIOCore
 
-/// A UDP socket on 127.0.0.1 for talking to other programs.
+/// A UDP socket on 127.0.0.1 for the exchange with other programs.
 final class LoopbackSocket {
     let descriptor: Int32
     let port: UInt16
@@ -60,7 +60,7 @@ final class LoopbackSocket {
     }
 }
 
-/// Drives one session with a peer beyond a real socket.
+/// A driver of one session with a peer at the other end of a real socket.
 final class UDPPump {
     let socket = LoopbackSocket()
     private let listener: DTLSListener?
@@ -80,7 +80,7 @@ final class UDPPump {
         session = try DTLSSession(client: context, serverName: serverName, mtu: 1200, now: .now())
     }
 
-    /// True when `done` became true in time.
+    /// Runs until `done`. Returns whether it became true in time.
     func run(seconds: Int64 = 10, until done: (UDPPump) -> Bool) -> Bool {
         let deadline = NIODeadline.now() + .seconds(seconds)
         while !done(self) {

@@ -15,7 +15,7 @@ package func fuzz(
     _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?,
     _ test: @convention(c) (UnsafePointer<UInt8>, Int) -> CInt
 ) -> CInt {
-    // The runtime's own handlers, where they are on, would stay: libFuzzer replaces none, and would not keep the input.
+    // The runtime's own handlers, where enabled, would stay: libFuzzer replaces none, and would not keep the input.
     for number in [SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE] { signal(number, SIG_DFL) }
     var count = argc
     var values = argv

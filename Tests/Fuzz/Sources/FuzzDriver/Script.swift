@@ -1,4 +1,4 @@
-/// A fuzz input that is read from its start to its end; what is not there reads as 0 or as nothing.
+/// A fuzz input that is read from its start to its end. Reads past the end yield 0 or nothing.
 package struct Script {
     private let input: UnsafeBufferPointer<UInt8>
     private var position = 0
@@ -23,7 +23,7 @@ package struct Script {
 
     package mutating func rest() -> [UInt8] { bytes(input.count - position) }
 
-    /// Everything before the next `separator`, which is read as well, or before the end.
+    /// Reads all bytes up to the next `separator`, which is consumed too, or up to the end.
     package mutating func bytes(until separator: UInt8) -> [UInt8] {
         let rest = input[position...]
         guard let end = rest.firstIndex(of: separator) else { return self.rest() }

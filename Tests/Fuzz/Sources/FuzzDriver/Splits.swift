@@ -1,6 +1,6 @@
-/// The ways of cutting a stream's bytes that a decoder must not be able to tell apart.
+/// The ways of splitting a stream's bytes that must make no difference to a decoder.
 package enum Splits {
-    /// The bytes whole, in pieces of random sizes, and each alone.
+    /// Returns the bytes as a whole, in pieces of random sizes, and one by one.
     package static func all(of count: Int, seed: UInt8) -> [[Range<Int>]] {
         var state = UInt64(seed)
         let largest = 1 << (Int(seed) % 10)
@@ -14,7 +14,7 @@ package enum Splits {
         return [[0..<count], random, (0..<count).map { $0..<$0 + 1 }]
     }
 
-    /// SplitMix64, so that an input always does the same.
+    /// SplitMix64, so that an input always has the same effect.
     private static func next(_ state: inout UInt64) -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15
         var value = state

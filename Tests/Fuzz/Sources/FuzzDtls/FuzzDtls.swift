@@ -32,7 +32,7 @@ private struct Fixture: Sendable {
         }
     }
 
-    /// A fresh one each process, so that no private key lies in the repository.
+    /// Creates a fresh certificate in each process, so that no private key is in the repository.
     private static func certificateAndKey() -> [UInt8] {
         let command = """
             openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout - -out - -days 30 \
@@ -50,7 +50,7 @@ private struct Fixture: Sendable {
     }
 }
 
-/// A client and a gateway's listener with the demultiplexer, and somebody in between who has no keys. Each step is an
+/// A client, a gateway's listener with the demultiplexer, and an attacker between them without keys. Each step is an
 /// operation byte and its operands.
 private struct Script {
     private let input: UnsafeBufferPointer<UInt8>
@@ -62,7 +62,8 @@ private struct Script {
     private var toServer: [[UInt8]] = []
     private var toClient: [[UInt8]] = []
     private var scratch = [UInt8](repeating: 0, count: 20_000)
-    /// Both ends were established at once: from here on nobody without keys may end the session.
+    /// Whether both ends have been established at the same time. From then on an attacker without keys must not be able
+    /// to end the session.
     private var isSecured = false
 
     init(_ input: UnsafeBufferPointer<UInt8>) {
@@ -125,7 +126,7 @@ private struct Script {
         }
     }
 
-    /// A well-formed record header before the script's bytes.
+    /// Returns a well-formed record header before the script's bytes.
     private mutating func record() -> [UInt8] {
         let kind = byte()
         let sequence = byte()

@@ -2,7 +2,7 @@ import FuzzDriver
 import HopProtocol
 import NIOCore
 
-/// All that came out of stream 0.
+/// The decoded content of stream 0.
 private struct Control: Equatable {
     var messages: [ControlMessage] = []
     var failure: HopError?
@@ -26,7 +26,7 @@ private struct Control: Equatable {
     }
 }
 
-/// The same messages for every split, and again from what they encode to.
+/// Checks that every split yields the same messages, and that their encoding yields them again.
 func checkControl(_ bytes: ByteBuffer, _ seed: UInt8) {
     let control = Control([bytes])
     for split in Splits.all(of: bytes.readableBytes, seed: seed) {
@@ -34,7 +34,7 @@ func checkControl(_ bytes: ByteBuffer, _ seed: UInt8) {
         precondition(Control(pieces) == control, "the result depends on the split")
     }
     guard let again = encoded(control.messages) else { return }
-    // A message names its defaults, and a number such as 1e19 is written out.
+    // The encoding names defaults, and writes out a number such as 1e19.
     precondition(again.readableBytes <= bytes.readableBytes + 256 * control.messages.count, "more out than in")
     let controlAgain = Control([again])
     precondition(controlAgain.failure == nil && controlAgain.isComplete, "what was encoded cannot be decoded")
@@ -43,7 +43,7 @@ func checkControl(_ bytes: ByteBuffer, _ seed: UInt8) {
     precondition(encoded(controlAgain.messages) == again, "encoding changed the bytes")
 }
 
-/// nil: a message grew above the bound by its defaults.
+/// Returns the encoding, or `nil` if a message exceeded the limit because of its defaults.
 private func encoded(_ messages: [ControlMessage]) -> ByteBuffer? {
     var buffer = ByteBuffer()
     do throws(HopError) {

@@ -2,7 +2,7 @@ import FuzzDriver
 import HopProtocol
 import NIOCore
 
-/// The first byte says what the rest is, the second one how it is cut.
+/// The first byte selects the meaning of the rest, the second one how it is split.
 @_cdecl("FuzzHop_main")
 public func fuzzHopMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in
@@ -26,8 +26,9 @@ public func fuzzHopMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutable
     }
 }
 
-/// Frames with right lengths, so that a change of the payload does not lose everything behind it. A frame is its type,
-/// how often its payload stands in it (for the bounds, which are far above an input's size), its length, its payload.
+/// Builds frames with right lengths, so that a change of the payload does not lose everything after it. A frame is its
+/// type, the number of times its payload is repeated (for the limits, which are far above an input's size), its length
+/// and its payload.
 private func frames(_ script: inout Script) -> ByteBuffer {
     var result = ByteBuffer()
     while !script.isAtEnd {
@@ -42,7 +43,7 @@ private func frames(_ script: inout Script) -> ByteBuffer {
     return result
 }
 
-/// Every line is a control message.
+/// Builds control messages, one for each line.
 private func messages(_ script: inout Script) -> ByteBuffer {
     var result = ByteBuffer()
     while !script.isAtEnd {

@@ -1,9 +1,10 @@
 import Formats
 import HopProtocol
 
-/// A join string that is taken is taken again from what it writes; one that is refused is not repeated.
+/// Checks that an accepted join string is accepted again from its own text, and that the error of a refused one repeats
+/// nothing of it.
 ///
-/// - Parameter isJSON: What would be in one, rather than the whole of it.
+/// - Parameter isJSON: Whether `bytes` is the content of a join string rather than the whole of it.
 func checkJoin(_ bytes: [UInt8], isJSON: Bool) {
     let text = isJSON ? "hgj_" + Base64URL.encode(bytes) : String(decoding: bytes, as: UTF8.self)
     if isJSON { precondition(Base64URL.decode(text.dropFirst(4)) == bytes, "base64url changed the bytes") }

@@ -2,7 +2,7 @@ import FuzzDriver
 import HopProtocol
 import NIOCore
 
-/// What a decoder said. Pieces of DATA are joined: where they are cut is the network's business.
+/// An event of a decoder. Pieces of DATA are joined, since the network decides where they are split.
 enum Said: Equatable {
     case accepted
     case request(RequestHead)
@@ -66,12 +66,12 @@ struct ResponseStream: MessageStream {
     }
 }
 
-/// All that came out of a stream.
+/// The decoded content of a stream.
 struct Heard: Equatable {
     var said: [Said] = []
     var failure: HopError?
 
-    /// - Parameter isPatient: Reads nothing before everything, FIN too, has arrived.
+    /// - Parameter isPatient: Whether nothing is read before everything, FIN included, has arrived.
     init(_ pieces: [ByteBuffer], isPatient: Bool = false, fin: Bool = true, from stream: consuming some MessageStream) {
         var overhead = 0
         do throws(HopError) {
@@ -87,7 +87,7 @@ struct Heard: Equatable {
                 _ = try stream.nextSaid()
                 preconditionFailure("an error is not final")
             } catch { precondition(error == failure, "an error became another one") }
-            // How much of a bad body is passed on depends on when it is found to be bad.
+            // The point at which a bad body is detected decides how much of it is passed on.
             if case .data = said.last { said.removeLast() }
             return
         }
@@ -113,7 +113,7 @@ struct Heard: Equatable {
     }
 }
 
-/// The same result for every split, and again from what it encodes to.
+/// Checks that every split yields the same result, and that its encoding yields it again.
 func check<Stream: MessageStream>(_ bytes: ByteBuffer, _ seed: UInt8, _ stream: () -> Stream) {
     let heard = Heard([bytes], isPatient: true, from: stream())
     for split in Splits.all(of: bytes.readableBytes, seed: seed) {
@@ -153,7 +153,7 @@ private func encoded(_ said: [Said]) -> ByteBuffer {
     return buffer
 }
 
-/// The ways of reading a section agree, and nothing in it can break out of an HTTP/1.1 line.
+/// Checks that the ways of reading a section agree, and that nothing in it can break out of an HTTP/1.1 line.
 private func check(_ fields: FieldSection) {
     var copies = (FieldSection(), FieldSection())
     for field in fields { copies.0.append(field) }

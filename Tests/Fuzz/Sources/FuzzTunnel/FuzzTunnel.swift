@@ -11,8 +11,8 @@ public func fuzzTunnelMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMuta
     }
 }
 
-/// What a hostile peer and a busy application do to one tunnel. Each step is an operation byte and its operands;
-/// packets get the next packet number by themselves, so that the fuzzer reaches the frames at once.
+/// The actions of a hostile peer and a busy application on one tunnel. Each step is an operation byte and its operands.
+/// Packets get the next packet number automatically, so that the fuzzer reaches the frames at once.
 private struct Script {
     private let input: UnsafeBufferPointer<UInt8>
     private var position = 0
@@ -51,7 +51,7 @@ private struct Script {
     }
 
     mutating func run() {
-        // The peer allows a lot, unless the script sends PARAMETERS first.
+        // The peer grants high limits, unless the script sends PARAMETERS first.
         if byte() & 1 == 0 {
             packet([0x20, 13, 0x04, 4, 0x8f, 0xff, 0xff, 0xff, 0x05, 2, 0x7f, 0xff, 0x08, 1, 0x20])
         }
