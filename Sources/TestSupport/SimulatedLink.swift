@@ -1,20 +1,20 @@
 package import NIOCore
 
-/// What a one-way path does to datagrams.
+/// The conditions of a one-way path: loss, delay, reordering, corruption and rate.
 package struct LinkConditions: Sendable {
     package var loss = 0.0
     package var duplication = 0.0
-    /// Probability that a datagram is held back by up to `reorderingDelay`.
+    /// The probability that a datagram is held back by up to `reorderingDelay`.
     package var reordering = 0.0
     package var reorderingDelay = TimeAmount.milliseconds(5)
-    /// Probability that one bit is flipped.
+    /// The probability that one bit is flipped.
     package var corruption = 0.0
     package var delay = TimeAmount.milliseconds(1)
-    /// Bytes a second; nil: unlimited.
+    /// The rate in bytes per second, or `nil` if it is unlimited.
     package var rate: Double?
-    /// Bytes that wait for the rate before the tail is dropped.
+    /// The bytes that may wait for the rate; more are dropped at the tail.
     package var queue = 128 << 10
-    /// Times in which nothing passes.
+    /// The times during which nothing passes.
     package var blackouts: [Range<NIODeadline>] = []
 
     package init() {}
@@ -75,7 +75,7 @@ package final class SimulatedLink {
 
     package var nextArrival: NIODeadline? { inFlight.last?.arrival }
 
-    /// The next datagram that has arrived by `now`.
+    /// Returns the next datagram that has arrived by `now`, or `nil` if there is none.
     package func receive(now: NIODeadline) -> [UInt8]? {
         guard let last = inFlight.last, last.arrival <= now else { return nil }
         inFlight.removeLast()

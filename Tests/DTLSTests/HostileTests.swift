@@ -115,10 +115,10 @@ struct HostileTests {
                 #expect(give([21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, level, description], to: pair).isEmpty)
             }
         }
-        var hint = [UInt8](repeating: 0, count: DTLSUnknownSessionAlert.count)
-        #expect(hint.withUnsafeMutableBytes { DTLSUnknownSessionAlert.write(into: $0) } == 15)
-        #expect(hint.withUnsafeBytes { DTLSUnknownSessionAlert.matches($0) })
-        #expect(give(hint, to: pair).isEmpty)
+        var alert = [UInt8](repeating: 0, count: DTLSUnknownSessionAlert.count)
+        #expect(alert.withUnsafeMutableBytes { DTLSUnknownSessionAlert.write(into: $0) } == 15)
+        #expect(alert.withUnsafeBytes { DTLSUnknownSessionAlert.matches($0) })
+        #expect(give(alert, to: pair).isEmpty)
         try expectUnharmed(pair, "alerts")
     }
 
@@ -146,9 +146,9 @@ struct HostileTests {
         let pair = try Pair()
         var random = SeededRandom(seed: 3)
         let plaintextData: [UInt8] = [23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 5, 0, 3, 1, 2, 3]
-        var hint = [UInt8](repeating: 0, count: DTLSUnknownSessionAlert.count)
-        _ = hint.withUnsafeMutableBytes { DTLSUnknownSessionAlert.write(into: $0) }
-        var noise: [[UInt8]] = [plaintextData, plaintextData + plaintextData, hint, [], [22]]
+        var alert = [UInt8](repeating: 0, count: DTLSUnknownSessionAlert.count)
+        _ = alert.withUnsafeMutableBytes { DTLSUnknownSessionAlert.write(into: $0) }
+        var noise: [[UInt8]] = [plaintextData, plaintextData + plaintextData, alert, [], [22]]
         for count in [5, 13, 14, 60, 1_000] {
             noise.append((0..<count).map { _ in .random(in: 0...255, using: &random) })
         }

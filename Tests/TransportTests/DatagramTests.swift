@@ -213,13 +213,13 @@ struct DatagramTests {
         let sink = RecordingSink()
         let channel = try await open(socket, sink, counters)
         let sender = UncheckedSendable(DatagramSender(socket: socket, counters: counters))
-        let fates = try await loop.submit {
+        let outcomes = try await loop.submit {
             var path = DatagramSender.Path(address: nil)
             let one = [UInt8](repeating: 0, count: 10)
             return (0..<2).map { _ in one.withUnsafeBytes { sender.value.send($0, segmentSize: 10, path: &path) } }
         }.get()
         // The second call reports the outcome of the first, or NIO's read does.
-        if !fates.contains(.refused) {
+        if !outcomes.contains(.refused) {
             await sink.signal.wait("the refusal") { $0.refusals > 0 }
         }
         try? await channel.close().get()

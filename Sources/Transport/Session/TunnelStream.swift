@@ -25,7 +25,7 @@ package final class TunnelStream: @unchecked Sendable {
     /// The user of the stream. Set it before anything is read; it is cleared after the last callback.
     package var handler: (any StreamHandler)? {
         didSet {
-            if isReadHeld, self.handler != nil, !isClosed {
+            if isReadHeld, handler != nil, !isClosed {
                 isReadHeld = false
                 session.resumeReading(self)
             }
