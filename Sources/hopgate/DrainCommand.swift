@@ -24,7 +24,7 @@ struct DrainCommand: AsyncParsableCommand {
                 _ = try client.get("/v1/status")
             } catch {
                 // The admin port is the last one that the gateway closes.
-                if error.code == .nobody { return Terminal.info("The gateway has ended.") }
+                if error.code == .notListening { return Terminal.info("The gateway has ended.") }
             }
             try await Task.sleep(for: .milliseconds(200))
         }

@@ -285,7 +285,7 @@ def test_a_rotated_token_works_with_both_secrets_until_the_grace_is_over(bench):
     gateway.wait_serving()
     # Without a grace period: the first secret ends with it, and the newest is the only one.
     newest = gateway.token("rotate", "demo", "--grace", "0s").stdout.strip()
-    gateway.process.wait_log("secret was replaced", 5)
+    gateway.process.wait_log("secret replaced", 5)
     assert_refused(gateway, agent, "expired_secret|wrong_secret", "auth|token|refused")
     agent.settings["token"] = newest
     agent.write_config()

@@ -3,18 +3,19 @@ import NIOHTTP1
 package import Observability
 import Synchronization
 
-/// Judges who may use the admin port.
+/// Decides which requests to the admin port are authorised, and limits the rate of wrong tokens per client address.
 package final class AdminAccess: Sendable {
     package enum Verdict: Equatable, Sendable {
         case granted
-        /// There was no token.
+        /// The request has no token.
         case missing
+        /// The token is wrong.
         case wrong
-        /// Wrong, and too often from this address.
+        /// The token is wrong, and this address has sent too many wrong tokens. Associated value: the time to wait.
         case limited(TimeAmount)
     }
 
-    /// What is counted; raw values are label values.
+    /// The rejections that are counted. The raw values are label values of a metric.
     package enum Failure: String, CaseIterable, Sendable {
         case missing
         case wrong
@@ -30,8 +31,8 @@ package final class AdminAccess: Sendable {
         self.onFailure = onFailure
     }
 
-    /// A correct token is granted whatever others from the same address have done.
-    package func judge(_ request: ResponderRequest, now: NIODeadline) -> Verdict {
+    /// Checks the token of a request. A correct token is accepted even if the limit of its address is exceeded.
+    package func check(_ request: ResponderRequest, now: NIODeadline) -> Verdict {
         let values = request.fields["authorization"]
         guard values.count == 1, let token = Self.bearer(values[0]) else {
             onFailure(.missing)
@@ -45,7 +46,7 @@ package final class AdminAccess: Sendable {
         return wait.map { .limited($0) } ?? .wrong
     }
 
-    /// The scheme's name is not case-sensitive (RFC 9110 section 11.1).
+    /// The token of an Authorization field, or `nil`. The name of the scheme is case-insensitive (RFC 9110 §11.1).
     private static func bearer(_ value: String) -> String? {
         let parts = value.split(separator: " ", maxSplits: 1)
         guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }

@@ -4,19 +4,20 @@ import Observability
 import Settings
 import Store
 
-/// A command's way to the admin port of the gateway that runs with the same configuration.
+/// A client of the admin port, for the commands of the command line. It reaches the gateway that runs with the same
+/// configuration.
 package struct AdminClient: Sendable {
-    /// An answer's bytes at most: ten thousand attachments.
+    /// The maximum size of a response in bytes, enough for ten thousand attachments.
     private static let answerLimit = 16 << 20
 
     private let configuration: GatewayConfiguration
     private let token: String
     private let seconds: Int
 
-    /// Finds the token: in the configured file, or derived from the cluster's key, which the store or the mounted secret
-    /// has.
+    /// Creates a client with the token from the configured file, or with one derived from the cluster key, which is
+    /// read from the mounted secret or the store.
     ///
-    /// - Parameter seconds: for a question and its answer.
+    /// - Parameter seconds: The timeout of a request and its response.
     package init(_ configuration: GatewayConfiguration, seconds: Int = 5) async throws {
         self.configuration = configuration
         self.seconds = seconds
@@ -24,7 +25,7 @@ package struct AdminClient: Sendable {
             token = try AdminTokens.read(file)
             return
         }
-        // A mounted key needs no store, which may be what is in trouble.
+        // A mounted key can be read without the store, which may be the cause of the trouble.
         if let mounted = try configuration.store.mountedKeys() {
             token = ClusterKeyring(mounted).signing.adminToken
             return
@@ -35,14 +36,14 @@ package struct AdminClient: Sendable {
     }
 
     package func get(_ path: String) throws(AdminClientError) -> [String: JSONValue] {
-        try ask("GET", path)
+        try send("GET", path)
     }
 
     package func post(_ path: String) throws(AdminClientError) -> [String: JSONValue] {
-        try ask("POST", path)
+        try send("POST", path)
     }
 
-    private func ask(_ method: String, _ path: String) throws(AdminClientError) -> [String: JSONValue] {
+    private func send(_ method: String, _ path: String) throws(AdminClientError) -> [String: JSONValue] {
         let probe = OpsProbe(
             host: configuration.adminListen.host,
             port: configuration.adminListen.port,
@@ -57,32 +58,32 @@ package struct AdminClient: Sendable {
             answer = try probe.send()
         } catch {
             throw AdminClientError(
-                error.isRefused ? .nobody : .failed,
+                error.isRefused ? .notListening : .failed,
                 "\(error); is the gateway running, and is this its admin_listen?"
             )
         }
         let fields = [String: JSONValue](json: Array(answer.body.utf8))
         switch answer.status {
         case 200..<300:
-            guard let fields else { throw AdminClientError(.failed, "\(probe.url) does not answer with JSON") }
+            guard let fields else { throw AdminClientError(.failed, "\(probe.url) did not respond with JSON") }
             return fields
         case 401:
             throw AdminClientError(
                 .failed,
-                "\(probe.url) does not take our token; run this with the configuration of that gateway"
+                "\(probe.url) rejected the token; run this command with the configuration of that gateway"
             )
         default:
             let reason = fields?["error"]?.string ?? answer.body
-            throw AdminClientError(.failed, "\(probe.url) answers \(answer.status): \(reason)")
+            throw AdminClientError(.failed, "\(probe.url) responded \(answer.status): \(reason)")
         }
     }
 }
 
-/// The gateway was not asked, or refused; the text is for the operator.
+/// The gateway could not be reached, or rejected the request. The description is addressed to the operator.
 package struct AdminClientError: Error, CustomStringConvertible {
     package enum Code: Sendable {
-        /// Nobody listens there.
-        case nobody
+        /// The connection was refused.
+        case notListening
         case failed
     }
 

@@ -7,9 +7,9 @@ import NIOCore
 import Observability
 import Store
 
-/// What the admin port tells of this process. No secret gets in: tokens, hashes and keys stay where they are.
+/// The JSON documents of the admin port about this process. They contain no secrets: no tokens, hashes or keys.
 struct AdminReports: Sendable {
-    /// More attachments than this are counted, not listed.
+    /// The maximum number of attachments that are listed; further ones are only counted.
     static let agentLimit = 10_000
 
     let name: String
@@ -117,7 +117,7 @@ struct AdminReports: Sendable {
                         "state": .string(member.state.name),
                         "services": .array(row.services.map { .string($0) }),
                         "hosts": .array(row.hosts.map { .string($0.description) }),
-                        "attached_seconds": .seconds(.now() - member.since),
+                        "attached_seconds": .seconds(.now() - member.attachedAt),
                         "requests_in_flight": .integer(Int64(member.requestsInFlight)),
                     ])
                 }
@@ -127,7 +127,7 @@ struct AdminReports: Sendable {
 
     // MARK: /v1/certificates
 
-    /// What is served, and what CAs are asked for: those that are not there yet come last.
+    /// The certificates that are served, followed by those that were ordered from a CA and are not issued yet.
     static func certificates(_ statuses: [CertificateStatus], _ issuing: [RenewalStatus]) -> [String: JSONValue] {
         let now = Date()
         var left = Dictionary(uniqueKeysWithValues: issuing.map { ($0.key.path, $0) })
@@ -136,9 +136,10 @@ struct AdminReports: Sendable {
             fields["epoch"] = status.generation.map { .integer(Int64(clamping: $0.epoch)) }
             guard status.source == .store, let issued = left.removeValue(forKey: status.place) else { return fields }
             let names = fields["names"]
-            // Before its keeper has looked for the first time it knows less than what is served tells.
+            // The renewal state has null for what is not known yet, before its first pass; the served certificate knows
+            // more.
             fields.merge(issued.report) { $1 == .null ? $0 : $1 }
-            // What it has, and not what it is to have.
+            // The names of the certificate that is served, not those of the one to be ordered.
             if status.certificate != nil { fields["names"] = names }
             return fields
         }
@@ -155,7 +156,7 @@ struct AdminReports: Sendable {
 }
 
 extension JSONValue {
-    /// Whole milliseconds, as seconds.
+    /// A duration in seconds, rounded to milliseconds.
     static func seconds(_ duration: TimeAmount) -> JSONValue {
         .number((Double(duration.nanoseconds) / 1e6).rounded() / 1_000)
     }

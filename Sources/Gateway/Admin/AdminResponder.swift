@@ -4,17 +4,18 @@ import NIOHTTP1
 package import Observability
 import Store
 
-/// What the admin port asks the process. Everything is answered from memory, on the admin port's loop.
+/// The data and operations that the admin port gives access to. All are called on the admin port's event loop and read
+/// memory only.
 package struct AdminSources: Sendable {
     package var status: @Sendable () -> [String: JSONValue]
     package var replicas: @Sendable () -> [String: JSONValue]
     package var agents: @Sendable () -> [String: JSONValue]
     package var certificates: @Sendable () -> [String: JSONValue]
-    /// Asks for a new certificate for a name; nil: none is had from a CA for that name.
+    /// Requests a new certificate for a name. Returns `nil` if no certificate from a CA is configured for the name.
     package var renew: @Sendable (_ name: String) -> [String: JSONValue]?
-    /// What became of such a wish; nil: there is none of that number.
+    /// The state of such a request, or `nil` if the number is unknown.
     package var renewal: @Sendable (_ ticket: UInt64) -> [String: JSONValue]?
-    /// Starts the drain, or does nothing if it has begun.
+    /// Starts the drain. Has no effect if it has begun.
     package var drain: @Sendable () -> Void
 
     package init(
@@ -36,9 +37,10 @@ package struct AdminSources: Sendable {
     }
 }
 
-/// The resources of the admin port. Without a token nobody learns which there are.
+/// The HTTP resources of the admin port. A request without a token receives 401 for every path, so that it does not
+/// reveal which resources exist.
 package struct AdminResponder: Sendable {
-    /// Bytes of a request's body at most.
+    /// The maximum size of a request's body in bytes.
     package static let bodyLimit = 64 * 1024
 
     private let access: AdminAccess
@@ -56,9 +58,9 @@ package struct AdminResponder: Sendable {
     }
 
     package func answer(_ request: ResponderRequest) -> ResponderAnswer {
-        switch access.judge(request, now: now()) {
+        switch access.check(request, now: now()) {
         case .granted: resource(request)
-        case .missing: Self.unauthorized("this port needs a token: Authorization: Bearer TOKEN")
+        case .missing: Self.unauthorized("a token is required: Authorization: Bearer TOKEN")
         case .wrong: Self.unauthorized("the token is wrong")
         case .limited(let wait): Self.limited(wait)
         }
@@ -85,12 +87,16 @@ package struct AdminResponder: Sendable {
 
     private static let renewals = "/v1/renewals/"
 
-    /// `POST` with a name asks for a new certificate and answers with a ticket; `GET` with that tells what became of it.
+    /// Handles `POST` with a name, which requests a new certificate and returns a ticket, and `GET` with a ticket,
+    /// which returns the state of that request.
     private func renewals(_ request: ResponderRequest, _ item: String) -> ResponderAnswer {
         switch request.method {
         case .POST:
             sources.renew(item).map { Self.json(.accepted, $0) }
-                ?? Self.error(.notFound, "no certificate is had from a CA for \(item.prefix(260)); see acme.names")
+                ?? Self.error(
+                    .notFound,
+                    "no certificate from a CA is configured for \(item.prefix(260)); see acme.names"
+                )
         default: Self.read(request) { UInt64(item).flatMap { sources.renewal($0) } }
         }
     }
@@ -100,7 +106,7 @@ package struct AdminResponder: Sendable {
         return body().map { json(.ok, $0) } ?? unknown
     }
 
-    private static var unknown: ResponderAnswer { error(.notFound, "there is no such resource") }
+    private static var unknown: ResponderAnswer { error(.notFound, "no such resource") }
 
     private static func json(
         _ status: HTTPResponseStatus,

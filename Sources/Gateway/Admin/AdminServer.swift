@@ -1,8 +1,8 @@
 package import NIOCore
 package import Observability
 
-/// The listener for operators: JSON under `/v1`, with a bearer token. It stands on the loopback unless the operator says
-/// otherwise, and no route of the public side leads to it.
+/// The listener of the admin port: JSON under `/v1`, with a bearer token. It listens on the loopback address unless
+/// configured otherwise, and no route of the public listeners leads to it.
 package final class AdminServer: Sendable {
     package var localAddress: SocketAddress { server.localAddress }
     private let server: ResponderServer

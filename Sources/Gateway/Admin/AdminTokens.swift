@@ -4,83 +4,86 @@ import Files
 package import Store
 import Synchronization
 
-/// The bearer tokens that open the admin port: those of the cluster's keys, or the one in a configured file.
+/// The bearer tokens that the admin port accepts: those derived from the cluster's keys, or the one in a configured
+/// file.
 package final class AdminTokens: Sendable {
-    /// How often the file is read again, in milliseconds.
-    static let interval: Int32 = 2_000
-    package static let shortest = 32
+    /// The interval in milliseconds at which the file is read again.
+    static let readInterval: Int32 = 2_000
+    package static let minimumLength = 32
     static let fileLimit = 4_096
 
     private enum Source: Sendable {
-        /// Each key's token opens, so that a rotation locks nobody out.
+        /// The tokens of all current keys, so that a key rotation locks no operator out.
         case keyring(@Sendable () -> ClusterKeyring)
         case file
     }
 
-    private struct Known {
-        /// What the tokens were derived from.
+    private struct State {
+        /// The keyring that the digests were derived from.
         var keyring: ClusterKeyring?
+        /// The SHA-256 digests of the accepted tokens.
         var digests: [SHA256Digest] = []
+        /// The latest problem with the file, or `nil`; a problem is reported once.
         var problem: String?
     }
 
     private let source: Source
-    private let known = Mutex(Known())
-    private let watcher = Mutex<PollingThread?>(nil)
+    private let state = Mutex(State())
+    private let thread = Mutex<PollingThread?>(nil)
 
-    /// Tokens that are derived from the keys that count at the moment of asking.
+    /// Creates an instance that accepts the tokens of the keyring. The closure is called for each request.
     package init(keyring: @escaping @Sendable () -> ClusterKeyring) {
         source = .keyring(keyring)
     }
 
-    /// The token in a file, which is read again every two seconds on a thread of its own.
+    /// Creates an instance that accepts the token in a file. A polling thread reads the file again every two seconds.
     ///
-    /// - Parameter onProblem: told once of each new problem; the token that was known last stays good.
-    /// - Throws: if there is no usable token in it now.
+    /// - Parameter onProblem: Called once for each new problem; the last valid token stays accepted.
+    /// - Throws: If the file does not hold a valid token now.
     package init(file: String, onProblem: @escaping @Sendable (String) -> Void) throws(AdminTokenError) {
         source = .file
         let token = try Self.read(file)
-        known.withLock { $0.digests = [Self.digest(token)] }
-        let thread = PollingThread(name: "admin-token", intervalMilliseconds: Self.interval) { [weak self] in
+        state.withLock { $0.digests = [Self.digest(token)] }
+        let thread = PollingThread(name: "admin-token", intervalMilliseconds: Self.readInterval) { [weak self] in
             self?.readAgain(file, onProblem)
         }
-        watcher.withLock { $0 = thread }
+        self.thread.withLock { $0 = thread }
     }
 
     package func stop() {
-        watcher.withLock { $0?.stop() }
+        thread.withLock { $0?.stop() }
     }
 
-    /// Whether this is one of them. Takes as long for a wrong one as for a right one.
+    /// Whether the token is accepted. Takes constant time, so that it reveals nothing about the accepted tokens.
     package func accepts(_ token: String) -> Bool {
         let digest = Self.digest(token)
-        // Digests are compared in constant time, and all of them.
+        // All digests are compared, each in constant time.
         return digests.reduce(false) { found, good in digest == good || found }
     }
 
     private var digests: [SHA256Digest] {
-        guard case .keyring(let current) = source else { return known.withLock { $0.digests } }
+        guard case .keyring(let current) = source else { return state.withLock { $0.digests } }
         let keyring = current()
-        return known.withLock { known in
-            if known.keyring != keyring {
-                known.keyring = keyring
-                known.digests = keyring.adminTokens.map(Self.digest)
+        return state.withLock { state in
+            if state.keyring != keyring {
+                state.keyring = keyring
+                state.digests = keyring.adminTokens.map(Self.digest)
             }
-            return known.digests
+            return state.digests
         }
     }
 
     private func readAgain(_ file: String, _ onProblem: @Sendable (String) -> Void) {
         do {
             let token = try Self.read(file)
-            known.withLock { known in
-                known.digests = [Self.digest(token)]
-                known.problem = nil
+            state.withLock { state in
+                state.digests = [Self.digest(token)]
+                state.problem = nil
             }
         } catch {
-            let isNew = known.withLock { known in
-                defer { known.problem = error.description }
-                return known.problem != error.description
+            let isNew = state.withLock { state in
+                defer { state.problem = error.description }
+                return state.problem != error.description
             }
             if isNew { onProblem(error.description) }
         }
@@ -88,7 +91,7 @@ package final class AdminTokens: Sendable {
 
     private static func digest(_ token: String) -> SHA256Digest { SHA256.hash(data: Array(token.utf8)) }
 
-    /// The token in a file, without the blanks around it.
+    /// Reads the token in a file, without surrounding whitespace.
     package static func read(_ path: String) throws(AdminTokenError) -> String {
         let bytes: [UInt8]
         do {
@@ -99,17 +102,17 @@ package final class AdminTokens: Sendable {
         let isBlank: (UInt8) -> Bool = { [0x20, 0x09, 0x0a, 0x0d].contains($0) }
         let start = bytes.drop(while: isBlank)
         let token = start.prefix((start.lastIndex { !isBlank($0) }.map { $0 - start.startIndex + 1 }) ?? 0)
-        guard token.count >= shortest, token.allSatisfy({ (0x21...0x7e).contains($0) }) else {
+        guard token.count >= minimumLength, token.allSatisfy({ (0x21...0x7e).contains($0) }) else {
             throw AdminTokenError(
-                "admin_token_file: \(path) has to hold one token of at least \(shortest) plain characters; "
-                    + "make one with: openssl rand -hex 32"
+                "admin_token_file: \(path) must hold one token of at least \(minimumLength) printable ASCII characters; "
+                    + "create one with: openssl rand -hex 32"
             )
         }
         return String(decoding: token, as: UTF8.self)
     }
 }
 
-/// There is no usable token; the text is for the operator and holds none.
+/// The token file is unusable. The description is addressed to the operator and contains no secret.
 package struct AdminTokenError: Error, Equatable, CustomStringConvertible {
     package let description: String
 

@@ -3,21 +3,23 @@ import Formats
 import Store
 import Synchronization
 
-/// Wishes for new certificates that came by the admin port, and what became of them: whoever asks has a number, and looks
-/// again until it is done.
+/// The renewals that were requested through the admin port, by number. A client receives the number and polls
+/// ``report(_:)`` until the renewal is finished.
 final class RenewalJobs: Sendable {
-    /// The oldest are forgotten.
+    /// The maximum number of jobs; the oldest are removed.
     private static let limit = 256
 
     private struct State {
+        /// The number of the latest job.
         var last: UInt64 = 0
+        /// The outcomes by number; `nil` while a renewal is in progress.
         var outcomes: [UInt64: RenewalOutcome?] = [:]
     }
 
     private let state = Mutex(State())
 
-    /// A new one; `resolve` is to be called once.
-    func make() -> (number: UInt64, resolve: @Sendable (RenewalOutcome) -> Void) {
+    /// Creates a job. `resolve` is to be called once, when the renewal has finished.
+    func create() -> (number: UInt64, resolve: @Sendable (RenewalOutcome) -> Void) {
         let number = state.withLock { state in
             state.last += 1
             state.outcomes[state.last] = .some(nil)
@@ -34,9 +36,10 @@ final class RenewalJobs: Sendable {
         )
     }
 
-    func drop(_ number: UInt64) { state.withLock { $0.outcomes[number] = nil } }
+    func remove(_ number: UInt64) { state.withLock { $0.outcomes[number] = nil } }
+    /// Removes a job that could not be started.
 
-    /// Nil if there is no such one, or it was forgotten.
+    /// The state of a job as a JSON object, or `nil` if there is none with this number.
     func report(_ number: UInt64) -> [String: JSONValue]? {
         guard let outcome = state.withLock({ $0.outcomes[number] }) else { return nil }
         var fields: [String: JSONValue] = ["ticket": .integer(Int64(clamping: number))]

@@ -3,7 +3,7 @@ package import Formats
 import Store
 
 extension RenewalStatus {
-    /// What the admin port tells of it, beside what is served.
+    /// The fields that `/v1/certificates` adds to those of the served certificate.
     var report: [String: JSONValue] {
         [
             "names": .array(names.map { .string($0.description) }),

@@ -4,22 +4,23 @@ import NIOSSL
 package import Observability
 import Synchronization
 
-/// The TLS-ALPN-01 challenges that this process answers at this moment, each with a TLS context that was made before
-/// any validator asks for it.
+/// The TLS-ALPN-01 challenges that this process answers (RFC 8737), each with a TLS context that is created before a
+/// validator needs it.
 ///
-/// The gateway has one. Whoever follows the orders fills it on every replica, from any thread but an event loop, since
-/// keys are made and certificates signed there; the public listener reads it. While it is empty, and it nearly always
-/// is, a connection costs one atomic read.
+/// A gateway has one instance. On every replica ``SharedChallenges`` keeps it up to date with the challenges in the
+/// store, and never on an event loop, since that creates keys and signs certificates. The public listener reads it: if
+/// ``isPending(_:)``, a new connection gets a ``ClientHelloHandler``, which looks for the context of the requested
+/// name. While there are no challenges, which is nearly always, a connection costs one atomic load.
 package final class ALPNChallenges: Sendable {
-    /// Names at most; more is refused, nothing is displaced.
+    /// The maximum number of names. Further challenges are rejected; none is displaced.
     package static let limit = 1_000
-    /// A challenge that nobody adds again is forgotten: whoever failed to remove it does not make every connection look
-    /// for it for ever.
+    /// The time after which a challenge expires unless it is added again. A challenge that was not removed because of a
+    /// failure thus does not delay connections indefinitely.
     package static let lifetime = TimeAmount.hours(1)
 
-    /// What became of a connection that offered `acme-tls/1` alone while a challenge was pending.
+    /// The result of a connection that offered only `acme-tls/1` while a challenge was pending.
     package enum Result: String, CaseIterable, Sendable {
-        /// The handshake is complete: the certificate was shown.
+        /// The handshake was completed, and the validator has seen the certificate.
         case answered
         /// The handshake failed.
         case failed
@@ -30,13 +31,13 @@ package final class ALPNChallenges: Sendable {
     private struct Entry {
         let challenge: ALPNChallenge
         let context: NIOSSLContext
-        var end: NIODeadline
+        var expiry: NIODeadline
     }
 
-    /// By server name.
+    /// The entries by server name.
     private let entries = Mutex<[String: Entry]>([:])
-    /// The latest end of an entry in nanoseconds of uptime; 0 when there is none.
-    private let end = Atomic<UInt64>(0)
+    /// The latest expiry of all entries in nanoseconds of uptime; 0 if there are none.
+    private let latestExpiry = Atomic<UInt64>(0)
     private let results: CounterTable<Result>
 
     package init(metrics: MetricsRegistry) {
@@ -54,21 +55,23 @@ package final class ALPNChallenges: Sendable {
         }
     }
 
-    // MARK: Filling; not on an event loop
+    // MARK: Changes, never on an event loop
 
-    /// Answers this challenge from now on, for ``lifetime``, in place of an earlier one for the same name. Adding the
-    /// same again only prolongs it.
+    /// Answers a challenge from now on, for ``lifetime``. It replaces an earlier one for the same name; adding the same
+    /// challenge again prolongs it.
     ///
-    /// When it returns every connection accepted later is answered; then the CA may be told.
+    /// Every connection that is accepted after the return is answered, so the CA may then be asked to validate.
+    ///
+    /// - Throws: If there is no room, or the certificate or the context cannot be created.
     package func add(_ challenge: ALPNChallenge, now: NIODeadline = .now()) throws(CertificatesError) {
         let serverName = challenge.serverName
         let isKnown = update(now) { entries in
             guard entries[serverName]?.challenge == challenge else { return false }
-            entries[serverName]?.end = now + Self.lifetime
+            entries[serverName]?.expiry = now + Self.lifetime
             return true
         }
         if isKnown { return }
-        let entry = Entry(challenge: challenge, context: try Self.makeContext(challenge), end: now + Self.lifetime)
+        let entry = Entry(challenge: challenge, context: try Self.makeContext(challenge), expiry: now + Self.lifetime)
         let hasRoom = update(now) { entries in
             guard entries[serverName] != nil || entries.count < Self.limit else { return false }
             entries[serverName] = entry
@@ -83,7 +86,7 @@ package final class ALPNChallenges: Sendable {
         }
     }
 
-    /// Ends this challenge; a newer one for the same name stays.
+    /// Removes a challenge. A newer one for the same name stays.
     package func remove(_ challenge: ALPNChallenge, now: NIODeadline = .now()) {
         let serverName = challenge.serverName
         update(now) { entries in
@@ -91,18 +94,18 @@ package final class ALPNChallenges: Sendable {
         }
     }
 
-    /// Answers exactly these challenges from now on: new ones are added, known ones prolonged with the context that
-    /// they have, all others removed. Of two for one name the later counts.
+    /// Replaces all challenges: new ones are added, known ones are prolonged and keep their context, all others are
+    /// removed. Of two challenges for the same name the later one is used.
     ///
-    /// - Returns: why some of them are not answered; the others are.
+    /// - Returns: The reasons why some challenges are not answered; the others are.
     package func replace(with challenges: [ALPNChallenge], now: NIODeadline = .now()) -> [CertificatesError] {
         let wanted = Dictionary(challenges.map { ($0.serverName, $0) }) { _, later in later }
-        // What is over goes first and takes no room.
+        // Obsolete challenges are removed first, so that they do not count towards the limit.
         let new = update(now) { entries in
             entries = entries.filter { wanted[$0.key] != nil }
             return wanted.filter { serverName, challenge in
                 guard entries[serverName]?.challenge == challenge else { return true }
-                entries[serverName]?.end = now + Self.lifetime
+                entries[serverName]?.expiry = now + Self.lifetime
                 return false
             }
         }
@@ -115,22 +118,22 @@ package final class ALPNChallenges: Sendable {
         return problems
     }
 
-    /// Names with a pending challenge, sorted.
+    /// The names with a pending challenge, sorted.
     package var names: [CertificateName] {
         entries.withLock { $0.values.map(\.challenge.name) }.sorted()
     }
 
     private var count: Int { entries.withLock { $0.count } }
 
-    /// Changes the entries, leaves out those whose time is over, and says what new connections have to look for.
+    /// Changes the entries, removes expired ones, and updates ``latestExpiry``.
     private func update<Outcome: Sendable>(
         _ now: NIODeadline,
         _ change: (inout sending [String: Entry]) -> Outcome
     ) -> Outcome {
         entries.withLock { entries in
-            entries = entries.filter { $0.value.end > now }
+            entries = entries.filter { $0.value.expiry > now }
             let outcome = change(&entries)
-            end.store(entries.values.map(\.end.uptimeNanoseconds).max() ?? 0, ordering: .releasing)
+            latestExpiry.store(entries.values.map(\.expiry.uptimeNanoseconds).max() ?? 0, ordering: .releasing)
             return outcome
         }
     }
@@ -155,18 +158,19 @@ package final class ALPNChallenges: Sendable {
         }
     }
 
-    // MARK: Answering; on the event loops
+    // MARK: Reading, on the event loops
 
-    /// Whether a connection that is accepted now has to be looked at.
+    /// Whether a connection that is accepted now may be a validation.
     package func isPending(_ now: NIODeadline) -> Bool {
-        now.uptimeNanoseconds < end.load(ordering: .acquiring)
+        now.uptimeNanoseconds < latestExpiry.load(ordering: .acquiring)
     }
 
-    /// - Parameter serverName: in lower case, without a final dot.
-    /// - Returns: nil when no challenge is pending for it.
+    /// The TLS context for a name, or `nil` if no challenge is pending for it.
+    ///
+    /// - Parameter serverName: A server name in lower case without a final dot.
     func context(for serverName: String, now: NIODeadline) -> NIOSSLContext? {
         entries.withLock { entries in
-            guard let entry = entries[serverName], entry.end > now else { return nil }
+            guard let entry = entries[serverName], entry.expiry > now else { return nil }
             return entry.context
         }
     }

@@ -1,16 +1,16 @@
 import NIOCore
 import NIOTLS
 
-/// Stands behind the TLS handler of a challenge: the certificate was shown when the handshake is complete, and the
-/// connection ends (RFC 8737 §4). Nothing that a validator sends later is read.
+/// The handler behind the TLS handler of a challenge. When the handshake is complete, the validator has seen the
+/// certificate and the connection is closed (RFC 8737 §4). Application data is discarded.
 ///
-/// The HTTP connection behind it never learns that the handshake is over, so its deadline for handshakes is this one's
-/// too.
+/// The HTTP connection behind it does not learn that the handshake is complete, so its handshake timeout covers this
+/// connection too.
 final class ChallengeHandshake: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let challenges: ALPNChallenges
-    private var isOver = false
+    private var isFinished = false
 
     init(challenges: ALPNChallenges) { self.challenges = challenges }
 
@@ -26,8 +26,8 @@ final class ChallengeHandshake: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        if isOver {
-            // How the peer left is of no interest.
+        if isFinished {
+            // An error while the connection is being closed is irrelevant.
             context.close(promise: nil)
             return
         }
@@ -36,8 +36,8 @@ final class ChallengeHandshake: ChannelInboundHandler {
     }
 
     private func finish(_ result: ALPNChallenges.Result) {
-        guard !isOver else { return }
-        isOver = true
+        guard !isFinished else { return }
+        isFinished = true
         challenges.count(result)
     }
 }

@@ -2,69 +2,74 @@ package import Certificates
 package import NIOCore
 package import Store
 
-/// What a replica remembers of `acme/challenges` from one look to the next, and what it has to read. Sans store and
-/// clock; belongs to one task.
+/// The state that a replica keeps between two polls of the folder `acme/challenges`, and the choice of the values to read.
+///
+/// Performs no I/O and reads no clock; used by the one task that runs ``SharedChallenges/run()``. Each poll calls, in this
+/// order: ``beginPoll(_:afterAnnouncement:now:)`` with the listing, ``record(_:_:now:)`` for each value that it asked
+/// for, then reads ``tasks``, ``isComplete`` and ``newProblems``. ``listingFailed()`` takes the place of the first two if
+/// the folder could not be listed.
 package struct ChallengeWatcher {
-    /// Values that are looked at; more than ever are there.
-    package static let keys = 2_048
-    /// Everything is read again this often, whatever the heartbeats say.
+    /// The number of keys that are considered. The folder never holds more, unless something else writes there.
+    package static let keyLimit = 2_048
+    /// The interval at which all values are read again, with or without an announcement.
     package static let scanInterval = TimeAmount.seconds(10)
-    /// After news so many of the known ones are read again, those that changed last. A token that is presented again
-    /// after it was withdrawn is among them.
-    package static let recent = 128
-    /// A value that nobody touched for so long belongs to a process that died.
-    package static let oldAge = TimeAmount.hours(1)
-    /// Old ones that are taken away in one look.
-    package static let removals = 16
+    /// The number of known values that are read again after an announcement, those that changed last. A token that is
+    /// presented again after it was withdrawn is among them.
+    package static let recentLimit = 128
+    /// The age at which an unchanged value is taken for the remnant of a process that died.
+    package static let maximumAge = TimeAmount.hours(1)
+    /// The number of expired values that are removed in one poll.
+    package static let removalLimit = 16
 
     private enum Content: Equatable {
         case task(ChallengeTask)
         case removed
-        /// Why it is not used.
-        case bad(String)
+        /// The value cannot be used, for this reason.
+        case unusable(String)
     }
 
     private struct Known {
         var content: Content
-        /// Nil: it cannot be read.
+        /// The version, or `nil` if the value cannot be read.
         var version: UInt64?
-        /// When this version was seen first.
+        /// The time of the first poll that saw this version.
         var since: NIODeadline
-        /// Looks in a row that did not find the key.
+        /// The number of consecutive polls whose listing did not contain the key.
         var misses = 0
     }
 
     private var known: [StoreKey: Known] = [:]
-    /// What was read in this look.
-    private var isRead: Set<StoreKey> = []
+    /// The keys that were read in this poll.
+    private var readKeys: Set<StoreKey> = []
     private var nextScan = NIODeadline.uptimeNanoseconds(0)
-    /// What was heard before the last look that was complete.
-    package var heard: [Heartbeat.Seen] = []
-    /// Everything that had to be read was.
+    /// The announced changes that the last complete poll has covered.
+    package var processedChanges: [Heartbeat.Seen] = []
+    /// Whether all values that had to be read in this poll were read.
     package private(set) var isComplete = false
-    /// The folder holds more than is looked at.
-    package private(set) var isTooMuch = false
-    /// That there is no room for some was told.
-    package var wasTold = false
-    /// What became unusable in this look, for the log.
+    /// Whether the folder holds more than ``keyLimit`` keys.
+    package private(set) var isTruncated = false
+    /// Whether a lack of room was logged and still persists.
+    package var didLogOverflow = false
+    /// The values that became unusable in this poll, for the log.
     package private(set) var newProblems: [(key: StoreKey, reason: String)] = []
 
     package init() {}
 
-    /// Begins a look: says what has to be read.
+    /// Begins a poll.
     ///
     /// - Parameters:
-    ///   - listed: what is in the folder, asked for after `isNews` was found out.
-    ///   - isNews: somebody has published something since the last complete look.
-    package mutating func begin(_ listed: [StoreKey], isNews: Bool, now: NIODeadline) -> [StoreKey] {
+    ///   - listed: The keys in the folder. The folder has to be listed after `afterAnnouncement` was determined.
+    ///   - afterAnnouncement: Whether a replica has published something since the last complete poll.
+    /// - Returns: The keys whose values are to be read.
+    package mutating func beginPoll(_ listed: [StoreKey], afterAnnouncement: Bool, now: NIODeadline) -> [StoreKey] {
         isComplete = true
-        isRead = []
+        readKeys = []
         newProblems = []
-        isTooMuch = listed.count > Self.keys
-        let listed = Set(listed.prefix(Self.keys))
+        isTruncated = listed.count > Self.keyLimit
+        let listed = Set(listed.prefix(Self.keyLimit))
         for key in known.keys where !listed.contains(key) {
             known[key]?.misses += 1
-            // One look that did not find a folder proves nothing.
+            // One listing without the key proves nothing: on a network file system it may be stale.
             if known[key]?.misses ?? 0 >= 2 { known[key] = nil }
         }
         for key in listed { known[key]?.misses = 0 }
@@ -73,13 +78,13 @@ package struct ChallengeWatcher {
             return listed.sorted()
         }
         let new = listed.filter { known[$0] == nil }
-        guard isNews else { return new.sorted() }
+        guard afterAnnouncement else { return new.sorted() }
         let again = known.filter { $0.value.misses == 0 }.sorted { ($0.value.since, $1.key) > ($1.value.since, $0.key) }
-        return new.sorted() + again.prefix(Self.recent).map(\.key)
+        return new.sorted() + again.prefix(Self.recentLimit).map(\.key)
     }
 
-    /// Takes what was read.
-    package mutating func take(_ key: StoreKey, _ outcome: Result<StoredValue, StoreError>, now: NIODeadline) {
+    /// Records the result of reading a value that the poll asked for.
+    package mutating func record(_ key: StoreKey, _ outcome: Result<StoredValue, StoreError>, now: NIODeadline) {
         var version: UInt64?
         var content: Content
         switch outcome {
@@ -88,52 +93,51 @@ package struct ChallengeWatcher {
             do throws(ACMEMessageError) {
                 content = .task(try ChallengeTask(document: stored.bytes, at: key))
             } catch {
-                content = .bad(error.description)
+                content = .unusable(error.description)
             }
         case .failure(let error) where error.code == .notFound: content = .removed
         case .failure(let error) where error.isTransient || error.code == .closed:
-            // What was known stays; the key is looked at again.
+            // The known value stays valid; the next poll reads the key again.
             isComplete = false
             nextScan = now
             return
-        case .failure(let error): content = .bad(error.description)
+        case .failure(let error): content = .unusable(error.description)
         }
-        isRead.insert(key)
+        readKeys.insert(key)
         let before = known[key]
         guard before?.content != content || before?.version != version else { return }
         known[key] = Known(content: content, version: version, since: now)
-        if case .bad(let reason) = content { newProblems.append((key, reason)) }
+        if case .unusable(let reason) = content { newProblems.append((key, reason)) }
     }
 
-    /// The listing failed: nothing was learnt.
-    package mutating func failed() { isComplete = false }
+    /// Records that the folder could not be listed: the poll has no result.
+    package mutating func listingFailed() { isComplete = false }
 
-    /// The tasks that were read in this look.
+    /// The challenges that were read in this poll.
     package var tasks: [ChallengeTask] {
-        isRead.sorted().compactMap { key in
+        readKeys.sorted().compactMap { key in
             if case .task(let task)? = known[key]?.content { task } else { nil }
         }
     }
 
-    /// Whether the store has said that this task is over: its key is not there, or was read in this look and says
-    /// something else.
-    package func isOver(_ task: ChallengeTask) -> Bool {
+    /// Whether the store no longer holds this challenge: its key is gone, or was read in this poll with another value.
+    package func isWithdrawn(_ task: ChallengeTask) -> Bool {
         let key = task.storeKey
         guard let value = known[key] else { return true }
-        return isRead.contains(key) && value.content != .task(task)
+        return readKeys.contains(key) && value.content != .task(task)
     }
 
-    /// Values that nobody has touched for so long that they are to be removed.
-    package func old(now: NIODeadline) -> [(key: StoreKey, version: UInt64)] {
-        let old = known.compactMap { key, value -> (key: StoreKey, version: UInt64)? in
-            guard let version = value.version, now - value.since > Self.oldAge else { return nil }
+    /// Values that have not changed for ``maximumAge`` and are to be removed, at most ``removalLimit``.
+    package func expired(now: NIODeadline) -> [(key: StoreKey, version: UInt64)] {
+        let expired = known.compactMap { key, value -> (key: StoreKey, version: UInt64)? in
+            guard let version = value.version, now - value.since > Self.maximumAge else { return nil }
             return (key, version)
         }
-        return Array(old.sorted { $0.key < $1.key }.prefix(Self.removals))
+        return Array(expired.sorted { $0.key < $1.key }.prefix(Self.removalLimit))
     }
 
-    /// An old value is gone.
-    package mutating func removed(_ key: StoreKey, now: NIODeadline) {
+    /// Records that an expired value was removed.
+    package mutating func recordRemoval(of key: StoreKey, now: NIODeadline) {
         known[key] = Known(content: .removed, version: nil, since: now)
     }
 }

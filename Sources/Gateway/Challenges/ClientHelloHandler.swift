@@ -1,42 +1,48 @@
 package import NIOCore
 import NIOSSL
 
-/// Stands before the TLS handler of a public connection while a TLS-ALPN-01 challenge is pending. It holds the first
-/// bytes back until it is clear whether a CA is asking, then passes them on as they came and leaves.
+/// The handler before the TLS handler of a public connection while a TLS-ALPN-01 challenge is pending. It holds the
+/// first bytes back until ``ClientHelloPeek`` has found out whether the client is a validator, then forwards them
+/// unchanged and removes itself.
 ///
-/// - An ordinary hello, anything that cannot be read, and whoever is not done after ``patience``: the TLS handler gets
-///   the bytes and answers as it always does.
-/// - `acme-tls/1` alone with a name that has a challenge: a TLS handler with the challenge's certificate takes the
-///   other's place, and the connection ends with the handshake.
-/// - `acme-tls/1` alone with any other name: a fatal alert, and the connection ends.
+/// - If the hello is an ordinary one, cannot be parsed, or is not complete after ``helloTimeout``, the TLS handler
+///   receives the bytes as if this handler were not there.
+/// - If the client offers only `acme-tls/1` and the name has a challenge, a TLS handler with the challenge's
+///   certificate replaces the other one, and the connection is closed after the handshake.
+/// - If the client offers only `acme-tls/1` and the name has no challenge, a fatal alert is sent and the connection is
+///   closed.
 ///
-/// What stands before it may have taken a prefix off the stream: the first byte that it gets is the first one of TLS.
+/// A handler before this one may have removed a prefix from the stream: the first byte received here has to be the
+/// first byte of TLS.
 package final class ClientHelloHandler: ChannelInboundHandler, RemovableChannelHandler {
     package typealias InboundIn = ByteBuffer
     package typealias InboundOut = ByteBuffer
     package typealias OutboundOut = ByteBuffer
 
-    /// From the first byte to the end of the hello. The deadline of the whole handshake is somebody else's.
-    package static let patience = TimeAmount.seconds(5)
+    /// The time from the first byte to the end of the hello. The timeout of the whole handshake is enforced by the HTTP
+    /// connection.
+    package static let helloTimeout = TimeAmount.seconds(5)
 
-    /// Record with the fatal alert unrecognized_name (RFC 8446 §6.2, RFC 6066 §3).
+    /// A record with the fatal alert unrecognized_name (RFC 8446 §6.2, RFC 6066 §3).
     private static let unrecognizedName: [UInt8] = [21, 3, 3, 0, 2, 2, 112]
 
     private enum Phase {
-        case looking
-        case passedOn
-        case refused
+        case inspecting
+        case forwarded
+        case rejected
     }
 
     private let challenges: ALPNChallenges
     private var ordinary: (any RemovableChannelHandler)?
-    private var phase = Phase.looking
+    private var phase = Phase.inspecting
     private var peek = ClientHelloPeek()
-    /// Everything that arrived; a little more than the peek's limit at most.
-    private var held = ByteBuffer()
+    /// All bytes received so far: at most a little more than ``ClientHelloPeek/limit``.
+    private var buffered = ByteBuffer()
     private var timer: Scheduled<Void>?
 
-    /// - Parameter ordinary: the TLS handler of all other connections; it stands behind this handler.
+    /// Creates a handler.
+    ///
+    /// - Parameter ordinary: The TLS handler of all other connections, which is behind this handler.
     package init(challenges: ALPNChallenges, ordinary: any RemovableChannelHandler) {
         self.challenges = challenges
         self.ordinary = ordinary
@@ -46,33 +52,33 @@ package final class ClientHelloHandler: ChannelInboundHandler, RemovableChannelH
 
     package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         switch phase {
-        case .looking: break
-        case .passedOn:
+        case .inspecting: break
+        case .forwarded:
             context.fireChannelRead(data)
             return
-        case .refused: return
+        case .rejected: return
         }
-        if held.readableBytes == 0 {
-            held = unwrapInboundIn(data)
+        if buffered.readableBytes == 0 {
+            buffered = unwrapInboundIn(data)
         } else {
-            held.writeImmutableBuffer(unwrapInboundIn(data))
+            buffered.writeImmutableBuffer(unwrapInboundIn(data))
         }
-        switch held.withUnsafeReadableBytes({ peek.look(at: $0) }) {
+        switch buffered.withUnsafeReadableBytes({ peek.inspect($0) }) {
         case .needsMore: startTimer(context)
-        case .passOn: passOn(context)
+        case .passOn: forward(context)
         case .challenge(let serverName): answer(serverName, context)
         }
     }
 
-    // MARK: The end before the verdict
+    // MARK: Events before the verdict
 
     package func channelInactive(context: ChannelHandlerContext) {
-        passOn(context) { context.fireChannelInactive() }
+        forward(context) { context.fireChannelInactive() }
     }
 
     package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if event as? ChannelEvent == .inputClosed {
-            passOn(context) { context.fireUserInboundEventTriggered(event) }
+            forward(context) { context.fireUserInboundEventTriggered(event) }
         } else {
             context.fireUserInboundEventTriggered(event)
         }
@@ -80,8 +86,8 @@ package final class ClientHelloHandler: ChannelInboundHandler, RemovableChannelH
 
     private func startTimer(_ context: ChannelHandlerContext) {
         guard timer == nil else { return }
-        timer = context.eventLoop.assumeIsolated().scheduleTask(in: Self.patience) {
-            self.passOn(context) { context.fireChannelReadComplete() }
+        timer = context.eventLoop.assumeIsolated().scheduleTask(in: Self.helloTimeout) {
+            self.forward(context) { context.fireChannelReadComplete() }
         }
     }
 
@@ -89,26 +95,26 @@ package final class ClientHelloHandler: ChannelInboundHandler, RemovableChannelH
         timer?.cancel()
         timer = nil
         ordinary = nil
-        held = ByteBuffer()
-        if phase == .looking { phase = .passedOn }
+        buffered = ByteBuffer()
+        if phase == .inspecting { phase = .forwarded }
     }
 
     // MARK: The verdict
 
-    /// The bytes go on as they came, what came behind them follows, and this handler goes. Once it is gone its context
-    /// leads nowhere.
-    private func passOn(_ context: ChannelHandlerContext, _ following: () -> Void = {}) {
-        let isLooking = phase == .looking
-        let bytes = held
+    /// Forwards the buffered bytes, calls `completion` to forward the event that came after them, and removes this
+    /// handler. The order matters: the context of a removed handler forwards nothing.
+    private func forward(_ context: ChannelHandlerContext, _ completion: () -> Void = {}) {
+        let isInspecting = phase == .inspecting
+        let bytes = buffered
         stop()
-        if isLooking, bytes.readableBytes > 0 { context.fireChannelRead(wrapInboundOut(bytes)) }
-        following()
-        if isLooking { context.pipeline.syncOperations.removeHandler(context: context, promise: nil) }
+        if isInspecting, bytes.readableBytes > 0 { context.fireChannelRead(wrapInboundOut(bytes)) }
+        completion()
+        if isInspecting { context.pipeline.syncOperations.removeHandler(context: context, promise: nil) }
     }
 
     private func answer(_ serverName: String?, _ context: ChannelHandlerContext) {
         guard let tls = serverName.flatMap({ challenges.context(for: $0, now: .now()) }), let ordinary else {
-            refuse(context)
+            reject(context)
             return
         }
         let pipeline = context.pipeline.syncOperations
@@ -123,12 +129,12 @@ package final class ClientHelloHandler: ChannelInboundHandler, RemovableChannelH
             return
         }
         pipeline.removeHandler(ordinary, promise: nil)
-        passOn(context)
+        forward(context)
     }
 
-    private func refuse(_ context: ChannelHandlerContext) {
+    private func reject(_ context: ChannelHandlerContext) {
         challenges.count(.unknownName)
-        phase = .refused
+        phase = .rejected
         stop()
         let promise = context.eventLoop.makePromise(of: Void.self)
         promise.futureResult.assumeIsolated().whenComplete { _ in context.close(promise: nil) }

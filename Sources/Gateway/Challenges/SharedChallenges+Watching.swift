@@ -4,14 +4,15 @@ import Logging
 import NIOCore
 import Store
 
-/// Following `acme/challenges`. It costs one listing a second, and one read for each value that is new; all of them are
-/// read once in ten seconds, and the ones that changed last whenever a replica has published something.
+/// Polling `acme/challenges`. A poll, once a second, costs one listing and one read for each new value. All values are
+/// read every ten seconds, and those that changed last after each announcement of a replica.
 extension SharedChallenges {
     private static let interval = Duration.seconds(1)
     private static let readers = 8
-    private static let linesAtMost = 3
+    /// The number of unusable values that one poll logs individually.
+    private static let problemLimit = 3
 
-    /// Follows the folder and reads for the listeners until the task is cancelled; call it once.
+    /// Polls the folder, and reads the values that ``HTTPChallenges`` asks for, until the task is cancelled. Called once.
     package func run() async {
         let (wakes, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         barrier.onAnnouncement { wake.yield() }
@@ -24,45 +25,47 @@ extension SharedChallenges {
                     wake.yield()
                 }
             }
-            var follower = ChallengeWatcher()
-            for await _ in wakes { await look(&follower) }
+            var watcher = ChallengeWatcher()
+            for await _ in wakes { await poll(&watcher) }
             group.cancelAll()
         }
     }
 
-    /// Looks once: hears first, looks then, and says last that it has.
-    func look(_ follower: inout ChallengeWatcher) async {
-        let heard = barrier.announcedChanges()
-        let mark = table.mark
+    /// Polls the folder once. The announcements are read before the folder and acknowledged at the end, so
+    /// that an acknowledgement always covers what the announcing replica had written.
+    func poll(_ watcher: inout ChallengeWatcher) async {
+        let changes = barrier.announcedChanges()
+        let sequence = table.latestSequence
         do throws(StoreError) {
             let listed = try await store.list(ChallengeTask.prefix)
-            let due = follower.begin(listed, isNews: heard != follower.heard, now: .now())
-            for reading in await read(due) { follower.take(reading.key, reading.outcome, now: .now()) }
+            let due = watcher.beginPoll(listed, afterAnnouncement: changes != watcher.processedChanges, now: .now())
+            for reading in await read(due) { watcher.record(reading.key, reading.outcome, now: .now()) }
         } catch {
-            // The state of the store is told by others.
-            follower.failed()
+            // The state of the store is logged by StoreStateMonitor.
+            watcher.listingFailed()
             return
         }
-        var isFull = follower.isTooMuch
-        for task in follower.tasks where !table.take(task) { isFull = true }
-        // What could not be read now may still be there.
-        if follower.isComplete { table.drop(table.tasks.filter { follower.isOver($0) }, upTo: mark) }
-        let problems = tellALPN()
+        var isFull = watcher.isTruncated
+        for task in watcher.tasks where !table.insert(task) { isFull = true }
+        // After an incomplete poll, a challenge that was not read may still exist. Challenges that were inserted while
+        // the folder was being read may be missing from the listing.
+        if watcher.isComplete { table.remove(table.tasks.filter { watcher.isWithdrawn($0) }, upTo: sequence) }
+        let problems = updateALPN()
         barrier.setUrgent(!table.isEmpty)
-        if follower.isComplete {
-            follower.heard = heard
-            barrier.acknowledge(heard)
+        if watcher.isComplete {
+            watcher.processedChanges = changes
+            barrier.acknowledge(changes)
         }
-        tell(follower.newProblems)
-        for problem in problems { logger.debug("a challenge cannot be answered", metadata: ["error": "\(problem)"]) }
-        if isFull, !follower.wasTold {
+        log(watcher.newProblems)
+        for problem in problems { logger.debug("challenge not answered", metadata: ["error": "\(problem)"]) }
+        if isFull, !watcher.didLogOverflow {
             logger.warning(
-                "there are more ACME challenges than a replica answers",
+                "too many ACME challenges for one replica",
                 metadata: ["limit": "\(ChallengeTable.limit)", "key": "\(ChallengeTask.prefix)"]
             )
         }
-        follower.wasTold = isFull
-        await removeOld(&follower)
+        watcher.didLogOverflow = isFull
+        await removeExpired(&watcher)
     }
 
     private struct Reading: Sendable {
@@ -92,31 +95,28 @@ extension SharedChallenges {
         return Reading(key: key, outcome: outcome)
     }
 
-    private func removeOld(_ follower: inout ChallengeWatcher) async {
-        for (key, version) in follower.old(now: .now()) {
+    private func removeExpired(_ watcher: inout ChallengeWatcher) async {
+        for (key, version) in watcher.expired(now: .now()) {
             do throws(StoreError) {
                 try await store.remove(key, expecting: version)
             } catch {
-                // Another replica was faster, or somebody has touched it: the next look says which.
+                // Otherwise another replica has removed or replaced the value: the next poll shows which.
                 if error.isTransient { return }
                 guard error.code == .notFound else { continue }
             }
-            follower.removed(key, now: .now())
-            logger.debug("a challenge that nobody withdrew was taken out of the store", metadata: ["key": "\(key)"])
+            watcher.recordRemoval(of: key, now: .now())
+            logger.debug("expired challenge removed from the store", metadata: ["key": "\(key)"])
         }
     }
 
-    /// Each value once, and of very many only some.
-    private func tell(_ problems: [(key: StoreKey, reason: String)]) {
-        for (key, reason) in problems.prefix(Self.linesAtMost) {
-            logger.warning(
-                "a value among the ACME challenges is not used",
-                metadata: ["key": "\(key)", "error": "\(reason)"]
-            )
+    /// Logs each unusable value once. If one poll finds many, only the first few are logged individually.
+    private func log(_ problems: [(key: StoreKey, reason: String)]) {
+        for (key, reason) in problems.prefix(Self.problemLimit) {
+            logger.warning("ACME challenge value unusable", metadata: ["key": "\(key)", "error": "\(reason)"])
         }
-        let more = problems.count - Self.linesAtMost
+        let more = problems.count - Self.problemLimit
         if more > 0 {
-            logger.warning("more values among the ACME challenges are not used", metadata: ["count": "\(more)"])
+            logger.warning("more ACME challenge values unusable", metadata: ["count": "\(more)"])
         }
     }
 }

@@ -6,15 +6,25 @@ package import Observability
 package import Store
 import Synchronization
 
-/// The HTTP-01 and TLS-ALPN-01 challenges of the whole cluster, as this replica knows them: a CA's validators may come to
-/// any replica. DNS-01 is the business of others.
+/// The HTTP-01 and TLS-ALPN-01 challenges of the whole cluster as this replica knows them. A CA's validators may reach
+/// any replica, so every replica answers every challenge. DNS-01 challenges are handled elsewhere.
 ///
-/// Each is a value in the store. Whoever has an order presents it; every replica follows the folder (``run()``), answers
-/// what it finds there, and says so in its heartbeat. A gateway has one.
+/// A gateway has one instance. Each challenge is a value below `acme/challenges` in the store:
+///
+/// 1. The replica that runs an order calls ``present(_:)``. It writes the values, announces them through its heartbeat,
+///    and returns when all live replicas have acknowledged, or after ``settlingTime``. Only then does the order machine ask
+///    the CA to validate.
+/// 2. Every replica polls the folder (``run()``), updates ``table`` and the TLS contexts in ``ALPNChallenges``, and
+///    acknowledges the announcement in its own heartbeat. See `SharedChallenges+Watching.swift` and ``ChallengeWatcher``.
+/// 3. Validators are answered on the event loops: HTTP-01 by ``HTTPChallenges``, TLS-ALPN-01 by ``ClientHelloHandler``.
+/// 4. The replica that presented the challenges calls ``withdraw(_:)``. Values that are left behind, because a process
+///    died or the store failed, are removed by any replica after ``ChallengeWatcher/maximumAge``.
+///
+/// May be used from any thread except an event loop, since keys and certificates are created here.
 package final class SharedChallenges: ChallengePresenter {
-    /// A CA is told after this even if some replica has not said that it answers: it may be the one that does not live.
+    /// The time after which the CA is asked to validate even if some replicas have not acknowledged: they may be dead.
     package static let settlingTime = TimeAmount.seconds(3)
-    /// For taking challenges away; what is left goes by itself.
+    /// The time that ``withdraw(_:)`` may take.
     static let withdrawalTime = TimeAmount.seconds(10)
     private static let attempts = 4
     private static let writtenLimit = 4_096
@@ -25,9 +35,9 @@ package final class SharedChallenges: ChallengePresenter {
     let table = ChallengeTable()
     let logger: Logger
     private let alpn: ALPNChallenges
-    /// What ``alpn`` was told last. Held while it is told, so that the last to tell knows the most.
-    private let told = Mutex<[ChallengeTask]>([])
-    /// The versions that this process wrote: it takes away nothing that somebody else has presented again since.
+    /// The challenges that ``alpn`` has. The lock is held while ``alpn`` is updated, so that updates are not reordered.
+    private let installedALPN = Mutex<[ChallengeTask]>([])
+    /// The versions that this process wrote. It removes only these, not what another replica has presented again since.
     private let written = Mutex<[StoreKey: UInt64]>([:])
 
     package init(
@@ -46,10 +56,10 @@ package final class SharedChallenges: ChallengePresenter {
 
     // MARK: Presenting
 
-    /// Returns when every live replica answers these, or after ``settlingTime``; this one does. Whoever presents
-    /// withdraws, also after an error.
+    /// Publishes challenges to all replicas. Returns when every live replica answers them, or after ``settlingTime``; this
+    /// replica answers them in any case. The caller has to withdraw them, also after an error.
     ///
-    /// - Throws: when the store does not take them, or this replica cannot answer them.
+    /// - Throws: If the store does not accept the challenges, or this replica cannot answer them.
     package func present(_ tasks: [ChallengeTask]) async throws(PresentationError) {
         let tasks = tasks.filter { $0.kind != .dns01 }
         guard !tasks.isEmpty else { return }
@@ -61,13 +71,13 @@ package final class SharedChallenges: ChallengePresenter {
                     "the \(task.kind) challenge for \(task.name) cannot be shared with the other replicas: \(error)"
                 )
             }
-            guard table.take(task, isNew: true) else { throw Self.full(task) }
+            guard table.insert(task, isNew: true) else { throw Self.full(task) }
         }
-        let problems = tellALPN()
+        let problems = updateALPN()
         let late = await barrier.announceAndWait(within: Self.settlingTime)
         if !late.isEmpty {
             let metadata: Logger.Metadata = ["replicas": "\(late.map(\.description).joined(separator: " "))"]
-            logger.debug("some replicas have not said that they answer new challenges", metadata: metadata)
+            logger.debug("challenges not acknowledged by all replicas", metadata: metadata)
         }
         for task in tasks where !isAnswered(task) {
             let reason = problems.first { $0.path == task.name.description }.map { ": \($0)" } ?? ""
@@ -83,12 +93,12 @@ package final class SharedChallenges: ChallengePresenter {
     }
 
     private func isAnswered(_ task: ChallengeTask) -> Bool {
-        guard table.answers(task) else { return false }
+        guard table.contains(task) else { return false }
         return task.kind == .http01 || alpn.context(for: task.serverName, now: .now()) != nil
     }
 
-    /// Makes the value, or makes it ours by a new version: then a holder of the order who was overtaken and does not
-    /// know it yet does not take it away.
+    /// Creates the value, or replaces it by a new version that belongs to this process. A former holder of the order,
+    /// which may not know yet that it was superseded, then no longer removes it.
     private func write(_ task: ChallengeTask) async throws(StoreError) {
         let key = task.storeKey
         var failure: StoreError?
@@ -102,13 +112,13 @@ package final class SharedChallenges: ChallengePresenter {
                 return
             } catch {
                 switch error.code {
-                // Others were faster, the folder was swept at this moment, or nobody knows: look again.
+                // Another replica was faster, the folder was just being removed, or the result is unknown: try again.
                 case .conflict, .notFound, .transient, .unconfirmed: failure = error
                 default: throw error
                 }
             }
         }
-        throw failure ?? StoreError(.busy, key.path, "others change it all the time; try again")
+        throw failure ?? StoreError(.busy, key.path, "the value kept changing; try again")
     }
 
     private func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
@@ -124,14 +134,15 @@ package final class SharedChallenges: ChallengePresenter {
 
     // MARK: Withdrawing
 
-    /// Takes at most ``withdrawalTime`` and one call of the store; what is left goes by itself after an hour.
+    /// Stops answering challenges and removes their values. Takes at most ``withdrawalTime`` and one call of the store;
+    /// values that could not be removed expire after an hour.
     package func withdraw(_ tasks: [ChallengeTask]) async {
         let tasks = tasks.filter { $0.kind != .dns01 }
         let end = NIODeadline.now() + Self.withdrawalTime
         var left: [ChallengeTask] = []
         var failure: StoreError?
         for task in tasks {
-            // A volume that did not answer for the one does not for the next.
+            // A volume that hung during one call would hang during the next one too.
             guard failure?.code != .stalled, NIODeadline.now() < end else {
                 left.append(task)
                 continue
@@ -142,7 +153,7 @@ package final class SharedChallenges: ChallengePresenter {
                 try await store.remove(key, expecting: version)
             } catch {
                 switch error.code {
-                // It is gone, or somebody else's now.
+                // The value is gone, or another replica has presented it again.
                 case .notFound, .conflict: break
                 default:
                     failure = error
@@ -150,25 +161,26 @@ package final class SharedChallenges: ChallengePresenter {
                 }
             }
         }
-        table.drop(tasks)
-        _ = tellALPN()
+        table.remove(tasks)
+        _ = updateALPN()
         guard let failure else { return }
         logger.info(
-            "challenges that are over could not be taken out of the store; they go by themselves in an hour",
+            "finished challenges not removed from the store; they expire in an hour",
             metadata: ["count": "\(left.count)", "error": "\(failure)"]
         )
     }
 
     // MARK: TLS-ALPN-01
 
-    /// Brings the table to the listener. It makes keys and certificates: never on a loop.
+    /// Makes ``ALPNChallenges`` answer the challenges in the table. Creates keys and certificates, so it must not be called
+    /// on an event loop.
     ///
-    /// - Returns: why some are not answered.
-    func tellALPN() -> [CertificatesError] {
-        told.withLock { told in
+    /// - Returns: The reasons why some challenges are not answered.
+    func updateALPN() -> [CertificatesError] {
+        installedALPN.withLock { installed in
             let tasks = table.alpn
-            // Told again, the listener keeps them for longer.
-            guard !tasks.isEmpty || !told.isEmpty else { return [] }
+            // An update with the same challenges is not superfluous: it prolongs their lifetime.
+            guard !tasks.isEmpty || !installed.isEmpty else { return [] }
             var problems: [CertificatesError] = []
             var challenges: [ALPNChallenge] = []
             for task in tasks {
@@ -177,7 +189,7 @@ package final class SharedChallenges: ChallengePresenter {
                 } catch { problems.append(error) }
             }
             problems += alpn.replace(with: challenges)
-            told = tasks
+            installed = tasks
             return problems
         }
     }

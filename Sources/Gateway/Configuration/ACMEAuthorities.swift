@@ -2,9 +2,9 @@ import Certificates
 import NIOSSL
 import Settings
 
-/// What `acme.ca`, `acme.eab` and `acme.ca_bundle` say: the CAs in the order in which they are asked.
+/// Reads the keys `acme.ca`, `acme.eab` and `acme.ca_bundle`: the CAs in the order of preference.
 struct ACMEAuthorities {
-    /// CAs that have a name here.
+    /// The CAs that have a short name.
     static let known = [
         ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"),
         ("letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
@@ -34,7 +34,7 @@ struct ACMEAuthorities {
             seen[authority.directory] = item.origin
             if authority.caBundle == nil { authority.caBundle = commonBundle?.value }
             result.append(authority)
-            if !section.isQuiet { reader.record(section.fullKey(item.key), Self.shown(authority), item.origin) }
+            if !section.isQuiet { reader.record(section.fullKey(item.key), Self.summary(authority), item.origin) }
         }
         if let given, given.items.isEmpty {
             section.report("ca", given.origin, Complaint("is empty", "Give at least one, or remove the key."))
@@ -45,17 +45,17 @@ struct ACMEAuthorities {
             result = [ACMEConfiguration.Authority(directory: url, caBundle: commonBundle?.value)]
             section.record("ca", name, .fallback)
         }
-        if let commonAccount { give(commonAccount, to: &result) }
+        if let commonAccount { assign(commonAccount, to: &result) }
         return result
     }
 
-    /// An external account is one CA's: which one has to be plain.
-    private func give(_ account: Setting<ExternalAccount>, to authorities: inout [ACMEConfiguration.Authority]) {
+    /// Assigns the external account of `acme.eab` to the CA that it belongs to, which has to be the only one.
+    private func assign(_ account: Setting<ExternalAccount>, to authorities: inout [ACMEConfiguration.Authority]) {
         guard authorities.count == 1 else {
-            // None: what was given is wrong, and said to be.
+            // The configured CAs are invalid, which has been reported.
             if authorities.isEmpty { return }
-            let what = "is an account at one CA, and acme.ca lists \(authorities.count)"
-            section.report("eab", account.origin, Complaint(what, "Write it below the CA that it is of."))
+            let what = "belongs to one CA, but acme.ca lists \(authorities.count)"
+            section.report("eab", account.origin, Complaint(what, "Move it below that CA."))
             return
         }
         guard authorities[0].externalAccount == nil else {
@@ -97,28 +97,28 @@ struct ACMEAuthorities {
         if let (_, url) = known.first(where: { $0.0 == text }) { return try Self.url(url) }
         guard text.contains("://") else {
             let names = known.map(\.0).joined(separator: ", ")
-            throw Complaint("\(quoted(text)) is no CA that has a name here", "Write its directory's URL, or \(names).")
+            throw Complaint("\(quoted(text)) is not a known CA", "Write the URL of its directory, or \(names).")
         }
         return try Self.url(text)
     }
 
-    /// What requests may be sent to: `https`, or `http` to this machine itself.
+    /// Parses a URL to which requests may be sent: `https`, or `http` to the loopback address.
     static func url(_ text: String) throws(Complaint) -> ACMEURL {
-        guard let url = ACMEURL(text), url.isSecure || isOwn(url.host) else {
+        guard let url = ACMEURL(text), url.isSecure || isLoopback(url.host) else {
             throw Complaint(
-                "\(quoted(text)) is not a URL that is asked here",
+                "\(quoted(text)) is not an allowed URL",
                 "Write https://HOST/PATH, without a user; http only to 127.0.0.1, [::1] and localhost."
             )
         }
         return url
     }
 
-    /// The hosts to which the HTTP client speaks without TLS.
-    private static func isOwn(_ host: String) -> Bool {
+    /// Whether the HTTP client connects to this host without TLS.
+    private static func isLoopback(_ host: String) -> Bool {
         host == "localhost" || host == "::1" || Host.isIPv4(host) && host.hasPrefix("127.")
     }
 
-    private static func shown(_ authority: ACMEConfiguration.Authority) -> String {
+    private static func summary(_ authority: ACMEConfiguration.Authority) -> String {
         var text = authority.directory.text
         if let account = authority.externalAccount { text += ", \(account)" }
         if let bundle = authority.caBundle { text += ", ca_bundle \(quoted(bundle))" }
@@ -127,7 +127,7 @@ struct ACMEAuthorities {
 }
 
 extension SettingsScope {
-    /// `ca_bundle`: a file with certificates that can be read now.
+    /// Reads `ca_bundle`: a file with at least one certificate.
     func caBundle() -> Setting<String>? {
         guard let path = readableFile("ca_bundle", isRequired: false) else { return nil }
         let certificates = try? NIOSSLCertificate.fromPEMFile(path.value)
@@ -139,17 +139,17 @@ extension SettingsScope {
         return path
     }
 
-    /// `eab`: the account that a CA gave to its customer (RFC 8555 section 7.3.4).
+    /// Reads `eab`: the account that a CA has given to its customer (RFC 8555 §7.3.4).
     func externalAccount() -> Setting<ExternalAccount>? {
         let section = section("eab")
-        // Shown when it is whole: most configurations have none.
+        // The keys are listed only if the block is complete, since most configurations have none.
         let isQuiet = section.isQuiet
         section.isQuiet = true
         let id = section.optional("kid", parse: Scalars.string)
         let key = section.secretIfGiven("key") { text throws(Complaint) in
             guard ExternalAccount(keyID: "id", key: text) != nil else {
-                let remedy = "Copy the HMAC key as the CA shows it, without quotes and blanks."
-                throw Complaint("is no key in base64url", remedy)
+                let remedy = "Copy the HMAC key as the CA shows it, without quotes or spaces."
+                throw Complaint("is not a base64url key", remedy)
             }
             return text
         }

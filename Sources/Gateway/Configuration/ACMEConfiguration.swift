@@ -1,31 +1,33 @@
 package import Certificates
 import Outbound
 
-/// How certificates are had from CAs (RFC 8555). There is one only where it is in use: names are configured, or hosts
-/// on demand.
+/// The configuration of certificates from CAs (RFC 8555). Present only if ACME is used: if names, or hosts on demand,
+/// are configured.
 package struct ACMEConfiguration: Sendable, Equatable {
-    /// Each is asked only when those before it are out of order, or have been asked too often. At least one.
+    /// The CAs in the order of preference, at least one. The next CA is used only if those before it fail or have
+    /// exceeded their rate limits.
     package var authorities: [Authority]
-    /// E-mail addresses, told to every CA.
+    /// E-mail addresses, sent to every CA.
     package var contacts: [String]
-    /// The operator has read the terms of service of every CA in the list. True wherever it was loaded.
+    /// Whether the operator agrees to the terms of service of every CA in the list. Always `true` after loading.
     package var agreesToTerms: Bool
-    /// The best first. With a DNS hook `dns-01` is among them, without one it is not.
+    /// The kinds of challenges, preferred ones first. Contains `dns-01` if and only if there is a DNS hook.
     package var challenges: [ChallengeKind]
-    /// The names of each certificate, 1 to 100; the first is what it is called by. No name is in it twice.
+    /// The names of each certificate, 1 to 100. A certificate is identified by the first one. No name occurs twice.
     package var names: [[CertificateName]]
-    /// A profile of the CA's, for every order.
+    /// The CA's profile for all orders, or `nil` for its default.
     package var profile: String?
-    /// The common name of an issuer: of several chains that a CA offers, the first that has it.
+    /// The common name of the preferred issuer: of several chains that a CA offers, the first one with this name is
+    /// used.
     package var preferredIssuer: String?
-    /// Nil: no `dns-01`, thus no wildcards.
+    /// The DNS hook, or `nil` if none is configured; then there is no `dns-01` and there are no wildcards.
     package var dns: DNSHookSettings?
     package var onDemand: OnDemand
 
     package struct Authority: Sendable, Equatable {
         package var directory: ACMEURL
         package var externalAccount: ExternalAccount?
-        /// PEM file of the authorities that the CA's own server is verified by; nil: the system's.
+        /// A PEM file with the roots that verify the CA's own server, or `nil` for the system's.
         package var caBundle: String?
 
         package init(directory: ACMEURL, externalAccount: ExternalAccount? = nil, caBundle: String? = nil) {
@@ -35,13 +37,13 @@ package struct ACMEConfiguration: Sendable, Equatable {
         }
     }
 
-    /// Certificates for hosts that are served without being named here.
+    /// The configuration of certificates for hosts that are served but not named in the configuration.
     package struct OnDemand: Sendable, Equatable {
         package static let standardBudget = 10
 
-        /// Empty: none.
+        /// The hosts that may get a certificate; none if empty.
         package var hosts: [HostPattern] = []
-        /// Orders in a minute, 1 to 1000.
+        /// The maximum number of orders per minute, 1 to 1000.
         package var perMinute = standardBudget
 
         package init() {}
@@ -58,12 +60,12 @@ package struct ACMEConfiguration: Sendable, Equatable {
         onDemand = OnDemand()
     }
 
-    /// Both need nothing but the gateway itself.
+    /// The challenges that need nothing but the gateway itself.
     package static let standardChallenges: [ChallengeKind] = [.http01, .tlsALPN01]
 }
 
 extension ACMEConfiguration {
-    /// The CAs with what an account at each of them needs, in the form in which renewal uses them.
+    /// The CAs with the data of an account at each, in the form that renewal uses.
     package var renewalAuthorities: [RenewalSettings.Authority] {
         authorities.map { authority in
             RenewalSettings.Authority(
@@ -78,8 +80,9 @@ extension ACMEConfiguration {
         }
     }
 
-    /// Whether a certificate from here answers, or will come to answer, whoever dials one of these hosts. What is dialled
-    /// by its address is answered with the first certificate that there is, and without hosts nobody knows.
+    /// Whether a certificate from a CA will be presented, now or later, to clients that connect to one of these hosts.
+    /// `true` if it cannot be excluded: for an address, which is answered with the first certificate, and if no hosts
+    /// are given.
     package func mayAnswer(at hosts: [String]) -> Bool {
         hosts.isEmpty
             || hosts.contains { host in
@@ -88,9 +91,11 @@ extension ACMEConfiguration {
             }
     }
 
-    /// - Parameter host: a DNS name.
+    /// Whether a certificate from a CA covers, or may come to cover, a host.
+    ///
+    /// - Parameter host: A DNS name.
     private func covers(_ host: String) -> Bool {
-        // A certificate's wildcard stands for one label (RFC 9525 section 6.3), a pattern's for any number.
+        // The wildcard of a certificate covers one label (RFC 9525 §6.3), that of a host pattern any number.
         let wildcard = host.firstIndex(of: ".").map { "*\(host[$0...])" }
         let isNamed = names.joined().contains { $0.description == host || $0.description == wildcard }
         return isNamed || onDemand.allows(.exact(host))

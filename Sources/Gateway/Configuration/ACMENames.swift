@@ -1,21 +1,21 @@
 import Certificates
 import Settings
 
-/// What `acme.names` says: each item is a certificate, of one name or of a list of names.
+/// Reads the key `acme.names`: each item is a certificate, given by one name or by a list of names.
 struct ACMENames {
     private struct Item {
         let key: String
         let origin: SettingOrigin
-        /// Each with its own key and place.
+        /// The names, each with its own key and origin.
         let names: [(key: String, name: Setting<CertificateName>)]
     }
 
-    /// Where the key is; nil: it is not given.
+    /// The position of the key, or `nil` if it is not given.
     let origin: SettingOrigin?
     private let section: SettingsScope
     private let items: [Item]
 
-    /// Reads it and reports what is wrong with it alone.
+    /// Reads the key and reports the problems that do not depend on other keys.
     init(_ section: SettingsScope) {
         self.section = section
         let given = section.items("names")
@@ -27,7 +27,9 @@ struct ACMENames {
 
     var isEmpty: Bool { items.isEmpty }
 
-    /// - Parameter reader: what they came to be is noted there.
+    /// The names of each certificate.
+    ///
+    /// - Parameter reader: The reader that records the effective values.
     func read(_ reader: SettingsReader) -> [[CertificateName]] {
         items.map { item in
             let names = item.names.map(\.name.value)
@@ -36,18 +38,19 @@ struct ACMENames {
         }
     }
 
-    /// Reports names that no CA can validate by these challenges.
+    /// Reports names that no CA can validate with these challenges.
     func reportUnprovable(_ challenges: [ChallengeKind]) {
         for (key, name) in items.flatMap(\.names) {
             let isWildcard = name.value.description.hasPrefix("*.")
             if isWildcard, !challenges.contains(.dns01) {
                 let remedy = "Set acme.dns.hook (a URL) or acme.dns.exec (a program), or name each host."
-                let what = "\(name.value) is a wildcard, for which CAs look into the DNS, and there is no DNS hook"
+                let what = "\(name.value) is a wildcard, which CAs validate through the DNS, and no DNS hook is set"
                 section.report(key, name.origin, Complaint(what, remedy))
             }
             if case .address = name.value, challenges.allSatisfy({ $0 == .dns01 }) {
                 let remedy = "Add http-01 or tls-alpn-01 to acme.challenge."
-                let what = "\(name.value) is an address, which is in no DNS zone, and only dns-01 is allowed"
+                let what =
+                    "\(name.value) is an address, which dns-01 cannot validate, and no other challenge is allowed"
                 section.report(key, name.origin, Complaint(what, remedy))
             }
         }
@@ -68,11 +71,11 @@ struct ACMENames {
         case .value(let text): add(Setting(text, item.origin), item.key)
         case .list(let texts):
             if texts.isEmpty {
-                section.report(item.key, item.origin, Complaint("has no name in it", "Give it one, or remove it."))
+                section.report(item.key, item.origin, Complaint("is empty", "Give it a name, or remove it."))
             }
             if texts.count > ACMELimits.names {
                 let what = "has \(texts.count) names; CAs put at most \(ACMELimits.names) into a certificate"
-                section.report(item.key, item.origin, Complaint(what, "Make several certificates of it."))
+                section.report(item.key, item.origin, Complaint(what, "Split it into several certificates."))
             }
             for (index, text) in texts.prefix(ACMELimits.names).enumerated() { add(text, "\(item.key)[\(index)]") }
         case .map:
@@ -82,7 +85,9 @@ struct ACMENames {
         return names.isEmpty ? nil : Item(key: item.key, origin: item.origin, names: names)
     }
 
-    /// - Parameter isFirst: the certificate is called by it.
+    /// Parses a name.
+    ///
+    /// - Parameter isFirst: Whether the name identifies the certificate and so has to be usable as a key of the store.
     private static func name(_ text: String, isFirst: Bool) throws(Complaint) -> CertificateName {
         guard let name = CertificateName(try Host.parsePattern(text)) else {
             throw Complaint("\(quoted(text)) is not a host name", "Write a host such as app.example.com.")
@@ -96,7 +101,7 @@ struct ACMENames {
         return name
     }
 
-    // MARK: What they are together
+    // MARK: Checks across items
 
     private func reportDuplicates() {
         var seen: [CertificateName: SettingOrigin] = [:]
@@ -110,7 +115,7 @@ struct ACMENames {
         }
     }
 
-    /// Public CAs refuse an order with a name that a wildcard of the same order covers.
+    /// Reports names that a wildcard of the same certificate covers: public CAs refuse such an order.
     private func reportRedundant(_ item: Item) {
         let all = Set(item.names.map(\.name.value))
         for (key, name) in item.names {

@@ -3,12 +3,13 @@ import NIOCore
 import Settings
 
 extension GatewayConfiguration {
-    /// Reads the block `acme`, and the keys that stand for parts of it. Nil: ACME is not in use.
+    /// Reads the block `acme` and the top-level keys that are synonyms of parts of it. Returns `nil` if ACME is not
+    /// used.
     static func readACME(_ root: SettingsScope, _ reader: SettingsReader) -> ACMEConfiguration? {
         let section = root.section("acme")
         section.synonym("acme_email", in: root, of: "email")
         section.synonym("acme_ca", in: root, of: "ca")
-        // Nothing of it is shown where it is not in use.
+        // The effective values are listed only if ACME is used.
         section.isQuiet = true
         let names = ACMENames(section)
         let onDemand = section.section("on_demand")
@@ -18,7 +19,7 @@ extension GatewayConfiguration {
         onDemand.isQuiet = !isUsed
 
         let hook = section.section("dns")
-        // Also one that cannot be used, which is told once.
+        // A hook that is invalid counts as given, so that only its own problem is reported.
         let hasHook = hook.isGiven("hook") || hook.isGiven("exec")
         let agreement = section.bool("agree_to_terms", default: false)
         var result = ACMEConfiguration(
@@ -44,7 +45,7 @@ extension GatewayConfiguration {
         if !agreement.value {
             let origin = agreement.origin == .fallback ? names.origin ?? hosts[0].origin : agreement.origin
             let remedy = "Read the terms of service of each CA in acme.ca, then write \"agree_to_terms: true\"."
-            section.report("agree_to_terms", origin, Complaint("has to be true for certificates by ACME", remedy))
+            section.report("agree_to_terms", origin, Complaint("must be true to use ACME", remedy))
         }
         return result
     }
@@ -83,7 +84,7 @@ extension GatewayConfiguration {
         return contacts
     }
 
-    /// One address and nothing else of what a `mailto` URL may have (RFC 8555 section 7.3).
+    /// Parses a single address, without the other parts that a `mailto` URL may have (RFC 8555 §7.3).
     private static func contact(_ text: String) throws(Complaint) -> String {
         let parts = text.split(separator: "@", omittingEmptySubsequences: false)
         let isPlain = text.utf8.allSatisfy { (0x21...0x7e).contains($0) && !",;:<>()[]\\\"?%&".utf8.contains($0) }
@@ -144,7 +145,7 @@ extension GatewayConfiguration {
                 Complaint("is set, and so is hook (\(url.origin))", "Keep one of the two.")
             )
         }
-        // What only a hook over HTTP has, or any hook.
+        // Keys that require an HTTP hook, or any hook.
         let extras: [(key: String, origin: SettingOrigin?, needsURL: Bool)] = [
             ("hook_token", secret?.origin, true), ("ca_bundle", bundle?.origin, true),
             ("propagation", propagation.origin, false),
@@ -152,7 +153,7 @@ extension GatewayConfiguration {
         for (key, origin, needsURL) in extras {
             guard let origin, origin != .fallback, !isURL, needsURL || !isProgram else { continue }
             let which = needsURL ? "hook" : "hook or exec"
-            section.report(key, origin, Complaint("is of no use without \(which)", "Set \(which), or remove it."))
+            section.report(key, origin, Complaint("has no effect without \(which)", "Set \(which), or remove it."))
         }
         let hook: DNSHookSettings.Hook
         if let url {

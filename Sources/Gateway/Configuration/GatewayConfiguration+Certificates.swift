@@ -26,12 +26,13 @@ extension GatewayConfiguration {
         )
     }
 
-    /// The pin by which an agent that dials these hosts knows the gateway that runs with this configuration: SHA-256 of the
-    /// development root, made now if there is none, when the development CA is what answers at every one of them. Nil: the
-    /// agent's system roots, or what it is told otherwise, decide.
+    /// The pin by which agents that connect to these hosts verify a gateway with this configuration: the SHA-256 digest
+    /// of the development root, which is created if it does not exist. Returns `nil` unless the development CA's
+    /// certificate is presented at all of these hosts; then agents use their system roots, or what they are configured
+    /// with.
     ///
-    /// Where ACME is going to answer there is no pin from the start: the pin would be wrong as soon as the first
-    /// certificate is there, and who holds it would stay outside.
+    /// If ACME will issue a certificate for a host, no pin is given from the start: it would become wrong with the
+    /// first certificate, and agents that use it could no longer connect.
     package func tunnelPin(
         hosts: [String],
         in store: any Store,

@@ -6,13 +6,14 @@ import Observability
 package import Settings
 
 extension GatewayConfiguration {
-    /// Reads the configuration: flags over `HOPGATE_…` variables over the file over defaults.
+    /// Reads the configuration. Flags take precedence over `HOPGATE_…` variables, these over the file, the file over
+    /// the defaults.
     ///
     /// - Parameters:
-    ///   - file: A YAML file; nil takes the variable `HOPGATE_CONFIG`, and without that there is none.
-    ///   - environment: The process's whole environment.
-    ///   - flags: By key (`https-listen` or `https_listen`).
-    /// - Throws: All problems at once.
+    ///   - file: A YAML file, or `nil` for the one that the variable `HOPGATE_CONFIG` names, if any.
+    ///   - environment: The environment of the process.
+    ///   - flags: The command line flags by key (`https-listen` or `https_listen`).
+    /// - Throws: All problems together.
     package static func load(
         file: String?,
         environment: [String: String],
@@ -21,7 +22,8 @@ extension GatewayConfiguration {
         try read(file: file, environment: environment, flags: flags).configuration
     }
 
-    /// What `hopgate config check` prints: every setting, what it came to be, and where that came from. No secrets.
+    /// The output of `hopgate config check`: every setting with its effective value and its origin. Contains no
+    /// secrets.
     package static func check(
         file: String?,
         environment: [String: String],
@@ -80,14 +82,14 @@ extension GatewayConfiguration {
         return (result, reader.effective)
     }
 
-    /// Two TCP listeners on one port: found here it has both keys' names, found by bind it has neither.
+    /// Reports TCP listeners that share a port. Unlike the error of `bind`, this names both keys.
     private static func reportCollisions(
         _ listeners: [(key: String, address: Setting<ListenAddress>)],
         in root: SettingsScope
     ) {
         for (index, listener) in listeners.enumerated() {
             for earlier in listeners[..<index] where listener.address.value.collides(with: earlier.address.value) {
-                // Told where someone wrote something, not at a default.
+                // Reported at the key that was written, not at a default.
                 let blamed = listener.address.origin == .fallback ? earlier : listener
                 let other = listener.address.origin == .fallback ? listener : earlier
                 root.report(
@@ -118,8 +120,8 @@ extension GatewayConfiguration {
         return result
     }
 
-    /// `store.path`, or `acme_cache_dir`, under which name the folder was told before there was a store. Both may be
-    /// there if they mean the same.
+    /// Reads `store.path`, or `acme_cache_dir`, the name of this key in versions without a store. Both may be given if
+    /// they are equal.
     private static func storePath(_ root: SettingsScope, _ section: SettingsScope) -> Setting<String>? {
         let path = section.optionalPath("path")
         guard let cache = root.optionalPath("acme_cache_dir") else { return path }
@@ -131,7 +133,7 @@ extension GatewayConfiguration {
         }
         if plain(path.value) != plain(cache.value) {
             let what =
-                "\(quoted(cache.value)) is another folder than store.path, \(quoted(path.value)) (\(path.origin))"
+                "\(quoted(cache.value)) differs from store.path, \(quoted(path.value)) (\(path.origin))"
             let remedy = "Certificates are in the store: remove acme_cache_dir, or give both the same folder."
             root.report("acme_cache_dir", cache.origin, Complaint(what, remedy))
         }

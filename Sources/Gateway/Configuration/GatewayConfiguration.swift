@@ -5,50 +5,50 @@ package import NIOCore
 package import Observability
 package import Settings
 
-/// Everything a gateway replica is told from outside. Immutable; made once by `load` and handed down.
+/// The configuration of a gateway replica. Immutable; created once by ``load(file:environment:flags:)`` and passed on.
 package struct GatewayConfiguration: Sendable, Equatable {
-    /// HTTP that redirects to HTTPS.
+    /// The listener for HTTP, which redirects to HTTPS.
     package var httpListen: ListenAddress
     package var httpsListen: ListenAddress
-    /// Tunnels of agents, UDP. The address and port number of HTTPS unless set.
+    /// The UDP listener for the tunnels of agents. The address and port number of HTTPS by default.
     package var dtlsListen: ListenAddress
-    /// `/healthz`, `/readyz`, `/metrics`.
+    /// The listener for `/healthz`, `/readyz` and `/metrics`.
     package var opsListen: ListenAddress
-    /// JSON and verbs for operators, with a bearer token. Never public.
+    /// The listener for operators: JSON, with a bearer token. Must not be reachable by the public.
     package var adminListen: ListenAddress
-    /// A file with the admin port's bearer token; nil: it is derived from the cluster key.
+    /// A file with the bearer token of the admin port, or `nil` if it is derived from the cluster key.
     package var adminTokenFile: String?
-    /// What this replica calls itself, for people.
+    /// The name of this replica in logs and reports.
     package var name: String
-    /// What all replicas share.
+    /// The store that all replicas share.
     package var store: SharedStoreConfiguration
-    /// Where agents reach the gateway from outside, as join strings tell them; empty: nobody said.
+    /// The public addresses of the tunnel listener, which join strings contain. Empty if not configured.
     package var tunnelAddresses: [HostPort]
     package var routes: [Route]
-    /// Readable when the configuration was loaded.
+    /// The certificate files, readable when the configuration was loaded.
     package var certificates: [CertificateFiles]
-    /// Whether the development CA covers names that nothing else does.
+    /// Whether the development CA issues a certificate for names that no other certificate covers.
     package var developmentCA: DevelopmentCA
-    /// Certificates from CAs; nil: ACME is not in use.
+    /// The configuration of certificates from CAs, or `nil` if ACME is not used.
     package var acme: ACMEConfiguration?
-    /// Event loops; nil takes one a core.
+    /// The number of event loops, or `nil` for one per core.
     package var loops: Int?
     package var logLevel: Logger.Level
     package var logFormat: LogFormat
-    /// How long requests in flight may take to finish after SIGTERM.
+    /// The time that requests in flight have to finish after SIGTERM.
     package var shutdownGrace: TimeAmount
     package var timeouts: EdgeTimeouts
 
-    /// When the development CA is in use.
+    /// The conditions under which the development CA is used.
     package enum DevelopmentCA: String, Sendable, CaseIterable {
-        /// While no certificate is configured by files. Also beside ACME: until a CA has issued the first one, and
-        /// for names that nobody has asked a CA for, there is something to serve.
+        /// The development CA is used unless certificate files are configured. With ACME too, so that there is a
+        /// certificate until the CA has issued one, and for names that are not ordered from a CA.
         case auto
         case on
         case off
     }
 
-    /// All defaults, with the store's folder and the name chosen from the environment.
+    /// Creates the default configuration. The store's folder and the name depend on the environment.
     package init(environment: [String: String] = [:]) {
         httpListen = ListenAddress(host: "0.0.0.0", port: 8080)
         httpsListen = ListenAddress(host: "0.0.0.0", port: 8443)

@@ -12,7 +12,7 @@ extension HTTP1Connection {
             request.method == "GET" || request.method == "HEAD",
             request.target.hasPrefix(HTTPChallenges.path), let token = HTTPChallenges.token(in: request.path)
         else { return false }
-        switch challenges.find(token, on: loopState.loop, now: now) {
+        switch challenges.lookUp(token, on: loopState.loop, now: now) {
         case .known(.answer(let answer)): sendChallenge(answer, request, challenges)
         case .known(.unknown):
             challenges.count(.unknown)
@@ -42,7 +42,7 @@ extension HTTP1Connection {
         _ request: EdgeRequest,
         _ challenges: HTTPChallenges
     ) {
-        challenges.answered(answer, client: client.address)
+        challenges.recordAnswer(answer, client: client.address)
         let id = loopState.resources.makeRequestID().description
         record(200, nil, of: request, requestID: id)
         sendComplete(

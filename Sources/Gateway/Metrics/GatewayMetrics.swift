@@ -2,10 +2,11 @@ import NIOCore
 import Observability
 import Store
 
-/// Everything the gateway counts. Made once; counting is an atomic add from any loop.
+/// The metrics of the gateway. One instance per gateway, registered when it is created; an update is an atomic addition
+/// on any event loop. The raw values of the enums are label values.
 final class GatewayMetrics: Sendable {
     enum Rejection: String, CaseIterable, Sendable {
-        /// The limit of connections is reached.
+        /// The limit of open connections is reached.
         case limit
     }
 
@@ -26,7 +27,7 @@ final class GatewayMetrics: Sendable {
         case credential
         case service
         case host
-        /// The token has as many agents as it may have.
+        /// The token's limit of attached agents is reached.
         case limit
         case timeout
         case malformed
@@ -67,11 +68,11 @@ final class GatewayMetrics: Sendable {
         self.registry = registry
         duration = registry.histogram(
             "http_request_duration_seconds",
-            help: "From the head of a request to the end of its response."
+            help: "Time from the head of a request to the end of its response."
         )
         timeToFirstByte = registry.histogram(
             "http_time_to_first_byte_seconds",
-            help: "From the head of a request to the head of its response."
+            help: "Time from the head of a request to the head of its response."
         )
         inFlight = registry.gauge("http_requests_in_flight", help: "Requests that have no complete response yet.")
         requestBytes = registry.counter("http_request_bytes_total", help: "Body bytes received from clients.")
@@ -94,19 +95,19 @@ final class GatewayMetrics: Sendable {
         tlsFailures = registry.counter("tls_handshake_failures_total", help: "TLS handshakes of clients that failed.")
         sessions = registry.counters(
             "agent_sessions_total",
-            help: "Agents that were let in.",
+            help: "Agents that were admitted.",
             label: "transport",
             by: Transport.self
         )
         disconnects = registry.counters(
             "agent_disconnects_total",
-            help: "Agent sessions that ended after they were let in.",
+            help: "Agent sessions that ended after admission.",
             label: "reason",
             by: Disconnect.self
         )
         authFailures = registry.counters(
             "agent_auth_failures_total",
-            help: "Agent sessions that were not let in.",
+            help: "Agent sessions that were not admitted.",
             label: "reason",
             by: AuthFailure.self
         )
@@ -151,11 +152,11 @@ final class GatewayMetrics: Sendable {
         storeOperations[operation]?.observe(duration)
     }
 
-    func error(_ refusal: ProxyError) { errors[refusal].increment() }
+    func error(_ error: ProxyError) { errors[error].increment() }
 }
 
 extension HistogramBuckets {
-    /// 100 µs to 10 s, the longest that a call of the store waits.
+    /// Buckets from 100 µs to 10 s, the timeout of a call of the store.
     static let storeDurations = durations([
         .microseconds(100), .microseconds(250), .microseconds(500), .milliseconds(1), .microseconds(2_500),
         .milliseconds(5), .milliseconds(10), .milliseconds(25), .milliseconds(50), .milliseconds(100),

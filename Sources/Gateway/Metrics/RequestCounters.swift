@@ -1,6 +1,6 @@
 import Observability
 
-/// The counters of `http_requests_total`, found without a lock; one table a loop.
+/// A cache of the counters of `http_requests_total`, which finds them without a lock. Each event loop has one.
 struct RequestCounters {
     private var known: [UInt32: Counter] = [:]
 
@@ -20,7 +20,7 @@ struct RequestCounters {
         counter.increment()
     }
 
-    /// Methods that anybody can make up count together.
+    /// The index and the label of a method. Unusual methods share one label, so that clients cannot create time series.
     private static func method(_ method: String) -> (UInt8, String) {
         switch method {
         case "GET": (0, method)

@@ -112,7 +112,7 @@ final class ProxyExchange {
         tried.append(attachment.id)
         self.attachment = attachment
         agent = attachment.info.agent
-        attachment.began()
+        attachment.requestStarted()
         let finishes = state.attemptStarted()
         var head = RequestHead(
             requestID: id,
@@ -133,7 +133,7 @@ final class ProxyExchange {
         do {
             try MessageEncoder.writeRequestHead(head, into: &bytes)
         } catch {
-            attachment.ended()
+            attachment.requestEnded()
             self.attachment = nil
             refuse(.headTooLarge)
             return
@@ -177,7 +177,7 @@ final class ProxyExchange {
     /// Releases the stream and the place that the request took at its attachment.
     func release() {
         stream = nil
-        attachment?.ended()
+        attachment?.requestEnded()
         attachment = nil
     }
 

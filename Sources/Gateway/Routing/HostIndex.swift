@@ -1,12 +1,13 @@
 import Settings
 
-/// Values by host: the exact host first, then the wildcard with the longest suffix. Immutable once built.
+/// A dictionary from host patterns to values. A look-up takes the exact host first, then the wildcard with the longest
+/// suffix. Built once, then only read.
 struct HostIndex<Value: Sendable>: Sendable {
-    /// Substrings as keys, so that a look-up by a part of the host allocates nothing.
+    // The keys are substrings, so that a look-up by a part of the host does not allocate.
     private var exact: [Substring: Value] = [:]
     private var below: [Substring: Value] = [:]
 
-    /// The value under exactly this pattern.
+    /// The value of exactly this pattern.
     subscript(pattern: HostPattern) -> Value? {
         get {
             switch pattern {
@@ -24,7 +25,10 @@ struct HostIndex<Value: Sendable>: Sendable {
 
     var count: Int { exact.count + below.count }
 
-    /// - Parameter host: as a parsed Host field has it: lower case, no port, no final dot; an IPv6 address in brackets.
+    /// The value of the most specific pattern that covers a host.
+    ///
+    /// - Parameter host: A host as a parsed Host field has it: lower case, no port, no final dot; an IPv6 address in
+    ///   brackets.
     func find(_ host: String) -> Value? {
         if host.utf8.first == UInt8(ascii: "[") {
             return Host.canonicalIPv6(String(host.dropFirst().dropLast())).flatMap { exact[$0[...]] }
@@ -35,7 +39,7 @@ struct HostIndex<Value: Sendable>: Sendable {
         while let dot = rest.utf8.firstIndex(of: UInt8(ascii: ".")) {
             let isFirst = dot == rest.startIndex
             rest = rest[rest.index(after: dot)...]
-            // No label stands before the dot: not a host that is below anything.
+            // An empty first label: no host is below such a name.
             if isFirst { return nil }
             if let value = below[rest] { return value }
         }

@@ -1,7 +1,7 @@
-/// A host that an attached agent serves, as its token allows.
+/// A host that an agent offers and its token allows.
 package struct HostRegistration: Hashable, Sendable {
     package let host: HostPattern
-    /// The NAME of its token.
+    /// The NAME of the agent's token.
     package let agent: String
     package let service: String
 
@@ -12,13 +12,15 @@ package struct HostRegistration: Hashable, Sendable {
     }
 }
 
-/// The hosts that agents serve at this moment. Immutable; a new one is built when an agent comes or goes.
+/// The hosts that agents offer. Immutable: ``AgentRegistry`` builds a new one when an attachment comes or goes.
 package struct HostTable: Sendable {
     package static let empty = HostTable([])
 
     private let hosts: HostIndex<RouteTarget>
 
-    /// - Parameter registrations: in the order in which they came: who asks for a taken host later does not get it.
+    /// Creates a table.
+    ///
+    /// - Parameter registrations: The hosts in the order of their attachments; the first to register a host has it.
     package init(_ registrations: [HostRegistration]) {
         var hosts = HostIndex<RouteTarget>()
         for registration in registrations where hosts[registration.host] == nil {
@@ -33,6 +35,8 @@ package struct HostTable: Sendable {
 
     package var count: Int { hosts.count }
 
+    /// The target for a host, in the form that ``RouteTable/match(host:target:)`` takes, or `nil` if no agent offers
+    /// it.
     package func find(_ host: String) -> RouteTarget? {
         hosts.find(host)
     }

@@ -1,9 +1,9 @@
-/// The path of a request, for matching only: what is forwarded are the original bytes.
+/// Functions on the path of a request, for matching only: the original bytes are forwarded.
 ///
-/// On hosts with path routes a path that two servers could read in two ways is refused: otherwise the gateway would
-/// choose a route by one reading and the service would serve by the other.
+/// On hosts with path routes, an ambiguous path is refused. Otherwise the gateway could choose a route by one
+/// interpretation of the path and the service could serve another.
 enum RequestPath {
-    /// The length in bytes of the path within a request target: everything before the query.
+    /// The length of the path within a request target, in bytes: all that precedes the query.
     static func length(of target: String) -> Int {
         var count = 0
         for byte in target.utf8 {
@@ -13,13 +13,13 @@ enum RequestPath {
         return count
     }
 
-    /// True unless the path is absolute, well-formed, and has exactly one reading: no `//`, no `\`, no dot segments
-    /// (also none with parameters, `..;`), no encoded dot, slash, backslash or control character (RFC 3986 sections
-    /// 2.1, 5.2.4).
+    /// Whether the path is relative, malformed, or has more than one interpretation because it contains `//`, `\`, a
+    /// dot segment (also one with parameters, `..;`), or an encoded dot, slash, backslash or control character (RFC
+    /// 3986 §2.1, §5.2.4).
     static func isAmbiguous(_ path: some Sequence<UInt8>) -> Bool {
         var bytes = path.makeIterator()
         guard bytes.next() == UInt8(ascii: "/") else { return true }
-        /// Bytes of the current segment so far, and whether all of them are dots.
+        // Of the current segment: its length so far, and whether it consists of dots only.
         var length = 0
         var onlyDots = true
         while let byte = bytes.next() {
@@ -49,10 +49,10 @@ enum RequestPath {
         return isDotSegment(length, onlyDots)
     }
 
-    /// How many bytes of the path the prefix takes; nil when it is no prefix on a segment boundary. Percent-encoded
-    /// bytes count as what they stand for.
+    /// The number of bytes of the path that the prefix matches, or `nil` if it does not match up to the end of a
+    /// segment. Percent-encoded bytes are compared by the byte that they encode.
     ///
-    /// - Parameter prefix: begins with a slash and does not end with one, or is `/` alone.
+    /// - Parameter prefix: Begins with a slash and does not end with one, or is `/` alone.
     static func match(prefix: String, _ path: some Sequence<UInt8>) -> Int? {
         var bytes = path.makeIterator()
         if prefix.utf8.count == 1 { return bytes.next() == UInt8(ascii: "/") ? 0 : nil }

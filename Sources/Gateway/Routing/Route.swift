@@ -1,19 +1,19 @@
 package import NIOCore
 import Settings
 
-/// Which agent's service answers which requests.
+/// A rule of the configuration: requests for this host and path prefix are sent to this service of an agent.
 package struct Route: Sendable, Equatable {
-    /// An exact host in lower case, or `*.` and a name.
+    /// An exact host in lower case, or `*.` followed by a name.
     package var host: String
-    /// Begins with `/` and, unless it is `/`, does not end with one. It matches whole segments: `/api` takes `/api` and
-    /// `/api/x`, not `/apix`.
+    /// A prefix that begins with `/` and, unless it is `/`, does not end with one. It matches whole segments: `/api`
+    /// matches `/api` and `/api/x`, not `/apix`.
     package var pathPrefix: String
     /// The NAME of the token that the agents attach with.
     package var agent: String
     package var service: String
-    /// Whether the local service sees the path without the prefix.
+    /// Whether the local service receives the path without the prefix.
     package var stripPrefix: Bool
-    /// Until the response's head; nil takes `timeouts.response_head`.
+    /// The timeout of the response's head, or `nil` for `timeouts.response_head`.
     package var timeout: TimeAmount?
 
     package init(
@@ -34,7 +34,8 @@ package struct Route: Sendable, Equatable {
 }
 
 extension Route {
-    /// A prefix as routing compares it: without a slash at its end, and with nothing in it that has two readings.
+    /// Parses a path prefix into the form that routing compares: without a slash at the end. A prefix that could be
+    /// interpreted in two ways is an error.
     static func parsePathPrefix(_ text: String) throws(Complaint) -> String {
         let remedy = "Write a plain path such as /api."
         guard text.utf8.first == UInt8(ascii: "/") else {
@@ -46,7 +47,7 @@ extension Route {
         }
         let segments = text.utf8.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
         for (index, segment) in segments.enumerated() {
-            // A request's path with such segments is refused, so a prefix with them would never match.
+            // A request whose path has such segments is refused, so the prefix would never match.
             let isLast = index == segments.count - 1
             if segment.isEmpty && !isLast { throw Complaint("\(quoted(text)) holds \"//\"", remedy) }
             if segment.elementsEqual(".".utf8) || segment.elementsEqual("..".utf8) {
@@ -56,7 +57,7 @@ extension Route {
         return text.utf8.count > 1 && text.hasSuffix("/") ? String(text.dropLast()) : text
     }
 
-    /// `NAME/SERVICE`.
+    /// Parses `NAME/SERVICE`.
     static func parseTarget(_ text: String) throws(Complaint) -> (agent: String, service: String) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2 else {
@@ -66,7 +67,7 @@ extension Route {
             )
         }
         let name = String(parts[0])
-        // The names that `hopgate token create` takes: any other could never be attached.
+        // `hopgate token create` accepts these names only, so an agent with another name could never attach.
         guard (1...63).contains(name.utf8.count), name.utf8.allSatisfy(isTokenNameByte) else {
             throw Complaint(
                 "\(quoted(name)) is not a token's name",

@@ -1,13 +1,13 @@
 package import NIOCore
 
-/// Where requests of one route go. One object a route, so that a request carries a reference.
+/// The destination of the requests of one route. A class, so that a request holds one reference.
 package final class RouteTarget: Sendable {
     /// The NAME of the token that the agents attach with.
     package let agent: String
     package let service: String
-    /// Until the response's head; nil takes the general one.
+    /// The timeout of the response's head, or `nil` for the general one.
     package let timeout: TimeAmount?
-    /// Names the route in logs and metrics: host pattern and prefix.
+    /// The name of the route in logs and metrics: the host pattern and the path prefix.
     package let label: String
 
     package init(agent: String, service: String, timeout: TimeAmount? = nil, label: String) {
@@ -18,13 +18,13 @@ package final class RouteTarget: Sendable {
     }
 }
 
-/// A route that was found for one request.
+/// The route that was found for one request.
 package struct RouteMatch: Sendable {
     package let target: RouteTarget
-    /// Bytes at the start of the request target that the service does not see.
+    /// The number of bytes at the start of the request target that are not sent to the service.
     let stripped: Int
 
-    /// The request target for the service: the original bytes, without the prefix where the route says so.
+    /// The request target for the service: the original bytes, without the prefix if the route strips it.
     package func forwarded(_ requestTarget: String) -> String {
         guard stripped > 0 else { return requestTarget }
         let rest = requestTarget.utf8.dropFirst(stripped)
@@ -33,13 +33,13 @@ package struct RouteMatch: Sendable {
     }
 }
 
-/// What routing says of a request.
+/// The result of routing one request.
 package enum RouteDecision: Sendable {
     case match(RouteMatch)
-    /// No route and no agent has this host.
+    /// No route and no agent serves this host.
     case unknownHost
-    /// The host is known, but none of its paths is this one.
+    /// The host is known, but no route matches the path.
     case unknownPath
-    /// The path has more than one reading on a host where that matters: 400.
+    /// The path is ambiguous and the host has path routes. Answered with 400.
     case badPath
 }

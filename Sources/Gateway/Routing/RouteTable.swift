@@ -1,19 +1,19 @@
 import NIOCore
 
-/// The routes of the configuration. Immutable; a look-up allocates nothing.
+/// The routes of the configuration. Immutable; a look-up does not allocate.
 ///
-/// The host decides first (exact, then the wildcard with the longest suffix), then the longest path prefix among the
-/// routes of that host.
+/// The host decides first (an exact match, then the wildcard with the longest suffix), then the longest matching path
+/// prefix among the routes of that host.
 package struct RouteTable: Sendable {
     private let hosts: HostIndex<HostRoutes>
-    /// Host patterns in the order of the configuration, each once: the names that a development certificate needs.
+    /// The host patterns without duplicates, in the order of the configuration. A development certificate covers them.
     package let hostPatterns: [HostPattern]
 
     /// The routes of one host pattern.
     private struct HostRoutes: Sendable {
-        /// Longest prefix first.
+        /// The routes, longest prefix first.
         var routes: [Entry] = []
-        /// With only `/` every path goes the same way, and none of them can be misread.
+        /// Whether any route has a prefix other than `/`. Otherwise the path does not matter, and may be ambiguous.
         var hasPaths: Bool { routes.contains { $0.prefix != "/" } }
     }
 
@@ -23,7 +23,9 @@ package struct RouteTable: Sendable {
         let target: RouteTarget
     }
 
-    /// - Parameter routes: checked by the configuration. A host that is none is left out.
+    /// Creates a table.
+    ///
+    /// - Parameter routes: Routes that the configuration has checked. A route with an invalid host is left out.
     package init(_ routes: [Route]) {
         var hosts = HostIndex<HostRoutes>()
         var patterns: [HostPattern] = []
@@ -46,12 +48,14 @@ package struct RouteTable: Sendable {
         self.hostPatterns = patterns
     }
 
+    /// Finds the route of a request.
+    ///
     /// - Parameters:
-    ///   - host: of the parsed Host field: lower case, no port, no final dot, an IPv6 address in brackets.
-    ///   - target: in origin form with its query, or `*`.
+    ///   - host: The host of the parsed Host field: lower case, no port, no final dot, an IPv6 address in brackets.
+    ///   - target: The request target in origin form with its query, or `*`.
     package func match(host: String, target: String) -> RouteDecision {
         guard let entries = hosts.find(host) else { return .unknownHost }
-        // `OPTIONS *` asks the server as a whole.
+        // `OPTIONS *` concerns the server as a whole.
         if target == "*" {
             guard let root = entries.routes.last, root.prefix == "/" else { return .unknownPath }
             return .match(RouteMatch(target: root.target, stripped: 0))
@@ -65,6 +69,7 @@ package struct RouteTable: Sendable {
         return .unknownPath
     }
 
+    /// Whether any route serves this host.
     package func knows(host: String) -> Bool {
         hosts.find(host) != nil
     }

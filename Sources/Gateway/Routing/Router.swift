@@ -1,10 +1,11 @@
 import Synchronization
 
-/// Chooses a route for each request: the configuration's routes first, behind them the hosts that agents serve.
+/// Chooses a route for each request: first among the routes of the configuration, then among the hosts that agents
+/// offer.
 ///
-/// From any thread. The lock is held only while a reference is copied.
+/// May be used from any thread. The lock is held only while a reference is copied.
 package final class Router: Sendable {
-    /// Of the configuration; they never change while the process lives.
+    /// The routes of the configuration, which are constant for the life of the process.
     package let routes: RouteTable
     private let hosts = Mutex(HostTable.empty)
 
@@ -12,11 +13,12 @@ package final class Router: Sendable {
         self.routes = routes
     }
 
-    /// Called by whoever keeps the agents' sessions, each time an agent's hosts came or went.
+    /// Replaces the hosts that agents offer. Called by ``AgentRegistry`` whenever they change.
     package func replaceHosts(_ table: HostTable) {
         hosts.withLock { $0 = table }
     }
 
+    /// Chooses the route of a request; see ``RouteTable/match(host:target:)`` for the parameters.
     package func route(host: String, target: String) -> RouteDecision {
         let decision = routes.match(host: host, target: target)
         switch decision {
@@ -27,10 +29,10 @@ package final class Router: Sendable {
         }
     }
 
-    /// Whether an agent that is attached serves this host, as its token allows; routes do not count.
+    /// Whether an agent has offered this host, as its token allows. Routes are not considered.
     package func isOffered(host: String) -> Bool { hosts.withLock { $0 }.find(host) != nil }
 
-    /// Whether anything is served under this host now: plain HTTP redirects only such hosts.
+    /// Whether any route or agent serves this host. Plain HTTP redirects to HTTPS for such hosts only.
     package func knows(host: String) -> Bool {
         routes.knows(host: host) || hosts.withLock { $0 }.find(host) != nil
     }

@@ -82,9 +82,9 @@ final class ACMEService: Sendable {
     ///   has that name.
     func renew(_ text: String) -> [String: JSONValue]? {
         guard let name = CertificateName(text) else { return nil }
-        let (number, resolve) = jobs.make()
+        let (number, resolve) = jobs.create()
         guard issuer.renew(name, resolve) else {
-            jobs.drop(number)
+            jobs.remove(number)
             return nil
         }
         return jobs.report(number)

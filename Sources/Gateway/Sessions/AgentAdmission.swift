@@ -1,15 +1,19 @@
 package import HopProtocol
 
-/// What a HELLO asks for, checked against the token: whether an agent is let in and what it may offer.
+/// The result of checking an agent's HELLO against its token: the services and hosts that the agent may offer.
+///
+/// Pure functions, called by ``AgentSession``.
 package struct AgentAdmission: Sendable {
     package var services: [String]
     package var hosts: [HostPattern]
     package var maxRequests: Int
 
-    /// Bounds of one HELLO.
-    package static let services = 64
-    package static let hosts = 256
-    package static let requests = 65_536
+    /// The maximum number of services in one offer.
+    package static let serviceLimit = 64
+    /// The maximum number of hosts in one offer.
+    package static let hostLimit = 256
+    /// The greatest number of concurrent requests that an agent is sent; a greater `max_requests` is lowered to this.
+    package static let requestLimit = 65_536
 
     package struct Rejection: Error, Equatable, Sendable {
         package enum Reason: Sendable {
@@ -19,10 +23,15 @@ package struct AgentAdmission: Sendable {
         }
 
         package var reason: Reason
-        /// For both logs; it names what is not allowed.
+        /// An explanation for the gateway's log and for the agent's. It names the service or host that is not allowed.
         package var message: String
     }
 
+    /// Checks a HELLO.
+    ///
+    /// - Parameters:
+    ///   - allowsService: Whether the token allows this service.
+    ///   - allowsHost: Whether the token allows this host pattern.
     package static func check(
         _ hello: Hello,
         allowsService: (String) -> Bool,
@@ -34,20 +43,22 @@ package struct AgentAdmission: Sendable {
         guard hello.maxRequests > 0 else {
             throw Rejection(reason: .malformed, message: "max_requests is not positive")
         }
-        let (services, hosts) = try offer(hello.services, hello.hosts, allowsService, allowsHost)
-        return AgentAdmission(services: services, hosts: hosts, maxRequests: min(hello.maxRequests, requests))
+        let (services, hosts) = try checkOffer(hello.services, hello.hosts, allowsService, allowsHost)
+        return AgentAdmission(services: services, hosts: hosts, maxRequests: min(hello.maxRequests, requestLimit))
     }
 
-    /// Also for SERVICES later in the session's life.
-    package static func offer(
+    /// Checks the services and hosts of a HELLO, or of a later SERVICES message.
+    ///
+    /// - Returns: The services, and the parsed hosts.
+    package static func checkOffer(
         _ services: [String],
         _ hosts: [String],
         _ allowsService: (String) -> Bool,
         _ allowsHost: (HostPattern) -> Bool
     ) throws(Rejection) -> ([String], [HostPattern]) {
         guard !services.isEmpty else { throw Rejection(reason: .malformed, message: "no service is offered") }
-        guard services.count <= Self.services, hosts.count <= Self.hosts else {
-            throw Rejection(reason: .malformed, message: "more than \(Self.services) services or \(Self.hosts) hosts")
+        guard services.count <= serviceLimit, hosts.count <= hostLimit else {
+            throw Rejection(reason: .malformed, message: "more than \(serviceLimit) services or \(hostLimit) hosts")
         }
         for service in services {
             guard Credential.isName(service) else {

@@ -3,13 +3,25 @@ package import NIOCore
 import Synchronization
 import Transport
 
-/// The attachments of this process. Decisions read an immutable snapshot from any loop; changes swap it.
+/// The attachments of this process, and the choice of one of them for each request.
+///
+/// One exists per gateway. A session goes through it as follows; all calls come from ``AgentSession`` on the session's
+/// event loop:
+///
+/// 1. ``claim(run:tokenID:limit:)`` reserves a place for the agent's run, within the token's limit.
+/// 2. ``attach(_:)`` adds the attachment; from then on requests are sent to it.
+/// 3. ``update(id:services:hosts:)`` changes what it offers, after a SERVICES message or a change of its token.
+/// 4. ``detach(id:)`` removes it when the session is closed, and releases the place.
+///
+/// Requests call ``pick(_:excluding:random:)`` on any loop. It reads an immutable snapshot; a change builds a new one
+/// and, if hosts are concerned, gives the ``Router`` a new ``HostTable``. The bookkeeping is done by
+/// ``AttachmentTable``, which knows nothing of sessions; this class adds the lock, the snapshot and the router.
 package final class AgentRegistry: Sendable {
     package typealias Table = AttachmentTable<Attachment>
 
     package enum Choice {
         case attachment(Attachment)
-        /// All are at their limit.
+        /// All attachments have reached their limit of concurrent requests.
         case busy
         case none
     }
@@ -19,7 +31,7 @@ package final class AgentRegistry: Sendable {
         var snapshot = Snapshot(byService: [:])
     }
 
-    /// What a request reads.
+    /// The part of the table that a request reads.
     private final class Snapshot: Sendable {
         let byService: [Table.Key: [Attachment]]
 
@@ -37,12 +49,12 @@ package final class AgentRegistry: Sendable {
         self.credentials = credentials
     }
 
-    // MARK: A request's question
+    // MARK: Requests
 
-    /// Chooses an attachment for one attempt.
+    /// Chooses an attachment for one attempt at a request. Called on any event loop.
     ///
     /// - Parameters:
-    ///   - tried: ids of attachments that this request was given to already.
+    ///   - tried: The ids of the attachments that this request was already sent to.
     ///   - random: 64 random bits.
     package func pick(_ target: RouteTarget, excluding tried: [UInt64], random: UInt64) -> Choice {
         let key = Table.Key(agent: target.agent, service: target.service)
@@ -55,7 +67,7 @@ package final class AgentRegistry: Sendable {
                     && credentials.credential(id: attachment.info.tokenID)?.allows(service: target.service) == true
                     && attachment.session.isResponsive
             },
-            load: { $0.hasRoom ? $0.requestsInFlight : nil }
+            load: { $0.hasCapacity ? $0.requestsInFlight : nil }
         )
         return switch choice {
         case .candidate(let attachment): .attachment(attachment)
@@ -66,35 +78,41 @@ package final class AgentRegistry: Sendable {
 
     // MARK: Changes
 
-    /// Takes a place for this run among those that a token may have attached at a time, which it keeps until the last
-    /// of its sessions is detached. To be followed by ``attach(_:)``.
+    /// Reserves one of the places that limit how many runs a token may have attached at a time. The run keeps it until
+    /// the last of its sessions is detached. Has to be followed by ``attach(_:)``.
     ///
-    /// - Parameter limit: runs at most; nil: any number.
-    /// - Returns: false when that many others are there.
+    /// - Parameter limit: The maximum number of runs, or `nil` for no limit.
+    /// - Returns: `false` if that many other runs are attached.
     package func claim(run: RunID, tokenID: String, limit: Int?) -> Bool {
         state.withLock { $0.table.claim(run: run, tokenID: tokenID, limit: limit) }
     }
 
-    /// The attachments of this token and agent's name.
+    /// The attachments with this token and this name of an agent.
     package func attachments(tokenID: String, instance: String) -> [Attachment] {
         state.withLock { $0.table.rows(tokenID: tokenID, instance: instance).map(\.member) }
     }
 
-    /// Lets an agent in. Returns the attachments of the same name that were there before.
+    /// Adds an attachment whose run has a place.
+    ///
+    /// - Returns: The earlier attachments with the same token and name.
     package func attach(_ row: Table.Row) -> [Attachment] {
         change(hosts: !row.hosts.isEmpty) { $0.add(row).map(\.member) }
     }
 
+    /// Replaces the services and hosts that an attachment offers.
     package func update(id: UInt64, services: [String], hosts: [HostPattern]) {
         change(hosts: true) { _ = $0.update(id: id, services: services, hosts: hosts) }
     }
 
+    /// Removes an attachment and ends it. The hosts that it offered are remembered, see
+    /// ``AttachmentTable/rememberedHosts``.
     package func detach(id: UInt64) {
         change(hosts: true) { table in table.remove(id: id)?.member.end() }
     }
 
-    package func forget(tokenID: String) {
-        change(hosts: true) { $0.forget(tokenID: tokenID) }
+    /// Forgets the remembered hosts of a token that was revoked.
+    package func forgetHosts(tokenID: String) {
+        change(hosts: true) { $0.forgetHosts(tokenID: tokenID) }
     }
 
     private func change<Result: Sendable>(hosts: Bool, _ body: (inout Table) -> Result) -> Result {
@@ -106,12 +124,13 @@ package final class AgentRegistry: Sendable {
         }
     }
 
-    // MARK: The whole
+    // MARK: Contents
 
     package var rows: [Table.Row] { state.withLock { Array($0.table.rows.values) } }
     package var count: Int { state.withLock { $0.table.rows.count } }
 
-    /// The keep-alive for a newcomer: pings cost the gateway the same however many agents there are.
+    /// The keep-alive interval for a new session. It grows with the number of sessions, so that pings cost the gateway
+    /// the same however many agents are attached.
     package var keepAlive: TimeAmount { Self.keepAlive(sessions: count) }
 
     package static func keepAlive(sessions: Int) -> TimeAmount {

@@ -5,19 +5,31 @@ import Observability
 import Transport
 import Tunnel
 
-/// The gateway's end of one agent's tunnel: lets the agent in by its HELLO and keeps its attachment.
+/// The gateway's end of one agent's tunnel: authenticates the agent and maintains its attachment.
 ///
-/// Confined to the session's loop. Held by the session as its handler until that is closed.
+/// The life of a session:
+///
+/// 1. `sessionEstablished(_:)`: DTLS is established, and this object becomes the handler of the control stream. The
+///    transport closes the session if the agent does not authenticate in time.
+/// 2. HELLO arrives (``admit(_:)``). The token is verified by ``CredentialCache``, the offer is checked by
+///    ``AgentAdmission``, and ``AgentRegistry`` grants a place. If one of these fails, ERROR is sent and the session is
+///    closed shortly after (``refuse(_:_:log:_:code:wait:retryAfter:)``).
+/// 3. Otherwise WELCOME is sent and the ``Attachment`` is added to the registry: requests open streams on the session
+///    from now on, without this object. Older sessions of the same agent are probed by ``AgentSessionManager``.
+/// 4. SERVICES changes the offer; GOAWAY stops new requests.
+/// 5. `sessionClosed(_:reason:)` removes the attachment.
+///
+/// Confined to the session's event loop. The session holds it as its handler until the session is closed.
 final class AgentSession: SessionHandler {
     private enum State {
         case awaitingHello
         case serving(Attachment)
-        /// Refused, or gone.
-        case over
+        /// The agent was refused, or the session is closed.
+        case closed
     }
 
-    /// Between ERROR and CONNECTION_CLOSE, so that the one is not overtaken by the other.
-    private static let farewell = TimeAmount.milliseconds(50)
+    /// The time between ERROR and CONNECTION_CLOSE, so that the agent receives ERROR first.
+    private static let closeDelay = TimeAmount.milliseconds(50)
 
     private let manager: AgentSessionManager
     private var session: TunnelSession?
@@ -35,14 +47,14 @@ final class AgentSession: SessionHandler {
     }
 
     func session(_ session: TunnelSession, opened stream: TunnelStream) {
-        // Requests go to agents, not the other way.
+        // Requests are sent to agents, never by them.
         stream.reset(.refused)
         stream.stopSending(.refused)
     }
 
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
         defer {
-            state = .over
+            state = .closed
             self.session = nil
             session.handler = nil
         }
@@ -52,50 +64,50 @@ final class AgentSession: SessionHandler {
             manager.registry.detach(id: attachment.id)
             manager.metrics.disconnects[Self.disconnect(reason)].increment()
             var metadata = manager.metadata(attachment)
-            metadata["reason"] = "\(Self.text(reason))"
+            metadata["reason"] = "\(Self.describe(reason))"
             manager.logger.info("agent detached", metadata: metadata)
         case .awaitingHello:
             if case .notAuthenticated = reason { manager.metrics.authFailures[.timeout].increment() }
             manager.logger.debug(
-                "a session ended before HELLO",
-                metadata: ["remote": "\(session.remoteAddress.text)", "reason": "\(Self.text(reason))"]
+                "session closed before HELLO",
+                metadata: ["remote": "\(session.remoteAddress.text)", "reason": "\(Self.describe(reason))"]
             )
-        case .over: break
+        case .closed: break
         }
     }
 
-    /// Adds what the session's figures grew by since the last time.
+    /// Adds the growth of the session's statistics since the last call to the metrics.
     func sample() {
         guard let session else { return }
         let now = session.statistics
-        func grown(_ figure: KeyPath<TunnelStatistics, UInt64>) -> Int {
+        func growth(_ figure: KeyPath<TunnelStatistics, UInt64>) -> Int {
             Int(truncatingIfNeeded: now[keyPath: figure] &- min(sampled[keyPath: figure], now[keyPath: figure]))
         }
-        manager.metrics.lostPackets.increment(by: grown(\.packetsLost))
-        manager.metrics.retransmittedBytes.increment(by: grown(\.retransmittedBytes))
-        manager.metrics.streamBytesIn.increment(by: grown(\.streamBytesReceived))
-        manager.metrics.streamBytesOut.increment(by: grown(\.streamBytesSent))
+        manager.metrics.lostPackets.increment(by: growth(\.packetsLost))
+        manager.metrics.retransmittedBytes.increment(by: growth(\.retransmittedBytes))
+        manager.metrics.streamBytesIn.increment(by: growth(\.streamBytesReceived))
+        manager.metrics.streamBytesOut.increment(by: growth(\.streamBytesSent))
         if now.rtt > .zero { manager.metrics.roundTrip.observe(now.rtt) }
         sampled = now
     }
 
     // MARK: Control messages
 
-    private func take(_ message: ControlMessage) {
+    private func handle(_ message: ControlMessage) {
         switch (message, state) {
         case (.hello(let hello), .awaitingHello): admit(hello)
-        case (.hello, .serving): violation("a second HELLO")
+        case (.hello, .serving): closeForViolation("a second HELLO")
         case (.services(let services), .serving(let attachment)): update(attachment, services)
         case (.goaway, .serving(let attachment)):
             if attachment.move(from: .active, to: .leaving) || attachment.move(from: .suspended, to: .leaving) {
-                manager.logger.info("agent is leaving", metadata: manager.metadata(attachment))
+                manager.logger.info("agent leaving", metadata: manager.metadata(attachment))
             }
         case (.error(let error), _):
             manager.logger.warning(
-                "an agent reports an error",
+                "error reported by agent",
                 metadata: ["code": "\(error.code.name)", "message": "\(error.message)"]
             )
-        case (_, .awaitingHello): violation("a message before HELLO")
+        case (_, .awaitingHello): closeForViolation("a message before HELLO")
         default: break
         }
     }
@@ -104,20 +116,20 @@ final class AgentSession: SessionHandler {
         guard let session else { return }
         guard !manager.lifecycle.isDraining else {
             manager.metrics.authFailures[.draining].increment()
-            state = .over
+            state = .closed
             send(.elsewhere(Elsewhere(retryAfterMilliseconds: 1_000)))
-            closeSoon(.refused, "this gateway is about to stop")
+            closeAfterDelay(.refused, "this gateway is about to stop")
             return
         }
-        let verdict = manager.credentials.verify(
+        let result = manager.credentials.verify(
             id: hello.tokenID,
             secret: hello.secret,
             from: session.remoteAddress,
             now: .now()
         )
-        switch verdict {
+        switch result {
         case .refused(let refusal, let retryAfter):
-            // Nothing of the secret is logged, and the other side learns no reason.
+            // The secret is not logged, and the peer does not learn the reason.
             refuse(hello, .credential, log: refusal.rawValue, "the token is not accepted", retryAfter: retryAfter)
         case .granted(let credential, let secret):
             do throws(AgentAdmission.Rejection) {
@@ -129,7 +141,7 @@ final class AgentSession: SessionHandler {
                 guard manager.registry.claim(run: hello.run, tokenID: credential.id, limit: credential.maxAgents) else {
                     return refuseTooMany(hello, credential)
                 }
-                welcome(hello, credential, secret, admission, session)
+                attach(hello, credential, secret, admission, session)
             } catch {
                 let reason: GatewayMetrics.AuthFailure =
                     switch error.reason {
@@ -142,7 +154,7 @@ final class AgentSession: SessionHandler {
         }
     }
 
-    private func welcome(
+    private func attach(
         _ hello: Hello,
         _ credential: Credential,
         _ secret: SecretHash,
@@ -166,7 +178,7 @@ final class AgentSession: SessionHandler {
         let keepAlive = manager.registry.keepAlive
         session.authenticated()
         session.setKeepAlive(keepAlive)
-        // WELCOME stands in the stream before any request can.
+        // WELCOME has to precede the first request: it is written before the attachment is added to the registry.
         send(
             .welcome(
                 Welcome(
@@ -189,7 +201,7 @@ final class AgentSession: SessionHandler {
             metadata["hosts"] = "\(admission.hosts.map(\.description).joined(separator: ","))"
         }
         manager.logger.info("agent attached", metadata: metadata)
-        // Whoever changed the credential meanwhile may have looked for its sessions before this one was among them.
+        // A change of the credential may have been applied between verification and attachment, without this session.
         guard manager.credentials.credential(id: credential.id) === credential else {
             attachment.move(from: .active, to: .leaving)
             session.close(.authFailed, reason: "the token was changed")
@@ -201,7 +213,7 @@ final class AgentSession: SessionHandler {
     private func update(_ attachment: Attachment, _ services: Services) {
         guard let credential = manager.credentials.credential(id: attachment.info.tokenID) else { return }
         do throws(AgentAdmission.Rejection) {
-            let (names, hosts) = try AgentAdmission.offer(
+            let (names, hosts) = try AgentAdmission.checkOffer(
                 services.services,
                 services.hosts,
                 credential.allows(service:),
@@ -211,23 +223,23 @@ final class AgentSession: SessionHandler {
             manager.hostsChanged(hosts.map(\.description))
         } catch {
             send(.error(ErrorMessage(code: .authFailed, message: error.message)))
-            closeSoon(.authFailed, error.message)
+            closeAfterDelay(.authFailed, error.message)
         }
     }
 
-    // MARK: Refusing
+    // MARK: Refusal
 
-    /// How soon an agent that was one too many may come again.
-    private static let limitRetry = TimeAmount.seconds(1)
+    /// The time after which an agent that exceeded its token's limit may try again.
+    private static let limitRetryDelay = TimeAmount.seconds(1)
 
     private func refuseTooMany(_ hello: Hello, _ credential: Credential) {
         let limit = credential.maxAgents ?? 0
         let agents = limit == 1 ? "1 agent" : "\(limit) agents"
         let message = "the token allows \(agents) at a time, and as many are attached"
-        // Of a process of the same name that died the session may still be there: then the next try finds room.
+        // The session of a process of the same name that died may still be open: then the next attempt finds a place.
         let older = manager.registry.attachments(tokenID: credential.id, instance: hello.name)
         for attachment in older where !attachment.session.isResponsive { manager.probe(attachment) }
-        refuse(hello, .limit, log: message, message, code: .busy, wait: Self.limitRetry)
+        refuse(hello, .limit, log: message, message, code: .busy, wait: Self.limitRetryDelay)
     }
 
     private func refuse(
@@ -240,7 +252,7 @@ final class AgentSession: SessionHandler {
         retryAfter: TimeAmount? = nil
     ) {
         manager.metrics.authFailures[reason].increment()
-        // Whoever fails more often than the limiter allows fills no log.
+        // Attempts beyond the failure limit are not logged, so that an attacker cannot fill the log.
         if retryAfter == nil {
             manager.logger.warning(
                 "agent refused",
@@ -252,15 +264,15 @@ final class AgentSession: SessionHandler {
                 ]
             )
         }
-        state = .over
+        state = .closed
         let milliseconds = UInt64(max(0, (retryAfter ?? wait).nanoseconds / 1_000_000))
         send(.error(ErrorMessage(code: code, message: message, retryAfterMilliseconds: milliseconds)))
-        closeSoon(code, message)
+        closeAfterDelay(code, message)
     }
 
-    private func violation(_ message: String) {
+    private func closeForViolation(_ message: String) {
         manager.logger.warning(
-            "an agent broke the protocol",
+            "protocol violation by agent",
             metadata: ["remote": "\(session.map { "\($0.remoteAddress)" } ?? "")", "error": "\(message)"]
         )
         session?.close(.protocolViolation, reason: message)
@@ -271,9 +283,9 @@ final class AgentSession: SessionHandler {
         session.control.write(bytes)
     }
 
-    private func closeSoon(_ code: HopCode, _ reason: String) {
+    private func closeAfterDelay(_ code: HopCode, _ reason: String) {
         guard let session else { return }
-        session.loop.scheduleTask(in: Self.farewell) { session.close(code.wireCode, reason: reason) }
+        session.loop.scheduleTask(in: Self.closeDelay) { session.close(code.wireCode, reason: reason) }
     }
 }
 
@@ -282,18 +294,18 @@ extension AgentSession: StreamHandler {
         session?.control.consumed(bytes.readableBytes)
         codec.feed(bytes)
         do throws(HopError) {
-            while let message = try codec.next() { take(message) }
+            while let message = try codec.next() { handle(message) }
         } catch {
-            violation(error.message)
+            closeForViolation(error.message)
         }
     }
 
-    func streamFinished() { violation("the control stream ended") }
+    func streamFinished() { closeForViolation("the control stream ended") }
     func streamFailed(_ failure: StreamFailure) {
-        // A reset of stream 0 ends the tunnel; with the session over this does nothing.
+        // A reset of stream 0 is fatal for the tunnel. If the session is already closed, this does nothing.
         session?.close(.protocolViolation, reason: "the control stream was reset")
     }
-    func streamStopped(code: ApplicationErrorCode) { violation("the control stream was stopped") }
+    func streamStopped(code: ApplicationErrorCode) { closeForViolation("the control stream was stopped") }
     func streamWritable() {}
 }
 
@@ -319,14 +331,14 @@ extension AgentSession {
         }
     }
 
-    /// For the log.
-    private static func text(_ reason: SessionCloseReason) -> String {
+    /// The reason as logged.
+    private static func describe(_ reason: SessionCloseReason) -> String {
         switch reason {
         case .local(_, let text): text
         case .peer(let code, let text): "the agent closed: \(HopCode(code).name) \(text)"
         case .violation(let error): "protocol violation: \(error)"
         case .idleTimeout: "nothing was received for the idle timeout"
-        case .lost: "the agent has forgotten this session"
+        case .lost: "the agent has lost this session"
         case .dtls(nil): "the agent ended DTLS"
         case .dtls(let error?): "DTLS: \(error)"
         case .replaced: "replaced by a new session of the same address"

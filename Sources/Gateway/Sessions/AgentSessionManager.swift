@@ -5,16 +5,17 @@ import Observability
 import Transport
 import Tunnel
 
-/// What all agent sessions share, and what is done to many of them at once.
+/// The dependencies that all agent sessions share, and the operations that concern many sessions: superseding, changes
+/// of credentials, and drain. One exists per gateway.
 final class AgentSessionManager: Sendable {
     let registry: AgentRegistry
     let credentials: CredentialCache
     let metrics: GatewayMetrics
     let lifecycle: Lifecycle
     let logger: Logger
-    /// Of this process, random.
+    /// A random id of this process, sent in WELCOME.
     let incarnation: String
-    /// Told of the hosts that agents serve: the development certificate covers them.
+    /// Called with the hosts that agents offer, for the development certificate to cover them.
     let hostsChanged: @Sendable ([String]) -> Void
 
     init(
@@ -36,52 +37,56 @@ final class AgentSessionManager: Sendable {
 
     // MARK: Superseding
 
-    /// How often a probed session is looked at.
+    /// The interval at which a probed session is checked.
     private static let probeInterval = TimeAmount.milliseconds(50)
+    /// The shortest time that a probed session has to respond.
     private static let probeMinimum = TimeAmount.milliseconds(500)
 
-    /// An attachment of the same name came. The older one gets nothing new until it gives a sign of life, and is ended
-    /// if it gives none: so a dead session never holds a name, and two living ones share it.
+    /// Probes an attachment after another one of the same name has been added. It receives no new requests until the
+    /// agent responds, and its session is closed if the agent does not. So a dead session does not hold a name, and two
+    /// live agents share it.
+    ///
+    /// Called on any thread.
     func probe(_ older: Attachment) {
-        // One that is leaving gets nothing new anyway, but its streams must not hang on a dead session.
+        // A leaving attachment receives no new requests anyway, but its streams must not hang on a dead session.
         guard older.move(from: .active, to: .suspended) || older.state == .leaving else { return }
         let session = older.session
         session.loop.execute {
-            let asked = NIODeadline.now()
+            let probedAt = NIODeadline.now()
             session.ping()
-            // A probe timeout is a few round trips; three of them are given.
+            // A probe timeout is a few round trips; the session gets three of them.
             let wait = max(Self.probeMinimum, session.statistics.rtt * 9)
-            self.check(older, asked: asked, deadline: asked + wait)
+            self.checkProbe(older, probedAt: probedAt, deadline: probedAt + wait)
         }
     }
 
-    private func check(_ older: Attachment, asked: NIODeadline, deadline: NIODeadline) {
+    private func checkProbe(_ older: Attachment, probedAt: NIODeadline, deadline: NIODeadline) {
         guard older.state == .suspended || older.state == .leaving else { return }
         let session = older.session
-        if let heard = session.lastReceived, heard > asked {
+        if let received = session.lastReceived, received > probedAt {
             guard older.move(from: .suspended, to: .active) else { return }
-            logger.info("two agents of one name are alive and both serve", metadata: metadata(older))
+            logger.info("older session alive, name shared", metadata: metadata(older))
         } else if NIODeadline.now() >= deadline {
-            logger.notice("a silent session is superseded", metadata: metadata(older))
+            logger.notice("silent session superseded", metadata: metadata(older))
             session.close(.superseded, reason: "another attachment of this name took over")
         } else {
             session.loop.scheduleTask(in: Self.probeInterval) {
-                self.check(older, asked: asked, deadline: deadline)
+                self.checkProbe(older, probedAt: probedAt, deadline: deadline)
             }
         }
     }
 
     // MARK: Credentials
 
-    /// Ends sessions whose token is gone or whose secret is not accepted any more, and takes away what a token allows no
-    /// more. On any thread.
+    /// Applies changed credentials: closes the sessions whose token was revoked or whose secret is no longer accepted,
+    /// and withdraws the services and hosts that a token no longer allows. Called on any thread.
     func credentialsChanged(_ changes: CredentialChanges) {
         let rows = registry.rows
         let (ended, changed) = (Set(changes.ended), Set(changes.changed))
         if !ended.isEmpty {
-            for id in ended { registry.forget(tokenID: id) }
+            for id in ended { registry.forgetHosts(tokenID: id) }
             for row in rows where ended.contains(row.info.tokenID) {
-                logger.notice("a token was revoked: its session ends", metadata: metadata(row.member))
+                logger.notice("token revoked, session closed", metadata: metadata(row.member))
                 row.member.move(from: .active, to: .leaving)
                 row.member.session.close(.authFailed, reason: "the token was revoked")
             }
@@ -91,13 +96,13 @@ final class AgentSessionManager: Sendable {
             let services = row.services.filter { credential.allows(service: $0) }
             let hosts = row.hosts.filter { credential.allows(host: $0) }
             if !credentials.accepts(row.member.secret, id: row.info.tokenID) {
-                logger.notice("a token's secret was replaced: its session ends", metadata: metadata(row.member))
+                logger.notice("token secret replaced, session closed", metadata: metadata(row.member))
                 row.member.move(from: .active, to: .leaving)
                 row.member.session.close(.authFailed, reason: "the token's secret was replaced")
             } else if services.isEmpty || credential.name != row.info.agent {
                 row.member.session.close(.authFailed, reason: "the token was changed")
             } else if services.count != row.services.count || hosts.count != row.hosts.count {
-                logger.notice("a token allows less now", metadata: metadata(row.member))
+                logger.notice("token permissions reduced", metadata: metadata(row.member))
                 registry.update(id: row.info.id, services: services, hosts: hosts)
             }
         }
@@ -105,7 +110,11 @@ final class AgentSessionManager: Sendable {
 
     // MARK: Drain
 
-    /// Asks every agent to go elsewhere.
+    /// Sends GOAWAY to every agent.
+    ///
+    /// - Parameters:
+    ///   - deadline: The time after which the gateway closes the remaining sessions.
+    ///   - spread: The time over which the agents should distribute their reconnections.
     func sendGoaway(deadline: TimeAmount, spread: TimeAmount) {
         let message = Goaway(
             deadlineMilliseconds: UInt64(max(0, deadline.nanoseconds / 1_000_000)),
@@ -118,6 +127,7 @@ final class AgentSessionManager: Sendable {
         }
     }
 
+    /// The fields that identify an attachment in the log.
     func metadata(_ attachment: Attachment) -> Logger.Metadata {
         [
             "agent": "\(attachment.info.agent)",

@@ -27,13 +27,14 @@ package struct AttachmentInfo: Sendable {
     }
 }
 
-/// One agent's session that accepts requests, with its load.
+/// An agent's session that is admitted and accepts requests, with its load.
 ///
-/// Shared by all loops; everything that changes is atomic.
+/// Created by ``AgentSession``, held by ``AgentRegistry``, and used by requests on all event loops; mutable state is
+/// atomic.
 package final class Attachment: Sendable {
     package enum State: UInt8, Sendable {
         case active
-        /// Another run of the same name attached. No new request is sent here until this one shows a sign of life.
+        /// Another session of the same name attached. No new request is sent here until the agent responds to a probe.
         case suspended
         /// The agent sent GOAWAY.
         case leaving
@@ -46,7 +47,7 @@ package final class Attachment: Sendable {
     package let secret: SecretHash
     package let maxRequests: Int
     /// The time of admission.
-    package let since = NIODeadline.now()
+    package let attachedAt = NIODeadline.now()
     private let handler: NIOLoopBound<AgentSession>
 
     private let current = Atomic<UInt8>(State.active.rawValue)
@@ -63,12 +64,12 @@ package final class Attachment: Sendable {
 
     package var id: UInt64 { info.id }
 
-    /// Adds the growth of the session's statistics since the last sample to the metrics. On the session's loop.
+    /// Adds the growth of the session's statistics since the last sample to the metrics. Called on the session's loop.
     func sample() { handler.value.sample() }
 
     package var state: State { State(rawValue: current.load(ordering: .relaxed)) ?? .ended }
 
-    /// Moves from `old` to `new`, unless the state is another by now. Nothing follows ``State/ended``.
+    /// Moves from `old` to `new`, unless the state has changed since. No state follows ``State/ended``.
     ///
     /// - Returns: Whether the state was `old`.
     @discardableResult
@@ -81,7 +82,7 @@ package final class Attachment: Sendable {
     // MARK: Load
 
     package var requestsInFlight: Int { requests.load(ordering: .relaxed) }
-    package var hasRoom: Bool { requestsInFlight < maxRequests }
-    package func began() { requests.wrappingAdd(1, ordering: .relaxed) }
-    package func ended() { requests.wrappingSubtract(1, ordering: .relaxed) }
+    package var hasCapacity: Bool { requestsInFlight < maxRequests }
+    package func requestStarted() { requests.wrappingAdd(1, ordering: .relaxed) }
+    package func requestEnded() { requests.wrappingSubtract(1, ordering: .relaxed) }
 }

@@ -7,7 +7,12 @@ package protocol AttachmentTableMember: Sendable {
 
 extension Attachment: AttachmentTableMember {}
 
-/// The attachments of one replica with the services and hosts that they offer: pure bookkeeping, without sessions.
+/// The attachments of one replica with the services and hosts that they offer. A value type without sessions or locks;
+/// ``AgentRegistry`` owns one, and tests use it with a stand-in.
+///
+/// It maintains several indexes of the same rows, so that no operation visits all of them: by session id, by agent and
+/// service (for requests), by token and instance (to find older sessions of an agent), and the number of sessions per
+/// run (for a token's limit). ``hosts`` is the input for a ``HostTable``.
 package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
     /// One attachment and its current offer.
     package struct Row: Sendable {
@@ -34,17 +39,17 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
         }
     }
 
-    /// Hosts of agents that left are remembered, so that their clients hear 503 and not 404.
+    /// The number of hosts of detached agents that are remembered: clients receive 503 for them instead of 404.
     package static var rememberedHosts: Int { 1_024 }
 
-    /// By the session's id. What one agent does costs no walk over all of them.
+    /// The rows by session id.
     package private(set) var rows: [UInt64: Row] = [:]
     package private(set) var byService: [Key: [Member]] = [:]
     private var memberIDs: [Key: [UInt64]] = [:]
     private var byInstance: [Instance: [UInt64]] = [:]
-    /// Sessions of each run, by the token's id; those that have claimed a place and are not attached yet included.
+    /// The number of sessions of each run, by token id. Includes sessions that have a place but are not attached yet.
     private var runs: [String: [RunID: Int]] = [:]
-    /// Rows that ask for hosts, in the order of arrival; the first to ask has the host.
+    /// The rows that offer hosts, in the order of attachment. A host belongs to the first row that offers it.
     private var hostRows: [UInt64] = []
     private var remembered: [(tokenID: String, registration: HostRegistration)] = []
 
@@ -55,8 +60,8 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
 
     package init() {}
 
-    /// Takes a place for a session of this run, unless `limit` other runs of the token are there. The place is given back
-    /// by ``remove(id:)``. A run that is there already has its place, however many sessions it has.
+    /// Reserves a place for a session of this run, unless `limit` other runs of the token have one. ``remove(id:)``
+    /// releases it. All sessions of a run share one place.
     package mutating func claim(run: RunID, tokenID: String, limit: Int?) -> Bool {
         let known = runs[tokenID] ?? [:]
         if let limit, known[run] == nil, known.count >= limit { return false }
@@ -64,12 +69,14 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
         return true
     }
 
-    /// Those of this token and agent's name.
+    /// The rows with this token and instance name.
     package func rows(tokenID: String, instance: String) -> [Row] {
         (byInstance[Instance(tokenID: tokenID, name: instance)] ?? []).compactMap { rows[$0] }
     }
 
-    /// Adds one, whose run has a place, and returns those of the same token and name that were there before it.
+    /// Adds a row whose run has a place.
+    ///
+    /// - Returns: The earlier rows with the same token and instance name.
     package mutating func add(_ row: Row) -> [Row] {
         precondition(rows[row.info.id] == nil, "a session attaches once")
         let instance = Instance(tokenID: row.info.tokenID, name: row.info.instance)
@@ -79,7 +86,9 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
         return older
     }
 
-    /// Returns whether the row is there.
+    /// Replaces the services and hosts of a row.
+    ///
+    /// - Returns: Whether the row exists.
     @discardableResult
     package mutating func update(id: UInt64, services: [String], hosts: [HostPattern]) -> Bool {
         guard var row = rows[id] else { return false }
@@ -90,6 +99,7 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
         return true
     }
 
+    /// Removes a row, releases its place, and remembers its hosts.
     @discardableResult
     package mutating func remove(id: UInt64) -> Row? {
         guard let row = rows[id] else { return nil }
@@ -97,7 +107,7 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
         let instance = Instance(tokenID: row.info.tokenID, name: row.info.instance)
         byInstance[instance]?.removeAll { $0 == id }
         if byInstance[instance]?.isEmpty == true { byInstance[instance] = nil }
-        leave(row.info.run, tokenID: row.info.tokenID)
+        releasePlace(row.info.run, tokenID: row.info.tokenID)
         for registration in Self.registrations(of: row) {
             remembered.removeAll { $0.registration == registration }
             remembered.append((row.info.tokenID, registration))
@@ -106,18 +116,18 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
         return row
     }
 
-    private mutating func leave(_ run: RunID, tokenID: String) {
+    private mutating func releasePlace(_ run: RunID, tokenID: String) {
         guard let sessions = runs[tokenID]?[run] else { return }
         runs[tokenID]?[run] = sessions > 1 ? sessions - 1 : nil
         if runs[tokenID]?.isEmpty == true { runs[tokenID] = nil }
     }
 
-    /// The token is no more: its hosts are unknown.
-    package mutating func forget(tokenID: String) {
+    /// Forgets the remembered hosts of a token, which was revoked.
+    package mutating func forgetHosts(tokenID: String) {
         remembered.removeAll { $0.tokenID == tokenID }
     }
 
-    /// Who is present first, then who was.
+    /// The hosts of the rows, in the order of attachment, then the remembered hosts.
     package var hosts: [HostRegistration] {
         hostRows.flatMap { rows[$0].map(Self.registrations) ?? [] } + remembered.map(\.registration)
     }
@@ -147,7 +157,7 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
         if !row.hosts.isEmpty { hostRows.removeAll { $0 == row.info.id } }
     }
 
-    /// An agent's hosts lead to the service that it names first.
+    /// The hosts of a row. They lead to the first service that the agent lists.
     private static func registrations(of row: Row) -> [HostRegistration] {
         guard let service = row.services.first else { return [] }
         return row.hosts.map { HostRegistration(host: $0, agent: row.info.agent, service: service) }

@@ -1,17 +1,20 @@
-/// Power of two choices: of two candidates taken at random the one with less to do, which keeps the fullest queue
-/// near the mean without looking at all of them.
+/// The power of two choices: of two random candidates the one with the lower load is taken, which keeps the longest
+/// queue close to the mean without visiting all candidates.
 package enum LoadBalancing {
     package enum Choice<Candidate> {
         case candidate(Candidate)
-        /// There are some and all of them are full.
+        /// All usable candidates are full.
         case busy
+        /// No candidate is usable.
         case none
     }
 
+    /// Chooses a candidate.
+    ///
     /// - Parameters:
-    ///   - isUsable: it takes requests at all.
-    ///   - load: requests in flight; nil when it is full.
     ///   - random: 64 random bits.
+    ///   - isUsable: Whether a candidate accepts requests at all.
+    ///   - load: The number of requests in flight, or `nil` if the candidate is full.
     package static func pick<Candidates: RandomAccessCollection>(
         _ candidates: Candidates,
         random: UInt64,
@@ -21,7 +24,7 @@ package enum LoadBalancing {
         let count = candidates.count
         if count == 0 { return .none }
         if count > 1 {
-            // Two at random; whichever can take it and has less to do.
+            // Two random candidates: the less loaded of those that can take the request.
             let start = candidates.startIndex
             let first = Int(truncatingIfNeeded: random & 0xFFFF_FFFF) % count
             var second = Int(truncatingIfNeeded: random >> 32) % (count - 1)
@@ -37,7 +40,7 @@ package enum LoadBalancing {
             case (nil, nil): if count == 2 { return isUsable(one) || isUsable(other) ? .busy : .none }
             }
         }
-        // One alone, or neither of the two: the best of all.
+        // A single candidate, or neither of the two can take it: visit all.
         var best: Candidates.Element?
         var bestLoad = Int.max
         var sawUsable = false

@@ -2,7 +2,7 @@ import NIOCore
 import Synchronization
 import Transport
 
-/// Samples the statistics of every agent session every few seconds, on the session's loop.
+/// Adds the statistics of every agent session to the metrics every few seconds, each on the session's own loop.
 final class SessionSampler: Sendable {
     private static let interval = TimeAmount.seconds(5)
 

@@ -5,61 +5,69 @@ import NIOSSL
 import Synchronization
 import Transport
 
-/// The gateway's certificates in the forms that the TLS and DTLS libraries take, made once for each certificate, so that
-/// no handshake parses PEM.
+/// The gateway's certificates as contexts of the TLS library (for clients) and of the DTLS library (for agents).
+///
+/// Each certificate is parsed once, so that no handshake parses PEM. An instance is created at the start from the first
+/// ``CertificateSnapshot``; the task that observes the certificates calls ``replace(_:)`` with each later one. A new
+/// connection reads ``tls`` or ``dtls``; open connections keep the context that they began with. Each context chooses a
+/// certificate by the server name of the ClientHello, and presents the snapshot's fallback if none matches.
+///
+/// May be used from any thread.
 package final class TLSIdentities: Sendable {
-    /// What new connections use.
+    /// The contexts for new connections.
     private struct Current {
         var tls: NIOSSLContext
         var dtls: DTLSContext
-        /// By the identity of the certificate, which each of them keeps alive.
-        var forms: [ObjectIdentifier: Forms]
+        /// The parsed certificates by object identity. Each value keeps its certificate alive, so that an identity is
+        /// not reused.
+        var parsed: [ObjectIdentifier: ParsedCertificate]
     }
 
     private let current: Mutex<Current>
     private let onServerName: (@Sendable (String) -> Void)?
 
-    /// - Parameter onServerName: called with the name in each hello of a browser, on its loop.
+    /// Creates the contexts.
+    ///
+    /// - Parameter onServerName: Called with the server name of each client's hello, on its event loop.
     init(_ snapshot: CertificateSnapshot, onServerName: (@Sendable (String) -> Void)? = nil) throws {
         self.onServerName = onServerName
         current = Mutex(try Self.make(snapshot, [:], onServerName))
     }
 
-    /// On the task that keeps the certificates. The old contexts live on in their connections; what did not change is
-    /// not made again.
+    /// Replaces the certificates for new connections. Certificates of the previous snapshot are not parsed again.
     func replace(_ snapshot: CertificateSnapshot) throws {
-        let new = try Self.make(snapshot, current.withLock { $0.forms }, onServerName)
+        let new = try Self.make(snapshot, current.withLock { $0.parsed }, onServerName)
         current.withLock { $0 = new }
     }
 
     var tls: NIOSSLContext { current.withLock { $0.tls } }
     var dtls: DTLSContext { current.withLock { $0.dtls } }
 
-    /// Throws if one of the libraries does not take the certificate.
+    /// Checks that both libraries accept a certificate.
     package static func check(_ certificate: ServerCertificate) throws {
-        let forms = try Forms(certificate)
-        _ = try NIOSSLContext(configuration: configuration(forms))
+        let parsed = try ParsedCertificate(certificate)
+        _ = try NIOSSLContext(configuration: configuration(parsed))
     }
 
     private static func make(
         _ snapshot: CertificateSnapshot,
-        _ known: [ObjectIdentifier: Forms],
+        _ known: [ObjectIdentifier: ParsedCertificate],
         _ onServerName: (@Sendable (String) -> Void)?
     ) throws -> Current {
-        var forms: [ObjectIdentifier: Forms] = [:]
+        var parsed: [ObjectIdentifier: ParsedCertificate] = [:]
         for certificate in snapshot.certificates {
             let id = ObjectIdentifier(certificate)
-            forms[id] = try known[id] ?? Forms(certificate)
+            parsed[id] = try known[id] ?? ParsedCertificate(certificate)
         }
         return Current(
-            tls: try makeTLS(snapshot, forms, onServerName),
-            dtls: try makeDTLS(snapshot, forms),
-            forms: forms
+            tls: try makeTLS(snapshot, parsed, onServerName),
+            dtls: try makeDTLS(snapshot, parsed),
+            parsed: parsed
         )
     }
 
     /// One certificate, parsed by both libraries.
-    private struct Forms: Sendable {
+    private struct ParsedCertificate: Sendable {
         let certificate: ServerCertificate
         let chain: [NIOSSLCertificateSource]
         let key: NIOSSLPrivateKeySource
@@ -82,13 +90,13 @@ package final class TLSIdentities: Sendable {
 
     // MARK: TLS
 
-    private static func configuration(_ forms: Forms) -> TLSConfiguration {
+    private static func configuration(_ parsed: ParsedCertificate) -> TLSConfiguration {
         var configuration = TLSConfiguration.makeServerConfiguration(
-            certificateChain: forms.chain,
-            privateKey: forms.key
+            certificateChain: parsed.chain,
+            privateKey: parsed.key
         )
         configuration.minimumTLSVersion = .tlsv12
-        // TLS 1.2 with forward secrecy and AEAD only; TLS 1.3 has nothing else.
+        // TLS 1.2 with forward secrecy and AEAD ciphers only. All ciphers of TLS 1.3 have these properties.
         configuration.cipherSuiteValues = [
             .TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, .TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
             .TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, .TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
@@ -101,12 +109,12 @@ package final class TLSIdentities: Sendable {
 
     private static func makeTLS(
         _ snapshot: CertificateSnapshot,
-        _ forms: [ObjectIdentifier: Forms],
+        _ parsed: [ObjectIdentifier: ParsedCertificate],
         _ onServerName: (@Sendable (String) -> Void)?
     ) throws -> NIOSSLContext {
-        var configuration = configuration(try form(of: snapshot.fallback, forms))
+        var configuration = configuration(try fallback(of: snapshot, parsed))
         if snapshot.certificates.count > 1 || onServerName != nil {
-            let overrides = forms.mapValues(\.override)
+            let overrides = parsed.mapValues(\.override)
             configuration.sslContextCallback = { hello, promise in
                 if let onServerName, let name = hello.serverHostname { onServerName(name) }
                 let chosen = snapshot.select(serverName: hello.serverHostname)
@@ -117,8 +125,10 @@ package final class TLSIdentities: Sendable {
         return try NIOSSLContext(configuration: configuration)
     }
 
-    private static func form(of certificate: ServerCertificate, _ forms: [ObjectIdentifier: Forms]) throws -> Forms {
-        try forms[ObjectIdentifier(certificate)] ?? Forms(certificate)
+    private static func fallback(of snapshot: CertificateSnapshot, _ parsed: [ObjectIdentifier: ParsedCertificate])
+        throws -> ParsedCertificate
+    {
+        try parsed[ObjectIdentifier(snapshot.fallback)] ?? ParsedCertificate(snapshot.fallback)
     }
 
     // MARK: DTLS
@@ -138,10 +148,10 @@ package final class TLSIdentities: Sendable {
 
     private static func makeDTLS(
         _ snapshot: CertificateSnapshot,
-        _ forms: [ObjectIdentifier: Forms]
+        _ parsed: [ObjectIdentifier: ParsedCertificate]
     ) throws -> DTLSContext {
-        guard snapshot.certificates.count > 1 else { return try form(of: snapshot.fallback, forms).dtls }
-        let contexts = forms.mapValues(\.dtls)
+        guard snapshot.certificates.count > 1 else { return try fallback(of: snapshot, parsed).dtls }
+        let contexts = parsed.mapValues(\.dtls)
         return try dtlsContext(snapshot.fallback) { name in
             let chosen = snapshot.select(serverName: name)
             return chosen === snapshot.fallback ? nil : contexts[ObjectIdentifier(chosen)]

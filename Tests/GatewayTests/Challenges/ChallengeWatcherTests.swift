@@ -15,74 +15,78 @@ struct ChallengeFollowerTests {
 
     @Test("A new value is read at once, a known one after news or after ten seconds")
     func due() throws {
-        var follower = ChallengeWatcher()
+        var watcher = ChallengeWatcher()
         let (a, b) = (try challenge("a"), try challenge("b"))
-        #expect(follower.begin([a.storeKey], isNews: false, now: start) == [a.storeKey])
-        follower.take(a.storeKey, stored(a), now: start)
-        #expect(follower.tasks == [a] && follower.isComplete)
+        #expect(watcher.beginPoll([a.storeKey], afterAnnouncement: false, now: start) == [a.storeKey])
+        watcher.record(a.storeKey, stored(a), now: start)
+        #expect(watcher.tasks == [a] && watcher.isComplete)
         let later = start + .seconds(1)
-        #expect(follower.begin([a.storeKey, b.storeKey], isNews: false, now: later) == [b.storeKey])
-        follower.take(b.storeKey, stored(b), now: later)
+        #expect(watcher.beginPoll([a.storeKey, b.storeKey], afterAnnouncement: false, now: later) == [b.storeKey])
+        watcher.record(b.storeKey, stored(b), now: later)
         let both = Set([a.storeKey, b.storeKey])
-        #expect(follower.begin(Array(both), isNews: false, now: later) == [])
-        #expect(Set(follower.begin(Array(both), isNews: true, now: later)) == both)
-        #expect(Set(follower.begin(Array(both), isNews: false, now: start + .seconds(10))) == both)
+        #expect(watcher.beginPoll(Array(both), afterAnnouncement: false, now: later) == [])
+        #expect(Set(watcher.beginPoll(Array(both), afterAnnouncement: true, now: later)) == both)
+        #expect(Set(watcher.beginPoll(Array(both), afterAnnouncement: false, now: start + .seconds(10))) == both)
     }
 
     @Test("A withdrawn token that is presented again is found with the news of it")
     func again() throws {
-        var follower = ChallengeWatcher()
+        var watcher = ChallengeWatcher()
         let task = try challenge("a")
         let missing = StoreError(.notFound, task.storeKey.path, "gone")
-        _ = follower.begin([task.storeKey], isNews: true, now: start)
-        follower.take(task.storeKey, .failure(missing), now: start)
-        #expect(follower.isOver(task) && follower.tasks.isEmpty)
-        #expect(follower.begin([task.storeKey], isNews: true, now: start + .seconds(1)) == [task.storeKey])
-        follower.take(task.storeKey, stored(task, 3), now: start + .seconds(1))
-        #expect(!follower.isOver(task) && follower.tasks == [task])
+        _ = watcher.beginPoll([task.storeKey], afterAnnouncement: true, now: start)
+        watcher.record(task.storeKey, .failure(missing), now: start)
+        #expect(watcher.isWithdrawn(task) && watcher.tasks.isEmpty)
+        #expect(
+            watcher.beginPoll([task.storeKey], afterAnnouncement: true, now: start + .seconds(1)) == [task.storeKey]
+        )
+        watcher.record(task.storeKey, stored(task, 3), now: start + .seconds(1))
+        #expect(!watcher.isWithdrawn(task) && watcher.tasks == [task])
     }
 
     @Test("What was not read in a look is not taken for over, and a key that is missing once is not either")
     func notOver() throws {
-        var follower = ChallengeWatcher()
+        var watcher = ChallengeWatcher()
         let task = try challenge("a")
-        _ = follower.begin([task.storeKey], isNews: true, now: start)
-        follower.take(task.storeKey, .failure(StoreError(.notFound, "x", "gone")), now: start)
+        _ = watcher.beginPoll([task.storeKey], afterAnnouncement: true, now: start)
+        watcher.record(task.storeKey, .failure(StoreError(.notFound, "x", "gone")), now: start)
         // Presented again by this process, which is no news to itself.
-        _ = follower.begin([task.storeKey], isNews: false, now: start + .seconds(1))
-        #expect(!follower.isOver(task))
-        _ = follower.begin([], isNews: false, now: start + .seconds(2))
-        #expect(!follower.isOver(task))
-        _ = follower.begin([], isNews: false, now: start + .seconds(3))
-        #expect(follower.isOver(task))
+        _ = watcher.beginPoll([task.storeKey], afterAnnouncement: false, now: start + .seconds(1))
+        #expect(!watcher.isWithdrawn(task))
+        _ = watcher.beginPoll([], afterAnnouncement: false, now: start + .seconds(2))
+        #expect(!watcher.isWithdrawn(task))
+        _ = watcher.beginPoll([], afterAnnouncement: false, now: start + .seconds(3))
+        #expect(watcher.isWithdrawn(task))
     }
 
     @Test("A volume that does not answer changes nothing and leaves the look incomplete")
     func transient() throws {
-        var follower = ChallengeWatcher()
+        var watcher = ChallengeWatcher()
         let task = try challenge("a")
-        _ = follower.begin([task.storeKey], isNews: true, now: start)
-        follower.take(task.storeKey, stored(task), now: start)
-        _ = follower.begin([task.storeKey], isNews: true, now: start + .seconds(1))
-        follower.take(task.storeKey, .failure(StoreError(.stalled, "x", "hangs")), now: start + .seconds(1))
-        #expect(!follower.isComplete && !follower.isOver(task))
-        #expect(follower.begin([task.storeKey], isNews: false, now: start + .seconds(2)) == [task.storeKey])
+        _ = watcher.beginPoll([task.storeKey], afterAnnouncement: true, now: start)
+        watcher.record(task.storeKey, stored(task), now: start)
+        _ = watcher.beginPoll([task.storeKey], afterAnnouncement: true, now: start + .seconds(1))
+        watcher.record(task.storeKey, .failure(StoreError(.stalled, "x", "hangs")), now: start + .seconds(1))
+        #expect(!watcher.isComplete && !watcher.isWithdrawn(task))
+        #expect(
+            watcher.beginPoll([task.storeKey], afterAnnouncement: false, now: start + .seconds(2)) == [task.storeKey]
+        )
     }
 
     @Test("A value that nobody touched for an hour is old, whatever it says; a new version begins anew")
     func old() throws {
-        var follower = ChallengeWatcher()
+        var watcher = ChallengeWatcher()
         let (task, other) = (try challenge("a"), try challenge("b"))
-        _ = follower.begin([task.storeKey, other.storeKey], isNews: true, now: start)
-        follower.take(task.storeKey, stored(task), now: start)
-        follower.take(other.storeKey, .success(StoredValue(bytes: [1], version: 7)), now: start)
+        _ = watcher.beginPoll([task.storeKey, other.storeKey], afterAnnouncement: true, now: start)
+        watcher.record(task.storeKey, stored(task), now: start)
+        watcher.record(other.storeKey, .success(StoredValue(bytes: [1], version: 7)), now: start)
         let hour = start + .hours(1)
-        #expect(follower.old(now: hour).isEmpty)
-        follower.take(task.storeKey, stored(task, 2), now: hour)
-        let old = follower.old(now: hour + .seconds(1))
+        #expect(watcher.expired(now: hour).isEmpty)
+        watcher.record(task.storeKey, stored(task, 2), now: hour)
+        let old = watcher.expired(now: hour + .seconds(1))
         #expect(old.map(\.key) == [other.storeKey] && old.map(\.version) == [7])
-        follower.removed(other.storeKey, now: hour)
-        #expect(follower.old(now: hour + .seconds(1)).isEmpty)
+        watcher.recordRemoval(of: other.storeKey, now: hour)
+        #expect(watcher.expired(now: hour + .seconds(1)).isEmpty)
     }
 
     @Test("Forged values are told once each and never used")
@@ -109,27 +113,27 @@ struct ChallengeFollowerTests {
             fields[name] = value
             forgeries.append(fields.json)
         }
-        var follower = ChallengeWatcher()
+        var watcher = ChallengeWatcher()
         for (index, bytes) in forgeries.enumerated() {
             let version = UInt64(index + 1)
-            _ = follower.begin([key], isNews: true, now: start)
-            follower.take(key, .success(StoredValue(bytes: bytes, version: version)), now: start)
-            #expect(follower.newProblems.count == 1, "\(String(decoding: bytes, as: UTF8.self))")
-            #expect(follower.tasks.isEmpty && follower.isOver(good))
-            _ = follower.begin([key], isNews: true, now: start)
-            follower.take(key, .success(StoredValue(bytes: bytes, version: version)), now: start)
-            #expect(follower.newProblems.isEmpty)
+            _ = watcher.beginPoll([key], afterAnnouncement: true, now: start)
+            watcher.record(key, .success(StoredValue(bytes: bytes, version: version)), now: start)
+            #expect(watcher.newProblems.count == 1, "\(String(decoding: bytes, as: UTF8.self))")
+            #expect(watcher.tasks.isEmpty && watcher.isWithdrawn(good))
+            _ = watcher.beginPoll([key], afterAnnouncement: true, now: start)
+            watcher.record(key, .success(StoredValue(bytes: bytes, version: version)), now: start)
+            #expect(watcher.newProblems.isEmpty)
         }
-        _ = follower.begin([key], isNews: true, now: start)
-        follower.take(key, .failure(StoreError(.refused, key.path, "is open to others")), now: start)
-        #expect(follower.newProblems.count == 1 && follower.isComplete)
+        _ = watcher.beginPoll([key], afterAnnouncement: true, now: start)
+        watcher.record(key, .failure(StoreError(.refused, key.path, "is open to others")), now: start)
+        #expect(watcher.newProblems.count == 1 && watcher.isComplete)
     }
 
     @Test("Of a folder with more values than ever were some are looked at")
     func tooMany() throws {
-        var follower = ChallengeWatcher()
-        let keys = try (0...ChallengeWatcher.keys).map { try ChallengeTask.prefix.child("\($0)") }
-        #expect(follower.begin(keys, isNews: true, now: start).count == ChallengeWatcher.keys)
-        #expect(follower.isTooMuch)
+        var watcher = ChallengeWatcher()
+        let keys = try (0...ChallengeWatcher.keyLimit).map { try ChallengeTask.prefix.child("\($0)") }
+        #expect(watcher.beginPoll(keys, afterAnnouncement: true, now: start).count == ChallengeWatcher.keyLimit)
+        #expect(watcher.isTruncated)
     }
 }

@@ -30,8 +30,8 @@ struct HTTPChallengesTests {
 
         deinit { task.cancel() }
 
-        func find(_ token: String, at now: NIODeadline = .now()) -> HTTPChallenges.Find {
-            challenges.find(token, on: loop, now: now)
+        func lookUp(_ token: String, at now: NIODeadline = .now()) -> HTTPChallenges.Lookup {
+            challenges.lookUp(token, on: loop, now: now)
         }
 
         func put(_ task: ChallengeTask) async throws {
@@ -39,9 +39,9 @@ struct HTTPChallengesTests {
         }
     }
 
-    private func future(_ find: HTTPChallenges.Find) throws -> EventLoopFuture<HTTPChallenges.Outcome> {
-        guard case .pending(let future) = find else {
-            Issue.record("no read: \(find)")
+    private func future(_ lookup: HTTPChallenges.Lookup) throws -> EventLoopFuture<HTTPChallenges.Outcome> {
+        guard case .pending(let future) = lookup else {
+            Issue.record("no read: \(lookup)")
             throw Timeout()
         }
         return future
@@ -52,7 +52,7 @@ struct HTTPChallengesTests {
         let rig = Rig()
         try await rig.put(try challenge("token"))
         rig.store.hold(true)
-        let futures = try (0..<50).map { _ in try future(rig.find("token")) }
+        let futures = try (0..<50).map { _ in try future(rig.lookUp("token")) }
         rig.store.hold(false)
         for future in futures {
             guard case .answer(let answer) = try await future.get() else {
@@ -62,7 +62,7 @@ struct HTTPChallengesTests {
             #expect(answer.keyAuthorization == "token.\(thumbprint)")
         }
         #expect(rig.store.reads == 1)
-        guard case .known(.answer) = rig.find("token") else {
+        guard case .known(.answer) = rig.lookUp("token") else {
             Issue.record("not known")
             return
         }
@@ -73,28 +73,28 @@ struct HTTPChallengesTests {
     func bounded() async throws {
         let rig = Rig()
         rig.store.hold(true)
-        let futures = try (0..<HTTPChallenges.reads).map { try future(rig.find("t\($0)")) }
-        guard case .busy = rig.find("one-more") else {
+        let futures = try (0..<HTTPChallenges.readLimit).map { try future(rig.lookUp("t\($0)")) }
+        guard case .busy = rig.lookUp("one-more") else {
             Issue.record("not refused")
             return
         }
         rig.store.hold(false)
         for future in futures { _ = try await future.get() }
-        _ = try await future(rig.find("one-more")).get()
+        _ = try await future(rig.lookUp("one-more")).get()
     }
 
     @Test("A token that is not there is not looked for again for a quarter of a second")
     func negative() async throws {
         let rig = Rig()
         let before = NIODeadline.now()
-        _ = try await future(rig.find("token")).get()
-        guard case .known(.unknown) = rig.find("token", at: before + .milliseconds(200)) else {
+        _ = try await future(rig.lookUp("token")).get()
+        guard case .known(.unknown) = rig.lookUp("token", at: before + .milliseconds(200)) else {
             Issue.record("looked for again")
             return
         }
         try await rig.put(try challenge("token"))
-        let later = NIODeadline.now() + HTTPChallenges.unknownFor
-        guard case .answer = try await future(rig.find("token", at: later)).get() else {
+        let later = NIODeadline.now() + HTTPChallenges.unknownLifetime
+        guard case .answer = try await future(rig.lookUp("token", at: later)).get() else {
             Issue.record("not found later")
             return
         }
@@ -105,17 +105,17 @@ struct HTTPChallengesTests {
         let rig = Rig()
         try await rig.put(try challenge("token"))
         rig.store.fail(StoreError(.stalled, "x", "hangs"))
-        guard case .unknown = try await future(rig.find("token")).get() else {
+        guard case .unknown = try await future(rig.lookUp("token")).get() else {
             Issue.record("answered")
             return
         }
         rig.store.fail(nil)
-        guard case .answer = try await future(rig.find("token")).get() else {
+        guard case .answer = try await future(rig.lookUp("token")).get() else {
             Issue.record("not answered")
             return
         }
         try await rig.put(try challenge("alpn", .tlsALPN01))
-        guard case .unknown = try await future(rig.find("alpn")).get() else {
+        guard case .unknown = try await future(rig.lookUp("alpn")).get() else {
             Issue.record("answered")
             return
         }
@@ -125,12 +125,12 @@ struct HTTPChallengesTests {
     func closed() async throws {
         let rig = Rig()
         rig.store.hold(true)
-        let waiting = try future(rig.find("token"))
+        let waiting = try future(rig.lookUp("token"))
         rig.task.cancel()
         rig.store.hold(false)
         _ = try await waiting.get()
         await rig.task.value
-        guard case .known(.unknown) = rig.find("other") else {
+        guard case .known(.unknown) = rig.lookUp("other") else {
             Issue.record("waits")
             return
         }

@@ -153,17 +153,17 @@ struct SharedChallengesTests {
             let good = try challenge(newToken(), .tlsALPN01, name: "good.test")
             try await #require(gateway.presenter).present([good])
             try await eventually("four warnings") {
-                try log.lines.count { $0.contains("the ACME challenges is not used") } >= 3
+                try log.lines.count { $0.contains("ACME challenge value unusable") } >= 3
             }
             for token in [forged.token, other, large, open.token] {
                 #expect(try await gateway.validate(token).status == 404)
             }
             #expect(gateway.challenges.names == [good.name])
-            let warned = try log.lines.count { $0.contains("not used") }
+            let warned = try log.lines.count { $0.contains("unusable") }
             // Two more looks later nothing was told again.
             let again = try challenge(newToken(), .tlsALPN01, name: "again.test")
             for _ in 0..<2 { try await #require(gateway.presenter).present([again]) }
-            #expect(try log.lines.count { $0.contains("not used") } == warned)
+            #expect(try log.lines.count { $0.contains("unusable") } == warned)
         }
     }
 

@@ -165,7 +165,7 @@ struct ACMEConfigurationTests {
         #expect(try file.load(flags: ["acme-cache-dir": "/c"]).store.path == "/c")
         #expect(
             file.problems("acme_cache_dir: /a\n", flags: ["store-path": "/b"]) == [
-                #"F:1: acme_cache_dir: "/a" is another folder than store.path, "/b" (--store-path). "#
+                #"F:1: acme_cache_dir: "/a" differs from store.path, "/b" (--store-path). "#
                     + "Certificates are in the store: remove acme_cache_dir, or give both the same folder."
             ]
         )
@@ -262,7 +262,7 @@ struct ACMEConfigurationTests {
         )
         #expect(
             lines == [
-                "F:4: acme.eab.key: is no key in base64url. Copy the HMAC key as the CA shows it, without quotes and blanks.",
+                "F:4: acme.eab.key: is not a base64url key. Copy the HMAC key as the CA shows it, without quotes or spaces.",
                 "F:5: acme.dns.hook_token: is not a token. Give plain characters without blanks, or NAME:PASSWORD.",
             ]
         )

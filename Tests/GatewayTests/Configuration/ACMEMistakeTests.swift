@@ -15,7 +15,7 @@ struct ACMEMistakeTests {
     @Test("The terms have to be agreed to, by a word of the operator's own")
     func terms() {
         let remedy = "Read the terms of service of each CA in acme.ca, then write \"agree_to_terms: true\"."
-        let what = "acme.agree_to_terms: has to be true for certificates by ACME. \(remedy)"
+        let what = "acme.agree_to_terms: must be true to use ACME. \(remedy)"
         #expect(problems("names: [a.test]", agreed: false) == ["F:2: \(what)"])
         #expect(file.problems("acme:\n  names: [a.test]\n") == ["F:2: \(what)"])
         #expect(file.problems("acme:\n  on_demand:\n    hosts: [a.test]\n") == ["F:3: \(what)"])
@@ -47,7 +47,7 @@ struct ACMEMistakeTests {
                 #"F:7: acme.names[3]: "a.*.test" has a * that is not its first label. Write a host such as app.example.com or *.example.com."#,
                 #"F:8: acme.names[4]: "münchen.test" is not ASCII. Write an international name in its xn-- form."#,
                 "F:9: acme.names[5]: is a map, not a name. Write a name, or a list of names that share a certificate.",
-                "F:10: acme.names[6]: has no name in it. Give it one, or remove it.",
+                "F:10: acme.names[6]: is empty. Give it a name, or remove it.",
                 "F:11: acme.names[7]: has no value. Give one or remove the key.",
                 #"F:12: acme.names[8]: "\#(long.prefix(80))…" is too long for a folder's name in the store. Put a shorter name before it, in a list that shares the certificate."#,
                 #"F:13: acme.names[9][1]: "not ok" is not a host name. Write a host such as app.example.com or *.example.com."#,
@@ -79,7 +79,7 @@ struct ACMEMistakeTests {
         let hundred = (0...100).map { "n\($0).test" }.joined(separator: ", ")
         #expect(
             problems("names: [[\(hundred)]]") == [
-                "F:3: acme.names[0]: has 101 names; CAs put at most 100 into a certificate. Make several certificates of it."
+                "F:3: acme.names[0]: has 101 names; CAs put at most 100 into a certificate. Split it into several certificates."
             ]
         )
         #expect(problems("names: [[\(hundred.dropLast(", n100.test".count))]]") == [])
@@ -89,14 +89,14 @@ struct ACMEMistakeTests {
     func provable() {
         #expect(
             problems("names: [[a.test, \"*.a.test\"]]") == [
-                "F:3: acme.names[0][1]: *.a.test is a wildcard, for which CAs look into the DNS, and there is no DNS hook. "
+                "F:3: acme.names[0][1]: *.a.test is a wildcard, which CAs validate through the DNS, and no DNS hook is set. "
                     + "Set acme.dns.hook (a URL) or acme.dns.exec (a program), or name each host."
             ]
         )
         #expect(problems("names: [\"*.a.test\"]\ndns: {hook: https://dns.test}") == [])
         #expect(
             problems("names: [192.0.2.1]\ndns: {hook: https://dns.test}\nchallenge: dns-01") == [
-                "F:3: acme.names[0]: 192.0.2.1 is an address, which is in no DNS zone, and only dns-01 is allowed. "
+                "F:3: acme.names[0]: 192.0.2.1 is an address, which dns-01 cannot validate, and no other challenge is allowed. "
                     + "Add http-01 or tls-alpn-01 to acme.challenge."
             ]
         )
@@ -146,10 +146,10 @@ struct ACMEMistakeTests {
                 """
             ) == [
                 "F:6: acme.ca[1]: https://acme-v02.api.letsencrypt.org/directory is already listed at F:5. Keep one of the two.",
-                #"F:7: acme.ca[2]: "lets-encrypt" is no CA that has a name here. Write its directory's URL, or letsencrypt, letsencrypt-staging."#,
-                #"F:8: acme.ca[3]: "http://ca.test/dir" is not a URL that is asked here. \#(remedy)"#,
-                #"F:9: acme.ca[4]: "http://x.localhost/dir" is not a URL that is asked here. \#(remedy)"#,
-                #"F:10: acme.ca[5]: "https://me:pw@ca.test/dir" is not a URL that is asked here. \#(remedy)"#,
+                #"F:7: acme.ca[2]: "lets-encrypt" is not a known CA. Write the URL of its directory, or letsencrypt, letsencrypt-staging."#,
+                #"F:8: acme.ca[3]: "http://ca.test/dir" is not an allowed URL. \#(remedy)"#,
+                #"F:9: acme.ca[4]: "http://x.localhost/dir" is not an allowed URL. \#(remedy)"#,
+                #"F:10: acme.ca[5]: "https://me:pw@ca.test/dir" is not an allowed URL. \#(remedy)"#,
                 "F:12: acme.ca[7]: is a list, not a CA. Write a URL, letsencrypt, or a map with the key directory.",
                 "F:13: acme.ca[8].directory: is missing. Add \"directory: …\".",
                 #"F:13: acme.ca[8].ca_bundle: cannot read "nowhere.pem": No such file or directory. Name a file that this process may read."#,
@@ -165,7 +165,7 @@ struct ACMEMistakeTests {
         #expect(problems("names: [a.test]\n\(eab)\nca: https://ca.test") == [])
         #expect(
             problems("names: [a.test]\n\(eab)\nca: [https://ca.test, letsencrypt]") == [
-                "F:4: acme.eab: is an account at one CA, and acme.ca lists 2. Write it below the CA that it is of."
+                "F:4: acme.eab: belongs to one CA, but acme.ca lists 2. Move it below that CA."
             ]
         )
         #expect(
@@ -204,12 +204,12 @@ struct ACMEMistakeTests {
         #expect(
             problems("names: [a.test]\ndns: {exec: hook, hook_token: x, propagation: 6m}") == [
                 #"F:4: acme.dns.propagation: "6m" is out of range. Write a duration from 0s to 5m."#,
-                "F:4: acme.dns.hook_token: is of no use without hook. Set hook, or remove it.",
+                "F:4: acme.dns.hook_token: has no effect without hook. Set hook, or remove it.",
             ]
         )
         #expect(
             problems("names: [a.test]\ndns: {propagation: 1m}") == [
-                "F:4: acme.dns.propagation: is of no use without hook or exec. Set hook or exec, or remove it."
+                "F:4: acme.dns.propagation: has no effect without hook or exec. Set hook or exec, or remove it."
             ]
         )
         #expect(

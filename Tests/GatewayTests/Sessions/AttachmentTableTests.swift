@@ -79,7 +79,7 @@ struct AttachmentTableTests {
         _ = table.add(try row(1, hosts: ["x.test"]))
         table.remove(id: 1)
         #expect(HostTable(table.hosts).find("x.test") != nil)
-        table.forget(tokenID: "t")
+        table.forgetHosts(tokenID: "t")
         #expect(HostTable(table.hosts).find("x.test") == nil)
         for id in 2..<UInt64(Table.rememberedHosts + 100) {
             _ = table.add(try row(id, hosts: ["h\(id).test"]))
@@ -195,7 +195,7 @@ struct AgentAdmissionTests {
         #expect(reason(hello(name: "a\nb")) == .malformed)
         #expect(reason(hello(name: String(repeating: "a", count: 254))) == .malformed)
         #expect(reason(hello(max: 0)) == .malformed)
-        #expect(reason(hello(services: (0...AgentAdmission.services).map { "s\($0)" })) == .malformed)
+        #expect(reason(hello(services: (0...AgentAdmission.serviceLimit).map { "s\($0)" })) == .malformed)
     }
 
     @Test("The number of requests is bounded")
@@ -205,6 +205,6 @@ struct AgentAdmissionTests {
             allowsService: { _ in true },
             allowsHost: { _ in true }
         )
-        #expect(admission.maxRequests == AgentAdmission.requests)
+        #expect(admission.maxRequests == AgentAdmission.requestLimit)
     }
 }

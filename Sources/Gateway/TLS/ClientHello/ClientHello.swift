@@ -1,13 +1,13 @@
-/// What a ClientHello (RFC 8446 §4.1.2, RFC 5246 §7.4.1.2) says about whom it is for. Nothing is copied: the fields are
-/// views of the message's bytes.
+/// The server name and the ALPN protocols of a ClientHello (RFC 8446 §4.1.2, RFC 5246 §7.4.1.2). Nothing is copied: the
+/// fields are views of the message's bytes.
 ///
-/// Only what these two fields need is checked. Cipher suites, key shares and the like are the TLS library's business,
-/// which gets the same bytes.
+/// Only the structure that these two fields depend on is checked. Cipher suites, key shares and so on are left to the
+/// TLS library, which receives the same bytes.
 struct ClientHello {
-    /// `host_name` of `server_name` (RFC 6066 §3): 1 to 255 bytes, as they were sent.
+    /// The `host_name` of `server_name` (RFC 6066 §3): 1 to 255 bytes, as received.
     private(set) var serverName: UnsafeRawBufferPointer?
-    /// The list of `application_layer_protocol_negotiation` (RFC 7301 §3.1): one name or more, none empty, each with a
-    /// byte for its length before it.
+    /// The list of `application_layer_protocol_negotiation` (RFC 7301 §3.1): one or more non-empty names, each preceded
+    /// by its length in one byte.
     private(set) var protocols: UnsafeRawBufferPointer?
     private var extensions: UnsafeRawBufferPointer?
 
@@ -16,17 +16,19 @@ struct ClientHello {
         static let applicationProtocols = 16
     }
 
-    /// - Parameter message: the handshake message with its header of four bytes, whole.
-    /// - Returns: nil when its lengths contradict each other, or one of the two fields is there twice or malformed.
+    /// Parses a ClientHello. Fails if lengths contradict each other, or if one of the two fields is malformed or occurs
+    /// twice.
+    ///
+    /// - Parameter message: The complete handshake message with its four-byte header.
     init?(_ message: UnsafeRawBufferPointer) {
         var reader = HelloReader(message)
-        // The header, legacy_version and random.
-        guard reader.take(4 + 2 + 32) != nil,
+        // The handshake header, legacy_version and random.
+        guard reader.readBytes(4 + 2 + 32) != nil,
             let session = reader.vector8(), session.count <= 32,
             let suites = reader.vector16(), suites.count >= 2, suites.count % 2 == 0,
             let compression = reader.vector8(), compression.count >= 1
         else { return nil }
-        // TLS 1.2 has hellos without extensions.
+        // A TLS 1.2 hello may have no extensions.
         if reader.isAtEnd { return }
         guard let extensions = reader.vector16(), reader.isAtEnd else { return nil }
         self.extensions = extensions
@@ -45,7 +47,7 @@ struct ClientHello {
         }
     }
 
-    /// Exactly one name, of the only type that there is.
+    /// The name in the `server_name` extension: exactly one, of type `host_name`.
     private static func hostName(_ data: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
         var outer = HelloReader(data)
         guard let list = outer.vector16(), outer.isAtEnd else { return nil }
@@ -66,14 +68,14 @@ struct ClientHello {
         return list
     }
 
-    /// The client offers this protocol and no other.
+    /// Whether the client offers this protocol and no other.
     func offersOnly(_ name: StaticString) -> Bool {
         guard let protocols, protocols.count == 1 + name.utf8CodeUnitCount else { return false }
         return name.withUTF8Buffer { protocols.dropFirst().elementsEqual($0) }
     }
 
-    /// An extension of any type is there twice, which RFC 8446 §4.2 forbids. Not part of reading, since only few hellos
-    /// are asked for it.
+    /// Whether the hello contains two extensions of the same type, which RFC 8446 §4.2 forbids. Computed on demand,
+    /// since only few hellos are checked for it.
     var repeatsExtension: Bool {
         guard let extensions else { return false }
         var types: [Int] = []

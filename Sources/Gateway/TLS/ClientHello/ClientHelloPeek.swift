@@ -1,53 +1,54 @@
-/// Looks into the first bytes of a TLS connection for the one thing that the TLS library cannot be asked in time:
-/// whether the client offers `acme-tls/1` and nothing else, as a CA does that validates a name (RFC 8737 §3), and for
-/// which name.
+/// Inspects the first bytes of a TLS connection to find out whether the client offers `acme-tls/1` and no other
+/// protocol, as a CA does that validates a name (RFC 8737 §3), and for which server name. The TLS library cannot be
+/// asked for this before it has chosen a certificate.
 ///
-/// Sans-IO. The caller keeps every byte that arrived and calls ``look(at:)`` with all of them whenever more have come,
-/// until the verdict is another one than ``Verdict/needsMore``; the bytes themselves go to the TLS library untouched
-/// whatever is said here. Each byte is looked at once, also when they come one at a time, and the hello itself once
-/// more when it is complete.
+/// Performs no I/O. The caller keeps all received bytes and calls ``inspect(_:)`` with all of them whenever more have
+/// arrived, until the verdict is not ``Verdict/needsMore``. The bytes are then passed to the TLS library unchanged,
+/// in any case. Each byte is inspected once, even if the bytes arrive one by one, and a complete hello is
+/// parsed once more.
 package struct ClientHelloPeek: Sendable {
-    /// Bytes, record headers included, within which the hello has to be complete. Those of browsers with post-quantum
-    /// key shares have about 2,000.
+    /// The number of bytes, record headers included, within which the hello has to be complete. Browsers with
+    /// post-quantum key shares send about 2,000.
     package static let limit = 16 * 1024
 
     package enum Verdict: Equatable, Sendable {
-        /// The hello is not complete. Call again with more.
+        /// The hello is incomplete. Call again with more bytes.
         case needsMore
-        /// No validation: the TLS library alone decides what becomes of these bytes.
+        /// The connection is not a validation and is left to the TLS library.
         case passOn(Reason)
-        /// ALPN is exactly `acme-tls/1`.
+        /// The only ALPN protocol is `acme-tls/1`.
         ///
-        /// - serverName: in lower case, without a final dot; nil when there is none, or it has bytes that no host name
-        ///   has.
+        /// - serverName: The server name in lower case without a final dot, or `nil` if there is none or it contains
+        ///   bytes that no host name contains.
         case challenge(serverName: String?)
     }
 
     package enum Reason: Equatable, Sendable {
-        /// A ClientHello for something else.
+        /// A ClientHello that is not a validation.
         case ordinary
-        /// No ClientHello that we can read: another protocol, a hello of SSL 2, contradictory lengths, an extension
-        /// that is there twice.
+        /// An invalid ClientHello: another protocol, an SSL 2 hello, contradictory lengths, or a repeated extension.
         case unreadable
-        /// Not complete within ``ClientHelloPeek/limit``.
+        /// A hello that is not complete within ``ClientHelloPeek/limit``.
         case tooLong
     }
 
-    /// The next byte to look at.
+    /// The offset of the next byte to inspect.
     private var position = 0
-    /// Bytes of the present record from ``position`` on; 0 between records.
+    /// The number of bytes of the current record from ``position`` on; 0 between records.
     private var recordLeft = 0
     private var records = 0
-    /// Bytes of the handshake message before ``position``.
+    /// The number of bytes of the handshake message before ``position``.
     private var messageBytes = 0
-    /// Of the message's header, as many bytes as were there: type and length.
+    /// The bytes of the message's header (type and length) that have arrived, as a big-endian number.
     private var header: UInt32 = 0
     private var verdict = Verdict.needsMore
 
     package init() {}
 
-    /// - Parameter bytes: everything from the connection's first byte on.
-    package mutating func look(at bytes: UnsafeRawBufferPointer) -> Verdict {
+    /// Inspects the bytes received so far.
+    ///
+    /// - Parameter bytes: All bytes of the connection, from the first one on.
+    package mutating func inspect(_ bytes: UnsafeRawBufferPointer) -> Verdict {
         guard verdict == .needsMore else { return verdict }
         let seen = UnsafeRawBufferPointer(rebasing: bytes.prefix(Self.limit))
         verdict = advance(seen)
@@ -108,8 +109,9 @@ package struct ClientHelloPeek: Sendable {
         case handshake(Int)
     }
 
-    /// What begins here (RFC 8446 §5.1). Nothing but handshake records can precede the end of the hello, and none of
-    /// them is empty. A first byte that is wrong is seen at once: whoever speaks HTTP to this port may never send five.
+    /// The length of the record that begins here (RFC 8446 §5.1). Only non-empty handshake records can precede the end
+    /// of the hello. A wrong first byte is reported at once: a client that speaks HTTP to this port may never send five
+    /// bytes.
     private static func recordLength(_ bytes: UnsafeRawBufferPointer) -> RecordStart {
         guard bytes[0] == Record.handshake else { return .unreadable }
         guard bytes.count >= 2 else { return .incomplete }
@@ -119,7 +121,7 @@ package struct ClientHelloPeek: Sendable {
         return (1...Record.maximum).contains(length) ? .handshake(length) : .unreadable
     }
 
-    /// The message's `length` bytes are there; what follows them is not looked at.
+    /// Parses the hello, whose `length` bytes are complete. The bytes after it are not inspected.
     private func read(_ bytes: UnsafeRawBufferPointer, length: Int) -> Verdict {
         guard records > 1 else {
             return Self.verdict(
@@ -148,7 +150,7 @@ package struct ClientHelloPeek: Sendable {
         return .challenge(serverName: hello.serverName.flatMap(text))
     }
 
-    /// Letters, digits and `-._` in lower case.
+    /// The name in lower case, or `nil` if it contains anything but letters, digits and `-._`.
     private static func text(_ name: UnsafeRawBufferPointer) -> String? {
         var result: [UInt8] = []
         result.reserveCapacity(name.count)

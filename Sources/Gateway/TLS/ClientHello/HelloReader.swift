@@ -1,7 +1,7 @@
-/// Reads the fields of a TLS message one after the other. What is not there is nil: no length is believed before it was
-/// checked, and nothing here can trap.
+/// A cursor over the fields of a TLS message. Each method returns `nil` if the field is not complete. Every length is
+/// checked before use, so no input can cause a trap.
 ///
-/// A view of the caller's bytes: it must not outlive them.
+/// A view of the caller's bytes, which it must not outlive.
 struct HelloReader {
     private let bytes: UnsafeRawBufferPointer
     private var position = 0
@@ -10,33 +10,34 @@ struct HelloReader {
 
     var isAtEnd: Bool { position == bytes.count }
 
-    mutating func take(_ count: Int) -> UnsafeRawBufferPointer? {
+    mutating func readBytes(_ count: Int) -> UnsafeRawBufferPointer? {
+        /// Reads this many bytes.
         guard count >= 0, count <= bytes.count - position else { return nil }
         defer { position += count }
         return UnsafeRawBufferPointer(rebasing: bytes[position..<position + count])
     }
 
-    /// One byte.
+    /// Reads one byte.
     mutating func uint8() -> Int? {
-        guard let field = take(1) else { return nil }
+        guard let field = readBytes(1) else { return nil }
         return Int(field[0])
     }
 
-    /// Two bytes, big endian.
+    /// Reads a two-byte integer in network byte order.
     mutating func uint16() -> Int? {
-        guard let field = take(2) else { return nil }
+        guard let field = readBytes(2) else { return nil }
         return Int(field[0]) << 8 | Int(field[1])
     }
 
-    /// A vector that has its length in one byte before it (RFC 8446 §3.4).
+    /// Reads a vector with a one-byte length (RFC 8446 §3.4).
     mutating func vector8() -> UnsafeRawBufferPointer? {
         guard let count = uint8() else { return nil }
-        return take(count)
+        return readBytes(count)
     }
 
-    /// A vector that has its length in two bytes before it.
+    /// Reads a vector with a two-byte length.
     mutating func vector16() -> UnsafeRawBufferPointer? {
         guard let count = uint16() else { return nil }
-        return take(count)
+        return readBytes(count)
     }
 }

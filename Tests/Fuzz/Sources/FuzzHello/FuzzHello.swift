@@ -26,7 +26,7 @@ private func check(_ bytes: [UInt8], _ seed: UInt8) {
         var verdict = ClientHelloPeek.Verdict.needsMore
         for piece in split {
             let next = bytes.withUnsafeBytes {
-                peek.look(at: UnsafeRawBufferPointer(rebasing: $0[..<piece.upperBound]))
+                peek.inspect(UnsafeRawBufferPointer(rebasing: $0[..<piece.upperBound]))
             }
             precondition(verdict == .needsMore || next == verdict, "a verdict changed")
             verdict = next

@@ -8,7 +8,7 @@ struct ClientHelloPeekTests {
     /// All at once.
     private func verdict(_ bytes: [UInt8]) -> Verdict {
         var peek = ClientHelloPeek()
-        return bytes.withUnsafeBytes { peek.look(at: $0) }
+        return bytes.withUnsafeBytes { peek.inspect($0) }
     }
 
     /// With what has arrived after each of these counts of bytes; everything before the last has to leave it open.
@@ -16,7 +16,7 @@ struct ClientHelloPeekTests {
         var peek = ClientHelloPeek()
         var last = Verdict.needsMore
         for count in counts {
-            last = bytes.withUnsafeBytes { peek.look(at: UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+            last = bytes.withUnsafeBytes { peek.inspect(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
             if last != .needsMore { break }
         }
         return last
@@ -230,9 +230,9 @@ struct ClientHelloPeekTests {
     func final() {
         let bytes = TestHello().bytes
         var peek = ClientHelloPeek()
-        _ = bytes.withUnsafeBytes { peek.look(at: $0) }
+        _ = bytes.withUnsafeBytes { peek.inspect($0) }
         let more = bytes + [UInt8](repeating: 0, count: 100_000)
-        #expect(more.withUnsafeBytes { peek.look(at: $0) } == .challenge(serverName: "app.test"))
+        #expect(more.withUnsafeBytes { peek.inspect($0) } == .challenge(serverName: "app.test"))
     }
 
     @Test("Changed and cut hellos never trap, and say the same in pieces as at once")
