@@ -55,7 +55,7 @@ struct AdminTests {
         )
     }
 
-    @Test("The token of every key opens it, any other does not, and nobody learns what there is")
+    @Test("The token of every key is accepted, any other is not, and unknown paths are not revealed")
     func access() throws {
         let (tokens, keyring) = tokens()
         let recorded = Recorded()
@@ -76,7 +76,7 @@ struct AdminTests {
         #expect(responder.answer(try request(.GET, "/v1/nothing", token: keyring.adminTokens[0])).status == .notFound)
     }
 
-    @Test("Other schemes, two tokens and empty ones are no token")
+    @Test("Other schemes, two tokens and empty tokens count as missing")
     func schemes() throws {
         let (tokens, keyring) = tokens()
         let responder = responder(tokens, Recorded())
@@ -93,7 +93,7 @@ struct AdminTests {
         )
     }
 
-    @Test("Whoever guesses too often is told to wait; a right token is taken all the same")
+    @Test("A client with too many wrong tokens has to wait; a correct token is accepted nevertheless")
     func limits() throws {
         let (tokens, keyring) = tokens()
         let responder = responder(tokens, Recorded()) { .uptimeNanoseconds(1_000_000_000) }
@@ -108,7 +108,7 @@ struct AdminTests {
         #expect(responder.answer(elsewhere).status == .unauthorized)
     }
 
-    @Test("Resources have their methods, and the drain may be asked for again")
+    @Test("Resources allow certain methods, and the drain may be requested again")
     func methods() throws {
         let (tokens, keyring) = tokens()
         let recorded = Recorded()
@@ -126,7 +126,7 @@ struct AdminTests {
         #expect(recorded.drains.load(ordering: .relaxed) == 2)
     }
 
-    @Test("A token in a file is trimmed, long enough, and followed when it changes")
+    @Test("A token in a file is trimmed, has a minimum length, and is read again when it changes")
     func file() async throws {
         let path = FileManager.default.temporaryDirectory.path + "/hopgate-token-\(UInt64.random(in: 0 ... .max))"
         defer { try? FileManager.default.removeItem(atPath: path) }
@@ -142,12 +142,12 @@ struct AdminTests {
         defer { tokens.stop() }
         #expect(tokens.accepts(Self.token) && !tokens.accepts(Self.token + "t") && !tokens.accepts(""))
         try write("bad")
-        try await eventually("the problem is told") { problems.withLock { $0.count } == 1 }
+        try await eventually("the problem is reported") { problems.withLock { $0.count } == 1 }
         #expect(tokens.accepts(Self.token))
         #expect(problems.withLock { !$0[0].contains(Self.token) })
         let next = String(repeating: "u", count: 32)
         try write(next)
-        try await eventually("the new token opens") { tokens.accepts(next) }
+        try await eventually("the new token is accepted") { tokens.accepts(next) }
         #expect(!tokens.accepts(Self.token))
     }
 
@@ -179,7 +179,7 @@ struct AdminTests {
         await server.close()
     }
 
-    @Test("A running gateway tells of itself, its store and its cluster, and holds no secret in it")
+    @Test("A running gateway reports on itself, its store and its cluster without secrets")
     func gateway() async throws {
         try await TestGateway.with { gateway in
             let port = try #require(gateway.process.adminAddress.port)

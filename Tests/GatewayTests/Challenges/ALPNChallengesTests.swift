@@ -15,7 +15,7 @@ struct ALPNChallengesTests {
 
     private var names: [String] { challenges.names.map(\.description) }
 
-    @Test("Connections are looked at only while a challenge is pending")
+    @Test("Connections are inspected only while a challenge is pending")
     func pending() throws {
         #expect(!challenges.isPending(start))
         try challenges.add(challenge("app.test"), now: start)
@@ -25,7 +25,7 @@ struct ALPNChallengesTests {
         #expect(names.isEmpty)
     }
 
-    @Test("A challenge that nobody adds again is over after its time, and prolonged by whoever does")
+    @Test("A challenge expires after its lifetime, and is prolonged by being added again")
     func lifetime() throws {
         try challenges.add(challenge("app.test"), now: start)
         let later = start + ALPNChallenges.lifetime - .seconds(1)
@@ -36,7 +36,7 @@ struct ALPNChallengesTests {
         #expect(names == ["b.test"])
     }
 
-    @Test("A newer challenge for a name takes the place of the older, which cannot remove it")
+    @Test("A newer challenge for a name replaces the older one, whose removal has no effect on it")
     func newer() throws {
         try challenges.add(challenge("app.test", "old.print"), now: start)
         try challenges.add(challenge("app.test", "new.print"), now: start)
@@ -46,7 +46,7 @@ struct ALPNChallengesTests {
         #expect(names.isEmpty)
     }
 
-    @Test("Replacing adds, keeps and removes; of two for one name the later counts")
+    @Test("Replacing adds, keeps and removes challenges; the later of two for one name is used")
     func replace() throws {
         try challenges.add(challenge("a.test"), now: start)
         try challenges.add(challenge("b.test"), now: start)
@@ -62,7 +62,7 @@ struct ALPNChallengesTests {
         #expect(!challenges.isPending(start))
     }
 
-    @Test("Above the limit a name is refused with words, and what is there stays")
+    @Test("A name beyond the limit is rejected with an error, and the others stay")
     func limit() throws {
         let all = try (0..<ALPNChallenges.limit).map { try challenge("n\($0).test") }
         #expect(challenges.replace(with: all, now: start).isEmpty)

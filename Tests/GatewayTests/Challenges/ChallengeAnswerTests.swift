@@ -4,9 +4,9 @@ import NIOCore
 import Settings
 import Testing
 
-@Suite("Answering validators of HTTP-01")
+@Suite("Answers to HTTP-01 validators")
 struct ChallengeAnswerTests {
-    @Test("A challenge is answered before redirects, for any host and port, exactly as RFC 8555 section 8.3 says")
+    @Test("A challenge is answered before redirects, for any host and port, as RFC 8555 §8.3 requires")
     func answers() async throws {
         try await TestGateway.with(loops: 1, { $0.acme = .forTests }) { gateway in
             let token = newToken()
@@ -21,7 +21,7 @@ struct ChallengeAnswerTests {
                 #expect(response["connection"] == "keep-alive")
             }
             #expect(try await gateway.metric(#"hopgate_acme_http_challenges_total{result="answered"}"#) == 6)
-            // Wherever others have redirected it.
+            // Also on HTTPS, after a redirect.
             let client = try await TestClient.https(gateway)
             let response = try await client.exchange("GET \(challengePath)\(token) HTTP/1.1\r\nHost: app.test\r\n\r\n")
             #expect(response.status == 200 && response.body == "\(token).\(thumbprint)")
@@ -31,7 +31,7 @@ struct ChallengeAnswerTests {
         }
     }
 
-    @Test("HEAD, HTTP/1.0 and pipelined requests are answered as they have to be")
+    @Test("HEAD, HTTP/1.0 and pipelined requests are answered correctly")
     func forms() async throws {
         try await TestGateway.with(loops: 1, { $0.acme = .forTests }) { gateway in
             let token = newToken()
@@ -69,7 +69,7 @@ struct ChallengeAnswerTests {
         }
     }
 
-    @Test("A token that is not ours goes to the service, which may have a client of its own")
+    @Test("A request for an unknown token goes to the service, which may have its own ACME client")
     func services() async throws {
         try await TestGateway.with(loops: 1, { $0.acme = .forTests }) { gateway in
             let agent = try await TestAgent.attach(to: gateway) { $0.answer(200, "the service's own") }
@@ -87,7 +87,7 @@ struct ChallengeAnswerTests {
     }
 
     @Test(
-        "What no CA asks for is neither answered nor a fault of ours",
+        "Tokens that no CA uses are not answered and cause no failure",
         arguments: ["%2e%2e", "a%2fb", "a/../b", "\u{e4}", "a\0b", String(repeating: "a", count: 10_000)]
     )
     func hostile(token: String) async throws {
@@ -101,7 +101,7 @@ struct ChallengeAnswerTests {
         }
     }
 
-    @Test("A gateway that has no business with CAs treats the path like any other")
+    @Test("A gateway without ACME treats the path like any other")
     func unused() async throws {
         try await TestGateway.with(loops: 1) { gateway in
             #expect(gateway.process.presenter == nil)

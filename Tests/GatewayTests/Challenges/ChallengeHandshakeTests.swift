@@ -17,7 +17,7 @@ struct ChallengeHandshakeTests {
         String(try #require(gateway.process.httpsAddress.port))
     }
 
-    /// One figure of the gateway's metrics.
+    /// The value of one of the gateway's metrics.
     private func metric(_ series: String, at gateway: TestGateway) async throws -> Int? {
         let ops = try await TestClient.connect(to: gateway.process.opsAddress, serverName: nil)
         try await ops.send("GET /metrics HTTP/1.1\r\nHost: ops\r\nConnection: close\r\n\r\n")
@@ -30,10 +30,10 @@ struct ChallengeHandshakeTests {
         try await metric("tls_alpn_challenges_total{result=\"\(result.rawValue)\"}", at: gateway)
     }
 
-    // MARK: Other people's clients
+    // MARK: External clients
 
     @Test(
-        "openssl, TLS 1.2 and 1.3: the challenge's certificate, acme-tls/1, and the end",
+        "openssl receives the challenge's certificate and acme-tls/1, with TLS 1.2 and 1.3, and the connection is closed",
         arguments: ["-tls1_2", "-tls1_3"]
     )
     func openssl(_ version: String) async throws {
@@ -60,7 +60,7 @@ struct ChallengeHandshakeTests {
         }
     }
 
-    @Test("openssl: a name without a challenge gets the alert unrecognized_name, and it is counted")
+    @Test("openssl receives the alert unrecognized_name for a name without a challenge, and it is counted")
     func unknownName() async throws {
         try await TestGateway.with(loops: 1) { gateway in
             try answer("app.test", at: gateway)
@@ -75,7 +75,7 @@ struct ChallengeHandshakeTests {
         }
     }
 
-    @Test("gnutls-cli is shown the challenge's certificate")
+    @Test("gnutls-cli receives the challenge's certificate")
     func gnutls() async throws {
         try await TestGateway.with(loops: 1) { gateway in
             try answer("app.test", at: gateway)
@@ -89,7 +89,7 @@ struct ChallengeHandshakeTests {
         }
     }
 
-    @Test("Python's ssl reads the end of the connection and no byte more; an address goes by its reverse name")
+    @Test("Python's ssl reads no byte before the end of the connection; an address is validated by its reverse name")
     func python() async throws {
         try await TestGateway.with(loops: 1) { gateway in
             try answer("192.0.2.17", at: gateway)
@@ -109,7 +109,7 @@ struct ChallengeHandshakeTests {
         }
     }
 
-    @Test("curl is an ordinary visitor while a challenge is pending")
+    @Test("curl is an ordinary client while a challenge is pending")
     func curl() async throws {
         try await TestGateway.with(loops: 1) { gateway in
             try answer("app.test", at: gateway)
@@ -122,10 +122,10 @@ struct ChallengeHandshakeTests {
         }
     }
 
-    // MARK: Cut as no client would
+    // MARK: Unusual segments and records
 
     @Test(
-        "BoringSSL's post-quantum hello is answered however it is cut",
+        "BoringSSL's post-quantum hello is answered in any segments and records",
         arguments: [
             ValidatorClient.Cut.none, .segments(1_000), .segments(100), .segments(7), .segments(1), .records(500),
             .records(1), .both(records: 3, segments: 11), .both(records: 200, segments: 1_400),
@@ -145,7 +145,7 @@ struct ChallengeHandshakeTests {
         }
     }
 
-    @Test("8 validators at once are answered, and visitors between them served")
+    @Test("8 concurrent validators are answered, and clients between them are served")
     func together() async throws {
         try await TestGateway.with { gateway in
             try answer("app.test", at: gateway)
@@ -171,9 +171,9 @@ struct ChallengeHandshakeTests {
         }
     }
 
-    // MARK: Everybody else
+    // MARK: Ordinary clients
 
-    @Test("A hello that offers acme-tls/1 among others is a visitor's")
+    @Test("A hello that offers acme-tls/1 among others is not a validation")
     func mixed() async throws {
         try await TestGateway.with(loops: 1) { gateway in
             try answer("app.test", at: gateway)
@@ -187,7 +187,7 @@ struct ChallengeHandshakeTests {
         }
     }
 
-    @Test("Without a challenge, or once it is over, acme-tls/1 is not spoken")
+    @Test("acme-tls/1 is not negotiated without a challenge or after its removal")
     func over() async throws {
         try await TestGateway.with(loops: 1) { gateway in
             let challenge = try ALPNChallenge(
@@ -210,7 +210,7 @@ struct ChallengeHandshakeTests {
         }
     }
 
-    @Test("Plain HTTP, garbage and a cut-off hello on the TLS port end as they do without a challenge")
+    @Test("Plain HTTP, garbage and a truncated hello on the TLS port fail as they do without a challenge")
     func notTLS() async throws {
         let inputs = [
             Array("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n".utf8), [UInt8](repeating: 0xFF, count: 20_000),
@@ -239,7 +239,7 @@ struct ChallengeHandshakeTests {
         #expect(with == without)
     }
 
-    @Test("The deadline of handshakes ends a connection that drips its hello")
+    @Test("The handshake timeout closes a connection that sends its hello slowly")
     func slow() async throws {
         try await TestGateway.with(loops: 1, { $0.timeouts.tlsHandshake = .milliseconds(300) }) { gateway in
             try answer("app.test", at: gateway)

@@ -7,10 +7,10 @@ import Store
 import Synchronization
 import Testing
 
-/// Of some account's key: 43 characters of base64url.
+/// The thumbprint of an account's key: 43 characters of base64url.
 let thumbprint = "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
 
-/// The fields of a challenge as they lie in the store.
+/// The fields of a challenge as stored.
 func challengeFields(
     _ token: String,
     _ kind: ChallengeKind = .http01,
@@ -33,7 +33,7 @@ func newToken() -> String {
 }
 
 extension GatewayProcess {
-    /// What the plain port answers to a validator.
+    /// Sends a validator's request to the HTTP port.
     func validate(_ token: String, host: String = "app.test") async throws -> TestResponse {
         let client = try await TestClient.connect(to: httpAddress, serverName: nil)
         let response = try await client.exchange("GET \(challengePath)\(token) HTTP/1.1\r\nHost: \(host)\r\n\r\n")
@@ -74,7 +74,7 @@ var quiet: Logger {
     return logger
 }
 
-/// A store in memory whose reads can be held back and are counted.
+/// A store in memory that counts its reads and can delay them.
 final class HeldStore: Store {
     private struct State {
         var isHeld = false
@@ -140,7 +140,7 @@ final class HeldStore: Store {
 }
 
 extension ACMEConfiguration {
-    /// In use, and nothing is ordered.
+    /// A configuration that uses ACME and orders nothing.
     static var forTests: ACMEConfiguration {
         let directory = ACMEURL("https://127.0.0.1:1/directory")!
         return ACMEConfiguration(authorities: [Authority(directory: directory)], agreesToTerms: true)

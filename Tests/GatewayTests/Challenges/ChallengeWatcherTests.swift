@@ -5,7 +5,7 @@ import NIOCore
 import Store
 import Testing
 
-@Suite("What a replica remembers of the challenges in the store")
+@Suite("Polling the challenges in the store")
 struct ChallengeFollowerTests {
     private let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
 
@@ -13,7 +13,7 @@ struct ChallengeFollowerTests {
         .success(StoredValue(bytes: task.document, version: version))
     }
 
-    @Test("A new value is read at once, a known one after news or after ten seconds")
+    @Test("A new value is read at once, a known one after an announcement or after ten seconds")
     func due() throws {
         var watcher = ChallengeWatcher()
         let (a, b) = (try challenge("a"), try challenge("b"))
@@ -29,7 +29,7 @@ struct ChallengeFollowerTests {
         #expect(Set(watcher.beginPoll(Array(both), afterAnnouncement: false, now: start + .seconds(10))) == both)
     }
 
-    @Test("A withdrawn token that is presented again is found with the news of it")
+    @Test("A withdrawn token that is presented again is found after its announcement")
     func again() throws {
         var watcher = ChallengeWatcher()
         let task = try challenge("a")
@@ -44,13 +44,13 @@ struct ChallengeFollowerTests {
         #expect(!watcher.isWithdrawn(task) && watcher.tasks == [task])
     }
 
-    @Test("What was not read in a look is not taken for over, and a key that is missing once is not either")
+    @Test("A challenge is not withdrawn if it was not read in a poll, or if its key is missing once")
     func notOver() throws {
         var watcher = ChallengeWatcher()
         let task = try challenge("a")
         _ = watcher.beginPoll([task.storeKey], afterAnnouncement: true, now: start)
         watcher.record(task.storeKey, .failure(StoreError(.notFound, "x", "gone")), now: start)
-        // Presented again by this process, which is no news to itself.
+        // Presented again by this process, which does not announce it to itself.
         _ = watcher.beginPoll([task.storeKey], afterAnnouncement: false, now: start + .seconds(1))
         #expect(!watcher.isWithdrawn(task))
         _ = watcher.beginPoll([], afterAnnouncement: false, now: start + .seconds(2))
@@ -59,7 +59,7 @@ struct ChallengeFollowerTests {
         #expect(watcher.isWithdrawn(task))
     }
 
-    @Test("A volume that does not answer changes nothing and leaves the look incomplete")
+    @Test("A volume that does not respond changes nothing and leaves the poll incomplete")
     func transient() throws {
         var watcher = ChallengeWatcher()
         let task = try challenge("a")
@@ -73,7 +73,7 @@ struct ChallengeFollowerTests {
         )
     }
 
-    @Test("A value that nobody touched for an hour is old, whatever it says; a new version begins anew")
+    @Test("Any value that has not changed for an hour expires; a new version starts the hour again")
     func old() throws {
         var watcher = ChallengeWatcher()
         let (task, other) = (try challenge("a"), try challenge("b"))
@@ -89,7 +89,7 @@ struct ChallengeFollowerTests {
         #expect(watcher.expired(now: hour + .seconds(1)).isEmpty)
     }
 
-    @Test("Forged values are told once each and never used")
+    @Test("Forged values are reported once each and never used")
     func forged() throws {
         let good = try challenge("token")
         let key = good.storeKey
@@ -129,7 +129,7 @@ struct ChallengeFollowerTests {
         #expect(watcher.newProblems.count == 1 && watcher.isComplete)
     }
 
-    @Test("Of a folder with more values than ever were some are looked at")
+    @Test("In a folder with too many values only some are considered")
     func tooMany() throws {
         var watcher = ChallengeWatcher()
         let keys = try (0...ChallengeWatcher.keyLimit).map { try ChallengeTask.prefix.child("\($0)") }

@@ -5,10 +5,10 @@ import NIOEmbedded
 import Observability
 import Testing
 
-/// The handler in a pipeline without sockets, with time that the test moves.
-@Suite("The handler before TLS")
+/// Runs the handler in a pipeline without sockets, with a clock that the test advances.
+@Suite("ClientHello handler")
 struct ClientHelloHandlerTests {
-    /// In the place of the TLS handler: keeps what it gets.
+    /// A stand-in for the TLS handler that records what it receives.
     private final class Recorder: ChannelInboundHandler, RemovableChannelHandler {
         typealias InboundIn = ByteBuffer
 
@@ -34,7 +34,7 @@ struct ClientHelloHandlerTests {
         func handlerRemoved(context: ChannelHandlerContext) { isRemoved = true }
     }
 
-    /// Takes the first line off the stream and leaves, as one for the PROXY protocol does.
+    /// Removes the first line from the stream and then itself, like a handler of the PROXY protocol.
     private final class PrefixStripper: ChannelInboundHandler, RemovableChannelHandler {
         typealias InboundIn = ByteBuffer
         typealias InboundOut = ByteBuffer
@@ -65,7 +65,7 @@ struct ClientHelloHandlerTests {
         try channel.connect(to: SocketAddress(ipAddress: "192.0.2.1", port: 443)).wait()
     }
 
-    private var isLooking: Bool {
+    private var isInspecting: Bool {
         (try? channel.pipeline.syncOperations.context(handlerType: ClientHelloHandler.self)) != nil
     }
 
@@ -88,35 +88,35 @@ struct ClientHelloHandlerTests {
         return bytes
     }
 
-    @Test("An ordinary hello goes on in one piece, and the handler goes")
+    @Test("An ordinary hello is forwarded in one piece, and the handler is removed")
     func ordinary() {
         receive(CapturedHello.curl.bytes)
         #expect(recorder.reads == [CapturedHello.curl.bytes])
         #expect(recorder.readCompletes == 1)
-        #expect(!isLooking)
+        #expect(!isInspecting)
         receive([1, 2, 3])
         #expect(recorder.reads.last == [1, 2, 3])
     }
 
-    @Test("A hello in pieces goes on when it is complete, at every split")
+    @Test("A hello in pieces is forwarded when it is complete, at every split")
     func pieces() throws {
         let bytes = CapturedHello.curl.bytes
         for cut in 1..<bytes.count {
             let test = try ClientHelloHandlerTests()
             test.receive(bytes[..<cut])
-            #expect(test.recorder.reads.isEmpty && test.isLooking)
+            #expect(test.recorder.reads.isEmpty && test.isInspecting)
             test.receive(bytes[cut...])
-            #expect(test.recorder.reads == [bytes] && !test.isLooking)
+            #expect(test.recorder.reads == [bytes] && !test.isInspecting)
         }
         let test = try ClientHelloHandlerTests()
         for byte in bytes { test.receive([byte]) }
-        #expect(test.recorder.reads == [bytes] && !test.isLooking)
+        #expect(test.recorder.reads == [bytes] && !test.isInspecting)
     }
 
-    @Test("Plain HTTP, garbage and hellos above the limit go on untouched as soon as they are known")
+    @Test("Plain HTTP, garbage and hellos beyond the limit are forwarded unchanged as soon as they are recognised")
     func others() throws {
         receive("G".utf8)
-        #expect(recorder.bytes == [UInt8(ascii: "G")] && !isLooking)
+        #expect(recorder.bytes == [UInt8(ascii: "G")] && !isInspecting)
         for bytes in [
             [UInt8](repeating: 0xFF, count: 50_000), [22, 3, 1, 1, 0, 1, 0xFF, 0xFF, 0xFF],
             TestHello.records(TestHello.handshake([UInt8](repeating: 0, count: 4_000)), of: 1),
@@ -125,30 +125,30 @@ struct ClientHelloHandlerTests {
             for start in stride(from: 0, to: bytes.count, by: 1_000) {
                 test.receive(bytes[start..<min(bytes.count, start + 1_000)])
             }
-            #expect(test.recorder.bytes == bytes && !test.isLooking)
+            #expect(test.recorder.bytes == bytes && !test.isInspecting)
         }
     }
 
-    @Test("Who drips is passed on five seconds after the first byte, and what comes later goes straight on")
+    @Test("An incomplete hello is forwarded five seconds after the first byte, and later bytes at once")
     func slow() {
         let bytes = CapturedHello.opensslValidator.bytes
         channel.embeddedEventLoop.advanceTime(by: .seconds(60))
-        #expect(isLooking)
+        #expect(isInspecting)
         for index in 0..<5 {
             receive([bytes[index]])
             #expect(recorder.reads.isEmpty)
             channel.embeddedEventLoop.advanceTime(by: .milliseconds(999))
         }
-        #expect(recorder.reads.isEmpty && isLooking)
+        #expect(recorder.reads.isEmpty && isInspecting)
         let completes = recorder.readCompletes
         channel.embeddedEventLoop.advanceTime(by: .milliseconds(5))
-        #expect(recorder.bytes == Array(bytes[..<5]) && !isLooking)
+        #expect(recorder.bytes == Array(bytes[..<5]) && !isInspecting)
         #expect(recorder.readCompletes == completes + 1)
         receive(bytes[5...])
         #expect(recorder.bytes == bytes)
     }
 
-    @Test("A verdict ends the wait: nothing happens five seconds later")
+    @Test("A verdict cancels the timeout: nothing happens five seconds later")
     func timerEnds() {
         let bytes = CapturedHello.curl.bytes
         receive(bytes[..<10])
@@ -158,29 +158,29 @@ struct ClientHelloHandlerTests {
         #expect(recorder.reads == [bytes] && recorder.readCompletes == completes)
     }
 
-    @Test("An end before the verdict comes behind the bytes that were held")
+    @Test("An end of input before the verdict is forwarded after the buffered bytes")
     func ends() throws {
         receive([22, 3, 1])
         channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
-        #expect(recorder.bytes == [22, 3, 1] && recorder.events == [.inputClosed] && !isLooking)
+        #expect(recorder.bytes == [22, 3, 1] && recorder.events == [.inputClosed] && !isInspecting)
         let test = try ClientHelloHandlerTests()
         test.receive([22, 3])
         try test.channel.close().wait()
         #expect(test.recorder.bytes == [22, 3] && test.recorder.isInactive)
     }
 
-    @Test("A challenge's name puts its own TLS handler in the place of the other")
+    @Test("A name with a challenge replaces the TLS handler by the challenge's")
     func challenge() throws {
         let bytes = try TestHello.boringSSL(serverName: "app.test", protocols: ["acme-tls/1"])
         receive(bytes[..<100])
         #expect(try outbound().isEmpty)
         receive(bytes[100...])
-        #expect(recorder.reads.isEmpty && recorder.isRemoved && !isLooking)
+        #expect(recorder.reads.isEmpty && recorder.isRemoved && !isInspecting)
         // A ServerHello in a handshake record.
         #expect(try outbound().starts(with: [22, 3, 3]))
     }
 
-    @Test("acme-tls/1 for any other name is an alert and the end, and counted")
+    @Test("acme-tls/1 for any other name is answered with an alert, closed and counted")
     func unknownName() throws {
         for serverName in ["other.test", nil] {
             let test = try ClientHelloHandlerTests()
@@ -194,7 +194,7 @@ struct ClientHelloHandlerTests {
         }
     }
 
-    @Test("It works behind a handler that takes a prefix off, however both are cut")
+    @Test("The handler works behind one that removes a prefix, at every split of both")
     func prefix() throws {
         let prefix = Array("PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\n".utf8)
         let hello = CapturedHello.curl.bytes
@@ -204,7 +204,7 @@ struct ClientHelloHandlerTests {
             try test.channel.pipeline.syncOperations.addHandler(PrefixStripper(), position: .first)
             test.receive(bytes[..<cut])
             test.receive(bytes[cut...])
-            #expect(test.recorder.bytes == hello && !test.isLooking, "cut at \(cut)")
+            #expect(test.recorder.bytes == hello && !test.isInspecting, "cut at \(cut)")
         }
     }
 }

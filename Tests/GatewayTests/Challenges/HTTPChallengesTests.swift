@@ -7,9 +7,9 @@ import Observability
 import Store
 import Testing
 
-@Suite("Looking for a challenge that is not known yet")
+@Suite("Looking up challenges that are not known yet")
 struct HTTPChallengesTests {
-    /// Challenges over a store whose reads can be held.
+    /// Challenges over a store whose reads can be delayed.
     private final class Rig: Sendable {
         let store = HeldStore()
         let table = ChallengeTable()
@@ -47,7 +47,7 @@ struct HTTPChallengesTests {
         return future
     }
 
-    @Test("It is read once, however many ask at the same time, and then known")
+    @Test("Concurrent requests for a challenge share one read, after which it is known")
     func once() async throws {
         let rig = Rig()
         try await rig.put(try challenge("token"))
@@ -69,7 +69,7 @@ struct HTTPChallengesTests {
         #expect(rig.store.reads == 1)
     }
 
-    @Test("Of more tokens than are looked for at once the rest is refused, and room comes back")
+    @Test("Look-ups beyond the limit of concurrent reads are refused until a read finishes")
     func bounded() async throws {
         let rig = Rig()
         rig.store.hold(true)
@@ -83,13 +83,13 @@ struct HTTPChallengesTests {
         _ = try await future(rig.lookUp("one-more")).get()
     }
 
-    @Test("A token that is not there is not looked for again for a quarter of a second")
+    @Test("A missing token is not read again for a quarter of a second")
     func negative() async throws {
         let rig = Rig()
         let before = NIODeadline.now()
         _ = try await future(rig.lookUp("token")).get()
         guard case .known(.unknown) = rig.lookUp("token", at: before + .milliseconds(200)) else {
-            Issue.record("looked for again")
+            Issue.record("read again")
             return
         }
         try await rig.put(try challenge("token"))
@@ -100,7 +100,7 @@ struct HTTPChallengesTests {
         }
     }
 
-    @Test("After a read that failed the next one looks again, and what is not HTTP-01 is not answered")
+    @Test("After a failed read the next request reads again, and only HTTP-01 challenges are answered")
     func failures() async throws {
         let rig = Rig()
         try await rig.put(try challenge("token"))
@@ -121,7 +121,7 @@ struct HTTPChallengesTests {
         }
     }
 
-    @Test("Nobody waits for reads that do not happen any more")
+    @Test("Waiting requests are completed when reading ends")
     func closed() async throws {
         let rig = Rig()
         rig.store.hold(true)
@@ -137,7 +137,7 @@ struct HTTPChallengesTests {
     }
 
     @Test(
-        "Only a path with a token behind it is one of a challenge",
+        "Only a path that ends with a token is one of a challenge",
         arguments: [
             "", "a/b", "a%2eb", "%2e%2e", "..", ".", "a.b", "a b", "a\0b", "ä", "a=", "a;b", "a\\b", "../a", "/a",
             String(repeating: "a", count: 129), String(repeating: "a", count: 10_000), "a\u{301}", "ａ",

@@ -8,7 +8,7 @@ import Settings
 import Store
 import Testing
 
-/// What of a replica has to do with challenges, without listeners.
+/// The parts of a replica that challenges need, without listeners.
 final class ReplicaRig: Sendable {
     let shared: SharedStore
     let presence: ReplicaPresence
@@ -45,7 +45,7 @@ final class ReplicaRig: Sendable {
         try await eventually("the first look") { watch.hasPolled && presence.announce() != nil }
     }
 
-    /// Waits until it knows of so many others.
+    /// Waits until this replica knows this number of others.
     func knows(_ count: Int) async throws {
         try await eventually("\(count) other replicas") { self.barrier.announcedChanges().count == count }
     }
@@ -60,7 +60,7 @@ final class ReplicaRig: Sendable {
     }
 }
 
-/// Whole gateways on one folder.
+/// Complete gateways that share a folder.
 final class ClusterRig: Sendable {
     let gateways: [GatewayProcess]
     let folder: String
@@ -91,7 +91,7 @@ final class ClusterRig: Sendable {
         let result: Result<Void, any Error>
         do {
             for gateway in gateways {
-                try await eventually("everybody knows everybody") {
+                try await eventually("all replicas know each other") {
                     try await gateway.metric(#"hopgate_cluster_replicas{state="active"}"#) == Double(count)
                 }
             }

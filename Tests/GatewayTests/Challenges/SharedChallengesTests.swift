@@ -7,9 +7,9 @@ import NIOCore
 import Store
 import Testing
 
-@Suite("Challenges that replicas share", .timeLimit(.minutes(2)))
+@Suite("Challenges shared by replicas", .timeLimit(.minutes(2)))
 struct SharedChallengesTests {
-    @Test("When a challenge was presented on one gateway, all answer it")
+    @Test("A challenge that was presented on one gateway is answered by all")
     func cluster() async throws {
         try await ClusterRig.with(3) { rig in
             let clock = ContinuousClock()
@@ -24,7 +24,7 @@ struct SharedChallengesTests {
                 print("NOTE 3 gateways settled in \(took)")
                 #expect(took < .seconds(3))
                 for gateway in rig.gateways {
-                    // Known before anybody asked: every replica has acted on it.
+                    // Known before the first request: every replica has acknowledged it.
                     #expect(gateway.challenges.names.map(\.description) == ["r\(round).test"])
                     #expect(try await gateway.validate(token, host: "any.test").body == "\(token).\(thumbprint)")
                 }
@@ -38,7 +38,7 @@ struct SharedChallengesTests {
         }
     }
 
-    @Test("A gateway that has not heard of a challenge yet finds it in the store")
+    @Test("A gateway that has not polled a challenge yet finds it in the store")
     func onDemand() async throws {
         try await ClusterRig.with(1) { rig in
             let token = newToken()
@@ -66,7 +66,7 @@ struct SharedChallengesTests {
         }
     }
 
-    @Test("A replica that lives and does not act is waited for until the limit, one that is alone for nothing")
+    @Test("A live replica that does not acknowledge is awaited until the limit; a single replica waits for none")
     func late() async throws {
         let folder = ReplicaRig.folder()
         defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -81,7 +81,7 @@ struct SharedChallengesTests {
         let began = clock.now
         #expect(await first.barrier.announceAndWait(within: .milliseconds(400)) == [deaf.presence.incarnation])
         #expect(clock.now - began >= .milliseconds(400) && clock.now - began < .seconds(2))
-        // It says goodbye: nobody waits for it any more.
+        // A replica that has left is not awaited.
         await deaf.presence.leave()
         #expect(await first.barrier.announceAndWait(within: .seconds(10)) == [])
         #expect(clock.now - began < .seconds(9))
@@ -100,7 +100,7 @@ struct SharedChallengesTests {
         #expect(try await replica.shared.store.readAll(ChallengeTask.prefix).isEmpty)
     }
 
-    @Test("A challenge that a successor presents again is not taken away by the one before, and may come back")
+    @Test("A challenge that a successor presents again is not removed by its predecessor, and may be presented again")
     func successor() async throws {
         let folder = ReplicaRig.folder()
         defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -114,18 +114,18 @@ struct SharedChallengesTests {
         try await second.challenges.present([task])
         await first.challenges.withdraw([task])
         #expect(try await first.shared.store.read(task.storeKey).bytes == task.document)
-        try await eventually("the value counts") { first.alpn.names == [task.name] && second.alpn.names == [task.name] }
+        try await eventually("both answer it") { first.alpn.names == [task.name] && second.alpn.names == [task.name] }
         await second.challenges.withdraw([task])
-        try await eventually("both forget it") { first.alpn.names.isEmpty && second.alpn.names.isEmpty }
-        // The order was interrupted and goes on with the same token.
+        try await eventually("neither answers it") { first.alpn.names.isEmpty && second.alpn.names.isEmpty }
+        // The order was interrupted and continues with the same token.
         try await first.challenges.present([task])
         #expect(first.alpn.names == [task.name] && second.alpn.names == [task.name])
-        // Whoever has not presented it takes it away all the same.
+        // A replica that has not presented it can withdraw it too.
         await second.challenges.withdraw([task])
-        try await eventually("both forget it") { first.alpn.names.isEmpty && second.alpn.names.isEmpty }
+        try await eventually("neither answers it") { first.alpn.names.isEmpty && second.alpn.names.isEmpty }
     }
 
-    @Test("Forged values in the folder are never served and told once; others are served beside them")
+    @Test("Forged values in the folder are never served and logged once; others are served")
     func forged() async throws {
         let log = try TestLog()
         try await ClusterRig.with(1, log: log) { rig in
@@ -160,19 +160,19 @@ struct SharedChallengesTests {
             }
             #expect(gateway.challenges.names == [good.name])
             let warned = try log.lines.count { $0.contains("unusable") }
-            // Two more looks later nothing was told again.
+            // Two polls later nothing was logged again.
             let again = try challenge(newToken(), .tlsALPN01, name: "again.test")
             for _ in 0..<2 { try await #require(gateway.presenter).present([again]) }
             #expect(try log.lines.count { $0.contains("unusable") } == warned)
         }
     }
 
-    @Test("A store that takes no challenge is said, with the name")
+    @Test("A store that accepts no challenge causes an error with the name")
     func failing() async throws {
         let folder = ReplicaRig.folder()
         let replica = try await ReplicaRig(folder)
         defer { replica.stop() }
-        // In one step: the replica goes on writing.
+        // In one step, since the replica keeps writing.
         try FileManager.default.moveItem(atPath: folder, toPath: folder + "-gone")
         defer {
             for path in [folder, folder + "-gone"] { try? FileManager.default.removeItem(atPath: path) }

@@ -5,25 +5,25 @@ import NIOTLS
 import Synchronization
 import Testing
 
-/// A TLS client that offers protocols of the test's choice, takes any certificate, and may cut its hello in pieces.
+/// A TLS client that offers given protocols, accepts any certificate, and can split its hello.
 struct ValidatorClient {
     struct Outcome: Equatable, Sendable {
         var isComplete = false
         var negotiated: String?
-        /// Bytes of the application.
+        /// The received application data.
         var received: [UInt8] = []
         var isClosed = false
         var hasFailed = false
     }
 
-    /// How the first flight leaves.
+    /// The way in which the first flight is split.
     enum Cut: Sendable, CustomTestStringConvertible {
         case none
-        /// In writes of so many bytes, each in a turn of the loop of its own.
+        /// Writes of this number of bytes, one in each turn of the event loop.
         case segments(Int)
-        /// In records of so many bytes.
+        /// Records of this number of bytes.
         case records(Int)
-        /// Records of one size in segments of another.
+        /// Records of one size in writes of another size.
         case both(records: Int, segments: Int)
 
         var testDescription: String { "\(self)" }
@@ -104,7 +104,7 @@ struct ValidatorClient {
         }
     }
 
-    /// Cuts the first record that goes out.
+    /// Splits the first outgoing record.
     private final class Cutter: ChannelOutboundHandler {
         typealias OutboundIn = ByteBuffer
         typealias OutboundOut = ByteBuffer

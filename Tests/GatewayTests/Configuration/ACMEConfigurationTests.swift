@@ -8,7 +8,7 @@ import Testing
 @Suite("Configuration of ACME")
 struct ACMEConfigurationTests {
     private let file = ConfigurationFile()
-    /// What has to be there beside what a test is about.
+    /// The lines that every configuration of a test needs.
     private static let agreed = "acme:\n  agree_to_terms: true\n"
 
     private func acme(_ yaml: String, environment: [String: String] = [:]) throws -> ACMEConfiguration {
@@ -17,7 +17,7 @@ struct ACMEConfigurationTests {
 
     private func name(_ text: String) -> CertificateName { CertificateName(text)! }
 
-    // MARK: What is read
+    // MARK: Keys
 
     @Test("Three lines are enough: a name, an address for the CA, and the agreement")
     func least() throws {
@@ -100,7 +100,7 @@ struct ACMEConfigurationTests {
         #expect(acme.onDemand.allows(.exact("a.b.dev.example.com")) && !acme.onDemand.allows(.exact("dev.example.com")))
     }
 
-    @Test("Everything can be told by variables alone")
+    @Test("Every key can be set by variables alone")
     func variables() throws {
         let key = file.write("key", "AAECAwQFBgc\n")
         let hook = file.write("hook", "#!/bin/sh\n", mode: 0o700)
@@ -125,7 +125,7 @@ struct ACMEConfigurationTests {
         #expect(try file.load(environment: nested).acme?.names.map(\.count) == [2, 1])
     }
 
-    @Test("ACME is in use where names or hosts on demand are configured, and nowhere else")
+    @Test("ACME is used if and only if names or hosts on demand are configured")
     func use() throws {
         #expect(try file.load().acme == nil)
         #expect(try file.load("acme_email: a@example.com\nacme: {ca: letsencrypt}\n").acme == nil)
@@ -133,13 +133,13 @@ struct ACMEConfigurationTests {
         #expect(try file.load(Self.agreed + "  on_demand: {hosts: [a.example.com]}\n").acme != nil)
     }
 
-    // MARK: Two places for the same
+    // MARK: Synonyms
 
-    @Test("The first system's keys say what the block says; two that differ are a mistake with both places")
+    @Test("The old keys are synonyms of keys in the block; a difference is an error that names both places")
     func synonyms() throws {
         let yaml = "acme_ca: https://ca.example/dir\nacme_email: a@example.com\n" + Self.agreed + "  names: [a.test]\n"
         #expect(try acme(yaml).authorities.map(\.directory.text) == ["https://ca.example/dir"])
-        // The same twice, in any form.
+        // Equal values in any form are no error.
         let same = try acme(yaml + "  ca: [https://ca.example/dir]\n  email: a@example.com\n")
         #expect(same.authorities.count == 1 && same.contacts == ["a@example.com"])
         #expect(
@@ -148,7 +148,7 @@ struct ACMEConfigurationTests {
                 "F:7: acme.email: is not what acme_email says (F:2). Keep one of the two.",
             ]
         )
-        // A stronger source decides for both.
+        // A source of higher precedence overrides both.
         let decided = try acme(
             yaml + "  email: b@example.com\n",
             environment: ["HOPGATE_ACME_EMAIL": "c@example.com"]
@@ -156,7 +156,7 @@ struct ACMEConfigurationTests {
         #expect(decided.contacts == ["c@example.com"])
     }
 
-    @Test("acme_cache_dir is store.path, and another folder than that is a mistake with both places")
+    @Test("acme_cache_dir is a synonym of store.path, and a difference is an error that names both places")
     func cacheDirectory() throws {
         #expect(try file.load("acme_cache_dir: /srv/acme\n").store.path == "/srv/acme")
         #expect(try file.load("acme_cache_dir: acme\n").store.path == file.folder + "acme")
@@ -173,7 +173,7 @@ struct ACMEConfigurationTests {
         #expect(shown.contains("store.path /a F:1"))
     }
 
-    @Test("A lease's time is from one second to five minutes")
+    @Test("The lease TTL is between one second and five minutes")
     func leaseTime() throws {
         #expect(try file.load().store.leaseTTL == .seconds(15))
         #expect(try file.load("store: {lease_ttl: 1s}\n").store.leaseTTL == .seconds(1))
@@ -185,9 +185,9 @@ struct ACMEConfigurationTests {
         )
     }
 
-    // MARK: The development CA beside it
+    // MARK: The development CA
 
-    @Test("The development CA stays on beside ACME, for the time before the first certificate and for other names")
+    @Test("The development CA stays enabled with ACME, until the first certificate and for other names")
     func developmentCA() throws {
         let configuration = try file.load(Self.agreed + "  names: [app.example.com]\n")
         #expect(configuration.usesDevelopmentCA)
@@ -195,7 +195,7 @@ struct ACMEConfigurationTests {
     }
 
     @Test(
-        "Where a certificate by ACME is going to answer there is no pin of the development CA",
+        "There is no pin of the development CA for hosts that will get a certificate by ACME",
         arguments: [
             (["gw.example.com"], true), (["GW.example.com."], true), (["other.example.com"], false),
             (["x.wild.example.com"], true), (["y.x.wild.example.com"], false), (["wild.example.com"], false),
@@ -217,7 +217,7 @@ struct ACMEConfigurationTests {
 
     // MARK: Secrets
 
-    @Test("The check shows every setting and no secret")
+    @Test("The check prints every setting and no secret")
     func check() throws {
         file.write("hook", "", mode: 0o700)
         let yaml = """
@@ -250,7 +250,7 @@ struct ACMEConfigurationTests {
         #expect(!"\(configuration.acme!.authorities[0].externalAccount!)".contains("c2Vj"))
     }
 
-    @Test("A secret is in no message, whatever is wrong with it")
+    @Test("No error message contains a secret")
     func secretMistakes() {
         file.write("empty", "\n")
         let lines = file.problems(
@@ -283,7 +283,7 @@ struct ACMEConfigurationTests {
         )
     }
 
-    /// A certificate, for files that have to hold one.
+    /// A certificate for files that have to contain one.
     private static let root = """
         -----BEGIN CERTIFICATE-----
         MIIBfzCCASWgAwIBAgIUPGk+iwiMI2/fVIInytpHGoFEYfEwCgYIKoZIzj0EAwIw

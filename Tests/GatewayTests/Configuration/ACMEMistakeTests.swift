@@ -2,17 +2,17 @@ import Gateway
 import Settings
 import Testing
 
-@Suite("Mistakes in the configuration of ACME")
+@Suite("Errors in the configuration of ACME")
 struct ACMEMistakeTests {
     private let file = ConfigurationFile()
 
-    /// The problems of a block whose third line and following ones are these.
+    /// The problems of an `acme` block that continues with these lines, the first of which is line 3.
     private func problems(_ lines: String, agreed: Bool = true) -> [String] {
         let indented = lines.split(separator: "\n").map { "  \($0)\n" }.joined()
         return file.problems("acme:\n  agree_to_terms: \(agreed)\n" + indented)
     }
 
-    @Test("The terms have to be agreed to, by a word of the operator's own")
+    @Test("The operator has to agree to the terms explicitly")
     func terms() {
         let remedy = "Read the terms of service of each CA in acme.ca, then write \"agree_to_terms: true\"."
         let what = "acme.agree_to_terms: must be true to use ACME. \(remedy)"
@@ -22,7 +22,7 @@ struct ACMEMistakeTests {
         #expect(file.problems(environment: ["HOPGATE_ACME_NAMES": "a.test"]) == ["HOPGATE_ACME_NAMES: \(what)"])
     }
 
-    @Test("Names are told apart from everything else that may be written there")
+    @Test("Values that are not names are rejected")
     func names() {
         let long = String(repeating: "a.", count: 80) + "test"
         #expect(
@@ -55,7 +55,7 @@ struct ACMEMistakeTests {
         )
     }
 
-    @Test("A name stands in one certificate, once")
+    @Test("A name occurs in one certificate, once")
     func duplicates() {
         file.write("hook", "", mode: 0o700)
         #expect(
@@ -85,7 +85,7 @@ struct ACMEMistakeTests {
         #expect(problems("names: [[\(hundred.dropLast(", n100.test".count))]]") == [])
     }
 
-    @Test("A wildcard needs a hook into the DNS, and an address another way than the DNS")
+    @Test("A wildcard needs a DNS hook, and an address a challenge other than dns-01")
     func provable() {
         #expect(
             problems("names: [[a.test, \"*.a.test\"]]") == [
@@ -100,7 +100,7 @@ struct ACMEMistakeTests {
                     + "Add http-01 or tls-alpn-01 to acme.challenge."
             ]
         )
-        // A hook that cannot be used is told once.
+        // An invalid hook is reported once.
         #expect(
             problems("names: [\"*.a.test\"]\nchallenge: dns-01\ndns: {exec: nowhere}") == [
                 #"F:5: acme.dns.exec: cannot run "nowhere": No such file or directory. Name a program that this process may run."#
@@ -108,7 +108,7 @@ struct ACMEMistakeTests {
         )
     }
 
-    @Test("Challenges are known ones, each once")
+    @Test("Challenges are known and unique")
     func challenges() {
         #expect(
             problems("names: [a.test]\nchallenge: [http-01, http-1, http-01, dns-01, [x]]") == [
@@ -125,7 +125,7 @@ struct ACMEMistakeTests {
         )
     }
 
-    @Test("CAs are URLs that are asked over TLS, each once")
+    @Test("CAs are https URLs and unique")
     func authorities() {
         let remedy = "Write https://HOST/PATH, without a user; http only to 127.0.0.1, [::1] and localhost."
         #expect(
@@ -159,7 +159,7 @@ struct ACMEMistakeTests {
         )
     }
 
-    @Test("An external account is one CA's, and whole")
+    @Test("An external account belongs to one CA and is complete")
     func externalAccounts() {
         let eab = "eab: {kid: me, key: AAAA}"
         #expect(problems("names: [a.test]\n\(eab)\nca: https://ca.test") == [])
@@ -180,7 +180,7 @@ struct ACMEMistakeTests {
         )
     }
 
-    @Test("A bundle holds certificates")
+    @Test("A CA bundle contains certificates")
     func bundles() {
         file.write("empty.pem", "hello\n")
         let what = #"ca_bundle: "empty.pem" holds no certificates. Name a PEM file with the roots of that server."#
@@ -192,7 +192,7 @@ struct ACMEMistakeTests {
         )
     }
 
-    @Test("There is one hook, and what belongs to it")
+    @Test("There is at most one hook, and its keys need a hook")
     func hooks() {
         file.write("hook", "", mode: 0o700)
         file.write("plain", "", mode: 0o600)
@@ -224,7 +224,7 @@ struct ACMEMistakeTests {
         )
     }
 
-    @Test("Hosts on demand are names and patterns, with a budget")
+    @Test("Hosts on demand are names and patterns, with a rate limit")
     func onDemand() {
         #expect(
             problems("on_demand:\n  hosts: [192.0.2.1, \"*\", a.test]\n  per_minute: 0") == [
@@ -235,7 +235,7 @@ struct ACMEMistakeTests {
         )
     }
 
-    @Test("Addresses of e-mail are plain ones")
+    @Test("E-mail addresses are plain addresses")
     func contacts() {
         let remedy = "Write it plainly, as in admin@example.com."
         #expect(
@@ -248,7 +248,7 @@ struct ACMEMistakeTests {
         )
     }
 
-    @Test("Unknown keys are told, with a guess")
+    @Test("Unknown keys are reported with a suggestion")
     func unknown() {
         #expect(
             problems("names: [a.test]\nchallenges: http-01\non_demand: {host: x}") == [

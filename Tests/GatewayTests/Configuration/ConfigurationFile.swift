@@ -4,7 +4,7 @@ import Settings
 
 /// Reads gateway configurations that a test writes.
 final class ConfigurationFile {
-    /// Ends with a slash.
+    /// The path of the folder with a final slash.
     let folder: String
 
     init() {
@@ -38,7 +38,7 @@ final class ConfigurationFile {
         return try GatewayConfiguration.load(file: file, environment: environment, flags: flags)
     }
 
-    /// The lines of the error, without the folder.
+    /// The lines of the error without the path of the folder.
     func problems(
         _ yaml: String? = nil,
         environment: [String: String] = [:],
@@ -52,7 +52,7 @@ final class ConfigurationFile {
         }
     }
 
-    /// What `config check` prints, a blank between two columns.
+    /// The output of `config check` with a single space between columns.
     func check(
         _ yaml: String,
         environment: [String: String] = [:]

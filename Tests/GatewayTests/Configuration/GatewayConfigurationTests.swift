@@ -27,7 +27,7 @@ import Testing
         return try GatewayConfiguration.load(file: file, environment: environment, flags: flags)
     }
 
-    /// The lines of the error, the file called `F`.
+    /// The lines of the error, in which the file is called `F`.
     private func problems(
         _ yaml: String? = nil,
         environment: [String: String] = [:],
@@ -43,7 +43,7 @@ import Testing
         }
     }
 
-    @Test("A gateway starts with nothing told at all")
+    @Test("A gateway starts without any configuration")
     func defaults() throws {
         let configuration = try load(environment: ["HOME": "/home/u", "XDG_DATA_HOME": "/data"])
         #expect(configuration.httpsListen == ListenAddress(host: "0.0.0.0", port: 8443))
@@ -146,7 +146,7 @@ import Testing
         )
     }
 
-    @Test("Everything can be told by variables alone, routes as YAML text")
+    @Test("Every key can be set by variables alone, routes as YAML text")
     func environment() throws {
         let configuration = try load(environment: [
             "HOPGATE_HTTPS_LISTEN": ":1443", "HOPGATE_TIMEOUTS_HEADER": "3s",
@@ -168,7 +168,7 @@ import Testing
         #expect(configuration.opsListen.port == 300)
     }
 
-    @Test("Mistakes are told with line, key, reason and remedy, all at once")
+    @Test("All errors are reported together, with line, key, reason and remedy")
     func golden() {
         let yaml = """
             http_lisen: :80
@@ -226,7 +226,7 @@ import Testing
     }
 
     @Test(
-        "A path prefix has one reading",
+        "An ambiguous path prefix is rejected",
         arguments: [
             "", "api", "/a//b", "//", "/./a", "/a/..", "/a?b", "/a#b", "/%61", "/a b", "/a\\b", "/é", "/a\u{7F}",
         ]
@@ -248,7 +248,7 @@ import Testing
         #expect(problems(flags: ["dtls-listen": ":8443", "http-listen": ":0", "ops-listen": ":0"]).isEmpty)
     }
 
-    @Test("An unreadable file of routes stops the start and names variable and path")
+    @Test("An unreadable file of routes is an error that names the variable and the path")
     func routesFile() {
         #expect(
             problems(environment: ["HOPGATE_ROUTES_FILE": "/nonexistent/routes"]) == [
@@ -257,7 +257,7 @@ import Testing
         )
     }
 
-    @Test("The check prints every setting with its source")
+    @Test("The check prints every setting with its origin")
     func check() throws {
         let file = write("gateway.yaml", "store: {path: /d}\nroutes:\n  - {host: a.test, to: demo/web, timeout: 90s}\n")
         defer { unlink(file) }

@@ -3,7 +3,7 @@ import HopProtocol
 import NIOHTTP1
 import Testing
 
-@Suite("What the edge makes of a request's head")
+@Suite("Checks of a request head at the edge")
 struct RequestInspectorTests {
     private typealias Fields = [(String, String)]
 
@@ -58,14 +58,14 @@ struct RequestInspectorTests {
 
     private func names(_ section: FieldSection) -> [String] { section.map { $0.name.lowercased() } }
 
-    @Test("Fields pass with their bytes, in their order, duplicates kept")
+    @Test("Fields are forwarded unchanged, in their order, with duplicates")
     func order() throws {
         let section = try forwarded([("B", "2"), ("a", "1"), ("B", "3"), ("Cookie", "x=y"), ("Content-Length", "3")])
         #expect(Array(names(section).prefix(5)) == ["b", "a", "b", "cookie", "content-length"])
         #expect(section.all("b") == ["2", "3"])
     }
 
-    @Test("Hop-by-hop fields and those that Connection names end here")
+    @Test("Hop-by-hop fields and those that Connection names are removed")
     func hopByHop() throws {
         let section = try forwarded([
             ("Connection", "close, X-One ,, x-two"), ("connection", "X-Three"), ("X-One", "1"), ("X-Two", "2"),
@@ -81,23 +81,23 @@ struct RequestInspectorTests {
         }
     }
 
-    @Test("Connection cannot name away what frames or routes the request")
+    @Test("Connection cannot remove fields that frame or route the request")
     func namedAway() throws {
         let section = try forwarded([("Connection", "content-length, host, x-request-id"), ("Content-Length", "3")])
         #expect(section.first("content-length") == "3")
         #expect(section.first("x-request-id") == "0123")
     }
 
-    @Test("TE passes only as trailers")
+    @Test("TE is forwarded only if its value is trailers")
     func te() throws {
         #expect(try forwarded([("TE", "trailers")]).first("te") == "trailers")
         #expect(try !forwarded([("TE", "trailers, gzip")]).contains("te"))
-        // As RFC 9110 §10.1.4 asks of whoever sends it.
+        // RFC 9110 §10.1.4 requires this of a sender.
         #expect(try forwarded([("TE", "trailers"), ("Connection", "TE, X-One")]).first("te") == "trailers")
         #expect(try !forwarded([("TE", "gzip"), ("Connection", "TE")]).contains("te"))
     }
 
-    @Test("Any Upgrade may stop the decoder, whatever field names it")
+    @Test("Any Upgrade may stop the decoder, with or without Connection")
     func stopsDecoder() throws {
         #expect(try inspect([("Host", "a.test"), ("Connection", "Upgrade"), ("Upgrade", "h2c")]).get().stopsDecoder)
         let proxy = [("Host", "a.test"), ("Proxy-Connection", "Upgrade"), ("Upgrade", "h2c")]
@@ -105,7 +105,7 @@ struct RequestInspectorTests {
         #expect(try !inspect([("Host", "a.test"), ("Connection", "Upgrade")]).get().stopsDecoder)
     }
 
-    @Test("What the client says of itself is replaced, its aliases with underscores dropped")
+    @Test("Forwarding fields of the client are replaced, and their aliases with underscores removed")
     func identity() throws {
         let section = try forwarded(
             [
@@ -147,7 +147,7 @@ struct RequestInspectorTests {
         #expect(HostName.parse("10.0.0.1") == HostName.parse("10.0.0.1."))
     }
 
-    @Test("A body's length is stated once and plainly")
+    @Test("The length of a body has to be unambiguous")
     func framing() throws {
         let host = ("Host", "app.test")
         #expect(refusal(.POST, [host, ("Content-Length", "1"), ("Content-Length", "1")]) == .badFraming)
@@ -188,7 +188,7 @@ struct RequestInspectorTests {
         #expect(refusal(version: .init(major: 1, minor: 2), [host]) == .badVersion)
     }
 
-    @Test("The connection stays as RFC 9112 says")
+    @Test("The connection is kept open as RFC 9112 requires")
     func persistence() throws {
         let host = ("Host", "app.test")
         #expect(try inspect([host]).get().keepsAlive)
@@ -197,7 +197,7 @@ struct RequestInspectorTests {
         #expect(try inspect(version: .http1_0, [host, ("Connection", "keep-alive")]).get().keepsAlive)
     }
 
-    @Test("An upgrade is taken for a well-formed WebSocket request only")
+    @Test("Only a well-formed WebSocket request is an upgrade")
     func upgrade() throws {
         let base = [("Host", "app.test"), ("Connection", "keep-alive, Upgrade"), ("Upgrade", "WebSocket")]
         let key = ("Sec-WebSocket-Key", "x")

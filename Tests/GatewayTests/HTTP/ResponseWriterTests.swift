@@ -4,7 +4,7 @@ import NIOCore
 import NIOHTTP1
 import Testing
 
-@Suite("What the edge writes to a client")
+@Suite("Response writer")
 struct ResponseWriterTests {
     private func write(
         _ status: Int,
@@ -19,7 +19,7 @@ struct ResponseWriterTests {
         return (String(buffer: buffer), framing, options.keepsAlive)
     }
 
-    @Test("Fields pass in order, Set-Cookie is never merged, hop-by-hop ones end here")
+    @Test("Fields are forwarded in order, Set-Cookie is never merged, hop-by-hop fields are removed")
     func fields() throws {
         let written = try write(
             200,
@@ -56,7 +56,7 @@ struct ResponseWriterTests {
         #expect(try write(200, ["Content-Length": "1"], keepsAlive: false).text.hasSuffix("Connection: close\r\n\r\n"))
     }
 
-    @Test("A Date of the origin stays, two lengths have no reading")
+    @Test("The origin's Date is kept, and two lengths are an error")
     func dateAndLength() throws {
         #expect(
             try write(200, ["date": "then", "Content-Length": "0"]).text.contains(

@@ -4,7 +4,7 @@ import Settings
 import Testing
 
 extension RouteDecision {
-    /// Short form for tests: `agent/service target`, or what was wrong.
+    /// A short form for tests: `agent/service target`, or the reason for having no route.
     func text(_ target: String) -> String {
         switch self {
         case .match(let match): "\(match.target.agent)/\(match.target.service) \(match.forwarded(target))"
@@ -66,14 +66,14 @@ struct RouteTableTests {
         #expect(route("app.test", "/%61pi/v%32/x") == "web/api2 /x")
     }
 
-    @Test("A prefix that is written with escapes is still the same prefix")
+    @Test("A percent-encoded prefix is the same prefix")
     func escapes() {
         #expect(route("app.test", "/%61pi/x") == "web/api /%61pi/x")
         #expect(route("app.test", "/ap%69") == "web/api /ap%69")
     }
 
     @Test(
-        "Paths with two readings are refused on hosts with path routes",
+        "Ambiguous paths are refused on hosts with path routes",
         arguments: [
             "/%2e%2e/api", "/api/%2E./x", "/api%2fx", "/api%2Fv2", "//api", "/api//x", "/api/..", "/api/../front",
             "/./api",
@@ -87,7 +87,7 @@ struct RouteTableTests {
     }
 
     @Test(
-        "What only looks alike is fine",
+        "Paths that only resemble ambiguous ones are accepted",
         arguments: [
             "/...", "/a..b/", "/.well-known/x", "/a;b=..", "/a/..b", "/%252e%252e/x", "/?/../%2e", "/a/?//", "/é",
         ]
@@ -97,7 +97,7 @@ struct RouteTableTests {
     }
 
     @Test(
-        "Where all paths go one way, every path is forwarded as it is",
+        "A host without path routes forwards every path unchanged",
         arguments: ["//x", "/a%2Fb", "/a/../b", "/a\\b"]
     )
     func oneWay(_ target: String) {
@@ -110,7 +110,7 @@ struct RouteTableTests {
         #expect(route("paths.test", "*") == "unknown path")
     }
 
-    @Test("A route's timeout and label come with the match")
+    @Test("A match contains the timeout and the label of the route")
     func details() throws {
         guard case .match(let match) = table.match(host: "app.test", target: "/api/x") else {
             Issue.record("no route")
@@ -125,21 +125,21 @@ struct RouteTableTests {
         #expect(route(host, "/") == "unknown host")
     }
 
-    @Test("Ten thousand labels are looked at once each")
+    @Test("A host of ten thousand labels is looked up in linear time")
     func longHost() {
         #expect(route(String(repeating: "a.", count: 10_000) + "none", "/") == "unknown host")
     }
 
-    @Test("Host patterns are told in the order of the configuration, each once")
+    @Test("Host patterns are unique and in the order of the configuration")
     func patterns() {
         let expected = ["app.test", "plain.test", "*.app.test", "*.test", "paths.test", "::1"]
         #expect(table.hostPatterns.map(\.description) == expected)
     }
 }
 
-@Suite("Hosts that agents serve")
+@Suite("Hosts that agents offer")
 struct HostTableTests {
-    @Test("A pattern is what the configuration takes for one, written in the same way")
+    @Test("Host patterns are parsed and written as in the configuration")
     func samePatterns() {
         var texts = [
             "", ".", "*", "*.", "*.a", "*.*.a", "a", "A.b", "a.", ".a", "a..b", "-a", "a-", "a.-b", "a-.b", "a_b", "_a",
@@ -161,7 +161,7 @@ struct HostTableTests {
 
     private func pattern(_ text: String) throws -> HostPattern { try HostPattern(text) }
 
-    @Test("Static routes come first; agents get hosts and paths that no route takes")
+    @Test("Configured routes come first; agents receive the hosts and paths that no route matches")
     func behindRoutes() throws {
         let router = Router(
             routes: RouteTable([
@@ -194,7 +194,7 @@ struct HostTableTests {
         #expect(route("own.test", "/") == "unknown host")
     }
 
-    @Test("Patterns cover what they name and nothing that only ends alike")
+    @Test("A pattern covers hosts below its name, and none that merely end with the same text")
     func covers() throws {
         #expect(try pattern("*.a.test").covers(pattern("x.a.test")))
         #expect(try pattern("*.a.test").covers(pattern("x.y.a.test")))

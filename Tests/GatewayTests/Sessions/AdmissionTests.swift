@@ -5,15 +5,15 @@ import Testing
 import Transport
 import Tunnel
 
-@Suite("Letting agents in, and out")
+@Suite("Admission of agents")
 struct AdmissionTests {
-    @Test("A wrong secret and an unknown token are refused in the same words")
+    @Test("A wrong secret and an unknown token are refused with the same message")
     func refused() async throws {
         try await TestGateway.with { gateway in
             let wrong = try await TestAgent.attach(to: gateway, secret: "nonsense", isReady: false)
             let unknown = try await TestAgent.attach(to: gateway, tokenID: "aaaaaaaaaaaaaaaa", isReady: false)
             for agent in [wrong, unknown] {
-                try await eventually("the end") { agent.closed != nil }
+                try await eventually("the session is closed") { agent.closed != nil }
                 #expect(agent.welcome == nil)
                 #expect(agent.error?.code == .authFailed)
                 #expect(agent.error?.message == "the token is not accepted")
@@ -26,14 +26,14 @@ struct AdmissionTests {
         }
     }
 
-    @Test("A service or host that the token does not allow is refused by name")
+    @Test("A refusal names the service or host that the token does not allow")
     func notAllowed() async throws {
         try await TestGateway.with(services: ["web"], hosts: ["a.test"]) { gateway in
             let service = try await TestAgent.attach(to: gateway, services: ["web", "db"], isReady: false)
-            try await eventually("the end") { service.closed != nil }
+            try await eventually("the session is closed") { service.closed != nil }
             #expect(service.error?.message == "the token does not allow the service \"db\"")
             let host = try await TestAgent.attach(to: gateway, services: ["web"], hosts: ["b.test"], isReady: false)
-            try await eventually("the end") { host.closed != nil }
+            try await eventually("the session is closed") { host.closed != nil }
             #expect(host.error?.message == "the token does not allow the host \"b.test\"")
         }
     }
@@ -47,7 +47,7 @@ struct AdmissionTests {
         }
     }
 
-    @Test("A host that an agent asks for is served, and answers 503 after the agent has left")
+    @Test("A host that an agent offers is served, and is answered with 503 after the agent has left")
     func hosts() async throws {
         try await TestGateway.with { gateway in
             let agent = try await TestAgent.attach(to: gateway, hosts: ["x.agent.test"]) { $0.answer(200, "mine") }
@@ -72,7 +72,7 @@ struct AdmissionTests {
         }
     }
 
-    @Test("A rotation without grace ends the sessions of the secret before; the new one is let in")
+    @Test("A rotation without grace ends the sessions of the previous secret; the new secret is accepted")
     func rotated() async throws {
         try await TestGateway.with { gateway in
             let old = try await TestAgent.attach(to: gateway)
@@ -83,7 +83,7 @@ struct AdmissionTests {
         }
     }
 
-    @Test("With a grace both secrets are let in, and sessions stay")
+    @Test("During a grace period both secrets are accepted, and sessions stay")
     func grace() async throws {
         try await TestGateway.with { gateway in
             let old = try await TestAgent.attach(to: gateway)
@@ -98,7 +98,7 @@ struct AdmissionTests {
         }
     }
 
-    @Test("One agent more than the token allows is refused; further tunnels of those that are in are not")
+    @Test("An agent beyond the limit of its token is refused; further tunnels of attached agents are not")
     func tooMany() async throws {
         let log = try TestLog()
         try await TestGateway.with(maxAgents: 2, log: log) { gateway in
@@ -106,7 +106,7 @@ struct AdmissionTests {
             let first = try await TestAgent.attach(to: gateway, name: "one", run: run)
             _ = try await TestAgent.attach(to: gateway, name: "two")
             let third = try await TestAgent.attach(to: gateway, name: "three", isReady: false)
-            try await eventually("the end") { third.closed != nil }
+            try await eventually("the session is closed") { third.closed != nil }
             #expect(third.welcome == nil && third.error?.code == .busy)
             let message = "the token allows 2 agents at a time, and as many are attached"
             #expect(third.error?.message == message && third.error?.retryAfterMilliseconds == 1_000)
@@ -114,17 +114,17 @@ struct AdmissionTests {
             let ops = try await TestClient.connect(to: gateway.process.opsAddress, serverName: nil)
             let metrics = try await ops.exchange("GET /metrics HTTP/1.1\r\nHost: ops\r\n\r\n").body
             #expect(metrics.contains("hopgate_agent_auth_failures_total{reason=\"limit\"} 1\n"))
-            // The session before lingers, and does not count against its own run.
+            // The previous session is still open, and does not count against its own run.
             _ = try await TestAgent.attach(to: gateway, name: "one", run: run)
             #expect(first.closed == nil)
             first.close()
             let other = try await TestAgent.attach(to: gateway, name: "three", isReady: false)
-            try await eventually("the end") { other.closed != nil }
+            try await eventually("the session is closed") { other.closed != nil }
             #expect(other.error?.code == .busy)
         }
     }
 
-    @Test("When an agent has left, another one takes its place")
+    @Test("After an agent has left, another one gets its place")
     func room() async throws {
         try await TestGateway.with(maxAgents: 1) { gateway in
             let first = try await TestAgent.attach(to: gateway, name: "one")
@@ -137,7 +137,7 @@ struct AdmissionTests {
         }
     }
 
-    @Test("Of two living runs of one name both serve")
+    @Test("Two live runs of one name both serve requests")
     func twoRuns() async throws {
         try await TestGateway.with { gateway in
             let first = try await TestAgent.attach(to: gateway) { $0.answer(200, "first") }
@@ -151,7 +151,7 @@ struct AdmissionTests {
         }
     }
 
-    @Test("Drain tells agents, finishes what is in flight and then ends")
+    @Test("Drain notifies agents, finishes requests in flight and then closes the sessions")
     func drain() async throws {
         let gateway = try await TestGateway.start()
         let agent = try await TestAgent.attach(to: gateway) { $0.accept() }
@@ -175,7 +175,7 @@ struct AdmissionTests {
         try await TestGateway.with(log: log) { gateway in
             for _ in 0..<FailureLimiter.failures + 3 {
                 let agent = try await TestAgent.attach(to: gateway, secret: "nonsense", isReady: false)
-                try await eventually("the end") { agent.closed != nil }
+                try await eventually("the session is closed") { agent.closed != nil }
             }
             #expect(try log.lines.count { $0.contains("agent refused") } == FailureLimiter.failures)
         }

@@ -3,7 +3,7 @@ import HopProtocol
 import NIOCore
 import Testing
 
-@Suite("Who is attached and what it offers")
+@Suite("Attachment table")
 struct AttachmentTableTests {
     private struct Member: AttachmentTableMember {
         var info: AttachmentInfo
@@ -35,7 +35,7 @@ struct AttachmentTableTests {
         (table.byService[.init(agent: agent, service: service)] ?? []).map(\.info.id)
     }
 
-    @Test("A service is found under the agent's name, in the order of arrival")
+    @Test("Attachments are found by agent and service, in the order of attachment")
     func services() throws {
         var table = Table()
         _ = table.add(try row(1, services: ["web", "api", "web"]))
@@ -50,7 +50,7 @@ struct AttachmentTableTests {
         #expect(table.rows.count == 2)
     }
 
-    @Test("Older attachments are those of the same token and name, and no others")
+    @Test("Older attachments are those of the same token and name only")
     func older() throws {
         var table = Table()
         #expect(table.add(try row(1)).isEmpty)
@@ -62,7 +62,7 @@ struct AttachmentTableTests {
         #expect(table.add(try row(6)).map(\.info.id) == [4, 5])
     }
 
-    @Test("The first to ask has a host; when it leaves the next one has it")
+    @Test("A host belongs to the first agent that offers it, and then to the next one")
     func hosts() throws {
         var table = Table()
         _ = table.add(try row(1, agent: "a", hosts: ["x.test"]))
@@ -73,7 +73,7 @@ struct AttachmentTableTests {
         #expect(HostTable(table.hosts).find("x.test")?.agent == "b")
     }
 
-    @Test("A host is remembered when its agent left, until the token is gone")
+    @Test("A host is remembered after its agent has left, until the token is revoked")
     func remembered() throws {
         var table = Table()
         _ = table.add(try row(1, hosts: ["x.test"]))
@@ -88,7 +88,7 @@ struct AttachmentTableTests {
         #expect(table.hosts.count == Table.rememberedHosts)
     }
 
-    @Test("Runs of a token are counted, not their sessions; a place is free when a run's last session is gone")
+    @Test("A limit counts the runs of a token, not sessions; the last session of a run releases its place")
     func runs() throws {
         var table = Table()
         try attach(1, run: 1, to: &table)
@@ -100,7 +100,7 @@ struct AttachmentTableTests {
         table.remove(id: 2)
         answers.append(claim(3, in: &table))
         #expect(answers == [false, true, false, true])
-        // A limit that was lowered ends nobody, and lets nobody new in.
+        // A lowered limit ends no session, and admits no further run.
         answers = [claim(4, limit: 1, in: &table), claim(3, limit: 1, in: &table), claim(5, limit: nil, in: &table)]
         #expect(answers == [false, true, true])
         #expect(table.rows(tokenID: "t", instance: "i2").map(\.info.id) == [3])
@@ -116,7 +116,7 @@ struct AttachmentTableTests {
         _ = table.add(try row(id, instance: "i\(run)", run: RunID(rawValue: run)))
     }
 
-    @Test("A changed offer replaces the old one")
+    @Test("A changed offer replaces the previous one")
     func update() throws {
         var table = Table()
         _ = table.add(try row(1, services: ["web"], hosts: ["x.test"]))
@@ -129,7 +129,7 @@ struct AttachmentTableTests {
         #expect(isUnknown)
     }
 
-    @Test("Ten thousand agents come and go in moments")
+    @Test("Ten thousand agents attach and detach quickly")
     func many() throws {
         var table = Table()
         let clock = ContinuousClock()
@@ -150,7 +150,7 @@ struct AttachmentTableTests {
     }
 }
 
-@Suite("What a HELLO may ask for")
+@Suite("Checks of a HELLO")
 struct AgentAdmissionTests {
     private func hello(services: [String] = ["web"], hosts: [String] = [], name: String = "pod", max: Int = 10) -> Hello
     {
@@ -179,14 +179,14 @@ struct AgentAdmissionTests {
         }
     }
 
-    @Test("What the token allows is let in, what it does not is named")
+    @Test("An offer that the token allows is accepted; otherwise the rejection names the reason")
     func allowed() throws {
         #expect(reason(hello(hosts: ["OK.test"])) == nil)
         #expect(reason(hello(services: ["web", "secret"])) == .service)
         #expect(reason(hello(hosts: ["no.test"])) == .host)
     }
 
-    @Test("Nonsense is malformed")
+    @Test("An invalid HELLO is malformed")
     func malformed() {
         #expect(reason(hello(services: [])) == .malformed)
         #expect(reason(hello(services: ["Not A Name"])) == .malformed)

@@ -27,7 +27,7 @@ struct LoadBalancingTests {
         if case .candidate(let name) = choice { name } else { nil }
     }
 
-    @Test("Nobody, one that is full and one that is not usable are three things")
+    @Test("No candidate, a full one and an unusable one are distinguished")
     func few() {
         guard case .none = pick([], random: 1) else { return #expect(Bool(false)) }
         guard case .busy = pick([Candidate(name: 1, load: nil)], random: 1) else { return #expect(Bool(false)) }
@@ -37,7 +37,7 @@ struct LoadBalancingTests {
         #expect(name(pick([Candidate(name: 1, load: 5)], random: 1)) == 1)
     }
 
-    @Test("Of two the one with less to do is taken, whatever the dice say")
+    @Test("The less loaded of two candidates is taken for every random number")
     func two() {
         var generator = SystemRandomNumberGenerator()
         let candidates = [Candidate(name: 1, load: 7), Candidate(name: 2, load: 3)]
@@ -55,7 +55,7 @@ struct LoadBalancingTests {
         guard case .busy = pick(candidates, random: 7) else { return #expect(Bool(false)) }
     }
 
-    @Test("A thousand requests over ten candidates stay even")
+    @Test("A thousand requests are spread evenly over ten candidates")
     func even() {
         var generator = SystemRandomNumberGenerator()
         var candidates = (0..<10).map { Candidate(name: $0, load: 0) }

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("Two attachments of one name")
 struct SupersedingTests {
-    @Test("A silent one gets nothing new at once, and is ended when the probe is not answered")
+    @Test("A silent session receives no new requests, and is closed when it does not answer the probe")
     func silent() async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let gate = Gate()
@@ -16,7 +16,7 @@ struct SupersedingTests {
             let client = try await TestClient.https(gateway)
             let request = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n"
             #expect(try await client.exchange(request).body == "old")
-            // The whole agent stands still, as after SIGSTOP.
+            // The agent is suspended completely, as by SIGSTOP.
             group.next().execute { gate.wait() }
             _ = try await TestAgent.attach(to: gateway) { $0.answer(200, "new") }
             for _ in 0..<20 { #expect(try await client.exchange(request).body == "new") }
@@ -27,14 +27,14 @@ struct SupersedingTests {
                     && metrics.contains("hopgate_agent_disconnects_total{reason=\"superseded\"} 1\n")
             }
             gate.open()
-            try await eventually("the old one learns of it") { old.closed != nil }
+            try await eventually("the old one is notified") { old.closed != nil }
         }
         gate.open()
         try await group.shutdownGracefully()
     }
 }
 
-/// Holds a thread.
+/// Blocks a thread.
 private final class Gate: Sendable {
     private let semaphore = DispatchSemaphore(value: 0)
 

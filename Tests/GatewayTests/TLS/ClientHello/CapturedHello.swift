@@ -1,6 +1,6 @@
 import Foundation
 
-/// First bytes of real clients: openssl 3.0, gnutls-cli 3.7, Python 3 and curl 7.88 of Debian 12.
+/// The first bytes of real clients: openssl 3.0, gnutls-cli 3.7, Python 3 and curl 7.88 of Debian 12.
 enum CapturedHello: String, CaseIterable {
     /// openssl s_client -alpn acme-tls/1 -servername App.Test
     case opensslValidator

@@ -1,17 +1,17 @@
 import Gateway
 import Testing
 
-@Suite("The look into a ClientHello")
+@Suite("ClientHello peek")
 struct ClientHelloPeekTests {
     typealias Verdict = ClientHelloPeek.Verdict
 
-    /// All at once.
+    /// The verdict on all bytes at once.
     private func verdict(_ bytes: [UInt8]) -> Verdict {
         var peek = ClientHelloPeek()
         return bytes.withUnsafeBytes { peek.inspect($0) }
     }
 
-    /// With what has arrived after each of these counts of bytes; everything before the last has to leave it open.
+    /// The verdict on prefixes of these lengths; it has to be `needsMore` for all but the last.
     private func verdict(_ bytes: [UInt8], at counts: some Sequence<Int>) -> Verdict {
         var peek = ClientHelloPeek()
         var last = Verdict.needsMore
@@ -22,7 +22,7 @@ struct ClientHelloPeekTests {
         return last
     }
 
-    /// Every cut into two, and each byte alone.
+    /// Inspects the bytes split in two at every position, and byte by byte.
     private func checkSplits(_ bytes: [UInt8], _ expected: Verdict, _ comment: Comment) {
         #expect(verdict(bytes) == expected, comment)
         for cut in 0..<bytes.count where verdict(bytes, at: [cut]) != .needsMore {
@@ -45,12 +45,12 @@ struct ClientHelloPeekTests {
         }
     }
 
-    @Test("Real hellos are read the same at every split", arguments: CapturedHello.allCases)
+    @Test("Real hellos have the same verdict at every split", arguments: CapturedHello.allCases)
     func captured(_ hello: CapturedHello) {
         checkSplits(hello.bytes, expected(hello), "\(hello)")
     }
 
-    @Test("Real hellos over several records are read the same, also byte by byte", arguments: CapturedHello.allCases)
+    @Test("Real hellos in several records have the same verdict, also byte by byte", arguments: CapturedHello.allCases)
     func capturedInRecords(_ hello: CapturedHello) {
         let message = Array(hello.bytes.dropFirst(5))
         for size in [1, 2, 3, 4, 5, 100, message.count - 1] {
@@ -61,7 +61,7 @@ struct ClientHelloPeekTests {
         checkSplits(TestHello.records(message, of: 70), expected(hello), "\(hello), 70 bytes a record")
     }
 
-    @Test("Post-quantum hellos, with GREASE and an encrypted hello, are read at every split and in any records")
+    @Test("Post-quantum hellos with GREASE and an encrypted hello are parsed at every split and in any records")
     func postQuantum() throws {
         let built = TestHello.postQuantum
         #expect(built.bytes.count > 1_600)
@@ -83,7 +83,7 @@ struct ClientHelloPeekTests {
         )
     }
 
-    @Test("Only acme-tls/1 and nothing else is a validation")
+    @Test("Only acme-tls/1 without other protocols is a validation")
     func protocols() {
         for protocols in [
             nil, ["acme-tls/1", "h2"], ["h2", "acme-tls/1"], ["acme-tls/1", "acme-tls/1"], ["acme-tls/2"],
@@ -96,7 +96,7 @@ struct ClientHelloPeekTests {
         }
     }
 
-    @Test("The server name is compared in lower case without a final dot; what is no host name is none")
+    @Test("The server name is converted to lower case without a final dot; an invalid host name counts as none")
     func serverNames() {
         for (sent, seen) in [
             ("App.TEST", "app.test"), ("app.test.", "app.test"), ("a_b-c.test", "a_b-c.test"), (".", nil),
@@ -112,7 +112,7 @@ struct ClientHelloPeekTests {
         #expect(verdict(long.bytes) == .passOn(.unreadable))
     }
 
-    @Test("What follows the hello in its record or behind it changes nothing")
+    @Test("Bytes after the hello, in its record or later, do not matter")
     func followed() {
         let message = TestHello().message
         let challenge = Verdict.challenge(serverName: "app.test")
@@ -123,24 +123,24 @@ struct ClientHelloPeekTests {
         #expect(verdict(TestHello.record(first) + TestHello.record(second + [1, 2, 3]) + [9]) == challenge)
     }
 
-    @Test("Other protocols are passed on with their first byte")
+    @Test("Other protocols are recognised by their first byte")
     func otherProtocols() {
         for text in ["GET / HTTP/1.1\r\n\r\n", "SSH-2.0-x\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "\0", "\u{1}"] {
             #expect(verdict(Array(text.utf8.prefix(1))) == .passOn(.unreadable), "\(text)")
         }
-        // A hello of SSL 2, and one of SSL 3 within SSL 2.
+        // An SSL 2 hello, and an SSL 3 hello in the SSL 2 format.
         #expect(verdict([0x80, 0x2E, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10]) == .passOn(.unreadable))
         #expect(verdict([0x80, 0x2E, 1, 3, 1, 0, 0x15, 0, 0, 0, 0x10]) == .passOn(.unreadable))
-        // TLS, but an alert, application data, a version that is none.
+        // TLS records that are an alert, application data, or have an invalid version.
         #expect(verdict(TestHello.record([2, 40], type: 21)) == .passOn(.unreadable))
         #expect(verdict(TestHello.record([1, 2, 3], type: 23)) == .passOn(.unreadable))
         #expect(verdict([22, 2]) == .passOn(.unreadable))
-        // Another handshake message than a ClientHello.
+        // A handshake message other than a ClientHello.
         #expect(verdict(TestHello.record([2])) == .passOn(.unreadable))
         #expect(verdict(TestHello.record([0, 0, 0, 0])) == .passOn(.unreadable))
     }
 
-    @Test("A record that is empty, too long or of another kind within the hello ends the look")
+    @Test("A record that is empty, too long or of another type within the hello makes it unreadable")
     func badRecords() {
         let message = TestHello().message
         let (first, second) = (Array(message.prefix(50)), Array(message.dropFirst(50)))
@@ -155,10 +155,10 @@ struct ClientHelloPeekTests {
         )
     }
 
-    @Test("A hello cut short within its own lengths is passed on, wherever it is cut")
+    @Test("A hello truncated within its own lengths is passed on, wherever it is truncated")
     func truncated() {
         let body = Array(TestHello.postQuantum.message.dropFirst(4))
-        // No extensions at all is how TLS 1.2 may end.
+        // A TLS 1.2 hello may end without extensions.
         let bare = 2 + 32 + 1 + 32 + 2 + 6 + 2
         for count in 0..<body.count {
             let bytes = TestHello.records(TestHello.handshake(Array(body.prefix(count))), of: 1 << 14)
@@ -190,7 +190,7 @@ struct ClientHelloPeekTests {
         #expect(with { ($0.protocols, $0.extensions) = (nil, [(16, [0, 2, 1, 0x61, 0])]) } == .passOn(.unreadable))
     }
 
-    @Test("An extension that is there twice is passed on, whichever it is")
+    @Test("A hello with a repeated extension of any type is passed on")
     func repeated() {
         for type in [UInt16(0), 16, 43, 0x4A4A] {
             var hello = TestHello()
@@ -201,7 +201,7 @@ struct ClientHelloPeekTests {
         }
     }
 
-    @Test("16 KiB are enough or it is passed on, at once when the hello says that it is longer")
+    @Test("A hello longer than 16 KiB is passed on, at once if its header states the length")
     func limits() {
         func hello(padded: Int) -> [UInt8] {
             var hello = TestHello()
@@ -219,14 +219,14 @@ struct ClientHelloPeekTests {
         #expect(verdict(longer, at: 0...longer.count) == .passOn(.tooLong))
         #expect(verdict(longer, at: [9]) == .passOn(.tooLong))
         #expect(verdict([22, 3, 1, 1, 0, 1, 0xFF, 0xFF, 0xFF]) == .passOn(.tooLong))
-        // Short enough by itself, but not in records of one byte.
+        // Short enough in one record, but not in records of one byte.
         let inBytes = TestHello.records(hello(padded: 3_000), of: 1)
         #expect(verdict(inBytes) == .passOn(.tooLong))
         #expect(verdict(inBytes, at: [limit - 1]) == .needsMore)
         #expect(verdict(inBytes, at: [limit - 1, limit]) == .passOn(.tooLong))
     }
 
-    @Test("A verdict stays whatever follows")
+    @Test("A verdict does not change with further bytes")
     func final() {
         let bytes = TestHello().bytes
         var peek = ClientHelloPeek()
@@ -235,7 +235,7 @@ struct ClientHelloPeekTests {
         #expect(more.withUnsafeBytes { peek.inspect($0) } == .challenge(serverName: "app.test"))
     }
 
-    @Test("Changed and cut hellos never trap, and say the same in pieces as at once")
+    @Test("Mutated and truncated hellos never trap, and have the same verdict in pieces as at once")
     func mutations() {
         var random = SystemRandomNumberGenerator()
         let sources =

@@ -2,17 +2,17 @@ import NIOCore
 import NIOEmbedded
 import NIOSSL
 
-/// A ClientHello built by hand, wrong ones too.
+/// A ClientHello built by hand, valid or invalid.
 struct TestHello {
     var serverName: String? = "app.test"
     var protocols: [String]? = ["acme-tls/1"]
-    /// Extensions before the two above: type and data.
+    /// The extensions before the two above: type and data.
     var extensions: [(type: UInt16, data: [UInt8])] = []
     var sessionID = [UInt8](repeating: 7, count: 32)
     var cipherSuites: [UInt8] = [0x13, 0x01, 0x13, 0x02]
 
-    /// What browsers send since 2024: GREASE, a key share of X25519MLKEM768 (1,216 bytes) and one of X25519, an
-    /// encrypted ClientHello that is GREASE too.
+    /// The hello that browsers send since 2024: GREASE, a key share of X25519MLKEM768 (1,216 bytes) and one of X25519,
+    /// and a GREASE encrypted ClientHello.
     static var postQuantum: TestHello {
         var hello = TestHello()
         let shares = share(0x2A2A, 1) + share(0x11EC, 1_216) + share(0x001D, 32)
@@ -39,14 +39,14 @@ struct TestHello {
         return Self.handshake(body)
     }
 
-    /// In one record.
+    /// The message in one record.
     var bytes: [UInt8] { Self.records(message, of: 1 << 14) }
 
     static func handshake(_ body: [UInt8]) -> [UInt8] {
         [1, UInt8(body.count >> 16), UInt8(body.count >> 8 & 0xFF), UInt8(body.count & 0xFF)] + body
     }
 
-    /// The message over records with `size` bytes of it each.
+    /// The message in records with `size` bytes each.
     static func records(_ message: [UInt8], of size: Int) -> [UInt8] {
         stride(from: 0, to: message.count, by: size).flatMap { start in
             record(Array(message[start..<min(message.count, start + size)]))
@@ -60,7 +60,7 @@ struct TestHello {
     static func vector16(_ bytes: [UInt8]) -> [UInt8] { big(UInt16(bytes.count)) + bytes }
     static func big(_ value: UInt16) -> [UInt8] { [UInt8(value >> 8), UInt8(value & 0xFF)] }
 
-    /// What BoringSSL sends, post-quantum key share included.
+    /// The hello of BoringSSL with a post-quantum key share.
     static func boringSSL(serverName: String, protocols: [String]) throws -> [UInt8] {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.applicationProtocols = protocols
