@@ -1,12 +1,14 @@
 package import Settings
 
-/// Hosts that a route, a token or an agent means: one host, or every host below a name (`*.example.com`, any depth).
+/// The hosts that a route, a token or an agent refers to: one host, or every host below a name (`*.example.com`, at any
+/// depth).
 package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     /// A name in lower case without a final dot, or an address in its canonical form, without brackets.
     case exact(String)
-    /// What stands behind `*.`.
+    /// The name after `*.`, in the same form.
     case below(String)
 
+    /// Parses a pattern in any form that the configuration accepts.
     package init(_ text: String) throws(Complaint) {
         if let plain = Self.plain(text) {
             self = plain
@@ -16,8 +18,9 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
         self = host.hasPrefix("*.") ? .below(String(host.dropFirst(2))) : .exact(host)
     }
 
-    /// A name as it is written in the end, or `*.` and such a name: what is read from the store thousands of times needs
-    /// no look at all other forms. Nil: perhaps another form.
+    /// Parses a name, or `*.` and a name, that is already in its final form. Thousands of these are read from the
+    /// store, so this avoids the cost of the general parser. Returns `nil` for any other text, which may still be
+    /// valid.
     private static func plain(_ text: String) -> HostPattern? {
         let isBelow = text.utf8.starts(with: "*.".utf8)
         let name = isBelow ? text.utf8.dropFirst(2) : text.utf8[...]
@@ -53,7 +56,7 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// True when every host that `other` means is also meant here.
+    /// Whether this pattern covers every host that `other` covers.
     package func covers(_ other: HostPattern) -> Bool {
         switch (self, other) {
         case (.exact(let mine), .exact(let theirs)): mine == theirs

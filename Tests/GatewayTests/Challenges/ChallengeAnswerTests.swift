@@ -11,7 +11,7 @@ struct ChallengeAnswerTests {
         try await TestGateway.with(loops: 1, { $0.acme = .forTests }) { gateway in
             let token = newToken()
             try await gateway.presenter.present([try challenge(token)])
-            for host in ["app.test", "app.test:80", "APP.test:5002", "nobody.test", "192.0.2.1", "[2001:db8::1]:80"] {
+            for host in ["app.test", "app.test:80", "APP.test:5002", "unknown.test", "192.0.2.1", "[2001:db8::1]:80"] {
                 let response = try await gateway.validate(token, host: host)
                 #expect(response.status == 200)
                 #expect(response.body == "\(token).\(thumbprint)")

@@ -18,9 +18,9 @@ final class ReplicaRig: Sendable {
     private let tasks: [Task<Void, Never>]
 
     /// - Parameters:
-    ///   - path: nil keeps the store in memory.
-    ///   - follows: it acts on what others publish.
-    init(_ path: String?, follows: Bool = true) async throws {
+    ///   - path: The folder of the store, or `nil` for a store in memory.
+    ///   - observes: Whether the replica polls and acknowledges challenges.
+    init(_ path: String?, observes: Bool = true) async throws {
         var configuration = SharedStoreConfiguration(path: path ?? "")
         configuration.driver = path == nil ? .memory : .volume
         let shared = try await SharedStore.open(configuration)
@@ -39,10 +39,10 @@ final class ReplicaRig: Sendable {
         )
         tasks = [
             Task { await presence.run() }, Task { await watch.run() },
-            Task { if follows { await challenges.run() } },
+            Task { if observes { await challenges.run() } },
         ]
         (self.shared, self.presence, self.challenges) = (shared, presence, challenges)
-        try await eventually("the first look") { watch.hasPolled && presence.announce() != nil }
+        try await eventually("the first poll") { watch.hasPolled && presence.announce() != nil }
     }
 
     /// Waits until this replica knows this number of others.

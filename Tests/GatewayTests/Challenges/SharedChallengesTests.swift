@@ -75,7 +75,7 @@ struct SharedChallengesTests {
         defer { first.stop() }
         let alone = try await clock.measure { try await first.challenges.present([try challenge(newToken())]) }
         #expect(alone < .seconds(1))
-        let deaf = try await ReplicaRig(folder, follows: false)
+        let deaf = try await ReplicaRig(folder, observes: false)
         defer { deaf.stop() }
         try await first.knows(1)
         let began = clock.now
