@@ -1,4 +1,5 @@
 import ArgumentParser
+import Formats
 import Gateway
 
 struct TokenShowCommand: AsyncParsableCommand {
@@ -27,7 +28,7 @@ struct TokenShowCommand: AsyncParsableCommand {
     }
 
     private static func text(_ credential: Credential) -> String {
-        let now = WallTime.now()
+        let now = UnixTime.now()
         let secrets = credential.secrets.map { secret in
             guard let end = secret.notAfter else { return "current" }
             return secret.isAccepted(at: now)

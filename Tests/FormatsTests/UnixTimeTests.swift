@@ -48,6 +48,34 @@ struct UnixTimeTests {
         #expect(UnixTime(rfc3339: text) == nil)
     }
 
+    @Test("The strict form of RFC 3339 is UTC in capital letters; times before 1970 become the earliest")
+    func utc() {
+        for (seconds, text): (Int64, String) in [
+            (0, "1970-01-01T00:00:00Z"), (951_782_399, "2000-02-28T23:59:59Z"), (951_782_400, "2000-02-29T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"), (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            #expect(UnixTime(seconds: seconds).description == text)
+            #expect(UnixTime(rfc3339UTC: text)?.seconds == seconds)
+        }
+        for _ in 0..<2_000 {
+            let time = UnixTime(seconds: .random(in: 0...253_402_300_799))
+            #expect(UnixTime(rfc3339UTC: time.description) == time)
+        }
+        for text in ["0000-01-01T00:00:00Z", "0000-02-29T12:00:00Z", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z"] {
+            #expect(UnixTime(rfc3339UTC: text) == .earliest)
+        }
+        #expect(UnixTime(rfc3339UTC: "2026-01-31T12:00:00.123Z")?.description == "2026-01-31T12:00:00Z")
+        #expect(UnixTime(rfc3339UTC: "2026-01-31T12:00:60Z")?.description == "2026-01-31T12:01:00Z")
+        #expect(UnixTime(rfc3339UTC: "9999-12-31T23:59:60Z") == .latest)
+        for text in [
+            "", "2026-01-31", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01T00:00:00",
+            "2026-01-01T00:00:00.Z", "2026-01-01t00:00:00z", "2026-01-01T00:00:00+00:00", "+026-01-01T00:00:00Z",
+            "2026-01-01T00:00:00z", "2026-01-01t00:00:00Z", "2026-01-01T00:00:00Zx", "2026-01-01T00:00:61Z",
+            "2026-01-01T00:00:00.12345678901234567890Z", "20\u{e4}6-01-01T00:00:00Z",
+        ] { #expect(UnixTime(rfc3339UTC: text) == nil, "\(text)") }
+    }
+
     @Test(
         "What is no IMF-fixdate is refused",
         arguments: [
@@ -66,6 +94,8 @@ struct UnixTimeTests {
         #expect(UnixTime(seconds: 10) + .min == .earliest)
         #expect(UnixTime(seconds: 10) - .min == .latest)
         #expect(UnixTime(seconds: 10) - 20 == .earliest)
+        #expect(UnixTime(seconds: 10) + .milliseconds(20_999) == UnixTime(seconds: 30))
+        #expect(UnixTime(seconds: 10) + .seconds(Int64.max) == .latest)
         #expect(UnixTime(seconds: 10) + 20 == UnixTime(seconds: 30))
         #expect(UnixTime(seconds: 10) - UnixTime(seconds: 30) == -20)
     }

@@ -1,10 +1,9 @@
 import Formats
-import FoundationEssentials
 import NIOCore
 
 extension Instant {
-    /// Both clocks of this machine.
+    /// Reads the monotonic and the wall clock of this machine.
     package static var now: Instant {
-        Instant(uptime: .now(), wall: UnixTime(seconds: Int64(Date().timeIntervalSince1970)))
+        Instant(uptime: .now(), wall: .now())
     }
 }

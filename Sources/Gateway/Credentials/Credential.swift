@@ -1,3 +1,5 @@
+package import Formats
+
 /// What is known of one token, without its secrets. Immutable.
 package final class Credential: Sendable {
     /// The public part of the token.
@@ -19,9 +21,9 @@ package final class Credential: Sendable {
     package struct Secret: Sendable, Equatable {
         package let hash: SecretHash
         /// Not accepted from then on; nil: until it is replaced.
-        package let notAfter: WallTime?
+        package let notAfter: UnixTime?
 
-        package func isAccepted(at now: WallTime) -> Bool { notAfter.map { now < $0 } ?? true }
+        package func isAccepted(at now: UnixTime) -> Bool { notAfter.map { now < $0 } ?? true }
     }
 
     /// Secrets of one token at most.
@@ -50,7 +52,7 @@ package final class Credential: Sendable {
     package var isRevoked: Bool { revoked != nil }
 
     /// Whether it would let an agent in that comes with this secret.
-    package func accepts(_ hash: SecretHash, at now: WallTime) -> Bool {
+    package func accepts(_ hash: SecretHash, at now: UnixTime) -> Bool {
         !isRevoked && secrets.contains { $0.hash == hash && $0.isAccepted(at: now) }
     }
 

@@ -1,3 +1,4 @@
+import Formats
 import NIOCore
 package import Store
 import Synchronization
@@ -134,7 +135,7 @@ extension CredentialCache {
     }
 
     /// Ids of credentials of which a secret was accepted then and is not now.
-    private func endedSecrets(from then: WallTime, to now: WallTime) -> [String] {
+    private func endedSecrets(from then: UnixTime, to now: UnixTime) -> [String] {
         guard then < now else { return [] }
         return table.withLock { table in
             table.credentials.values.filter { credential in
@@ -164,13 +165,13 @@ private final class Inbox: Sendable {
 private struct CredentialWatcher {
     var keyring: ClusterKeyring
     /// Of the last look.
-    var now: WallTime
+    var now: UnixTime
     /// Changes that were not taken up yet.
     var due: [StoreKey: StoreChange] = [:]
     /// Ids of documents that could not be used; some of them are read again at each look.
     var suspects: Set<String> = []
 
-    init(keyring: ClusterKeyring, now: WallTime) {
+    init(keyring: ClusterKeyring, now: UnixTime) {
         self.keyring = keyring
         self.now = now
     }

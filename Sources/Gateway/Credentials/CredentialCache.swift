@@ -1,3 +1,4 @@
+package import Formats
 package import Logging
 package import NIOCore
 package import Store
@@ -14,7 +15,7 @@ package final class CredentialCache: Sendable {
     let store: any Store
     let keyring: @Sendable () -> ClusterKeyring
     let logger: Logger
-    let clock: @Sendable () -> WallTime
+    let clock: @Sendable () -> UnixTime
     let table = Mutex(CredentialTable())
     private let view = Mutex<[String: Credential]>([:])
     private let shownRevision = Mutex<UInt64>(0)
@@ -34,7 +35,7 @@ package final class CredentialCache: Sendable {
         store: any Store,
         keyring: @escaping @Sendable () -> ClusterKeyring,
         logger: Logger,
-        clock: @escaping @Sendable () -> WallTime = { .now() }
+        clock: @escaping @Sendable () -> UnixTime = { .now() }
     ) {
         self.store = store
         self.keyring = keyring

@@ -44,7 +44,7 @@ package struct CredentialDocument: Sendable {
         services: [ServicePattern],
         hosts: [HostPattern],
         maxAgents: Int?,
-        created: WallTime
+        created: UnixTime
     ) {
         credential = Credential(
             id: token.id,
@@ -142,13 +142,13 @@ package struct CredentialDocument: Sendable {
 // MARK: Changes; every other field stays as it was
 
 extension CredentialDocument {
-    func revoked(at now: WallTime) -> CredentialDocument {
+    func revoked(at now: UnixTime) -> CredentialDocument {
         changed(revoked: now.description, secrets: credential.secrets)
     }
 
     /// With a new secret in front. Those before it are accepted until `end`, or until their own end if that is sooner;
     /// those that are not accepted any more are dropped, and so is the one that ends first when there are too many.
-    func rotated(to secret: String, endingOthersAt end: WallTime, now: WallTime) -> CredentialDocument {
+    func rotated(to secret: String, endingOthersAt end: UnixTime, now: UnixTime) -> CredentialDocument {
         var others: [Credential.Secret] = []
         for old in credential.secrets {
             let notAfter = min(old.notAfter ?? end, end)
@@ -207,7 +207,7 @@ extension CredentialDocument {
             switch fields["not_after"] {
             case nil, .null: secrets.append(Credential.Secret(hash: hash, notAfter: nil))
             case .string(let text):
-                guard let end = WallTime(text) else { return nil }
+                guard let end = UnixTime(rfc3339UTC: text) else { return nil }
                 secrets.append(Credential.Secret(hash: hash, notAfter: end))
             default: return nil
             }

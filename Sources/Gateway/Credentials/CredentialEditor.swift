@@ -1,3 +1,4 @@
+package import Formats
 import Settings
 package import Store
 
@@ -12,12 +13,12 @@ package struct CredentialEditor: Sendable {
 
     private let store: any Store
     private let keyring: ClusterKeyring
-    private let clock: @Sendable () -> WallTime
+    private let clock: @Sendable () -> UnixTime
 
     package init(
         store: any Store,
         keyring: ClusterKeyring,
-        clock: @escaping @Sendable () -> WallTime = { .now() }
+        clock: @escaping @Sendable () -> UnixTime = { .now() }
     ) {
         self.store = store
         self.keyring = keyring
@@ -52,7 +53,7 @@ package struct CredentialEditor: Sendable {
         _ services: [String],
         _ hosts: [String],
         _ maxAgents: Int?,
-        _ now: WallTime
+        _ now: UnixTime
     ) throws(CredentialError) -> CredentialDocument {
         guard Credential.isName(name) else {
             throw CredentialError(.invalid, "\(quoted(name)) is not a name; use 1 to 63 of a-z, 0-9 and \"-\"")

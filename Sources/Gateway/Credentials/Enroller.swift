@@ -1,3 +1,4 @@
+package import Formats
 import NIOCore
 package import Store
 
@@ -36,14 +37,14 @@ package struct Enroller: Sendable {
     private let store: any Store
     private let enrolment: Enrolment
     private let file: JoinFile?
-    private let clock: @Sendable () -> WallTime
+    private let clock: @Sendable () -> UnixTime
 
     package init(
         editor: CredentialEditor,
         store: any Store,
         enrolment: Enrolment,
         file: JoinFile?,
-        clock: @escaping @Sendable () -> WallTime = { .now() }
+        clock: @escaping @Sendable () -> UnixTime = { .now() }
     ) throws(CredentialError) {
         self.editor = editor
         self.store = store

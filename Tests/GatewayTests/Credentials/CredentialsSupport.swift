@@ -17,13 +17,13 @@ final class TestStore: Sendable {
     let store: any Store
     /// Of the volume; nil in memory.
     let path: String?
-    private let state: Mutex<(keyring: ClusterKeyring, now: WallTime)>
+    private let state: Mutex<(keyring: ClusterKeyring, now: UnixTime)>
 
     init(_ driver: Driver = .memory) throws {
         let opened = try Self.open(driver)
         store = opened.store
         path = opened.path
-        state = Mutex((opened.keyring, WallTime(seconds: 1_800_000_000)))
+        state = Mutex((opened.keyring, UnixTime(seconds: 1_800_000_000)))
     }
 
     private static func open(_ driver: Driver) throws -> (store: any Store, path: String?, keyring: ClusterKeyring) {
@@ -47,7 +47,7 @@ final class TestStore: Sendable {
         set { state.withLock { $0.keyring = newValue } }
     }
 
-    var now: WallTime {
+    var now: UnixTime {
         get { state.withLock { $0.now } }
         set { state.withLock { $0.now = newValue } }
     }

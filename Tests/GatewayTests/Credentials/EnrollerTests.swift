@@ -1,5 +1,6 @@
 import Certificates
 import Cluster
+import Formats
 import Foundation
 import Gateway
 import HopProtocol
@@ -25,7 +26,7 @@ struct EnrollerTests {
     }
 
     private func enroller(_ store: TestStore, _ enrolment: Enrolment, file: String?) throws -> Enroller {
-        let clock: @Sendable () -> WallTime = { store.now }
+        let clock: @Sendable () -> UnixTime = { store.now }
         return try Enroller(
             editor: store.editor,
             store: store.store,
