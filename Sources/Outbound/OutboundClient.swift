@@ -15,8 +15,9 @@ import NIOCore
 /// # Threads
 /// - Any task calls ``send(_:)``. It checks the request (``CheckedRequest``), puts a ``PendingTransfer`` into the queue
 ///   of the ``TransferThread``, wakes the thread and suspends until the transfer is finished.
-/// - The transfer thread is the only one that calls libcurl, apart from `ccurl_multi_wakeup`. The first request starts
-///   it; it ends when it has been idle for ``OutboundLimits/idle``, or with ``close()``. Kept connections end with it.
+/// - Only the transfer thread calls libcurl, apart from `ccurl_multi_wakeup` and the parsing of URLs. The first request
+///   starts it; it ends when it has been idle for ``OutboundLimits/idle``, or with ``close()``. Kept connections end
+///   with it.
 /// - On that thread a ``TransferDriver`` owns the libcurl multi handle. Each turn of its loop starts queued transfers,
 ///   lets libcurl do what is possible without waiting, finishes transfers that have ended, and waits in
 ///   `ccurl_multi_poll`.
