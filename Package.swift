@@ -76,6 +76,7 @@ let package = Package(
         .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: hot),
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: hot),
         .target(name: "HopProtocol", dependencies: ["Formats", "Tunnel", nioCore], swiftSettings: hot),
+        .target(name: "ACME", dependencies: ["Formats", nioCore, x509, asn1, crypto], swiftSettings: strict),
 
         // Files that operators name.
         .target(name: "Files", swiftSettings: strict),
@@ -92,7 +93,9 @@ let package = Package(
         .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: strict),
         .target(
             name: "Certificates",
-            dependencies: ["CProcess", "Files", "Formats", "Outbound", "Store", nioCore, x509, asn1, crypto],
+            dependencies: [
+                "ACME", "CProcess", "Files", "Formats", "Outbound", "Store", nioCore, x509, asn1, crypto,
+            ],
             swiftSettings: strict
         ),
 
@@ -103,7 +106,8 @@ let package = Package(
         .target(
             name: "Gateway",
             dependencies: [
-                "Certificates", "Cluster", "DTLS", "Files", "Formats", "HopProtocol", "Observability", "Outbound",
+                "ACME", "Certificates", "Cluster", "DTLS", "Files", "Formats", "HopProtocol", "Observability",
+                "Outbound",
                 "Settings", "Store", "Transport", "Tunnel",
                 nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
             ],
@@ -121,7 +125,7 @@ let package = Package(
         .target(
             name: "Operations",
             dependencies: [
-                "Certificates", "Cluster", "Files", "Formats", "Observability", "Outbound", "Store",
+                "ACME", "Certificates", "Cluster", "Files", "Formats", "Observability", "Outbound", "Store",
                 nioCore, nioPosix, nioTLS, nioSSL,
             ],
             swiftSettings: strict
@@ -129,7 +133,8 @@ let package = Package(
         .executableTarget(
             name: "hopgate",
             dependencies: [
-                "Certificates", "Cluster", "Files", "Formats", "Gateway", "Observability", "Operations", "Settings",
+                "ACME", "Certificates", "Cluster", "Files", "Formats", "Gateway", "Observability", "Operations",
+                "Settings",
                 "Store", nioCore, argumentParser, logging,
             ],
             swiftSettings: strict,
@@ -143,7 +148,11 @@ let package = Package(
         ),
 
         // Tests mirror the targets; what needs the built programs is in Tests/System.
-        .target(name: "TestSupport", dependencies: ["Tunnel", nioCore], swiftSettings: strict),
+        .target(
+            name: "TestSupport",
+            dependencies: ["ACME", "Formats", "Tunnel", nioCore, x509, asn1, crypto],
+            swiftSettings: strict
+        ),
         .testTarget(name: "FormatsTests", dependencies: ["Formats"], swiftSettings: strict),
         .testTarget(name: "DTLSTests", dependencies: ["DTLS", "COpenSSL", nioCore], swiftSettings: strict),
         .testTarget(name: "TunnelTests", dependencies: ["Tunnel", "TestSupport", nioCore], swiftSettings: strict),
@@ -181,10 +190,15 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
+            name: "ACMETests",
+            dependencies: ["ACME", "Formats", "TestSupport", nioCore, x509, asn1, crypto],
+            swiftSettings: strict
+        ),
+        .testTarget(
             name: "CertificatesTests",
             dependencies: [
-                "Certificates", "Files", "Formats", "Outbound", "Store", "TestSupport", nioCore, nioPosix, x509, asn1,
-                crypto,
+                "ACME", "Certificates", "Files", "Formats", "Outbound", "Store", "TestSupport", nioCore, nioPosix, x509,
+                asn1, crypto,
             ],
             swiftSettings: strict
         ),
@@ -202,7 +216,8 @@ let package = Package(
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "Gateway", "Certificates", "Cluster", "DTLS", "Formats", "HopProtocol", "Observability", "Settings",
+                "ACME", "Gateway", "Certificates", "Cluster", "DTLS", "Formats", "HopProtocol", "Observability",
+                "Settings",
                 "Store", "Transport", "Tunnel", nioCore, nioEmbedded, nioPosix, nioHTTP1, nioSSL, logging,
             ],
             swiftSettings: strict

@@ -46,9 +46,9 @@ extension ServedCertificates {
 
     private func watchStore() async {
         for await changes in store.changes(CertificateSet.prefix) {
-            if stored.note(changes) { pending.send() }
+            if stored.enqueue(changes) { pending.send() }
             if let development, changes.contains(where: { $0.key == CertificateSet.developmentCA }) {
-                if await development.follow() { changed.send() }
+                if await development.reload() { changed.send() }
             }
         }
     }
@@ -64,8 +64,8 @@ extension ServedCertificates {
         while (try? await Task.sleep(for: Self.tick)) != nil {
             if stored.hasPending { pending.send() }
             guard let development else { continue }
-            if development.isDue, await development.follow() { changed.send() }
-            if development.isWorn(now: Date()) { changed.send() }
+            if development.needsReload, await development.reload() { changed.send() }
+            if development.needsRenewal(now: Date()) { changed.send() }
         }
     }
 

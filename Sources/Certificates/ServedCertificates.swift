@@ -1,3 +1,4 @@
+package import ACME
 package import FoundationEssentials
 import NIOCore
 package import Store
@@ -107,7 +108,7 @@ package final class ServedCertificates: Sendable {
         } catch {
             throw CertificatesError(error)
         }
-        _ = await served.development?.follow()
+        _ = await served.development?.reload()
         served.rebuild(now: now)
         return served
     }
@@ -154,7 +155,7 @@ package final class ServedCertificates: Sendable {
     /// Asks for these names in the development leaf (hosts that agents serve); it is issued again off the caller's
     /// thread. Nothing happens when the development CA is off.
     package func cover(names: [String]) {
-        if development?.want(names) == true { changed.send() }
+        if development?.addNames(names) == true { changed.send() }
     }
 
     /// The pin by which an agent that is given these hosts knows this gateway: the development root's if the development
@@ -186,7 +187,7 @@ package final class ServedCertificates: Sendable {
             } else {
                 sources.isEmpty ? nil : CertificateSnapshot(sources)
             }
-        let all = sources + [development?.leaf(beside: others, now: now)].compactMap(\.self)
+        let all = sources + [development?.leaf(excluding: others, now: now)].compactMap(\.self)
         let problems = statuses.filter { $0.problem != nil }
         return current.withLock { current in
             let new = problems.filter { current.reported[$0.place] != $0.problem }.compactMap(\.problem)

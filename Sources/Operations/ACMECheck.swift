@@ -1,3 +1,4 @@
+package import ACME
 package import Certificates
 import Glibc
 import NIOCore
@@ -201,7 +202,7 @@ package struct ACMECheck: Sendable {
             return Finding(subject: subject, verdict: .good, message: message)
         case .failed(let failure):
             return Finding(subject: subject, verdict: .bad, message: "\(authority.directory): \(failure)")
-        case .trouble(let trouble): return Finding(subject: subject, verdict: .bad, message: "\(trouble)")
+        case .interrupted(let error): return Finding(subject: subject, verdict: .bad, message: "\(error)")
         }
     }
 }

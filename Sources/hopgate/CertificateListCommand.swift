@@ -32,7 +32,7 @@ struct CertificateListCommand: AsyncParsableCommand {
                     status.certificate.map { CertificateStatus.time($0.notValidAfter) } ?? "-",
                     status.state(now: now),
                     status.generation.map { "\(status.place)/\($0)" } ?? status.place,
-                    status.certificate.map { String($0.leafSHA256.hexadecimal.prefix(16)) } ?? "-",
+                    status.certificate.map { String(Hex.string($0.leafSHA256).prefix(16)) } ?? "-",
                     status.certificate?.issuer ?? "-",
                 ]
             }

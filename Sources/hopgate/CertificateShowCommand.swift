@@ -1,3 +1,4 @@
+import ACME
 import ArgumentParser
 import Certificates
 import Formats
@@ -93,7 +94,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
             ["issuer", certificate.issuer],
             ["not before", CertificateStatus.time(certificate.notValidBefore)],
             ["not after", CertificateStatus.time(certificate.notValidAfter)],
-            ["sha256", certificate.leafSHA256.hexadecimal],
+            ["sha256", Hex.string(certificate.leafSHA256)],
         ]
     }
 }

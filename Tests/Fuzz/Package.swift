@@ -48,23 +48,12 @@ let package = Package(
             dependencies: ["CStore", "Formats", nioCore, deque, crypto],
             swiftSettings: instrumented
         ),
-        .target(name: "CProcess", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]),
-        .target(
-            name: "CCurl",
-            cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])],
-            linkerSettings: [.linkedLibrary("curl")]
-        ),
-        .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: instrumented),
-        .target(
-            name: "Certificates",
-            dependencies: ["CProcess", "Formats", "Outbound", "Store", nioCore, x509, asn1, crypto],
-            swiftSettings: instrumented
-        ),
+        .target(name: "ACME", dependencies: ["Formats", nioCore, x509, asn1, crypto], swiftSettings: instrumented),
         .target(name: "EdgeHello", swiftSettings: instrumented),
         .target(name: "FuzzDriver", swiftSettings: instrumented),
         .executableTarget(
             name: "FuzzAcme",
-            dependencies: ["FuzzDriver", "Certificates", "Formats", nioCore],
+            dependencies: ["FuzzDriver", "ACME", "Formats", nioCore],
             swiftSettings: instrumented,
             linkerSettings: fuzzer
         ),

@@ -1,3 +1,4 @@
+import ACME
 import Certificates
 import Formats
 import Store
@@ -56,7 +57,7 @@ final class RenewalJobs: Sendable {
             fields["state"] = .string("held")
             fields["until"] = .string(until.rfc3339)
             fields["error"] = .string(reason)
-        case .trouble(let reason)?:
+        case .error(let reason)?:
             fields["state"] = .string("failed")
             fields["error"] = .string(reason)
         }

@@ -1,4 +1,5 @@
-package import Certificates
+import ACME
+import Certificates
 package import Formats
 import Store
 

@@ -1,4 +1,5 @@
-package import Certificates
+package import ACME
+import Certificates
 import Synchronization
 
 /// The challenges that this replica answers, by token.

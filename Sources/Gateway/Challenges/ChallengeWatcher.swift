@@ -1,4 +1,5 @@
-package import Certificates
+package import ACME
+import Certificates
 package import NIOCore
 package import Store
 

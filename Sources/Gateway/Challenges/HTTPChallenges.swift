@@ -1,3 +1,4 @@
+import ACME
 import Certificates
 package import Logging
 package import NIOCore

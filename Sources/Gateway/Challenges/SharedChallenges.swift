@@ -1,3 +1,4 @@
+package import ACME
 package import Certificates
 package import Cluster
 package import Logging

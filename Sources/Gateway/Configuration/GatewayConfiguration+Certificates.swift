@@ -1,3 +1,4 @@
+import ACME
 package import Certificates
 import Settings
 package import Store

@@ -1,3 +1,4 @@
+import ACME
 import Certificates
 import Formats
 import Logging
@@ -54,10 +55,10 @@ struct ACMEReports: Sendable {
                 "limit of certificates on demand reached",
                 metadata: ["limit": "\(limit)", "remedy": "use a wildcard certificate"]
             )
-        case .trouble(let names, let trouble):
+        case .error(let names, let error):
             logger.error(
                 "certificate renewal failed; retrying",
-                metadata: Self.metadata(names, ["error": "\(trouble)"])
+                metadata: Self.metadata(names, ["error": "\(error)"])
             )
         }
     }

@@ -1,3 +1,4 @@
+import ACME
 import Certificates
 import Cluster
 import Formats
@@ -72,7 +73,7 @@ final class ACMEService: Sendable {
         )
         reports.collect(issuer, metrics)
         self.issuer = issuer
-        let want: @Sendable (String) -> Void = { issuer.want($0) }
+        let want: @Sendable (String) -> Void = { issuer.requestCertificate(for: $0) }
         onServerName = onDemand == nil ? nil : want
     }
 

@@ -1,3 +1,4 @@
+import ACME
 import Certificates
 import Observability
 import Store

@@ -1,3 +1,4 @@
+import ACME
 import Certificates
 import Cluster
 import FoundationEssentials
@@ -124,7 +125,7 @@ struct GatewayAssembly: Sendable {
             logger: logger,
             hostsChanged: { hosts in
                 certificates.cover(names: hosts)
-                issuer?.want(hosts)
+                issuer?.updateServedHosts(hosts)
             }
         )
     }

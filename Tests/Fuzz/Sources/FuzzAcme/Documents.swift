@@ -1,4 +1,4 @@
-import Certificates
+import ACME
 import Formats
 
 let origin = ACMEURL("https://ca.test/dir")!
@@ -42,7 +42,7 @@ private func check(_ url: ACMEURL) {
 }
 
 private func checkShown(_ text: String) {
-    precondition(text.unicodeScalars.count <= ACMELimits.shownText + 1, "a text without end")
+    precondition(text.unicodeScalars.count <= ACMELimits.displayText + 1, "a text without end")
     precondition(text.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7f }, "a text for a terminal")
 }
 
@@ -61,11 +61,11 @@ func checkRecords(_ bytes: [UInt8]) {
     }
     // Whatever token it names: the key of the store is made of that.
     let token = (([String: JSONValue](json: bytes))?["token"]?.string) ?? ""
-    if let task = try? ChallengeTask(document: bytes, at: ChallengeTask.storeKey(token: token)) {
+    if let task = try? ChallengeTask(document: bytes, place: "task") {
         precondition(ACMEChallenge.isToken(task.token) && task.token == token, "a token that is none")
         let answer = task.keyAuthorization
         precondition(answer.hasPrefix("\(token).") && answer.utf8.count <= 172, "an answer of another kind")
-        let again = try? ChallengeTask(document: task.document, at: task.storeKey)
+        let again = try? ChallengeTask(document: task.document, place: "task")
         precondition(again == task, "another challenge")
     }
     if let record = try? OrderRecord(json: bytes, place: "order") {

@@ -1,4 +1,4 @@
-import Certificates
+import ACME
 import Formats
 import FuzzDriver
 import NIOCore

@@ -1,0 +1,76 @@
+package import Formats
+
+/// A pending order as it is stored, with everything that another replica needs to continue it. The key in it is secret.
+/// The record is removed when the certificate is published, and when the order has failed permanently.
+package struct OrderRecord: Equatable, Sendable {
+    /// The directory URL of the CA.
+    package let directory: ACMEURL
+    package let order: ACMEURL
+    package let names: [CertificateName]
+    package let profile: String?
+    package let key: LeafKey
+    /// The time at which the order was created, by the CA's clock. For display only.
+    package let created: UnixTime
+    /// The tasks that are, were, or were about to be presented. The replica that continues the order cleans them up.
+    package internal(set) var tasks: [ChallengeTask] = []
+    /// The fields that this release does not know, which are kept when the record is written again.
+    private var others: [String: JSONValue]
+
+    init(_ plan: OrderPlan, order: ACMEURL, key: LeafKey, created: UnixTime) {
+        directory = plan.authority.directory
+        self.order = order
+        names = plan.names
+        profile = plan.profile
+        self.key = key
+        self.created = created
+        others = [:]
+    }
+
+    /// Parses a stored record.
+    ///
+    /// - Parameter place: The name of the record in error messages.
+    package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
+        let reader = try DocumentReader(bytes, place)
+        directory = try reader.ownURL("directory")
+        order = try reader.url("order", from: directory)
+        var names: [CertificateName] = []
+        for text in try reader.strings("names") ?? [] {
+            guard let name = CertificateName(text) else { throw reader.error("names", "holds what is no name") }
+            names.append(name)
+        }
+        self.names = names
+        profile = try reader.optionalString("profile")
+        guard let key = LeafKey(pem: try reader.string("key")) else { throw reader.error("key", "is no P-256 key") }
+        self.key = key
+        guard let created = try reader.time("created") else { throw reader.error("created", "is missing") }
+        self.created = created
+        for inner in try reader.objects("tasks", limit: ACMELimits.authorizations) {
+            tasks.append(try ChallengeTask(inner))
+        }
+        others = reader.fields.filter { !Self.fieldNames.contains($0.key) }
+    }
+
+    private static let fieldNames: Set = ["directory", "order", "names", "profile", "key", "created", "tasks"]
+
+    package var json: [UInt8] {
+        var fields = others
+        fields["directory"] = .string(directory.text)
+        fields["order"] = .string(order.text)
+        fields["names"] = .array(names.map { .string($0.description) })
+        if let profile { fields["profile"] = .string(profile) }
+        fields["key"] = .string(key.pem)
+        fields["created"] = .string(created.rfc3339)
+        if !tasks.isEmpty { fields["tasks"] = .array(tasks.map { .object($0.fields) }) }
+        return fields.json
+    }
+
+    /// Whether the order has the CA, names and profile of the plan.
+    package func serves(_ plan: OrderPlan) -> Bool {
+        directory == plan.authority.directory && Set(names) == Set(plan.names) && profile == plan.profile
+    }
+}
+
+extension OrderRecord: CustomStringConvertible {
+    /// A summary without the key.
+    package var description: String { "order \(order)" }
+}

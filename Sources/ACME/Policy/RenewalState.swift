@@ -1,0 +1,128 @@
+package import Formats
+
+/// The stored state of obtaining one certificate, which all replicas respect, also after a restart. A value without
+/// fields is the state of a name that was never tried. All times are by the CA's clock.
+package struct RenewalState: Equatable, Sendable {
+    /// The number of consecutive failures.
+    package var failures = 0
+    /// The earliest time of the next attempt, or `nil` if there is no restriction.
+    package var nextTry: UnixTime?
+    /// The earliest time of the next attempt at each CA, by directory URL.
+    package var holds: [String: UnixTime] = [:]
+    package var renewal: RenewalPlan?
+    package var lastError: LastError?
+    /// The fingerprint of the settings under which ``nextTry`` was set. With other settings a new attempt is made.
+    package var settings: String?
+    /// The fields that this release does not know, which are kept when the state is written again.
+    private var others: [String: JSONValue] = [:]
+
+    /// The last failure, for display. No decision depends on it except the order of challenges.
+    package struct LastError: Equatable, Sendable {
+        /// The raw value of an ``ACMEFailure/Code``. A newer release may write others.
+        package var code: String
+        package var message: String
+        package var remedy: String
+        package var identifier: String?
+        /// The directory URL of the CA.
+        package var authority: String
+        package var at: UnixTime
+    }
+
+    package init() {}
+
+    /// Whether the last attempt failed at the validation of a name.
+    package var hasFailedValidation: Bool {
+        guard let code = lastError.flatMap({ ACMEFailure.Code(rawValue: $0.code) }) else { return false }
+        switch code {
+        case .connection, .dns, .incorrectResponse, .tls, .unauthorized, .orderInvalid, .presentationFailed: return true
+        default: return false
+        }
+    }
+
+    /// Parses a stored state.
+    ///
+    /// - Parameter place: The name of the record in error messages.
+    package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
+        let reader = try DocumentReader(bytes, place)
+        failures = Int(min(max(try reader.integer("failures") ?? 0, 0), 1_000_000))
+        nextTry = try reader.time("next_try")
+        settings = try reader.optionalString("settings")
+        if let holds = try reader.object("holds") {
+            for authority in holds.fields.keys { self.holds[authority] = try holds.time(authority) }
+        }
+        renewal = try reader.object("renewal").map { reader throws(ACMEMessageError) in try RenewalPlan(reader) }
+        lastError = try reader.object("last_error").map { reader throws(ACMEMessageError) in try LastError(reader) }
+        others = reader.fields.filter { !Self.names.contains($0.key) }
+    }
+
+    private static let names: Set = ["failures", "next_try", "settings", "holds", "renewal", "last_error"]
+
+    package var json: [UInt8] {
+        var fields = others
+        fields["failures"] = .integer(Int64(failures))
+        fields["next_try"] = nextTry.map { .string($0.rfc3339) }
+        fields["settings"] = settings.map { .string($0) }
+        if !holds.isEmpty { fields["holds"] = .object(holds.mapValues { .string($0.rfc3339) }) }
+        fields["renewal"] = renewal.map { .object($0.fields) }
+        fields["last_error"] = lastError.map { .object($0.fields) }
+        return fields.json
+    }
+}
+
+extension RenewalState.LastError {
+    init(_ failure: ACMEFailure, authority: String, at: UnixTime) {
+        self.init(
+            code: failure.code.rawValue,
+            message: "\(failure)",
+            remedy: failure.remedy,
+            identifier: failure.identifier,
+            authority: authority,
+            at: at
+        )
+    }
+
+    fileprivate init(_ reader: DocumentReader) throws(ACMEMessageError) {
+        code = try reader.string("code")
+        message = try reader.string("message")
+        remedy = try reader.optionalString("remedy") ?? ""
+        identifier = try reader.optionalString("identifier")
+        authority = try reader.string("authority")
+        guard let at = try reader.time("at") else { throw reader.error("at", "is missing") }
+        self.at = at
+    }
+
+    fileprivate var fields: [String: JSONValue] {
+        var fields: [String: JSONValue] = [
+            "code": .string(code), "message": .string(message), "remedy": .string(remedy),
+            "authority": .string(authority), "at": .string(at.rfc3339),
+        ]
+        fields["identifier"] = identifier.map { .string($0) }
+        return fields
+    }
+}
+
+extension RenewalPlan {
+    fileprivate init(_ reader: DocumentReader) throws(ACMEMessageError) {
+        certificate = try reader.string("certificate")
+        guard let at = try reader.time("at") else { throw reader.error("at", "is missing") }
+        self.at = at
+        if let start = try reader.time("window_start"), let end = try reader.time("window_end") {
+            window = Window(start: start, end: end)
+        }
+        explanation = try reader.optionalString("explanation")
+        nextPoll = try reader.time("next_poll")
+        earliest = try reader.time("earliest")
+    }
+
+    fileprivate var fields: [String: JSONValue] {
+        var fields: [String: JSONValue] = ["certificate": .string(certificate), "at": .string(at.rfc3339)]
+        if let window {
+            fields["window_start"] = .string(window.start.rfc3339)
+            fields["window_end"] = .string(window.end.rfc3339)
+        }
+        fields["explanation"] = explanation.map { .string($0) }
+        fields["next_poll"] = nextPoll.map { .string($0.rfc3339) }
+        fields["earliest"] = earliest.map { .string($0.rfc3339) }
+        return fields
+    }
+}

@@ -1,0 +1,115 @@
+import Glibc
+import NIOCore
+import Outbound
+import Synchronization
+
+/// One run of a program, from its start to its end, on a thread of its own.
+final class ProgramRun: Sendable {
+    enum Outcome: Equatable, Sendable {
+        case exited(Int32, output: [UInt8])
+        /// By a signal that was not ours.
+        case killed(Int32, output: [UInt8])
+        case timedOut(output: [UInt8])
+        case cancelled
+        case notStarted(String)
+    }
+
+    /// Bytes of the output that are kept: the last ones.
+    static let outputLimit = 2_048
+    /// The longest pause between two looks whether it has ended, in milliseconds. Its output wakes the thread as well.
+    /// (The kernel could tell, by a descriptor of the process, but Swift's Glibc has no call for that.)
+    private static let pause: Int32 = 20
+
+    private let path: String
+    private let arguments: [String]
+    private let environment: [String]
+    private let deadline: NIODeadline
+    private let state = Mutex(State())
+
+    private struct State {
+        var continuation: CheckedContinuation<Outcome, Never>?
+        var isCancelled = false
+    }
+
+    init(_ path: String, _ arguments: [String], environment: [String], deadline: NIODeadline) {
+        self.path = path
+        self.arguments = arguments
+        self.environment = environment
+        self.deadline = deadline
+    }
+
+    /// Runs it. Call it once.
+    func run() async -> Outcome {
+        await withCheckedContinuation { continuation in
+            state.withLock { $0.continuation = continuation }
+            let isStarted = startDetachedThread("dns-hook") { self.execute() }
+            if !isStarted { finish(.notStarted("there is no thread left for it; see what this machine is busy with")) }
+        }
+    }
+
+    /// It is killed soon; ``outcome()`` returns then. Nothing happens when it has ended.
+    func cancel() {
+        state.withLock { $0.isCancelled = true }
+    }
+
+    private var isCancelled: Bool { state.withLock { $0.isCancelled } }
+
+    private func finish(_ outcome: Outcome) {
+        let continuation = state.withLock { state in
+            defer { state.continuation = nil }
+            return state.continuation
+        }
+        continuation?.resume(returning: outcome)
+    }
+
+    // MARK: On the thread
+
+    private func execute() {
+        guard !isCancelled else { return finish(.cancelled) }
+        let program: SpawnedProgram
+        do {
+            program = try SpawnedProgram(path, arguments, environment: environment)
+        } catch {
+            return finish(.notStarted(error.reason))
+        }
+        var output = OutputTail(limit: Self.outputLimit)
+        var end: Outcome?
+        while end == nil, !program.hasEnded {
+            if isCancelled {
+                end = .cancelled
+            } else if NIODeadline.now() >= deadline {
+                end = .timedOut(output: [])
+            } else {
+                program.read(into: &output, wait: Self.pause)
+            }
+        }
+        // What it has started, too; and before it is reaped, while its number can be nobody else's.
+        program.killGroup()
+        program.read(into: &output, wait: 0)
+        if case .timedOut = end { end = .timedOut(output: output.bytes) }
+        // A process that hangs in the kernel dies timedOut: nobody waits for that but this thread.
+        if let end { finish(end) }
+        let status = program.reap()
+        // The low seven bits are the signal (wait(2)); if there is none, the next eight are the status.
+        let signal = status & 0x7f
+        finish(
+            signal == 0
+                ? .exited(status >> 8 & 0xff, output: output.bytes) : .killed(signal, output: output.bytes)
+        )
+    }
+}
+
+/// The last bytes of an output of any length.
+struct OutputTail {
+    let limit: Int
+    private(set) var bytes: [UInt8] = []
+
+    init(limit: Int) {
+        self.limit = limit
+    }
+
+    mutating func append(_ more: some Collection<UInt8>) {
+        bytes.append(contentsOf: more.suffix(limit))
+        if bytes.count > limit { bytes.removeFirst(bytes.count - limit) }
+    }
+}

@@ -1,0 +1,75 @@
+package import ACME
+package import Outbound
+
+/// Carries requests to a CA and its answers back. Behind it stands libcurl, or in tests a CA in memory.
+package protocol ACMETransport: Sendable {
+    /// - Throws: when there is no whole answer, or the task was cancelled.
+    func send(_ request: ACMERequest, trust: OutboundTrust) async throws(ACMETransportError) -> ACMEResponse
+}
+
+/// Why a CA's answer is not there, in words.
+package struct ACMETransportError: Error, Sendable, CustomStringConvertible {
+    package let description: String
+    package let failure: TransportFailure
+
+    package init(_ description: String, _ failure: TransportFailure = .transient) {
+        self.description = description
+        self.failure = failure
+    }
+}
+
+/// Over the gateway's HTTP client, which its owner closes.
+package struct OutboundTransport: ACMETransport {
+    private let client: OutboundClient
+
+    package init(_ client: OutboundClient) {
+        self.client = client
+    }
+
+    package func send(
+        _ request: ACMERequest,
+        trust: OutboundTrust
+    ) async throws(ACMETransportError) -> ACMEResponse {
+        var fields = [(name: "Accept", value: request.accept)]
+        if let type = request.contentType { fields.append(("Content-Type", type)) }
+        // A signed request does no harm when it comes twice: its nonce counts once (RFC 8555 §6.5).
+        let outbound = OutboundRequest(
+            request.outboundMethod,
+            request.url.text,
+            fields: fields,
+            body: request.body,
+            trust: trust,
+            mayRepeat: true
+        )
+        do throws(OutboundError) {
+            let response = try await client.send(outbound)
+            return ACMEResponse(
+                status: response.status,
+                fields: response.fields.all.map { ACMEResponse.Field($0.name, $0.value) },
+                body: response.body
+            )
+        } catch {
+            throw ACMETransportError(error.description, TransportFailure(error))
+        }
+    }
+}
+
+extension ACMERequest {
+    fileprivate var outboundMethod: OutboundRequest.Method {
+        switch method {
+        case .get: .get
+        case .head: .head
+        case .post: .post
+        }
+    }
+}
+
+extension TransportFailure {
+    fileprivate init(_ error: OutboundError) {
+        self =
+            switch error.code {
+            case .tooLarge, .redirectRefused: .invalidResponse
+            default: error.isTransient ? .transient : .permanent
+            }
+    }
+}

@@ -1,0 +1,106 @@
+package import ACME
+package import NIOCore
+package import Outbound
+
+/// Asks a CA for its directory, and registers or updates our account there: all that can be done without an order.
+package struct AccountRegistration: Sendable {
+    private let authority: ACMEAuthority
+    private let trust: OutboundTrust
+    private let transport: any ACMETransport
+    private let records: RenewalRecords
+    private let directories: ACMEDirectoryCache
+
+    package enum Outcome: Sendable {
+        case ready(ACMEDirectory, AccountRecord)
+        case failed(ACMEFailure)
+        case interrupted(IssuanceError)
+    }
+
+    package init(
+        _ authority: ACMEAuthority,
+        trust: OutboundTrust,
+        transport: any ACMETransport,
+        records: RenewalRecords
+    ) {
+        self.init(authority, trust: trust, transport: transport, records: records, directories: ACMEDirectoryCache())
+    }
+
+    init(
+        _ authority: ACMEAuthority,
+        trust: OutboundTrust,
+        transport: any ACMETransport,
+        records: RenewalRecords,
+        directories: ACMEDirectoryCache
+    ) {
+        self.authority = authority
+        self.trust = trust
+        self.transport = transport
+        self.records = records
+        self.directories = directories
+    }
+
+    /// - Parameters:
+    ///   - patience: a CA that cannot be reached by then has failed; the machine alone may try for longer.
+    ///   - registersAgain: also an account that is known: then a CA that has lost it says so.
+    package func run(patience: TimeAmount = .hours(1), registersAgain: Bool = false) async -> Outcome {
+        let end = NIODeadline.now() + patience
+        var account: AccountRecord
+        do throws(IssuanceError) {
+            account = try await records.account(at: authority.directory)
+        } catch {
+            return .interrupted(error)
+        }
+        if registersAgain { account.url = nil }
+        var machine = OrderMachine(
+            accountOnly: authority,
+            account: account,
+            directory: directories.directory(of: authority.id),
+            random: { .random(in: .min ... .max) }
+        )
+        var hasAnswered = false
+        var lastError: String?
+        var action = machine.start(now: .now)
+        while !Task.isCancelled {
+            switch action {
+            case .send(let request):
+                do throws(ACMETransportError) {
+                    let response = try await transport.send(request, trust: trust)
+                    hasAnswered = true
+                    action = machine.received(response, now: .now)
+                } catch {
+                    lastError = error.description
+                    action = machine.requestFailed(error.description, error.failure, now: .now)
+                }
+            case .wait(let until):
+                guard until < end else {
+                    let reason = lastError.map { "no answer: \($0)" } ?? "the CA asks to be asked later"
+                    return .failed(ACMEFailure(.unavailable, .directory, reason))
+                }
+                guard (try? await OrderDriver.sleep(until: until)) != nil else {
+                    return .interrupted(OrderDriver.shutdown)
+                }
+                action = machine.waited(now: .now)
+            case .storeAccount(let record):
+                do throws(IssuanceError) {
+                    try await records.put(record)
+                } catch {
+                    return .interrupted(error)
+                }
+                action = machine.stored(now: .now)
+            case .accountReady(let directory):
+                learn(machine.directory, machine.clock, hasAnswered)
+                return .ready(directory, machine.account)
+            case .failed(let failure):
+                learn(nil, machine.clock, hasAnswered)
+                directories.removeDirectory(of: authority.id)
+                return .failed(failure)
+            case .storeOrder, .present, .cleanUp, .issued: preconditionFailure("no order was asked for")
+            }
+        }
+        return .interrupted(OrderDriver.shutdown)
+    }
+
+    private func learn(_ directory: ACMEDirectory?, _ clock: ClockSkew, _ hasAnswered: Bool) {
+        directories.update(authority.id, directory: directory, clock: clock, hasAnswered: hasAnswered)
+    }
+}

@@ -1,0 +1,169 @@
+import ACME
+import Formats
+import NIOCore
+import Store
+
+/// Ordering a certificate, and asking for renewal information, under the lease of the certificate.
+extension CertificateRenewer {
+    // MARK: An order
+
+    /// Orders a certificate from a CA and publishes it, or stores the failure.
+    func order(
+        _ situation: CertificateSituation,
+        _ directory: String,
+        _ lease: any StoreLease
+    ) async throws(IssuanceError) {
+        // Another host may have used up the budget of this minute. The next pass waits for the next minute.
+        if isOnDemand, !shared.budget.acquire(names[0]) { return }
+        defer { if isOnDemand { shared.budget.release(names[0]) } }
+        updateStatus { $0.isOrdering = true }
+        defer { updateStatus { $0.isOrdering = false } }
+        guard let authority = shared.settings.authorities.first(where: { $0.authority.id == directory }) else {
+            preconditionFailure("a decision refers to a configured CA")
+        }
+        let directories = shared.settings.directories
+        let driver = OrderDriver(
+            certificate: key,
+            trust: authority.trust,
+            transport: shared.transport,
+            presenter: shared.presenter,
+            records: shared.records,
+            directories: shared.directories,
+            lease: lease,
+            isDue: { situation.isDue(authorities: directories, now: $0) }
+        )
+        shared.onEvent(.ordering(names: names, authority: directory))
+        let renewalID = situation.issuer == directory ? situation.facts?.renewalID : nil
+        let plan = shared.settings.plan(names, at: authority, replacing: renewalID, after: situation.state)
+        switch await driver.run(plan) {
+        // The order of the present certificate was not removed when that was published. A new one follows.
+        case .issued(let issued) where issued.facts.id == situation.facts?.id:
+            try await shared.records.removeOrder(of: key, under: lease)
+        case .issued(let issued): try await publish(issued, situation, authority, lease)
+        case .failed(let failure): try await recordFailure(failure, situation, directory, lease)
+        case .notDue: break
+        case .interrupted(let error): throw error
+        }
+    }
+
+    /// Publishes the certificate, stores the plan of its renewal, and asks for renewal information.
+    private func publish(
+        _ issued: IssuedCertificate,
+        _ situation: CertificateSituation,
+        _ authority: RenewalSettings.Authority,
+        _ lease: any StoreLease
+    ) async throws(IssuanceError) {
+        let directory = authority.authority.id
+        let certificate: ServerCertificate
+        do throws(CertificatesError) {
+            certificate = try ServerCertificate(
+                chain: issued.chainPEM,
+                key: issued.keyPEM,
+                chainPath: "the certificate of \(directory)",
+                keyPath: "its key"
+            )
+        } catch {
+            let failure = ACMEFailure(.wrongCertificate, .certificate, "\(error)")
+            return try await recordFailure(failure, situation, directory, lease)
+        }
+        let generation: Generation
+        do throws(StoreError) {
+            generation = try await CertificateSet.publish(
+                certificate,
+                as: key,
+                origin: "acme",
+                authority: directory,
+                in: shared.store,
+                under: lease
+            )
+        } catch {
+            // The order is kept: the next holder of the lease downloads the certificate and publishes it.
+            throw IssuanceError(error)
+        }
+        let facts = issued.facts
+        shared.onEvent(.issued(names: names, authority: directory, generation: generation, notAfter: facts.notAfter))
+        completeRequests(.issued(notAfter: facts.notAfter))
+        try await shared.records.removeOrder(of: key, under: lease)
+        var new = situation
+        new.facts = facts
+        new.issuer = directory
+        new.state = RetryPolicy.succeeded(authority: directory, state: situation.state)
+        new.state.renewal = RenewalPolicy.initialPlan(
+            facts,
+            name: situation.spreadingKey,
+            replacing: situation.state.renewal,
+            now: shared.directories.serverTime(at: directory, wall: Instant.now.wall)
+        )
+        try await shared.records.put(new.state, of: key, under: lease)
+        // RFC 9773 §4.3.2 recommends to ask soon after the issuance.
+        try await fetchRenewalInfo(new, directory, lease)
+    }
+
+    /// Stores the failure and the time of the next attempt.
+    private func recordFailure(
+        _ failure: ACMEFailure,
+        _ situation: CertificateSituation,
+        _ directory: String,
+        _ lease: any StoreLease
+    ) async throws(IssuanceError) {
+        let now = shared.directories.serverTime(at: directory, wall: Instant.now.wall)
+        let settings = shared.settings.fingerprint(names)
+        let state = RetryPolicy.failed(
+            failure,
+            authority: directory,
+            state: situation.state,
+            settings: settings,
+            now: now,
+            random: UInt64.random(in: .min ... .max)
+        )
+        var next: UnixTime?
+        let authorities = shared.settings.directories
+        if case .wait(let until) = RetryPolicy.next(state, authorities: authorities, settings: settings, now: now) {
+            next = until
+        }
+        shared.onEvent(.failed(names: names, authority: directory, failure, nextTry: next))
+        if next != nil { completeRequests(.failed(failure)) }
+        try await shared.records.put(state, of: key, under: lease)
+        // An order that was kept for another CA is not removed.
+        if !failure.keepsOrder, try await shared.records.order(of: key)?.directory.text == directory {
+            try await shared.records.removeOrder(of: key, under: lease)
+        }
+    }
+
+    // MARK: Renewal information
+
+    /// Asks the CA for its suggested renewal window, and stores it.
+    func fetchRenewalInfo(
+        _ situation: CertificateSituation,
+        _ directory: String,
+        _ lease: any StoreLease
+    ) async throws(IssuanceError) {
+        guard let facts = situation.facts, let renewalID = facts.renewalID, let plan = situation.renewal,
+            let authority = shared.settings.authorities.first(where: { $0.authority.id == directory })
+        else { return }
+        let request = RenewalInfoRequest(
+            authority: authority.authority,
+            trust: authority.trust,
+            transport: shared.transport,
+            directories: shared.directories
+        )
+        let outcome = await request.run(renewalID)
+        let now = shared.directories.serverTime(at: directory, wall: Instant.now.wall)
+        var state = situation.state
+        switch outcome {
+        case .completed(let info, let pause):
+            state.renewal = RenewalPolicy.plan(
+                facts,
+                name: situation.spreadingKey,
+                stored: plan,
+                info: info,
+                pause: pause,
+                now: now,
+                random: UInt64.random(in: .min ... .max)
+            )
+        case .failed: state.renewal = RenewalPolicy.planAfterFailure(plan, now: now)
+        case .interrupted: return
+        }
+        try await shared.records.put(state, of: key, under: lease)
+    }
+}

@@ -1,0 +1,215 @@
+import ACME
+import Formats
+import NIOCore
+import Store
+import Synchronization
+
+/// The task that obtains and renews one certificate, and reports its state.
+///
+/// Every replica runs one renewer for each certificate; ``CertificateIssuer`` creates them and calls ``run()`` once.
+/// A pass of the loop reads what the store knows (``readSituation()``), decides by a pure function
+/// (``CertificateSituation/decision(authorities:settings:now:)``), and either waits or acts:
+///
+/// 1. It waits for one of the process's permits, and for the lease of the certificate. If another replica holds the
+///    lease and does the work meanwhile, the pass ends here.
+/// 2. It reads the store and decides again, since the lease may have taken a while.
+/// 3. It orders a certificate with an ``OrderDriver``, publishes it and stores the outcome
+///    (`CertificateRenewer+Order.swift`), or asks the CA for its renewal window.
+///
+/// ``wake()`` ends a wait early, for example because another replica has changed the store. ``renew(_:)`` requests a
+/// new certificate and may be called from any thread. What the task shares with its callers is in ``RenewerState``.
+final class CertificateRenewer: Sendable {
+    /// The longest pause between two passes in seconds, whatever was planned: clocks are set, and suspended machines
+    /// resume.
+    private static let longestPause: Int64 = 3_600
+    /// The pause after which a new minute, with a new budget, has begun.
+    private static let budgetPause = Duration.seconds(60)
+
+    let key: StoreKey
+    let names: [CertificateName]
+    let isOnDemand: Bool
+    let shared: Shared
+
+    /// The resources that all renewers of a process share.
+    struct Shared: Sendable {
+        let settings: RenewalSettings
+        let store: any Store
+        let records: RenewalRecords
+        let transport: any ACMETransport
+        let presenter: any ChallengePresenter
+        let directories: ACMEDirectoryCache
+        /// The limit of concurrent orders and requests. Certificates on demand have their own, so that they cannot delay
+        /// the configured ones, however many hosts there are.
+        let permits: AsyncSemaphore
+        let permitsOnDemand: AsyncSemaphore
+        let budget: OnDemandBudget
+        let onEvent: @Sendable (RenewalEvent) -> Void
+    }
+
+    let signal = AsyncSignal()
+    private let state = Mutex(RenewerState())
+    private let currentStatus: Mutex<RenewalStatus>
+
+    init(key: StoreKey, names: [CertificateName], isOnDemand: Bool, shared: Shared) {
+        self.key = key
+        self.names = names
+        self.isOnDemand = isOnDemand
+        self.shared = shared
+        currentStatus = Mutex(
+            RenewalStatus(key: key, names: names, isOnDemand: isOnDemand, failures: 0, isOrdering: false)
+        )
+    }
+
+    /// The state as it is displayed.
+    var status: RenewalStatus { currentStatus.withLock { $0 } }
+
+    func updateStatus(_ change: (inout RenewalStatus) -> Void) { currentStatus.withLock { change(&$0) } }
+
+    /// Starts a pass at once, because the store or the served hosts have changed.
+    func wake() { signal.send() }
+
+    // MARK: The loop
+
+    /// Runs until the task is cancelled, or for a host on demand until no agent serves it any more. A second call has no
+    /// effect.
+    ///
+    /// - Returns: Whether this call ran the loop.
+    func run() async -> Bool {
+        guard state.withLock({ $0.start() }) else { return false }
+        let outcome = await loop()
+        state.withLock { $0.stop() }.forEach { $0(outcome) }
+        return true
+    }
+
+    /// Returns the outcome for the requests that are still pending at the end.
+    private func loop() async -> RenewalOutcome {
+        while !Task.isCancelled {
+            do throws(IssuanceError) {
+                let situation = try await readSituation()
+                switch decide(situation) {
+                case .idle(let until):
+                    // A request is not kept waiting for an attempt that is not made now.
+                    if situation.isRequested {
+                        let reason = situation.state.lastError?.message ?? "the CA allows no attempt"
+                        completeRequests(.held(until: until, reason: reason))
+                    }
+                    state.withLock { $0.succeeded() }
+                    await signal.wait(atMost: pause(until))
+                case .order where isOnDemand && !isAllowed:
+                    return .error("no attached agent serves \(names[0]), or another certificate covers it")
+                case .order where isOnDemand && !shared.budget.hasCapacity:
+                    await signal.wait(atMost: Self.budgetPause)
+                case .order, .fetchRenewalInfo:
+                    try await act()
+                    state.withLock { $0.succeeded() }
+                }
+            } catch {
+                let isReportable = !Task.isCancelled && !error.isFenced
+                switch state.withLock({ $0.failed(with: error, isReportable: isReportable) }) {
+                case .reportAndWait(let pause):
+                    shared.onEvent(.error(names: names, error))
+                    await signal.wait(atMost: pause)
+                case .wait(let pause): await signal.wait(atMost: pause)
+                }
+            }
+        }
+        return .error("the gateway is shutting down")
+    }
+
+    private var isAllowed: Bool { shared.settings.onDemand?.allows(names[0]) ?? false }
+
+    private func pause(_ until: UnixTime) -> Duration {
+        let authority = status.authority ?? shared.settings.directories[0]
+        let now = shared.directories.serverTime(at: authority, wall: Instant.now.wall)
+        return .seconds(min(max(1, until - now), Self.longestPause))
+    }
+
+    /// Performs what is due, with a permit and under the lease of the certificate. Returns without an effect if nothing
+    /// is due any more, or if another replica holds the lease for long.
+    private func act() async throws(IssuanceError) {
+        let permits = isOnDemand ? shared.permitsOnDemand : shared.permits
+        _ = try await permits.withPermit { () async throws(IssuanceError) in
+            guard let lease = try await acquireLease() else { return }
+            do throws(IssuanceError) {
+                let situation = try await readSituation()
+                switch decide(situation) {
+                case .idle: break
+                case .fetchRenewalInfo(let authority): try await fetchRenewalInfo(situation, authority, lease)
+                case .order(let authority): try await order(situation, authority, lease)
+                }
+            } catch {
+                await lease.release()
+                throw error
+            }
+            await lease.release()
+        }
+    }
+
+    // MARK: The situation
+
+    /// Reads the certificate and its state from the store, and updates the status.
+    func readSituation() async throws(IssuanceError) -> CertificateSituation {
+        let known = try await shared.records.state(of: key)
+        let finding: CertificateSet.Finding
+        do throws(StoreError) {
+            finding = try await CertificateSet.newest(key, in: shared.store, check: { _ in })
+        } catch {
+            throw IssuanceError(error)
+        }
+        var situation = CertificateSituation(
+            names: names,
+            facts: finding.certificate.map { CertificateFacts($0) },
+            issuer: finding.authority,
+            state: known
+        )
+        situation.isRequested = state.withLock { $0.hasRequest(beyond: situation.facts?.id) }
+        show(situation)
+        // The requested certificate is there, whichever replica ordered it.
+        if !situation.isRequested, let facts = situation.facts { completeRequests(.issued(notAfter: facts.notAfter)) }
+        return situation
+    }
+
+    private func show(_ situation: CertificateSituation) {
+        var next: UnixTime?
+        let isDue = situation.isDue(authorities: shared.settings.directories, now: now(situation))
+        if isDue, case .idle(let until) = decide(situation) { next = until }
+        updateStatus { status in
+            status.authority = situation.issuer
+            status.nextRenewal = situation.renewal?.at
+            status.explanation = situation.renewal?.explanation
+            status.lastError = situation.state.lastError
+            status.failures = situation.state.failures
+            status.nextTry = next
+        }
+    }
+
+    func decide(_ situation: CertificateSituation) -> RenewalDecision {
+        situation.decision(
+            authorities: shared.settings.directories,
+            settings: shared.settings.fingerprint(names),
+            now: now(situation)
+        )
+    }
+
+    private func now(_ situation: CertificateSituation) -> UnixTime {
+        let authority = situation.issuer ?? shared.settings.directories[0]
+        return shared.directories.serverTime(at: authority, wall: Instant.now.wall)
+    }
+
+    // MARK: Requests
+
+    /// Requests a new certificate now, whatever the age of the present one.
+    ///
+    /// - Parameter completion: Called once with the outcome, from any thread.
+    func renew(_ completion: @escaping @Sendable (RenewalOutcome) -> Void) {
+        switch state.withLock({ $0.add(completion) }) {
+        case .wake: signal.send()
+        case .reject(.stopped): completion(.error("\(names[0]) is no longer managed; request it again"))
+        case .reject(.full): completion(.error("too many requests for this certificate are pending"))
+        }
+    }
+
+    func completeRequests(_ outcome: RenewalOutcome) {
+        state.withLock { $0.removeRequests() }.forEach { $0(outcome) }
+    }
+}

@@ -1,0 +1,62 @@
+package import ACME
+package import Store
+
+/// Names as keys of the store, which have neither `*` nor `:`. Each name has one key, and a key says its name:
+///
+/// | name | key |
+/// |---|---|
+/// | `app.example.com` | `certs/app.example.com` |
+/// | `*.example.com` | `certs/_wildcard.example.com` |
+/// | `192.0.2.1` | `certs/192.0.2.1` |
+/// | `2001:db8::1` | `certs/_ipv6.2001-db8--1` |
+/// | `_x.example.com`, `development-ca` | `certs/_dns._x.example.com`, `certs/_dns.development-ca` |
+extension CertificateName {
+    private static let wildcard = "_wildcard."
+    private static let sixth = "_ipv6."
+    /// Before names that would be taken for one of the others, or for the development CA.
+    private static let plain = "_dns."
+
+    /// - Throws: for a name that is too long for a key (128 characters with its prefix).
+    package var storeKey: StoreKey {
+        get throws(CertificatesError) {
+            let component: String
+            switch self {
+            case .dns(let name) where name.hasPrefix("*."): component = Self.wildcard + name.dropFirst(2)
+            case .dns(let name) where name.hasPrefix("_") || name == CertificateSet.developmentCA.name:
+                component = Self.plain + name
+            case .dns(let name): component = name
+            case .address(let text) where text.utf8.contains(UInt8(ascii: ":")):
+                component = Self.sixth + text.replacing(":", with: "-")
+            case .address(let text): component = text
+            }
+            do {
+                return try CertificateSet.prefix.child(component)
+            } catch {
+                throw CertificatesError(
+                    .store(error.code),
+                    component,
+                    "is too long for a key of the store; \(error.reason)"
+                )
+            }
+        }
+    }
+
+    /// Nil for a key that is nobody's name.
+    package init?(storeKey key: StoreKey) {
+        guard key.parent == CertificateSet.prefix else { return nil }
+        let component = key.name
+        let text =
+            if component.hasPrefix(Self.wildcard) {
+                "*." + component.dropFirst(Self.wildcard.count)
+            } else if component.hasPrefix(Self.sixth) {
+                String(component.dropFirst(Self.sixth.count).replacing("-", with: ":"))
+            } else if component.hasPrefix(Self.plain) {
+                String(component.dropFirst(Self.plain.count))
+            } else {
+                component
+            }
+        // Written exactly as it is written here: no two keys have one name.
+        guard let name = CertificateName(text), (try? name.storeKey) == key else { return nil }
+        self = name
+    }
+}

@@ -1,0 +1,172 @@
+import NIOCore
+import Store
+import Synchronization
+
+/// The certificates of the store as this process last saw them: each the last good one, whatever becomes of the store.
+final class StoredCertificates: Sendable {
+    private struct Entry {
+        /// The generation that was read last and could be used.
+        var generation: Generation?
+        /// Nil after it was removed, and while there never was a good one.
+        var certificate: ServerCertificate?
+        var origin: String?
+        var authority: String?
+        var problem: CertificatesError?
+    }
+
+    private struct State {
+        var entries: [StoreKey: Entry] = [:]
+        /// To be looked at, and what the watch said is newest there.
+        var pending: [StoreKey: StoreChange] = [:]
+    }
+
+    private let store: any Store
+    private let check: CertificateCheck
+    private let state = Mutex(State())
+
+    init(store: any Store, check: @escaping CertificateCheck) {
+        self.store = store
+        self.check = check
+    }
+
+    /// By the names of their keys.
+    var certificates: [ServerCertificate] {
+        state.withLock { state in
+            state.entries.sorted { $0.key < $1.key }.compactMap(\.value.certificate)
+        }
+    }
+
+    func certificate(at key: StoreKey) -> ServerCertificate? { state.withLock { $0.entries[key]?.certificate } }
+
+    var statuses: [CertificateStatus] {
+        let entries = state.withLock { $0.entries }.sorted { $0.key < $1.key }
+        return entries.compactMap { key, entry in
+            guard entry.certificate != nil || entry.problem != nil else { return nil }
+            return CertificateStatus(
+                source: .store,
+                place: key.path,
+                generation: entry.generation,
+                origin: entry.origin,
+                authority: entry.authority,
+                certificate: entry.certificate,
+                problem: entry.problem
+            )
+        }
+    }
+
+    // MARK: Reading
+
+    /// Reads everything once. What is not read by the deadline is left to ``readPending()``.
+    func load(until deadline: NIODeadline) async throws(StoreError) {
+        let keys = try await store.list(CertificateSet.prefix)
+        state.withLock { state in
+            for key in keys where key != CertificateSet.developmentCA {
+                state.pending[key] = StoreChange(key: key, newest: nil)
+            }
+        }
+        while NIODeadline.now() < deadline, let change = next() {
+            do throws(StoreError) {
+                let top = try await CertificateSet.highestGeneration(change.key, in: store)
+                try await read(StoreChange(key: change.key, newest: top.map { .generation($0) }))
+            } catch {
+                postpone(change)
+                throw error
+            }
+        }
+    }
+
+    /// What a watch of the store found. Returns whether there is something to read.
+    func enqueue(_ changes: [StoreChange]) -> Bool {
+        state.withLock { state in
+            for change in changes where change.key != CertificateSet.developmentCA {
+                // The first batch of a watch tells what was read at the start.
+                if case .generation(let generation) = change.newest,
+                    let entry = state.entries[change.key], entry.generation == generation
+                {
+                    continue
+                }
+                state.pending[change.key] = change
+            }
+            return !state.pending.isEmpty
+        }
+    }
+
+    var hasPending: Bool { state.withLock { !$0.pending.isEmpty } }
+
+    /// Reads what changed. What the store cannot answer now is asked for again the next time.
+    func readPending() async {
+        var later: [StoreChange] = []
+        while !Task.isCancelled, let change = next() {
+            do throws(StoreError) {
+                // Files may be late on a network file system, and their modes may be mended.
+                if try await read(change)?.code == .incomplete { later.append(change) }
+            } catch {
+                later.append(change)
+                // What the volume says of itself is its state, not a problem of a hundred certificates.
+                if error.isTransient { break }
+                state.withLock { $0.entries[change.key, default: Entry()].problem = CertificatesError(error) }
+            }
+        }
+        for change in later { postpone(change) }
+    }
+
+    private func next() -> StoreChange? {
+        state.withLock { state in
+            state.pending.keys.min().flatMap { state.pending.removeValue(forKey: $0) }
+        }
+    }
+
+    /// Unless the watch has found something newer meanwhile.
+    private func postpone(_ change: StoreChange) {
+        state.withLock { state in
+            if state.pending[change.key] == nil { state.pending[change.key] = change }
+        }
+    }
+
+    /// Returns what is wrong with the newest generation.
+    @discardableResult
+    private func read(_ change: StoreChange) async throws(StoreError) -> CertificatesError? {
+        let key = change.key
+        let finding = try await CertificateSet.newest(key, in: store, check: check)
+        let problem = Self.problem(finding, key, newest: change.newest)
+        // A folder that went away with everything beside it was not deleted: the volume is another one.
+        let isOnly =
+            change.newest == nil ? try await store.list(CertificateSet.prefix).filter { $0 != key }.isEmpty : false
+        state.withLock { state in
+            var entry = state.entries[key] ?? Entry()
+            defer { state.entries[key] = entry }
+            entry.problem = problem
+            guard let found = finding.generation else {
+                // Its folder is gone: somebody deleted it by hand.
+                if change.newest == nil, finding.rejection == nil, !isOnly { entry = Entry() }
+                return
+            }
+            // An older generation than what is known is an old answer, never the truth.
+            guard found > entry.generation ?? Generation(epoch: 0, counter: 0) else { return }
+            entry.generation = found
+            entry.origin = finding.origin
+            entry.authority = finding.authority
+            guard !finding.isRemoved else {
+                entry.certificate = nil
+                return
+            }
+            if let new = finding.certificate, entry.certificate?.isSame(as: new) != true { entry.certificate = new }
+        }
+        return problem
+    }
+
+    private static func problem(
+        _ finding: CertificateSet.Finding,
+        _ key: StoreKey,
+        newest: StoreChange.Revision?
+    ) -> CertificatesError? {
+        if let rejection = finding.rejection { return rejection }
+        guard case .generation(let top) = newest, finding.generation.map({ $0 < top }) ?? true else { return nil }
+        let files = [CertificateSet.chainFile, CertificateSet.keyFile, CertificateSet.metaFile].joined(separator: ", ")
+        return CertificatesError(
+            .incomplete,
+            "\(key)/\(top)",
+            "cannot be used; it has to hold \(files), private to this user; import the certificate again"
+        )
+    }
+}

@@ -1,0 +1,76 @@
+import ACME
+import Crypto
+package import FoundationEssentials
+import SwiftASN1
+import X509
+
+/// The certificate that answers a TLS-ALPN-01 challenge: self-signed, for exactly the one name, with the digest of the
+/// key authorization in a critical extension, so that nothing but a validator can take it for a certificate (RFC 8737
+/// §3). Its key exists nowhere else.
+package struct ALPNChallengeCertificate: Sendable {
+    /// Clocks of validators may be behind ours.
+    static let backdating: TimeInterval = 86_400
+    /// From now on. An authorization is validated within minutes; who answers longer makes a new one.
+    static let lifetime: TimeInterval = 2 * 86_400
+    /// id-pe-acmeIdentifier (RFC 8737 §3).
+    static let acmeIdentifier: ASN1ObjectIdentifier = [1, 3, 6, 1, 5, 5, 7, 1, 31]
+
+    /// The certificate, DER.
+    package let certificate: [UInt8]
+    /// Its P-256 key, PKCS #8 DER.
+    package let privateKey: [UInt8]
+
+    /// Takes a new key and signs once; some 100 µs.
+    ///
+    /// - Parameter now: the wall clock.
+    package static func make(
+        _ challenge: ALPNChallenge,
+        now: Date = Date()
+    ) throws(CertificatesError) -> ALPNChallengeCertificate {
+        do {
+            let secret = P256.Signing.PrivateKey()
+            let key = Certificate.PrivateKey(secret)
+            let name = try DistinguishedName {
+                OrganizationName("HopGate")
+                CommonName("ACME challenge")
+            }
+            let digest = SHA256.hash(data: Array(challenge.keyAuthorization.utf8))
+            var authorization = DER.Serializer()
+            try authorization.serialize(ASN1OctetString(contentBytes: Array(digest)[...]))
+            let certificate = try Certificate(
+                version: .v3,
+                serialNumber: .random(),
+                publicKey: key.publicKey,
+                notValidBefore: now - backdating,
+                notValidAfter: now + lifetime,
+                issuer: name,
+                subject: name,
+                signatureAlgorithm: .ecdsaWithSHA256,
+                extensions: Certificate.Extensions {
+                    Critical(BasicConstraints.notCertificateAuthority)
+                    Critical(KeyUsage(digitalSignature: true))
+                    try ExtendedKeyUsage([.serverAuth])
+                    SubjectAlternativeNames([challenge.name.generalName])
+                    Certificate.Extension(
+                        oid: acmeIdentifier,
+                        critical: true,
+                        value: authorization.serializedBytes[...]
+                    )
+                },
+                issuerPrivateKey: key
+            )
+            var serializer = DER.Serializer()
+            try serializer.serialize(certificate)
+            return ALPNChallengeCertificate(
+                certificate: serializer.serializedBytes,
+                privateKey: Array(secret.derRepresentation)
+            )
+        } catch {
+            throw CertificatesError(
+                .issuance,
+                challenge.name.description,
+                "the certificate for its TLS-ALPN-01 challenge could not be made: \(error)"
+            )
+        }
+    }
+}

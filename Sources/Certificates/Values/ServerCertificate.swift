@@ -1,0 +1,171 @@
+package import ACME
+import Crypto
+import FoundationEssentials
+import SwiftASN1
+import X509
+
+/// A certificate chain with its private key, checked to fit each other; immutable.
+///
+/// The bytes are what a TLS library takes: PEM blocks only, leaf first. Dates are not judged here: a certificate that
+/// is out of date is still better than none, and clocks differ between machines.
+package final class ServerCertificate: Sendable {
+    /// The chain, leaf first, as PEM.
+    package let chainPEM: [UInt8]
+    /// The leaf's private key as one PEM block.
+    package let keyPEM: [UInt8]
+    /// What the leaf is good for, in the order of the certificate.
+    package let names: [CertificateName]
+    /// SHA-256 of the leaf's DER. Two certificates are the same one if this is equal.
+    package let leafSHA256: [UInt8]
+    /// The leaf's validity, seconds since 1970.
+    package let notValidBefore: Int64
+    package let notValidAfter: Int64
+    /// Where it came from: the path of the certificate file, or a key in the store.
+    package let origin: String
+
+    /// Leaf first.
+    let chain: [Certificate]
+    var leaf: Certificate { chain[0] }
+
+    /// - Parameters:
+    ///   - chain: text with at least one CERTIFICATE block, leaf first; other blocks and text between are left out.
+    ///   - key: text with one unencrypted private key (PKCS #8, SEC 1 or PKCS #1).
+    package convenience init(
+        chain: [UInt8],
+        key: [UInt8],
+        chainPath: String,
+        keyPath: String
+    ) throws(CertificatesError) {
+        let documents = try Self.blocks(chain, chainPath).filter { $0.discriminator == "CERTIFICATE" }
+        guard !documents.isEmpty else {
+            throw CertificatesError(.malformed, chainPath, "holds no certificate (-----BEGIN CERTIFICATE-----)")
+        }
+        var certificates: [Certificate] = []
+        for (index, document) in documents.enumerated() {
+            do {
+                certificates.append(try Certificate(pemDocument: document))
+            } catch {
+                throw CertificatesError(.malformed, chainPath, "certificate \(index + 1) cannot be parsed: \(error)")
+            }
+        }
+        let keyDocument = try Self.keyBlock(key, keyPath)
+        let privateKey: Certificate.PrivateKey
+        do {
+            privateKey = try Certificate.PrivateKey(pemDocument: keyDocument)
+        } catch {
+            throw CertificatesError(.unsupported, keyPath, "the private key cannot be used: \(error)")
+        }
+        let place = certificates.firstIndex { $0.publicKey == privateKey.publicKey }
+        guard place == 0 else {
+            throw CertificatesError(
+                .keyMismatch,
+                keyPath,
+                place.map { "the key belongs to certificate \($0 + 1) of \(chainPath); the leaf must come first there" }
+                    ?? "the key does not belong to the certificate in \(chainPath); give the pair that was issued together"
+            )
+        }
+        self.init(documents: documents, chain: certificates, key: keyDocument, origin: chainPath)
+    }
+
+    /// - Parameter documents: the chain's, in its order.
+    init(documents: [PEMDocument], chain: [Certificate], key: PEMDocument, origin: String) {
+        self.chainPEM = documents.flatMap { Array(($0.pemString + "\n").utf8) }
+        self.keyPEM = Array((key.pemString + "\n").utf8)
+        self.names = Self.names(of: chain[0])
+        self.leafSHA256 = Array(SHA256.hash(data: documents[0].derBytes))
+        self.notValidBefore = Int64(chain[0].notValidBefore.timeIntervalSince1970)
+        self.notValidAfter = Int64(chain[0].notValidAfter.timeIntervalSince1970)
+        self.origin = origin
+        self.chain = chain
+    }
+
+    /// The issuer's name as certificates write it, such as `CN=R11,O=Let's Encrypt,C=US`.
+    package var issuer: String { "\(leaf.issuer)" }
+
+    /// Checks that each certificate of the chain is signed by the one behind it. A chain in another order is understood
+    /// by some clients and not by others.
+    package func requireOrder() throws(CertificatesError) {
+        for (index, certificate) in chain.enumerated().dropLast() {
+            let above = chain[index + 1]
+            guard certificate.issuer == above.subject,
+                above.publicKey.isValidSignature(certificate.signature, for: certificate)
+            else {
+                throw CertificatesError(
+                    .chainOrder,
+                    origin,
+                    """
+                    certificate \(index + 1) is not signed by certificate \(index + 2); put the leaf first, then each \
+                    issuer behind what it issued, and leave out what does not belong there
+                    """
+                )
+            }
+        }
+    }
+
+    /// The same certificate in every byte that is served.
+    func isSame(as other: ServerCertificate) -> Bool {
+        chainPEM == other.chainPEM && keyPEM == other.keyPEM
+    }
+
+    /// Names in the subject alternative name extension; the common name counts for nothing (RFC 9525 §6.3).
+    private static func names(of leaf: Certificate) -> [CertificateName] {
+        guard let names = try? leaf.extensions.subjectAlternativeNames else { return [] }
+        return names.compactMap { CertificateName($0) }
+    }
+
+    private static func blocks(_ bytes: [UInt8], _ path: String) throws(CertificatesError) -> [PEMDocument] {
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw CertificatesError(.malformed, path, "is not text; a PEM file is needed (convert DER with openssl)")
+        }
+        do {
+            return try PEMDocument.parseMultiple(pemString: text)
+        } catch {
+            throw CertificatesError(.malformed, path, "is not a PEM file: \(error)")
+        }
+    }
+
+    private static func keyBlock(_ bytes: [UInt8], _ path: String) throws(CertificatesError) -> PEMDocument {
+        let documents = try blocks(bytes, path).filter { $0.discriminator.hasSuffix("PRIVATE KEY") }
+        guard let first = documents.first else {
+            throw CertificatesError(.malformed, path, "holds no private key (-----BEGIN PRIVATE KEY-----)")
+        }
+        guard documents.count == 1 else {
+            throw CertificatesError(.malformed, path, "holds \(documents.count) private keys; exactly one is needed")
+        }
+        guard first.discriminator != "ENCRYPTED PRIVATE KEY" else {
+            let remedy = "openssl pkey -in \(path) -out plain.pem"
+            throw CertificatesError(.unsupported, path, "the private key is encrypted; decrypt it with: \(remedy)")
+        }
+        return first
+    }
+}
+
+extension CertificateFacts {
+    package init(_ certificate: ServerCertificate) {
+        self.init(certificate.leaf)
+    }
+}
+
+/// Judges whether the TLS libraries can serve a certificate. May take milliseconds; never called on an event loop.
+package typealias CertificateCheck = @Sendable (ServerCertificate) throws -> Void
+
+extension ServerCertificate {
+    /// - Throws: `unsupported` if the check rejects the certificate.
+    package func require(_ check: CertificateCheck) throws(CertificatesError) {
+        do {
+            try check(self)
+        } catch {
+            throw CertificatesError(.unsupported, origin, "the TLS library does not take it: \(error)")
+        }
+    }
+}
+
+extension Certificate.SerialNumber {
+    /// Returns a serial number of 16 random bytes, positive and not zero (RFC 5280 §4.1.2.2).
+    static func random() -> Self {
+        var generator = SystemRandomNumberGenerator()
+        var bytes = (0..<16).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+        bytes[0] = bytes[0] & 0x7F | 0x40
+        return Self(bytes: bytes)
+    }
+}

@@ -1,0 +1,306 @@
+import ACME
+import Certificates
+import Formats
+import NIOCore
+import Outbound
+import Store
+import Synchronization
+import TestSupport
+import Testing
+
+@Suite("Certificates by themselves")
+struct IssuerTests {
+    let scratch = Scratch()
+
+    private func isPublished(_ world: IssuingWorld, _ name: String) async -> Bool {
+        await eventually { (try? await world.certificate(name)) != nil }
+    }
+
+    private func isTrue(_ condition: () async throws -> Bool) async rethrows -> Bool {
+        try await eventually(within: .seconds(30), condition)
+    }
+
+    @Test("A name is ordered at the start, published, and everything about the order is cleaned up")
+    func first() async throws {
+        let world = IssuingWorld()
+        let issuer = world.issuer(world.settings([["a.test", "b.test"]]))
+        let task = Task { await issuer.run() }
+        #expect(await isPublished(world, "a.test"))
+        let certificate = try #require(try await world.certificate("a.test"))
+        #expect(Set(certificate.names.map(\.description)) == ["a.test", "b.test"])
+        let records = RenewalRecords(world.store)
+        #expect(await isTrue { issuer.statuses.first?.nextRenewal != nil && !issuer.statuses[0].isOrdering })
+        #expect(try await records.order(of: "certs/a.test") == nil)
+        let status = issuer.statuses[0]
+        #expect(status.authority == TestCA.directory.text && status.lastError == nil && status.failures == 0)
+        #expect(world.board.isEmpty && world.orders == 1 && world.accounts == 1 && world.troubles.isEmpty)
+        #expect(world.ca.with { $0.violations }.isEmpty)
+        task.cancel()
+        await task.value
+    }
+
+    @Test("Eight gateways that start at once have one account and one order for each name")
+    func together() async throws {
+        let world = IssuingWorld(store: try scratch.store())
+        let names = [["a.test"], ["b.test"], ["*.c.test", "c.test"]]
+        let stores = try (0..<8).map { _ in try scratch.store() }
+        let issuers = stores.map { world.issuer(world.settings(names), store: $0) }
+        let task = Task {
+            await withDiscardingTaskGroup { group in
+                for issuer in issuers { group.addTask { await issuer.run() } }
+            }
+        }
+        for name in ["a.test", "b.test", "*.c.test"] { #expect(await isPublished(world, name)) }
+        #expect(
+            await isTrue { issuers.allSatisfy { $0.statuses.allSatisfy { $0.nextRenewal != nil && !$0.isOrdering } } }
+        )
+        #expect(world.orders == 3 && world.accounts == 1)
+        #expect(world.ca.with { $0.issuedCount } == 3)
+        #expect(world.troubles.isEmpty && world.failures.isEmpty)
+        task.cancel()
+        await task.value
+        stores.forEach { $0.close() }
+    }
+
+    @Test(
+        "The leader dies in the middle: another goes on with the same order",
+        arguments: ["/order-plz", "/chall/", "/finalize/", "/cert/"]
+    )
+    func succession(path: String) async throws {
+        let world = IssuingWorld(store: try scratch.store())
+        let settings = world.settings([["a.test"]])
+        let dying = try scratch.store()
+        let transport = DyingTransport(world.ca) { request in
+            request.method == .post && request.url.text.dropFirst(TestCA.host.count).hasPrefix(path)
+        }
+        let first = world.issuer(settings, store: dying, transport: transport)
+        let firstTask = Task { await first.run() }
+        #expect(await isTrue { transport.hasDied.withLock { $0 } })
+        // Nothing of it is heard any more: its lease stands still.
+        dying.close()
+        let store = try scratch.store()
+        let second = world.issuer(settings, store: store)
+        let began = ContinuousClock.now
+        let secondTask = Task { await second.run() }
+        #expect(await isPublished(world, "a.test"))
+        print("taken over and issued after \(ContinuousClock.now - began), died at \(path)")
+        // The answer to newOrder was lost with the leader: this CA gives the same order again, as public ones do.
+        #expect(world.ca.with { $0.issuedCount } == 1)
+        #expect(world.ca.with { $0.orders.count } == 1)
+        #expect(world.accounts == 1)
+        firstTask.cancel()
+        secondTask.cancel()
+        await firstTask.value
+        await secondTask.value
+        store.close()
+    }
+
+    @Test("A leader that slept past its lease publishes nothing when it wakes")
+    func sleeper() async throws {
+        let world = IssuingWorld(store: try scratch.store())
+        let settings = world.settings([["a.test"]])
+        let sleeping = try scratch.store()
+        let isAwake = Mutex(false)
+        let hasSlept = Mutex(false)
+        let gate = GatedTransport(world.ca) { request in
+            guard request.url.text.contains("/cert/") else { return }
+            hasSlept.withLock { $0 = true }
+            while !isAwake.withLock({ $0 }), !Task.isCancelled { try? await Task.sleep(for: .milliseconds(10)) }
+        }
+        let first = world.issuer(settings, store: sleeping, transport: gate)
+        let firstTask = Task { await first.run() }
+        #expect(await isTrue { hasSlept.withLock { $0 } })
+        // A process that is stopped moves nothing.
+        sleeping.close()
+        let store = try scratch.store()
+        let second = world.issuer(settings, store: store)
+        let secondTask = Task { await second.run() }
+        #expect(await isPublished(world, "a.test"))
+        let before = try await world.certificate("a.test")
+        isAwake.withLock { $0 = true }
+        #expect(await isTrue { !first.statuses[0].isOrdering })
+        #expect(try await world.certificate("a.test")?.leafSHA256 == before?.leafSHA256)
+        #expect(world.ca.with { $0.issuedCount } == 1)
+        firstTask.cancel()
+        secondTask.cancel()
+        await firstTask.value
+        await secondTask.value
+        store.close()
+    }
+
+    @Test("A name that the CA never issues for is not asked for again, until the settings change")
+    func rejected() async throws {
+        let world = IssuingWorld()
+        world.ca.with { $0.rejectedNames = ["bad.test"] }
+        let issuer = world.issuer(world.settings([["bad.test"]]))
+        let task = Task { await issuer.run() }
+        #expect(await isTrue { world.failures.count == 1 })
+        let records = RenewalRecords(world.store)
+        #expect(await isTrue { issuer.statuses[0].lastError != nil && !issuer.statuses[0].isOrdering })
+        let state = try await records.state(of: "certs/bad.test")
+        let until = try #require(state.nextTry)
+        #expect(until - Instant.now.wall >= 86_000)
+        #expect(state.lastError?.code == "rejectedIdentifier")
+        #expect(issuer.statuses[0].nextTry == until)
+        task.cancel()
+        await task.value
+        // A gateway that starts again respects it.
+        let requests = world.ca.with { $0.requests }
+        let again = world.issuer(world.settings([["bad.test"]]))
+        let againTask = Task { await again.run() }
+        #expect(await isTrue { again.statuses[0].lastError != nil })
+        #expect(world.ca.with { $0.requests } == requests)
+        againTask.cancel()
+        await againTask.value
+        world.ca.with { $0.rejectedNames = [] }
+        let changed = world.issuer(world.settings([["bad.test"]]) { $0.challenges = [.http01] })
+        let changedTask = Task { await changed.run() }
+        #expect(await isPublished(world, "bad.test"))
+        #expect(await isTrue { changed.statuses[0].lastError == nil })
+        changedTask.cancel()
+        await changedTask.value
+    }
+
+    @Test("Somebody who asks for a new certificate gets one, or hears why not")
+    func asked() async throws {
+        let world = IssuingWorld()
+        let issuer = world.issuer(world.settings([["a.test"]]))
+        let task = Task { await issuer.run() }
+        #expect(await isPublished(world, "a.test"))
+        let before = try await world.certificate("a.test")
+        let outcome = Mutex<RenewalOutcome?>(nil)
+        #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
+        #expect(await isTrue { outcome.withLock { $0 } != nil })
+        guard case .issued = outcome.withLock({ $0 }) else {
+            Issue.record("\(String(describing: outcome.withLock { $0 }))")
+            return
+        }
+        let after = try await world.certificate("a.test")
+        #expect(after != nil && after?.leafSHA256 != before?.leafSHA256)
+        #expect(!issuer.renew(CertificateName("other.test")!) { _ in })
+
+        world.ca.with { $0.rateLimitedUntil = Instant.now.wall + 5_000 }
+        for isFirst in [true, false] {
+            outcome.withLock { $0 = nil }
+            #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
+            #expect(await isTrue { outcome.withLock { $0 } != nil })
+            switch outcome.withLock({ $0 }) {
+            case .failed(let failure) where isFirst: #expect(failure.code == .rateLimited)
+            case .held(let until, let reason) where !isFirst:
+                #expect(until - Instant.now.wall > 4_000 && reason.contains("too many"))
+            case let other: Issue.record("\(String(describing: other))")
+            }
+        }
+        #expect(try await world.certificate("a.test")?.leafSHA256 == after?.leafSHA256)
+        task.cancel()
+        await task.value
+    }
+
+    @Test("Certificates that live for seconds are renewed at half of their time, and not in a storm")
+    func renewal() async throws {
+        let world = IssuingWorld()
+        // This CA dates its certificates back by an hour: by their dates alone they would be due at once.
+        world.ca.with { $0.lifetime = 3_620 }
+        let issuer = world.issuer(world.settings([["a.test"]]))
+        let began = ContinuousClock.now
+        let task = Task { await issuer.run() }
+        #expect(await isTrue { world.ca.with { $0.issuedCount } >= 3 })
+        #expect(ContinuousClock.now - began > .seconds(15))
+        #expect(world.failures.isEmpty && world.accounts == 1 && world.orders == 3)
+        task.cancel()
+        await task.value
+    }
+
+    @Test("After a certificate the CA is asked for its window, which is stored")
+    func window() async throws {
+        let world = IssuingWorld()
+        world.ca.with { $0.offersRenewalInfo = true }
+        let issuer = world.issuer(world.settings([["a.test"]]))
+        let task = Task { await issuer.run() }
+        #expect(await isPublished(world, "a.test"))
+        #expect(await isTrue { issuer.statuses[0].explanation == "https://example.test/why" })
+        let state = try await RenewalRecords(world.store).state(of: "certs/a.test")
+        let plan = try #require(state.renewal)
+        let window = try #require(plan.window)
+        #expect(window.start <= plan.at && plan.at < window.end && issuer.statuses[0].nextRenewal == plan.at)
+        task.cancel()
+        await task.value
+    }
+
+    @Test("Hosts of agents get certificates on demand, where the rule allows it, and so many a minute")
+    func onDemand() async throws {
+        let world = IssuingWorld()
+        let settings = world.settings([]) { settings in
+            settings.onDemand = RenewalSettings.OnDemand(perMinute: 2) { $0.description.hasSuffix(".hosts.test") }
+        }
+        let issuer = world.issuer(settings)
+        issuer.requestCertificate(for: "early.hosts.test")
+        let task = Task { await issuer.run() }
+        for host in ["other.test", "*.hosts.test", "192.0.2.1", "no name", "early.hosts.test"] {
+            issuer.requestCertificate(for: host)
+        }
+        #expect(await isPublished(world, "early.hosts.test"))
+        issuer.requestCertificate(for: "late.hosts.test")
+        #expect(await isPublished(world, "late.hosts.test"))
+        issuer.requestCertificate(for: "third.hosts.test")
+        #expect(await isTrue { issuer.statuses.count == 3 })
+        #expect(world.orders == 2)
+        #expect(!issuer.statuses.contains { !$0.isOnDemand })
+        task.cancel()
+        await task.value
+    }
+
+    @Test("What cannot be presented is a failure with its reason, and the order is kept for the next attempt")
+    func presentation() async throws {
+        let world = IssuingWorld()
+        world.board.failure.withLock { $0 = "the hook said no" }
+        let issuer = world.issuer(world.settings([["a.test"]]))
+        let task = Task { await issuer.run() }
+        #expect(await isTrue { world.failures.count == 1 })
+        #expect(world.failures[0].code == .presentationFailed && "\(world.failures[0])".contains("the hook said no"))
+        #expect(await isTrue { issuer.statuses[0].lastError?.code == "presentationFailed" })
+        #expect(try await RenewalRecords(world.store).order(of: "certs/a.test") != nil)
+        world.board.failure.withLock { $0 = nil }
+        let outcome = Mutex<RenewalOutcome?>(nil)
+        #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
+        #expect(await isPublished(world, "a.test"))
+        #expect(world.orders == 1)
+        task.cancel()
+        await task.value
+    }
+
+    @Test(
+        "An account that was damaged by hand is told of once, with the remedy, and lasts no longer than it stands there"
+    )
+    func damagedAccount() async throws {
+        let world = IssuingWorld()
+        let key: StoreKey = try RenewalRecords.accounts.child(Fingerprint.of(TestCA.directory.text))
+        _ = try await world.store.create(key, Array("{}".utf8))
+        let issuer = world.issuer(world.settings([["a.test"]]))
+        let task = Task { await issuer.run() }
+        #expect(await isTrue { world.troubles.count == 1 })
+        #expect("\(world.troubles[0])".contains("acme/accounts/"))
+        #expect("\(world.troubles[0])".contains("remove"))
+        try await world.store.remove(key, expecting: nil)
+        #expect(await isPublished(world, "a.test"))
+        #expect(world.troubles.count == 1)
+        task.cancel()
+        await task.value
+    }
+}
+
+/// Waits before it sends.
+private struct GatedTransport: ACMETransport {
+    let ca: MemoryAuthority
+    let gate: @Sendable (ACMERequest) async -> Void
+
+    init(_ ca: MemoryAuthority, _ gate: @escaping @Sendable (ACMERequest) async -> Void) {
+        self.ca = ca
+        self.gate = gate
+    }
+
+    func send(_ request: ACMERequest, trust: OutboundTrust) async throws(ACMETransportError) -> ACMEResponse {
+        await gate(request)
+        return try await ca.send(request, trust: trust)
+    }
+}

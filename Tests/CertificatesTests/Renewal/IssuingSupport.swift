@@ -1,0 +1,158 @@
+import ACME
+import Certificates
+import Formats
+import NIOCore
+import Outbound
+import Store
+import Synchronization
+import TestSupport
+import Testing
+
+/// The CA in memory behind the transport of the product, as fast as it can answer. Several gateways may use it.
+final class MemoryAuthority: ACMETransport, @unchecked Sendable {
+    private let lock = PlainLock()
+    /// Touched under the lock.
+    private let ca = TestCA()
+    private let board: ChallengeBoard
+
+    init(board: ChallengeBoard) {
+        self.board = board
+        ca.validators = { expected in board.finds(expected) }
+    }
+
+    func with<Result>(_ body: (TestCA) throws -> Result) rethrows -> Result {
+        try lock.withLock { try body(ca) }
+    }
+
+    func send(_ request: ACMERequest, trust: OutboundTrust) async throws(ACMETransportError) -> ACMEResponse {
+        if Task.isCancelled { throw ACMETransportError("cancelled") }
+        let answer = with { $0.answer(request, now: Instant.now.wall) }
+        guard let answer else { throw ACMETransportError("the connection was cut") }
+        return answer
+    }
+}
+
+/// A lock for what is not Sendable.
+final class PlainLock: Sendable {
+    private let mutex = Mutex(())
+
+    func withLock<Result>(_ body: () throws -> Result) rethrows -> Result {
+        try mutex.withLock { _ in
+            nonisolated(unsafe) let body = body
+            nonisolated(unsafe) let result = try body()
+            return result
+        }
+    }
+}
+
+/// What validators can find, whichever replica they ask.
+final class ChallengeBoard: ChallengePresenter {
+    private let shown = Mutex<Set<Expected>>([])
+    let failure = Mutex<String?>(nil)
+
+    func finds(_ expected: Expected) -> Bool { shown.withLock { $0.contains(expected) } }
+    var isEmpty: Bool { shown.withLock { $0.isEmpty } }
+
+    func present(_ tasks: [ChallengeTask]) async throws(PresentationError) {
+        if let reason = failure.withLock({ $0 }) { throw PresentationError(reason) }
+        shown.withLock { $0.formUnion(tasks.map { Expected($0) }) }
+    }
+
+    func withdraw(_ tasks: [ChallengeTask]) async {
+        shown.withLock { $0.subtract(tasks.map { Expected($0) }) }
+    }
+}
+
+/// A transport of a process that dies: it sends one request of a kind, and never hears the answer.
+final class DyingTransport: ACMETransport {
+    private let ca: MemoryAuthority
+    private let last: @Sendable (ACMERequest) -> Bool
+    let hasDied = Mutex(false)
+
+    init(_ ca: MemoryAuthority, after last: @escaping @Sendable (ACMERequest) -> Bool) {
+        self.ca = ca
+        self.last = last
+    }
+
+    func send(_ request: ACMERequest, trust: OutboundTrust) async throws(ACMETransportError) -> ACMEResponse {
+        let answer = try await ca.send(request, trust: trust)
+        guard last(request) else { return answer }
+        hasDied.withLock { $0 = true }
+        while !Task.isCancelled { try? await Task.sleep(for: .seconds(60)) }
+        throw ACMETransportError("dead")
+    }
+}
+
+/// Gateways that share a store and ask one CA.
+final class IssuingWorld: Sendable {
+    let board: ChallengeBoard
+    let ca: MemoryAuthority
+    let store: any Store
+    let events = Mutex<[RenewalEvent]>([])
+
+    init(store: any Store = MemoryStore()) {
+        let board = ChallengeBoard()
+        self.board = board
+        ca = MemoryAuthority(board: board)
+        self.store = store
+    }
+
+    func settings(_ names: [[String]], change: (inout RenewalSettings) -> Void = { _ in }) -> RenewalSettings {
+        let authority = ACMEAuthority(directory: TestCA.directory, contacts: ["admin@a.test"], agreesToTerms: true)
+        var settings = RenewalSettings(
+            authorities: [RenewalSettings.Authority(authority)],
+            certificates: names.map { $0.map { CertificateName($0)! } },
+            challenges: [.http01, .tlsALPN01, .dns01],
+            leaseTime: .seconds(1)
+        )
+        change(&settings)
+        return settings
+    }
+
+    func issuer(
+        _ settings: RenewalSettings,
+        store: (any Store)? = nil,
+        transport: (any ACMETransport)? = nil
+    ) -> CertificateIssuer {
+        CertificateIssuer(
+            settings,
+            store: store ?? self.store,
+            transport: transport ?? ca,
+            presenter: board
+        ) { event in
+            self.events.withLock { $0.append(event) }
+        }
+    }
+
+    /// What the store has for this name now.
+    func certificate(_ name: String) async throws -> ServerCertificate? {
+        let key = try CertificateName(name)!.storeKey
+        do throws(StoreError) {
+            let files = [CertificateSet.chainFile, CertificateSet.keyFile, CertificateSet.metaFile]
+            let stored = try await store.newest(key, files: files) { _ in true }
+            return try? ServerCertificate(
+                chain: stored.files[CertificateSet.chainFile]!,
+                key: stored.files[CertificateSet.keyFile]!,
+                chainPath: "chain",
+                keyPath: "key"
+            )
+        } catch {
+            return nil
+        }
+    }
+
+    var orders: Int { ca.with { ca in ca.payloads.count { $0.path == "/order-plz" } } }
+    var accounts: Int { ca.with { $0.accounts.count } }
+    var failures: [ACMEFailure] {
+        events.withLock { events in
+            events.compactMap { event in
+                if case .failed(_, _, let failure, _) = event { failure } else { nil }
+            }
+        }
+    }
+    var troubles: [IssuanceError] {
+        events.withLock { events in
+            events.compactMap { event in if case .error(_, let error) = event { error } else { nil } }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+import ACME
+import Certificates
+import Formats
+import Foundation
+import NIOCore
+import Store
+import SwiftASN1
+import Testing
+import X509
+
+@Suite("The development CA")
+struct DevelopmentCATests {
+    let scratch = Scratch()
+    let root: StoreKey = "certs/development-ca"
+
+    private func open(_ store: any Store, names: [String] = [], now: Date = Date()) async throws -> ServedCertificates {
+        let settings = ServedCertificates.Settings(files: [], usesDevelopmentCA: true, names: names)
+        return try await ServedCertificates.open(settings, store: store, now: now)
+    }
+
+    @Test("The first start makes it, the second one reads it")
+    func madeOnce() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        #expect(try await DevelopmentRoot.read(in: store) == nil)
+        let first = try await DevelopmentRoot.obtain(in: store)
+        let other = try scratch.store()
+        defer { other.close() }
+        let second = try await DevelopmentRoot.obtain(in: other)
+        #expect(first.fingerprint == second.fingerprint && first.generation == second.generation)
+        #expect(first.pin == "sha256:" + first.fingerprint)
+        let folder = "v1/certs/development-ca/\(first.generation)"
+        #expect(scratch.names(folder) == ["fullchain.pem", "key.pem", "meta.json"])
+        #expect(first.path?.hasSuffix("\(folder)/fullchain.pem") == true)
+        #expect(scratch.read("\(folder)/fullchain.pem") == first.certificatePEM)
+        for name in scratch.names(folder) { #expect(scratch.mode("\(folder)/\(name)") == 0o600) }
+        #expect(!String(decoding: first.certificatePEM, as: UTF8.self).contains("PRIVATE"))
+    }
+
+    @Test("In memory it is the same, but has no path")
+    func memory() async throws {
+        let store = MemoryStore()
+        let first = try await DevelopmentRoot.obtain(in: store)
+        #expect(try await DevelopmentRoot.obtain(in: store).pin == first.pin)
+        #expect(first.path == nil)
+    }
+
+    @Test("Eight that start at once on an empty store end with one root, published once", arguments: 1...10)
+    func race(_ round: Int) async throws {
+        let stores = try (0..<8).map { _ in try scratch.store() }
+        defer { stores.forEach { $0.close() } }
+        let pins = try await withThrowingTaskGroup(of: String.self) { group in
+            for store in stores {
+                group.addTask { try await DevelopmentRoot.obtain(in: store).pin }
+            }
+            return try await group.reduce(into: [String]()) { $0.append($1) }
+        }
+        #expect(pins.count == 8 && Set(pins).count == 1)
+        #expect(scratch.names("v1/certs/development-ca").count == 1)
+    }
+
+    @Test("A process that was killed while it made the root delays the others by its time to live at most")
+    func killedHolder() async throws {
+        let dead = try scratch.volume()
+        let candidate = LeaseCandidate(volume: dead, name: root, fencing: root, timeToLive: .seconds(4))
+        let holder = try #require(try candidate.acquire(1))
+        let store = try scratch.store()
+        defer { withExtendedLifetime(holder) { store.close() } }
+        let start = ContinuousClock.now
+        _ = try await DevelopmentRoot.obtain(in: store)
+        // The limit tells it from a lease of the standard length, also on a machine that is busy.
+        #expect(ContinuousClock.now - start < .seconds(14))
+    }
+
+    @Test("Whoever waits for the lease takes the root as soon as it is there")
+    func readWhileWaiting() async throws {
+        let holder = try scratch.store()
+        let store = try scratch.store()
+        defer { [holder, store].forEach { $0.close() } }
+        let lease = try await CertificateSet.lease(of: root, in: holder) { $0.timeToLive = .minutes(1) }
+        async let waiting = DevelopmentRoot.obtain(in: store)
+        let pair = try TestCertificate(["root"])
+        _ = try await CertificateSet.publish(
+            try pair.loaded(),
+            as: root,
+            origin: "development-ca",
+            in: holder,
+            under: lease
+        )
+        #expect(try await waiting.fingerprint == Hex.string(try pair.loaded().leafSHA256))
+        #expect(lease.isHeld)
+    }
+
+    @Test("openssl verifies the leaf for each kind of name, and agrees on the fingerprint")
+    func openssl() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let served = try await open(store, names: ["App.Test", "*.wild.test", "10.1.2.3"])
+        let authority = try #require(served.developmentRoot)
+        let path = try #require(authority.path)
+        let leaf = scratch.write("leaf.pem", served.snapshot.fallback.chainPEM)
+        func verify(_ arguments: [String]) throws -> (status: Int32, output: String) {
+            try run(
+                "/usr/bin/openssl",
+                ["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", path] + arguments + [leaf]
+            )
+        }
+        for name in ["localhost", "app.test", "one.wild.test"] {
+            let result = try verify(["-verify_hostname", name])
+            #expect(result.status == 0, "\(name): \(result.output)")
+        }
+        for address in ["127.0.0.1", "::1", "10.1.2.3"] {
+            let result = try verify(["-verify_ip", address])
+            #expect(result.status == 0, "\(address): \(result.output)")
+        }
+        #expect(try verify(["-verify_hostname", "other.test"]).status != 0)
+        let printed = try run("/usr/bin/openssl", ["x509", "-in", path, "-noout", "-fingerprint", "-sha256"])
+        let digits = printed.output.drop { $0 != "=" }.dropFirst().filter { $0 != ":" && !$0.isWhitespace }
+        #expect(digits.lowercased() == authority.fingerprint)
+    }
+
+    @Test("The chain that is served is the leaf and then the root")
+    func chain() async throws {
+        let served = try await open(MemoryStore())
+        let text = String(decoding: served.snapshot.fallback.chainPEM, as: UTF8.self)
+        let root = try #require(served.developmentRoot).certificatePEM
+        #expect(text.components(separatedBy: "BEGIN CERTIFICATE").count == 3)
+        #expect(text.hasSuffix(String(decoding: root, as: UTF8.self)))
+        try served.snapshot.fallback.requireOrder()
+    }
+
+    @Test("Root and leaf begin a day in the past and last ten years and 90 days")
+    func dates() async throws {
+        let now = Date(timeIntervalSince1970: 1_800_000_000)
+        let served = try await open(MemoryStore(), now: now)
+        let leaf = served.snapshot.fallback
+        let pem = String(decoding: try #require(served.developmentRoot).certificatePEM, as: UTF8.self)
+        let root = try Certificate(pemEncoded: pem)
+        #expect(root.notValidBefore == now - 86_400)
+        #expect(root.notValidAfter == now + 3_650 * 86_400)
+        #expect(leaf.notValidBefore == 1_800_000_000 - 86_400)
+        #expect(leaf.notValidAfter == 1_800_000_000 + 90 * 86_400)
+    }
+
+    @Test("The leaf is issued again when a third of its life is left; the root stays")
+    func renewal() async throws {
+        let start = Date()
+        let served = try await open(MemoryStore(), now: start)
+        let first = served.snapshot.fallback
+        let root = served.developmentRoot?.pin
+        served.rebuild(now: start + 59 * 86_400)
+        #expect(served.snapshot.fallback === first)
+        served.rebuild(now: start + 61 * 86_400)
+        #expect(served.snapshot.fallback !== first)
+        #expect(served.snapshot.fallback.notValidAfter > first.notValidAfter)
+        #expect(served.developmentRoot?.pin == root)
+    }
+
+    @Test("A host that an agent serves enters the leaf at once, also on a volume that takes no writes")
+    func readOnlyVolume() async throws {
+        let store = try scratch.store()
+        let pin = try await DevelopmentRoot.obtain(in: store).pin
+        store.close()
+        let files = ReadOnlyFileSystem(try PosixFileSystem(path: scratch.file("v1"), creating: false))
+        let readOnly = VolumeStore(volume: Volume(files: files))
+        defer { readOnly.close() }
+        let served = try await open(readOnly, names: ["route.test"])
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        served.cover(names: ["agent.test", "not a name"])
+        #expect(await eventually(within: .seconds(5)) { served.snapshot.fallback.names.contains(.dns("agent.test")) })
+        #expect(served.snapshot.fallback.names.contains(.dns("route.test")))
+        #expect(served.developmentRoot?.pin == pin)
+    }
+
+    @Test("A leaf has at most 256 names; names that others cover take no room")
+    func nameLimit() async throws {
+        let store = MemoryStore()
+        try await publish(try TestCertificate(["*.covered.test"]), as: "certs/_wildcard.covered.test", in: store)
+        let served = try await open(store)
+        served.cover(names: (0..<1_000).map { "a\($0).covered.test" })
+        served.cover(names: ["new.test"])
+        served.rebuild()
+        #expect(served.snapshot.select(serverName: "new.test").names.contains(.dns("new.test")))
+        served.cover(names: (0..<5_000).map { "b\($0).test" })
+        served.rebuild()
+        #expect(served.snapshot.select(serverName: "new.test").names.count == 256)
+    }
+
+    @Test("A damaged root stops the start, names the remedy and is left as it is")
+    func damagedRoot() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let made = try await DevelopmentRoot.obtain(in: store)
+        let key = "v1/certs/development-ca/\(made.generation)/key.pem"
+        let foreign = Array(try TestCertificate(["x"]).key.utf8)
+        for bytes in [[], made.certificatePEM, [0xFF, 0x00], foreign] {
+            scratch.write(key, bytes)
+            let error = await #expect(throws: CertificatesError.self) { try await open(store) }
+            #expect(error?.path == "certs/development-ca")
+            #expect(error?.reason.contains("backup") == true)
+            #expect(scratch.read(key) == bytes)
+        }
+        try FileManager.default.removeItem(atPath: scratch.file("v1/certs/development-ca"))
+        let new = try await open(store)
+        #expect(new.developmentRoot?.pin != made.pin)
+    }
+
+    @Test("With other certificates the start goes on without a root, and takes it when it is there")
+    func laterRoot() async throws {
+        let store = MemoryStore()
+        let lease = try await CertificateSet.lease(of: root, in: store)
+        _ = try await store.publish(root, [CertificateSet.chainFile: []], under: lease)
+        let filed = try TestCertificate(["filed.test"])
+        let files = CertificateFiles(
+            certificate: scratch.write("chain.pem", filed.chain),
+            key: scratch.write("key.pem", filed.key)
+        )
+        let settings = ServedCertificates.Settings(files: [files], usesDevelopmentCA: true)
+        let served = try await ServedCertificates.open(settings, store: store)
+        #expect(served.snapshot.certificates.count == 1 && served.developmentRoot == nil)
+        #expect(served.statuses.last?.problem?.code == .malformed)
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        let pair = try TestCertificate(["root"]).loaded()
+        _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: store, under: lease)
+        #expect(await eventually { served.snapshot.certificates.count == 2 })
+        #expect(served.statuses.allSatisfy { $0.problem == nil })
+    }
+
+    @Test("A root that was made anew is taken by running processes")
+    func replacedRoot() async throws {
+        let store = MemoryStore()
+        let served = try await open(store)
+        let before = served.snapshot.fallback
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        let pair = try TestCertificate(["root"]).loaded()
+        let lease = try await CertificateSet.lease(of: root, in: store)
+        _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: store, under: lease)
+        let pin = "sha256:" + Hex.string(pair.leafSHA256)
+        #expect(await eventually { served.developmentRoot?.pin == pin && served.snapshot.fallback !== before })
+    }
+
+    @Test("A root that could not be read when it changed is read as soon as the volume answers")
+    func unreadableChange() async throws {
+        let (store, files) = try scratch.observedStore()
+        defer { store.close() }
+        let served = try await open(store)
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        let other = try scratch.store()
+        defer { other.close() }
+        files.fail("\(root)/gen-")
+        let pair = try TestCertificate(["root"]).loaded()
+        let lease = try await CertificateSet.lease(of: root, in: other)
+        _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: other, under: lease)
+        await lease.release()
+        #expect(await eventually { files.failures > 0 })
+        #expect(served.developmentRoot?.fingerprint != Hex.string(pair.leafSHA256))
+        files.fail(nil)
+        #expect(await eventually { served.developmentRoot?.fingerprint == Hex.string(pair.leafSHA256) })
+        #expect(served.statuses.allSatisfy { $0.problem == nil })
+    }
+
+    @Test("A root that could not be read at the start is read later, and none is made in its place")
+    func unreadableAtStart() async throws {
+        let made = try await DevelopmentRoot.obtain(in: try scratch.store())
+        let (store, files) = try scratch.observedStore()
+        defer { store.close() }
+        files.fail("\(root)/gen-")
+        let filed = try TestCertificate(["filed.test"])
+        let settings = ServedCertificates.Settings(
+            files: [
+                CertificateFiles(
+                    certificate: scratch.write("chain.pem", filed.chain),
+                    key: scratch.write("key.pem", filed.key)
+                )
+            ],
+            usesDevelopmentCA: true
+        )
+        let served = try await ServedCertificates.open(settings, store: store)
+        #expect(served.developmentRoot == nil && files.failures > 0)
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        files.fail("\(root)/gen-")
+        #expect(await eventually { files.failures > 0 })
+        #expect(served.developmentRoot == nil)
+        files.fail(nil)
+        #expect(await eventually { served.developmentRoot?.pin == made.pin && served.snapshot.certificates.count == 2 })
+    }
+}

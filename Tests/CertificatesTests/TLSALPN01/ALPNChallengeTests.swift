@@ -1,0 +1,92 @@
+import ACME
+import Certificates
+import Crypto
+import Foundation
+import SwiftASN1
+import Testing
+import X509
+
+@Suite("TLS-ALPN-01 challenges")
+struct ALPNChallengeTests {
+    private let keyAuthorization =
+        "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA.nP1qzpXGymHBrUEepNY9HCsQk7K8KhOypzEt62jcerQ"
+
+    private func challenge(_ name: String) throws -> ALPNChallenge {
+        try ALPNChallenge(name: try #require(CertificateName(name)), keyAuthorization: keyAuthorization)
+    }
+
+    private func parsed(_ name: String, now: Date = Date()) throws -> Certificate {
+        try Certificate(derEncoded: try ALPNChallengeCertificate.make(challenge(name), now: now).certificate)
+    }
+
+    @Test("The certificate holds exactly the one name", arguments: ["app.test", "192.0.2.7", "2001:db8::1"])
+    func name(_ name: String) throws {
+        let names = try #require(try parsed(name).extensions.subjectAlternativeNames)
+        #expect(names.count == 1)
+        switch try #require(names.first) {
+        case .dnsName(let text): #expect(text == name)
+        case .ipAddress(let octets): #expect(octets.bytes.count == (name.contains(":") ? 16 : 4))
+        default: Issue.record("another kind of name")
+        }
+    }
+
+    @Test("The digest of the key authorization is in the critical acmeIdentifier extension as an OCTET STRING")
+    func identifier() throws {
+        let identifier = try #require(try parsed("app.test").extensions[oid: [1, 3, 6, 1, 5, 5, 7, 1, 31]])
+        #expect(identifier.critical)
+        let digest = Array(SHA256.hash(data: Data(keyAuthorization.utf8)))
+        #expect(Array(identifier.value) == [0x04, 0x20] + digest)
+    }
+
+    @Test("It is signed by its own P-256 key, begins a day in the past, and lasts two days")
+    func signature() throws {
+        let now = Date(timeIntervalSince1970: 1_800_000_000)
+        let certificate = try parsed("app.test", now: now)
+        #expect(certificate.issuer == certificate.subject)
+        #expect(certificate.publicKey.isValidSignature(certificate.signature, for: certificate))
+        #expect(certificate.notValidBefore == now - 86_400)
+        #expect(certificate.notValidAfter == now + 2 * 86_400)
+        let made = try ALPNChallengeCertificate.make(challenge("app.test"), now: now)
+        let key = try P256.Signing.PrivateKey(derRepresentation: made.privateKey)
+        #expect(try Certificate(derEncoded: made.certificate).publicKey == Certificate.PublicKey(key.publicKey))
+    }
+
+    @Test("openssl reads it")
+    func openssl() throws {
+        let scratch = Scratch()
+        let path = scratch.write("challenge.der", try ALPNChallengeCertificate.make(challenge("app.test")).certificate)
+        let printed = try run("/usr/bin/openssl", ["x509", "-inform", "DER", "-in", path, "-noout", "-text"])
+        #expect(printed.status == 0)
+        #expect(printed.output.contains("1.3.6.1.5.5.7.1.31: critical"))
+        #expect(printed.output.contains("DNS:app.test\n"))
+        #expect(printed.output.contains("NIST CURVE: P-256"))
+    }
+
+    @Test("A validator asks for an address by its reverse mapping")
+    func serverNames() throws {
+        #expect(try challenge("App.Test.").serverName == "app.test")
+        #expect(try challenge("192.0.2.17").serverName == "17.2.0.192.in-addr.arpa")
+        #expect(
+            try challenge("2001:db8::567:89ab").serverName
+                == "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"
+        )
+    }
+
+    @Test("A wildcard is refused, with the challenge that can do it")
+    func wildcard() throws {
+        let error = #expect(throws: CertificatesError.self) { try challenge("*.app.test") }
+        #expect(error?.reason.contains("DNS-01") == true)
+    }
+
+    @Test(
+        "What is no key authorization is refused",
+        arguments: ["", "token", ".", "a.", ".b", "a.b.c", "a b.c", "a.b\n", "ä.b"]
+    )
+    func keyAuthorizations(_ text: String) throws {
+        let name = try #require(CertificateName("app.test"))
+        #expect(throws: CertificatesError.self) { try ALPNChallenge(name: name, keyAuthorization: text) }
+        #expect(throws: CertificatesError.self) {
+            try ALPNChallenge(name: name, keyAuthorization: "a." + String(repeating: "b", count: 511))
+        }
+    }
+}
