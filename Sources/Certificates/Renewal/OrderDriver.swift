@@ -167,6 +167,6 @@ struct OrderDriver: Sendable {
 extension Instant {
     /// Both clocks of this machine.
     package static var now: Instant {
-        Instant(uptime: .now(), wall: .now)
+        Instant(uptime: .now(), wall: .now())
     }
 }
