@@ -83,7 +83,7 @@ let package = Package(
 
         // Drivers and support.
         .target(name: "Transport", dependencies: ["DTLS", "Tunnel", nioCore, nioPosix], swiftSettings: hot),
-        .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: strict),
+        .target(name: "Settings", dependencies: ["CYAML", "Formats"], swiftSettings: strict),
         .target(
             name: "Observability",
             dependencies: ["Formats", nioCore, nioPosix, nioHTTP1, logging],
@@ -116,7 +116,7 @@ let package = Package(
         .target(
             name: "Agent",
             dependencies: [
-                "DTLS", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
+                "DTLS", "Formats", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
                 nioCore, nioPosix, deque, logging, unixSignals,
             ],
             swiftSettings: hot
@@ -142,7 +142,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "hopagent",
-            dependencies: ["Agent", "Observability", "Settings", argumentParser, logging],
+            dependencies: ["Agent", "Formats", "Observability", "Settings", argumentParser, logging],
             swiftSettings: strict,
             linkerSettings: staticRuntime
         ),
@@ -166,7 +166,7 @@ let package = Package(
             dependencies: ["Transport", "DTLS", "Tunnel", nioCore, nioPosix],
             swiftSettings: strict
         ),
-        .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: strict),
+        .testTarget(name: "SettingsTests", dependencies: ["Formats", "Settings"], swiftSettings: strict),
         .testTarget(
             name: "ObservabilityTests",
             dependencies: ["Observability", nioCore, nioPosix, nioHTTP1, logging],

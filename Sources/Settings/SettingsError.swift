@@ -88,14 +88,3 @@ package struct Setting<Value: Sendable>: Sendable {
 }
 
 extension Setting: Equatable where Value: Equatable {}
-
-/// What a parser of one value says when it refuses: the text of a problem without the place and the key.
-package struct Complaint: Error, Sendable, Equatable {
-    package var what: String
-    package var remedy: String
-
-    package init(_ what: String, _ remedy: String) {
-        self.what = what
-        self.remedy = remedy
-    }
-}

@@ -1,5 +1,6 @@
 import Agent
 import ArgumentParser
+import Formats
 import Observability
 import Settings
 

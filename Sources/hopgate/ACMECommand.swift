@@ -1,6 +1,7 @@
 import ArgumentParser
 import Certificates
 import Cluster
+import Formats
 import Gateway
 import Operations
 import Store

@@ -111,7 +111,7 @@ struct TokenCommandContext {
     func enrolment(_ gateways: [String]) async throws -> Enrolment {
         let port = configuration.dtlsListen.port
         let addresses = try gateways.map { text in
-            do throws(Complaint) {
+            do throws(FormatError) {
                 return try HostPort.parse(text, defaultPort: port == 0 ? nil : port)
             } catch {
                 throw ValidationError("--gateway: \(error.what). \(error.remedy)")
@@ -146,7 +146,7 @@ enum TokenOutput {
     /// Parses the value of `--grace`, such as `24h`.
     static func grace(_ text: String?) throws -> Duration {
         guard let text else { return CredentialEditor.grace }
-        do throws(Complaint) {
+        do throws(FormatError) {
             return try Scalars.duration(text, in: CredentialEditor.graceRange)
         } catch {
             throw ValidationError("--grace: \(error.what). \(error.remedy)")

@@ -41,7 +41,7 @@ let package = Package(
             cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])],
             linkerSettings: [.linkedLibrary("yaml")]
         ),
-        .target(name: "Settings", dependencies: ["CYAML"], swiftSettings: instrumented),
+        .target(name: "Settings", dependencies: ["CYAML", "Formats"], swiftSettings: instrumented),
         .target(name: "CStore", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]),
         .target(
             name: "Store",
@@ -89,7 +89,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "FuzzSettings",
-            dependencies: ["FuzzDriver", "Settings"],
+            dependencies: ["FuzzDriver", "Formats", "Settings"],
             swiftSettings: instrumented,
             linkerSettings: fuzzer
         ),

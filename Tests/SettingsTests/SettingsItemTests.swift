@@ -1,3 +1,4 @@
+import Formats
 import Settings
 import Testing
 
@@ -14,7 +15,7 @@ struct SettingsItemTests {
         switch item.form {
         case .value(let text): text
         case .list(let texts): "[\(texts.map(\.value).joined(separator: " "))]"
-        case .map(let scope): "{\(scope().value("k", default: "-") { text throws(Complaint) in text }.value)}"
+        case .map(let scope): "{\(scope().value("k", default: "-") { text throws(FormatError) in text }.value)}"
         }
     }
 

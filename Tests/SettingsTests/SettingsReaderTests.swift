@@ -1,3 +1,4 @@
+import Formats
 import Settings
 import Testing
 
@@ -122,7 +123,7 @@ import Testing
             _ = root.list("gates", parse: Scalars.string)
             _ = root.section("timeouts").duration("header", default: .zero, in: .zero ... .seconds(60))
             for item in root.maps("routes") {
-                _ = item.required("host", parse: Host.parsePattern)
+                _ = item.required("host", parse: HostPattern.canonicalText)
                 _ = item.required("to", parse: Scalars.string)
             }
             _ = root.string("empty", default: "x")
@@ -212,7 +213,7 @@ import Testing
     @Test("A problem stays on one line for any name of a variable or of a map's item")
     func oneLine() {
         let lines = problems("map: {\"a\\nb\\e[1mc\": x}\n", environment: ["HOPTEST_A\nB\r": "1"]) { root in
-            _ = root.map("map") { _, text throws(Complaint) in try Scalars.int(text, in: 0...9) }
+            _ = root.map("map") { _, text throws(FormatError) in try Scalars.int(text, in: 0...9) }
         }
         #expect(
             lines == [
@@ -324,7 +325,7 @@ import Testing
             #expect(text("yamllist") == ["a", "b"])
             #expect(text("flow") == ["a", "b"])
             let map = { (key: String) in
-                root.map(key) { _, value throws(Complaint) in value }.map { "\($0.name)=\($0.value.value)" }
+                root.map(key) { _, value throws(FormatError) in value }.map { "\($0.name)=\($0.value.value)" }
             }
             #expect(map("map") == ["web=8080", "api=127.0.0.1:1"])
             #expect(map("yamlmap") == ["web=8080"])
@@ -339,10 +340,10 @@ import Testing
     func collectionMistakes() {
         let yaml = "list:\n  - 1\n  - x\n  - [2]\n  -\nmap:\n  a: 1\n  b: x\nsection: 3\n"
         let lines = problems(yaml, environment: ["HOPTEST_SHORT": "a,b=1,b=2", "HOPTEST_ROUTES": "[{a: 1"]) { root in
-            let int = { (text: String) throws(Complaint) in try Scalars.int(text, in: 0...9) }
+            let int = { (text: String) throws(FormatError) in try Scalars.int(text, in: 0...9) }
             #expect(root.list("list", parse: int).map(\.value) == [1])
-            #expect(root.map("map") { _, text throws(Complaint) in try Scalars.int(text, in: 0...9) }.count == 1)
-            #expect(root.map("short") { _, text throws(Complaint) in text }.count == 1)
+            #expect(root.map("map") { _, text throws(FormatError) in try Scalars.int(text, in: 0...9) }.count == 1)
+            #expect(root.map("short") { _, text throws(FormatError) in text }.count == 1)
             #expect(root.maps("routes").isEmpty)
             _ = root.section("section")
         }
@@ -397,11 +398,11 @@ import Testing
     func secretsStaySecret() {
         let secret = "hgt_abc.TOPSECRET"
         let body = { (root: SettingsScope) in
-            _ = root.secret("token") { text throws(Complaint) -> String in
-                throw Complaint("\(text) is wrong", "Change \(text).")
+            _ = root.secret("token") { text throws(FormatError) -> String in
+                throw FormatError("\(text) is wrong", "Change \(text).")
             }
             _ = root.int("n", default: 1, in: 0...9)
-            _ = root.list("list") { text throws(Complaint) in try Scalars.int(text, in: 0...9) }
+            _ = root.list("list") { text throws(FormatError) in try Scalars.int(text, in: 0...9) }
         }
         let attempts = [
             problems("token: \(secret)", body), problems("token: [\(secret)]", body), problems("n: \(secret)", body),

@@ -41,7 +41,7 @@ package struct ChallengeTask: Hashable, Sendable {
 
     /// The server name in the TLS hello of `tls-alpn-01`. For an address it is its reverse mapping (RFC 8738 §6).
     package var serverName: String {
-        guard case .address(let text) = name, let bytes = CertificateName.addressBytes(text) else {
+        guard case .address(let text) = name, let bytes = IPAddressText.bytes(text) else {
             return name.description
         }
         if bytes.count == 4 { return bytes.reversed().map { "\($0)" }.joined(separator: ".") + ".in-addr.arpa" }

@@ -1,3 +1,4 @@
+import Formats
 import HopProtocol
 import Settings
 
@@ -9,12 +10,12 @@ struct AgentJoin: Sendable {
     var token: AgentToken
 
     /// Parses a join string. It holds a secret, so no error repeats any part of the text.
-    static func parse(_ text: String) throws(Complaint) -> AgentJoin {
+    static func parse(_ text: String) throws(FormatError) -> AgentJoin {
         let join: JoinString
         do throws(JoinStringError) {
             join = try JoinString(text)
         } catch {
-            throw Complaint(error.what, error.remedy)
+            throw FormatError(error.what, error.remedy)
         }
         var gateways: [HostPort] = []
         for address in join.gateways {
@@ -53,11 +54,11 @@ extension AgentConfiguration {
             let setting = join.value.map { Setting($0, join.origin) }
             return Identity(token: setting?.value.token, join: setting, isJoined: true)
         case (let token?, let join?):
-            let complaint = Complaint(
+            let problem = FormatError(
                 "is given (\(join.origin)), and so is token (\(token.origin))",
                 "Keep one of the two: a join string contains a token."
             )
-            root.report("join", join.origin, complaint)
+            root.report("join", join.origin, problem)
             return Identity(isJoined: true)
         case (nil, nil):
             root.reportMissing("token", or: "join", which: "brings gateways and trust with it")

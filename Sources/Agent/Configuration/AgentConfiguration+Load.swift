@@ -1,3 +1,4 @@
+import Formats
 import Logging
 import NIOCore
 import Observability
@@ -43,12 +44,12 @@ extension AgentConfiguration {
         let identity = readIdentity(root)
         let gateways = readGateways(root, identity)
         let name = root.value("name", default: ProcessName.standard(environment: environment, fallback: "agent")) {
-            text throws(Complaint) in
+            text throws(FormatError) in
             try Scalars.name(text, longest: 253)
         }
         let targetHosts = root.list("target_hosts", parse: parseTargetHost)
         let services = readServices(root, targetHosts: targetHosts.map(\.value))
-        let hosts = root.list("hosts", flag: "host", parse: Host.parsePattern)
+        let hosts = root.list("hosts", flag: "host", parse: HostPattern.canonicalText)
         let trust = readTrust(root.section("trust"), reader, join: identity.join)
         let serverName = root.optional("server_name", absent: "the gateway's host", parse: parseServerName)
         let ops = root.value(
@@ -84,7 +85,7 @@ extension AgentConfiguration {
         // A join string contains the gateways, so that they are not missing even if it is invalid.
         let isRequired = !identity.isJoined
         let gateways = root.list("gateways", flag: "gateway", isRequired: isRequired, absent: absent) {
-            text throws(Complaint) in
+            text throws(FormatError) in
             try HostPort.parse(
                 text,
                 defaultPort: defaultGatewayPort,
@@ -94,18 +95,18 @@ extension AgentConfiguration {
         if gateways.isEmpty { return joined }
         for (index, gateway) in gateways.enumerated() {
             guard let first = gateways[..<index].first(where: { $0.value == gateway.value }) else { continue }
-            let complaint = Complaint("\(gateway.value) is already listed at \(first.origin)", "Keep one of the two.")
-            root.report("gateways[\(index)]", gateway.origin, complaint)
+            let problem = FormatError("\(gateway.value) is already listed at \(first.origin)", "Keep one of the two.")
+            root.report("gateways[\(index)]", gateway.origin, problem)
         }
         return gateways.map(\.value)
     }
 
     private static func readServices(_ root: SettingsScope, targetHosts: [String]) -> [ServiceDefinition] {
-        func parse(_ name: String, _ text: String) throws(Complaint) -> ServiceDefinition {
+        func parse(_ name: String, _ text: String) throws(FormatError) -> ServiceDefinition {
             let name = try Scalars.name(name)
             let target = try parseTarget(text)
             guard target.isLoopback || targetHosts.contains(target.host) else {
-                throw Complaint(
+                throw FormatError(
                     "\(quoted(text)) is not on this host's loopback address",
                     "If it is intended, list \(quoted(target.host)) under target_hosts."
                 )
@@ -123,7 +124,7 @@ extension AgentConfiguration {
     }
 
     /// Parses `8080` or `127.0.0.1:8080`.
-    private static func parseTarget(_ text: String) throws(Complaint) -> HostPort {
+    private static func parseTarget(_ text: String) throws(FormatError) -> HostPort {
         let remedy = "Write a port or HOST:PORT, as in 8080 or 127.0.0.1:8080."
         let port = text.hasPrefix(":") ? String(text.dropFirst()) : text
         if !port.isEmpty, port.utf8.allSatisfy({ (0x30...0x39).contains($0) }) {
@@ -132,23 +133,23 @@ extension AgentConfiguration {
         return try HostPort.parse(text, defaultPort: nil, remedy: remedy)
     }
 
-    private static func parseTargetHost(_ text: String) throws(Complaint) -> String {
-        if let address = Host.canonicalIPv6(text) { return address }
-        guard Host.isIPv4(text) || Host.isName(text) else {
-            throw Complaint("\(quoted(text)) is not a host", "Write a host name or address, without a port.")
+    private static func parseTargetHost(_ text: String) throws(FormatError) -> String {
+        if let address = IPAddressText.canonicalIPv6(text) { return address }
+        guard IPAddressText.isIPv4(text) || DNSName.isHostName(text) else {
+            throw FormatError("\(quoted(text)) is not a host", "Write a host name or address, without a port.")
         }
         return text.lowercased()
     }
 
-    private static func parseServerName(_ text: String) throws(Complaint) -> String {
-        if let address = Host.canonicalIPv6(text) { return address }
-        guard Host.isIPv4(text) || Host.isName(text) else {
-            throw Complaint("\(quoted(text)) is not a host name", "Write the name in the gateway's certificate.")
+    private static func parseServerName(_ text: String) throws(FormatError) -> String {
+        if let address = IPAddressText.canonicalIPv6(text) { return address }
+        guard IPAddressText.isIPv4(text) || DNSName.isHostName(text) else {
+            throw FormatError("\(quoted(text)) is not a host name", "Write the name in the gateway's certificate.")
         }
         return text.lowercased()
     }
 
-    private static func parseOptionalAddress(_ text: String) throws(Complaint) -> ListenAddress? {
+    private static func parseOptionalAddress(_ text: String) throws(FormatError) -> ListenAddress? {
         text == "off" ? nil : try ListenAddress.parse(text)
     }
 }

@@ -1,3 +1,4 @@
+import Formats
 import Settings
 
 extension AgentConfiguration {
@@ -26,7 +27,7 @@ extension AgentConfiguration {
             section.report(
                 strongest[1].key,
                 strongest[1].trust.origin,
-                Complaint(
+                FormatError(
                     "\(strongest[0].key) is given as well (\(strongest[0].trust.origin))",
                     "Keep one of ca_file, pin and system."
                 )
@@ -38,26 +39,26 @@ extension AgentConfiguration {
         return trust.value
     }
 
-    private static func parseSystem(_ text: String) throws(Complaint) -> Bool {
+    private static func parseSystem(_ text: String) throws(FormatError) -> Bool {
         guard try Scalars.bool(text) else {
-            throw Complaint("false is not a kind of trust", "Remove it, and give ca_file or pin instead.")
+            throw FormatError("false is not a kind of trust", "Remove it, and give ca_file or pin instead.")
         }
         return true
     }
 
     /// Parses `sha256:` and 64 hexadecimal digits. Colons between them, as `openssl x509 -fingerprint` prints them, are
     /// ignored.
-    private static func parsePin(_ text: String) throws(Complaint) -> [UInt8] {
+    private static func parsePin(_ text: String) throws(FormatError) -> [UInt8] {
         let remedy = "Write sha256: and 64 hexadecimal digits."
         guard text.lowercased().hasPrefix("sha256:") else {
-            throw Complaint("\(quoted(text)) does not begin with \"sha256:\"", remedy)
+            throw FormatError("\(quoted(text)) does not begin with \"sha256:\"", remedy)
         }
         let digits = text.utf8.dropFirst(7).filter { $0 != UInt8(ascii: ":") }
-        guard digits.count == 64 else { throw Complaint("has \(digits.count) digits", remedy) }
+        guard digits.count == 64 else { throw FormatError("has \(digits.count) digits", remedy) }
         var bytes: [UInt8] = []
         for index in stride(from: 0, to: 64, by: 2) {
             guard let high = nibble(digits[index]), let low = nibble(digits[index + 1]) else {
-                throw Complaint("\(quoted(text)) contains a character that is not a digit", remedy)
+                throw FormatError("\(quoted(text)) contains a character that is not a digit", remedy)
             }
             bytes.append(high << 4 | low)
         }

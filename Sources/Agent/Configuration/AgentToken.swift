@@ -1,4 +1,5 @@
-package import Settings
+package import Formats
+import Settings
 
 /// The credential of an agent: `hgt_<id>.<secret>`.
 ///
@@ -21,15 +22,15 @@ package struct AgentToken: Sendable, Equatable, CustomStringConvertible, CustomD
     package var customMirror: Mirror { Mirror(self, children: ["id": id]) }
 
     /// Parses a token. No error repeats any part of the text: it may be another kind of secret, pasted by mistake.
-    package static func parse(_ text: String) throws(Complaint) -> AgentToken {
+    package static func parse(_ text: String) throws(FormatError) -> AgentToken {
         let remedy = "Copy the whole line that \"hopgate token create\" printed."
-        guard text.hasPrefix("hgt_") else { throw Complaint("does not begin with \"hgt_\"", remedy) }
+        guard text.hasPrefix("hgt_") else { throw FormatError("does not begin with \"hgt_\"", remedy) }
         let parts = text.dropFirst(4).split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty }) else {
-            throw Complaint("is not of the form hgt_ID.SECRET", remedy)
+            throw FormatError("is not of the form hgt_ID.SECRET", remedy)
         }
         guard text.utf8.count <= 1024, text.utf8.dropFirst(4).allSatisfy({ isTokenByte($0) }) else {
-            throw Complaint("contains characters that no token has, or is truncated or wrapped", remedy)
+            throw FormatError("contains characters that no token has, or is truncated or wrapped", remedy)
         }
         return AgentToken(id: String(parts[0]), secret: String(parts[1]))
     }

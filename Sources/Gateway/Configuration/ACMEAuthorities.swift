@@ -1,5 +1,6 @@
 import ACME
 import Certificates
+import Formats
 import NIOSSL
 import Settings
 
@@ -29,7 +30,7 @@ struct ACMEAuthorities {
             guard var authority = read(item) else { continue }
             if let first = seen[authority.directory] {
                 let what = "\(authority.directory) is already listed at \(first)"
-                section.report(item.key, item.origin, Complaint(what, "Keep one of the two."))
+                section.report(item.key, item.origin, FormatError(what, "Keep one of the two."))
                 continue
             }
             seen[authority.directory] = item.origin
@@ -38,7 +39,7 @@ struct ACMEAuthorities {
             if !section.isQuiet { reader.record(section.fullKey(item.key), Self.summary(authority), item.origin) }
         }
         if let given, given.items.isEmpty {
-            section.report("ca", given.origin, Complaint("is empty", "Give at least one, or remove the key."))
+            section.report("ca", given.origin, FormatError("is empty", "Give at least one, or remove the key."))
         }
         if given?.items.isEmpty ?? true {
             let (name, text) = Self.known[0]
@@ -56,12 +57,12 @@ struct ACMEAuthorities {
             // The configured CAs are invalid, which has been reported.
             if authorities.isEmpty { return }
             let what = "belongs to one CA, but acme.ca lists \(authorities.count)"
-            section.report("eab", account.origin, Complaint(what, "Move it below that CA."))
+            section.report("eab", account.origin, FormatError(what, "Move it below that CA."))
             return
         }
         guard authorities[0].externalAccount == nil else {
-            let complaint = Complaint("is given here and below the CA", "Keep one of the two.")
-            section.report("eab", account.origin, complaint)
+            let problem = FormatError("is given here and below the CA", "Keep one of the two.")
+            section.report("eab", account.origin, problem)
             return
         }
         authorities[0].externalAccount = account.value
@@ -89,24 +90,24 @@ struct ACMEAuthorities {
             )
         case .list:
             let remedy = "Write a URL, letsencrypt, or a map with the key directory."
-            section.report(item.key, item.origin, Complaint("is a list, not a CA", remedy))
+            section.report(item.key, item.origin, FormatError("is a list, not a CA", remedy))
             return nil
         }
     }
 
-    private static func directory(_ text: String) throws(Complaint) -> ACMEURL {
+    private static func directory(_ text: String) throws(FormatError) -> ACMEURL {
         if let (_, url) = known.first(where: { $0.0 == text }) { return try Self.url(url) }
         guard text.contains("://") else {
             let names = known.map(\.0).joined(separator: ", ")
-            throw Complaint("\(quoted(text)) is not a known CA", "Write the URL of its directory, or \(names).")
+            throw FormatError("\(quoted(text)) is not a known CA", "Write the URL of its directory, or \(names).")
         }
         return try Self.url(text)
     }
 
     /// Parses a URL to which requests may be sent: `https`, or `http` to the loopback address.
-    static func url(_ text: String) throws(Complaint) -> ACMEURL {
+    static func url(_ text: String) throws(FormatError) -> ACMEURL {
         guard let url = ACMEURL(text), url.isSecure || isLoopback(url.host) else {
-            throw Complaint(
+            throw FormatError(
                 "\(quoted(text)) is not an allowed URL",
                 "Write https://HOST/PATH, without a user; http only to 127.0.0.1, [::1] and localhost."
             )
@@ -116,7 +117,7 @@ struct ACMEAuthorities {
 
     /// Whether the HTTP client connects to this host without TLS.
     private static func isLoopback(_ host: String) -> Bool {
-        host == "localhost" || host == "::1" || Host.isIPv4(host) && host.hasPrefix("127.")
+        host == "localhost" || host == "::1" || IPAddressText.isIPv4(host) && host.hasPrefix("127.")
     }
 
     private static func summary(_ authority: ACMEConfiguration.Authority) -> String {
@@ -134,7 +135,7 @@ extension SettingsScope {
         let certificates = try? NIOSSLCertificate.fromPEMFile(path.value)
         guard certificates?.isEmpty == false else {
             let what = "\(quoted(path.value)) holds no certificates"
-            report("ca_bundle", path.origin, Complaint(what, "Name a PEM file with the roots of that server."))
+            report("ca_bundle", path.origin, FormatError(what, "Name a PEM file with the roots of that server."))
             return nil
         }
         return path
@@ -147,23 +148,23 @@ extension SettingsScope {
         let isQuiet = section.isQuiet
         section.isQuiet = true
         let id = section.optional("kid", parse: Scalars.string)
-        let key = section.secretIfGiven("key") { text throws(Complaint) in
+        let key = section.secretIfGiven("key") { text throws(FormatError) in
             guard ExternalAccount(keyID: "id", key: text) != nil else {
                 let remedy = "Copy the HMAC key as the CA shows it, without quotes or spaces."
-                throw Complaint("is not a base64url key", remedy)
+                throw FormatError("is not a base64url key", remedy)
             }
             return text
         }
         if id == nil, !section.isGiven("kid"), let key {
-            let complaint = Complaint("is missing, while key is given", "Give the key id that belongs to the key.")
-            section.report("kid", key.origin, complaint)
+            let problem = FormatError("is missing, while key is given", "Give the key id that belongs to the key.")
+            section.report("kid", key.origin, problem)
         }
         if let id, key == nil {
-            let complaint = Complaint(
+            let problem = FormatError(
                 "is missing, while kid is given",
                 "Give the HMAC key, or a key_file that holds it."
             )
-            section.report("key", id.origin, complaint)
+            section.report("key", id.origin, problem)
         }
         guard let id, let text = key?.value else { return nil }
         section.isQuiet = isQuiet

@@ -1,5 +1,6 @@
 package import ACME
 package import Certificates
+package import Formats
 import Outbound
 
 /// The configuration of certificates from CAs (RFC 8555). Present only if ACME is used: if names, or hosts on demand,

@@ -1,5 +1,6 @@
 import ACME
 import Certificates
+import Formats
 import Settings
 
 /// Reads the key `acme.names`: each item is a certificate, given by one name or by a list of names.
@@ -46,13 +47,13 @@ struct ACMENames {
             if isWildcard, !challenges.contains(.dns01) {
                 let remedy = "Set acme.dns.hook (a URL) or acme.dns.exec (a program), or name each host."
                 let what = "\(name.value) is a wildcard, which CAs validate through the DNS, and no DNS hook is set"
-                section.report(key, name.origin, Complaint(what, remedy))
+                section.report(key, name.origin, FormatError(what, remedy))
             }
             if case .address = name.value, challenges.allSatisfy({ $0 == .dns01 }) {
                 let remedy = "Add http-01 or tls-alpn-01 to acme.challenge."
                 let what =
                     "\(name.value) is an address, which dns-01 cannot validate, and no other challenge is allowed"
-                section.report(key, name.origin, Complaint(what, remedy))
+                section.report(key, name.origin, FormatError(what, remedy))
             }
         }
     }
@@ -72,16 +73,16 @@ struct ACMENames {
         case .value(let text): add(Setting(text, item.origin), item.key)
         case .list(let texts):
             if texts.isEmpty {
-                section.report(item.key, item.origin, Complaint("is empty", "Give it a name, or remove it."))
+                section.report(item.key, item.origin, FormatError("is empty", "Give it a name, or remove it."))
             }
             if texts.count > ACMELimits.names {
                 let what = "has \(texts.count) names; CAs put at most \(ACMELimits.names) into a certificate"
-                section.report(item.key, item.origin, Complaint(what, "Split it into several certificates."))
+                section.report(item.key, item.origin, FormatError(what, "Split it into several certificates."))
             }
             for (index, text) in texts.prefix(ACMELimits.names).enumerated() { add(text, "\(item.key)[\(index)]") }
         case .map:
             let remedy = "Write a name, or a list of names that share a certificate."
-            section.report(item.key, item.origin, Complaint("is a map, not a name", remedy))
+            section.report(item.key, item.origin, FormatError("is a map, not a name", remedy))
         }
         return names.isEmpty ? nil : Item(key: item.key, origin: item.origin, names: names)
     }
@@ -89,12 +90,12 @@ struct ACMENames {
     /// Parses a name.
     ///
     /// - Parameter isFirst: Whether the name identifies the certificate and so has to be usable as a key of the store.
-    private static func name(_ text: String, isFirst: Bool) throws(Complaint) -> CertificateName {
-        guard let name = CertificateName(try Host.parsePattern(text)) else {
-            throw Complaint("\(quoted(text)) is not a host name", "Write a host such as app.example.com.")
+    private static func name(_ text: String, isFirst: Bool) throws(FormatError) -> CertificateName {
+        guard let name = CertificateName(try HostPattern.canonicalText(text)) else {
+            throw FormatError("\(quoted(text)) is not a host name", "Write a host such as app.example.com.")
         }
         if isFirst, (try? name.storeKey) == nil {
-            throw Complaint(
+            throw FormatError(
                 "\(quoted(text)) is too long for a folder's name in the store",
                 "Put a shorter name before it, in a list that shares the certificate."
             )
@@ -109,7 +110,7 @@ struct ACMENames {
         for (key, name) in items.flatMap(\.names) {
             if let first = seen[name.value] {
                 let what = "\(name.value) is already named at \(first)"
-                section.report(key, name.origin, Complaint(what, "Keep one of the two."))
+                section.report(key, name.origin, FormatError(what, "Keep one of the two."))
             } else {
                 seen[name.value] = name.origin
             }
@@ -124,7 +125,7 @@ struct ACMENames {
                 let wildcard = CertificateName("*\(text[dot...])"), all.contains(wildcard)
             else { continue }
             let what = "\(text) is covered by \(wildcard) of the same certificate, which CAs refuse"
-            section.report(key, name.origin, Complaint(what, "Remove it."))
+            section.report(key, name.origin, FormatError(what, "Remove it."))
         }
     }
 }

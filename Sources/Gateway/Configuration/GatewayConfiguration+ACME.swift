@@ -1,5 +1,6 @@
 import ACME
 import Certificates
+import Formats
 import NIOCore
 import Settings
 
@@ -46,7 +47,7 @@ extension GatewayConfiguration {
         if !agreement.value {
             let origin = agreement.origin == .fallback ? names.origin ?? hosts[0].origin : agreement.origin
             let remedy = "Read the terms of service of each CA in acme.ca, then write \"agree_to_terms: true\"."
-            section.report("agree_to_terms", origin, Complaint("must be true to use ACME", remedy))
+            section.report("agree_to_terms", origin, FormatError("must be true to use ACME", remedy))
         }
         return result
     }
@@ -57,10 +58,10 @@ extension GatewayConfiguration {
 
     // MARK: Parts
 
-    private static func onDemandHost(_ text: String) throws(Complaint) -> HostPattern {
+    private static func onDemandHost(_ text: String) throws(FormatError) -> HostPattern {
         let host = try HostPattern(text)
-        if case .exact(let name) = host, Host.isIPv4(name) || Host.isIPv6(name) {
-            throw Complaint(
+        if case .exact(let name) = host, IPAddressText.isIPv4(name) || IPAddressText.isIPv6(name) {
+            throw FormatError(
                 "\(quoted(text)) is an address, which no client asks for by name",
                 "Put it into acme.names."
             )
@@ -72,9 +73,9 @@ extension GatewayConfiguration {
         let given = section.items("email")
         var contacts: [String] = []
         for item in given?.items ?? [] {
-            do throws(Complaint) {
+            do throws(FormatError) {
                 guard case .value(let text) = item.form else {
-                    throw Complaint("is \(item.form.kind), not an address", "Write addresses, as in [a@example.com].")
+                    throw FormatError("is \(item.form.kind), not an address", "Write addresses, as in [a@example.com].")
                 }
                 contacts.append(try contact(text))
             } catch {
@@ -86,11 +87,11 @@ extension GatewayConfiguration {
     }
 
     /// Parses a single address, without the other parts that a `mailto` URL may have (RFC 8555 §7.3).
-    private static func contact(_ text: String) throws(Complaint) -> String {
+    private static func contact(_ text: String) throws(FormatError) -> String {
         let parts = text.split(separator: "@", omittingEmptySubsequences: false)
         let isPlain = text.utf8.allSatisfy { (0x21...0x7e).contains($0) && !",;:<>()[]\\\"?%&".utf8.contains($0) }
-        guard parts.count == 2, !parts[0].isEmpty, Host.isName(String(parts[1])), isPlain, text.utf8.count <= 254 else {
-            throw Complaint("\(quoted(text)) is not an e-mail address", "Write it plainly, as in admin@example.com.")
+        guard parts.count == 2, !parts[0].isEmpty, DNSName.isHostName(parts[1]), isPlain, text.utf8.count <= 254 else {
+            throw FormatError("\(quoted(text)) is not an e-mail address", "Write it plainly, as in admin@example.com.")
         }
         return text
     }
@@ -99,15 +100,15 @@ extension GatewayConfiguration {
         let given = section.items("challenge")
         var kinds: [ChallengeKind] = []
         for item in given?.items ?? [] {
-            do throws(Complaint) {
+            do throws(FormatError) {
                 guard case .value(let text) = item.form else {
-                    throw Complaint("is \(item.form.kind), not a challenge", "Write [http-01, tls-alpn-01].")
+                    throw FormatError("is \(item.form.kind), not a challenge", "Write [http-01, tls-alpn-01].")
                 }
                 let kind = try Scalars.choice(text, of: ChallengeKind.self)
-                if kinds.contains(kind) { throw Complaint("\(kind) is listed twice", "Keep one of the two.") }
+                if kinds.contains(kind) { throw FormatError("\(kind) is listed twice", "Keep one of the two.") }
                 if kind == .dns01, !hasHook {
                     let remedy = "Set acme.dns.hook (a URL) or acme.dns.exec (a program), which change the DNS."
-                    throw Complaint("dns-01 needs a hook", remedy)
+                    throw FormatError("dns-01 needs a hook", remedy)
                 }
                 kinds.append(kind)
             } catch {
@@ -115,8 +116,8 @@ extension GatewayConfiguration {
             }
         }
         if let given, given.items.isEmpty {
-            let complaint = Complaint("is empty", "Give at least one, or remove the key.")
-            section.report("challenge", given.origin, complaint)
+            let problem = FormatError("is empty", "Give at least one, or remove the key.")
+            section.report("challenge", given.origin, problem)
         }
         if kinds.isEmpty { kinds = ACMEConfiguration.standardChallenges }
         if hasHook, !kinds.contains(.dns01) { kinds.append(.dns01) }
@@ -129,9 +130,9 @@ extension GatewayConfiguration {
         let program = section.executableFile("exec")
         let isURL = section.isGiven("hook")
         let isProgram = section.isGiven("exec")
-        let secret = section.secretIfGiven("hook_token") { text throws(Complaint) -> HookCredential in
+        let secret = section.secretIfGiven("hook_token") { text throws(FormatError) -> HookCredential in
             if let credential = HookCredential(text) { return credential }
-            throw Complaint("is not a token", "Give plain characters without blanks, or NAME:PASSWORD.")
+            throw FormatError("is not a token", "Give plain characters without blanks, or NAME:PASSWORD.")
         }
         let bundle = section.caBundle()
         let propagation = section.duration(
@@ -143,7 +144,7 @@ extension GatewayConfiguration {
             section.report(
                 "exec",
                 program.origin,
-                Complaint("is set, and so is hook (\(url.origin))", "Keep one of the two.")
+                FormatError("is set, and so is hook (\(url.origin))", "Keep one of the two.")
             )
         }
         // Keys that require an HTTP hook, or any hook.
@@ -154,7 +155,7 @@ extension GatewayConfiguration {
         for (key, origin, needsURL) in extras {
             guard let origin, origin != .fallback, !isURL, needsURL || !isProgram else { continue }
             let which = needsURL ? "hook" : "hook or exec"
-            section.report(key, origin, Complaint("has no effect without \(which)", "Set \(which), or remove it."))
+            section.report(key, origin, FormatError("has no effect without \(which)", "Set \(which), or remove it."))
         }
         let hook: DNSHookSettings.Hook
         if let url {
@@ -167,10 +168,10 @@ extension GatewayConfiguration {
         return DNSHookSettings(hook, propagation: TimeAmount(propagation.value))
     }
 
-    private static func hookURL(_ text: String) throws(Complaint) -> ACMEURL {
+    private static func hookURL(_ text: String) throws(FormatError) -> ACMEURL {
         let url = try ACMEAuthorities.url(text)
         guard !text.contains("?") else {
-            throw Complaint("\(quoted(text)) has a query", "Write the URL below which \"present\" and \"cleanup\" are.")
+            throw FormatError("\(quoted(text)) has a query", "Write the URL below which \"present\" and \"cleanup\" are.")
         }
         return url
     }

@@ -1,5 +1,6 @@
 import Certificates
 import Cluster
+import Formats
 import Logging
 import NIOCore
 import Observability
@@ -58,14 +59,14 @@ extension GatewayConfiguration {
 
         result.name =
             root.value("name", default: ProcessName.standard(environment: environment, fallback: "gateway")) {
-                text throws(Complaint) in
+                text throws(FormatError) in
                 try Scalars.name(text, longest: 253)
             }.value
         result.store = readStore(root, reader, environment)
         result.adminTokenFile = root.readableFile("admin_token_file", isRequired: false)?.value
         result.tunnelAddresses = readTunnelAddresses(root, port: dtls.value.port)
         result.loops =
-            root.optional("loops", absent: "one a core") { text throws(Complaint) in
+            root.optional("loops", absent: "one a core") { text throws(FormatError) in
                 try Scalars.int(text, in: 1...256)
             }?.value
         result.logLevel = root.choice("log_level", default: result.logLevel).value
@@ -95,7 +96,7 @@ extension GatewayConfiguration {
                 root.report(
                     blamed.key,
                     blamed.address.origin,
-                    Complaint(
+                    FormatError(
                         "\(blamed.address.value) is also \(other.key) (\(other.address.origin))",
                         "Give each listener its own port."
                     )
@@ -135,13 +136,13 @@ extension GatewayConfiguration {
             let what =
                 "\(quoted(cache.value)) differs from store.path, \(quoted(path.value)) (\(path.origin))"
             let remedy = "Certificates are in the store: remove acme_cache_dir, or give both the same folder."
-            root.report("acme_cache_dir", cache.origin, Complaint(what, remedy))
+            root.report("acme_cache_dir", cache.origin, FormatError(what, remedy))
         }
         return path
     }
 
     private static func readTunnelAddresses(_ root: SettingsScope, port: Int) -> [HostPort] {
-        let addresses = root.list("tunnel_addresses", flag: "tunnel-address") { text throws(Complaint) in
+        let addresses = root.list("tunnel_addresses", flag: "tunnel-address") { text throws(FormatError) in
             try HostPort.parse(
                 text,
                 defaultPort: port,
@@ -183,18 +184,18 @@ extension GatewayConfiguration {
         var seen: [String: SettingOrigin] = [:]
         var routes: [Route] = []
         for item in root.maps("routes") {
-            let host = item.required("host", parse: Host.parsePattern)
+            let host = item.required("host", parse: HostPattern.canonicalText)
             let path = item.value("path", default: "/", parse: Route.parsePathPrefix)
             let target = item.required("to", parse: Route.parseTarget)
             let strip = item.bool("strip_prefix", default: false)
-            let timeout = item.optional("timeout") { text throws(Complaint) in
+            let timeout = item.optional("timeout") { text throws(FormatError) in
                 try Scalars.duration(text, in: .milliseconds(1) ... .seconds(86_400))
             }
             guard let host, let target else { continue }
             let name = host.value + path.value
             if let first = seen[name] {
-                let complaint = Complaint("\(quoted(name)) is already routed at \(first)", "Keep one of the two.")
-                item.report("host", host.origin, complaint)
+                let problem = FormatError("\(quoted(name)) is already routed at \(first)", "Keep one of the two.")
+                item.report("host", host.origin, problem)
                 continue
             }
             seen[name] = host.origin

@@ -114,8 +114,8 @@ package struct CredentialDocument: Sendable {
         let services: [ServicePattern]
         let hosts: [HostPattern]
         do {
-            services = try Self.patterns(fields["services"]) { text throws(Complaint) in try ServicePattern(text) }
-            hosts = try Self.patterns(fields["hosts"]) { text throws(Complaint) in try HostPattern(text) }
+            services = try Self.patterns(fields["services"]) { text throws(FormatError) in try ServicePattern(text) }
+            hosts = try Self.patterns(fields["hosts"]) { text throws(FormatError) in try HostPattern(text) }
         } catch {
             throw malformed("\(error.what) (\(error.remedy))")
         }
@@ -235,10 +235,10 @@ extension CredentialDocument {
 
     private static func patterns<Pattern>(
         _ value: JSONValue?,
-        _ parse: (String) throws(Complaint) -> Pattern
-    ) throws(Complaint) -> [Pattern] {
+        _ parse: (String) throws(FormatError) -> Pattern
+    ) throws(FormatError) -> [Pattern] {
         guard let texts = value?.strings, texts.count <= patternLimit else {
-            throw Complaint("\"services\" or \"hosts\" is no list of texts", "at most \(patternLimit)")
+            throw FormatError("\"services\" or \"hosts\" is no list of texts", "at most \(patternLimit)")
         }
         return try texts.map(parse)
     }

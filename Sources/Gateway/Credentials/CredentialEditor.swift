@@ -65,12 +65,12 @@ package struct CredentialEditor: Sendable {
         if let maxAgents, !range.contains(maxAgents) {
             throw CredentialError(.invalid, "the number of agents is from \(range.lowerBound) to \(range.upperBound)")
         }
-        do throws(Complaint) {
+        do throws(FormatError) {
             return CredentialDocument(
                 token: token,
                 name: name,
-                services: try services.map { text throws(Complaint) in try ServicePattern(text) },
-                hosts: try hosts.map { text throws(Complaint) in try HostPattern(text) },
+                services: try services.map { text throws(FormatError) in try ServicePattern(text) },
+                hosts: try hosts.map { text throws(FormatError) in try HostPattern(text) },
                 maxAgents: maxAgents,
                 created: now
             )

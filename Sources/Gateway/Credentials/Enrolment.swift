@@ -1,3 +1,4 @@
+import Formats
 import HopProtocol
 package import Settings
 package import Store

@@ -1,4 +1,5 @@
-package import Settings
+package import Formats
+import Settings
 
 /// Services that a token may offer: one name, all names that begin alike (`web-*`), or all (`*`).
 package enum ServicePattern: Hashable, Sendable, CustomStringConvertible {
@@ -6,7 +7,7 @@ package enum ServicePattern: Hashable, Sendable, CustomStringConvertible {
     /// The part before the star; empty stands for every service.
     case prefix(String)
 
-    package init(_ text: String) throws(Complaint) {
+    package init(_ text: String) throws(FormatError) {
         if text.utf8.last != UInt8(ascii: "*") {
             self = .exact(try Scalars.name(text))
         } else if text == "*" {

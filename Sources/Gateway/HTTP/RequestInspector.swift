@@ -28,14 +28,14 @@ package enum RequestInspector {
         if fields.connectionNamesFields { fields.dropNamed(in: head.headers) }
 
         let (target, absoluteAuthority) = try split(target: head.uri, method: method)
-        guard fields.hostCount == 1, let written = fields.host, let parsedHost = HostName.parse(written) else {
+        guard fields.hostCount == 1, let written = fields.host, let parsedHost = RequestAuthority.parse(written) else {
             throw .badHost
         }
         var authority = written
         var name = parsedHost
         if let absoluteAuthority {
             // RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host.
-            guard let parsed = HostName.parse(absoluteAuthority) else { throw .badHost }
+            guard let parsed = RequestAuthority.parse(absoluteAuthority) else { throw .badHost }
             authority = absoluteAuthority
             name = parsed
         }

@@ -1,4 +1,4 @@
-import Settings
+import Formats
 
 /// A dictionary from host patterns to values. A look-up takes the exact host first, then the wildcard with the longest
 /// suffix. Built once, then only read.
@@ -31,7 +31,7 @@ struct HostIndex<Value: Sendable>: Sendable {
     ///   brackets.
     func find(_ host: String) -> Value? {
         if host.utf8.first == UInt8(ascii: "[") {
-            return Host.canonicalIPv6(String(host.dropFirst().dropLast())).flatMap { exact[$0[...]] }
+            return IPAddressText.canonicalIPv6(String(host.dropFirst().dropLast())).flatMap { exact[$0[...]] }
         }
         if let value = exact[host[...]] { return value }
         if below.isEmpty { return nil }

@@ -1,3 +1,5 @@
+package import Formats
+
 /// A host that an agent offers and its token allows.
 package struct HostRegistration: Hashable, Sendable {
     package let host: HostPattern

@@ -1,3 +1,4 @@
+import Formats
 package import NIOCore
 import Settings
 
@@ -36,32 +37,32 @@ package struct Route: Sendable, Equatable {
 extension Route {
     /// Parses a path prefix into the form that routing compares: without a slash at the end. A prefix that could be
     /// interpreted in two ways is an error.
-    static func parsePathPrefix(_ text: String) throws(Complaint) -> String {
+    static func parsePathPrefix(_ text: String) throws(FormatError) -> String {
         let remedy = "Write a plain path such as /api."
         guard text.utf8.first == UInt8(ascii: "/") else {
-            throw Complaint("\(quoted(text)) does not begin with \"/\"", remedy)
+            throw FormatError("\(quoted(text)) does not begin with \"/\"", remedy)
         }
-        guard text.utf8.count <= 1024 else { throw Complaint("is longer than 1024 bytes", remedy) }
+        guard text.utf8.count <= 1024 else { throw FormatError("is longer than 1024 bytes", remedy) }
         guard text.utf8.allSatisfy({ (0x21...0x7E).contains($0) && !Array("?#%\\*\"<>^`{|}".utf8).contains($0) }) else {
-            throw Complaint("\(quoted(text)) holds a character that a prefix cannot have", remedy)
+            throw FormatError("\(quoted(text)) holds a character that a prefix cannot have", remedy)
         }
         let segments = text.utf8.dropFirst().split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
         for (index, segment) in segments.enumerated() {
             // A request whose path has such segments is refused, so the prefix would never match.
             let isLast = index == segments.count - 1
-            if segment.isEmpty && !isLast { throw Complaint("\(quoted(text)) holds \"//\"", remedy) }
+            if segment.isEmpty && !isLast { throw FormatError("\(quoted(text)) holds \"//\"", remedy) }
             if segment.elementsEqual(".".utf8) || segment.elementsEqual("..".utf8) {
-                throw Complaint("\(quoted(text)) holds a dot segment", remedy)
+                throw FormatError("\(quoted(text)) holds a dot segment", remedy)
             }
         }
         return text.utf8.count > 1 && text.hasSuffix("/") ? String(text.dropLast()) : text
     }
 
     /// Parses `NAME/SERVICE`.
-    static func parseTarget(_ text: String) throws(Complaint) -> (agent: String, service: String) {
+    static func parseTarget(_ text: String) throws(FormatError) -> (agent: String, service: String) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2 else {
-            throw Complaint(
+            throw FormatError(
                 "\(quoted(text)) is not NAME/SERVICE",
                 "Write the token's name and the agent's service, as in demo/web."
             )
@@ -69,7 +70,7 @@ extension Route {
         let name = String(parts[0])
         // `hopgate token create` accepts these names only, so an agent with another name could never attach.
         guard (1...63).contains(name.utf8.count), name.utf8.allSatisfy(isTokenNameByte) else {
-            throw Complaint(
+            throw FormatError(
                 "\(quoted(name)) is not a token's name",
                 "Use 1 to 63 lower-case letters, digits and \"-\"."
             )

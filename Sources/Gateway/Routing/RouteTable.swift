@@ -1,3 +1,4 @@
+package import Formats
 import NIOCore
 
 /// The routes of the configuration. Immutable; a look-up does not allocate.

@@ -1,3 +1,4 @@
+package import Formats
 package import HopProtocol
 
 /// The result of checking an agent's HELLO against its token: the services and hosts that the agent may offer.

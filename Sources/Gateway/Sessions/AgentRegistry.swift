@@ -1,3 +1,4 @@
+package import Formats
 package import HopProtocol
 package import NIOCore
 import Synchronization

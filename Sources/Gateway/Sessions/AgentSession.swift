@@ -1,3 +1,4 @@
+import Formats
 import HopProtocol
 import Logging
 import NIOCore

@@ -1,3 +1,4 @@
+package import Formats
 package import HopProtocol
 
 /// A value that an ``AttachmentTable`` can hold: an ``Attachment``, or a stand-in without a session.

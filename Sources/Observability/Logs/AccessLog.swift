@@ -1,3 +1,4 @@
+import Formats
 package import NIOCore
 
 /// The contents of one line of the access log. Texts may come from a peer: they are escaped and truncated when written.

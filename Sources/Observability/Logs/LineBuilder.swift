@@ -1,3 +1,5 @@
+import Formats
+
 /// A builder of one log line as bytes. Foreign strings are truncated and escaped, so that they cannot end the line,
 /// close a quotation or control a terminal.
 struct LineBuilder {

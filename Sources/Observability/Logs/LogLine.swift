@@ -1,3 +1,4 @@
+import Formats
 import Logging
 
 /// The formatter of log statements.

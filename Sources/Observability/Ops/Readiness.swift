@@ -1,3 +1,5 @@
+import Formats
+
 /// The response of `/readyz`: every part of the process that must be up, and further details for operators.
 package struct Readiness: Sendable {
     /// One part of the process, such as a listener or the certificate.

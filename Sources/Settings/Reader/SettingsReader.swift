@@ -1,3 +1,5 @@
+import Formats
+
 /// Merges a program's settings from flags, environment, configuration file and defaults, in this order of precedence,
 /// and collects all problems.
 ///

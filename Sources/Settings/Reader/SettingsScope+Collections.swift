@@ -1,3 +1,5 @@
+package import Formats
+
 extension SettingsScope {
     /// Returns a nested map whose keys have variables and flags as well: `timeouts.header` is
     /// `HOPGATE_TIMEOUTS_HEADER`. If the value is not a map, the problem is reported and the section is empty.
@@ -7,7 +9,7 @@ extension SettingsScope {
             if value.entries != nil {
                 node = value
             } else if value.value != .null {
-                report(key, found.origin, Complaint("is \(value.kind), not a map", "Write keys below it, indented."))
+                report(key, found.origin, FormatError("is \(value.kind), not a map", "Write keys below it, indented."))
             }
         }
         let section = SettingsScope(
@@ -28,8 +30,7 @@ extension SettingsScope {
         return items.enumerated().compactMap { index, item in
             let name = "\(key)[\(index)]"
             guard item.entries != nil else {
-                let complaint = Complaint("is \(item.kind), not a map", "Write \"- key: value\".")
-                report(name, found.source.origin(item.mark), complaint)
+                report(name, found.source.origin(item.mark), .notMap(item.kind))
                 return nil
             }
             return SettingsScope(
@@ -53,7 +54,7 @@ extension SettingsScope {
         isRequired: Bool = false,
         absent: String = "none",
         show: (Value) -> String = { "\($0)" },
-        parse: (String) throws(Complaint) -> Value
+        parse: (String) throws(FormatError) -> Value
     ) -> [Setting<Value>] {
         var result: [Setting<Value>] = []
         let found = lookUp(key, flag: flag)
@@ -80,7 +81,7 @@ extension SettingsScope {
         flag: String? = nil,
         isRequired: Bool = false,
         show: (Value) -> String = { "\($0)" },
-        parse: (_ name: String, _ value: String) throws(Complaint) -> Value
+        parse: (_ name: String, _ value: String) throws(FormatError) -> Value
     ) -> [(name: String, value: Setting<Value>)] {
         guard let found = lookUp(key, flag: flag) else {
             if isRequired { reportMissing(key, flag: flag) }
@@ -103,10 +104,10 @@ extension SettingsScope {
 
     // MARK: Forms
 
-    private typealias Text = Setting<Result<String, Complaint>>
+    private typealias Text = Setting<Result<String, FormatError>>
 
     private func reportEmpty(_ key: String, _ found: SettingsValue) {
-        report(key, found.origin, Complaint("is empty", "Give at least one."))
+        report(key, found.origin, FormatError("is empty", "Give at least one."))
     }
 
     /// The items of a list as text, or `nil` if the value is not a list, which is reported.
@@ -130,7 +131,7 @@ extension SettingsScope {
         case .mapping(let entries):
             return entries.map { ($0.key, Setting(Self.result(of: $0.node), found.source.origin($0.keyMark))) }
         default:
-            report(key, found.origin, Complaint("is \(node.kind), not a map", "Write \"name: value\" lines below it."))
+            report(key, found.origin, FormatError("is \(node.kind), not a map", "Write \"name: value\" lines below it."))
             return nil
         }
     }
@@ -142,9 +143,9 @@ extension SettingsScope {
             let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(Self.trimmed)
             if parts.count < 2 {
                 isWhole = false
-                report(key, found.origin, Complaint("\(quoted(item)) has no =", "Write name=value, name=value."))
+                report(key, found.origin, FormatError("\(quoted(item)) has no =", "Write name=value, name=value."))
             } else if result.contains(where: { $0.0 == parts[0] }) {
-                report(key, found.origin, Complaint("\(quoted(parts[0])) is given twice", "Keep one of the two."))
+                report(key, found.origin, FormatError("\(quoted(parts[0])) is given twice", "Keep one of the two."))
             } else {
                 result.append((parts[0], Setting(.success(parts[1]), found.origin)))
             }
@@ -152,7 +153,7 @@ extension SettingsScope {
         return result.isEmpty && !isWhole ? nil : result
     }
 
-    private static func result(of node: YAMLNode) -> Result<String, Complaint> {
+    private static func result(of node: YAMLNode) -> Result<String, FormatError> {
         do {
             return .success(try text(of: node))
         } catch {
@@ -174,7 +175,7 @@ extension SettingsScope {
         case .sequence(let items): return items
         case .null: return []
         default:
-            report(key, found.origin, Complaint("is \(node.kind), not a list", "Write \(form)."))
+            report(key, found.origin, FormatError("is \(node.kind), not a list", "Write \(form)."))
             return nil
         }
     }
@@ -192,5 +193,12 @@ extension SettingsScope {
         while rest.first == " " { rest.removeFirst() }
         while rest.last == " " { rest.removeLast() }
         return String(rest)
+    }
+}
+
+extension FormatError {
+    /// The error of an item of a list that has to be a map and is of another kind.
+    package static func notMap(_ kind: String) -> FormatError {
+        FormatError("is \(kind), not a map", "Write \"- key: value\".")
     }
 }

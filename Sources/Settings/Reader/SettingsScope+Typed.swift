@@ -1,3 +1,5 @@
+package import Formats
+
 extension SettingsScope {
     package func string(_ key: String, flag: String? = nil, default fallback: String) -> Setting<String> {
         value(key, flag: flag, default: fallback, show: masked, parse: Scalars.string)
@@ -8,7 +10,7 @@ extension SettingsScope {
     }
 
     package func int(_ key: String, default fallback: Int, in range: ClosedRange<Int>) -> Setting<Int> {
-        value(key, default: fallback) { text throws(Complaint) in try Scalars.int(text, in: range) }
+        value(key, default: fallback) { text throws(FormatError) in try Scalars.int(text, in: range) }
     }
 
     package func duration(
@@ -16,13 +18,13 @@ extension SettingsScope {
         default fallback: Duration,
         in range: ClosedRange<Duration>
     ) -> Setting<Duration> {
-        value(key, default: fallback, show: Scalars.format) { text throws(Complaint) in
+        value(key, default: fallback, show: Scalars.format) { text throws(FormatError) in
             try Scalars.duration(text, in: range)
         }
     }
 
     package func size(_ key: String, default fallback: Int, in range: ClosedRange<Int>) -> Setting<Int> {
-        value(key, default: fallback, show: { "\($0)B" }) { text throws(Complaint) in
+        value(key, default: fallback, show: { "\($0)B" }) { text throws(FormatError) in
             try Scalars.size(text, in: range)
         }
     }
@@ -35,7 +37,7 @@ extension SettingsScope {
         _ key: String,
         default fallback: Choice
     ) -> Setting<Choice> {
-        value(key, default: fallback, show: \.rawValue) { text throws(Complaint) in
+        value(key, default: fallback, show: \.rawValue) { text throws(FormatError) in
             try Scalars.choice(text, of: Choice.self)
         }
     }
@@ -66,7 +68,7 @@ extension SettingsScope {
         guard let path = optionalPath(key) else { return nil }
         if let reason = reasonNotExecutable(path.value) {
             let what = "cannot run \(quoted(path.value)): \(reason)"
-            report(key, path.origin, Complaint(what, "Name a program that this process may run."))
+            report(key, path.origin, FormatError(what, "Name a program that this process may run."))
             return nil
         }
         record(key, masked(path.value), path.origin)
@@ -86,7 +88,7 @@ extension SettingsScope {
             let path = Setting(resolved(value), value.origin)
             if let reason = reasonNotReadable(path.value) {
                 let what = "cannot read \(quoted(path.value)): \(reason)"
-                report(key, path.origin, Complaint(what, "Name a file that this process may read."))
+                report(key, path.origin, FormatError(what, "Name a file that this process may read."))
                 return nil
             }
             record(key, masked(path.value), path.origin)
@@ -106,7 +108,7 @@ extension SettingsScope {
     /// - Parameter parse: Parses the secret. An error that repeats the value is replaced by a generic one.
     package func secret<Value: Sendable>(
         _ key: String,
-        parse: (String) throws(Complaint) -> Value
+        parse: (String) throws(FormatError) -> Value
     ) -> Setting<Value>? {
         guard let given = secretIfGiven(key, parse: parse) else {
             reportMissing(key)
@@ -121,15 +123,15 @@ extension SettingsScope {
     ///   reported.
     package func secretIfGiven<Value: Sendable>(
         _ key: String,
-        parse: (String) throws(Complaint) -> Value
+        parse: (String) throws(FormatError) -> Value
     ) -> (value: Value?, origin: SettingOrigin)? {
         guard let found = findSecret(key) else { return nil }
-        let outcome = scalar(found, key: key) { text throws(Complaint) -> Value in
-            do throws(Complaint) {
+        let outcome = scalar(found, key: key) { text throws(FormatError) -> Value in
+            do throws(FormatError) {
                 return try parse(text)
             } catch {
                 guard !text.isEmpty, error.what.contains(text) || error.remedy.contains(text) else { throw error }
-                throw Complaint("is not valid", "Check how it was copied.")
+                throw FormatError("is not valid", "Check how it was copied.")
             }
         }
         guard case .value(let value) = outcome else { return (nil, found.origin) }
@@ -162,11 +164,15 @@ extension SettingsScope {
     ) -> SettingsValue? {
         guard let file else { return value }
         if let value {
-            let complaint = Complaint("is given both itself and as a file", "Keep one of the two.")
-            report(key, value.origin, complaint)
+            report(key, value.origin, .givenTwice)
             return .unusable
         }
         guard case .value(let path) = scalar(file, key: "\(key)_file", parse: Scalars.string) else { return .unusable }
         return reader.contents(of: resolved(path), namedBy: path.origin, key: fullKey(key), instead: instead)
     }
+}
+
+extension FormatError {
+    /// The error of a value that is given both itself and as a file.
+    package static let givenTwice = FormatError("is given both itself and as a file", "Keep one of the two.")
 }

@@ -1,3 +1,5 @@
+package import Formats
+
 /// A map of settings: the whole configuration, a section of it (`timeouts`), or one item of a list (`routes[0]`).
 ///
 /// A getter looks its key up in all sources of the scope's ``SettingsReader``, parses the value of the one with the
@@ -48,8 +50,8 @@ package final class SettingsScope {
     func flagName(_ key: String) -> String { SettingsReader.flagName(fullKey(key)) }
 
     /// Reports a problem with a key of this map.
-    package func report(_ key: String, _ origin: SettingOrigin, _ complaint: Complaint) {
-        reader.report(origin, fullKey(key), complaint.what, complaint.remedy)
+    package func report(_ key: String, _ origin: SettingOrigin, _ problem: FormatError) {
+        reader.report(origin, fullKey(key), problem.what, problem.remedy)
     }
 
     // MARK: Lookup
@@ -77,7 +79,7 @@ package final class SettingsScope {
             return own
         }
         let what = "is not what \(synonym.scope.fullKey(synonym.key)) says (\(other.origin))"
-        report(key, own.origin, Complaint(what, "Keep one of the two."))
+        report(key, own.origin, FormatError(what, "Keep one of the two."))
         return .unusable
     }
 
@@ -111,7 +113,7 @@ package final class SettingsScope {
     func read<Value: Sendable>(
         _ key: String,
         flag: String?,
-        parse: (String) throws(Complaint) -> Value
+        parse: (String) throws(FormatError) -> Value
     ) -> Outcome<Value> {
         guard let found = lookUp(key, flag: flag) else { return .absent }
         return scalar(found, key: key, parse: parse)
@@ -120,7 +122,7 @@ package final class SettingsScope {
     func scalar<Value: Sendable>(
         _ found: SettingsValue,
         key: String,
-        parse: (String) throws(Complaint) -> Value
+        parse: (String) throws(FormatError) -> Value
     ) -> Outcome<Value> {
         do {
             return switch found.content {
@@ -134,11 +136,11 @@ package final class SettingsScope {
         }
     }
 
-    static func text(of node: YAMLNode) throws(Complaint) -> String {
+    static func text(of node: YAMLNode) throws(FormatError) -> String {
         switch node.value {
         case .scalar(let text): return text
-        case .null: throw Complaint("has no value", "Give one or remove the key.")
-        default: throw Complaint("is \(node.kind), not a single value", "Write it as \"key: value\".")
+        case .null: throw FormatError("has no value", "Give one or remove the key.")
+        default: throw FormatError("is \(node.kind), not a single value", "Write it as \"key: value\".")
         }
     }
 
@@ -148,7 +150,7 @@ package final class SettingsScope {
         flag: String? = nil,
         default fallback: Value,
         show: (Value) -> String = { "\($0)" },
-        parse: (String) throws(Complaint) -> Value
+        parse: (String) throws(FormatError) -> Value
     ) -> Setting<Value> {
         var result = Setting(fallback, .fallback)
         if case .value(let value) = read(key, flag: flag, parse: parse) { result = value }
@@ -162,7 +164,7 @@ package final class SettingsScope {
         flag: String? = nil,
         absent: String = "not set",
         show: (Value) -> String = { "\($0)" },
-        parse: (String) throws(Complaint) -> Value
+        parse: (String) throws(FormatError) -> Value
     ) -> Setting<Value>? {
         guard case .value(let value) = read(key, flag: flag, parse: parse) else {
             record(key, absent, .fallback)
@@ -178,7 +180,7 @@ package final class SettingsScope {
         _ key: String,
         flag: String? = nil,
         show: (Value) -> String = { "\($0)" },
-        parse: (String) throws(Complaint) -> Value
+        parse: (String) throws(FormatError) -> Value
     ) -> Setting<Value>? {
         switch read(key, flag: flag, parse: parse) {
         case .absent:
@@ -197,7 +199,7 @@ package final class SettingsScope {
         guard !reader.fileFailed else { return }
         let ways = ["\"\(key)\" in the file", variableName(key), "--\(flag ?? flagName(key))"]
         let remedy = isOverridable ? "Set \(ways[0]), \(ways[1]) or \(ways[2])." : "Add \"\(key): …\"."
-        report(key, isOverridable ? .fallback : origin, Complaint("is missing", remedy))
+        report(key, isOverridable ? .fallback : origin, FormatError("is missing", remedy))
     }
 
     /// Reports that neither of two settings is given, one of which is required.
@@ -209,7 +211,7 @@ package final class SettingsScope {
             "\"\(key)\" in the file, \(variableName(key)) or --\(flagName(key))"
         }
         let remedy = "Set \(ways(key)); or \(ways(other)), which \(which)."
-        report(key, .fallback, Complaint("is missing, and so is \(other)", remedy))
+        report(key, .fallback, FormatError("is missing, and so is \(other)", remedy))
     }
 
     /// Records the effective value of a setting for the summary. Does nothing for items of lists, which the caller

@@ -1,3 +1,5 @@
+import Formats
+
 /// A text that contains settings: it turns positions in that text into origins.
 enum SettingsSource {
     case file(path: String)

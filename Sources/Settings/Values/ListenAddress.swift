@@ -1,3 +1,5 @@
+package import Formats
+
 /// The address that a listener binds to: an IP address or host name, and a port.
 package struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
     /// The host, without brackets. `0.0.0.0` if the text had none.
@@ -13,7 +15,7 @@ package struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
     package var description: String { HostPort(host: host, port: port).description }
 
     /// Parses `0.0.0.0:8443`, `:8443`, `[::1]:8443` or `localhost:8443`.
-    package static func parse(_ text: String) throws(Complaint) -> ListenAddress {
+    package static func parse(_ text: String) throws(FormatError) -> ListenAddress {
         let remedy = "Write HOST:PORT, as in 0.0.0.0:8443, :8443 or [::]:8443."
         if text.hasPrefix(":"), !text.hasPrefix("::") {
             return ListenAddress(

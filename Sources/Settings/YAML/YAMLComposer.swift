@@ -1,4 +1,5 @@
 import CYAML
+import Formats
 
 extension YAMLNode {
     /// Parses one document.

@@ -1,6 +1,7 @@
 import ACME
 import Certificates
 import Cluster
+import Formats
 import Gateway
 import NIOCore
 import Settings

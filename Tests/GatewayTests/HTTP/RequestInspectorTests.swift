@@ -143,8 +143,8 @@ struct RequestInspectorTests {
     func hostForms() throws {
         #expect(try inspect([("Host", "APP.Test.:8443")]).get().host == "app.test")
         #expect(try inspect([("Host", "[2001:DB8::1]:443")]).get().host == "[2001:db8::1]")
-        #expect(HostName.parse("a.test:65535")?.port == 65_535)
-        #expect(HostName.parse("10.0.0.1") == HostName.parse("10.0.0.1."))
+        #expect(RequestAuthority.parse("a.test:65535")?.port == 65_535)
+        #expect(RequestAuthority.parse("10.0.0.1") == RequestAuthority.parse("10.0.0.1."))
     }
 
     @Test("The length of a body has to be unambiguous")

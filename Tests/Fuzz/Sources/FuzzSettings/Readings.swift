@@ -1,3 +1,4 @@
+import Formats
 import FuzzDriver
 import Glibc
 import Settings
@@ -108,23 +109,23 @@ private struct Reading {
         _ = root.string("text", default: "")
         let timeouts = root.section("timeouts")
         precondition(durations.contains(timeouts.duration("header", default: .zero, in: durations).value))
-        _ = root.list("hosts", parse: Host.parsePattern)
-        let services = root.map("services", isRequired: true) { name, value throws(Complaint) in
+        _ = root.list("hosts", parse: HostPattern.canonicalText)
+        let services = root.map("services", isRequired: true) { name, value throws(FormatError) in
             _ = try Scalars.name(name)
             return try HostPort.parse(value, defaultPort: 80)
         }
         precondition(Set(services.map(\.name)).count == services.count, "a name twice in one map")
         var routes = true
         for item in root.maps("routes") {
-            routes = item.required("host", parse: Host.parsePattern) != nil && routes
-            _ = item.optional("to", show: quoted) { text throws(Complaint) in try Scalars.string(text) }
+            routes = item.required("host", parse: HostPattern.canonicalText) != nil && routes
+            _ = item.optional("to", show: quoted) { text throws(FormatError) in try Scalars.string(text) }
             _ = item.bool("strip_prefix", default: false)
         }
         isWhole = !services.isEmpty && routes
         guard asksForSecret else { return }
-        let token = root.secret("token") { text throws(Complaint) in
-            // A complaint that repeats the value, which none should.
-            if count < 0 { throw Complaint("\(text) is wrong", "Look at \(text).") }
+        let token = root.secret("token") { text throws(FormatError) in
+            // A problem that repeats the value, which none should.
+            if count < 0 { throw FormatError("\(text) is wrong", "Look at \(text).") }
             return text
         }
         isWhole = isWhole && token != nil

@@ -1,3 +1,4 @@
+import Formats
 import Settings
 
 /// What a parser of one value takes, it takes again from what it writes; what it refuses, it refuses on one line.
@@ -9,30 +10,30 @@ func checkScalars(_ bytes: [UInt8]) {
     precondition(shown.utf8.count <= 805, "a quotation without an end")
 
     let durations = Duration.zero ... .milliseconds(Int.max)
-    check({ text throws(Complaint) in try Scalars.duration(text, in: durations) }, text, Scalars.format)
-    check({ text throws(Complaint) in try Scalars.int(text, in: .min ... .max) }, text) { "\($0)" }
-    check({ text throws(Complaint) in try Scalars.size(text, in: 0 ... .max) }, text) { "\($0)B" }
+    check({ text throws(FormatError) in try Scalars.duration(text, in: durations) }, text, Scalars.format)
+    check({ text throws(FormatError) in try Scalars.int(text, in: .min ... .max) }, text) { "\($0)" }
+    check({ text throws(FormatError) in try Scalars.size(text, in: 0 ... .max) }, text) { "\($0)B" }
     check(Scalars.bool, text) { "\($0)" }
     check(Scalars.string, text) { $0 }
-    check({ text throws(Complaint) in try Scalars.name(text) }, text) { $0 }
-    check({ text throws(Complaint) in try HostPort.parse(text, defaultPort: 443) }, text) { "\($0)" }
+    check({ text throws(FormatError) in try Scalars.name(text) }, text) { $0 }
+    check({ text throws(FormatError) in try HostPort.parse(text, defaultPort: 443) }, text) { "\($0)" }
     check(ListenAddress.parse, text) { "\($0)" }
-    check(Host.parsePattern, text) { $0 }
-    if let address = Host.canonicalIPv6(text) {
-        precondition(Host.canonicalIPv6(address) == address, "two spellings of one address")
+    check(HostPattern.canonicalText, text) { $0 }
+    if let address = IPAddressText.canonicalIPv6(text) {
+        precondition(IPAddressText.canonicalIPv6(address) == address, "two spellings of one address")
     }
 }
 
 private func check<Value: Equatable>(
-    _ parse: (String) throws(Complaint) -> Value,
+    _ parse: (String) throws(FormatError) -> Value,
     _ text: String,
     _ format: (Value) -> String
 ) {
-    do throws(Complaint) {
+    do throws(FormatError) {
         let value = try parse(text)
         let written = format(value)
         checkLine(written)
-        do throws(Complaint) {
+        do throws(FormatError) {
             let again = try parse(written)
             precondition(again == value, "writing changed a value")
         } catch { preconditionFailure("what was written cannot be read: \(error)") }

@@ -4,7 +4,7 @@
 package func quoted(_ text: String) -> String { "\"\(escaped(text))\"" }
 
 /// A foreign name as part of a longer one (`services.web`): like ``quoted(_:)``, without the quotes.
-func escaped(_ text: String) -> String {
+package func escaped(_ text: String) -> String {
     var result = ""
     var count = 0
     for character in masked(text).unicodeScalars {

@@ -1,7 +1,8 @@
+import Formats
 import HopProtocol
 
 /// The host of a request: `Host` or the authority of an absolute-form target (RFC 9110 §7.2, RFC 3986 §3.2.2).
-package struct HostName: Equatable, Sendable {
+package struct RequestAuthority: Equatable, Sendable {
     /// Lower case, no port, no trailing dot; an IPv6 literal keeps its brackets. For look-ups only.
     package var host: String
     /// The port that was written, if any.
@@ -9,12 +10,12 @@ package struct HostName: Equatable, Sendable {
 
     /// - Returns: nil when the text is no `uri-host [":" port]`: user information, empty labels' worth of junk, a port
     ///   out of range, a byte that no host may have.
-    package static func parse(_ text: String) -> HostName? {
+    package static func parse(_ text: String) -> RequestAuthority? {
         var text = text
         return text.withUTF8 { bytes in parse(UnsafeRawBufferPointer(bytes)) }
     }
 
-    private static func parse(_ bytes: UnsafeRawBufferPointer) -> HostName? {
+    private static func parse(_ bytes: UnsafeRawBufferPointer) -> RequestAuthority? {
         guard !bytes.isEmpty, bytes.count <= 255 + 6 else { return nil }
         var end = 0
         var hasUppercase = false
@@ -50,7 +51,7 @@ package struct HostName: Equatable, Sendable {
         let name = UnsafeRawBufferPointer(rebasing: bytes[..<length])
         guard !hasEmptyLabel(name) else { return nil }
         let host = String(decoding: name, as: UTF8.self)
-        return HostName(host: hasUppercase ? host.lowercased() : host, port: port)
+        return RequestAuthority(host: hasUppercase ? host.lowercased() : host, port: port)
     }
 
     private static func hasEmptyLabel(_ name: UnsafeRawBufferPointer) -> Bool {
@@ -62,16 +63,8 @@ package struct HostName: Equatable, Sendable {
         return previous == UInt8(ascii: ".")
     }
 
-    /// Letters, digits, `-`, `.`, `_`: what names in use have. Percent-encoding and sub-delims are refused.
-    private static func isNameByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"):
-            return true
-        default:
-            return false
-        }
-    }
+    /// Whether the byte may stand in a name. Percent-encoding and sub-delims, which RFC 3986 allows, are rejected.
+    private static func isNameByte(_ byte: UInt8) -> Bool { DNSName.isLabelByte(byte) || byte == UInt8(ascii: ".") }
 
     private static func isAddressByte(_ byte: UInt8) -> Bool {
         switch byte {
