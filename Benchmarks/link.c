@@ -1,10 +1,10 @@
-// link: one slow, lossy, queued line between two network namespaces, for kernels without netem. Needs root.
+// link: a slow, lossy link with a queue between two network namespaces, for kernels without netem. Requires root.
 //
 //   link NAMESPACE_A NAMESPACE_B RATE_MBIT DELAY_MS LOSS_PERCENT QUEUE_KB [SEED]
 //
-// Each side gets a TUN device `line` (10.97.0.1 in A, 10.97.0.2 in B). Each direction has its own drop-tail queue of
-// QUEUE_KB in front of a wire of RATE_MBIT; what leaves the wire is lost with LOSS_PERCENT or arrives DELAY_MS later.
-// Prints "up"; SIGTERM prints what happened and ends it.
+// Each side has a TUN device `line` (10.97.0.1 in A, 10.97.0.2 in B). Each direction has its own drop-tail queue of
+// QUEUE_KB in front of a wire of RATE_MBIT. A packet that leaves the wire is lost with a probability of LOSS_PERCENT,
+// or arrives DELAY_MS later. The program prints "up"; on SIGTERM it prints its counters and exits.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/if.h>
@@ -31,8 +31,8 @@ struct packet {
 
 struct direction {
     int in, out;
-    nanoseconds wire_free;       // when the wire has sent what is queued
-    unsigned first, end;         // ring positions, arrival order is sending order
+    nanoseconds wire_free;       // time at which the wire has sent all queued packets
+    unsigned first, end;         // ring positions; packets arrive in the order of sending
     struct packet *ring;
     long carried, lost, overflowed;
 };
@@ -73,8 +73,8 @@ static int attach(const char *name, const char *address) {
     return device;
 }
 
-/* Takes what the sender's kernel has for us. */
-static void take(struct direction *d) {
+/* Reads packets from the sender's device, and queues, drops or loses them. */
+static void enqueue(struct direction *d) {
     uint8_t bytes[PACKET];
     for (int i = 0; i < BATCH; i++) {
         int length = read(d->in, bytes, sizeof bytes);
@@ -98,7 +98,7 @@ static void take(struct direction *d) {
     }
 }
 
-/* Hands over what has arrived; returns when the next packet does. */
+/* Delivers packets that have arrived. Returns the arrival of the next one, at the latest `latest`. */
 static nanoseconds deliver(struct direction *d, nanoseconds latest) {
     for (; d->first != d->end; d->first++) {
         struct packet *p = &d->ring[d->first % SLOTS];
@@ -129,7 +129,7 @@ int main(int argc, char **argv) {
     while (!ended) {
         nanoseconds wake = now() + 10000000;
         for (int i = 0; i < 2; i++) {
-            take(&directions[i]);
+            enqueue(&directions[i]);
             wake = deliver(&directions[i], wake);
         }
         nanoseconds wait = wake - now();

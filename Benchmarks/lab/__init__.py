@@ -1,1 +1,1 @@
-"""What the benchmarks share: peers to measure against, load, and accounts of what each process used."""
+"""Modules that the benchmarks share: systems to measure, load generators, and the resource usage of processes."""

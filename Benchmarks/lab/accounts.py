@@ -9,7 +9,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def _stat(pid: int) -> tuple[int, float]:
-    """Parent, and seconds of user and system time, its reaped children's included."""
+    """The parent, and the seconds of user and system time including reaped children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return int(fields[1]), sum(int(f) for f in fields[11:15]) / TICKS
 
@@ -22,7 +22,7 @@ def family(roots: list[int]) -> set[int]:
             try:
                 parents[int(name)] = _stat(int(name))[0]
             except OSError:
-                pass  # ended meanwhile
+                pass  # the process has ended
     found, grew = set(roots), True
     while grew:
         more = {pid for pid, parent in parents.items() if parent in found} - found
@@ -42,7 +42,7 @@ def cpu_seconds(roots: list[int]) -> float:
 
 
 def proportional_memory(roots: list[int]) -> int:
-    """Bytes resident, pages shared between processes counted once (PSS)."""
+    """Resident bytes; pages that processes share are counted once (PSS)."""
     total = 0
     for pid in family(roots):
         try:

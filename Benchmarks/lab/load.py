@@ -1,4 +1,4 @@
-"""Load generators: wrk for closed loops and bodies, h2load for a fixed rate, our own client for idle connections."""
+"""Load generators: wrk for closed loops and bodies, h2load for a fixed rate, a Python client for idle connections."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lab.systems import HOST, System
 
 
 class LoadFailed(Exception):
-    """The generator saw errors: its figures would mean nothing."""
+    """The error for a run in which the generator reported errors, so that its figures are meaningless."""
 
 
 @dataclass
 class Run:
     requests: int
     seconds: float
-    cpu: float  # seconds that the system under test used meanwhile
+    cpu: float  # seconds that the system under test used during the run
 
 
 def wrk(system: System, path: str, connections: int, seconds: float, upload: Path | None = None) -> Run:
-    """A closed loop of `connections`. upload: a Lua script that makes it a POST."""
+    """Runs a closed loop over `connections`. upload: a Lua script that makes the request a POST."""
     before = cpu_seconds(system.roots)
     done = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s", "-H", f"Host: {HOST}"]
@@ -51,11 +51,11 @@ def upload_script(folder: Path, size: int) -> Path:
 
 
 def latencies(system: System, path: str, rate: int, seconds: float, folder: Path) -> list[float]:
-    """An open loop at a fixed rate over 20 connections; sorted seconds."""
+    """Runs an open loop at a fixed rate over 20 connections; returns the sorted latencies in seconds."""
     log = folder / "latencies.tsv"
     log.unlink(missing_ok=True)
     connections = 20
-    # h2load takes the host from the URL and sends the fields it is given besides: a second Host would be an error.
+    # h2load sends the host of the URL in addition to given fields: a second Host field would be an error.
     url = system.url.replace("127.0.0.1", HOST)
     subprocess.run(
         ["h2load", "--h1", f"-c{connections}", "-t1", "-m1", f"--rps={rate / connections:g}", "-D", str(round(seconds))]
@@ -89,12 +89,12 @@ async def _idle(system: System, count: int) -> float:
 
     async def hold(number: int) -> tuple[list[asyncio.StreamWriter], int]:
         writers = await asyncio.gather(*(one() for _ in range(number)))
-        end = time.monotonic() + 1  # what is idle may be given back within a second
+        end = time.monotonic() + 1  # processes may release idle memory within a second
         while time.monotonic() < end:
             await asyncio.sleep(0.1)
         return writers, proportional_memory(system.roots)
 
-    # The first hundred warm what does not grow with connections: pools, arenas, the way to the origin.
+    # The first hundred fill everything that does not grow with connections: pools, arenas, origin connections.
     first, before = await hold(min(100, count))
     rest, after = await hold(count)
     for writer in first + rest:
@@ -103,5 +103,5 @@ async def _idle(system: System, count: int) -> float:
 
 
 def bytes_per_idle_connection(system: System, count: int) -> float:
-    """Connections that made one request each and stay open."""
+    """The memory of one connection that has made one request and stays open."""
     return asyncio.run(_idle(system, count))

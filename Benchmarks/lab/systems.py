@@ -1,6 +1,6 @@
-"""The systems under test: each takes HTTPS on loopback and ends at the same nginx origin.
+"""The systems under test: each accepts HTTPS on loopback and forwards to the same nginx origin.
 
-All edges sign with the same kind of key (P-256) and speak TLS 1.3 with AES-128-GCM, which the tunnels use too.
+All edges use the same type of key (P-256) and TLS 1.3 with AES-128-GCM, the cipher that the tunnels use too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def wait_port(port: int) -> None:
 
 
 class Nginx:
-    """An nginx with its own prefix folder."""
+    """An nginx with a separate prefix folder."""
 
     def __init__(self, bench: Bench, name: str, body: str, workers: int = 2):
         folder = bench.subfolder(name)
@@ -63,7 +63,7 @@ http {{
 
 
 def origin(bench: Bench) -> tuple[Nginx, int]:
-    """Static files of three sizes, and /sink, which reads a whole upload before it answers."""
+    """Starts the origin: static files, and /sink, which reads a whole upload before it responds."""
     files = bench.subfolder("files")
     for name, size in (("1k", SMALL), ("100k", MEDIUM), ("10m", LARGE), ("20m", 20_000_000)):
         (files / name).write_bytes(os.urandom(size))
@@ -95,7 +95,7 @@ def origin(bench: Bench) -> tuple[Nginx, int]:
 
 
 class System:
-    """roots: the processes that count."""
+    """A system under test. roots: the processes whose resources are counted, with their descendants."""
 
     def __init__(self, label: str, port: int, roots: list[int], tls: bool = True):
         self.label, self.port, self.roots = label, port, roots
@@ -103,7 +103,7 @@ class System:
 
 
 class Edge:
-    """A certificate for the peers' TLS edges, and the edge itself: nginx in front of something on loopback."""
+    """The TLS edge of the other systems: a certificate, and nginx in front of an upstream on loopback."""
 
     def __init__(self, bench: Bench):
         self.bench = bench
@@ -154,7 +154,7 @@ def nginx_alone(edge: Edge, origin_port: int) -> System:
 
 
 class SecureShell:
-    """`ssh -R`: a server of our own, a client that forwards a port of the server's side to `target_port` of its own."""
+    """`ssh -R`: a separate server, and a client that forwards a port of the server's side to its own `target_port`."""
 
     def __init__(self, near: Bench, far: Bench, target_port: int, address: str = "127.0.0.1"):
         folder = near.subfolder("ssh")
@@ -177,7 +177,7 @@ UsePAM no
 AllowTcpForwarding yes
 LogLevel ERROR
 """)
-        # sshd insists on /run/sshd, which no package of a container makes.
+        # sshd requires /run/sshd, which does not exist in a container.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         self.server = near.start(
             "sshd", [shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", folder / "sshd.conf"]
@@ -208,7 +208,7 @@ def ssh_tunnel(edge: Edge, origin_port: int) -> System:
 
 
 def hopgate(bench: Bench, origin_port: int, binaries: Path | None = None) -> System:
-    """A gateway and an agent of this build, or of another one whose two binaries lie in the folder `binaries`."""
+    """Starts a gateway and an agent of this build, or of another one whose binaries are in the folder `binaries`."""
     kind = "" if binaries is None else "-before"
     built = harness.HOPGATE, harness.HOPAGENT
     if binaries is not None:
