@@ -1,10 +1,11 @@
-// flood: hostile datagrams at a gateway's tunnel port on 127.0.0.1. Needs root, for its raw socket.
+// flood: sends hostile datagrams to a gateway's tunnel port on 127.0.0.1. Requires root, for its raw socket.
 //
 //   flood PORT SECONDS RATE HELLO_FILE
 //
-// RATE is datagrams a second in all, HELLO_FILE holds one DTLS ClientHello datagram.
-// In turns: garbage of every size, records that look like some session's, source port 0, hellos from addresses all over
-// 127/8, and half-open handshakes (the cookie is sent back, then nothing more). Prints how many of each were sent.
+// RATE is the total number of datagrams per second; HELLO_FILE contains one DTLS ClientHello datagram. The program
+// sends in turns: random bytes of every size, records that resemble those of a session, datagrams from port 0, hellos
+// from addresses in all of 127/8, and half-open handshakes (the cookie is returned, and nothing after it). It prints
+// the number of each.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -37,7 +38,7 @@ static void randomise(uint8_t *bytes, int length) {
     for (int i = 0; i < length; i++) bytes[i] = lrand48() >> 8;
 }
 
-/* Any address of 127/8 but the first few, which tests use. */
+/* A random address in 127/8, except the first ones, which tests use. */
 static uint32_t some_address(void) { return htonl(0x7f010000 + lrand48() % 0x00f00000); }
 
 static void send_raw(uint32_t source, uint16_t port, const uint8_t *payload, int length) {
@@ -71,7 +72,7 @@ struct attempt {
     uint8_t hello[2048];
 };
 
-/* Answers the cookie request of an attempt with the cookie; the handshake is then left open. */
+/* Returns the cookie of an attempt's HelloVerifyRequest; the handshake is then left open. */
 static void send_cookie(struct attempt *a) {
     uint8_t reply[2048], second[2304];
     int n = recv(a->socket, reply, sizeof reply, MSG_DONTWAIT);
@@ -79,7 +80,7 @@ static void send_cookie(struct attempt *a) {
     if (n < RECORD_HEADER + HANDSHAKE_HEADER + 3 || reply[0] != 22 || reply[RECORD_HEADER] != 3) return;
     int cookie = reply[RECORD_HEADER + HANDSHAKE_HEADER + 2];
     if (n < RECORD_HEADER + HANDSHAKE_HEADER + 3 + cookie) return;
-    int at = RANDOM_AT + 32 + 1 + a->hello[RANDOM_AT + 32];  // the cookie's length byte, behind the session id
+    int at = RANDOM_AT + 32 + 1 + a->hello[RANDOM_AT + 32];  // the cookie's length byte, after the session id
     memcpy(second, a->hello, at);
     second[at] = cookie;
     memcpy(second + at + 1, reply + RECORD_HEADER + HANDSHAKE_HEADER + 3, cookie);
@@ -94,7 +95,7 @@ static void send_cookie(struct attempt *a) {
     sent[4]++;
 }
 
-/* Goes on with an attempt of a while ago, and begins another from a fresh address. Never waits. */
+/* Continues an earlier attempt, and starts another one from a new address. Never waits. */
 static void half_open(void) {
     static struct attempt ring[RING];
     static int next;

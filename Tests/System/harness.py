@@ -294,14 +294,14 @@ class Relay:
         self.process = bench.start(name, [binary, "0", str(target_port), str(seed)], pipes=True)
         self.port = int(self.process.child.stdout.readline().split()[1])
 
-    def tell(self, command: str) -> str:
+    def send_command(self, command: str) -> str:
         """Sends one command and returns its answer."""
         self.process.child.stdin.write(command + "\n")
         self.process.child.stdin.flush()
         return self.process.child.stdout.readline().strip()
 
     def stats(self) -> dict[str, int]:
-        words = self.tell("stats").split()
+        words = self.send_command("stats").split()
         return {name: int(count) for name, count in zip(words[::2], words[1::2])}
 
 

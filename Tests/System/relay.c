@@ -1,14 +1,15 @@
-// relay: a bad network for UDP between an agent and a gateway.
+// relay: simulates a faulty network for UDP between an agent and a gateway.
 //
 //   relay LISTEN_PORT TARGET_PORT SEED
 //
-// Both ports are on 127.0.0.1; prints "up PORT". Every client gets a socket of its own towards the target. Commands, a
-// line each on standard input, take effect at once; P is in percent, each datagram on its own, both directions:
+// Both ports are on 127.0.0.1; the program prints "up PORT". Every client has a separate socket towards the target.
+// Commands are lines on standard input and take effect at once. P is a percentage that applies to each datagram in both
+// directions independently:
 //   loss P | reorder P MS | duplicate P | corrupt P | delay MS
-//   blackhole on|off          everything is swallowed
-//   rebind                    clients get new sockets towards the target, as behind a NAT that forgot them
+//   blackhole on|off          drops all datagrams
+//   rebind                    gives clients new sockets towards the target, as a NAT does that has lost its mappings
 //   stats                     prints one line of counters
-// Ends when standard input does.
+// The program exits at the end of standard input.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -231,7 +232,7 @@ int main(int argc, char **argv) {
             if (polled[2 + c].revents)
                 for (int i = 0; i < BURST; i++) {
                     int n = recv(clients[c].socket, bytes, sizeof bytes, 0);
-                    // An ICMP error shows here once when the target is down: it is consumed, as a network would.
+                    // If the target is down, its ICMP error is reported here once. It is ignored, as a network does.
                     if (n < 0) break;
                     carry(c, 0, bytes, n);
                 }

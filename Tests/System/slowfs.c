@@ -1,17 +1,18 @@
-// slowfs: a folder seen through a file system (FUSE) whose faults are switched at run time.
+// slowfs: shows a folder through a file system (FUSE) whose faults can be switched on and off at run time.
 //
 //   slowfs FOLDER MOUNTPOINT [CACHE_SECONDS]
 //
-// Passes every call on to FOLDER; prints "up" when it is mounted. Attributes, names and absent names are cached for
-// CACHE_SECONDS, as an NFS client does; without it nothing is cached. Commands, a line each on standard input, take
-// effect at once, also for calls that hang already. A fault is for calls at PATH and below (as seen in the mount, from
-// "/"), or for all; with "changes" only for those that change something. The first that fits counts:
-//   hang [changes] [PATH]       calls wait, and answer only to a kill, as on a hard NFS mount
-//   fail ERROR [changes] [PATH] EIO, ESTALE, ENOSPC or EROFS
-//   delay MS [changes] [PATH]
-//   heal                        forgets all faults; what hangs goes on
+// The program forwards every call to FOLDER, and prints "up" when it is mounted. Attributes, names and absent names are
+// cached for CACHE_SECONDS, as an NFS client does; without it nothing is cached. Commands are lines on standard input
+// and take effect at once, even for calls that already hang. A fault applies to calls at PATH and below (as seen in the
+// mount, from "/"), or to all calls; with "changes" only to those that modify the file system. The first matching fault
+// applies:
+//   hang [changes] [PATH]       calls wait, and only a kill ends them, as on a hard NFS mount
+//   fail ERROR [changes] [PATH] calls fail with EIO, ESTALE, ENOSPC or EROFS
+//   delay MS [changes] [PATH]   calls are delayed
+//   heal                        removes all faults; waiting calls continue
 //   stats                       prints one line of counters
-// When standard input ends all is healed, unmounted and left.
+// At the end of standard input all faults are removed, the file system is unmounted, and the program exits.
 #define FUSE_USE_VERSION 312
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -59,7 +60,7 @@ static const struct rule *rule_for(const char *path, const char *other, int chan
     return NULL;
 }
 
-// Whether the thread that made the call has to die: a signal that it may handle does not end a wait.
+// Whether the calling thread is being killed. A signal that it may handle does not end a wait.
 static int is_killed(pid_t thread) {
     char name[64], line[256];
     unsigned long long pending = 0;
@@ -81,7 +82,7 @@ static struct timespec in_milliseconds(int ms) {
     return t;
 }
 
-// Every call passes here first: 0, or the negative errno that it shall answer.
+// Applies the faults to a call, before it is forwarded. Returns 0, or the negative errno to fail with.
 static int gate2(const char *path, const char *other, int changes) {
     int answer = 0, was_hung = 0;
     pid_t thread = fuse_get_context()->pid;
@@ -126,7 +127,7 @@ static int gate(const char *path, int changes) { return gate2(path, NULL, change
     } while (0)
 #define ANSWER(call) ((call) < 0 ? -errno : 0)
 
-// Paths in the mount begin with a slash; below the folder they are relative.
+// The path relative to the folder; paths in the mount begin with a slash.
 static const char *real(const char *path) { return path[1] ? path + 1 : "."; }
 
 // ---- calls
@@ -328,7 +329,7 @@ static int errno_of(const char *name) {
     return 0;
 }
 
-// Nil words are missing ones. Returns whether the command was understood.
+// Executes a command. Returns whether it was valid.
 static int command(char *line) {
     char *rest = NULL, *word = strtok_r(line, " \n", &rest);
     struct rule rule = {0};
@@ -398,7 +399,8 @@ int main(int count, char **words) {
         perror(words[1]);
         return 1;
     }
-    // Ended by closing its standard input, after the processes that use the mount.
+    // Signals are ignored: the program must outlive the processes that use the mount, and exits at the end of its
+    // input.
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     umask(0);
@@ -411,7 +413,7 @@ int main(int count, char **words) {
     struct fuse_args args = FUSE_ARGS_INIT(3, arguments);
     session = fuse_new(&args, &operations, sizeof operations, NULL);
     if (!session || fuse_mount(session, mountpoint) != 0) {
-        fprintf(stderr, "slowfs: cannot mount at %s; is there a /dev/fuse, and may we mount?\n", mountpoint);
+        fprintf(stderr, "slowfs: cannot mount at %s; this needs /dev/fuse and the right to mount\n", mountpoint);
         return 1;
     }
     puts("up");

@@ -147,7 +147,7 @@ def test_loss_and_reordering_damage_no_request(bench):
     """500 requests of mixed size at 10 % loss and reordering, 32 at a time: all responses are correct, all ran once."""
     stack = Stack(bench, lossy=True)
     for command in ("loss 10", "reorder 10 20", "duplicate 2", "corrupt 1", "delay 2"):
-        assert stack.relay.tell(command) == "ok"
+        assert stack.relay.send_command(command) == "ok"
     chance = random.Random(7)
     sizes = chance.choices([0, 1, 100, 1_000, 5_000, 20_000, 100_000, 300_000], [4, 4, 8, 8, 8, 4, 2, 1], k=500)
     load = stack.gateway.load()
@@ -184,7 +184,7 @@ def test_loss_and_reordering_damage_no_request(bench):
 
 def test_a_connection_through_heavy_loss_still_comes_up(bench):
     stack = Stack(bench, lossy=True)
-    stack.relay.tell("loss 30")
+    stack.relay.send_command("loss 30")
     stack.agent.process.kill()
     stack.agent.start(wait=False)
     stack.gateway.wait_serving(timeout=30)
@@ -195,16 +195,16 @@ def test_a_connection_through_heavy_loss_still_comes_up(bench):
 def test_a_short_blackout_loses_nothing(bench):
     """After two seconds without any datagram a download and a WebSocket continue."""
     stack = Stack(bench, lossy=True)
-    stack.relay.tell("delay 5")
+    stack.relay.send_command("delay 5")
     with open_websocket(stack) as web, stack.connect(timeout=30) as connection:
         connection.start("GET", "/bytes/60000000?seed=2")
         connection.head()
-        stack.relay.tell("blackhole on")
+        stack.relay.send_command("blackhole on")
         swallowed = stack.relay.stats()["swallowed"]
         end = time.monotonic() + 2
         eventually(lambda: time.monotonic() > end, 3, "two seconds of darkness")
         assert stack.relay.stats()["swallowed"] > swallowed, "both sides keep trying"
-        stack.relay.tell("blackhole off")
+        stack.relay.send_command("blackhole off")
         response = connection.finish()
         assert bytes(response.body) == b"".join(content.pieces(60_000_000, 2))
         web.send("still here")
@@ -213,10 +213,10 @@ def test_a_short_blackout_loses_nothing(bench):
 
 def test_a_lasting_blackout_ends_requests_and_heals(bench):
     stack = Stack(bench, lossy=True, timeouts={"response_head": "3s"})
-    stack.relay.tell("blackhole on")
+    stack.relay.send_command("blackhole on")
     with stack.connect(timeout=60) as connection:
         assert connection.request("GET", "/bytes/1").status in (502, 503, 504)
-    stack.relay.tell("blackhole off")
+    stack.relay.send_command("blackhole off")
     stack.gateway.wait_serving(timeout=40)
 
 
@@ -224,7 +224,7 @@ def test_a_nat_that_forgets_its_binding_heals(bench):
     """The agent's datagrams arrive from a new port: its session is unknown there, and it connects again."""
     stack = Stack(bench, lossy=True)
     assert stack.request("GET", "/bytes/1").status == 200
-    stack.relay.tell("rebind")
+    stack.relay.send_command("rebind")
     began = time.monotonic()
     assert stack.gateway.wait_serving(timeout=30) - began < 15
 

@@ -31,7 +31,7 @@ class Fault:
 
 
 def slow(command: str, state: str) -> Fault:
-    return Fault(SlowVolume, lambda v: v.tell(command), lambda v: v.heal(), state)
+    return Fault(SlowVolume, lambda v: v.send_command(command), lambda v: v.heal(), state)
 
 
 FAULTS = {
@@ -131,7 +131,7 @@ def assert_said_once(gateway: Gateway, since: int, state: str) -> None:
 def test_sigterm_ends_a_gateway_whose_store_hangs(bench):
     volume = SlowVolume(bench)
     fleet = Fleet(bench, volume, replicas=1, shutdown_grace="2s")
-    volume.tell("hang")
+    volume.send_command("hang")
     wait_state(fleet.gateways[0], "stalled")
     began = time.monotonic()
     fleet.gateways[0].process.signal(signal.SIGTERM)
@@ -154,7 +154,7 @@ COMMANDS = {
 def test_commands_and_starts_end_with_a_clear_error_while_the_store_hangs(bench):
     volume = SlowVolume(bench)
     gateway = founded(bench, volume)
-    volume.tell("hang")
+    volume.send_command("hang")
     began = time.monotonic()
     running = {name: gateway.begin_cli(*words, "--config", str(gateway.config_path)) for name, words in COMMANDS.items()}
     for name, process in running.items():

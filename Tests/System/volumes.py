@@ -1,6 +1,6 @@
-"""Volumes for stores with faults that a test switches on and off: real file systems, mounted for one test and unmounted
-by its `Bench`. Mounting needs root and, for `SlowVolume`, /dev/fuse. Without them the tests fail with a message instead of
-being skipped, since the store would remain untested on faulty volumes."""
+"""Volumes for stores with faults that a test switches on and off: real file systems, mounted for one test and
+unmounted by its `Bench`. Mounting needs root and, for `SlowVolume`, /dev/fuse. Without them the tests fail with a
+message instead of being skipped, since the store would remain untested on faulty volumes."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class SmallVolume(Volume):
 
 
 class SlowVolume(Volume):
-    """A folder behind slowfs.c; `tell` sets its faults.
+    """A folder behind slowfs.c; `send_command` sets its faults.
 
     cache_seconds: the time for which the kernel caches attributes, names and absent names, as an NFS client does.
     backing: the folder of another such volume, which is then visible through two mounts, as on two machines.
@@ -134,7 +134,7 @@ class SlowVolume(Volume):
         """Kills the file system's process: all later calls fail with ENOTCONN."""
         self.process.kill()
 
-    def tell(self, command: str) -> None:
+    def send_command(self, command: str) -> None:
         assert self._ask(command) == "ok", command
 
     def stats(self) -> dict[str, int]:
@@ -148,7 +148,7 @@ class SlowVolume(Volume):
 
     def heal(self) -> None:
         if self.process.alive:
-            self.tell("heal")
+            self.send_command("heal")
         else:
             _unmount(self.path)
             self.start()
