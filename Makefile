@@ -1,23 +1,23 @@
-# The two commands to start with: `make demo` and `make test`. CONTRIBUTING.md says more about each.
+# Start with `make demo` and `make test`. CONTRIBUTING.md describes all targets.
 
 .PHONY: help demo build test unit system prove bench format lint check-binaries clean
 
 help:
-	@echo 'make demo     a local service behind a gateway and an agent, and a curl line that works'
+	@echo 'make demo     starts a local service behind a gateway and an agent, and prints a curl line that works'
 	@echo 'make test     everything: packages, lint, build, unit tests, system tests'
-	@echo 'make build    .build/release/hopgate and .build/release/hopagent'
-	@echo 'make unit     the Swift tests'
-	@echo 'make system   the black-box tests over the built binaries'
-	@echo 'make prove    the long form of the proofs: many rounds of faults and races, many seeds, large sizes'
-	@echo 'make bench    throughput, CPU and latency beside nginx and ssh -R'
+	@echo 'make build    builds .build/release/hopgate and .build/release/hopagent'
+	@echo 'make unit     builds and runs the Swift tests'
+	@echo 'make system   runs the black-box tests over the built binaries'
+	@echo 'make prove    runs all tests, then more rounds of faults and races and more seeds; about an hour'
+	@echo 'make bench    measures throughput, CPU time and latency beside nginx and ssh -R'
 	@echo 'make format   formats the Swift sources'
-	@echo 'make lint     what must hold for every file'
+	@echo 'make lint     checks the rules for every file'
 	@echo 'make clean    removes everything that was built'
 
 demo:
 	@scripts/demo
 
-# One after the other, whatever -j says: each step uses all cores, and the first that fails ends the run.
+# The steps run one after the other, regardless of -j: each uses all cores, and the first failure ends the run.
 test:
 	@scripts/deps build test
 	@scripts/lint
@@ -26,7 +26,7 @@ test:
 	@Tests/System/run
 	@echo 'make test: all green'
 
-# The tests and both products come out of one build, so nothing is compiled twice.
+# One build creates the tests and both products, so that nothing is compiled twice.
 unit:
 	swift build -c release --build-tests
 	@scripts/unit
@@ -35,13 +35,13 @@ system: build
 	@scripts/deps test
 	@Tests/System/run
 
-# The two programs and nothing else; the test programs are built by `make unit`.
+# Builds only the two programs; `make unit` builds the test programs.
 build:
 	@scripts/deps build
 	swift build -c release --product hopgate
 	swift build -c release --product hopagent
 
-# Outside continuous integration: takes about an hour.
+# Not part of continuous integration, because it takes about an hour.
 prove: test
 	HOPGATE_SEEDS=10000 swift test -c release --skip-build --filter '^StoreTests\.SimulationTests'
 	HOPGATE_ROUNDS=50 Tests/System/run -k 'one_cluster or killed_at_any or rounds or cluster'
