@@ -158,7 +158,7 @@ package final class KeyRotation: Sendable {
                 }
             } catch {
                 switch error.code {
-                // Perhaps done, perhaps by others: look again.
+                // The change may have been made, by this process or another one: read again.
                 case .conflict, .exists, .unconfirmed: continue
                 default: throw error
                 }
