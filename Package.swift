@@ -6,11 +6,12 @@ import PackageDescription
 let warningsAreErrors = Context.environment["HOPGATE_WARNINGS_AS_ERRORS"] == "1"
 
 /// Every target: strict imports, no implicit existential.
-let strict: [SwiftSetting] = [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
+let strict: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
 
 /// Targets on the path of a datagram or a request. Their classes are confined to one loop. The run-time check of
 /// exclusive access costs them a third of their CPU time (0.35 against 0.19 CPU-s/GB in Tunnel), so it runs in debug
@@ -100,15 +101,19 @@ let package = Package(
         ),
 
         // Beside the data path.
+        .target(
+            name: "Credentials",
+            dependencies: ["Files", "Formats", "HopProtocol", "Settings", "Store", nioCore, logging, crypto],
+            swiftSettings: strict
+        ),
         .target(name: "Cluster", dependencies: ["Files", "Formats", "Store", nioCore, logging], swiftSettings: strict),
 
         // The two processes.
         .target(
             name: "Gateway",
             dependencies: [
-                "ACME", "Certificates", "Cluster", "DTLS", "Files", "Formats", "HopProtocol", "Observability",
-                "Outbound",
-                "Settings", "Store", "Transport", "Tunnel",
+                "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Files", "Formats", "HopProtocol",
+                "Observability", "Outbound", "Settings", "Store", "Transport", "Tunnel",
                 nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
             ],
             swiftSettings: hot
@@ -133,9 +138,8 @@ let package = Package(
         .executableTarget(
             name: "hopgate",
             dependencies: [
-                "ACME", "Certificates", "Cluster", "Files", "Formats", "Gateway", "Observability", "Operations",
-                "Settings",
-                "Store", nioCore, argumentParser, logging,
+                "ACME", "Certificates", "Cluster", "Credentials", "Files", "Formats", "Gateway", "Observability",
+                "Operations", "Settings", "Store", nioCore, argumentParser, logging,
             ],
             swiftSettings: strict,
             linkerSettings: staticRuntime
@@ -204,6 +208,11 @@ let package = Package(
         ),
         .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: strict),
         .testTarget(
+            name: "CredentialsTests",
+            dependencies: ["Credentials", "Formats", "HopProtocol", "Settings", "Store", nioCore, logging],
+            swiftSettings: strict
+        ),
+        .testTarget(
             name: "ClusterTests",
             dependencies: ["Cluster", "Store", "TestSupport", nioCore],
             swiftSettings: strict
@@ -216,9 +225,9 @@ let package = Package(
         .testTarget(
             name: "GatewayTests",
             dependencies: [
-                "ACME", "Gateway", "Certificates", "Cluster", "DTLS", "Formats", "HopProtocol", "Observability",
-                "Settings",
-                "Store", "Transport", "Tunnel", nioCore, nioEmbedded, nioPosix, nioHTTP1, nioSSL, logging,
+                "Gateway", "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Formats", "HopProtocol",
+                "Observability", "Settings", "Store", "Transport", "Tunnel",
+                nioCore, nioEmbedded, nioPosix, nioHTTP1, nioSSL, logging,
             ],
             swiftSettings: strict
         ),

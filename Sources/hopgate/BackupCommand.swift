@@ -1,5 +1,6 @@
 import ArgumentParser
 import Cluster
+import Credentials
 import FoundationEssentials
 import Gateway
 import NIOCore

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Certificates
+import Credentials
 import Files
 import Gateway
 import Glibc

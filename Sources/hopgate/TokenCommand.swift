@@ -1,5 +1,6 @@
 import ArgumentParser
 import Cluster
+import Credentials
 import Formats
 import FoundationEssentials
 import Gateway

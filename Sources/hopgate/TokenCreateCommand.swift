@@ -1,5 +1,6 @@
 import ArgumentParser
 import Cluster
+import Credentials
 import Gateway
 
 struct TokenCreateCommand: AsyncParsableCommand {
@@ -82,7 +83,7 @@ struct TokenCreateCommand: AsyncParsableCommand {
         )
         let outcome = try await ifAbsent ? enroller.ensure(request, grace: grace) : enroller.create(request)
         switch outcome {
-        case .made(let token, let credential):
+        case .created(let token, let credential):
             Terminal.info("Token \(token.id) for \"\(name)\": \(TokenOutput.summary(credential)).")
             try show(token, credential, enrolment)
             try await reportOthers(editor, except: token.id)

@@ -352,7 +352,7 @@ def test_a_document_that_was_edited_by_hand_changes_nothing(bench):
     forged = folder / "2.json"
     forged.write_text((folder / "1.json").read_text().replace('"web"', '"*"'))
     forged.chmod(0o600)
-    stack.gateway.process.wait_log("a credential cannot be used", 5)
+    stack.gateway.process.wait_log("credential unusable", 5)
     assert stack.request("GET", "/bytes/5").status == 200
     metrics = stack.gateway.metrics()
     assert metrics['hopgate_credentials{state="bad"}'] == 1

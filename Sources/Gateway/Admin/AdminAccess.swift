@@ -1,3 +1,4 @@
+import Credentials
 package import NIOCore
 import NIOHTTP1
 package import Observability

@@ -1,3 +1,5 @@
+import Credentials
+
 /// The meaning of a header field to the edge, determined from its name.
 ///
 /// The comparison ignores case and equates `_` and `-`: many origins (CGI, WSGI) cannot tell the two apart, so an alias

@@ -1,3 +1,4 @@
+import Credentials
 import HopProtocol
 package import NIOHTTP1
 

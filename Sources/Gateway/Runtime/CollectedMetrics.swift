@@ -1,5 +1,6 @@
 import ACME
 import Certificates
+import Credentials
 import Observability
 import Store
 import Transport
@@ -30,9 +31,9 @@ struct CollectedMetrics {
             labelNames: ["state"]
         ) { samples in
             let statistics = credentials.statistics
-            samples.add(Double(statistics.good), ["good"])
+            samples.add(Double(statistics.valid), ["good"])
             samples.add(Double(statistics.revoked), ["revoked"])
-            samples.add(Double(statistics.bad), ["bad"])
+            samples.add(Double(statistics.unusable), ["bad"])
         }
         registry.collect(
             "credential_documents_refused_total",

@@ -1,5 +1,6 @@
 import Certificates
 import Cluster
+import Credentials
 import Logging
 import NIOCore
 import Store

@@ -1,6 +1,7 @@
 import ACME
 import Certificates
 import Cluster
+import Credentials
 import FoundationEssentials
 import Logging
 import NIOCore

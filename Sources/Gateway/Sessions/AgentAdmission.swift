@@ -1,3 +1,4 @@
+import Credentials
 package import Formats
 package import HopProtocol
 

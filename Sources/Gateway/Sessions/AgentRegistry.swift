@@ -1,3 +1,4 @@
+package import Credentials
 package import Formats
 package import HopProtocol
 package import NIOCore

@@ -1,3 +1,4 @@
+import Credentials
 import HopProtocol
 import Logging
 import NIOCore

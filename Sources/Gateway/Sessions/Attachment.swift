@@ -1,3 +1,4 @@
+package import Credentials
 package import HopProtocol
 package import NIOCore
 import Synchronization

@@ -1,3 +1,4 @@
+import Credentials
 import Formats
 import FoundationEssentials
 import Gateway

@@ -1,3 +1,4 @@
+import Credentials
 import Gateway
 import HopProtocol
 import NIOCore

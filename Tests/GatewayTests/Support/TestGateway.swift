@@ -1,4 +1,5 @@
 import Cluster
+import Credentials
 import FoundationEssentials
 import Gateway
 import Logging

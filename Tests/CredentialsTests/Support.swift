@@ -1,13 +1,13 @@
+import Credentials
 import Formats
 import Foundation
-import Gateway
 import Logging
 import NIOCore
 import Store
 import Synchronization
 import Testing
 
-/// A store of a test's own with the keys of a cluster, and a wall clock that the test moves.
+/// A store with the keys of a cluster, and a wall clock that the test sets.
 final class TestStore: Sendable {
     enum Driver: String, CaseIterable, Sendable {
         case memory
@@ -15,7 +15,7 @@ final class TestStore: Sendable {
     }
 
     let store: any Store
-    /// Of the volume; nil in memory.
+    /// The path of the volume, or `nil` in memory.
     let path: String?
     private let state: Mutex<(keyring: ClusterKeyring, now: UnixTime)>
 
@@ -56,11 +56,11 @@ final class TestStore: Sendable {
         CredentialEditor(store: store, keyring: keyring) { [self] in now }
     }
 
-    func known(_ logger: Logger = LogLines().logger) -> CredentialCache {
+    func cache(_ logger: Logger = LogLines().logger) -> CredentialCache {
         CredentialCache(store: store, keyring: { [self] in keyring }, logger: logger) { [self] in now }
     }
 
-    /// Puts any bytes in the place of the next version.
+    /// Writes arbitrary bytes as the next version.
     func plant(_ bytes: [UInt8], id: String) async throws {
         let key = try StoreKey("agents/\(id)")
         let newest = try? await store.read(key).version
@@ -71,7 +71,7 @@ final class TestStore: Sendable {
         }
     }
 
-    /// The fields of a document, changed and sealed as our own.
+    /// Changes the fields of a document and seals it as the gateway does.
     func edit(_ id: String, _ change: (inout [String: JSONValue]) -> Void) async throws {
         let stored = try await store.read(try StoreKey("agents/\(id)"))
         var fields = try #require([String: JSONValue](json: stored.bytes))
@@ -82,15 +82,15 @@ final class TestStore: Sendable {
     }
 }
 
-/// Runs a follower for as long as `body` takes, and tells what it heard.
-func following(
-    _ known: CredentialCache,
-    _ body: (_ heard: @escaping @Sendable () -> CredentialChanges) async throws -> Void
+/// Watches the store for as long as `body` runs, and passes it a function that returns all changes observed.
+func watching(
+    _ cache: CredentialCache,
+    _ body: (_ observed: @escaping @Sendable () -> CredentialChanges) async throws -> Void
 ) async throws {
-    let heard = HeardChanges()
-    let task = Task { await known.run { heard.add($0) } }
+    let observed = ObservedChanges()
+    let task = Task { await cache.run { observed.add($0) } }
     do {
-        try await body { heard.all }
+        try await body { observed.all }
     } catch {
         task.cancel()
         await task.value
@@ -100,7 +100,7 @@ func following(
     await task.value
 }
 
-private final class HeardChanges: Sendable {
+private final class ObservedChanges: Sendable {
     private let changes = Mutex(CredentialChanges())
 
     var all: CredentialChanges { changes.withLock { $0 } }
@@ -114,7 +114,7 @@ private final class HeardChanges: Sendable {
     }
 }
 
-/// Remembers the lines that are logged.
+/// A log that keeps its lines.
 final class LogLines: Sendable {
     let lines = Mutex<[String]>([])
 
@@ -140,7 +140,7 @@ final class LogLines: Sendable {
     }
 }
 
-/// Waits until the condition holds; false after the deadline.
+/// Waits until the condition holds. Returns whether it did within the limit.
 func becomesTrue(within limit: Duration = .seconds(20), _ condition: () async -> Bool) async -> Bool {
     let deadline = ContinuousClock.now + limit
     while await !condition() {
@@ -175,7 +175,7 @@ extension AuthenticationResult {
     }
 }
 
-/// The error that a call on credentials ends with.
+/// Returns the error of a call on credentials.
 func credentialError(_ body: () async throws -> Void) async -> CredentialError? {
     do {
         try await body()

@@ -1,10 +1,10 @@
 package import Formats
 import Settings
 
-/// Services that a token may offer: one name, all names that begin alike (`web-*`), or all (`*`).
+/// The services that a token permits: one name, all names with a common prefix (`web-*`), or all names (`*`).
 package enum ServicePattern: Hashable, Sendable, CustomStringConvertible {
     case exact(String)
-    /// The part before the star; empty stands for every service.
+    /// The text before the star. The empty prefix matches every service.
     case prefix(String)
 
     package init(_ text: String) throws(FormatError) {
@@ -24,6 +24,7 @@ package enum ServicePattern: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether the pattern matches the service.
     package func covers(_ service: String) -> Bool {
         switch self {
         case .exact(let name): name == service

@@ -1,10 +1,10 @@
+import Credentials
 import Formats
 import Foundation
-import Gateway
 import Store
 import Testing
 
-@Suite("Credentials in the store, as operators change them")
+@Suite("Changes of credentials by operators")
 struct CredentialEditorTests {
     @Test("A token has an id of 80 bits and a secret of 256, and shows only the id when printed")
     func token() {
@@ -25,7 +25,7 @@ struct CredentialEditorTests {
         }
     }
 
-    @Test("The document holds the hash and never the secret, sealed", arguments: TestStore.Driver.allCases)
+    @Test("The document is sealed and holds the hash, never the secret", arguments: TestStore.Driver.allCases)
     func document(_ driver: TestStore.Driver) async throws {
         let store = try TestStore(driver)
         let (token, credential) = try await store.editor.create(
@@ -71,7 +71,7 @@ struct CredentialEditorTests {
     }
 
     @Test(
-        "Names and patterns that are none are refused with a remedy",
+        "Invalid names and patterns are rejected with a remedy",
         arguments: ["", "Web", "a b", "a/b", "../x", "ä", String(repeating: "a", count: 64)]
     )
     func badNames(_ name: String) async throws {
@@ -89,7 +89,7 @@ struct CredentialEditorTests {
         #expect(try await editor.list().credentials.isEmpty)
     }
 
-    @Test("What a token allows")
+    @Test("The services and hosts that a token permits")
     func allows() async throws {
         let editor = try TestStore().editor
         let (_, credential) = try await editor.create(
@@ -112,7 +112,7 @@ struct CredentialEditorTests {
     }
 
     @Test(
-        "Revoking by id and by name keeps fields that this release does not know",
+        "Revocation by id and by name preserves fields that this release does not know",
         arguments: TestStore.Driver.allCases
     )
     func revoke(_ driver: TestStore.Driver) async throws {
@@ -138,7 +138,7 @@ struct CredentialEditorTests {
         #expect(await credentialError { _ = try await editor.revoke("none") }?.code == .notFound)
     }
 
-    @Test("A rotation adds a secret, ends the one before after the grace, and keeps what is unknown of both")
+    @Test("A rotation adds a secret, expires the previous one after the grace period, and preserves unknown fields")
     func rotate() async throws {
         let store = try TestStore()
         let editor = store.editor
@@ -155,7 +155,7 @@ struct CredentialEditorTests {
         let secrets = [String: JSONValue](json: stored.bytes)?["secrets"]?.array?.compactMap(\.object)
         #expect(secrets?.map { $0["note"] } == [nil, .string("laptop")])
         store.now = store.now + .seconds(1_800)
-        // A later end does not lengthen what was promised.
+        // A later rotation does not extend the end of an older secret.
         let third = try await editor.rotate(first.id, grace: .seconds(86_400)).credential
         #expect(
             third.secrets.map { $0.notAfter?.description } == [nil, "2027-01-16T08:30:00Z", "2027-01-15T09:00:00Z"]
@@ -171,7 +171,7 @@ struct CredentialEditorTests {
         #expect(await credentialError { _ = try await editor.rotate("two") }?.code == .ambiguous)
     }
 
-    @Test("Of two operators who change one token at once neither loses a change", arguments: TestStore.Driver.allCases)
+    @Test("Concurrent changes of one token by two operators are all applied", arguments: TestStore.Driver.allCases)
     func races(_ driver: TestStore.Driver) async throws {
         let store = try TestStore(driver)
         let token = try await store.editor.create(name: "web").token
@@ -182,17 +182,17 @@ struct CredentialEditorTests {
             }
             return try await group.reduce(into: [IssuedToken]()) { $0.append($1) }
         }
-        let known = store.known()
-        try await known.load()
+        let cache = store.cache()
+        try await cache.load()
         #expect(issued.count == 4)
-        for token in issued + [token] { #expect(try known.verify(token).isGranted) }
+        for token in issued + [token] { #expect(try cache.verify(token).isGranted) }
         async let revoked = one.revoke(token.id)
         _ = await credentialError { _ = try await other.rotate(token.id) }
         _ = try await revoked
         #expect(try await one.find(token.id)[0].isRevoked)
     }
 
-    @Test("A document that cannot be read is told of beside the others, and can be revoked by removing it")
+    @Test("A document that cannot be read is listed as a problem, and revoking it removes it")
     func unreadable() async throws {
         let store = try TestStore(.volume)
         let editor = store.editor
@@ -207,7 +207,7 @@ struct CredentialEditorTests {
         #expect(try await editor.list().problems.isEmpty)
     }
 
-    @Test("Beside a document that cannot be read a name finds nothing, since it may be that one's; an id does")
+    @Test("While a document cannot be read, credentials are found by id, not by a name, which may be its name")
     func namesBesideUnreadable() async throws {
         let store = try TestStore(.volume)
         let editor = store.editor

@@ -1,32 +1,32 @@
 package import Formats
 
-/// What is known of one token, without its secrets. Immutable.
+/// The properties of one token, without its secrets. Immutable.
 package final class Credential: Sendable {
     /// The public part of the token.
     package let id: String
-    /// What routes call the agents that attach with it. Several tokens may share a name.
+    /// The name by which routes select agents that use the token. Several tokens may have the same name.
     package let name: String
     package let services: [ServicePattern]
     package let hosts: [HostPattern]
-    /// Agent processes that may be attached with it at a time; nil: any number.
+    /// The maximum number of agent processes that use the token at a time, or `nil` for no limit.
     package let maxAgents: Int?
-    /// When it was made, RFC 3339; only to be shown.
+    /// The time of creation in RFC 3339 form, for display only.
     package let created: String
-    /// When it was revoked, as the document says it; nil while it is good.
+    /// The time of revocation as written in the document, or `nil` if the token is not revoked.
     package let revoked: String?
-    /// At least one; the newest first.
+    /// The accepted secrets, at least one, the newest first.
     package let secrets: [Secret]
 
-    /// One of the secrets that a token may come with. After a rotation there are two for a while.
+    /// One of the secrets of a token. After a rotation there are two for a while.
     package struct Secret: Sendable, Equatable {
         package let hash: SecretHash
-        /// Not accepted from then on; nil: until it is replaced.
+        /// The time from which the secret is no longer accepted, or `nil` until it is replaced.
         package let notAfter: UnixTime?
 
         package func isAccepted(at now: UnixTime) -> Bool { notAfter.map { now < $0 } ?? true }
     }
 
-    /// Secrets of one token at most.
+    /// The maximum number of secrets of one token.
     package static let secretLimit = 8
 
     init(
@@ -51,21 +51,22 @@ package final class Credential: Sendable {
 
     package var isRevoked: Bool { revoked != nil }
 
-    /// Whether it would let an agent in that comes with this secret.
+    /// Whether an agent that presents this secret is authenticated.
     package func accepts(_ hash: SecretHash, at now: UnixTime) -> Bool {
         !isRevoked && secrets.contains { $0.hash == hash && $0.isAccepted(at: now) }
     }
 
-    /// To be asked when an agent registers, and again for every stream.
+    /// Whether agents may offer the service. Checked when an agent registers, and again for every stream.
     package func allows(service: String) -> Bool {
         services.contains { $0.covers(service) }
     }
 
+    /// Whether agents may serve the host.
     package func allows(host: HostPattern) -> Bool {
         hosts.contains { $0.covers(host) }
     }
 
-    /// 1 to 63 of `[a-z0-9-]`.
+    /// Whether the text is a valid name: 1 to 63 bytes of `[a-z0-9-]`.
     package static func isName(_ text: String) -> Bool {
         (1...63).contains(text.utf8.count)
             && text.utf8.allSatisfy { byte in

@@ -2,16 +2,16 @@ import Formats
 import Settings
 package import Store
 
-/// A credential as it stands in the store: the key `agents/<id>`, format 1, sealed with the cluster's key.
+/// A credential in the form in which the store holds it: the key `agents/<id>`, format 1, sealed with the cluster's key.
 ///
-/// The MAC covers the id and the version, so that a copy under another id, or an older version that was put back, is
-/// not genuine there.
+/// The MAC covers the id and the version, so that a copy under another id, and an older version under a newer number, are
+/// not genuine.
 package struct CredentialDocument: Sendable {
     package static let prefix: StoreKey = "agents"
     static let format: Int64 = 1
-    /// Bytes at most.
+    /// The maximum size in bytes.
     package static let sizeLimit = 64 * 1024
-    /// Patterns of each kind at most.
+    /// The maximum number of patterns of each kind.
     static let patternLimit = 256
     package static let maxAgentsRange = 1...1_000_000
 
@@ -22,22 +22,22 @@ package struct CredentialDocument: Sendable {
         return limits
     }()
 
-    /// Every field, also those that this version does not know.
+    /// All fields, including those that this release does not know.
     private(set) var fields: [String: JSONValue]
     package private(set) var credential: Credential
 
-    /// The key of a credential.
+    /// The key of a credential in the store.
     static func key(id: String) -> StoreKey {
-        guard let key = try? prefix.child(id) else { preconditionFailure("an id is a name of the store") }
+        guard let key = try? prefix.child(id) else { preconditionFailure("an id is a valid name in the store") }
         return key
     }
 
-    /// Where a version stands; the MAC covers it.
+    /// The place of a version in the store, which the MAC covers.
     private static func place(_ id: String, _ version: UInt64) -> String {
         prefix.path + "/" + id + "/" + String(version)
     }
 
-    /// A new one.
+    /// Creates the document of a new token.
     init(
         token: IssuedToken,
         name: String,
@@ -68,15 +68,15 @@ package struct CredentialDocument: Sendable {
         fields["secrets"] = Self.json(credential.secrets, keeping: nil)
     }
 
-    /// Reads what stands in the store.
+    /// Verifies and decodes a document of the store.
     ///
     /// - Parameters:
-    ///   - id: from the key; the one inside must be the same.
-    ///   - keyring: its MAC must be of one of these keys.
+    ///   - id: The id in the key. The id in the document must be equal.
+    ///   - keyring: The keys, one of which must have sealed the document.
     package init(_ stored: StoredValue, id: String, keyring: ClusterKeyring) throws(CredentialError) {
         let place = Self.place(id, stored.version)
         func malformed(_ reason: String) -> CredentialError {
-            CredentialError(.malformed, "\(place): \(reason); revoke it and make a new token")
+            CredentialError(.malformed, "\(place): \(reason); revoke it and create a new token")
         }
         guard IssuedToken.isID(id) else { throw malformed("\(quoted(id)) is not the id of a token") }
         guard stored.bytes.count <= Self.sizeLimit else {
@@ -105,7 +105,7 @@ package struct CredentialDocument: Sendable {
             throw malformed("\"name\" is not 1 to 63 of a-z, 0-9 and \"-\"")
         }
         guard let secrets = Self.secrets(fields["secrets"]) else {
-            let what = "1 to \(Credential.secretLimit) objects with \"sha256\" and perhaps \"not_after\""
+            let what = "1 to \(Credential.secretLimit) objects with \"sha256\" and optionally \"not_after\""
             throw malformed("\"secrets\" is not a list of \(what)")
         }
         guard let maxAgents = Self.maxAgents(fields["max_agents"]) else {
@@ -132,29 +132,31 @@ package struct CredentialDocument: Sendable {
         )
     }
 
-    /// The bytes of the version after which it is written.
+    /// Encodes and seals the document.
+    ///
+    /// - Parameter version: The version as which it will be written.
     package func sealed(version: UInt64, with key: ClusterKey) -> [UInt8] {
         let place = Self.place(credential.id, version)
         return SealedDocument.seal(fields.json, .credential, context: place, with: key)
     }
 }
 
-// MARK: Changes; every other field stays as it was
+// MARK: Changes, which leave all other fields as they are
 
 extension CredentialDocument {
     func revoked(at now: UnixTime) -> CredentialDocument {
         changed(revoked: now.description, secrets: credential.secrets)
     }
 
-    /// With a new secret in front. Those before it are accepted until `end`, or until their own end if that is sooner;
-    /// those that are not accepted any more are dropped, and so is the one that ends first when there are too many.
+    /// Returns a copy with a new secret in front. The existing secrets are accepted until `end`, or until their own end if
+    /// that is earlier. Expired secrets are dropped, and the oldest one if there are too many.
     func rotated(to secret: String, endingOthersAt end: UnixTime, now: UnixTime) -> CredentialDocument {
         var others: [Credential.Secret] = []
         for old in credential.secrets {
             let notAfter = min(old.notAfter ?? end, end)
             if now < notAfter { others.append(Credential.Secret(hash: old.hash, notAfter: notAfter)) }
         }
-        // The ends fall with the age.
+        // Older secrets never expire later than newer ones, so the last ones are dropped.
         let kept = others.prefix(Credential.secretLimit - 1)
         return changed(
             revoked: credential.revoked,
@@ -179,7 +181,7 @@ extension CredentialDocument {
         return copy
     }
 
-    /// What is unknown of a secret stays with it.
+    /// Encodes the secrets, with the unknown fields that they have in the old array.
     private static func json(_ secrets: [Credential.Secret], keeping old: JSONValue?) -> JSONValue {
         let before = old?.array?.compactMap(\.object) ?? []
         return .array(
@@ -215,7 +217,9 @@ extension CredentialDocument {
         return secrets
     }
 
-    /// 0: no limit. Nil: not a limit at all, which is not taken for none.
+    /// Decodes the limit of agents.
+    ///
+    /// - Returns: 0 for no limit, or `nil` if the value is invalid, which must not be treated as no limit.
     private static func maxAgents(_ value: JSONValue?) -> Int? {
         switch value {
         case nil, .null: 0
@@ -224,7 +228,7 @@ extension CredentialDocument {
         }
     }
 
-    /// Whatever stands there means revoked, but nothing, null and false.
+    /// Decodes the time of revocation. Any value means revoked, except an absent one, null and false.
     private static func revocation(_ value: JSONValue?) -> String? {
         switch value {
         case nil, .null, .bool(false): nil
@@ -238,8 +242,18 @@ extension CredentialDocument {
         _ parse: (String) throws(FormatError) -> Pattern
     ) throws(FormatError) -> [Pattern] {
         guard let texts = value?.strings, texts.count <= patternLimit else {
-            throw FormatError("\"services\" or \"hosts\" is no list of texts", "at most \(patternLimit)")
+            throw FormatError("\"services\" or \"hosts\" is not a list of strings", "at most \(patternLimit)")
         }
         return try texts.map(parse)
+    }
+}
+
+extension CredentialDocument {
+    /// Creates a document from the result of a read.
+    init(_ stored: Result<StoredValue, StoreError>, id: String, keyring: ClusterKeyring) throws(CredentialError) {
+        switch stored {
+        case .success(let stored): try self.init(stored, id: id, keyring: keyring)
+        case .failure(let error): throw CredentialError(error)
+        }
     }
 }

@@ -1,23 +1,23 @@
 package import Store
 
-/// Why a credential could not be made, read or changed: what, where, and how to mend it.
+/// An error of creating, reading or changing a credential: what is wrong, where, and the remedy.
 package struct CredentialError: Error, Equatable, CustomStringConvertible {
     package enum Code: Equatable, Sendable {
-        /// What was asked for is not possible as written (a bad name or pattern).
+        /// An argument is invalid, such as a name or a pattern.
         case invalid
-        /// There is no such credential.
+        /// No credential has this id or name.
         case notFound
         /// More than one credential has this name.
         case ambiguous
-        /// It was revoked, and what was asked for needs a good one.
+        /// The credential is revoked, and the operation needs a valid one.
         case revoked
-        /// A genuine document that this version cannot make sense of.
+        /// The document is genuine, but not in a form that this release understands.
         case malformed
         /// A join file cannot be read or written.
         case joinFile
-        /// An older version than one that was seen is the newest now.
+        /// The newest version in the store is older than one that was read before.
         case rolledBack
-        /// The store could not do it, or the document is not genuine.
+        /// The store failed, or the document is not genuine.
         case store(StoreError.Code)
     }
 
@@ -26,7 +26,7 @@ package struct CredentialError: Error, Equatable, CustomStringConvertible {
 
     package var description: String { reason }
 
-    init(_ code: Code, _ reason: String) {
+    package init(_ code: Code, _ reason: String) {
         self.code = code
         self.reason = reason
     }
@@ -35,7 +35,7 @@ package struct CredentialError: Error, Equatable, CustomStringConvertible {
         self.init(.store(error.code), error.description)
     }
 
-    /// Whether it is the document that is wrong; otherwise the store did not answer as it should.
+    /// Whether the document is wrong. Otherwise the store did not respond as it should.
     var isOfDocument: Bool {
         switch code {
         case .malformed, .rolledBack: true
@@ -49,18 +49,18 @@ package struct CredentialError: Error, Equatable, CustomStringConvertible {
     }
 }
 
-/// Why a document in the store was not taken, as the metrics count it.
+/// The reason why a document in the store was rejected, as a metric label.
 package enum CredentialFault: String, CaseIterable, Sendable {
-    /// No MAC, or a wrong one.
+    /// The MAC is missing or wrong.
     case mac
-    /// Sealed with a key that is not ours.
+    /// The document is sealed with an unknown key.
     case foreign
     case format
     case malformed
     case rolledBack = "rolled_back"
-    /// A link, open to others, too large, not readable.
+    /// The file is a symbolic link, open to other users, too large, or not readable.
     case file
-    /// The store did not answer.
+    /// The store did not respond.
     case unreadable
 
     init(_ error: CredentialError) {

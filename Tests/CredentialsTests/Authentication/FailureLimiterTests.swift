@@ -1,8 +1,8 @@
-import Gateway
+import Credentials
 import NIOCore
 import Testing
 
-@Suite("Limit of failed authentications, in virtual time")
+@Suite("Limit on failed authentications, in virtual time")
 struct FailureLimiterTests {
     let start = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
 
@@ -10,7 +10,7 @@ struct FailureLimiterTests {
         AddressKey(try SocketAddress(ipAddress: address, port: 1))
     }
 
-    @Test("Ten failures a minute are within the limit; the eleventh says how long to stay away")
+    @Test("Ten failures a minute are within the limit; the eleventh returns the time to wait")
     func tenAMinute() throws {
         var limiter = FailureLimiter()
         let address = try key("192.0.2.1")
@@ -23,7 +23,7 @@ struct FailureLimiterTests {
         #expect(limiter.fail(address, id: nil, now: start + .seconds(70)) != nil)
     }
 
-    @Test("Other addresses are not touched, and an id alone is never limited")
+    @Test("Other addresses are not affected, and an id alone is never limited")
     func perAddress() throws {
         var limiter = FailureLimiter()
         for _ in 0..<50 { _ = limiter.fail(try key("192.0.2.1"), id: "aaaaaaaaaaaaaaaa", now: start) }
@@ -43,36 +43,36 @@ struct FailureLimiterTests {
         #expect(try port == key("192.0.2.1"))
     }
 
-    @Test("A flood of addresses is forgotten when it is over, and does not push out who is watched")
+    @Test("A flood of addresses does not displace limited ones, and is forgotten afterwards")
     func bounded() throws {
         var limiter = FailureLimiter(capacity: 100)
-        let watched = try key("192.0.2.1")
-        for _ in 0..<11 { _ = limiter.fail(watched, id: nil, now: start) }
+        let limited = try key("192.0.2.1")
+        for _ in 0..<11 { _ = limiter.fail(limited, id: nil, now: start) }
         for number in 0..<10_000 {
             _ = limiter.fail(try key("10.1.\(number / 256).\(number % 256)"), id: nil, now: start)
         }
-        #expect(limiter.fail(watched, id: nil, now: start) != nil)
+        #expect(limiter.fail(limited, id: nil, now: start) != nil)
         let later = start + .seconds(61)
         let newcomer = try key("10.9.9.9")
         for _ in 0..<10 { #expect(limiter.fail(newcomer, id: nil, now: later) == nil) }
         #expect(limiter.fail(newcomer, id: nil, now: later) != nil)
     }
 
-    @Test("A correct secret is granted however many others have failed from the same address or in its name")
-    func notRefusedForOthers() async throws {
+    @Test("A correct secret is accepted regardless of failures from the same address or with the same id")
+    func correctSecretIsNotLimited() async throws {
         let store = try TestStore()
         let good = try await store.editor.create(name: "good").token
-        let known = store.known()
-        try await known.load()
+        let cache = store.cache()
+        try await cache.load()
         let shared = try SocketAddress(ipAddress: "192.0.2.1", port: 1)
         var limited = 0
         for _ in 0..<100 {
-            if known.verify(id: good.id, secret: "wrong", from: shared, now: start).wait != nil { limited += 1 }
-            #expect(known.verify(id: good.id, secret: good.secret, from: shared, now: start).isGranted)
+            if cache.verify(id: good.id, secret: "wrong", from: shared, now: start).wait != nil { limited += 1 }
+            #expect(cache.verify(id: good.id, secret: good.secret, from: shared, now: start).isGranted)
         }
         #expect(limited == 90)
-        #expect(known.statistics.limited == 90)
-        #expect(known.statistics.refused == [.wrongSecret: 100])
-        #expect(known.statistics.granted == 100)
+        #expect(cache.statistics.limited == 90)
+        #expect(cache.statistics.refused == [.wrongSecret: 100])
+        #expect(cache.statistics.granted == 100)
     }
 }

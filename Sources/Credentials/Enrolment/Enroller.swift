@@ -2,9 +2,9 @@ package import Formats
 import NIOCore
 package import Store
 
-/// Makes tokens for agents, and keeps the file that an agent joins by: what `hopgate token create` does.
+/// Creates tokens for agents and maintains the join file: the operation behind `hopgate token create`.
 package struct Enroller: Sendable {
-    /// What a token is made for.
+    /// The properties of the token to create.
     package struct Request: Sendable {
         package var name: String
         package var services: [String]
@@ -20,17 +20,18 @@ package struct Enroller: Sendable {
     }
 
     package enum Outcome: Sendable {
-        /// A new token.
-        case made(IssuedToken, Credential)
-        /// A token that was there has a new secret, because the file had none that is good for long.
+        /// A new token was created.
+        case created(IssuedToken, Credential)
+        /// An existing token got a new secret, because the file had none that stays valid.
         case renewed(IssuedToken, Credential)
-        /// The file had the token, but said something else of the gateway.
+        /// The file had the token, but outdated addresses or an outdated pin.
         case rewritten(Credential)
-        /// All was there.
+        /// The token and the file were up to date.
         case kept(Credential)
     }
 
-    /// Held while it is decided whether a token of a name is there: of several that ask at once one makes it.
+    /// The lease that is held while a token is looked up and created, so that of several concurrent calls for one name
+    /// only one creates a token.
     private static let lease: StoreKey = "tokens"
 
     private let editor: CredentialEditor
@@ -39,6 +40,8 @@ package struct Enroller: Sendable {
     private let file: JoinFile?
     private let clock: @Sendable () -> UnixTime
 
+    /// - Throws: `joinFile` if the file cannot be written. This is checked before a token is created, since its secret
+    ///   would be lost.
     package init(
         editor: CredentialEditor,
         store: any Store,
@@ -52,8 +55,7 @@ package struct Enroller: Sendable {
         self.file = file
         self.clock = clock
         guard let file else { return }
-        // Before any token is made that nobody would hear of.
-        _ = try file.isThere()
+        _ = try file.exists()
         guard !enrolment.gateways.isEmpty else {
             throw CredentialError(
                 .joinFile,
@@ -62,7 +64,7 @@ package struct Enroller: Sendable {
         }
     }
 
-    /// Makes a token, and the file if one was named.
+    /// Creates a token, and the file if one was named.
     package func create(_ request: Request) async throws(CredentialError) -> Outcome {
         let (token, credential) = try await editor.create(
             name: request.name,
@@ -71,13 +73,13 @@ package struct Enroller: Sendable {
             maxAgents: request.maxAgents
         )
         try write(token)
-        return .made(token, credential)
+        return .created(token, credential)
     }
 
-    /// Sees to it that a good token of this name is there, and in the file, if one was named. Any number of times, and
-    /// by any number of processes at once.
+    /// Ensures that a valid token of this name exists, and is in the file if one was named. Idempotent, and safe to be
+    /// called by several processes at once.
     ///
-    /// - Parameter grace: how long the secret that the file had before is accepted, if it gets another.
+    /// - Parameter grace: The time for which the secret that the file had is accepted after it is replaced.
     package func ensure(_ request: Request, grace: Duration) async throws(CredentialError) -> Outcome {
         var options = LeaseOptions()
         options.patience = .seconds(60)
@@ -89,7 +91,7 @@ package struct Enroller: Sendable {
         }
         let outcome: Result<Outcome, CredentialError>
         do throws(CredentialError) {
-            outcome = .success(try await decide(request, grace, held))
+            outcome = .success(try await ensure(request, grace, held))
         } catch {
             outcome = .failure(error)
         }
@@ -97,31 +99,31 @@ package struct Enroller: Sendable {
         return try outcome.get()
     }
 
-    private func decide(
+    private func ensure(
         _ request: Request,
         _ grace: Duration,
         _ held: any StoreLease
     ) async throws(CredentialError) -> Outcome {
         let (all, problems) = try await editor.list()
-        let good = all.filter { $0.name == request.name && !$0.isRevoked }
-        guard let first = good.first else {
-            // One that cannot be read may be the one that is asked for.
+        let valid = all.filter { $0.name == request.name && !$0.isRevoked }
+        guard let first = valid.first else {
+            // A token that cannot be read may have this name.
             if let problem = problems.first { throw problem }
             try await check(held)
             return try await create(request)
         }
         guard let file else { return .kept(first) }
         let found = try file.read().flatMap { enrolment.token(in: $0) }
-        let credential = good.first { $0.id == found?.token.id }
-        if let (token, isCurrent) = found, let credential, isGoodForLong(token, credential) {
+        let credential = valid.first { $0.id == found?.token.id }
+        if let (token, isCurrent) = found, let credential, staysValid(token, credential) {
             if isCurrent { return .kept(credential) }
             try write(token)
             return .rewritten(credential)
         }
-        guard credential != nil || good.count == 1 else {
-            let ids = good.map(\.id).joined(separator: ", ")
-            let what = "\(good.count) tokens have the name \"\(request.name)\": \(ids)"
-            throw CredentialError(.ambiguous, "\(what); revoke all but the one that \(file.path) is to have")
+        guard credential != nil || valid.count == 1 else {
+            let ids = valid.map(\.id).joined(separator: ", ")
+            let what = "\(valid.count) tokens have the name \"\(request.name)\": \(ids)"
+            throw CredentialError(.ambiguous, "\(what); revoke all but the one for \(file.path)")
         }
         try await check(held)
         let (token, renewed) = try await editor.rotate((credential ?? first).id, grace: grace)
@@ -129,7 +131,7 @@ package struct Enroller: Sendable {
         return .renewed(token, renewed)
     }
 
-    /// Whoever was stopped for longer than the lease lasts does nothing any more.
+    /// Throws if the lease was lost, as when this process was suspended for longer than the lease lasts.
     private func check(_ held: any StoreLease) async throws(CredentialError) {
         do throws(StoreError) {
             try await held.check()
@@ -138,8 +140,8 @@ package struct Enroller: Sendable {
         }
     }
 
-    /// A secret that was replaced is on its way out, though it may still be accepted.
-    private func isGoodForLong(_ token: IssuedToken, _ credential: Credential) -> Bool {
+    /// Whether the secret is accepted and not replaced: a replaced one expires at the end of its grace period.
+    private func staysValid(_ token: IssuedToken, _ credential: Credential) -> Bool {
         let hash = SecretHash(of: token.secret)
         return credential.accepts(hash, at: clock())
             && credential.secrets.contains { $0.hash == hash && $0.notAfter == nil }
@@ -150,8 +152,8 @@ package struct Enroller: Sendable {
         do throws(CredentialError) {
             try file.write(text)
         } catch {
-            let what = "token \(token.id) has a secret that nobody knows now; once the file can be written, "
-            throw CredentialError(error.code, "\(error); \(what)hopgate token create --if-absent gives it another")
+            let what = "the new secret of token \(token.id) is lost; once the file can be written, "
+            throw CredentialError(error.code, "\(error); \(what)hopgate token create --if-absent creates another")
         }
     }
 }

@@ -1,15 +1,15 @@
+import Credentials
 import Formats
 import Foundation
-import Gateway
 import Store
 import Testing
 
-@Suite("The credentials that a gateway knows")
-struct KnownCredentialsTests {
+@Suite("Authentication against the credentials in the store")
+struct CredentialCacheTests {
     let log = LogLines()
 
     @Test(
-        "A token lives from its creation to its revocation",
+        "A token is accepted from its creation to its revocation",
         .timeLimit(.minutes(1)),
         arguments: TestStore.Driver.allCases
     )
@@ -17,33 +17,35 @@ struct KnownCredentialsTests {
         let store = try TestStore(driver)
         let editor = store.editor
         let before = try await editor.create(name: "before").token
-        let known = store.known(log.logger)
-        try await known.load()
-        #expect(try known.verify(before).isGranted)
-        try await following(known) { heard in
+        let cache = store.cache(log.logger)
+        try await cache.load()
+        #expect(try cache.verify(before).isGranted)
+        try await watching(cache) { observed in
             let created = ContinuousClock.now
             let token = try await editor.create(name: "web").token
-            #expect(await becomesTrue { heard().added == [token.id] })
+            #expect(await becomesTrue { observed().added == [token.id] })
             #expect(ContinuousClock.now - created < .seconds(2))
-            guard case .granted(let credential, _) = try known.verify(token) else {
-                Issue.record("a good token was refused")
+            guard case .granted(let credential, _) = try cache.verify(token) else {
+                Issue.record("a valid token was refused")
                 return
             }
             #expect(credential.name == "web")
-            #expect(known.credential(id: token.id)?.name == "web")
+            #expect(cache.credential(id: token.id)?.name == "web")
             let revoked = ContinuousClock.now
             _ = try await editor.revoke("web")
-            #expect(await becomesTrue { heard().ended == [token.id] })
+            #expect(await becomesTrue { observed().ended == [token.id] })
             #expect(ContinuousClock.now - revoked < .seconds(2))
-            #expect(try known.verify(token).refusal == .revoked)
-            #expect(try known.verify(token.id, "wrong").refusal == .wrongSecret)
-            #expect(known.credential(id: token.id) == nil)
-            #expect(known.statistics.good == 1 && known.statistics.revoked == 1)
-            #expect(heard().changed.isEmpty && log.all.isEmpty)
+            #expect(try cache.verify(token).refusal == .revoked)
+            #expect(try cache.verify(token.id, "wrong").refusal == .wrongSecret)
+            #expect(cache.credential(id: token.id) == nil)
+            #expect(cache.statistics.valid == 1 && cache.statistics.revoked == 1)
+            #expect(observed().changed.isEmpty && log.all.isEmpty)
         }
     }
 
-    @Test("Unknown, wrong, replaced and revoked differ in nothing but the reason that we log")
+    @Test(
+        "The responses to unknown ids and wrong, replaced and revoked secrets are equal, only the logged reasons differ"
+    )
     func sameOutside() async throws {
         let store = try TestStore()
         let good = try await store.editor.create(name: "good").token
@@ -52,59 +54,59 @@ struct KnownCredentialsTests {
         _ = try await store.editor.revoke(bad.id)
         _ = try await store.editor.rotate(old.id, grace: .seconds(60))
         store.now = store.now + .seconds(60)
-        let known = store.known()
-        try await known.load()
-        let verdicts = [
-            try known.verify(IssuedToken().id, good.secret, host: 1),
-            try known.verify(good.id, bad.secret, host: 2),
-            try known.verify(bad, host: 3),
-            try known.verify(old, host: 4),
+        let cache = store.cache()
+        try await cache.load()
+        let results = [
+            try cache.verify(IssuedToken().id, good.secret, host: 1),
+            try cache.verify(good.id, bad.secret, host: 2),
+            try cache.verify(bad, host: 3),
+            try cache.verify(old, host: 4),
         ]
-        #expect(verdicts.map(\.refusal) == [.unknown, .wrongSecret, .revoked, .expiredSecret])
-        #expect(verdicts.allSatisfy { $0.wait == nil })
+        #expect(results.map(\.refusal) == [.unknown, .wrongSecret, .revoked, .expiredSecret])
+        #expect(results.allSatisfy { $0.wait == nil })
     }
 
     @Test("Hostile ids and secrets are refused")
     func hostile() async throws {
         let store = try TestStore()
         let token = try await store.editor.create(name: "web").token
-        let known = store.known()
-        try await known.load()
+        let cache = store.cache()
+        try await cache.load()
         let long = String(repeating: "a", count: 1_000_000)
         for id in ["", "../../etc/passwd", "\u{0}", long, token.id.uppercased(), token.id + "a"] {
-            #expect(try known.verify(id, token.secret).refusal == .unknown)
+            #expect(try cache.verify(id, token.secret).refusal == .unknown)
         }
         for secret in ["", "\u{0}", long, token.secret + "\u{0}", String(token.secret.dropLast())] {
-            #expect(try known.verify(token.id, secret).refusal == .wrongSecret)
+            #expect(try cache.verify(token.id, secret).refusal == .wrongSecret)
         }
     }
 
     @Test(
-        "After a rotation both secrets count until the grace is over; then sessions are told",
+        "After a rotation both secrets are accepted until the grace period ends, which is reported as a change",
         .timeLimit(.minutes(1))
     )
     func rotation() async throws {
         let store = try TestStore()
-        let known = store.known()
-        try await known.load()
-        try await following(known) { heard in
+        let cache = store.cache()
+        try await cache.load()
+        try await watching(cache) { observed in
             let old = try await store.editor.create(name: "web").token
             let new = try await store.editor.rotate("web", grace: .seconds(3_600)).token
-            #expect(await becomesTrue { (try? known.verify(new).isGranted) == true })
-            #expect(try known.verify(old).isGranted)
+            #expect(await becomesTrue { (try? cache.verify(new).isGranted) == true })
+            #expect(try cache.verify(old).isGranted)
             store.now = store.now + .seconds(3_599)
-            #expect(try known.verify(old).isGranted)
-            let changes = heard().changed.count
+            #expect(try cache.verify(old).isGranted)
+            let changes = observed().changed.count
             store.now = store.now + .seconds(1)
-            #expect(try known.verify(old).refusal == .expiredSecret)
-            #expect(try known.verify(new).isGranted)
-            #expect(await becomesTrue { heard().changed.count > changes })
-            #expect(heard().changed.last == old.id)
+            #expect(try cache.verify(old).refusal == .expiredSecret)
+            #expect(try cache.verify(new).isGranted)
+            #expect(await becomesTrue { observed().changed.count > changes })
+            #expect(observed().changed.last == old.id)
         }
     }
 
     @Test(
-        "What is forged, edited, copied, foreign or newer is refused, counted and logged once; the last good view stays",
+        "A forged, edited, copied, foreign or newer document is rejected, counted and logged once; the last valid one stays",
         .timeLimit(.minutes(1)),
         arguments: TestStore.Driver.allCases
     )
@@ -112,26 +114,26 @@ struct KnownCredentialsTests {
         let store = try TestStore(driver)
         let token = try await store.editor.create(name: "web", services: ["front"]).token
         let other = try await store.editor.create(name: "other").token
-        let known = store.known(log.logger)
-        try await known.load()
+        let cache = store.cache(log.logger)
+        try await cache.load()
         let copied = try await store.store.read(try StoreKey("agents/\(other.id)")).bytes
         let forger = try await Forger(store, token.id)
         let attacks = forger.attacks(copied: copied, otherID: other.id)
-        try await following(known) { heard in
+        try await watching(cache) { observed in
             for (index, attack) in attacks.enumerated() {
-                try await endure(attack, UInt64(index + 2), store, known, token)
+                try await endure(attack, UInt64(index + 2), store, cache, token)
             }
-            #expect(heard().ended.isEmpty && heard().changed.isEmpty)
+            #expect(observed().ended.isEmpty && observed().changed.isEmpty)
             #expect(!log.all.contains { $0.contains(token.secret) })
-            // Read again at every look, and told of no more.
+            // It is read again at every poll, but not logged again.
             let lines = log.all.count
             let control = try await store.editor.create(name: "control").token
-            #expect(await becomesTrue { heard().added == [control.id] })
+            #expect(await becomesTrue { observed().added == [control.id] })
             #expect(log.all.count == lines)
-            // A genuine version mends it.
+            // A genuine version resolves the problem.
             try await store.plant(forger.sealed(forger.body, UInt64(attacks.count + 2)), id: token.id)
-            #expect(await becomesTrue { known.statistics.bad == 0 })
-            #expect(heard().changed == [token.id] && log.all.count == lines + 1)
+            #expect(await becomesTrue { cache.statistics.unusable == 0 })
+            #expect(observed().changed == [token.id] && log.all.count == lines + 1)
         }
     }
 
@@ -139,38 +141,38 @@ struct KnownCredentialsTests {
         _ attack: Forger.Attack,
         _ version: UInt64,
         _ store: TestStore,
-        _ known: CredentialCache,
+        _ cache: CredentialCache,
         _ token: IssuedToken
     ) async throws {
         let lines = log.all.count
-        let before = known.statistics.faults
+        let before = cache.statistics.faults
         var expected = before
         expected[attack.fault, default: 0] += 1
         try await store.plant(attack.bytes(version), id: token.id)
-        let isCounted = await becomesTrue { known.statistics.faults != before }
+        let isCounted = await becomesTrue { cache.statistics.faults != before }
         #expect(isCounted, "\(version)")
-        #expect(known.statistics.faults == expected, "\(version)")
-        #expect(known.statistics.bad == 1)
+        #expect(cache.statistics.faults == expected, "\(version)")
+        #expect(cache.statistics.unusable == 1)
         #expect(log.all.count == lines + 1, "\(version): \(log.all.suffix(2))")
-        let verdict = try known.verify(token)
-        #expect(verdict.isGranted && known.credential(id: token.id)?.allows(service: "front") == true)
+        let result = try cache.verify(token)
+        #expect(result.isGranted && cache.credential(id: token.id)?.allows(service: "front") == true)
     }
 
-    @Test("A document that was never genuine lets nobody in, at the start or later")
-    func neverGood() async throws {
+    @Test("A document that was never genuine authenticates no agent")
+    func neverGenuine() async throws {
         let store = try TestStore()
         let token = try await store.editor.create(name: "web").token
         let bytes = try await store.store.read(try StoreKey("agents/\(token.id)")).bytes
         let copy = IssuedToken()
         try await store.plant(bytes, id: copy.id)
         try await store.plant(bytes, id: "Strange.Name")
-        let known = store.known(log.logger)
-        try await known.load()
-        #expect(try known.verify(copy.id, token.secret).refusal == .unknown)
-        #expect(known.statistics.good == 1 && known.statistics.bad == 2 && log.all.count == 2)
+        let cache = store.cache(log.logger)
+        try await cache.load()
+        #expect(try cache.verify(copy.id, token.secret).refusal == .unknown)
+        #expect(cache.statistics.valid == 1 && cache.statistics.unusable == 2 && log.all.count == 2)
     }
 
-    @Test("Removing a key by hand ends it, and so does removing its folder", .timeLimit(.minutes(1)))
+    @Test("Removing a key or its folder by hand ends the credential", .timeLimit(.minutes(1)))
     func removed() async throws {
         let store = try TestStore(.volume)
         let path = try #require(store.path)
@@ -178,71 +180,71 @@ struct KnownCredentialsTests {
             try await store.editor.create(name: "one").token, try await store.editor.create(name: "two").token,
             try await store.editor.create(name: "three").token,
         ]
-        let known = store.known(log.logger)
-        try await known.load()
-        try await following(known) { heard in
+        let cache = store.cache(log.logger)
+        try await cache.load()
+        try await watching(cache) { observed in
             try await store.store.remove(try StoreKey("agents/\(tokens[0].id)"), expecting: nil)
-            #expect(await becomesTrue { heard().ended == [tokens[0].id] })
+            #expect(await becomesTrue { observed().ended == [tokens[0].id] })
             try FileManager.default.removeItem(atPath: "\(path)/agents/\(tokens[1].id)")
-            #expect(await becomesTrue { heard().ended == [tokens[0].id, tokens[1].id] })
-            #expect(try known.verify(tokens[2]).isGranted)
-            // The removal's own version is taken away: what was before it counts no more.
+            #expect(await becomesTrue { observed().ended == [tokens[0].id, tokens[1].id] })
+            #expect(try cache.verify(tokens[2]).isGranted)
+            // The version that records the removal is deleted: older versions are not accepted any more.
             try FileManager.default.removeItem(atPath: "\(path)/agents/\(tokens[0].id)/2.json")
-            #expect(await becomesTrue { known.statistics.faults[.rolledBack] == 1 })
-            #expect(try known.verify(tokens[0]).refusal == .unknown)
-            // A volume that went away is no revocation.
+            #expect(await becomesTrue { cache.statistics.faults[.rolledBack] == 1 })
+            #expect(try cache.verify(tokens[0]).refusal == .unknown)
+            // A volume that is gone revokes nothing.
             try FileManager.default.moveItem(atPath: "\(path)/agents", toPath: "\(path)/away")
             #expect(await becomesTrue { (try? await store.store.list("agents")) == [] })
-            #expect(try known.verify(tokens[2]).isGranted)
+            #expect(try cache.verify(tokens[2]).isGranted)
             try FileManager.default.moveItem(atPath: "\(path)/away", toPath: "\(path)/agents")
             let later = try await store.editor.create(name: "later").token
-            #expect(await becomesTrue { heard().added == [later.id] })
-            #expect(heard().ended.count == 2)
+            #expect(await becomesTrue { observed().added == [later.id] })
+            #expect(observed().ended.count == 2)
         }
     }
 
-    @Test("An older version that is put back by removing the newer ones is not taken", .timeLimit(.minutes(1)))
+    @Test("An older version that becomes the newest by removal of the newer ones is rejected", .timeLimit(.minutes(1)))
     func rollback() async throws {
         let store = try TestStore(.volume)
         let path = try #require(store.path)
         let token = try await store.editor.create(name: "web").token
         _ = try await store.editor.revoke(token.id)
-        let known = store.known(log.logger)
-        try await known.load()
-        try await following(known) { heard in
+        let cache = store.cache(log.logger)
+        try await cache.load()
+        try await watching(cache) { observed in
             try FileManager.default.removeItem(atPath: "\(path)/agents/\(token.id)/2.json")
-            #expect(await becomesTrue { known.statistics.faults[.rolledBack] == 1 })
-            #expect(try known.verify(token).refusal == .revoked)
-            #expect(heard().added.isEmpty)
+            #expect(await becomesTrue { cache.statistics.faults[.rolledBack] == 1 })
+            #expect(try cache.verify(token).refusal == .revoked)
+            #expect(observed().added.isEmpty)
         }
     }
 
-    @Test("What could not be verified is looked at again when the keys change", .timeLimit(.minutes(1)))
+    @Test("A document that could not be verified is verified again when the keys change", .timeLimit(.minutes(1)))
     func keys() async throws {
         let store = try TestStore()
         let first = store.keyring.signing
         let second = ClusterIdentity.ephemeral().keyring.signing
         let old = try await store.editor.create(name: "old").token
-        let known = store.known(log.logger)
-        try await known.load()
-        try await following(known) { heard in
-            // Another process signs with a key that is not known here yet.
+        let cache = store.cache(log.logger)
+        try await cache.load()
+        try await watching(cache) { observed in
+            // Another process signs with a key that is not cache here yet.
             let ahead = CredentialEditor(store: store.store, keyring: ClusterKeyring([second, first]))
             let token = try await ahead.create(name: "new").token
-            #expect(await becomesTrue { known.statistics.faults[.foreign] == 1 })
-            #expect(try known.verify(token).refusal == .unknown)
+            #expect(await becomesTrue { cache.statistics.faults[.foreign] == 1 })
+            #expect(try cache.verify(token).refusal == .unknown)
             store.keyring = ClusterKeyring([second, first])
-            #expect(await becomesTrue { heard().added == [token.id] })
-            #expect(try known.verify(token).isGranted && known.verify(old).isGranted)
-            // A key that is forgotten takes nothing away that was genuine when it was read.
+            #expect(await becomesTrue { observed().added == [token.id] })
+            #expect(try cache.verify(token).isGranted && cache.verify(old).isGranted)
+            // Removing a key does not affect credentials that were genuine when they were read.
             store.keyring = ClusterKeyring([second])
             _ = try await ahead.create(name: "last")
-            #expect(await becomesTrue { heard().added.count == 2 })
-            #expect(try known.verify(old).isGranted)
+            #expect(await becomesTrue { observed().added.count == 2 })
+            #expect(try cache.verify(old).isGranted)
         }
     }
 
-    @Test("A symbolic link and a file that is open to others are not taken", .timeLimit(.minutes(1)))
+    @Test("A symbolic link and a file that is open to other users are rejected", .timeLimit(.minutes(1)))
     func files() async throws {
         let store = try TestStore(.volume)
         let path = try #require(store.path)
@@ -252,18 +254,18 @@ struct KnownCredentialsTests {
         try FileManager.default.moveItem(atPath: file, toPath: "\(path)/elsewhere")
         try FileManager.default.createSymbolicLink(atPath: file, withDestinationPath: "\(path)/elsewhere")
         #expect(chmod("\(path)/agents/\(open.id)/1.json", 0o644) == 0)
-        let known = store.known(log.logger)
-        try await known.load()
-        #expect(known.statistics.good == 0 && known.statistics.faults[.file] == 2)
-        try await following(known) { heard in
+        let cache = store.cache(log.logger)
+        try await cache.load()
+        #expect(cache.statistics.valid == 0 && cache.statistics.faults[.file] == 2)
+        try await watching(cache) { observed in
             #expect(chmod("\(path)/agents/\(open.id)/1.json", 0o600) == 0)
-            #expect(await becomesTrue { heard().added == [open.id] })
-            let verdict = try known.verify(linked)
-            #expect(verdict.refusal == .unknown)
+            #expect(await becomesTrue { observed().added == [open.id] })
+            let result = try cache.verify(linked)
+            #expect(result.refusal == .unknown)
         }
     }
 
-    @Test("Ten thousand credentials are read; the figure is printed")
+    @Test("Ten thousand credentials are loaded; the time is printed")
     func tenThousand() async throws {
         let store = try TestStore(.volume)
         let token = try await store.editor.create(
@@ -290,7 +292,7 @@ struct KnownCredentialsTests {
         let parsing = try ContinuousClock().measure {
             for (_, stored) in documents { _ = try JSONValue(json: stored.bytes) }
         }
-        // As the store would have written them, without ten thousand times five fsyncs.
+        // Written directly in the store's layout, to avoid five fsyncs for each.
         let path = try #require(store.path)
         for (id, stored) in documents {
             try FileManager.default.createDirectory(atPath: "\(path)/agents/\(id)", withIntermediateDirectories: false)
@@ -301,16 +303,16 @@ struct KnownCredentialsTests {
         }
         var loading = Duration.seconds(60)
         for _ in 0..<5 {
-            let known = store.known()
-            loading = min(loading, try await ContinuousClock().measure { try await known.load() })
-            #expect(known.statistics.good == 10_001 && known.statistics.bad == 0)
-            #expect(try known.verify(token).isGranted)
+            let cache = store.cache()
+            loading = min(loading, try await ContinuousClock().measure { try await cache.load() })
+            #expect(cache.statistics.valid == 10_001 && cache.statistics.unusable == 0)
+            #expect(try cache.verify(token).isGranted)
         }
         print("10,000 credentials: verified and decoded in \(decoding), their JSON in \(parsing), loaded in \(loading)")
     }
 }
 
-/// Makes documents that are not what they should be.
+/// Creates documents that must be rejected.
 private struct Forger {
     struct Attack {
         let fault: CredentialFault
@@ -343,7 +345,7 @@ private struct Forger {
 
     func attacks(copied: [UInt8], otherID: String) -> [Attack] {
         let text = String(decoding: good, as: UTF8.self)
-        let stranger = ClusterIdentity.ephemeral().keyring.signing
+        let foreignKey = ClusterIdentity.ephemeral().keyring.signing
         let unsealed: [[UInt8]] = [
             good, copied, Array(body.utf8), [], [UInt8](repeating: 0xff, count: 5_000),
             Array(text.replacing("front", with: "admin").utf8),
@@ -357,7 +359,7 @@ private struct Forger {
         return unsealed.map { bytes in Attack(fault: .mac) { _ in bytes } }
             + malformed.map { text in Attack(fault: .malformed) { sealed(text, $0) } }
             + [
-                Attack(fault: .foreign) { sealed(body, $0, with: stranger) },
+                Attack(fault: .foreign) { sealed(body, $0, with: foreignKey) },
                 Attack(fault: .file) { sealed(large, $0) },
                 edited(.format, "\"format\":1", "\"format\":2"),
                 edited(.malformed, id, otherID),

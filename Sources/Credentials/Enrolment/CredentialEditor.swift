@@ -2,12 +2,14 @@ package import Formats
 import Settings
 package import Store
 
-/// The credentials as operators change them, from any number of machines at once. Every change is a new version of one
-/// document and is made only if nobody else made one meanwhile: else it is read and decided again.
+/// The operator's access to the credentials in the store, from any number of machines at once.
+///
+/// Every change is a new version of one document, written only if the document has not changed since it was read.
+/// Otherwise it is read again and the change is repeated.
 package struct CredentialEditor: Sendable {
-    /// Rounds against others who change the same credential.
+    /// The maximum number of attempts of a change that conflicts with others.
     private static let attempts = 16
-    /// How long a replaced secret is accepted unless somebody says otherwise.
+    /// The default time for which a replaced secret is accepted.
     package static let grace = Duration.seconds(86_400)
     package static let graceRange = Duration.zero ... .seconds(90 * 86_400)
 
@@ -25,9 +27,9 @@ package struct CredentialEditor: Sendable {
         self.clock = clock
     }
 
-    // MARK: Making
+    // MARK: Creating
 
-    /// Makes a token and its document. The secret exists only in what is returned.
+    /// Creates a token and its document. The secret exists only in the returned token.
     package func create(
         name: String,
         services: [String] = ["*"],
@@ -40,9 +42,9 @@ package struct CredentialEditor: Sendable {
         let bytes = document.sealed(version: 1, with: keyring.signing)
         do throws(StoreError) {
             let version = try await store.create(key, bytes)
-            precondition(version == 1, "80 random bits came twice")
+            precondition(version == 1, "an id of 80 random bits is unique")
         } catch {
-            guard await isThere(bytes, at: key, after: error) else { throw CredentialError(error) }
+            guard await wasWritten(bytes, to: key, despite: error) else { throw CredentialError(error) }
         }
         return (token, document.credential)
     }
@@ -79,9 +81,11 @@ package struct CredentialEditor: Sendable {
         }
     }
 
-    // MARK: Looking
+    // MARK: Reading
 
-    /// Every credential, in the order of name and id; what cannot be read is told beside them.
+    /// Reads all credentials.
+    ///
+    /// - Returns: The credentials in the order of name, creation and id, and the errors of those that cannot be read.
     package func list() async throws(CredentialError) -> (credentials: [Credential], problems: [CredentialError]) {
         var credentials: [Credential] = []
         var problems: [CredentialError] = []
@@ -96,19 +100,19 @@ package struct CredentialEditor: Sendable {
         return (credentials, problems)
     }
 
-    /// The one of this id, or all of this name.
+    /// Finds the credential with this id, or all credentials with this name.
     package func find(_ idOrName: String) async throws(CredentialError) -> [Credential] {
         if IssuedToken.isID(idOrName), let document = try await documentIfPresent(id: idOrName) {
             return [document.credential]
         }
         let (all, problems) = try await list()
-        // One that cannot be read may be of this name, and gateways may know it still.
+        // A credential that cannot be read may have this name, and gateways may still accept it.
         if let problem = problems.first {
-            throw CredentialError(problem.code, "\(problem.reason). Until that is mended name tokens by their id")
+            throw CredentialError(problem.code, "\(problem.reason). Until that is repaired, name tokens by their id")
         }
         let named = all.filter { $0.name == idOrName }
         guard !named.isEmpty else {
-            let remedy = "\"hopgate token list\" shows what there is"
+            let remedy = "\"hopgate token list\" shows all tokens"
             throw CredentialError(.notFound, "no token has the id or name \(quoted(idOrName)); \(remedy)")
         }
         return named
@@ -116,37 +120,40 @@ package struct CredentialEditor: Sendable {
 
     // MARK: Changing
 
-    /// Gives a token another secret. Those before it are accepted for the grace, so that its agents can be moved.
+    /// Adds a new secret to a token. The previous secrets are accepted for the grace period, in which the agents have to
+    /// be given the new one.
     ///
-    /// - Parameter idOrName: a name must be that of exactly one good token.
+    /// - Parameter idOrName: An id, or the name of exactly one valid token.
     package func rotate(
         _ idOrName: String,
         grace: Duration = grace
     ) async throws(CredentialError) -> (token: IssuedToken, credential: Credential) {
         let found = try await find(idOrName)
-        let good = found.filter { !$0.isRevoked }
-        guard let credential = good.first else {
+        let valid = found.filter { !$0.isRevoked }
+        guard let credential = valid.first else {
             let what = "\(quoted(idOrName)) is revoked"
-            throw CredentialError(.revoked, "\(what); make a new token with: hopgate token create \(found[0].name)")
+            throw CredentialError(.revoked, "\(what); create a new token with: hopgate token create \(found[0].name)")
         }
-        guard good.count == 1 else { throw Self.ambiguous(idOrName, good, "name one by its id") }
+        guard valid.count == 1 else { throw Self.ambiguous(idOrName, valid, "name one by its id") }
         let token = IssuedToken(id: credential.id)
         let now = clock()
         let changed = try await change(id: credential.id) { document throws(CredentialError) in
             guard !document.credential.isRevoked else {
-                throw CredentialError(.revoked, "\(quoted(idOrName)) was revoked meanwhile")
+                throw CredentialError(.revoked, "\(quoted(idOrName)) was revoked at the same time")
             }
             return document.rotated(to: token.secret, endingOthersAt: now + grace, now: now)
         }
         return (token, changed)
     }
 
-    /// Revokes by id, or by name; agents that use it are cut off within seconds.
+    /// Revokes a token. The sessions of its agents end within seconds.
     ///
-    /// A document of this id that cannot be read is removed: whatever it says, it lets nobody in any more.
+    /// A document with this id that cannot be read is removed, so that no secret in it is accepted any more.
     ///
-    /// - Parameter all: a name that several good tokens share means all of them; otherwise that is an error.
-    /// - Returns: ids of what was revoked; a token that already was is not told again.
+    /// - Parameters:
+    ///   - idOrName: An id or a name.
+    ///   - all: Whether a name that several valid tokens have means all of them. Otherwise it is an error.
+    /// - Returns: The ids of the tokens that were revoked, without those that already were.
     package func revoke(_ idOrName: String, all: Bool = false) async throws(CredentialError) -> [String] {
         let found: [Credential]
         do throws(CredentialError) {
@@ -160,34 +167,34 @@ package struct CredentialEditor: Sendable {
             }
             return [idOrName]
         }
-        let good = found.filter { !$0.isRevoked }
-        guard good.count <= 1 || all else {
-            throw Self.ambiguous(idOrName, good, "name one by its id, or revoke all of them with --all")
+        let valid = found.filter { !$0.isRevoked }
+        guard valid.count <= 1 || all else {
+            throw Self.ambiguous(idOrName, valid, "name one by its id, or revoke all of them with --all")
         }
         let now = clock()
-        for credential in good {
+        for credential in valid {
             _ = try await change(id: credential.id) { document in
                 document.credential.isRevoked ? nil : document.revoked(at: now)
             }
         }
-        return good.map(\.id)
+        return valid.map(\.id)
     }
 
-    private static func ambiguous(_ name: String, _ good: [Credential], _ remedy: String) -> CredentialError {
-        let ids = good.map(\.id).joined(separator: ", ")
-        return CredentialError(.ambiguous, "\(good.count) tokens have the name \(quoted(name)): \(ids); \(remedy)")
+    private static func ambiguous(_ name: String, _ valid: [Credential], _ remedy: String) -> CredentialError {
+        let ids = valid.map(\.id).joined(separator: ", ")
+        return CredentialError(.ambiguous, "\(valid.count) tokens have the name \(quoted(name)): \(ids); \(remedy)")
     }
 }
 
 // MARK: The store
 
 extension CredentialEditor {
-    /// Reads, decides and writes, again when somebody else was faster.
+    /// Reads a document, changes it and writes it, and repeats that after a conflict.
     ///
-    /// - Parameter decide: the document as it shall be; nil: it may stay as it is.
+    /// - Parameter change: Returns the changed document, or `nil` to leave it as it is.
     private func change(
         id: String,
-        _ decide: (CredentialDocument) throws(CredentialError) -> CredentialDocument?
+        _ change: (CredentialDocument) throws(CredentialError) -> CredentialDocument?
     ) async throws(CredentialError) -> Credential {
         let key = CredentialDocument.key(id: id)
         for _ in 0..<Self.attempts {
@@ -198,22 +205,22 @@ extension CredentialEditor {
                 throw CredentialError(error)
             }
             let document = try CredentialDocument(stored, id: id, keyring: keyring)
-            guard let changed = try decide(document) else { return document.credential }
+            guard let changed = try change(document) else { return document.credential }
             let bytes = changed.sealed(version: stored.version + 1, with: keyring.signing)
             do throws(StoreError) {
                 _ = try await store.replace(key, expecting: stored.version, bytes)
                 return changed.credential
             } catch {
                 if case .conflict = error.code { continue }
-                guard await isThere(bytes, at: key, after: error) else { throw CredentialError(error) }
+                guard await wasWritten(bytes, to: key, despite: error) else { throw CredentialError(error) }
                 return changed.credential
             }
         }
-        throw CredentialError(StoreError(.busy, key.path, "others change it all the time; try again"))
+        throw CredentialError(StoreError(.busy, key.path, "it is changed concurrently; try again"))
     }
 
-    /// After an error that leaves open whether a change was made: looks.
-    private func isThere(_ bytes: [UInt8], at key: StoreKey, after error: StoreError) async -> Bool {
+    /// Reads whether a value was written, after an error that leaves it open.
+    private func wasWritten(_ bytes: [UInt8], to key: StoreKey, despite error: StoreError) async -> Bool {
         guard error.isTransient else { return false }
         return (try? await store.read(key))?.bytes == bytes
     }
@@ -236,22 +243,12 @@ extension CredentialEditor {
         } catch {
             throw CredentialError(error)
         }
-        return found.map { key, outcome in
+        return found.map { key, stored in
             do throws(CredentialError) {
-                return .success(try CredentialDocument(outcome, id: key.name, keyring: keyring))
+                return .success(try CredentialDocument(stored, id: key.name, keyring: keyring))
             } catch {
                 return .failure(error)
             }
-        }
-    }
-}
-
-extension CredentialDocument {
-    /// Of what reading a key came to.
-    init(_ outcome: Result<StoredValue, StoreError>, id: String, keyring: ClusterKeyring) throws(CredentialError) {
-        switch outcome {
-        case .success(let stored): try self.init(stored, id: id, keyring: keyring)
-        case .failure(let error): throw CredentialError(error)
         }
     }
 }

@@ -1,0 +1,17 @@
+/// The ids of the credentials that differ between two snapshots.
+package struct CredentialChanges: Sendable, Equatable {
+    /// The revoked and removed credentials. The sessions that use them have to end.
+    package var ended: [String]
+    /// The credentials with other services, hosts, name or secrets. The registrations of their agents have to be checked
+    /// again.
+    package var changed: [String]
+    package var added: [String]
+
+    package init(ended: [String] = [], changed: [String] = [], added: [String] = []) {
+        self.ended = ended
+        self.changed = changed
+        self.added = added
+    }
+
+    package var isEmpty: Bool { ended.isEmpty && changed.isEmpty && added.isEmpty }
+}

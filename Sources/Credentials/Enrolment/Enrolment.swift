@@ -1,0 +1,50 @@
+import Formats
+import HopProtocol
+package import Settings
+
+/// The parameters, beside its token, with which an agent reaches and verifies this gateway.
+package struct Enrolment: Sendable, Equatable {
+    /// The addresses that agents dial, in order of preference. Empty if they are not known.
+    package let gateways: [HostPort]
+    /// The SHA-256 hash of a certificate in the chain that the gateway presents, or `nil` to verify the chain by the
+    /// system's root certificates.
+    package let pin: [UInt8]?
+    /// Remarks for the operator on the addresses and the pin.
+    package let notes: [String]
+
+    package init(gateways: [HostPort], pin: [UInt8]?, notes: [String]) {
+        self.gateways = gateways
+        self.pin = pin
+        self.notes = notes
+    }
+
+    /// The join string for a token, or `nil` if the addresses are not known.
+    package func joinString(for token: IssuedToken) -> String? {
+        gateways.isEmpty ? nil : join(for: token).text
+    }
+
+    /// Parses a join string.
+    ///
+    /// - Returns: The token, and whether the join string has the present addresses and pin. `nil` if the text is not a
+    ///   join string with a token.
+    func token(in text: String) -> (token: IssuedToken, isCurrent: Bool)? {
+        guard let join = try? JoinString(text), let token = IssuedToken(join.token) else { return nil }
+        return (token, !gateways.isEmpty && join == self.join(for: token))
+    }
+
+    private func join(for token: IssuedToken) -> JoinString {
+        JoinString(gateways: gateways.map(\.description), pin: pin, token: token.text)
+    }
+
+    /// The command that starts an agent with this token, for a service on port 3000.
+    ///
+    /// - Parameter join: The argument with the join string: `--join hgj_…` or `--join-file FILE`.
+    package static func command(for credential: Credential, join: String) -> String {
+        var words = ["hopagent", "http", "3000"]
+        if !credential.allows(service: "http") {
+            for case .exact(let name) in credential.services.prefix(1) { words += ["--service", name] }
+        }
+        for case .exact(let host) in credential.hosts { words += ["--host", host] }
+        return (words + [join]).joined(separator: " ")
+    }
+}

@@ -1,0 +1,82 @@
+import Files
+import Glibc
+import HopProtocol
+
+/// A file with a join string, for an agent that runs on the same machine or has the same volume. It is replaced in one
+/// step and has mode 0600.
+package struct JoinFile: Sendable {
+    package let path: String
+
+    package init(path: String) {
+        self.path = path
+    }
+
+    /// Reads the file.
+    ///
+    /// - Returns: The contents, or `nil` if there is no file.
+    /// - Throws: An error if something else than a plain file exists at the path, or if it cannot be read.
+    package func read() throws(CredentialError) -> String? {
+        guard try exists() else { return nil }
+        let number = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        guard number >= 0 else { throw failure("open") }
+        defer { close(number) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 4_096)
+        // A file above the limit is not a join string, so the rest is not read.
+        while bytes.count <= JoinString.sizeLimit {
+            let count = chunk.withUnsafeMutableBytes { Glibc.read(number, $0.baseAddress, $0.count) }
+            if count == 0 { break }
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw failure("read")
+            }
+            bytes += chunk[..<count]
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Creates or replaces the file.
+    package func write(_ text: String) throws(CredentialError) {
+        _ = try exists()
+        do throws(FileError) {
+            try AtomicFile.write(Array((text + "\n").utf8), to: path)
+        } catch {
+            throw CredentialError(.joinFile, error.description)
+        }
+    }
+
+    /// Whether the file exists.
+    ///
+    /// - Throws: An error if the path cannot be that of a join file.
+    package func exists() throws(CredentialError) -> Bool {
+        var status = stat()
+        guard lstat(path, &status) == 0 else {
+            guard errno == ENOENT else { throw failure("stat") }
+            if let problem = problemOfFolder {
+                throw CredentialError(.joinFile, "\(path): \(problem); create the folder first")
+            }
+            return false
+        }
+        switch status.st_mode & S_IFMT {
+        case S_IFREG: return true
+        case S_IFLNK: throw wrongKind("is a symbolic link")
+        case S_IFDIR: throw wrongKind("is a folder")
+        default: throw wrongKind("is not a plain file")
+        }
+    }
+
+    private var problemOfFolder: String? {
+        var status = stat()
+        let folder = splitPath(path).folder
+        guard stat(folder, &status) == 0 else { return "\(folder): \(String(cString: strerror(errno)))" }
+        return status.st_mode & S_IFMT == S_IFDIR ? nil : "\(folder) is not a folder"
+    }
+
+    private func wrongKind(_ problem: String) -> CredentialError {
+        CredentialError(.joinFile, "\(path): \(problem); name a plain file, or a path where no file exists")
+    }
+
+    private func failure(_ call: String) -> CredentialError {
+        CredentialError(.joinFile, "\(path): \(call): \(String(cString: strerror(errno)))")
+    }
+}

@@ -1,0 +1,50 @@
+package import Credentials
+import HopProtocol
+package import Settings
+package import Store
+
+extension Enrolment {
+    /// Determines the enrolment parameters of a gateway with this configuration.
+    ///
+    /// - Parameters:
+    ///   - given: The addresses that the operator named. If it is empty, the configured ones are used.
+    ///   - store: The store with the root certificate of the development CA, which is created if it is needed and missing.
+    package init(_ configuration: GatewayConfiguration, gateways given: [HostPort], store: any Store) async throws {
+        guard given.count <= JoinString.gatewayLimit else {
+            throw CredentialError(.invalid, "a join string has at most \(JoinString.gatewayLimit) gateways")
+        }
+        var (gateways, notes) = Self.addresses(configuration, given)
+        let pin = try await configuration.tunnelPin(
+            hosts: gateways.map(\.host),
+            in: store,
+            check: TLSIdentities.check
+        )
+        if pin == nil {
+            notes.append(
+                "The join string has no pin, because the development CA does not answer there: agents verify the gateway "
+                    + "by the system's roots, or by --ca-file or --pin."
+            )
+        }
+        self.init(gateways: gateways, pin: pin, notes: notes)
+    }
+
+    /// The addresses that agents dial, from the operator, the configuration, the listener or, last, this machine.
+    private static func addresses(
+        _ configuration: GatewayConfiguration,
+        _ given: [HostPort]
+    ) -> (gateways: [HostPort], notes: [String]) {
+        let remedy = "set tunnel_addresses in the gateway's configuration, or give --gateway HOST:PORT"
+        let listen = configuration.dtlsListen
+        if !given.isEmpty { return (given, []) }
+        if !configuration.tunnelAddresses.isEmpty {
+            return (Array(configuration.tunnelAddresses.prefix(JoinString.gatewayLimit)), [])
+        }
+        if listen.port == 0 {
+            return ([], ["There is no join string, because the port of dtls_listen is chosen at the start: \(remedy)."])
+        }
+        let hosts = ["0.0.0.0": "127.0.0.1", "::": "::1"]
+        let address = HostPort(host: hosts[listen.host] ?? listen.host, port: listen.port)
+        let note = "The join string names \(address), which is reachable from this machine only: \(remedy)."
+        return ([address], address.isLoopback ? [note] : [])
+    }
+}
