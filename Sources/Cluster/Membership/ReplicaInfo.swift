@@ -36,7 +36,7 @@ package struct ReplicaInfo: Sendable, Equatable {
         let body = try SealedDocument.open(bytes, .replicaInfo, context: place, with: keyring, place: place)
         guard let fields = [String: JSONValue](json: body), let name = fields["name"]?.string,
             let version = fields["version"]?.string, let keys = fields["keys"]?.strings
-        else { throw StoreError(.corrupt, place, "is not a whole card") }
+        else { throw StoreError(.corrupt, place, "is not a complete description of a replica") }
         self.init(name: name, version: version, keys: keys)
     }
 
