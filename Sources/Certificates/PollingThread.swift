@@ -1,16 +1,16 @@
 import Glibc
 import Synchronization
 
-/// A thread of its own that does one piece of blocking work at once, then again after each interval or ``wake()``.
+/// A dedicated thread that repeats one piece of blocking work: at once, then after each interval or ``wake()``.
 ///
-/// Slow storage may block it for long: nothing waits for it, and ``stop()`` does not either. It ends when its owner
-/// stops it or lets it go.
+/// Slow storage may block it for long. Neither callers nor ``stop()`` wait for it. It ends when its owner stops or
+/// releases it.
 package final class PollingThread: Sendable {
     private let core: Core
 
     /// - Parameters:
-    ///   - name: shown by debuggers; at most 15 bytes.
-    ///   - interval: pause between the end of one run and the start of the next, in milliseconds.
+    ///   - name: The name in debuggers; at most 15 bytes.
+    ///   - interval: The pause between the end of one run and the start of the next, in milliseconds.
     package init(name: String, intervalMilliseconds: Int32, body: @escaping @Sendable () -> Void) {
         self.core = Core(name: name, interval: intervalMilliseconds, body: body)
         var thread = pthread_t()
@@ -29,12 +29,12 @@ package final class PollingThread: Sendable {
 
     deinit { stop() }
 
-    /// The next run starts at once (after the one that is under way).
+    /// Starts the next run at once, or after the current one.
     package func wake() {
         core.signal()
     }
 
-    /// No further run starts. One that is under way is not awaited.
+    /// Prevents further runs. The current one is not awaited.
     package func stop() {
         core.stopped.store(true, ordering: .releasing)
         core.signal()
@@ -45,7 +45,7 @@ package final class PollingThread: Sendable {
         private let name: String
         private let interval: Int32
         private let body: @Sendable () -> Void
-        /// A pipe that wakes the thread; it lives as long as both the owner and the thread.
+        /// The pipe that wakes the thread. It lives as long as both the owner and the thread.
         private let reading: Int32
         private let writing: Int32
 
@@ -67,7 +67,7 @@ package final class PollingThread: Sendable {
             close(writing)
         }
 
-        /// A pipe that is full has woken the thread already.
+        /// Wakes the thread. A full pipe has woken it already.
         func signal() {
             _ = write(writing, [1], 1)
         }

@@ -2,24 +2,25 @@ import FoundationEssentials
 import Store
 
 extension ServedCertificates {
-    /// Pause between two readings of the configured files, in milliseconds; with the reading itself they are looked at
-    /// at least every two seconds.
+    /// The pause between two readings of the configured files, in milliseconds. Including the reading itself they are
+    /// checked at least every two seconds.
     package static let interval: Int32 = 1_800
-    /// How often what the store could not answer is asked again, and the development leaf's age is looked at.
+    /// The pause between two retries of what the store could not answer, and between two checks of the development
+    /// leaf's age.
     private static let tick = Duration.seconds(1)
-    /// How often a root that could not be had is asked for again.
+    /// The pause between two attempts to obtain the development root.
     private static let rootPause = Duration.seconds(5)
 
-    /// Keeps the certificates current until the task is cancelled. Run it once.
+    /// Keeps the certificates current until the task is cancelled. Called once.
     ///
     /// - Parameters:
-    ///   - onChange: called with each new snapshot, which already is the current one, one call after the other.
-    ///   - onProblem: called once for each new problem.
+    ///   - onChange: Called with each new snapshot, after it became the current one. Calls do not overlap.
+    ///   - onProblem: Called once for each new problem.
     package func run(
         onChange: @escaping @Sendable (CertificateSnapshot) -> Void,
         onProblem: @escaping @Sendable (CertificatesError) -> Void
     ) async {
-        // Files may lie on a volume that hangs: a thread of their own waits for it.
+        // Files may be on a volume that hangs, so a dedicated thread reads them.
         let thread: PollingThread? =
             configured.isEmpty
             ? nil
@@ -27,7 +28,7 @@ extension ServedCertificates {
                 if configured.reload() { changed.send() }
             }
         defer { thread?.stop() }
-        // What went wrong at the start is told now.
+        // Reports the problems of the start.
         changed.send()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.watchStore() }
@@ -69,7 +70,7 @@ extension ServedCertificates {
         }
     }
 
-    /// A gateway that started with other certificates only gets its root when the store is well again.
+    /// Obtains the root once the store works again, if the gateway started without it.
     private func obtainRoot() async {
         guard let development else { return }
         while development.root == nil, (try? await Task.sleep(for: Self.rootPause)) != nil {
@@ -79,7 +80,7 @@ extension ServedCertificates {
     }
 }
 
-/// Wakes one task, once for any number of calls that it did not get to see.
+/// A signal to one task. Calls that it has not seen yet count as one.
 struct Signal: Sendable {
     let stream: AsyncStream<Void>
     private let continuation: AsyncStream<Void>.Continuation

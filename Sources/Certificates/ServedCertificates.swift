@@ -4,22 +4,22 @@ import NIOCore
 package import Store
 import Synchronization
 
-/// The certificates that this process serves, to browsers and agents alike: the one place that holds the current ones.
+/// The certificates that this process serves to browsers and agents, from all sources.
 ///
-/// Three sources are mixed name by name; of several for one name the strongest is served:
+/// Three sources are merged by name. If several have a certificate for one name, the first of these is served:
 ///
-/// 1. files and secret mounts that the configuration names,
+/// 1. files and mounted secrets that the configuration names,
 /// 2. certificates in the store (`certs/<key>`),
-/// 3. the development CA, for names that nothing else covers.
+/// 3. the development CA, for names that no other source covers.
 ///
-/// Look-ups read an immutable ``CertificateSnapshot`` that is swapped as a whole; no handshake waits for a file or for the
-/// store. What cannot be read or does not fit keeps the last good certificate. The owner runs
-/// ``run(onChange:onProblem:)``, which brings every change into the snapshot within two seconds.
+/// Look-ups read an immutable ``CertificateSnapshot`` that is replaced as a whole; no handshake waits for a file or for
+/// the store. If a new certificate cannot be read or is not valid, the last good one stays. The owner runs
+/// ``run(onChange:onProblem:)``, which applies every change within two seconds.
 package final class ServedCertificates: Sendable {
     package struct Settings: Sendable {
         package var files: [CertificateFiles]
         package var usesDevelopmentCA: Bool
-        /// Names that the development CA covers beside this machine's own and those that agents bring.
+        /// The names that the development CA covers in addition to this machine's own and those that agents serve.
         package var names: [String]
         package var check: CertificateCheck
 
@@ -36,25 +36,26 @@ package final class ServedCertificates: Sendable {
         }
     }
 
-    /// How long a start may read certificates from the store; what is left is read while the gateway runs.
+    /// The time for which a start may read certificates from the store. The remaining ones are read while the gateway
+    /// runs.
     private static let loadTime = TimeAmount.seconds(10)
 
     let store: any Store
     let configured: ConfiguredCertificates
     let stored: StoredCertificates
-    /// Nil: the development CA is off.
+    /// The development CA, or `nil` if it is off.
     let development: DevelopmentAuthority?
-    /// Something may have changed: the snapshot is made anew.
+    /// Signals that the snapshot may have to be rebuilt.
     let changed = Signal()
-    /// There is something to read in the store.
+    /// Signals that there are changes to read from the store.
     let pending = Signal()
     private let current = Mutex(Current())
 
     private struct Current {
         var snapshot: CertificateSnapshot?
-        /// Without the development leaf, and what it was made of.
+        /// The snapshot without the development leaf, with the certificates it was built from.
         var others: CertificateSnapshot?
-        /// By place; told already.
+        /// The problems that were reported, by place.
         var reported: [String: CertificatesError] = [:]
     }
 
@@ -67,10 +68,10 @@ package final class ServedCertificates: Sendable {
 
     // MARK: Opening
 
-    /// Reads every source once, and makes the development root if it is needed and not there.
+    /// Reads every source once, and creates the development root if it is needed and missing.
     ///
-    /// - Throws: for a file that cannot be used, and when there is no certificate at all. A store that does not answer is
-    ///   a reason only where nothing else is left to serve.
+    /// - Throws: If a configured file cannot be used, or if there is no certificate at all. A store that does not
+    ///   respond is an error only if no other source has a certificate.
     package static func open(
         _ settings: Settings,
         store: any Store,
@@ -95,7 +96,7 @@ package final class ServedCertificates: Sendable {
         return served
     }
 
-    /// Reads every source once, for a command line: what is wrong is told by ``statuses``. Makes nothing.
+    /// Reads every source once for a command, without creating anything. Problems are in ``statuses``.
     package static func inspect(
         _ settings: Settings,
         store: any Store,
@@ -124,7 +125,7 @@ package final class ServedCertificates: Sendable {
 
     // MARK: What is served
 
-    /// Only for an opened one: it has certificates from then on, whatever becomes of the sources.
+    /// The current snapshot. An opened instance always has one, whatever happens to the sources.
     package var snapshot: CertificateSnapshot {
         guard let snapshot = current.withLock({ $0.snapshot }) else {
             preconditionFailure("an opened gateway has a certificate")
@@ -132,40 +133,39 @@ package final class ServedCertificates: Sendable {
         return snapshot
     }
 
-    /// What files and the store have for this name; the development CA is not asked.
+    /// Returns the certificate for a name from files or the store, but not from the development CA.
     package func certificate(for name: CertificateName) -> ServerCertificate? {
         current.withLock { $0.others }?.certificate(for: name)
     }
 
-    /// Whether another certificate than the one that the store keeps for this very name covers it: one of a file, or a
-    /// wildcard's.
+    /// Whether a certificate other than the one stored under this name covers it: one from a file, or a wildcard.
     package func isCoveredOtherwise(_ name: CertificateName) -> Bool {
         guard let covering = certificate(for: name) else { return false }
         return covering !== (try? name.storeKey).flatMap { stored.certificate(at: $0) }
     }
 
-    /// The root of the development CA, if that is in use.
+    /// The root of the development CA, if it is in use.
     package var developmentRoot: DevelopmentRoot? { development?.root }
 
-    /// Every certificate of every source, the strongest source first.
+    /// The status of every certificate, in the order of precedence of the sources.
     package var statuses: [CertificateStatus] {
         configured.statuses + stored.statuses + [development?.status].compactMap(\.self)
     }
 
-    /// Asks for these names in the development leaf (hosts that agents serve); it is issued again off the caller's
-    /// thread. Nothing happens when the development CA is off.
+    /// Adds names to the development leaf, for hosts that agents serve. The leaf is issued again off the caller's
+    /// thread. Has no effect if the development CA is off.
     package func cover(names: [String]) {
         if development?.addNames(names) == true { changed.send() }
     }
 
-    /// The pin by which an agent that is given these hosts knows this gateway: the development root's if the development
-    /// CA is what answers for every one of them, else nil. Without hosts: for whoever dials an address.
+    /// Returns the pin by which an agent with these gateway hosts identifies this gateway: the development root's if
+    /// the development CA serves every one of them, otherwise `nil`. No hosts means that agents connect to an address.
     package func tunnelPin(hosts: [String]) -> [UInt8]? {
         guard let root = developmentRoot else { return nil }
         guard let others = current.withLock({ $0.others }) else { return root.certificateSHA256 }
         guard !hosts.isEmpty else { return nil }
         let isDevelopment = hosts.allSatisfy { host in
-            // A dialled address is in no hello: the fallback answers, and that is another's.
+            // An address is not part of the hello, so the fallback is served, which is of another source.
             guard let name = CertificateName(host), case .dns = name else { return false }
             return others.certificate(for: name) == nil
         }
@@ -174,9 +174,9 @@ package final class ServedCertificates: Sendable {
 
     // MARK: The snapshot
 
-    /// Makes the snapshot of what the sources have now. One caller at a time.
+    /// Builds the snapshot from the present certificates of the sources. Calls must not overlap.
     ///
-    /// - Returns: the snapshot if it is another one than before, and problems that are new.
+    /// - Returns: The snapshot if it has changed, and the new problems.
     @discardableResult
     package func rebuild(now: Date = Date()) -> (snapshot: CertificateSnapshot?, problems: [CertificatesError]) {
         let sources = configured.certificates + stored.certificates

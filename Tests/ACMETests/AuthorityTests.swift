@@ -175,7 +175,7 @@ struct AuthorityTests {
         #expect(world.ca.signedRequests.filter { $0 == "/sign-me-up" }.count == 2)
     }
 
-    @Test("Another chain is taken where its issuer is preferred, and the first one where nobody has it")
+    @Test("An alternate chain is used if it has the preferred issuer, and the first one if none has it")
     func preferredIssuer() throws {
         let world = World()
         let first = try world.issue()

@@ -56,7 +56,7 @@ final class World {
     enum Crash {
         /// After so many actions, before the next one is done.
         case before(Int)
-        /// After so many actions, of which the last was done and nobody was told.
+        /// The leader died after this many actions, of which the last was performed and not reported.
         case after(Int)
 
         var count: Int {

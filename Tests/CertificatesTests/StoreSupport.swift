@@ -78,7 +78,7 @@ final class ObservedFileSystem: FileSystem {
 
     /// - Parameters:
     ///   - looking: the folder of hints that every look at a prefix lists.
-    ///   - quiet: paths that nobody asks about any more.
+    ///   - quiet: paths whose status is no longer requested.
     init(_ files: PosixFileSystem, looking: String = "", quiet: [String] = []) {
         self.files = files
         self.looking = looking

@@ -9,11 +9,11 @@ package struct ACMEFailure: Error, Equatable, Sendable {
     }
 
     package enum Retry: Equatable, Sendable {
-        /// After the next pause of the name's back-off.
+        /// A retry after the next pause of the name's back-off.
         case backOff
-        /// Not automatically within a day, because the operator has to change something first.
+        /// No automatic retry within a day, because the operator has to change something first.
         case afterADay
-        /// Not before this time by the CA's clock.
+        /// A retry no earlier than this time by the CA's clock.
         case notBefore(UnixTime)
     }
 

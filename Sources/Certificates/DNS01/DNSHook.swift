@@ -2,30 +2,31 @@ package import ACME
 package import NIOCore
 package import Outbound
 
-/// Changes the DNS for `dns-01` (RFC 8555 §8.4): something of the operator's that knows the provider's interface.
+/// A hook that changes the DNS for `dns-01` (RFC 8555 §8.4), provided by the operator for the DNS provider's interface.
 ///
-/// A record has the task's ``ChallengeTask/recordName`` and ``ChallengeTask/recordValue``; several values stand under
-/// one name at a time. Both calls may come more than once for the same task, from this replica and others.
+/// A record has the task's ``ACME/ChallengeTask/recordName`` and ``ACME/ChallengeTask/recordValue``. Several values may
+/// exist under one name at a time. Both calls may be repeated for the same task, by this replica and others.
 package protocol DNSHook: Sendable {
-    /// Adds the record beside those that are there. Returns when the provider has taken it.
+    /// Adds the record to the existing ones. Returns when the provider has accepted it.
     func present(_ task: ChallengeTask) async throws(PresentationError)
 
-    /// Takes away the record with this value, and no other. One that is gone is no error.
+    /// Removes the record with this value, and no other. A missing record is no error.
     func cleanUp(_ task: ChallengeTask) async throws(PresentationError)
 }
 
-/// What a hook is to do.
+/// The action that a hook performs.
 enum HookAction: String {
     case present
     case cleanUp = "cleanup"
 }
 
-/// The hook for `dns-01` as it is configured.
+/// The configuration of the hook for `dns-01`.
 package struct DNSHookSettings: Sendable, Equatable {
     package enum Hook: Sendable, Equatable {
-        /// A server that is asked over HTTP; see ``HTTPHook``.
+        /// A server that is called over HTTP; see ``HTTPHook``.
         ///
-        /// - Parameter bundle: PEM file of the authorities that its certificate must come from; nil: the system's.
+        /// - Parameter bundle: The PEM file of the CAs that may issue the server's certificate, or `nil` for the
+        ///   system's.
         case http(ACMEURL, credential: HookCredential?, bundle: String?)
         /// A program at this path; see ``ProgramHook``.
         case program(String)
@@ -34,7 +35,7 @@ package struct DNSHookSettings: Sendable, Equatable {
     package static let standardPropagation = TimeAmount.seconds(10)
 
     package var hook: Hook
-    /// What passes between the hook's success and the CA's look.
+    /// The time between the hook's success and the CA's validation.
     package var propagation: TimeAmount
 
     package init(_ hook: Hook, propagation: TimeAmount = standardPropagation) {
@@ -42,9 +43,12 @@ package struct DNSHookSettings: Sendable, Equatable {
         self.propagation = propagation
     }
 
+    /// Creates the hook.
+    ///
     /// - Parameters:
-    ///   - client: for the hook that is asked over HTTP; its owner closes it.
-    ///   - environment: this process's, of which a program gets what is no setting of ours.
+    ///   - client: The client of an HTTP hook; its owner closes it.
+    ///   - environment: The environment of this process, from which a program inherits what is not a setting of the
+    ///     gateway.
     package func make(client: OutboundClient, environment: [String: String]) -> any DNSHook {
         switch hook {
         case .http(let url, let credential, let bundle):

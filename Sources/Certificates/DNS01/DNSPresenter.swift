@@ -1,19 +1,20 @@
 package import ACME
 package import NIOCore
 
-/// Answers `dns-01` by a hook, and leaves other kinds alone. Hooks are called one after the other, because many read a
-/// whole zone, change it and write it back.
+/// A presenter that responds to `dns-01` by a hook and ignores other kinds. Hooks are called one at a time, because
+/// many read a whole zone, change it and write it back.
 package final class DNSPresenter: ChallengePresenter {
     private let hook: any DNSHook
     private let propagation: TimeAmount
     private let onProblem: @Sendable (PresentationError) -> Void
-    /// One call at a time.
+    /// The permit of the one call at a time.
     private let turn = AsyncSemaphore(1)
     private static let abandoned = PresentationError("the order was abandoned")
 
     /// - Parameters:
-    ///   - propagation: what passes between the hook's success and the CA's look.
-    ///   - onProblem: a record could not be taken away; that does no harm but to whoever reads the zone.
+    ///   - propagation: The time between the hook's success and the CA's validation.
+    ///   - onProblem: Called if a record could not be removed, which leaves a useless record in the zone but does no
+    ///     harm.
     package init(
         _ hook: any DNSHook,
         propagation: TimeAmount = DNSHookSettings.standardPropagation,

@@ -4,15 +4,15 @@ package import NIOCore
 package import Outbound
 import Store
 
-/// A server that changes the DNS: it is sent `POST URL/present` and `POST URL/cleanup` with a JSON object of the fields
-/// `fqdn` (with a final dot) and `value`. This is the default mode of lego's provider `httpreq`, so that servers which
-/// were written for it, and for what uses it, serve here too.
+/// A hook that calls a server: `POST URL/present` and `POST URL/cleanup` with a JSON object of the fields `fqdn` (with
+/// a trailing dot) and `value`. This is the default mode of lego's provider `httpreq`, so that servers that were
+/// written for it can be used.
 ///
 /// A status of 200 to 299 is success.
 package struct HTTPHook: DNSHook {
-    /// Time for one answer.
+    /// The time for one response.
     package static let deadline = TimeAmount.seconds(30)
-    /// Characters of an answer that a message shows.
+    /// The number of characters of a response that an error message contains.
     static let displayedLength = 300
 
     private let base: String
@@ -22,8 +22,8 @@ package struct HTTPHook: DNSHook {
     private let timeout: TimeAmount
 
     /// - Parameters:
-    ///   - url: without a query.
-    ///   - client: its owner closes it.
+    ///   - url: The URL of the server, without a query.
+    ///   - client: The client that sends requests; its owner closes it.
     package init(
         _ url: ACMEURL,
         credential: HookCredential? = nil,
@@ -69,7 +69,7 @@ package struct HTTPHook: DNSHook {
         }
     }
 
-    /// The first line of an answer that is no success, and what usually helps.
+    /// Returns the first line of an error response, and the usual remedy.
     private static func details(_ response: OutboundResponse) -> String {
         let start = response.body.drop { $0 <= 0x20 }.prefix(4 * displayedLength)
         let line = start.prefix { $0 != 0x0a && $0 != 0x0d }

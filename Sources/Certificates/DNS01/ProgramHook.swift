@@ -1,14 +1,14 @@
 package import ACME
 package import NIOCore
 
-/// A program that changes the DNS: it is run, without a shell, as `PATH present|cleanup NAME VALUE`. NAME has no final
-/// dot. Exit status 0 is success; what it writes last is shown when it fails.
+/// A hook that runs a program, without a shell, as `PATH present|cleanup NAME VALUE`. NAME has no trailing dot. Exit
+/// status 0 is success; the end of its output is part of the error otherwise.
 ///
-/// It gets an empty standard input and this process's environment, but for the variables `HOPGATE_…`, some of which
-/// hold secrets. It has a process group of its own, which is killed at the deadline, when the calling task is
-/// cancelled, and when the program has ended: nothing that it starts outlives it.
+/// The program gets an empty standard input, and the environment of this process without the variables `HOPGATE_…`,
+/// some of which hold secrets. It runs in its own process group, which is killed at the deadline, when the calling task
+/// is cancelled, and when the program has ended, so that no process that it starts outlives it.
 package struct ProgramHook: DNSHook {
-    /// Time for one run.
+    /// The time for one run.
     package static let deadline = TimeAmount.seconds(60)
 
     private let path: String
@@ -16,8 +16,8 @@ package struct ProgramHook: DNSHook {
     private let timeout: TimeAmount
 
     /// - Parameters:
-    ///   - path: with a slash in it; `PATH` is not searched.
-    ///   - environment: this process's.
+    ///   - path: A path with a slash; `PATH` is not searched.
+    ///   - environment: The environment of this process.
     package init(_ path: String, environment: [String: String], timeout: TimeAmount = deadline) {
         self.path = path
         self.environment = environment.filter { !$0.key.hasPrefix("HOPGATE_") }.map { "\($0.key)=\($0.value)" }.sorted()
@@ -44,7 +44,7 @@ package struct ProgramHook: DNSHook {
         throw PresentationError("the DNS hook \(path) \(action.rawValue) \(task.recordName) \(reason)")
     }
 
-    /// Nil: it was successful.
+    /// Describes why a run failed, or returns `nil` if it succeeded.
     private func failureReason(_ outcome: ProgramRun.Outcome) -> String? {
         switch outcome {
         case .exited(0, _): nil
@@ -57,9 +57,9 @@ package struct ProgramHook: DNSHook {
         }
     }
 
-    /// Its last lines, one behind the other.
+    /// Returns the last lines of the output, joined into one.
     private static func details(_ output: [UInt8]) -> String {
-        // The end says most, and whoever shows the message cuts it at 1,000 characters.
+        // The end is the most informative part, and messages are cut at 1,000 characters.
         let lines = output.suffix(700).split { $0 == 0x0a || $0 == 0x0d }
         let text = lines.map { UntrustedText.sanitised(String(decoding: $0, as: UTF8.self)) }.joined(separator: " / ")
         return text.isEmpty ? ", and wrote nothing" : "; it wrote: \(text)"

@@ -3,21 +3,21 @@ import NIOCore
 import Outbound
 import Synchronization
 
-/// One run of a program, from its start to its end, on a thread of its own.
+/// One run of a program, on a dedicated thread.
 final class ProgramRun: Sendable {
     enum Outcome: Equatable, Sendable {
         case exited(Int32, output: [UInt8])
-        /// By a signal that was not ours.
+        /// The program was killed by a signal that this process did not send.
         case killed(Int32, output: [UInt8])
         case timedOut(output: [UInt8])
         case cancelled
         case notStarted(String)
     }
 
-    /// Bytes of the output that are kept: the last ones.
+    /// The number of bytes of the output that are kept, from its end.
     static let outputLimit = 2_048
-    /// The longest pause between two looks whether it has ended, in milliseconds. Its output wakes the thread as well.
-    /// (The kernel could tell, by a descriptor of the process, but Swift's Glibc has no call for that.)
+    /// The longest pause between two checks whether the program has ended, in milliseconds. Its output wakes the thread
+    /// as well. (A process descriptor would report the end, but Swift's Glibc has no call for it.)
     private static let pause: Int32 = 20
 
     private let path: String
@@ -38,7 +38,7 @@ final class ProgramRun: Sendable {
         self.deadline = deadline
     }
 
-    /// Runs it. Call it once.
+    /// Runs the program to its end. Called once.
     func run() async -> Outcome {
         await withCheckedContinuation { continuation in
             state.withLock { $0.continuation = continuation }
@@ -47,7 +47,7 @@ final class ProgramRun: Sendable {
         }
     }
 
-    /// It is killed soon; ``outcome()`` returns then. Nothing happens when it has ended.
+    /// Requests to kill the program, after which ``run()`` returns soon. Has no effect once it has ended.
     func cancel() {
         state.withLock { $0.isCancelled = true }
     }
@@ -83,11 +83,11 @@ final class ProgramRun: Sendable {
                 program.read(into: &output, wait: Self.pause)
             }
         }
-        // What it has started, too; and before it is reaped, while its number can be nobody else's.
+        // Also the processes that it has started; and before it is reaped, while its process ID cannot be reused.
         program.killGroup()
         program.read(into: &output, wait: 0)
         if case .timedOut = end { end = .timedOut(output: output.bytes) }
-        // A process that hangs in the kernel dies timedOut: nobody waits for that but this thread.
+        // A process that is blocked in the kernel dies late. Only this thread waits for it.
         if let end { finish(end) }
         let status = program.reap()
         // The low seven bits are the signal (wait(2)); if there is none, the next eight are the status.

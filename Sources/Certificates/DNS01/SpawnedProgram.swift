@@ -1,8 +1,8 @@
 import CProcess
 import Glibc
 
-/// A process of ours in a group of its own, and the pipe that its output comes through. Whoever has it kills the group
-/// and reaps it, on one thread.
+/// A child process in its own process group, and the pipe of its output. The owner kills the group and reaps the
+/// process, on one thread.
 struct SpawnedProgram: ~Copyable {
     struct Failure: Error {
         let reason: String
@@ -10,21 +10,23 @@ struct SpawnedProgram: ~Copyable {
 
     private let process: pid_t
     private let output: Int32
-    /// Reads of 4 KiB in a row before the owner looks at the clock again: some programs never stop writing.
+    /// The number of consecutive reads of 4 KiB before the owner checks the deadline: some programs never stop writing.
     private static let reads = 64
-    /// For a file that is being written; the pause is in milliseconds.
+    /// The number of attempts to start a file that is still open for writing, and the pause between them in
+    /// milliseconds.
     private static let busyTries = 50
     private static let busyPause: Int32 = 20
 
-    /// Starts it with an empty standard input, and no descriptor beside output and error, which are the pipe.
+    /// Starts the program with an empty standard input, and no descriptors except output and error, which are the pipe.
     init(_ path: String, _ arguments: [String], environment: [String]) throws(Failure) {
         var ends: [Int32] = [-1, -1]
         guard hop_pipe(&ends) == 0 else { throw Self.failure(errno, path) }
-        // Ours alone is non-blocking: both ends have flags of their own.
+        // Only this end is non-blocking: both ends have their own flags.
         _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
         var process = pid_t()
         var failure = Self.spawn(path, arguments, environment, output: ends[1], &process)
-        // Somebody has it open for writing: an editor that is saving it, or a fork of whoever has just written it.
+        // The file is open for writing: in an editor that is saving it, or in a fork of the process that has just
+        // written it.
         for _ in 0..<Self.busyTries where failure == ETXTBSY {
             _ = poll(nil, 0, Self.busyPause)
             failure = Self.spawn(path, arguments, environment, output: ends[1], &process)
@@ -53,7 +55,7 @@ struct SpawnedProgram: ~Copyable {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_adddup2(&actions, output, 1)
         posix_spawn_file_actions_adddup2(&actions, output, 2)
-        // Ours are close-on-exec; those of libraries may not be.
+        // This program's descriptors are close-on-exec; those of libraries may not be.
         hop_close_from(&actions, 3)
 
         var attributes = posix_spawnattr_t()
@@ -86,22 +88,22 @@ struct SpawnedProgram: ~Copyable {
         }
     }
 
-    /// It is still to be reaped.
+    /// Whether the process has ended. It has still to be reaped.
     var hasEnded: Bool {
         var information = siginfo_t()
         information.si_signo = 0
         let result = waitid(P_PID, id_t(process), &information, WEXITED | WNOHANG | WNOWAIT)
-        // An error: somebody has reaped it for us.
+        // An error means that the process was reaped elsewhere.
         return result != 0 ? errno != EINTR : information.si_signo != 0
     }
 
-    /// Takes what it has written.
+    /// Reads the available output.
     ///
-    /// - Parameter wait: milliseconds to wait for more.
+    /// - Parameter wait: The time in milliseconds to wait for more.
     func read(into tail: inout OutputTail, wait: Int32) {
         var waited = pollfd(fd: output, events: Int16(POLLIN), revents: 0)
         let count = poll(&waited, 1, wait)
-        // The writing end is closed, while the program runs on: there is nothing to wait for but time.
+        // The writing end is closed while the program runs: there is nothing to wait for except the time.
         let isClosed = count > 0 && waited.revents & Int16(POLLIN) == 0
         if isClosed, wait > 0 { _ = poll(nil, 0, wait) }
         guard count > 0, !isClosed else { return }
@@ -114,12 +116,12 @@ struct SpawnedProgram: ~Copyable {
         }
     }
 
-    /// Before ``reap()``: later the number may be another's.
+    /// Kills the process group. Called before ``reap()``, after which the process ID may be reused.
     func killGroup() {
         kill(-process, SIGKILL)
     }
 
-    /// Waits for its end, and returns the status of wait(2).
+    /// Waits for the end of the process, and returns its status as of wait(2).
     func reap() -> Int32 {
         var status: Int32 = 0
         while waitpid(process, &status, 0) < 0 {

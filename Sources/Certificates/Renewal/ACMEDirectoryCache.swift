@@ -3,11 +3,12 @@ import Formats
 import NIOCore
 import Synchronization
 
-/// What this process knows of each CA: its directory, for some hours, and how far our clock is from its own.
+/// A process-wide cache of each CA: its directory, for some hours, and the difference between its clock and this
+/// machine's.
 final class ACMEDirectoryCache: Sendable {
     private static let directoryTime = TimeAmount.hours(6)
 
-    /// A CA that has just failed is not asked by the next of many names.
+    /// The time for which a CA that has just failed is not asked for further names.
     private static let failureTime = TimeAmount.seconds(30)
 
     private struct Entry {
@@ -19,11 +20,11 @@ final class ACMEDirectoryCache: Sendable {
     }
 
     private let entries = Mutex<[String: Entry]>([:])
-    /// Inquiries under way.
+    /// The registrations in progress, by directory URL.
     private let registrations = Mutex<[String: Task<AccountRegistration.Outcome, Never>]>([:])
 
-    /// Directory and account of a CA. A start with many names asks for them once: whoever comes while somebody asks
-    /// hears the same.
+    /// Returns the directory and the account of a CA. Concurrent callers share one registration, so that a start with
+    /// many names performs it once.
     func registration(at authority: String, _ registration: AccountRegistration) async -> AccountRegistration.Outcome {
         let failure = entries.withLock { entries in
             entries[authority].flatMap { NIODeadline.now() < $0.failureEnd ? $0.failure : nil }
@@ -42,7 +43,7 @@ final class ACMEDirectoryCache: Sendable {
             registrations[authority] = task
             return task
         }
-        // All of them end together, with the gateway.
+        // All callers are cancelled together, at shutdown.
         return await withTaskCancellationHandler {
             await task.value
         } onCancel: {
@@ -57,7 +58,7 @@ final class ACMEDirectoryCache: Sendable {
         }
     }
 
-    /// Nil when it has to be asked for.
+    /// Returns the cached directory, or `nil` if it has to be fetched.
     func directory(of authority: String, now: NIODeadline = .now()) -> ACMEDirectory? {
         entries.withLock { entries in
             guard let entry = entries[authority], now < entry.directoryEnd else { return nil }
@@ -65,9 +66,9 @@ final class ACMEDirectoryCache: Sendable {
         }
     }
 
-    /// Keeps what a machine has learnt.
+    /// Stores the results of a state machine.
     ///
-    /// - Parameter hasAnswered: the CA has, so that its clock is known.
+    /// - Parameter hasAnswered: Whether the CA has responded, so that its clock is known.
     func update(
         _ authority: String,
         directory: ACMEDirectory?,
@@ -86,17 +87,17 @@ final class ACMEDirectoryCache: Sendable {
         }
     }
 
-    /// The directory is not what it was: a failure there asks for it anew.
+    /// Removes the directory after a failure that may be due to its age.
     func removeDirectory(of authority: String) {
         entries.withLock { $0[authority]?.directory = nil }
     }
 
-    /// Nil while the CA has not answered yet.
+    /// Returns the difference to the CA's clock, or `nil` if the CA has not responded yet.
     func clock(of authority: String) -> ClockSkew? {
         entries.withLock { $0[authority]?.clock }
     }
 
-    /// The CA's clock as far as it is known.
+    /// Returns the time by the CA's clock, or by this machine's if the difference is not known.
     func serverTime(at authority: String?, wall: UnixTime) -> UnixTime {
         (authority.flatMap { clock(of: $0) } ?? ClockSkew()).serverTime(at: wall)
     }

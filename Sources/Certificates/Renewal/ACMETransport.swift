@@ -1,13 +1,15 @@
 package import ACME
 package import Outbound
 
-/// Carries requests to a CA and its answers back. Behind it stands libcurl, or in tests a CA in memory.
+/// A transport of requests to a CA: libcurl, or a CA in memory in tests.
 package protocol ACMETransport: Sendable {
-    /// - Throws: when there is no whole answer, or the task was cancelled.
+    /// Sends a request.
+    ///
+    /// - Throws: If there is no complete response, or the task was cancelled.
     func send(_ request: ACMERequest, trust: OutboundTrust) async throws(ACMETransportError) -> ACMEResponse
 }
 
-/// Why a CA's answer is not there, in words.
+/// The reason why there is no response from a CA.
 package struct ACMETransportError: Error, Sendable, CustomStringConvertible {
     package let description: String
     package let failure: TransportFailure
@@ -18,7 +20,7 @@ package struct ACMETransportError: Error, Sendable, CustomStringConvertible {
     }
 }
 
-/// Over the gateway's HTTP client, which its owner closes.
+/// A transport over the gateway's HTTP client, which its owner closes.
 package struct OutboundTransport: ACMETransport {
     private let client: OutboundClient
 
@@ -32,7 +34,7 @@ package struct OutboundTransport: ACMETransport {
     ) async throws(ACMETransportError) -> ACMEResponse {
         var fields = [(name: "Accept", value: request.accept)]
         if let type = request.contentType { fields.append(("Content-Type", type)) }
-        // A signed request does no harm when it comes twice: its nonce counts once (RFC 8555 §6.5).
+        // A repeated signed request does no harm: its nonce is accepted once (RFC 8555 §6.5).
         let outbound = OutboundRequest(
             request.outboundMethod,
             request.url.text,

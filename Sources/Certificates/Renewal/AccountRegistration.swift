@@ -2,7 +2,8 @@ package import ACME
 package import NIOCore
 package import Outbound
 
-/// Asks a CA for its directory, and registers or updates our account there: all that can be done without an order.
+/// The registration of our account at a CA: fetches the directory, and registers or updates the account. These are all
+/// the steps that need no order.
 package struct AccountRegistration: Sendable {
     private let authority: ACMEAuthority
     private let trust: OutboundTrust
@@ -39,9 +40,12 @@ package struct AccountRegistration: Sendable {
         self.directories = directories
     }
 
+    /// Performs the registration.
+    ///
     /// - Parameters:
-    ///   - patience: a CA that cannot be reached by then has failed; the machine alone may try for longer.
-    ///   - registersAgain: also an account that is known: then a CA that has lost it says so.
+    ///   - patience: The time after which a CA that cannot be reached has failed; the state machine alone would retry
+    ///     for longer.
+    ///   - registersAgain: Whether a known account is registered again, which reveals that a CA has lost it.
     package func run(patience: TimeAmount = .hours(1), registersAgain: Bool = false) async -> Outcome {
         let end = NIODeadline.now() + patience
         var account: AccountRecord

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Wakes the one task that waits, or lets its next wait return at once. Calls in between count as one.
+/// A signal to one waiting task. If no task waits, the next wait returns at once; several calls count as one.
 final class AsyncSignal: Sendable {
     private struct State {
         var isDue = false
@@ -19,7 +19,7 @@ final class AsyncSignal: Sendable {
         waiter?.continuation.resume()
     }
 
-    /// Returns when it was woken, after `limit`, or when the task is cancelled.
+    /// Returns when the signal was sent, after `limit`, or when the task is cancelled.
     func wait(atMost limit: Duration) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { try? await Task.sleep(for: limit) }

@@ -1,19 +1,19 @@
 package import ACME
 
-/// Puts the answers to challenges where a CA looks for them: on every replica, or in the DNS. What stands behind it is
-/// the gateway's business; tests have their own.
+/// The part of the gateway that makes responses to challenges available where a CA looks for them: on every replica, or
+/// in the DNS. Tests have their own.
 package protocol ChallengePresenter: Sendable {
-    /// Returns when the CA may look: every live replica answers, or was waited for long enough; the records are there.
-    /// Tasks that were presented before, by whomever, are no error.
+    /// Presents the responses. Returns when the CA may validate: every live replica responds or was waited for long
+    /// enough, and records exist. Tasks that were presented before, also by another replica, are no error.
     func present(_ tasks: [ChallengeTask]) async throws(PresentationError)
 
-    /// Nobody asks for these any more. What cannot be taken away now goes later by itself, or is told in the log.
+    /// Removes the responses. Failures are not reported to the caller: what cannot be removed now expires or is logged.
     func withdraw(_ tasks: [ChallengeTask]) async
 }
 
-/// Why a CA would not find the answer to a challenge.
+/// The reason why a CA would not find the response to a challenge.
 package struct PresentationError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// What, where, and how to mend it.
+    /// The reason, the place, and the remedy.
     package let description: String
 
     package init(_ description: String) {
@@ -21,7 +21,7 @@ package struct PresentationError: Error, Equatable, Sendable, CustomStringConver
     }
 }
 
-/// Several presenters as one: each answers the kinds that are its own.
+/// Several presenters as one. Each responds to its own kinds of challenges.
 package struct CombinedPresenter: ChallengePresenter {
     private let presenters: [any ChallengePresenter]
 

@@ -3,7 +3,7 @@ import Crypto
 import Formats
 package import Store
 
-/// Keys of the store under which replicas share the tasks that every one of them responds to.
+/// The keys of the store under which replicas share challenge tasks.
 extension ChallengeTask {
     package static let prefix: StoreKey = "acme/challenges"
 

@@ -4,16 +4,17 @@ import NIOCore
 import Outbound
 import Store
 
-/// Does what an ``OrderMachine`` says, under a lease: sends, waits, stores, presents. Whatever happens to this process, the
-/// store holds what whoever comes next needs to go on.
+/// The driver of one ``ACME/OrderMachine`` under a lease: sends its requests, waits, stores its records and presents
+/// its challenges. If this process ends at any point, the store has what the next holder of the lease needs to
+/// continue.
 struct OrderDriver: Sendable {
     enum Outcome: Sendable {
         case issued(IssuedCertificate)
         case failed(ACMEFailure)
-        /// The CA's clock says that nothing is due.
+        /// By the CA's clock the order is not due.
         case notDue
-        /// The lease was lost, the store is in trouble, or the gateway ends: the order stays as it is for whoever comes
-        /// next.
+        /// The lease was lost, the store failed, or the gateway is shutting down. The order is kept for the next holder
+        /// of the lease.
         case interrupted(IssuanceError)
     }
 
@@ -24,7 +25,7 @@ struct OrderDriver: Sendable {
     let records: RenewalRecords
     let directories: ACMEDirectoryCache
     let lease: any StoreLease
-    /// Asked once, when the CA has told its clock for the first time: whether the order is still due.
+    /// Whether the order is still due at a time by the CA's clock. Called once, when that clock becomes known.
     let isDue: @Sendable (UnixTime) -> Bool
 
     func run(_ plan: OrderPlan) async -> Outcome {
@@ -41,15 +42,15 @@ struct OrderDriver: Sendable {
         }
     }
 
-    /// The account, after directory and account were asked for if they are not known. Nil: by the CA's clock, which is
-    /// known now, nothing is due.
+    /// Returns the account, after a registration if needed, or `nil` if by the CA's clock, which is known now, nothing
+    /// is due.
     private func prepareAccount(
         _ plan: OrderPlan,
         _ previous: OrderRecord?
     ) async throws(IssuanceError) -> Result<AccountRecord, ACMEFailure>? {
         let authority = plan.authority
         if let previous, !previous.serves(plan) {
-            // Of other names, or of another CA: nobody goes on with it.
+            // An order of other names or of another CA is not continued.
             await presenter.withdraw(previous.tasks)
         }
         let account = try await records.account(at: authority.directory)
@@ -142,7 +143,8 @@ struct OrderDriver: Sendable {
         directories.update(authority, directory: directory, clock: clock, hasAnswered: hasAnswered)
     }
 
-    /// Before everything that others can see. An act that was begun cannot be fenced; the publication is.
+    /// Checks the lease before each action that others can observe. An action in progress cannot be fenced; the
+    /// publication is.
     private func requireLease() async throws(IssuanceError) {
         guard !Task.isCancelled else { throw Self.shutdown }
         do throws(StoreError) {
@@ -165,7 +167,7 @@ struct OrderDriver: Sendable {
 }
 
 extension Instant {
-    /// Both clocks of this machine.
+    /// Reads the monotonic and the wall clock of this machine.
     package static var now: Instant {
         Instant(uptime: .now(), wall: .now())
     }

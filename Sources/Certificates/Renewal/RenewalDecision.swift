@@ -1,25 +1,25 @@
 package import ACME
 package import Formats
 
-/// What is to be done about one certificate now. Pure: made of what the store holds and of the CA's clock.
+/// The decision about one certificate: a pure function of what the store holds and of the CA's clock.
 package enum RenewalDecision: Equatable, Sendable {
-    /// Order it from this CA: its directory URL.
+    /// Order the certificate from the CA with this directory URL.
     case order(authority: String)
-    /// Ask the CA that issued it when it would like it to be renewed.
+    /// Ask the CA that issued the certificate for its renewal information.
     case fetchRenewalInfo(authority: String)
-    /// Nothing before then, unless something changes.
+    /// Wait until this time, unless something changes.
     case idle(until: UnixTime)
 }
 
-/// One certificate as it is known now.
+/// The known state of one certificate.
 package struct CertificateSituation: Sendable {
     package var names: [CertificateName]
-    /// Of the certificate that the store has; nil: none.
+    /// The facts of the stored certificate, or `nil` if there is none.
     package var facts: CertificateFacts?
-    /// The directory URL of the CA that issued it, if it came by ACME.
+    /// The directory URL of the CA that issued the certificate, or `nil` if it was not issued by ACME.
     package var issuer: String?
     package var state: RenewalState
-    /// Somebody asked for a new one, whatever its age.
+    /// Whether a new certificate was requested, whatever the age of the present one.
     package var isRequested = false
 
     package init(
@@ -36,28 +36,31 @@ package struct CertificateSituation: Sendable {
         self.isRequested = isRequested
     }
 
-    /// What spreads renewals: the same on every replica.
+    /// The text whose hash spreads renewals. It is the same on every replica.
     var spreadingKey: String { names.map(\.description).sorted().joined(separator: ",") }
 
-    /// When it is to be renewed; nil: there is nothing to renew.
+    /// The plan of the renewal, or `nil` if there is no certificate.
     package var renewal: RenewalPlan? {
         facts.map { RenewalPolicy.plan($0, name: spreadingKey, stored: state.renewal) }
     }
 
-    /// A new certificate is needed. One of a CA that is not configured any more, for tests perhaps, is replaced at once.
+    /// Whether a new certificate is needed. A certificate of a CA that is no longer configured, such as a staging CA,
+    /// is replaced at once.
     func isDue(authorities: [String], now: UnixTime) -> Bool {
         guard let facts, let renewal else { return true }
         if let issuer, !authorities.contains(issuer) { return true }
         return isRequested || now >= renewal.at || !Set(names).isSubset(of: facts.names)
     }
 
+    /// Decides what to do now.
+    ///
     /// - Parameters:
-    ///   - authorities: directory URLs in the order of the configuration.
-    ///   - settings: ``RenewalSettings/fingerprint(_:)``.
+    ///   - authorities: The directory URLs in the order of the configuration.
+    ///   - settings: The ``RenewalSettings/fingerprint(_:)`` of the settings.
     package func decision(authorities: [String], settings: String, now: UnixTime) -> RenewalDecision {
         if isDue(authorities: authorities, now: now) {
             var state = state
-            // Whoever asks has mended what was wrong; what the CA forbids stays forbidden.
+            // A request implies that the cause of the failure was removed. The holds of CAs still apply.
             if isRequested { state.nextTry = nil }
             switch RetryPolicy.next(state, authorities: authorities, settings: settings, now: now) {
             case .attempt(let authority): return .order(authority: authority)

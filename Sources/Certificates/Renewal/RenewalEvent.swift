@@ -2,35 +2,35 @@ package import ACME
 package import Formats
 package import Store
 
-/// What happened about a certificate, for the log and the counters: each told once, by the replica that did it.
+/// An event of a certificate, for the log and the metrics. It is reported once, by the replica that caused it.
 package enum RenewalEvent: Sendable {
     case ordering(names: [CertificateName], authority: String)
     case issued(names: [CertificateName], authority: String, generation: Generation, notAfter: UnixTime)
-    /// - Parameter nextTry: by the CA's clock; nil: another CA is tried at once.
+    /// - Parameter nextTry: The time of the next attempt by the CA's clock, or `nil` if another CA is tried at once.
     case failed(names: [CertificateName], authority: String, ACMEFailure, nextTry: UnixTime?)
-    /// So many hosts on demand are looked after that no further one is; told once.
+    /// The number of managed hosts on demand has reached its limit. Reported once.
     case tooManyOnDemand(limit: Int)
-    /// Nothing could be done for a reason that is not the CA's; told again only when it is another.
+    /// No attempt was possible, for a reason other than the CA's. Reported again only if the error changes.
     case error(names: [CertificateName], IssuanceError)
 }
 
-/// What is known of a certificate that is had by ACME. The same on every replica.
+/// The displayed state of a certificate that a CA issues. It is the same on every replica.
 package struct RenewalStatus: Sendable {
     package var key: StoreKey
     package var names: [CertificateName]
-    /// A host of an agent's.
+    /// Whether the certificate is for a host that an agent serves.
     package var isOnDemand: Bool
-    /// When it is to be renewed, or ordered for the first time, by the CA's clock.
+    /// The time of the renewal or of the first order, by the CA's clock.
     package var nextRenewal: UnixTime?
-    /// No attempt before then.
+    /// The earliest time of the next attempt.
     package var nextTry: UnixTime?
-    /// The directory URL of the CA that issued the present one.
+    /// The directory URL of the CA that issued the present certificate.
     package var authority: String?
     package var lastError: RenewalState.LastError?
     package var failures: Int
-    /// This replica is ordering it now.
+    /// Whether this replica is ordering the certificate now.
     package var isOrdering: Bool
-    /// Where the CA says why it wants it renewed.
+    /// The URL of the CA's explanation of its renewal window.
     package var explanation: String?
 }
 

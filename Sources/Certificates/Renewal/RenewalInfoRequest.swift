@@ -2,10 +2,11 @@ import ACME
 import NIOCore
 import Outbound
 
-/// Does what a ``RenewalInfoMachine`` says. Nothing is signed and nothing is stored, so no lease has to be asked.
+/// The driver of one ``ACME/RenewalInfoMachine``. Nothing is signed or stored, so no lease is checked.
 struct RenewalInfoRequest: Sendable {
     enum Outcome: Sendable {
-        /// Nil: the CA says nothing about renewal. `pause`: seconds until it may be asked again.
+        /// The renewal information, or `nil` if the CA offers none. `pause` is the time in seconds until the next
+        /// request.
         case completed(ACMERenewalInfo?, pause: Int64)
         case failed(ACMEFailure)
         case interrupted

@@ -3,14 +3,14 @@ import Crypto
 import Formats
 package import Store
 
-/// What replicas share about getting certificates: accounts at CAs, the state of each name, and orders under way. Written
-/// under the lease of the certificate, but for accounts, which several names share.
+/// The records that replicas share about obtaining certificates: accounts at CAs, the state of each name, and pending
+/// orders. They are written under the lease of the certificate, except accounts, which several names share.
 ///
 /// | key | value |
 /// |---|---|
-/// | `acme/accounts/<fingerprint of the directory URL>` | ``AccountRecord`` |
-/// | `acme/names/<last component of the certificate's key>` | ``RenewalState`` |
-/// | `acme/orders/<the same>` | ``OrderRecord`` |
+/// | `acme/accounts/<fingerprint of the directory URL>` | ``ACME/AccountRecord`` |
+/// | `acme/names/<last component of the certificate's key>` | ``ACME/RenewalState`` |
+/// | `acme/orders/<the same>` | ``ACME/OrderRecord`` |
 package struct RenewalRecords: Sendable {
     package static let accounts: StoreKey = "acme/accounts"
     package static let names: StoreKey = "acme/names"
@@ -25,7 +25,8 @@ package struct RenewalRecords: Sendable {
 
     // MARK: Accounts
 
-    /// The account at a CA. Its key is in the store when this returns, whoever made it: so all replicas have one.
+    /// Returns the account at a CA, which is created if there is none. Its key is stored when this returns, so that all
+    /// replicas use the same account.
     package func account(at directory: ACMEURL) async throws(IssuanceError) -> AccountRecord {
         let key = Self.child(Self.accounts, Fingerprint.of(directory.text))
         for _ in 0..<Self.attempts {
@@ -46,21 +47,21 @@ package struct RenewalRecords: Sendable {
         throw IssuanceError("\(key): changes faster than it can be read")
     }
 
-    /// Two replicas that register the same key write the same: the last one counts.
+    /// Stores an account. Replicas that register the same key write the same value, so the last write wins.
     package func put(_ account: AccountRecord) async throws(IssuanceError) {
         try await put(Self.child(Self.accounts, Fingerprint.of(account.directory.text)), account.json)
     }
 
     // MARK: Names
 
-    /// What is known of a name. What cannot be read as such counts for nothing: it only says when to try again.
+    /// Returns the state of a name. A state that cannot be parsed is treated as missing: it only delays attempts.
     package func state(of certificate: StoreKey) async throws(IssuanceError) -> RenewalState {
         let key = Self.child(Self.names, certificate.name)
         guard let bytes = try await bytes(key) else { return RenewalState() }
         return (try? RenewalState(json: bytes, place: key.path)) ?? RenewalState()
     }
 
-    /// - Parameter lease: of the certificate; who has lost it writes nothing.
+    /// - Parameter lease: The lease of the certificate. Nothing is written if it was lost.
     package func put(
         _ state: RenewalState,
         of certificate: StoreKey,
@@ -72,7 +73,8 @@ package struct RenewalRecords: Sendable {
 
     // MARK: Orders
 
-    /// What a predecessor has left. An order that cannot be read is none: a new one is made.
+    /// Returns the order that a predecessor left. An order that cannot be parsed is treated as missing, and a new one
+    /// is created.
     package func order(of certificate: StoreKey) async throws(IssuanceError) -> OrderRecord? {
         let key = Self.child(Self.orders, certificate.name)
         guard let bytes = try await bytes(key) else { return nil }
@@ -99,7 +101,7 @@ package struct RenewalRecords: Sendable {
 
     // MARK: Values
 
-    /// A write cannot be fenced as a publication is; whoever slept between this and the write has slept long.
+    /// Checks the lease before a write. A write cannot be fenced as a publication is; the gap between the two is short.
     private func check(_ lease: any StoreLease) async throws(IssuanceError) {
         do throws(StoreError) {
             try await lease.check()
@@ -124,7 +126,7 @@ package struct RenewalRecords: Sendable {
         }
     }
 
-    /// Puts it in the place of whatever is there.
+    /// Replaces the value of a key, whatever it is.
     private func put(_ key: StoreKey, _ bytes: [UInt8]) async throws(IssuanceError) {
         for _ in 0..<Self.attempts {
             do throws(StoreError) {
@@ -149,10 +151,10 @@ package struct RenewalRecords: Sendable {
     }
 }
 
-/// Why nothing could be done about a certificate although no CA has refused it: the store, or what stands in it.
+/// The reason why no attempt was possible although no CA has rejected it: a failure of the store, or a damaged record.
 package struct IssuanceError: Error, Equatable, Sendable, CustomStringConvertible {
     package let description: String
-    /// The lease was lost: somebody else goes on.
+    /// Whether the lease was lost. Another replica continues then.
     package let isFenced: Bool
 
     package init(_ description: String) {
@@ -166,7 +168,7 @@ package struct IssuanceError: Error, Equatable, Sendable, CustomStringConvertibl
     }
 }
 
-/// A short name for a text that may be long, or that is no name of the store: 32 hexadecimal digits of its SHA-256.
+/// A short identifier of a text that is long or cannot be a key of the store: 32 hexadecimal digits of its SHA-256.
 package enum Fingerprint {
     package static func of(_ text: String) -> String {
         Hex.string(SHA256.hash(data: Array(text.utf8)).prefix(16))

@@ -3,9 +3,9 @@ import Formats
 package import NIOCore
 package import Outbound
 
-/// Which certificates are to be had, from which CAs, and how.
+/// The settings of ACME: the certificates, the CAs, and the options of orders.
 package struct RenewalSettings: Sendable {
-    /// A CA, and what makes us believe that it is the one.
+    /// A CA, and the trust anchors of its server.
     package struct Authority: Sendable {
         package var authority: ACMEAuthority
         package var trust: OutboundTrust
@@ -16,12 +16,12 @@ package struct RenewalSettings: Sendable {
         }
     }
 
-    /// Certificates for hosts that agents bring.
+    /// The settings of certificates for hosts that agents serve.
     package struct OnDemand: Sendable {
-        /// Whether a host may have one: it matches a configured pattern, and an agent is there that may serve it. Asked
-        /// before each order; from any thread.
+        /// Whether a host may have a certificate: it matches a configured pattern, and an attached agent may serve it.
+        /// Called before each order, from any thread.
         package var allows: @Sendable (CertificateName) -> Bool
-        /// Orders of this replica.
+        /// The number of orders per minute of this replica.
         package var perMinute: Int
 
         package init(perMinute: Int, allows: @escaping @Sendable (CertificateName) -> Bool) {
@@ -30,18 +30,19 @@ package struct RenewalSettings: Sendable {
         }
     }
 
-    /// At least one; the next is tried only when the one before is out of order or has had enough of us.
+    /// The CAs, at least one. The next one is used only if the previous one is out of order or limits the rate.
     package var authorities: [Authority]
-    /// Each with 1 to ``ACMELimits/names`` names, of which the first is what it is called by.
+    /// The configured certificates, each with 1 to ``ACME/ACMELimits/names`` names. The first name identifies the
+    /// certificate.
     package var certificates: [[CertificateName]]
     package var onDemand: OnDemand?
-    /// The best first.
+    /// The kinds of challenges, most preferred first.
     package var challenges: [ChallengeKind]
     package var profile: String?
     package var preferredIssuer: String?
-    /// What else the outcome of an order depends on, such as a DNS hook; without secrets.
+    /// Other settings that the outcome of an order depends on, such as the DNS hook, without secrets.
     package var remarks: String
-    /// A holder of a lease that did not move for so long is taken for dead.
+    /// The time after which the holder of a lease that shows no activity is considered dead.
     package var leaseTime: TimeAmount
 
     package init(
@@ -65,10 +66,12 @@ package struct RenewalSettings: Sendable {
         self.leaseTime = leaseTime
     }
 
-    /// Directory URLs in their order.
+    /// The directory URLs in the order of the configuration.
     var directories: [String] { authorities.map(\.authority.id) }
 
-    /// - Parameter state: after a validation that failed the next kind of challenge comes first.
+    /// Creates the plan of an order.
+    ///
+    /// - Parameter state: The state of the name. After a failed validation the next kind of challenge comes first.
     package func plan(
         _ names: [CertificateName],
         at authority: Authority,
@@ -86,7 +89,7 @@ package struct RenewalSettings: Sendable {
         )
     }
 
-    /// A hash of what the outcome of an order depends on: other settings deserve a new attempt.
+    /// Computes a hash of everything that the outcome of an order depends on. A new attempt is made if it changes.
     func fingerprint(_ names: [CertificateName]) -> String {
         var parts = names.map(\.description).sorted()
         parts += ["challenges"] + challenges.map(\.rawValue)

@@ -1,8 +1,8 @@
 import Files
 
-/// The paths of one certificate that the operator has: a chain and its private key, both PEM. They may be one file.
+/// The paths of a configured certificate: a chain and its private key, both PEM. They may be the same file.
 package struct CertificateFiles: Hashable, Sendable {
-    /// No PEM file of ours is near this size.
+    /// The largest file that is read, which is far above the size of any chain.
     static let sizeLimit = 1 << 20
 
     package var certificate: String
@@ -13,7 +13,7 @@ package struct CertificateFiles: Hashable, Sendable {
         self.key = key
     }
 
-    /// What is in both files now, unparsed.
+    /// The present content of both files, unparsed.
     struct Contents: Equatable {
         var chain: [UInt8]
         var key: [UInt8]
@@ -32,7 +32,7 @@ package struct CertificateFiles: Hashable, Sendable {
         try ServerCertificate(chain: contents.chain, key: contents.key, chainPath: certificate, keyPath: key)
     }
 
-    /// Both files, read and checked.
+    /// Reads and checks both files.
     package func load() throws(CertificatesError) -> ServerCertificate {
         try parse(try read())
     }

@@ -1,7 +1,7 @@
 package import ACME
 package import Store
 
-/// Names as keys of the store, which have neither `*` nor `:`. Each name has one key, and a key says its name:
+/// Names as keys of the store, which may contain neither `*` nor `:`. The mapping is one to one:
 ///
 /// | name | key |
 /// |---|---|
@@ -13,10 +13,10 @@ package import Store
 extension CertificateName {
     private static let wildcard = "_wildcard."
     private static let sixth = "_ipv6."
-    /// Before names that would be taken for one of the others, or for the development CA.
+    /// The prefix of names that would otherwise collide with one of the other forms or with the development CA.
     private static let plain = "_dns."
 
-    /// - Throws: for a name that is too long for a key (128 characters with its prefix).
+    /// - Throws: If the name is too long for a key (128 characters including its prefix).
     package var storeKey: StoreKey {
         get throws(CertificatesError) {
             let component: String
@@ -41,7 +41,7 @@ extension CertificateName {
         }
     }
 
-    /// Nil for a key that is nobody's name.
+    /// Creates the name of a key, or returns `nil` if the key is of no name.
     package init?(storeKey key: StoreKey) {
         guard key.parent == CertificateSet.prefix else { return nil }
         let component = key.name
@@ -55,7 +55,7 @@ extension CertificateName {
             } else {
                 component
             }
-        // Written exactly as it is written here: no two keys have one name.
+        // Only the canonical form is accepted, so that no two keys have the same name.
         guard let name = CertificateName(text), (try? name.storeKey) == key else { return nil }
         self = name
     }

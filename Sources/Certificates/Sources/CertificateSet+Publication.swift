@@ -3,12 +3,12 @@ package import FoundationEssentials
 import NIOCore
 package import Store
 
-/// Publication, by whomever: each key under the lease of its own name.
+/// Publication of certificates, each under the lease of its key.
 extension CertificateSet {
-    /// How long a person waits for whoever publishes the same certificate.
+    /// The time for which a command waits while another process publishes the same certificate.
     private static let patience = TimeAmount.minutes(1)
 
-    /// Waits for the lease under which a certificate is published, by whomever: its key's own name below `locks/`.
+    /// Waits for the lease under which a certificate is published: the one with its key's name below `locks/`.
     package static func lease(
         of key: StoreKey,
         in store: any Store,
@@ -22,9 +22,9 @@ extension CertificateSet {
     /// Publishes a certificate as the next generation of its key.
     ///
     /// - Parameters:
-    ///   - origin: who does it: `import`, `acme`, `development-ca`.
-    ///   - authority: the directory URL of the CA that issued it by ACME.
-    ///   - now: the wall clock; for people only.
+    ///   - origin: The publisher: `import`, `acme` or `development-ca`.
+    ///   - authority: The directory URL of the CA that issued the certificate by ACME.
+    ///   - now: The wall clock, for display only.
     package static func publish(
         _ certificate: ServerCertificate,
         as key: StoreKey,
@@ -47,8 +47,8 @@ extension CertificateSet {
         return try await store.publish(key, files, under: lease)
     }
 
-    /// Says that a certificate is to be served no more. Published twice, so that no generation with the private key is
-    /// left.
+    /// Publishes that a certificate is no longer to be served. It does so twice, so that no generation with the private
+    /// key remains.
     package static func remove(
         _ key: StoreKey,
         in store: any Store,
@@ -67,7 +67,7 @@ extension CertificateSet {
 
     // MARK: By hand
 
-    /// Waits for the lease, at most a minute, publishes, and gives it back.
+    /// Publishes under a lease that is waited for up to a minute, and released afterwards.
     package static func publish(
         _ certificate: ServerCertificate,
         as key: StoreKey,
@@ -85,7 +85,7 @@ extension CertificateSet {
         }
     }
 
-    /// The same for a removal.
+    /// Removes under a lease that is waited for up to a minute, and released afterwards.
     package static func remove(_ key: StoreKey, in store: any Store) async throws(StoreError) -> Generation {
         let lease = try await lease(of: key, in: store) { $0.patience = patience }
         do throws(StoreError) {

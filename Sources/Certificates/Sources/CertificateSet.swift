@@ -2,13 +2,13 @@ import Formats
 package import Store
 import Synchronization
 
-/// A certificate as it stands in the store: a key below `certs/`, whose generations are three files each.
+/// A certificate in the store: a key below `certs/`, each generation of which has three files.
 ///
-/// `meta.json` says who published it (`source`) and when; nothing that is served depends on it, but for `removed`: such a
-/// generation says that the certificate is to be served no more.
+/// `meta.json` records who published it (`source`) and when. What is served does not depend on it, except that a source
+/// of `removed` means that the certificate is no longer to be served.
 package enum CertificateSet {
     package static let prefix: StoreKey = "certs"
-    /// The root of the development CA; no certificate that is served.
+    /// The key of the development CA's root, which is not served itself.
     package static let developmentCA: StoreKey = "certs/development-ca"
 
     package static let chainFile = "fullchain.pem"
@@ -16,17 +16,17 @@ package enum CertificateSet {
     package static let metaFile = "meta.json"
     static let removed = "removed"
 
-    /// What a look at a key found.
+    /// The result of reading a key.
     struct Finding: Sendable {
-        /// Of the newest generation that can be used.
+        /// The newest usable generation.
         var generation: Generation?
-        /// Nil: none was ever published, none can be used, or it was removed.
+        /// The certificate, or `nil` if none was published, none is usable, or it was removed.
         var certificate: ServerCertificate?
         var origin: String?
-        /// The directory URL of the CA that issued it by ACME.
+        /// The directory URL of the CA that issued the certificate by ACME.
         var authority: String?
         var isRemoved = false
-        /// Why a newer generation cannot be used.
+        /// The reason why a newer generation is not usable.
         var rejection: CertificatesError?
     }
 
@@ -69,11 +69,11 @@ package enum CertificateSet {
     }
 }
 
-/// What was found in the generations of one key, from the highest down to the one that was taken.
+/// The outcome of checking the generations of one key, from the highest down to the accepted one.
 private final class CheckedCertificates: Sendable {
     private struct State {
         var accepted: ServerCertificate?
-        /// Of the highest.
+        /// The problem of the highest generation.
         var rejection: CertificatesError?
     }
 

@@ -1,13 +1,13 @@
 import Synchronization
 
-/// The certificates from files that the configuration names, each the last good one.
+/// The certificates from configured files, the last good one of each.
 ///
-/// ``reload()`` blocks for as long as the files' volume does; one thread calls it at a time. Everything else answers at
-/// once.
+/// ``reload()`` blocks for as long as the volume of the files does, and is called by one thread at a time. Everything
+/// else returns at once.
 final class ConfiguredCertificates: Sendable {
     private struct Entry {
         let files: CertificateFiles
-        /// What was read last, good or bad: the same bytes are not parsed again.
+        /// The content that was read last, good or bad, so that the same bytes are not parsed again.
         var contents: CertificateFiles.Contents?
         var certificate: ServerCertificate?
         var problem: CertificatesError?
@@ -23,10 +23,10 @@ final class ConfiguredCertificates: Sendable {
 
     var isEmpty: Bool { entries.withLock { $0.isEmpty } }
 
-    /// In the order of the configuration.
+    /// The certificates in the order of the configuration.
     var certificates: [ServerCertificate] { entries.withLock { $0.compactMap(\.certificate) } }
 
-    /// The first that is wrong.
+    /// The first problem.
     var problem: CertificatesError? { entries.withLock { $0.lazy.compactMap(\.problem).first } }
 
     var statuses: [CertificateStatus] {
@@ -40,7 +40,7 @@ final class ConfiguredCertificates: Sendable {
         }
     }
 
-    /// Reads all files. Returns whether a certificate or a problem is another one now.
+    /// Reads all files. Returns whether a certificate or a problem has changed.
     func reload() -> Bool {
         var all = entries.withLock { $0 }
         var changed = false
@@ -54,7 +54,7 @@ final class ConfiguredCertificates: Sendable {
         do throws(CertificatesError) {
             let contents = try entry.files.read()
             if contents == entry.contents {
-                // Unchanged, or mended by the bytes that were there before it could not be read.
+                // Unchanged, or readable again with the same content as before.
                 guard entry.problem != nil, let certificate = entry.certificate else { return false }
                 guard certificate.isSame(as: try entry.files.parse(contents)) else { return false }
                 entry.problem = nil

@@ -2,9 +2,10 @@ import FoundationEssentials
 import Store
 import Synchronization
 
-/// The development CA as one process uses it: the root of the store, and its own leaf.
+/// The development CA of one process: the root in the store, and the process's own leaf.
 final class DevelopmentAuthority: Sendable {
-    /// More names than a leaf may have: some of them are covered by other certificates.
+    /// The largest number of requested names. It exceeds that of a leaf, since other certificates may cover some of
+    /// them.
     private static let requestedLimit = 4_096
 
     private struct State {
@@ -40,7 +41,7 @@ final class DevelopmentAuthority: Sendable {
         }
     }
 
-    /// Asks for names in the leaf. Returns whether there is a new one among them.
+    /// Adds names to the leaf. Returns whether one of them is new.
     func addNames(_ names: [String]) -> Bool {
         state.withLock { state in
             let before = state.requested.count
@@ -53,7 +54,7 @@ final class DevelopmentAuthority: Sendable {
 
     // MARK: The root
 
-    /// Reads or makes the root.
+    /// Reads the root, or creates it.
     func obtain(now: Date) async throws(CertificatesError) {
         do throws(CertificatesError) {
             adopt(try await DevelopmentRoot.obtain(in: store, now: now))
@@ -63,8 +64,8 @@ final class DevelopmentAuthority: Sendable {
         }
     }
 
-    /// Reads the root anew after it changed in the store: a backup was restored, or it was removed and made again.
-    /// Returns whether there is another one. One that cannot be read or used keeps the one before.
+    /// Reads the root again after it changed in the store, because a backup was restored or it was removed and created
+    /// again. Returns whether it is a different one. If it cannot be read or used, the previous one stays.
     func reload() async -> Bool {
         state.withLock { $0.needsReload = true }
         do throws(CertificatesError) {
@@ -80,7 +81,7 @@ final class DevelopmentAuthority: Sendable {
         }
     }
 
-    /// A change of the root could not be read yet.
+    /// Whether a change of the root could not be read yet.
     var needsReload: Bool { state.withLock { $0.needsReload } }
 
     @discardableResult
@@ -96,16 +97,17 @@ final class DevelopmentAuthority: Sendable {
 
     // MARK: The leaf
 
-    /// Less than a third of the leaf's life is left.
+    /// Whether less than a third of the leaf's lifetime is left.
     func needsRenewal(now: Date) -> Bool {
         guard let leaf = state.withLock({ $0.leaf }) else { return false }
         return !DevelopmentLeaf.isFresh(leaf, now: now)
     }
 
-    /// The leaf for the names that no other certificate covers; issued again when they changed or it is worn.
+    /// Returns the leaf for the names that no other certificate covers. It is issued again if they have changed or it
+    /// needs renewal.
     ///
-    /// - Parameter others: what the other sources serve; nil: nothing.
-    /// - Returns: nil while there is no root.
+    /// - Parameter others: The certificates of the other sources, or `nil` if there are none.
+    /// - Returns: The leaf, or `nil` while there is no root.
     func leaf(excluding others: CertificateSnapshot?, now: Date) -> ServerCertificate? {
         let (root, requested, current) = state.withLock { ($0.root, $0.requested, $0.leaf) }
         guard let root else { return nil }

@@ -6,19 +6,21 @@ import Store
 import SwiftASN1
 import X509
 
-/// The certificate that a process issues for itself from the shared root, in memory: that needs no write to the store, so
-/// a host that an agent brings is covered at once, on every replica, whatever state the volume is in. Whoever trusts or
-/// pins the root trusts each of them; the chain that is served holds the root, so that it can be pinned.
+/// The certificate that a process issues to itself from the shared root, in memory. It needs no write to the store, so
+/// a host that an agent serves is covered at once, on every replica and in any state of the volume. Clients that trust
+/// or pin the root trust every leaf; the served chain contains the root, so that it can be pinned.
 enum DevelopmentLeaf {
     static let lifetime: TimeInterval = 90 * 86_400
-    /// Issued again when less than this is left.
+    /// The remaining lifetime below which the leaf is issued again.
     static let renewal: TimeInterval = lifetime / 3
-    /// Names at most; a certificate with more does not fit in a handshake well.
+    /// The largest number of names. A certificate with more does not fit well into a handshake.
     static let nameLimit = 256
 
-    /// The names that every leaf has, this machine's own, and those asked for; each once, at most ``nameLimit``.
+    /// Returns the fixed names of every leaf, this machine's name, and the requested names, without duplicates and at
+    /// most ``nameLimit``.
     ///
-    /// - Parameter isCovered: says which of them another source serves. The fixed ones stay: a leaf has names.
+    /// - Parameter isCovered: Whether another source serves a name. The fixed names are always included, since a leaf
+    ///   needs names.
     static func names(_ requested: [String], isCovered: (CertificateName) -> Bool = { _ in false }) -> [CertificateName]
     {
         let fixed = ["localhost", "*.localhost", "127.0.0.1", "::1"].compactMap { CertificateName($0) }
@@ -77,7 +79,7 @@ enum DevelopmentLeaf {
 }
 
 enum MachineName {
-    /// This machine's name as the kernel knows it.
+    /// The host name of this machine as the kernel knows it.
     static var own: String? {
         var bytes = [UInt8](repeating: 0, count: 256)
         let result = bytes.withUnsafeMutableBytes { buffer in

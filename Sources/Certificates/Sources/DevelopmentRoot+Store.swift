@@ -3,16 +3,16 @@ import NIOCore
 package import Store
 
 extension DevelopmentRoot {
-    /// How long a process that was killed while it made the root can delay the others.
+    /// The time for which a process that was killed while it created the root can delay the others.
     static let timeToLive = TimeAmount.seconds(4)
     private static let patience = TimeAmount.seconds(30)
-    /// How often those who wait look whether the root is there.
+    /// The pause between two checks whether the root exists.
     private static let pause = Duration.milliseconds(100)
 
-    /// Reads the root, or makes it under the lease when there is none. Of any number of processes that start together
-    /// one makes it and the others read it.
+    /// Reads the root, or creates it under the lease if there is none. Of several processes that start together one
+    /// creates it and the others read it.
     ///
-    /// - Throws: also when a root is there and cannot be used: it is never replaced silently, because clients trust it.
+    /// - Throws: Also if a root exists and cannot be used. It is never replaced silently, because clients trust it.
     package static func obtain(in store: any Store, now: Date = Date()) async throws(CertificatesError)
         -> DevelopmentRoot
     {
@@ -26,12 +26,12 @@ extension DevelopmentRoot {
         }
     }
 
-    /// The root, if there is one.
+    /// Returns the root, or `nil` if there is none.
     package static func read(in store: any Store) async throws(CertificatesError) -> DevelopmentRoot? {
         let key = CertificateSet.developmentCA
         var finding = CertificateSet.Finding()
         do throws(StoreError) {
-            // The second look finds what was published between the two questions of the first.
+            // The second pass finds a root that was published between the two reads of the first.
             for _ in 0..<2 {
                 finding = try await CertificateSet.newest(key, in: store) { _ in }
                 guard finding.certificate == nil else { break }
@@ -68,7 +68,8 @@ extension DevelopmentRoot {
             group.addTask { await waitForRoot(in: store) }
             let first = await group.next()
             group.cancelAll()
-            // A lease that was won after all is nobody's: whoever waits for it need not wait for its end.
+            // A lease that was acquired nevertheless is released, so that other waiting processes need not wait for its
+            // expiry.
             for await late in group {
                 if case .success(.lease(let lease)) = late { await lease.release() }
             }
@@ -91,11 +92,11 @@ extension DevelopmentRoot {
     }
 
     private static func waitForRoot(in store: any Store) async -> Result<Outcome, CertificatesError> {
-        // That the store is in trouble is told by the other task.
+        // A failure of the store is reported by the other task.
         while (try? await Task.sleep(for: pause)) != nil {
             if let root = try? await read(in: store) { return .success(.root(root)) }
         }
-        return .failure(failed(StoreError(.closed, CertificateSet.developmentCA.path, "nobody waits for it any more")))
+        return .failure(failed(StoreError(.closed, CertificateSet.developmentCA.path, "the wait was cancelled")))
     }
 
     private static func make(
@@ -105,7 +106,7 @@ extension DevelopmentRoot {
     ) async -> Result<DevelopmentRoot, CertificatesError> {
         let key = CertificateSet.developmentCA
         do throws(CertificatesError) {
-            // Published by whoever held the lease before.
+            // The previous holder of the lease may have published it.
             if let root = try await read(in: store) { return .success(root) }
             let made = try issue(now: now)
             do throws(StoreError) {

@@ -5,27 +5,28 @@ package import Store
 import SwiftASN1
 import X509
 
-/// The root of the development CA: made once for a store, kept for ten years, trusted by nobody but those who copy it.
+/// The root of the development CA: created once for a store, valid for ten years, trusted only by clients that were
+/// given a copy.
 ///
-/// It stands in the store as the one generation of `certs/development-ca`, so all replicas have the same.
+/// It is stored as the only generation of `certs/development-ca`, so all replicas have the same one.
 package struct DevelopmentRoot: Sendable {
     static let lifetime: TimeInterval = 3_650 * 86_400
-    /// Clocks of other machines may be behind ours.
+    /// The time by which certificates are backdated, since clocks of other machines may be behind.
     static let backdating: TimeInterval = 86_400
     static let origin = "development-ca"
 
-    /// The certificate alone, to be handed to browsers and agents.
+    /// The certificate alone, for browsers and agents.
     package var certificatePEM: [UInt8] { pair.chainPEM }
-    /// SHA-256 of the certificate's DER, 64 hexadecimal digits in lower case.
+    /// The SHA-256 of the certificate's DER encoding: 64 lower-case hexadecimal digits.
     package var fingerprint: String { Hex.string(certificateSHA256) }
     package var certificateSHA256: [UInt8] { pair.leafSHA256 }
-    /// The form in which agents pin it.
+    /// The pin that agents are configured with.
     package var pin: String { "sha256:\(fingerprint)" }
-    /// The file to hand to clients; nil where the store is no folder.
+    /// The path of the certificate file, or `nil` if the store is not a folder.
     package let path: String?
     package let generation: Generation
 
-    /// Certificate and key.
+    /// The certificate and its private key.
     let pair: ServerCertificate
     let document: PEMDocument
     let key: Certificate.PrivateKey
@@ -43,11 +44,11 @@ package struct DevelopmentRoot: Sendable {
         self.path = path
     }
 
-    /// A new key and its certificate.
+    /// Creates a new key and its certificate.
     static func issue(now: Date) throws(CertificatesError) -> ServerCertificate {
         do {
             let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
-            // A part that differs from root to root: trust stores find certificates by this name.
+            // A part that differs between roots, because trust stores find certificates by this name.
             let mark = Hex.string(Certificate.SerialNumber.random().bytes.prefix(4))
             let name = try DistinguishedName {
                 OrganizationName("HopGate")

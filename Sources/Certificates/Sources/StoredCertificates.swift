@@ -2,12 +2,13 @@ import NIOCore
 import Store
 import Synchronization
 
-/// The certificates of the store as this process last saw them: each the last good one, whatever becomes of the store.
+/// The certificates of the store as this process last read them: the last good one of each, whatever happens to the
+/// store.
 final class StoredCertificates: Sendable {
     private struct Entry {
-        /// The generation that was read last and could be used.
+        /// The last generation that was read and usable.
         var generation: Generation?
-        /// Nil after it was removed, and while there never was a good one.
+        /// The certificate, or `nil` if it was removed or there never was a good one.
         var certificate: ServerCertificate?
         var origin: String?
         var authority: String?
@@ -16,7 +17,7 @@ final class StoredCertificates: Sendable {
 
     private struct State {
         var entries: [StoreKey: Entry] = [:]
-        /// To be looked at, and what the watch said is newest there.
+        /// The keys that have to be read, each with the newest change that the watch reported.
         var pending: [StoreKey: StoreChange] = [:]
     }
 
@@ -29,7 +30,7 @@ final class StoredCertificates: Sendable {
         self.check = check
     }
 
-    /// By the names of their keys.
+    /// The certificates in the order of their keys.
     var certificates: [ServerCertificate] {
         state.withLock { state in
             state.entries.sorted { $0.key < $1.key }.compactMap(\.value.certificate)
@@ -56,7 +57,7 @@ final class StoredCertificates: Sendable {
 
     // MARK: Reading
 
-    /// Reads everything once. What is not read by the deadline is left to ``readPending()``.
+    /// Reads every key once. Those that are not read by the deadline are left to ``readPending()``.
     func load(until deadline: NIODeadline) async throws(StoreError) {
         let keys = try await store.list(CertificateSet.prefix)
         state.withLock { state in
@@ -75,11 +76,11 @@ final class StoredCertificates: Sendable {
         }
     }
 
-    /// What a watch of the store found. Returns whether there is something to read.
+    /// Adds changes that a watch of the store reported. Returns whether there is something to read.
     func enqueue(_ changes: [StoreChange]) -> Bool {
         state.withLock { state in
             for change in changes where change.key != CertificateSet.developmentCA {
-                // The first batch of a watch tells what was read at the start.
+                // The first batch of a watch repeats what was read at the start.
                 if case .generation(let generation) = change.newest,
                     let entry = state.entries[change.key], entry.generation == generation
                 {
@@ -93,16 +94,16 @@ final class StoredCertificates: Sendable {
 
     var hasPending: Bool { state.withLock { !$0.pending.isEmpty } }
 
-    /// Reads what changed. What the store cannot answer now is asked for again the next time.
+    /// Reads the changed keys. What the store cannot answer now is read the next time.
     func readPending() async {
         var later: [StoreChange] = []
         while !Task.isCancelled, let change = next() {
             do throws(StoreError) {
-                // Files may be late on a network file system, and their modes may be mended.
+                // Files may arrive late on a network file system, and their modes may be corrected.
                 if try await read(change)?.code == .incomplete { later.append(change) }
             } catch {
                 later.append(change)
-                // What the volume says of itself is its state, not a problem of a hundred certificates.
+                // An outage of the volume is its state, and not a problem of every certificate.
                 if error.isTransient { break }
                 state.withLock { $0.entries[change.key, default: Entry()].problem = CertificatesError(error) }
             }
@@ -116,20 +117,20 @@ final class StoredCertificates: Sendable {
         }
     }
 
-    /// Unless the watch has found something newer meanwhile.
+    /// Puts a change back, unless the watch has reported a newer one meanwhile.
     private func postpone(_ change: StoreChange) {
         state.withLock { state in
             if state.pending[change.key] == nil { state.pending[change.key] = change }
         }
     }
 
-    /// Returns what is wrong with the newest generation.
+    /// Reads one key. Returns the problem of its newest generation.
     @discardableResult
     private func read(_ change: StoreChange) async throws(StoreError) -> CertificatesError? {
         let key = change.key
         let finding = try await CertificateSet.newest(key, in: store, check: check)
         let problem = Self.problem(finding, key, newest: change.newest)
-        // A folder that went away with everything beside it was not deleted: the volume is another one.
+        // If all other keys are missing as well, the key was not deleted: another volume is mounted.
         let isOnly =
             change.newest == nil ? try await store.list(CertificateSet.prefix).filter { $0 != key }.isEmpty : false
         state.withLock { state in
@@ -137,11 +138,11 @@ final class StoredCertificates: Sendable {
             defer { state.entries[key] = entry }
             entry.problem = problem
             guard let found = finding.generation else {
-                // Its folder is gone: somebody deleted it by hand.
+                // The folder of the key was deleted by hand.
                 if change.newest == nil, finding.rejection == nil, !isOnly { entry = Entry() }
                 return
             }
-            // An older generation than what is known is an old answer, never the truth.
+            // A generation older than the known one is a stale response.
             guard found > entry.generation ?? Generation(epoch: 0, counter: 0) else { return }
             entry.generation = found
             entry.origin = finding.origin

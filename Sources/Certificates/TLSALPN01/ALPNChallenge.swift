@@ -2,19 +2,19 @@ package import ACME
 import SwiftASN1
 import X509
 
-/// A name that a CA is about to validate by TLS-ALPN-01 (RFC 8737), and what it expects to be shown.
+/// A name that a CA is about to validate by TLS-ALPN-01 (RFC 8737), and its key authorization.
 ///
-/// Whatever is made from it is a derivative: every replica makes its own certificate from the same challenge.
+/// Every replica creates its own certificate from the same challenge.
 package struct ALPNChallenge: Hashable, Sendable {
-    /// The protocol that a validator offers, alone (RFC 8737 §4).
+    /// The protocol that a validator offers as the only one (RFC 8737 §4).
     package static let applicationProtocol = "acme-tls/1"
 
     /// A DNS name or an address, never a wildcard.
     package let name: CertificateName
-    /// Token, `.` and the account key's thumbprint (RFC 8555 §8.1).
+    /// The token, `.` and the thumbprint of the account key (RFC 8555 §8.1).
     package let keyAuthorization: String
 
-    /// - Throws: `.issuance`, when no CA can mean this: a wildcard, or a text that is no key authorization.
+    /// - Throws: `.issuance` if the name is a wildcard or the text is not a key authorization.
     package init(name: CertificateName, keyAuthorization: String) throws(CertificatesError) {
         guard !name.description.hasPrefix("*.") else {
             throw CertificatesError(

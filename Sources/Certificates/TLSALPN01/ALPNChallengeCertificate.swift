@@ -4,25 +4,26 @@ package import FoundationEssentials
 import SwiftASN1
 import X509
 
-/// The certificate that answers a TLS-ALPN-01 challenge: self-signed, for exactly the one name, with the digest of the
-/// key authorization in a critical extension, so that nothing but a validator can take it for a certificate (RFC 8737
-/// §3). Its key exists nowhere else.
+/// The certificate that responds to a TLS-ALPN-01 challenge: self-signed, for exactly one name, with the digest of the
+/// key authorization in a critical extension, so that only validators accept it (RFC 8737 §3). Its key is not used
+/// elsewhere.
 package struct ALPNChallengeCertificate: Sendable {
-    /// Clocks of validators may be behind ours.
+    /// The time by which it is backdated, since clocks of validators may be behind.
     static let backdating: TimeInterval = 86_400
-    /// From now on. An authorization is validated within minutes; who answers longer makes a new one.
+    /// The lifetime from now on. Names are validated within minutes; a challenge that lasts longer gets a new
+    /// certificate.
     static let lifetime: TimeInterval = 2 * 86_400
-    /// id-pe-acmeIdentifier (RFC 8737 §3).
+    /// The object identifier id-pe-acmeIdentifier (RFC 8737 §3).
     static let acmeIdentifier: ASN1ObjectIdentifier = [1, 3, 6, 1, 5, 5, 7, 1, 31]
 
-    /// The certificate, DER.
+    /// The DER encoding of the certificate.
     package let certificate: [UInt8]
-    /// Its P-256 key, PKCS #8 DER.
+    /// The P-256 key in PKCS #8 DER.
     package let privateKey: [UInt8]
 
-    /// Takes a new key and signs once; some 100 µs.
+    /// Creates a key and a certificate, which takes about 100 µs.
     ///
-    /// - Parameter now: the wall clock.
+    /// - Parameter now: The wall clock.
     package static func make(
         _ challenge: ALPNChallenge,
         now: Date = Date()

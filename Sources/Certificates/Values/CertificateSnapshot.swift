@@ -1,18 +1,18 @@
 package import ACME
 
-/// Every certificate that is served at this moment, found by the name in the client's hello (SNI). Immutable.
+/// All certificates that are served at one time, found by the server name in the client's hello (SNI). Immutable.
 package struct CertificateSnapshot: Sendable {
-    /// Served when no name fits, and to clients that send none.
+    /// The certificate for clients that send no name or one that no certificate covers.
     package let fallback: ServerCertificate
-    /// All certificates in the order in which they were given, the fallback first.
+    /// All certificates in the given order, the fallback first.
     package let certificates: [ServerCertificate]
 
     private let exact: [String: ServerCertificate]
-    /// By what stands behind `*.`.
+    /// The wildcard certificates by the part after `*.`.
     private let wildcard: [String: ServerCertificate]
 
-    /// - Parameter certificates: at least one, the strongest source first; the first is the fallback. Of two for one
-    ///   name the earlier is served.
+    /// - Parameter certificates: The certificates in order of precedence, at least one. The first is the fallback. Of
+    ///   two for one name the first is served.
     package init(_ certificates: [ServerCertificate]) {
         precondition(!certificates.isEmpty, "a snapshot holds at least one certificate")
         var exact: [String: ServerCertificate] = [:]
@@ -33,14 +33,14 @@ package struct CertificateSnapshot: Sendable {
         self.wildcard = wildcard
     }
 
-    /// Exact name, else a wildcard for its first label (RFC 9525 §6.3: one label, never none), else the
-    /// fallback.
+    /// Returns the certificate for the exact name, else a wildcard for its first label (RFC 9525 §6.3: exactly one
+    /// label), else the fallback.
     package func select(serverName: String?) -> ServerCertificate {
         guard let serverName, !serverName.isEmpty else { return fallback }
         return certificate(covering: serverName) ?? fallback
     }
 
-    /// The same without the fallback.
+    /// Returns the certificate for the name, without the fallback.
     private func certificate(covering serverName: String) -> ServerCertificate? {
         var name = serverName.lowercased()
         if name.hasSuffix(".") { name.removeLast() }
@@ -49,8 +49,8 @@ package struct CertificateSnapshot: Sendable {
         return wildcard[String(name[name.index(after: dot)...])]
     }
 
-    /// The certificate that whoever asks for this name gets and finds it in; nil if there is none. An address is never
-    /// in a hello, so it is the fallback that has to hold it.
+    /// Returns the certificate that a client that requests this name receives and finds the name in, or `nil` if there
+    /// is none. An address is never in a hello, so only the fallback can contain it.
     package func certificate(for name: CertificateName) -> ServerCertificate? {
         switch name {
         case .address: fallback.names.contains(name) ? fallback : nil

@@ -2,30 +2,30 @@ package import Formats
 package import FoundationEssentials
 package import Store
 
-/// Where a certificate comes from; of two for one name the stronger is served, and they stand here in that order.
+/// The source of a certificate, in order of precedence: of two certificates for one name the first source's is served.
 package enum CertificateSource: String, Sendable {
     /// Files that the configuration names.
     case files
     /// The store, by import or by ACME.
     case store
-    /// The development CA, for names that nothing else covers.
+    /// The development CA, for names that no other source covers.
     case development
 }
 
-/// One certificate as operators are told of it. Never holds a private key.
+/// The displayed status of one certificate. It never holds a private key.
 package struct CertificateStatus: Sendable {
     package let source: CertificateSource
-    /// The certificate's file, or its key in the store.
+    /// The path of the certificate file, or its key in the store.
     package let place: String
-    /// In the store only.
+    /// The generation, if the certificate is from the store.
     package var generation: Generation?
-    /// Who put it into the store: `import`, or what its description says.
+    /// The publisher of a stored certificate, such as `import`.
     package var origin: String?
     /// The directory URL of the CA that issued it by ACME.
     package var authority: String?
-    /// What is served; nil if there never was a good one. For the development CA its root.
+    /// The certificate that is served, or `nil` if there never was a good one. For the development CA it is the root.
     package var certificate: ServerCertificate?
-    /// What is wrong with the newest; the certificate is the last good one then.
+    /// The problem of the newest certificate. ``certificate`` is the last good one then.
     package var problem: CertificatesError?
 
     package init(
@@ -46,7 +46,7 @@ package struct CertificateStatus: Sendable {
         self.problem = problem
     }
 
-    /// A few words for people. Dates count here only: what is out of date is served all the same.
+    /// A description in a few words. Dates matter only here: an expired certificate is served nevertheless.
     package func state(now: Date) -> String {
         if let problem {
             let words =
@@ -67,7 +67,7 @@ package struct CertificateStatus: Sendable {
         return seconds < certificate.notValidBefore ? "not valid yet" : "good"
     }
 
-    /// The same for programs.
+    /// The status as JSON fields.
     package func document(now: Date) -> [String: JSONValue] {
         var fields: [String: JSONValue] = [
             "source": .string(source.rawValue),
@@ -89,7 +89,7 @@ package struct CertificateStatus: Sendable {
         return fields
     }
 
-    /// Seconds since 1970 as people read them, in UTC.
+    /// Formats seconds since 1970 in ISO 8601, in UTC.
     package static func time(_ seconds: Int64) -> String {
         Date(timeIntervalSince1970: TimeInterval(seconds)).formatted(.iso8601)
     }

@@ -1,31 +1,31 @@
 package import Files
 package import Store
 
-/// Why a certificate could not be loaded, made or kept: what, where, and how to mend it.
+/// The reason why a certificate could not be loaded, created or stored: the place, the reason, and the remedy.
 package struct CertificatesError: Error, Equatable, CustomStringConvertible {
     package enum Code: Equatable, Sendable {
         /// The file could not be read or written.
         case file(FileError.Code)
-        /// The store could not be asked or written.
+        /// The store could not be read or written.
         case store(StoreError.Code)
-        /// It is not PEM, or holds no certificate or key where one has to be.
+        /// The content is not PEM, or lacks a certificate or key.
         case malformed
         /// A kind of key or certificate that cannot be served (encrypted, of an unknown algorithm, too weak).
         case unsupported
         /// The private key does not belong to the certificate.
         case keyMismatch
-        /// The certificates of a chain do not follow each other.
+        /// The chain is not in the order of issuance.
         case chainOrder
         /// A generation in the store lacks files.
         case incomplete
-        /// Making a certificate failed.
+        /// A certificate could not be created.
         case issuance
-        /// There is no certificate at all, or none of that name.
+        /// No certificate exists at all, or none of that name.
         case missing
     }
 
     package let code: Code
-    /// The file, or the key in the store.
+    /// The path of the file, or the key in the store.
     package let path: String
     package let reason: String
 
@@ -47,7 +47,7 @@ package struct CertificatesError: Error, Equatable, CustomStringConvertible {
 }
 
 extension CertificatesError {
-    /// What the metrics count problems by.
+    /// The categories by which metrics count problems.
     package enum Kind: String, CaseIterable, Sendable {
         case file
         case store

@@ -4,32 +4,33 @@ import FoundationEssentials
 import SwiftASN1
 import X509
 
-/// A certificate chain with its private key, checked to fit each other; immutable.
+/// A certificate chain with its matching private key; immutable.
 ///
-/// The bytes are what a TLS library takes: PEM blocks only, leaf first. Dates are not judged here: a certificate that
-/// is out of date is still better than none, and clocks differ between machines.
+/// The bytes are in the form that TLS libraries take: PEM blocks only, leaf first. Dates are not checked: an expired
+/// certificate is still better than none, and clocks differ between machines.
 package final class ServerCertificate: Sendable {
-    /// The chain, leaf first, as PEM.
+    /// The chain as PEM, leaf first.
     package let chainPEM: [UInt8]
     /// The leaf's private key as one PEM block.
     package let keyPEM: [UInt8]
-    /// What the leaf is good for, in the order of the certificate.
+    /// The names of the leaf, in the order of the certificate.
     package let names: [CertificateName]
-    /// SHA-256 of the leaf's DER. Two certificates are the same one if this is equal.
+    /// The SHA-256 of the leaf's DER encoding, which identifies the certificate.
     package let leafSHA256: [UInt8]
-    /// The leaf's validity, seconds since 1970.
+    /// The validity of the leaf, in seconds since 1970.
     package let notValidBefore: Int64
     package let notValidAfter: Int64
-    /// Where it came from: the path of the certificate file, or a key in the store.
+    /// The path of the certificate file, or the key in the store.
     package let origin: String
 
-    /// Leaf first.
+    /// The parsed chain, leaf first.
     let chain: [Certificate]
     var leaf: Certificate { chain[0] }
 
     /// - Parameters:
-    ///   - chain: text with at least one CERTIFICATE block, leaf first; other blocks and text between are left out.
-    ///   - key: text with one unencrypted private key (PKCS #8, SEC 1 or PKCS #1).
+    ///   - chain: Text with at least one CERTIFICATE block, leaf first. Other blocks and text between blocks are
+    ///     ignored.
+    ///   - key: Text with one unencrypted private key (PKCS #8, SEC 1 or PKCS #1).
     package convenience init(
         chain: [UInt8],
         key: [UInt8],
@@ -67,7 +68,7 @@ package final class ServerCertificate: Sendable {
         self.init(documents: documents, chain: certificates, key: keyDocument, origin: chainPath)
     }
 
-    /// - Parameter documents: the chain's, in its order.
+    /// - Parameter documents: The PEM blocks of the chain, in its order.
     init(documents: [PEMDocument], chain: [Certificate], key: PEMDocument, origin: String) {
         self.chainPEM = documents.flatMap { Array(($0.pemString + "\n").utf8) }
         self.keyPEM = Array((key.pemString + "\n").utf8)
@@ -79,11 +80,11 @@ package final class ServerCertificate: Sendable {
         self.chain = chain
     }
 
-    /// The issuer's name as certificates write it, such as `CN=R11,O=Let's Encrypt,C=US`.
+    /// The issuer's name in the form `CN=R11,O=Let's Encrypt,C=US`.
     package var issuer: String { "\(leaf.issuer)" }
 
-    /// Checks that each certificate of the chain is signed by the one behind it. A chain in another order is understood
-    /// by some clients and not by others.
+    /// Checks that each certificate of the chain is signed by the next one. Some clients reject chains in another
+    /// order.
     package func requireOrder() throws(CertificatesError) {
         for (index, certificate) in chain.enumerated().dropLast() {
             let above = chain[index + 1]
@@ -102,12 +103,12 @@ package final class ServerCertificate: Sendable {
         }
     }
 
-    /// The same certificate in every byte that is served.
+    /// Whether the other certificate is the same in every byte that is served.
     func isSame(as other: ServerCertificate) -> Bool {
         chainPEM == other.chainPEM && keyPEM == other.keyPEM
     }
 
-    /// Names in the subject alternative name extension; the common name counts for nothing (RFC 9525 §6.3).
+    /// The names in the subject alternative name extension. The common name is ignored (RFC 9525 §6.3).
     private static func names(of leaf: Certificate) -> [CertificateName] {
         guard let names = try? leaf.extensions.subjectAlternativeNames else { return [] }
         return names.compactMap { CertificateName($0) }
@@ -146,7 +147,8 @@ extension CertificateFacts {
     }
 }
 
-/// Judges whether the TLS libraries can serve a certificate. May take milliseconds; never called on an event loop.
+/// A check whether the TLS libraries can serve a certificate. It may take milliseconds, and is never called on an event
+/// loop.
 package typealias CertificateCheck = @Sendable (ServerCertificate) throws -> Void
 
 extension ServerCertificate {

@@ -42,7 +42,7 @@ struct DecisionTests {
         #expect(until <= Self.now + 50 * day && until > Self.now + 45 * day)
     }
 
-    @Test("An old one, one that lacks a name, and one that somebody does not want any more are ordered anew")
+    @Test("A certificate that is old, lacks a name or was requested again is ordered")
     func due() {
         let day: Int64 = 86_400
         #expect(
@@ -58,7 +58,9 @@ struct DecisionTests {
         #expect(decide(unwanted) == .order(authority: Self.cas[0]))
     }
 
-    @Test("Back-off holds for the same settings; a wish and other settings end it; a CA's hold leads to the next CA")
+    @Test(
+        "Back-off applies to the same settings; a request and other settings end it; a CA's hold leads to the next CA"
+    )
     func holds() {
         var waiting = situation()
         waiting.state.nextTry = Self.now + 100

@@ -161,7 +161,7 @@ struct IssuerTests {
         await changedTask.value
     }
 
-    @Test("Somebody who asks for a new certificate gets one, or hears why not")
+    @Test("A request for a new certificate is fulfilled, or completed with the reason")
     func asked() async throws {
         let world = IssuingWorld()
         let issuer = world.issuer(world.settings([["a.test"]]))
@@ -270,7 +270,7 @@ struct IssuerTests {
     }
 
     @Test(
-        "An account that was damaged by hand is told of once, with the remedy, and lasts no longer than it stands there"
+        "A damaged account is reported once, with the remedy, and only for as long as it is stored"
     )
     func damagedAccount() async throws {
         let world = IssuingWorld()

@@ -28,7 +28,7 @@ struct CertificateKeyTests {
     }
 
     @Test(
-        "What is nobody's key has no name",
+        "A key that belongs to no name is rejected",
         arguments: [
             "certs/development-ca", "certs/App.example.com", "certs/_dns.app.example.com", "certs/_wildcard.",
             "certs/_ipv6.x", "certs/_ipv6.192.0.2.1", "certs/a..b", "other/app.example.com", "certs/a/b",

@@ -228,7 +228,7 @@ struct DevelopmentCATests {
         #expect(served.statuses.allSatisfy { $0.problem == nil })
     }
 
-    @Test("A root that was made anew is taken by running processes")
+    @Test("Running processes adopt a root that was created again")
     func replacedRoot() async throws {
         let store = MemoryStore()
         let served = try await open(store)

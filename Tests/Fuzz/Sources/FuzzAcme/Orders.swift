@@ -6,7 +6,7 @@ import NIOCore
 private let key = AccountKey(raw: (1...32).map { UInt8($0) })!
 private let host = "https://ca.test"
 
-/// A machine against a CA whose every answer is in the input: it ends, asks nobody else, answers for nothing that was
+/// A machine against a CA whose every answer is in the input: it ends, sends requests to no other server, answers for nothing that was
 /// not ordered, and leaves nothing behind.
 func checkOrder(_ script: inout Script) {
     let names: [CertificateName] = [.dns("a.test"), .dns("*.a.test"), .address("192.0.2.1")]
@@ -57,7 +57,7 @@ func checkOrder(_ script: inout Script) {
         case .failed:
             precondition(shown.isEmpty, "answers are left behind")
             return
-        case .issued: preconditionFailure("nobody can make a certificate for a key that was just made")
+        case .issued: preconditionFailure("no certificate can exist for a key that was just created")
         case .accountReady: preconditionFailure("a certificate is wanted")
         }
     }
