@@ -73,6 +73,9 @@ let package = Package(
         // Formats of texts and bytes that every layer uses: JSON, dates, base64url, checksums, host names.
         .target(name: "Formats", swiftSettings: strict),
 
+        // Starting threads, queues of blocking work, and signals between tasks.
+        .target(name: "Threads", dependencies: [deque], swiftSettings: strict),
+
         // Sans-IO protocol code: no sockets, no clock, no task.
         .target(name: "DTLS", dependencies: ["COpenSSL", nioCore], swiftSettings: hot),
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: hot),
@@ -87,15 +90,15 @@ let package = Package(
         .target(name: "Settings", dependencies: ["CYAML", "Formats"], swiftSettings: strict),
         .target(
             name: "Observability",
-            dependencies: ["Formats", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: ["Formats", "Threads", nioCore, nioPosix, nioHTTP1, logging],
             swiftSettings: strict
         ),
-        .target(name: "Store", dependencies: ["CStore", "Formats", nioCore, deque, crypto], swiftSettings: strict),
-        .target(name: "Outbound", dependencies: ["CCurl", nioCore], swiftSettings: strict),
+        .target(name: "Store", dependencies: ["CStore", "Formats", "Threads", nioCore, crypto], swiftSettings: strict),
+        .target(name: "Outbound", dependencies: ["CCurl", "Threads", nioCore], swiftSettings: strict),
         .target(
             name: "Certificates",
             dependencies: [
-                "ACME", "CProcess", "Files", "Formats", "Outbound", "Store", nioCore, x509, asn1, crypto,
+                "ACME", "CProcess", "Files", "Formats", "Outbound", "Store", "Threads", nioCore, x509, asn1, crypto,
             ],
             swiftSettings: strict
         ),
@@ -103,7 +106,7 @@ let package = Package(
         // Beside the data path.
         .target(
             name: "Credentials",
-            dependencies: ["Files", "Formats", "HopProtocol", "Settings", "Store", nioCore, logging, crypto],
+            dependencies: ["Files", "Formats", "HopProtocol", "Settings", "Store", "Threads", nioCore, logging, crypto],
             swiftSettings: strict
         ),
         .target(name: "Cluster", dependencies: ["Files", "Formats", "Store", nioCore, logging], swiftSettings: strict),
@@ -113,7 +116,7 @@ let package = Package(
             name: "Gateway",
             dependencies: [
                 "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Files", "Formats", "HopProtocol",
-                "Observability", "Outbound", "Settings", "Store", "Transport", "Tunnel",
+                "Observability", "Outbound", "Settings", "Store", "Threads", "Transport", "Tunnel",
                 nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
             ],
             swiftSettings: hot
@@ -121,7 +124,7 @@ let package = Package(
         .target(
             name: "Agent",
             dependencies: [
-                "DTLS", "Formats", "HopProtocol", "Observability", "Settings", "Transport", "Tunnel",
+                "DTLS", "Formats", "HopProtocol", "Observability", "Settings", "Threads", "Transport", "Tunnel",
                 nioCore, nioPosix, deque, logging, unixSignals,
             ],
             swiftSettings: hot
@@ -158,6 +161,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "FormatsTests", dependencies: ["Formats"], swiftSettings: strict),
+        .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strict),
         .testTarget(name: "DTLSTests", dependencies: ["DTLS", "COpenSSL", nioCore], swiftSettings: strict),
         .testTarget(name: "TunnelTests", dependencies: ["Tunnel", "TestSupport", nioCore], swiftSettings: strict),
         .testTarget(

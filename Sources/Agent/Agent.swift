@@ -6,6 +6,7 @@ import NIOPosix
 package import Observability
 import Settings
 import Synchronization
+import Threads
 import Transport
 
 /// An agent process: attaches to its gateways, forwards their requests to local origins, and serves its ops port.
@@ -16,9 +17,8 @@ package final class Agent: Sendable {
     private let dialerMetrics: DialerMetrics
     private let resolve: AddressResolver.Resolve
     private let openSessions = OpenSessions()
-    /// Finishes on ``shutdown()``.
-    private let shutdownRequests: AsyncStream<Void>
-    private let shutdownRequest: AsyncStream<Void>.Continuation
+    /// Sent by ``shutdown()``.
+    private let shutdownRequest = AsyncSignal()
     private let opsPort = Mutex<Int?>(nil)
 
     /// Creates an agent that does nothing until ``run()`` is called.
@@ -42,7 +42,6 @@ package final class Agent: Sendable {
             log: log,
             ledgerCapacity: ledgerCapacity
         )
-        (shutdownRequests, shutdownRequest) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
     /// The number of tunnels that accept requests.
@@ -56,8 +55,7 @@ package final class Agent: Sendable {
     /// called on any thread and repeatedly.
     package func shutdown() {
         context.isDraining = true
-        shutdownRequest.yield()
-        shutdownRequest.finish()
+        shutdownRequest.send()
     }
 
     /// Runs the agent until ``shutdown()``. The owner supplies the task.
@@ -101,7 +99,7 @@ package final class Agent: Sendable {
                 )
                 tasks.addTask { await connector.run() }
             }
-            for await _ in shutdownRequests {}
+            await shutdownRequest.wait()
             context.isDraining = true
             await drain(loopStates: loopStates, loops: loops)
             tasks.cancelAll()

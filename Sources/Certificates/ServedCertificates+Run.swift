@@ -1,10 +1,11 @@
 import FoundationEssentials
 import Store
+import Threads
 
 extension ServedCertificates {
-    /// The pause between two readings of the configured files, in milliseconds. Including the reading itself they are
+    /// The pause between two readings of the configured files. Including the reading itself they are
     /// checked at least every two seconds.
-    package static let interval: Int32 = 1_800
+    package static let interval = Duration.milliseconds(1_800)
     /// The pause between two retries of what the store could not answer, and between two checks of the development
     /// leaf's age.
     private static let tick = Duration.seconds(1)
@@ -24,7 +25,7 @@ extension ServedCertificates {
         let thread: PollingThread? =
             configured.isEmpty
             ? nil
-            : PollingThread(name: "certificates", intervalMilliseconds: Self.interval) { [configured, changed] in
+            : PollingThread(name: "certificates", interval: Self.interval) { [configured, changed] in
                 if configured.reload() { changed.send() }
             }
         defer { thread?.stop() }
@@ -36,7 +37,7 @@ extension ServedCertificates {
             group.addTask { await self.watchTime() }
             group.addTask { await self.obtainRoot() }
             group.addTask {
-                for await _ in self.changed.stream {
+                while await self.changed.wait() {
                     let (snapshot, problems) = self.rebuild()
                     problems.forEach(onProblem)
                     if let snapshot { onChange(snapshot) }
@@ -55,7 +56,7 @@ extension ServedCertificates {
     }
 
     private func readStore() async {
-        for await _ in pending.stream {
+        while await pending.wait() {
             await stored.readPending()
             changed.send()
         }
@@ -78,16 +79,4 @@ extension ServedCertificates {
             changed.send()
         }
     }
-}
-
-/// A signal to one task. Calls that it has not seen yet count as one.
-struct Signal: Sendable {
-    let stream: AsyncStream<Void>
-    private let continuation: AsyncStream<Void>.Continuation
-
-    init() {
-        (stream, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
-    }
-
-    func send() { continuation.yield() }
 }

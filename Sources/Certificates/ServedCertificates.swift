@@ -3,6 +3,7 @@ package import FoundationEssentials
 import NIOCore
 package import Store
 import Synchronization
+import Threads
 
 /// The certificates that this process serves to browsers and agents, from all sources.
 ///
@@ -46,9 +47,9 @@ package final class ServedCertificates: Sendable {
     /// The development CA, or `nil` if it is off.
     let development: DevelopmentAuthority?
     /// Signals that the snapshot may have to be rebuilt.
-    let changed = Signal()
+    let changed = AsyncSignal()
     /// Signals that there are changes to read from the store.
-    let pending = Signal()
+    let pending = AsyncSignal()
     private let current = Mutex(Current())
 
     private struct Current {

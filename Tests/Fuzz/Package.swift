@@ -27,6 +27,7 @@ let package = Package(
     ],
     targets: [
         .target(name: "Formats", swiftSettings: instrumented),
+        .target(name: "Threads", dependencies: [deque], swiftSettings: instrumented),
         .target(name: "Tunnel", dependencies: [nioCore, deque], swiftSettings: instrumented),
         .target(
             name: "COpenSSL",
@@ -45,7 +46,7 @@ let package = Package(
         .target(name: "CStore", cSettings: [.unsafeFlags(["-fsanitize=fuzzer-no-link"])]),
         .target(
             name: "Store",
-            dependencies: ["CStore", "Formats", nioCore, deque, crypto],
+            dependencies: ["CStore", "Formats", "Threads", nioCore, crypto],
             swiftSettings: instrumented
         ),
         .target(name: "ACME", dependencies: ["Formats", nioCore, x509, asn1, crypto], swiftSettings: instrumented),

@@ -1,5 +1,6 @@
 package import ACME
 package import NIOCore
+import Threads
 
 /// A presenter that responds to `dns-01` by a hook and ignores other kinds. Hooks are called one at a time, because
 /// many read a whole zone, change it and write it back.

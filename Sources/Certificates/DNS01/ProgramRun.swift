@@ -2,6 +2,7 @@ import Glibc
 import NIOCore
 import Outbound
 import Synchronization
+import Threads
 
 /// One run of a program, on a dedicated thread.
 final class ProgramRun: Sendable {
@@ -42,7 +43,7 @@ final class ProgramRun: Sendable {
     func run() async -> Outcome {
         await withCheckedContinuation { continuation in
             state.withLock { $0.continuation = continuation }
-            let isStarted = startDetachedThread("dns-hook") { self.execute() }
+            let isStarted = startThreadIfPossible("dns-hook") { self.execute() }
             if !isStarted { finish(.notStarted("there is no thread left for it; see what this machine is busy with")) }
         }
     }

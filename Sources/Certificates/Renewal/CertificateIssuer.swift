@@ -2,6 +2,7 @@ package import ACME
 import NIOCore
 package import Store
 import Synchronization
+import Threads
 
 /// Obtains and renews the certificates of a gateway: one ``CertificateRenewer`` for each.
 ///

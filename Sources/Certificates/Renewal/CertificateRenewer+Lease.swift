@@ -1,5 +1,6 @@
 import NIOCore
 import Store
+import Threads
 
 /// Waiting for the lease of the certificate.
 extension CertificateRenewer {

@@ -3,6 +3,7 @@ import Formats
 import NIOCore
 import Store
 import Synchronization
+import Threads
 
 /// The task that obtains and renews one certificate, and reports its state.
 ///

@@ -2,6 +2,7 @@ import Formats
 import NIOCore
 package import Store
 import Synchronization
+import Threads
 
 /// Loading from the store: all credentials before the first agent is accepted, then every change.
 extension CredentialCache {
@@ -33,22 +34,22 @@ extension CredentialCache {
     package func run(onChange: @escaping @Sendable (CredentialChanges) -> Void) async {
         let changes = store.changes(CredentialDocument.prefix)
         let inbox = Inbox()
-        let (wakes, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        let signal = AsyncSignal()
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
                 for await batch in changes {
                     inbox.add(batch)
-                    wake.yield()
+                    signal.send()
                 }
             }
             group.addTask {
                 while !Task.isCancelled {
                     try? await Task.sleep(for: Self.interval)
-                    wake.yield()
+                    signal.send()
                 }
             }
             var watcher = CredentialWatcher(keyring: keyring(), now: clock())
-            for await _ in wakes {
+            while await signal.wait() {
                 let changes = await poll(inbox.drain(), &watcher)
                 if !changes.isEmpty { onChange(changes) }
             }

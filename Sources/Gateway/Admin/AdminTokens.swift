@@ -3,12 +3,13 @@ import Crypto
 import Files
 package import Store
 import Synchronization
+import Threads
 
 /// The bearer tokens that the admin port accepts: those derived from the cluster's keys, or the one in a configured
 /// file.
 package final class AdminTokens: Sendable {
     /// The interval in milliseconds at which the file is read again.
-    static let readInterval: Int32 = 2_000
+    static let readInterval = Duration.seconds(2)
     package static let minimumLength = 32
     static let fileLimit = 4_096
 
@@ -44,7 +45,7 @@ package final class AdminTokens: Sendable {
         source = .file
         let token = try Self.read(file)
         state.withLock { $0.digests = [Self.digest(token)] }
-        let thread = PollingThread(name: "admin-token", intervalMilliseconds: Self.readInterval) { [weak self] in
+        let thread = PollingThread(name: "admin-token", interval: Self.readInterval) { [weak self] in
             self?.readAgain(file, onProblem)
         }
         self.thread.withLock { $0 = thread }

@@ -4,6 +4,7 @@ import Cluster
 import Logging
 import NIOCore
 import Store
+import Threads
 
 /// Polling `acme/challenges`. A poll, once a second, costs one listing and one read for each new value. All values are
 /// read every ten seconds, and those that changed last after each announcement of a replica.
@@ -15,19 +16,19 @@ extension SharedChallenges {
 
     /// Polls the folder, and reads the values that ``HTTPChallenges`` asks for, until the task is cancelled. Called once.
     package func run() async {
-        let (wakes, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
-        barrier.onAnnouncement { wake.yield() }
-        wake.yield()
+        let signal = AsyncSignal()
+        barrier.onAnnouncement { signal.send() }
+        signal.send()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.http.run() }
             group.addTask {
                 while !Task.isCancelled {
                     try? await Task.sleep(for: Self.interval)
-                    wake.yield()
+                    signal.send()
                 }
             }
             var watcher = ChallengeWatcher()
-            for await _ in wakes { await poll(&watcher) }
+            while await signal.wait() { await poll(&watcher) }
             group.cancelAll()
         }
     }

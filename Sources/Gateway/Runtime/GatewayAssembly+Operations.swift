@@ -6,6 +6,7 @@ import Observability
 import Settings
 import Store
 import Synchronization
+import Threads
 import Transport
 
 /// The ops and admin ports of a running gateway.
@@ -44,7 +45,7 @@ extension GatewayAssembly {
     }
 
     /// - Parameter drain: Requested by `POST /v1/drain`.
-    func startAdmin(_ drain: DrainRequest, on loop: any EventLoop) async throws -> AdminServer {
+    func startAdmin(_ drain: AsyncSignal, on loop: any EventLoop) async throws -> AdminServer {
         let sources = adminSources(drain)
         let tokens = try adminTokens()
         let failures = metrics.registry.counters(
@@ -84,7 +85,7 @@ extension GatewayAssembly {
         }
     }
 
-    private func adminSources(_ drain: DrainRequest) -> AdminSources {
+    private func adminSources(_ drain: AsyncSignal) -> AdminSources {
         let (certificates, acmeService, edge) = (certificates, acmeService, edge)
         let reports = AdminReports(
             name: configuration.name,
@@ -104,27 +105,7 @@ extension GatewayAssembly {
             certificates: { AdminReports.certificates(certificates.statuses, acmeService?.issuer.statuses ?? []) },
             renew: { acmeService?.renew($0) },
             renewal: { acmeService?.jobs.report($0) },
-            drain: { drain.request() }
+            drain: { drain.send() }
         )
-    }
-}
-
-/// A one-shot signal that requests a graceful shutdown. Repeated requests are coalesced.
-final class DrainRequest: Sendable {
-    private let requests: AsyncStream<Void>
-    private let continuation: AsyncStream<Void>.Continuation
-
-    init() {
-        (requests, continuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
-    }
-
-    func request() {
-        continuation.yield()
-        continuation.finish()
-    }
-
-    /// Returns once the shutdown is requested, or when the task is cancelled. For one waiter.
-    func wait() async {
-        for await _ in requests { return }
     }
 }

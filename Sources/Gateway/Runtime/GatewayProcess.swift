@@ -7,6 +7,7 @@ package import Observability
 import Settings
 import Store
 import Synchronization
+import Threads
 import Transport
 
 /// A running gateway: its listeners, its agents' sessions and its background work.
@@ -40,7 +41,7 @@ package final class GatewayProcess: Sendable {
         let ops: OpsServer
         let admin: AdminServer
         /// Requested by the admin port.
-        let drain: DrainRequest
+        let drain: AsyncSignal
         let monitor: LoopMonitor
         let sampler: SessionSampler
         /// Runs the background work of the assembly.
@@ -101,7 +102,7 @@ package final class GatewayProcess: Sendable {
         await states.forEach { $0.start() }
         let listeners = try await GatewayListeners.bind(assembly, loops, group, states)
         let monitor = LoopMonitor(loops: loops, metrics: assembly.metrics.registry)
-        let drain = DrainRequest()
+        let drain = AsyncSignal()
         let ops = try await assembly.startOps(listeners, monitor, on: opsGroup.next())
         let admin = try await assembly.startAdmin(drain, on: opsGroup.next())
         let sampler = SessionSampler(manager: assembly.sessions, loop: group.next())

@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import Threads
 
 /// A writer of lines to a descriptor that never blocks its callers.
 ///
@@ -64,7 +65,7 @@ package final class LineWriter: @unchecked Sendable {
         pthread_cond_init(arrived, &attributes)
         pthread_cond_init(drained, &attributes)
         pthread_condattr_destroy(&attributes)
-        startThread()
+        startThread("log-writer") { [self] in run() }
     }
 
     /// Frees the lock and the conditions. Runs only after the thread has ended, which holds a reference while it runs.
@@ -133,29 +134,6 @@ package final class LineWriter: @unchecked Sendable {
 }
 
 extension LineWriter {
-    private func startThread() {
-        var thread: pthread_t = 0
-        // The new thread inherits a mask of all signals: they are the main thread's, and SIGPIPE is an errno here.
-        var all = sigset_t()
-        var before = sigset_t()
-        sigfillset(&all)
-        pthread_sigmask(SIG_BLOCK, &all, &before)
-        let owner = Unmanaged.passRetained(self)
-        let result = pthread_create(
-            &thread,
-            nil,
-            { argument in
-                guard let argument else { return nil }
-                Unmanaged<LineWriter>.fromOpaque(argument).takeRetainedValue().run()
-                return nil
-            },
-            owner.toOpaque()
-        )
-        pthread_sigmask(SIG_SETMASK, &before, nil)
-        precondition(result == 0, "no thread for the log: \(result)")
-        pthread_detach(thread)
-    }
-
     /// The body of the thread: writes batches until there are no more.
     private func run() {
         var batch: [UInt8] = []

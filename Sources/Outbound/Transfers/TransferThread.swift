@@ -1,6 +1,7 @@
 import CCurl
 import NIOCore
 import Synchronization
+import Threads
 
 /// The thread that drives libcurl, and the queue of requests in front of it.
 ///
@@ -69,7 +70,7 @@ final class TransferThread: Sendable {
         case .busy: pending.finish(.failure(.busy(pending.redactedURL, limits.waiting)))
         case .closed: pending.finish(.failure(.closed(pending.redactedURL, mayHaveArrived: false)))
         case .starts:
-            if !startDetachedThread("outbound", { [self] in run() }) { fail("no thread could be started") }
+            if !startThreadIfPossible("outbound", { [self] in run() }) { fail("no thread could be started") }
         }
     }
 

@@ -130,9 +130,6 @@ extension Store {
     }
 }
 
-/// The result of reading one of several keys.
-package typealias StoreReading = (key: StoreKey, value: Result<StoredValue, StoreError>)
-
 /// The parameters of ``Store/lease(_:_:)``.
 package struct LeaseOptions: Sendable {
     /// The key whose generations are published under this lease, if any. A new holder's epoch is higher than all of

@@ -1,5 +1,6 @@
 import NIOCore
 import Synchronization
+import Threads
 
 /// The journal of this process on a ``VolumeStore``.
 ///
@@ -91,20 +92,20 @@ final class VolumeJournal: StoreJournal {
 
     func flush(within limit: TimeAmount) async throws(StoreError) {
         let result: Swift.Result<Void, StoreError> = await withCheckedContinuation { continuation in
-            let waiter = PendingCall(continuation)
+            let call = PendingCall(continuation, dropped: VolumeStore.closed)
             let root = volume.files.root
             let timer = timers.schedule(at: .now() + limit) {
-                _ = waiter.answer(.failure(StoreError(.stalled, root, "the volume did not answer in time")))
+                call.resume(.failure(StoreError(.stalled, root, "the volume did not answer in time")))
             }
-            _ = waiter.holds(timer: timer)
+            _ = call.setTimer(timer)
             let timers = timers
             let isOpen = state.withLock { state in
                 guard !state.isClosed, state.flushes.count < 1_024 else { return false }
-                state.flushes.append { if let timer = waiter.answer($0) { timers.cancel(timer) } }
+                state.flushes.append { if let timer = call.resume($0) { timers.cancel(timer) } }
                 return true
             }
             if !isOpen {
-                _ = waiter.answer(.failure(StoreError(.closed, root, "the journal was closed")))
+                call.resume(.failure(StoreError(.closed, root, "the journal was closed")))
                 timers.cancel(timer)
             }
             scheduleTick(at: .now())

@@ -1,5 +1,6 @@
 import NIOCore
 import Synchronization
+import Threads
 
 /// A lease of a ``VolumeStore``. Jobs of the store's writer thread renew it until it is released, lost or deallocated.
 final class VolumeLease: StoreLease {

@@ -1,5 +1,6 @@
 import NIOCore
 import Synchronization
+import Threads
 
 /// The periodic work that the timer thread starts. The timers hold the store weakly, so it ends when its owner releases
 /// it.
@@ -10,9 +11,9 @@ extension VolumeStore {
     /// Adds readers when the existing ones hang, and probes for free space.
     func scheduleUpkeep() {
         let timers = timers
-        timers.schedule(at: .now() + BlockingWorkQueue.patience) { [weak self] in
+        timers.schedule(at: .now() + TimeAmount(BlockingWorkQueue.patience)) { [weak self] in
             guard let self else { return timers.close() }
-            readers.growIfStuck(now: .now())
+            readers.growIfStuck(uptimeNanoseconds: NIODeadline.now().uptimeNanoseconds)
             probeSpace()
             scheduleUpkeep()
         }

@@ -1,5 +1,6 @@
 package import NIOCore
 import Synchronization
+import Threads
 
 /// One consumer's watch of a prefix. Its polls are jobs of the store's readers, one at a time.
 final class WatchSubscription: Sendable {

@@ -1,5 +1,6 @@
 package import NIOCore
 import Synchronization
+import Threads
 
 /// The store on a volume that all replicas mount: the default driver.
 ///
@@ -35,7 +36,7 @@ package final class VolumeStore: Store {
     let options: Options
     let writer: BlockingWorkQueue
     let readers: BlockingWorkQueue
-    let timers = TimerThread()
+    let timers = TimerThread(name: "store-timer")
     let shared = Mutex(Shared())
 
     struct Shared {

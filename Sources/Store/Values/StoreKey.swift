@@ -83,3 +83,8 @@ extension StoreKey: ExpressibleByStringLiteral {
         self.init(unchecked: path)
     }
 }
+
+extension StoreKey {
+    /// The key of the document that names the cluster and its keys.
+    static let clusterDocument: StoreKey = "cluster.json"
+}

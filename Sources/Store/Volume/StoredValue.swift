@@ -51,3 +51,6 @@ enum Tombstone {
 
     static func isTombstone(_ bytes: [UInt8]) -> Bool { bytes.starts(with: beginning) }
 }
+
+/// The result of reading one of several keys.
+package typealias StoreReading = (key: StoreKey, value: Result<StoredValue, StoreError>)

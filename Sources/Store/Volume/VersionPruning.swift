@@ -21,7 +21,7 @@ struct VersionPruning {
     }
 
     private static let sources: [Source] = [
-        .key(ClusterDocument.key), .prefix("agents"), .prefix("acme/accounts"), .prefix("acme/names"),
+        .key(.clusterDocument), .prefix("agents"), .prefix("acme/accounts"), .prefix("acme/names"),
         .prefix("acme/orders"),
     ]
 

@@ -1,25 +1,27 @@
 import Synchronization
 
-/// A limit on the number of tasks that run a section of code at a time. Waiting tasks are resumed in the order in which
-/// they arrived.
-final class AsyncSemaphore: Sendable {
+/// A counting semaphore for tasks. Those that wait acquire their permits in the order of their arrival.
+package final class AsyncSemaphore: Sendable {
     private struct State {
         var free: Int
         var waiting: [(number: UInt64, continuation: CheckedContinuation<Bool, Never>)] = []
-        var number: UInt64 = 0
+        var lastNumber: UInt64 = 0
     }
 
     private let state: Mutex<State>
 
     /// - Parameter count: The number of permits.
-    init(_ count: Int) {
+    package init(_ count: Int) {
         state = Mutex(State(free: count))
     }
 
-    /// Runs `body` while holding a permit.
+    /// The number of tasks that wait for a permit.
+    package var waitingCount: Int { state.withLock { $0.waiting.count } }
+
+    /// Waits for a permit and holds it while `body` runs.
     ///
     /// - Returns: The result of `body`, or `nil` if the task was cancelled before it had a permit.
-    func withPermit<Result: Sendable, Failure: Error>(
+    package func withPermit<Result: Sendable, Failure: Error>(
         _ body: () async throws(Failure) -> Result
     ) async throws(Failure) -> Result? {
         guard await acquire() else { return nil }
@@ -27,11 +29,10 @@ final class AsyncSemaphore: Sendable {
         return try await body()
     }
 
-    /// Waits for a permit. Returns `false` if the task was cancelled before it had one.
     private func acquire() async -> Bool {
         let number = state.withLock { state in
-            state.number += 1
-            return state.number
+            state.lastNumber += 1
+            return state.lastNumber
         }
         return await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
@@ -47,11 +48,11 @@ final class AsyncSemaphore: Sendable {
                 if let result { continuation.resume(returning: result) }
             }
         } onCancel: {
-            let waiting = state.withLock { state -> CheckedContinuation<Bool, Never>? in
+            let cancelled = state.withLock { state -> CheckedContinuation<Bool, Never>? in
                 guard let index = state.waiting.firstIndex(where: { $0.number == number }) else { return nil }
                 return state.waiting.remove(at: index).continuation
             }
-            waiting?.resume(returning: false)
+            cancelled?.resume(returning: false)
         }
     }
 

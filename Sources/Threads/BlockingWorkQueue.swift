@@ -1,0 +1,110 @@
+import DequeModule
+
+/// A queue of blocking jobs, which threads of its own perform in the order of their submission.
+///
+/// A queue whose limit is its usual number of threads never replaces a thread that hangs; one with a higher limit adds
+/// threads while others hang, and ends them when those return. Submitting never waits. A job reports its result itself.
+package final class BlockingWorkQueue: @unchecked Sendable {
+    /// The time for which a job waits for a thread before ``growIfStuck(uptimeNanoseconds:)`` adds one.
+    package static let patience = Duration.milliseconds(250)
+    private static let patienceNanoseconds = patience.clampedNanoseconds
+
+    private struct Job {
+        var body: @Sendable () -> Void
+        var submitted: UInt64
+    }
+
+    private let name: String
+    private let usual: Int
+    private let limit: Int
+    private let queueLimit: Int
+    private let condition = ThreadCondition()
+    // Guarded by the condition's lock.
+    private var queue = Deque<Job>()
+    private var threads = 0
+    private var idle = 0
+    private var isClosed = false
+
+    /// - Parameters:
+    ///   - name: The name of the threads; at most 15 bytes.
+    ///   - usual: The number of threads that stay. They are started as jobs need them.
+    ///   - limit: The highest number of threads, including those that hang.
+    ///   - queueLimit: The highest number of waiting jobs.
+    package init(name: String, usual: Int, limit: Int, queueLimit: Int) {
+        self.name = name
+        self.usual = usual
+        self.limit = limit
+        self.queueLimit = queueLimit
+    }
+
+    /// Appends a job.
+    ///
+    /// - Returns: `false` if the queue is full or closed. The job will not be done.
+    package func submit(_ body: @escaping @Sendable () -> Void) -> Bool {
+        let (isAccepted, starts) = condition.withLock { () -> (Bool, Bool) in
+            guard !isClosed, queue.count < queueLimit else { return (false, false) }
+            queue.append(Job(body: body, submitted: uptimeNanoseconds()))
+            condition.signal()
+            let starts = idle < queue.count && threads < usual
+            if starts { threads += 1 }
+            return (true, starts)
+        }
+        if starts { start() }
+        return isAccepted
+    }
+
+    /// Adds a thread if jobs wait because all threads hang. The owner calls it a few times per second.
+    ///
+    /// - Parameter now: The current uptime.
+    package func growIfStuck(uptimeNanoseconds now: UInt64) {
+        let starts = condition.withLock { () -> Bool in
+            guard let first = queue.first, now > first.submitted, now - first.submitted > Self.patienceNanoseconds,
+                idle == 0, threads < limit, !isClosed
+            else { return false }
+            threads += 1
+            return true
+        }
+        if starts { start() }
+    }
+
+    /// Drops the waiting jobs and refuses new ones. Each thread ends when its job returns.
+    package func close() {
+        let dropped = condition.withLock { () -> Deque<Job> in
+            isClosed = true
+            defer { queue = [] }
+            condition.broadcast()
+            return queue
+        }
+        // Released outside the lock: a job may hold the last reference to something that submits jobs itself.
+        _ = dropped
+    }
+
+    /// The number of threads, including those that hang.
+    package var threadCount: Int { condition.withLock { threads } }
+
+    private func start() {
+        startThread(name) { [self] in run() }
+    }
+
+    private func run() {
+        while let body = next() { body() }
+    }
+
+    /// Waits for a job.
+    ///
+    /// - Returns: `nil` if the thread has to end: the queue is closed, or has more threads than usual and no job.
+    private func next() -> (@Sendable () -> Void)? {
+        condition.withLock {
+            while true {
+                if isClosed || (queue.isEmpty && threads > usual) {
+                    threads -= 1
+                    return nil
+                }
+                if let job = queue.popFirst() { return job.body }
+                idle += 1
+                condition.wait()
+                idle -= 1
+            }
+        }
+    }
+}
