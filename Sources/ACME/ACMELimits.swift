@@ -41,7 +41,7 @@ package enum ACMELimits {
 
     /// The time for one order. A long `Retry-After` extends it.
     package static let orderTime = TimeAmount.minutes(10)
-    /// The time after which an order ends, whatever `Retry-After` the CA sends.
+    /// The time after which an order ends, regardless of the CA's `Retry-After`.
     package static let longestOrderTime = TimeAmount.hours(1)
     /// The time that remains for the order after a wait that has extended it.
     package static let timeAfterWait = TimeAmount.minutes(1)

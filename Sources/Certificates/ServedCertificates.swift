@@ -126,7 +126,7 @@ package final class ServedCertificates: Sendable {
 
     // MARK: What is served
 
-    /// The current snapshot. An opened instance always has one, whatever happens to the sources.
+    /// The current snapshot. An opened instance always has one, even if every source fails.
     package var snapshot: CertificateSnapshot {
         guard let snapshot = current.withLock({ $0.snapshot }) else {
             preconditionFailure("an opened gateway has a certificate")

@@ -1,7 +1,7 @@
 /// The error of a parser of one value: the problem and its remedy, without the place and the key of the value, which the
 /// caller knows.
 package struct FormatError: Error, Sendable, Equatable {
-    /// What is wrong, with the value ``quoted(_:)`` in it: `"a b" is not a host name`.
+    /// The fault, with the value ``quoted(_:)`` in it: `"a b" is not a host name`.
     package var what: String
     /// A sentence that tells how to correct it: `Write HOST:PORT, as in 192.0.2.1:8443.`
     package var remedy: String

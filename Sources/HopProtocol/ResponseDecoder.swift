@@ -23,7 +23,7 @@ package struct ResponseDecoder {
         case head
         case body
         /// A response to HEAD, 204 or 304: no body, irrespective of Content-Length.
-        case noBody
+        case bodyless
         case upgraded
         case trailers
         case end
@@ -78,7 +78,7 @@ package struct ResponseDecoder {
                 return .data(bytes)
             case (.data(let bytes), .upgraded):
                 return .data(bytes)
-            case (.data, .noBody):
+            case (.data, .bodyless):
                 throw HopError(.violation, "a body where HEAD, 204 or 304 has none")
             case (.frame(MessageFrameType.accepted, _), .accepted):
                 state = .head
@@ -104,8 +104,8 @@ package struct ResponseDecoder {
     private mutating func acceptFinalHead(_ head: ResponseHead) throws(HopError) -> ResponseHead {
         switch head.status {
         case 101: state = .upgraded
-        case 204, 304: state = .noBody
-        case _ where isHead: state = .noBody
+        case 204, 304: state = .bodyless
+        case _ where isHead: state = .bodyless
         default:
             length = BodyLength(try head.fields.contentLength())
             state = .body

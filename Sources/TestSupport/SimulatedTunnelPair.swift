@@ -11,7 +11,7 @@ package final class SimulatedTunnelPair {
     package private(set) var now: NIODeadline
     /// Called with each event of a side; writes and reads happen here.
     package var onEvent: (TunnelConnection, TunnelEvent) -> Void = { _, _ in }
-    /// When the application has to be called again, apart from events.
+    /// The times at which the application is called again, apart from events.
     package var wakeUps: [(at: NIODeadline, body: () -> Void)] = []
     /// Largest number of packets that one burst may hold before the other side gets its turn.
     private let burst = 64

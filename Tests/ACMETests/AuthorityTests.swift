@@ -187,7 +187,7 @@ struct AuthorityTests {
             String(decoding: certificate.chainPEM, as: UTF8.self).split(separator: "-----BEGIN").last
         }
         #expect(last(first) != last(other))
-        world.plan.preferredIssuer = "Nobody"
+        world.plan.preferredIssuer = "Unknown Root"
         #expect(last(try world.issue()) == last(first))
         world.plan.preferredIssuer = "Test Root"
         #expect(last(try world.issue()) == last(first))

@@ -75,7 +75,7 @@ struct PolicyTests {
         #expect(next(state, now: Self.now, settings: "t") == .attempt(authority: Self.first))
     }
 
-    @Test("A rate limit holds that CA until its time, whatever the settings, and the next one is tried at once")
+    @Test("A rate limit holds that CA until its time, regardless of the settings, and the next one is tried at once")
     func rateLimit() {
         let until = Self.now + 7_200
         let state = failed(ACMEFailure(.rateLimited, .order, "x", retry: .notBefore(until)))

@@ -12,11 +12,11 @@ final class World {
     let ca: TestCA
     var plan: OrderPlan
     var milliseconds: Int64 = 0
-    /// As the store holds them.
+    /// The documents of account and order as the store holds them.
     var account: [UInt8]
     var order: [UInt8]?
     var board: Set<Expected> = []
-    /// Everything that was presented at any time.
+    /// All challenges that were presented at any time.
     var tasks: Set<ChallengeTask> = []
     var directory: ACMEDirectory?
     var failsPresentation: String?
@@ -54,7 +54,7 @@ final class World {
     }
 
     enum Crash {
-        /// After so many actions, before the next one is done.
+        /// The leader died after this many actions, before the next one was performed.
         case before(Int)
         /// The leader died after this many actions, of which the last was performed and not reported.
         case after(Int)
@@ -137,7 +137,7 @@ final class World {
         return .crashed
     }
 
-    /// As ``lead(_:limit:)``; anything but a certificate is an issue.
+    /// Leads the order like ``lead(_:limit:)`` and records an issue unless a certificate is issued.
     func issue(sourceLocation: SourceLocation = #_sourceLocation) throws -> IssuedCertificate {
         let outcome = try lead()
         guard case .issued(let certificate) = outcome else {
@@ -147,7 +147,7 @@ final class World {
         return certificate
     }
 
-    /// As ``lead(_:limit:)``; anything but a failure is an issue.
+    /// Leads the order like ``lead(_:limit:)`` and records an issue unless it fails.
     func failure(sourceLocation: SourceLocation = #_sourceLocation) throws -> ACMEFailure {
         let outcome = try lead()
         guard case .failed(let failure) = outcome else {

@@ -204,7 +204,7 @@ struct ServedCertificatesTests {
         }
     }
 
-    @Test("A certificate that the TLS library refuses is not served, whatever its source")
+    @Test("A certificate that the TLS library refuses is not served from any source")
     func refused() async throws {
         struct Weak: Error {}
         let check: CertificateCheck = { if $0.names.contains(.dns("weak.test")) { throw Weak() } }
@@ -285,7 +285,7 @@ struct ServedCertificatesTests {
             // An empty volume in the place of the one before.
             try FileManager.default.moveItem(atPath: scratch.file("v1/certs"), toPath: scratch.file("before"))
             #expect(mkdir(scratch.file("v1/certs"), 0o700) == 0)
-            // The watch has found them gone, and nobody asks about them any more.
+            // The watch has found them gone, and they are not requested any more.
             #expect(await eventually { files.looksInQuiet >= 10 })
             #expect(served.snapshot.certificates.count == 3)
             for name in ["a.test", "b.test"] {

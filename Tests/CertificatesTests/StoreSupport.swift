@@ -29,7 +29,7 @@ extension Scratch {
     }
 }
 
-/// As `hopgate cert import` does it.
+/// Publishes a certificate the way `hopgate cert import` does.
 @discardableResult
 func publish(_ test: TestCertificate, as key: StoreKey, in store: any Store) async throws -> Generation {
     try await CertificateSet.publish(try test.loaded(), as: key, origin: "import", in: store)
@@ -85,12 +85,12 @@ final class ObservedFileSystem: FileSystem {
         self.quiet = quiet
     }
 
-    /// Calls below this path fail with EIO; nil: none do.
+    /// Makes calls below this path fail with EIO; `nil` ends the failures.
     func fail(_ path: String?) { state.withLock { ($0.failing, $0.failures) = (path, 0) } }
 
     var failures: Int { state.withLock { $0.failures } }
 
-    /// Looks at the prefix since somebody asked about one of the quiet paths.
+    /// The number of listings of the prefix since one of the quiet paths was last requested.
     var looksInQuiet: Int { state.withLock { $0.looks } }
 
     private func observe(_ call: FileFault.Call, _ path: String) throws(FileFault) {
@@ -130,7 +130,7 @@ final class ObservedFileSystem: FileSystem {
     func syncFolder(_ path: String) throws(FileFault) { try files.syncFolder(path) }
 }
 
-/// Does the same again and again on a thread of its own: the threads of tasks are few, and others need them.
+/// Repeats one piece of work on a thread of its own, so that it occupies no thread of the task pool.
 final class Busy: Sendable {
     private let isStopped = Atomic(false)
     private let rounds = Atomic(0)

@@ -38,7 +38,7 @@ struct ResponseDecoderTests {
     }
 
     @Test("HEAD, 204 and 304 end without the body that Content-Length announces, and have none")
-    func noBody() throws {
+    func bodyless() throws {
         for (method, status) in [("HEAD", 200), ("GET", 204), ("GET", 304), ("HEAD", 404)] {
             let head = ResponseHead(status: status, fields: FieldSection(["Content-Length": "5"]))
             #expect(try decodeResponse([Self.frames([head])], method: method).last == .end)

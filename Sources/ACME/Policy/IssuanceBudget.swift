@@ -3,7 +3,7 @@ package import NIOCore
 /// The rate limit of certificates on demand: a number of orders per minute, and one at a time for each name.
 package struct IssuanceBudget {
     package enum Decision: Equatable, Sendable {
-        /// The order may start. ``IssuanceBudget/release(_:)`` must follow, whatever the outcome.
+        /// The order may start. ``IssuanceBudget/release(_:)`` must follow in every case.
         case granted
         /// An order for the name is in progress.
         case inProgress

@@ -12,7 +12,7 @@ package struct RenewalPlan: Equatable, Sendable {
     package var explanation: String?
     /// The time of the next request for renewal information, or `nil` for immediately.
     package var nextPoll: UnixTime?
-    /// The earliest time of renewal, whatever window the CA suggests; `nil` if the certificate's issuance was not
+    /// The earliest time of renewal, regardless of the CA's suggested window; `nil` if the certificate's issuance was not
     /// recorded.
     package var earliest: UnixTime?
 

@@ -110,7 +110,7 @@ package final class CertificateIssuer: Sendable {
         if isNew { shared.onEvent(.tooManyOnDemand(limit: Self.onDemandLimit)) }
     }
 
-    /// Requests a new certificate now, whatever the age of the present one.
+    /// Requests a new certificate now, regardless of the age of the present one.
     ///
     /// - Parameter completion: Called once with the outcome, from any thread.
     /// - Returns: Whether a managed certificate is stored under the name or contains it. If not, `completion` is not

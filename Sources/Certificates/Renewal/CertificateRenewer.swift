@@ -20,7 +20,7 @@ import Threads
 /// ``wake()`` ends a wait early, for example because another replica has changed the store. ``renew(_:)`` requests a
 /// new certificate and may be called from any thread. What the task shares with its callers is in ``RenewerState``.
 final class CertificateRenewer: Sendable {
-    /// The longest pause between two passes in seconds, whatever was planned: clocks are set, and suspended machines
+    /// The longest pause between two passes in seconds, regardless of the plan: clocks are set, and suspended machines
     /// resume.
     private static let longestPause: Int64 = 3_600
     /// The pause after which a new minute, with a new budget, has begun.
@@ -199,7 +199,7 @@ final class CertificateRenewer: Sendable {
 
     // MARK: Requests
 
-    /// Requests a new certificate now, whatever the age of the present one.
+    /// Requests a new certificate now, regardless of the age of the present one.
     ///
     /// - Parameter completion: Called once with the outcome, from any thread.
     func renew(_ completion: @escaping @Sendable (RenewalOutcome) -> Void) {

@@ -11,7 +11,7 @@ struct OrderDriver: Sendable {
     enum Outcome: Sendable {
         case issued(IssuedCertificate)
         case failed(ACMEFailure)
-        /// By the CA's clock the order is not due.
+        /// The order is not due by the CA's clock.
         case notDue
         /// The lease was lost, the store failed, or the gateway is shutting down. The order is kept for the next holder
         /// of the lease.

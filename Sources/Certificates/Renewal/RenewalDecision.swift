@@ -19,7 +19,7 @@ package struct CertificateSituation: Sendable {
     /// The directory URL of the CA that issued the certificate, or `nil` if it was not issued by ACME.
     package var issuer: String?
     package var state: RenewalState
-    /// Whether a new certificate was requested, whatever the age of the present one.
+    /// Whether a new certificate was requested, regardless of the age of the present one.
     package var isRequested = false
 
     package init(

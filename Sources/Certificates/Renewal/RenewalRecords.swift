@@ -126,7 +126,7 @@ package struct RenewalRecords: Sendable {
         }
     }
 
-    /// Replaces the value of a key, whatever it is.
+    /// Replaces the value of a key unconditionally.
     private func put(_ key: StoreKey, _ bytes: [UInt8]) async throws(IssuanceError) {
         for _ in 0..<Self.attempts {
             do throws(StoreError) {

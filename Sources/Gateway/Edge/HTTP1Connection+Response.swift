@@ -40,7 +40,7 @@ extension HTTP1Connection: ExchangeClient {
         guard count > 0 else { return }
         if framing == .raw { hasProgress = true }
         switch framing {
-        case .noBody: return
+        case .bodyless: return
         case .length, .untilClose, .raw: append(bytes)
         case .chunked:
             ResponseWriter.writeChunkSize(count, into: &output)
@@ -100,7 +100,7 @@ extension HTTP1Connection: ExchangeClient {
             """
         )
         if !isHead { output.writeString(body) }
-        framing = .noBody
+        framing = .bodyless
         sendEnd()
     }
 

@@ -62,7 +62,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
     var isHead = false
     var version = HTTPVersion.http1_1
     var accept = ErrorPage.Format.text
-    var framing = ResponseFraming.noBody
+    var framing = ResponseFraming.bodyless
     var trailers: FieldSection?
     /// Parts of pipelined requests behind the current one.
     var pipelined = CircularBuffer<HTTPServerRequestPart>()
@@ -310,7 +310,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
         deadline = now + proxy.limits.timeouts.bodyIdle
         requestReceived = false
         responseSent = false
-        framing = .noBody
+        framing = .bodyless
         trailers = nil
         keepsAlive = false
         isHead = head.method == .HEAD

@@ -8,8 +8,8 @@ package struct RequestAuthority: Equatable, Sendable {
     /// The port that was written, if any.
     package var port: Int?
 
-    /// - Returns: nil when the text is no `uri-host [":" port]`: user information, empty labels' worth of junk, a port
-    ///   out of range, a byte that no host may have.
+    /// - Returns: `nil` if the text is not a `uri-host [":" port]`: it has user information, an empty label, a port out of
+    ///   range, or a byte that no host may have.
     package static func parse(_ text: String) -> RequestAuthority? {
         var text = text
         return text.withUTF8 { bytes in parse(UnsafeRawBufferPointer(bytes)) }
@@ -39,7 +39,7 @@ package struct RequestAuthority: Equatable, Sendable {
         if end < bytes.count {
             guard bytes[end] == UInt8(ascii: ":") else { return nil }
             let digits = UnsafeRawBufferPointer(rebasing: bytes[(end + 1)...])
-            // RFC 3986 lets the port be empty; nobody needs that, and two readings are one too many.
+            // RFC 3986 allows an empty port. It is rejected: it has no use, and two readings.
             guard digits.count <= 5, let value = ASCII.decimal(digits), (1...65_535).contains(value) else {
                 return nil
             }

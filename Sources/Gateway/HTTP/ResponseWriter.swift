@@ -5,7 +5,7 @@ package import NIOHTTP1
 /// The way in which the end of a response's body is marked for an HTTP/1 client (RFC 9112 §6).
 package enum ResponseFraming: Equatable, Sendable {
     /// A response without a body: to HEAD, 204, 304.
-    case noBody
+    case bodyless
     case length(Int)
     case chunked
     /// The body ends with the connection: HTTP/1.0 without a length.
@@ -48,7 +48,7 @@ package enum ResponseWriter {
         if status == 101 {
             framing = .raw
         } else if options.isHead || status == 204 || status == 304 {
-            framing = .noBody
+            framing = .bodyless
         } else if let length {
             framing = .length(length)
         } else if options.version == .http1_0 {

@@ -1,7 +1,7 @@
 import HopProtocol
 import NIOCore
 
-/// The public side of a ``ProxyExchange``: one request on a connection, whatever its version of HTTP. All calls are made
+/// The public side of a ``ProxyExchange``: one request on a connection of any version of HTTP. All calls are made
 /// on the connection's loop.
 protocol ExchangeClient: AnyObject {
     /// Sends a 1xx head other than 101.

@@ -21,7 +21,7 @@ package struct HostPort: Sendable, Hashable, CustomStringConvertible {
 
     /// `name`, `name:port`, `192.0.2.1:port`, `[2001:db8::1]`, `[2001:db8::1]:port`.
     ///
-    /// - Parameter defaultPort: Used when no port is written; nil makes the port required.
+    /// - Parameter defaultPort: Used if no port is written; `nil` makes the port required.
     package static func parse(
         _ text: String,
         defaultPort: Int?,

@@ -179,7 +179,7 @@ extension TestCA {
         return answer(order)
     }
 
-    /// What happens by itself until now.
+    /// Advances everything that happens by itself to the present time.
     package func settle() {
         for (url, right) in rights where right.status == "pending" {
             guard let kind = right.running.flatMap({ ChallengeKind(rawValue: $0) }), let at = right.readyAt, at <= now

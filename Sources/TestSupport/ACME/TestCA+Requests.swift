@@ -8,7 +8,7 @@ extension TestCA {
         package var payload: [String: JSONValue]?
         package var key: P256.Signing.PublicKey
         package var thumbprint: String
-        /// Nil: signed with the key itself.
+        /// The URL of the account, or `nil` if the request is signed with the key itself.
         package var account: String?
     }
 

@@ -29,7 +29,7 @@ package final class TestCA {
         case none, seconds, date
     }
 
-    /// What the CA's validators find; the test answers.
+    /// A test's answer to whether the CA's validators find a challenge's response.
     package typealias Validators = (Expected) -> Bool
 
     package static let host = "https://ca.test"
@@ -48,7 +48,7 @@ package final class TestCA {
     package var profiles: [String: String] = [:]
     package var offersRenewalInfo = false
     package var challenges = ["dns-01", "http-01", "tls-alpn-01", "dns-account-01"]
-    /// As Let's Encrypt does it: the answer to newOrder may be lost without a second order.
+    /// Whether newOrder returns an open order for the same names, as Let's Encrypt does.
     package var reusesOrders = true
     package var lifetime: Int64 = 90 * 86_400
     package var rejectedNames: Set<String> = []
@@ -71,7 +71,7 @@ package final class TestCA {
     package var counter = 0
     package var generator: SeededGenerator
     package let authority = TestIssuer.shared
-    /// Of the CA's clock, at the request that is answered.
+    /// The time of the CA's clock at the current request.
     package var now = UnixTime(seconds: 0)
 
     package struct Account {
@@ -118,7 +118,7 @@ package final class TestCA {
         nonces = []
     }
 
-    /// Nil: the answer, or the request, was lost.
+    /// Returns the response, or `nil` if it or the request was lost.
     package func answer(_ request: ACMERequest, now wall: UnixTime) -> ACMEResponse? {
         now = wall + clockOffset
         requests += 1
@@ -242,7 +242,7 @@ package final class TestCA {
     }
 }
 
-/// What a validator looks for.
+/// The response that a validator expects.
 package struct Expected: Hashable {
     package var kind: ChallengeKind
     package var name: CertificateName

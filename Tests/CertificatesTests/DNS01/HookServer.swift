@@ -6,11 +6,11 @@ import Synchronization
 final class HookServer: Sendable {
     struct Request: Sendable {
         let line: String
-        /// By their names in lower case.
+        /// The fields by name in lower case.
         let fields: [String: String]
         let body: String
 
-        /// Nil: it is not whole yet.
+        /// Creates a request from its bytes; `nil` if it is not complete yet.
         init?(_ bytes: [UInt8]) {
             let text = String(decoding: bytes, as: UTF8.self)
             guard let end = text.firstRange(of: "\r\n\r\n") else { return nil }

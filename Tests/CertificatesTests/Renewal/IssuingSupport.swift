@@ -45,7 +45,7 @@ final class PlainLock: Sendable {
     }
 }
 
-/// What validators can find, whichever replica they ask.
+/// The challenges that validators can find, whichever replica they ask.
 final class ChallengeBoard: ChallengePresenter {
     private let shown = Mutex<Set<Expected>>([])
     let failure = Mutex<String?>(nil)
@@ -124,7 +124,7 @@ final class IssuingWorld: Sendable {
         }
     }
 
-    /// What the store has for this name now.
+    /// Returns the certificate that the store holds for this name.
     func certificate(_ name: String) async throws -> ServerCertificate? {
         let key = try CertificateName(name)!.storeKey
         do throws(StoreError) {

@@ -72,7 +72,7 @@ struct DevelopmentCATests {
         #expect(ContinuousClock.now - start < .seconds(14))
     }
 
-    @Test("Whoever waits for the lease takes the root as soon as it is there")
+    @Test("A replica that waits for the lease uses the root as soon as it exists")
     func readWhileWaiting() async throws {
         let holder = try scratch.store()
         let store = try scratch.store()

@@ -41,9 +41,9 @@ struct ResponseWriterTests {
     func framing() throws {
         #expect(try write(200, [:]).framing == .chunked)
         #expect(try write(200, [:]).text.hasSuffix("Transfer-Encoding: chunked\r\n\r\n"))
-        #expect(try write(200, [:], isHead: true).framing == .noBody)
+        #expect(try write(200, [:], isHead: true).framing == .bodyless)
         #expect(try !write(200, [:], isHead: true).text.contains("Transfer-Encoding"))
-        #expect(try write(204, ["Content-Length": "0"]).framing == .noBody)
+        #expect(try write(204, ["Content-Length": "0"]).framing == .bodyless)
         #expect(try !write(204, ["Content-Length": "0"]).text.contains("Content-Length"))
         #expect(try write(304, ["Content-Length": "9"]).text.contains("Content-Length: 9\r\n"))
         #expect(try write(101, ["Upgrade": "websocket"]).framing == .raw)

@@ -9,7 +9,7 @@ struct FailureTests {
     private static let get = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n"
 
     @Test("An unknown host is 404, a known one without an agent 503 with Retry-After, each with its request id")
-    func nobody() async throws {
+    func noAgent() async throws {
         try await TestGateway.with { gateway in
             let client = try await TestClient.https(gateway)
             let unknown = try await client.exchange("GET / HTTP/1.1\r\nHost: other.test\r\nAccept: text/html\r\n\r\n")

@@ -18,7 +18,10 @@ struct FailureVerdictTests {
         #expect(verdict.error.status == expected)
     }
 
-    @Test("Only what provably did not start is tried again whatever its method", arguments: HopCode.allCases)
+    @Test(
+        "Only a request that provably did not start is tried again regardless of its method",
+        arguments: HopCode.allCases
+    )
     func retry(code: HopCode) {
         #expect((RetryDecision(code: code).retry == .always) == code.mayRetryElsewhere)
     }

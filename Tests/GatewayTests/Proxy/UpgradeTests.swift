@@ -50,7 +50,7 @@ struct UpgradeTests {
         }
     }
 
-    @Test("A 101 that nobody asked for is a bad gateway")
+    @Test("A 101 without a request for an upgrade is a bad gateway")
     func unasked() async throws {
         try await TestGateway.with { gateway in
             _ = try await TestAgent.attach(to: gateway) { $0.head(101) }

@@ -45,7 +45,7 @@ final class TestClient: Sendable {
         self.state = state
     }
 
-    /// - Parameter serverName: nil speaks plain TCP.
+    /// - Parameter serverName: The server name for TLS, or `nil` for plain TCP.
     static func connect(
         to address: SocketAddress,
         serverName: String?,
@@ -77,7 +77,7 @@ final class TestClient: Sendable {
         return TestClient(channel: channel, state: state)
     }
 
-    /// To the gateway's HTTPS port.
+    /// Connects to the gateway's HTTPS port.
     static func https(_ gateway: TestGateway, host: String = "app.test") async throws -> TestClient {
         try await connect(to: gateway.process.httpsAddress, serverName: host, rootPEM: try gateway.rootPEM)
     }

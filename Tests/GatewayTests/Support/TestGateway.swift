@@ -60,7 +60,7 @@ final class TestGateway: Sendable {
         self.folder = configuration.store.path
     }
 
-    /// What a command on the gateway's store does.
+    /// Edits credentials in the gateway's store, as a command does.
     func edit<Result: Sendable>(_ body: (CredentialEditor) async throws -> Result) async throws -> Result {
         try await Self.edit(configuration, body)
     }
@@ -85,7 +85,7 @@ final class TestGateway: Sendable {
         }
     }
 
-    /// Runs `body` against a gateway and stops it whatever happens.
+    /// Runs `body` against a gateway and stops it in every case.
     static func with(
         services: [String] = ["*"],
         hosts: [String] = ["*.agent.test"],

@@ -3,7 +3,7 @@ import Formats
 
 let origin = ACMEURL("https://ca.test/dir")!
 
-/// What a CA may say: whatever is accepted keeps to what the rest of the program relies on.
+/// Checks the messages of a CA: an accepted one has the properties that the rest of the program relies on.
 func checkDocuments(_ bytes: [UInt8]) {
     if let directory = try? ACMEDirectory(bytes, from: origin) {
         check(directory.newNonce)
@@ -46,7 +46,7 @@ private func checkShown(_ text: String) {
     precondition(text.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value != 0x7f }, "a text for a terminal")
 }
 
-/// What is in the store: it is read as it was written.
+/// Checks the documents of the store: they are read as they were written.
 func checkRecords(_ bytes: [UInt8]) {
     if let state = try? RenewalState(json: bytes, place: "state") {
         precondition((try? RenewalState(json: state.json, place: "state")) == state, "another state")
@@ -59,7 +59,7 @@ func checkRecords(_ bytes: [UInt8]) {
     if let record = try? AccountRecord(json: bytes, place: "account") {
         precondition((try? AccountRecord(json: record.json, place: "account")) == record, "another account")
     }
-    // Whatever token it names: the key of the store is made of that.
+    // The key of the store is made of the token that it names.
     let token = (([String: JSONValue](json: bytes))?["token"]?.string) ?? ""
     if let task = try? ChallengeTask(document: bytes, place: "task") {
         precondition(ACMEChallenge.isToken(task.token) && task.token == token, "a token that is none")

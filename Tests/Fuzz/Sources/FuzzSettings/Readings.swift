@@ -3,8 +3,8 @@ import FuzzDriver
 import Glibc
 import Settings
 
-/// A program's settings from a file, variables and flags that somebody else wrote. Nothing they hold leads to a crash,
-/// to another result the second time, to a broken line of a message, or to a secret in one.
+/// Checks the settings of a program from untrusted files, variables and flags: no input leads to a crash, to another
+/// result the second time, to a message of several lines, or to a secret in one.
 func checkReader(_ script: inout Script) {
     let sources = Sources(&script)
     let first = sources.read()
@@ -16,7 +16,7 @@ func checkReader(_ script: inout Script) {
     }
 }
 
-/// Behind the beginning of every token and join string stands what hides the rest.
+/// Checks that the rest of every token and join string is masked.
 private func checkMasked(_ line: String) {
     let bytes = Array(line.utf8)
     for prefix in ["hgt_", "hgj_"].map({ Array($0.utf8) }) {
@@ -30,7 +30,7 @@ private enum Color: String, CaseIterable, Sendable { case red, green, blue }
 
 private struct Sources {
     static let secret = "QuietWord"
-    /// One file without a name for all runs; each writes it anew.
+    /// One unnamed file for all runs; each run rewrites it.
     private static let descriptor: CInt = {
         guard let file = tmpfile() else { fatalError("no file") }
         return fileno(file)
@@ -46,7 +46,7 @@ private struct Sources {
     private var flags: [String: String] = [:]
     /// The input has the word from elsewhere, where it is no secret.
     private(set) var holdsSecret = false
-    /// The file names another one, which would be opened, whatever it is: a terminal never ends.
+    /// Whether the file names another one, which would be opened; reading a terminal would never end.
     private var namesFile = false
 
     /// Some variables and flags, then the file.
@@ -93,7 +93,7 @@ private struct Sources {
 
 /// Asks for a value of each kind, as the programs do.
 private struct Reading {
-    /// Everything without which there is no start was found.
+    /// Whether all required settings were found.
     var isWhole: Bool
 
     init(_ root: SettingsScope, asksForSecret: Bool) {

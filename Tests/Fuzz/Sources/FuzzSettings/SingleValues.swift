@@ -1,7 +1,8 @@
 import Formats
 import Settings
 
-/// What a parser of one value takes, it takes again from what it writes; what it refuses, it refuses on one line.
+/// Checks the parsers of single values: an accepted value is accepted again in its printed form, and an error fits on one
+/// line.
 func checkScalars(_ bytes: [UInt8]) {
     let text = String(decoding: bytes, as: UTF8.self)
     let shown = quoted(text)
