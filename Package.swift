@@ -41,6 +41,7 @@ let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let cryptoExtras = Target.Dependency.product(name: "CryptoExtras", package: "swift-crypto")
 
 let package = Package(
     name: "hopgate",
@@ -157,12 +158,12 @@ let package = Package(
         // Tests mirror the targets; what needs the built programs is in Tests/System.
         .target(
             name: "TestSupport",
-            dependencies: ["ACME", "Formats", "Tunnel", nioCore, x509, asn1, crypto],
+            dependencies: ["ACME", "Formats", "Tunnel", nioCore, x509, asn1, crypto, cryptoExtras],
             swiftSettings: strict
         ),
         .testTarget(name: "FormatsTests", dependencies: ["Formats"], swiftSettings: strict),
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strict),
-        .testTarget(name: "DTLSTests", dependencies: ["DTLS", "COpenSSL", nioCore], swiftSettings: strict),
+        .testTarget(name: "DTLSTests", dependencies: ["DTLS", "TestSupport", "COpenSSL", nioCore], swiftSettings: strict),
         .testTarget(name: "TunnelTests", dependencies: ["Tunnel", "TestSupport", nioCore], swiftSettings: strict),
         .testTarget(
             name: "HopProtocolTests",
@@ -171,13 +172,17 @@ let package = Package(
         ),
         .testTarget(
             name: "TransportTests",
-            dependencies: ["Transport", "DTLS", "Tunnel", nioCore, nioPosix],
+            dependencies: ["Transport", "DTLS", "TestSupport", "Tunnel", nioCore, nioPosix],
             swiftSettings: strict
         ),
-        .testTarget(name: "SettingsTests", dependencies: ["Formats", "Settings"], swiftSettings: strict),
+        .testTarget(
+            name: "SettingsTests",
+            dependencies: ["Formats", "Settings", "TestSupport"],
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "ObservabilityTests",
-            dependencies: ["Observability", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: ["Observability", "TestSupport", nioCore, nioPosix, nioHTTP1, logging],
             swiftSettings: strict
         ),
         .executableTarget(
@@ -194,7 +199,7 @@ let package = Package(
         ),
         .testTarget(
             name: "OutboundTests",
-            dependencies: ["Outbound", nioCore, nioPosix, nioSSL, x509, asn1, crypto],
+            dependencies: ["Outbound", "TestSupport", nioCore, nioPosix, nioSSL],
             swiftSettings: strict
         ),
         .testTarget(
@@ -210,7 +215,7 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .testTarget(name: "FilesTests", dependencies: ["Files"], swiftSettings: strict),
+        .testTarget(name: "FilesTests", dependencies: ["Files", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "CredentialsTests",
             dependencies: ["Credentials", "Formats", "HopProtocol", "Settings", "Store", nioCore, logging],
@@ -230,7 +235,7 @@ let package = Package(
             name: "GatewayTests",
             dependencies: [
                 "Gateway", "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Formats", "HopProtocol",
-                "Observability", "Settings", "Store", "Transport", "Tunnel",
+                "Observability", "Settings", "Store", "TestSupport", "Transport", "Tunnel",
                 nioCore, nioEmbedded, nioPosix, nioHTTP1, nioSSL, logging,
             ],
             swiftSettings: strict
@@ -238,7 +243,8 @@ let package = Package(
         .testTarget(
             name: "AgentTests",
             dependencies: [
-                "Agent", "DTLS", "HopProtocol", "Settings", "Transport", "Tunnel", nioCore, nioPosix, logging,
+                "Agent", "DTLS", "HopProtocol", "Settings", "TestSupport", "Transport", "Tunnel", nioCore, nioPosix,
+                logging,
             ],
             swiftSettings: strict
         ),
