@@ -2,6 +2,7 @@ import Glibc
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import Transport
 
@@ -15,7 +16,7 @@ private final class RecordingSink: DatagramSink {
         var closed = 0
     }
 
-    let signal = Signal(Received())
+    let signal = Observed(Received())
 
     func receiveBegins() { signal.update { $0.turns += 1 } }
     func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
@@ -72,7 +73,7 @@ struct DatagramTests {
         let burst = Self.burst(count: 50, size: 1200, lastSize: 700)
         let fate = burst.withUnsafeBytes { sender.send($0, segmentSize: 1200, path: &path) }
         #expect(fate == .sent)
-        let received = await sink.signal.wait("50 datagrams") { $0.datagrams.count >= 50 }
+        let received = try await sink.signal.wait("50 datagrams") { $0.datagrams.count >= 50 }
         #expect(received.datagrams.map(\.count) == Array(repeating: 1200, count: 49) + [700])
         #expect(received.datagrams.enumerated().allSatisfy { index, bytes in bytes.allSatisfy { $0 == index } })
         #expect(received.from.allSatisfy { $0 == UDPAddress(sender.socket.localAddress) })
@@ -96,7 +97,7 @@ struct DatagramTests {
             let burst = Self.burst(count: 45, size: 1400, lastSize: 1400)
             #expect(burst.withUnsafeBytes { sender.send($0, segmentSize: 1400, path: &path) } == .sent)
         }
-        let received = await sink.signal.wait("360 datagrams") { $0.datagrams.count >= 360 }
+        let received = try await sink.signal.wait("360 datagrams") { $0.datagrams.count >= 360 }
         #expect(received.datagrams.allSatisfy { $0.count == 1400 })
         try await channel.close().get()
     }
@@ -120,7 +121,7 @@ struct DatagramTests {
         for _ in 0..<2 {
             #expect(burst.withUnsafeBytes { sender.send($0, segmentSize: 500, path: &path) } == .sent)
         }
-        let received = await sink.signal.wait("20 datagrams") { $0.datagrams.count >= 20 }
+        let received = try await sink.signal.wait("20 datagrams") { $0.datagrams.count >= 20 }
         #expect(
             received.datagrams.map(\.count) == (Array(repeating: 500, count: 9) + [20])
                 + (Array(repeating: 500, count: 9) + [20])
@@ -151,7 +152,7 @@ struct DatagramTests {
         #expect(sender.retry() == .sent)
         #expect(!sender.isBlocked)
         #expect(sender.retry() == .sent)
-        let received = await sink.signal.wait("5 datagrams") { $0.datagrams.count >= 5 }
+        let received = try await sink.signal.wait("5 datagrams") { $0.datagrams.count >= 5 }
         #expect(received.datagrams.map(\.count) == [300, 300, 300, 300, 30])
         try await channel.close().get()
     }
@@ -178,7 +179,7 @@ struct DatagramTests {
         let burst = Self.burst(count: 6, size: 100, lastSize: 10)
         #expect(burst.withUnsafeBytes { sender.send($0, segmentSize: 100, path: &path) } == .blocked)
         #expect(sender.retry() == .sent)
-        let received = await sink.signal.wait("6 datagrams") { $0.datagrams.count >= 6 }
+        let received = try await sink.signal.wait("6 datagrams") { $0.datagrams.count >= 6 }
         #expect(received.datagrams.map(\.first) == [0, 1, 2, 3, 4, 5])
         try await channel.close().get()
     }
@@ -220,7 +221,7 @@ struct DatagramTests {
         }.get()
         // The second call reports the outcome of the first, or NIO's read does.
         if !outcomes.contains(.refused) {
-            await sink.signal.wait("the refusal") { $0.refusals > 0 }
+            try await sink.signal.wait("the refusal") { $0.refusals > 0 }
         }
         try? await channel.close().get()
     }

@@ -2,6 +2,7 @@ import DTLS
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import Transport
 import Tunnel
@@ -15,12 +16,12 @@ struct SessionLog: Sendable {
 
 /// A session's handler made of closures, which run on the session's loop.
 final class ScriptedSession: SessionHandler {
-    let log: Signal<SessionLog>
+    let log: Observed<SessionLog>
     private let established: @Sendable (TunnelSession) -> Void
     private let opened: @Sendable (TunnelSession, TunnelStream) -> Void
 
     init(
-        log: Signal<SessionLog> = Signal(SessionLog()),
+        log: Observed<SessionLog> = Observed(SessionLog()),
         established: @escaping @Sendable (TunnelSession) -> Void = { _ in },
         opened: @escaping @Sendable (TunnelSession, TunnelStream) -> Void = { _, stream in
             stream.handler = StreamRecorder(stream: stream, behaviour: .echo)
@@ -84,14 +85,14 @@ final class StreamRecorder: StreamHandler {
         case send(Int)
     }
 
-    let log: Signal<StreamLog>
+    let log: Observed<StreamLog>
     private let behaviour: Behaviour
     private var stream: TunnelStream?
     private var position = 0
     private var unacknowledged = 0
     private var hasFinished = false
 
-    init(stream: TunnelStream? = nil, behaviour: Behaviour, log: Signal<StreamLog> = Signal(StreamLog())) {
+    init(stream: TunnelStream? = nil, behaviour: Behaviour, log: Observed<StreamLog> = Observed(StreamLog())) {
         self.stream = stream
         self.behaviour = behaviour
         self.log = log
@@ -180,11 +181,11 @@ final class Fixture: Sendable {
     let group: MultiThreadedEventLoopGroup
     let loops: [any EventLoop]
     let listener: TunnelListener
-    let listenerLog = Signal(SessionLog())
+    let listenerLog = Observed(SessionLog())
     /// The sessions that the listener accepted.
-    let accepted = Signal<[TunnelSession]>([])
-    let failedHandshakes: Signal<[SessionCloseReason]>
-    private let connected = Signal<[(session: TunnelSession, log: Signal<SessionLog>)]>([])
+    let accepted = Observed<[TunnelSession]>([])
+    let failedHandshakes: Observed<[SessionCloseReason]>
+    private let connected = Observed<[(session: TunnelSession, log: Observed<SessionLog>)]>([])
 
     init(
         loops count: Int = 2,
@@ -200,12 +201,12 @@ final class Fixture: Sendable {
         loops = Array(group.makeIterator())
         let context = try DTLSContext.server(
             DTLSServerConfiguration(
-                certificateChainPEM: TestCertificates.leaf,
-                privateKeyPEM: TestCertificates.leafKey,
+                certificateChainPEM: TestCertificate.localhost.chainBytes,
+                privateKeyPEM: TestCertificate.localhost.keyBytes,
                 alpn: alpn
             )
         )
-        let failed = Signal<[SessionCloseReason]>([])
+        let failed = Observed<[SessionCloseReason]>([])
         failedHandshakes = failed
         var configuration = configuration
         // The client can open streams as soon as PARAMETERS have arrived.
@@ -234,12 +235,12 @@ final class Fixture: Sendable {
     func dial(
         on loop: (any EventLoop)? = nil,
         to address: SocketAddress? = nil,
-        trust: DTLSTrust = .caPEM(TestCertificates.root),
+        trust: DTLSTrust = .caPEM(TestAuthority.shared.pem),
         serverName: String = "localhost",
         alpn: [String] = ["hop/1"],
         configuration: TunnelDialerConfiguration = TunnelDialerConfiguration(),
         counters: TransportCounters = TransportCounters(),
-        log: Signal<SessionLog> = Signal(SessionLog()),
+        log: Observed<SessionLog> = Observed(SessionLog()),
         opened: @escaping @Sendable (TunnelSession, TunnelStream) -> Void = { _, stream in
             stream.handler = StreamRecorder(stream: stream, behaviour: .echo)
         }
@@ -264,11 +265,11 @@ final class Fixture: Sendable {
 
     /// Returns a session of each end, established.
     func connect(on loop: (any EventLoop)? = nil) async throws -> (connected: TunnelSession, accepted: TunnelSession) {
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         let before = self.accepted.value.count
         let session = try await dial(on: loop, log: log)
-        await log.wait("established") { $0.established == 1 || !$0.closed.isEmpty }
-        let all = await self.accepted.wait("accepted") { $0.count > before }
+        try await log.wait("established") { $0.established == 1 || !$0.closed.isEmpty }
+        let all = try await self.accepted.wait("accepted") { $0.count > before }
         return (session, try #require(all.last))
     }
 
@@ -277,8 +278,8 @@ final class Fixture: Sendable {
         _ session: TunnelSession,
         on loop: any EventLoop,
         _ behaviour: StreamRecorder.Behaviour
-    ) async throws -> (stream: TunnelStream, log: Signal<StreamLog>) {
-        let log = Signal(StreamLog())
+    ) async throws -> (stream: TunnelStream, log: Observed<StreamLog>) {
+        let log = Observed(StreamLog())
         let stream = try await loop.submit {
             let recorder = StreamRecorder(behaviour: behaviour, log: log)
             let stream = session.openStream(handler: recorder, on: loop)
@@ -292,7 +293,7 @@ final class Fixture: Sendable {
     func close() async throws {
         for (session, log) in connected.value {
             session.close(.noError, reason: "the test is over")
-            await log.wait("closed") { !$0.closed.isEmpty }
+            try await log.wait("closed") { !$0.closed.isEmpty }
         }
         await listener.close()
         for _ in 0..<2 {

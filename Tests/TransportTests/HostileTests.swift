@@ -3,6 +3,7 @@ import Glibc
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import Transport
 import Tunnel
@@ -22,7 +23,7 @@ struct HostileTests {
         for _ in 0..<50 { peer.send(Self.strayRecord()) }
         #expect(peer.run { !$0.others.isEmpty })
         let counters = fixture.listener.counters[0]
-        await eventually("all read") { counters.droppedUnknown.current == 50 }
+        try await eventually("all read") { counters.droppedUnknown.current == 50 }
         #expect(counters.alertsSent.current == 1)
         #expect(
             peer.others.count == 1 && peer.others[0].count == DTLSUnknownSessionAlert.count && peer.others[0][0] == 21
@@ -85,7 +86,7 @@ struct HostileTests {
         #expect(established == 16)
         #expect(fixture.listener.halfOpen == 16)
         #expect(fixture.listener.counters[0].droppedHalfOpenAddress.current >= 4)
-        await eventually("they are shown out", limit: .seconds(6)) { fixture.listener.halfOpen == 0 }
+        try await eventually("they are shown out", within: .seconds(6)) { fixture.listener.halfOpen == 0 }
         let late = try RawPeer(to: fixture.listener.localAddress)
         try late.restart()
         #expect(late.run { $0.isEstablished })
@@ -101,14 +102,14 @@ struct HostileTests {
         let counters = fixture.listener.counters[0]
         let first = try await fixture.dial()
         _ = try await fixture.dial()
-        await eventually("both are in", limit: .seconds(6)) { counters.sessionsAuthenticated.current == 2 }
+        try await eventually("both are in", within: .seconds(6)) { counters.sessionsAuthenticated.current == 2 }
         _ = try await fixture.dial()
-        await eventually("the third is refused", limit: .seconds(6)) { counters.sessionsRefused.current == 1 }
+        try await eventually("the third is refused", within: .seconds(6)) { counters.sessionsRefused.current == 1 }
         #expect(counters.sessionsAuthenticated.current == 2)
         first.close(.noError, reason: "done")
-        await eventually("its place is free", limit: .seconds(6)) { counters.sessions.current == 1 }
+        try await eventually("its place is free", within: .seconds(6)) { counters.sessions.current == 1 }
         _ = try await fixture.dial()
-        await eventually("another is in", limit: .seconds(6)) { counters.sessionsAuthenticated.current == 3 }
+        try await eventually("another is in", within: .seconds(6)) { counters.sessionsAuthenticated.current == 3 }
         try await fixture.close()
     }
 
@@ -139,16 +140,16 @@ struct HostileTests {
         let peer = try RawPeer(to: fixture.listener.localAddress)
         try peer.restart()
         #expect(peer.run { $0.isEstablished })
-        let first = try #require(await fixture.accepted.wait("first") { $0.count == 1 }.first)
+        let first = try #require(try await fixture.accepted.wait("first") { $0.count == 1 }.first)
         first.authenticated()
-        await eventually("authenticated") { fixture.listener.counters[0].sessionsAuthenticated.current == 1 }
+        try await eventually("authenticated") { fixture.listener.counters[0].sessionsAuthenticated.current == 1 }
         try peer.restart()
         #expect(peer.run { $0.isEstablished })
-        let second = try #require(await fixture.accepted.wait("second") { $0.count == 2 }.last)
+        let second = try #require(try await fixture.accepted.wait("second") { $0.count == 2 }.last)
         #expect(fixture.listenerLog.value.closed.isEmpty, "the first one is untouched")
         #expect(fixture.listener.counters[0].sessions.current == 2)
         second.authenticated()
-        let log = await fixture.listenerLog.wait("replaced") { !$0.closed.isEmpty }
+        let log = try await fixture.listenerLog.wait("replaced") { !$0.closed.isEmpty }
         guard case .replaced = log.closed[0] else {
             Issue.record("\(log.closed)")
             return
@@ -162,7 +163,7 @@ struct HostileTests {
         let fixture = try await Fixture(loops: 2)
         let (session, _) = try await fixture.connect(on: fixture.loops[1])
         let flooder = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let sent = Signal(0)
+        let sent = Observed(0)
         let address = fixture.listener.localAddress
         let sockets = try (0..<8).map { _ in try UDPSocket.connected(to: address) }
         let flood = UncheckedSendable((sockets: sockets, hellos: try (0..<4).map { _ in try Self.hello() }))
@@ -180,10 +181,10 @@ struct HostileTests {
         }
         for _ in 0..<4 {
             let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(3_000_000))
-            let result = await echo.wait("the echo", limit: .seconds(60)) { $0.isOver }
+            let result = try await echo.wait("the echo", within: .seconds(60)) { $0.isOver }
             #expect(result.bytes == 3_000_000 && result.finished == 1)
         }
-        await sent.wait("a flood") { $0 >= 10_000 }
+        try await sent.wait("a flood") { $0 >= 10_000 }
         task.cancel()
         let counters = fixture.listener.counters[0]
         #expect(counters.droppedInvalid.current > 0 && counters.droppedUnknown.current > 0)
@@ -213,7 +214,7 @@ struct HostileTests {
     /// Returns a ClientHello without a cookie.
     private static func hello() throws -> [UInt8] {
         let context = try DTLSContext.client(
-            DTLSClientConfiguration(trust: .caPEM(TestCertificates.root), alpn: ["hop/1"])
+            DTLSClientConfiguration(trust: .caPEM(TestAuthority.shared.pem), alpn: ["hop/1"])
         )
         let session = try DTLSSession(client: context, serverName: "localhost", mtu: 1200, now: .now())
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4_096, alignment: 8)
@@ -228,10 +229,10 @@ struct HostileTests {
         let (session, _) = try await fixture.connect()
         let port = UInt16(try #require(fixture.listener.localAddress.port))
         for _ in 0..<20 { RawUDP.send(from: 0, to: port, Self.strayRecord()) }
-        await eventually("counted") { fixture.listener.counters[0].droppedPortZero.current == 20 }
+        try await eventually("counted") { fixture.listener.counters[0].droppedPortZero.current == 20 }
         #expect(fixture.listener.counters[0].alertsSent.current == 0)
         let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(100_000))
-        let result = await echo.wait("the echo") { $0.isOver }
+        let result = try await echo.wait("the echo") { $0.isOver }
         #expect(result.finished == 1)
         try await fixture.close()
     }

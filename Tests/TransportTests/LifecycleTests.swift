@@ -2,6 +2,7 @@ import DTLS
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import Transport
 import Tunnel
@@ -28,12 +29,12 @@ struct LifecycleTests {
             stream.handler = StreamRecorder(stream: stream, behaviour: .echo)
         }
         let context = try DTLSContext.client(
-            DTLSClientConfiguration(trust: .caPEM(TestCertificates.root), alpn: ["hop/1"])
+            DTLSClientConfiguration(trust: .caPEM(TestAuthority.shared.pem), alpn: ["hop/1"])
         )
         let address = fixture.listener.localAddress
         for index in 0..<4 {
-            let log = Signal(SessionLog())
-            let echo = Signal(StreamLog())
+            let log = Observed(SessionLog())
+            let echo = Observed(StreamLog())
             try await fixture.loops[1].submit {
                 let handler = ScriptedSession(
                     log: log,
@@ -67,48 +68,48 @@ struct LifecycleTests {
                     weak.value()
                 }
             }.get()
-            await log.wait("closed") { !$0.closed.isEmpty }
+            try await log.wait("closed") { !$0.closed.isEmpty }
         }
-        await fixture.listenerLog.wait("closed there") { $0.closed.count == 4 }
+        try await fixture.listenerLog.wait("closed there") { $0.closed.count == 4 }
         fixture.accepted.update { $0.removeAll() }
-        await eventually("everything is freed") { remains.count == 0 }
+        try await eventually("everything is freed") { remains.count == 0 }
         try await fixture.close()
     }
 
     @Test("Closing a session reports the reason to the peer and fails every stream on both sides")
     func close() async throws {
-        let received = Signal(StreamLog())
+        let received = Observed(StreamLog())
         let fixture = try await Fixture(loops: 2) { _, stream in
             stream.handler = StreamRecorder(stream: stream, behaviour: .hold, log: received)
         }
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         let session = try await fixture.dial(on: fixture.loops[1], log: log)
-        await log.wait("established") { $0.established == 1 }
+        try await log.wait("established") { $0.established == 1 }
         let (_, local) = try await fixture.stream(session, on: fixture.loops[1], .hold)
         let (crossing, remote) = try await fixture.stream(session, on: fixture.loops[0], .hold)
         try await fixture.loops[0].submit { crossing.write(ByteBuffer(string: "x")) }.get()
-        await received.wait("a byte") { $0.bytes == 1 }
+        try await received.wait("a byte") { $0.bytes == 1 }
         session.close(ApplicationErrorCode(rawValue: 37), reason: "superseded")
-        let closed = await log.wait("closed here") { !$0.closed.isEmpty }
+        let closed = try await log.wait("closed here") { !$0.closed.isEmpty }
         guard case .local(ApplicationErrorCode(rawValue: 37), "superseded") = closed.closed[0] else {
             Issue.record("\(closed.closed)")
             return
         }
-        let peer = await fixture.listenerLog.wait("closed there") { !$0.closed.isEmpty }
+        let peer = try await fixture.listenerLog.wait("closed there") { !$0.closed.isEmpty }
         guard case .peer(ApplicationErrorCode(rawValue: 37), "superseded") = peer.closed[0] else {
             Issue.record("\(peer.closed)")
             return
         }
-        await local.wait("stream failed") { !$0.failures.isEmpty }
-        await remote.wait("stream failed") { !$0.failures.isEmpty }
-        await received.wait("stream failed") { !$0.failures.isEmpty }
+        try await local.wait("stream failed") { !$0.failures.isEmpty }
+        try await remote.wait("stream failed") { !$0.failures.isEmpty }
+        try await received.wait("stream failed") { !$0.failures.isEmpty }
         #expect(local.value.failures == [StreamFailure(reason: .sessionEnded, anyByteSent: false)])
         #expect(remote.value.failures == [StreamFailure(reason: .sessionEnded, anyByteSent: true)])
         // Opening after the end is refused.
         let (_, late) = try await fixture.stream(session, on: fixture.loops[0], .send(10))
-        let result = await late.wait("refused") { $0.isOver }
+        let result = try await late.wait("refused") { $0.isOver }
         #expect(result.failures == [StreamFailure(reason: .refused, anyByteSent: false)])
-        await eventually("the address is forgotten") { fixture.listener.counters[0].sessions.current == 0 }
+        try await eventually("the address is forgotten") { fixture.listener.counters[0].sessions.current == 0 }
         #expect(log.value.closed.count == 1 && fixture.listenerLog.value.closed.count == 1)
         try await fixture.close()
     }
@@ -116,30 +117,30 @@ struct LifecycleTests {
     @Test("A certificate of an unknown authority ends the attempt on both sides")
     func wrongCertificate() async throws {
         let fixture = try await Fixture(loops: 2)
-        let log = Signal(SessionLog())
-        _ = try await fixture.dial(trust: .caPEM(TestCertificates.strangerRoot), log: log)
-        let closed = await log.wait("closed") { !$0.closed.isEmpty }
+        let log = Observed(SessionLog())
+        _ = try await fixture.dial(trust: .caPEM(TestAuthority.stranger.pem), log: log)
+        let closed = try await log.wait("closed") { !$0.closed.isEmpty }
         guard case .handshakeFailed(let error) = closed.closed[0], error?.code == .unknownAuthority else {
             Issue.record("\(closed.closed)")
             return
         }
         #expect(closed.established == 0)
-        let there = await fixture.failedHandshakes.wait("told there") { !$0.isEmpty }
+        let there = try await fixture.failedHandshakes.wait("told there") { !$0.isEmpty }
         guard case .handshakeFailed(let alert) = there[0], case .peerAlert = alert?.code else {
             Issue.record("\(there)")
             return
         }
         #expect(fixture.listenerLog.value.established == 0)
-        await eventually("half-open left") { fixture.listener.halfOpen == 0 }
+        try await eventually("half-open left") { fixture.listener.halfOpen == 0 }
         try await fixture.close()
     }
 
     @Test("A certificate for another name ends the attempt")
     func wrongName() async throws {
         let fixture = try await Fixture(loops: 2)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         _ = try await fixture.dial(serverName: "elsewhere.test", log: log)
-        let closed = await log.wait("closed") { !$0.closed.isEmpty }
+        let closed = try await log.wait("closed") { !$0.closed.isEmpty }
         guard case .handshakeFailed(let error) = closed.closed[0], error?.code == .nameMismatch else {
             Issue.record("\(closed.closed)")
             return
@@ -150,9 +151,9 @@ struct LifecycleTests {
     @Test("A foreign application protocol is refused")
     func wrongProtocol() async throws {
         let fixture = try await Fixture(loops: 2)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         _ = try await fixture.dial(alpn: ["hop-mesh/1"], log: log)
-        let closed = await log.wait("closed") { !$0.closed.isEmpty }
+        let closed = try await log.wait("closed") { !$0.closed.isEmpty }
         guard case .handshakeFailed = closed.closed[0] else {
             Issue.record("\(closed.closed)")
             return
@@ -163,9 +164,9 @@ struct LifecycleTests {
     @Test("An agreed protocol that the configuration does not list ends the session")
     func unwantedProtocol() async throws {
         let fixture = try await Fixture(loops: 2, alpn: ["hop-mesh/1"])
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         _ = try await fixture.dial(alpn: ["hop-mesh/1"], log: log)
-        let closed = await log.wait("closed") { !$0.closed.isEmpty }
+        let closed = try await log.wait("closed") { !$0.closed.isEmpty }
         guard case .wrongProtocol("hop-mesh/1") = closed.closed[0] else {
             Issue.record("\(closed.closed)")
             return
@@ -178,9 +179,9 @@ struct LifecycleTests {
         let fixture = try await Fixture(loops: 2)
         let address = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
             .localAddress
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         _ = try await fixture.dial(to: address, log: log)
-        let closed = await log.wait("refused", limit: .seconds(3)) { !$0.closed.isEmpty }
+        let closed = try await log.wait("refused", within: .seconds(3)) { !$0.closed.isEmpty }
         guard case .refused = closed.closed.first else {
             Issue.record("\(closed.closed)")
             return
@@ -194,9 +195,9 @@ struct LifecycleTests {
         let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
         var configuration = TunnelDialerConfiguration()
         configuration.session.handshakeTimeout = .milliseconds(300)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         _ = try await fixture.dial(to: silent.localAddress, configuration: configuration, log: log)
-        let closed = await log.wait("timeout", limit: .seconds(3)) { !$0.closed.isEmpty }
+        let closed = try await log.wait("timeout", within: .seconds(3)) { !$0.closed.isEmpty }
         guard case .handshakeTimeout = closed.closed.first else {
             Issue.record("\(closed.closed)")
             return
@@ -208,10 +209,10 @@ struct LifecycleTests {
     func givenUp() async throws {
         let fixture = try await Fixture(loops: 2)
         let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         let session = try await fixture.dial(to: silent.localAddress, log: log)
         session.close(.noError, reason: "changed my mind")
-        let closed = await log.wait("closed", limit: .seconds(3)) { !$0.closed.isEmpty }
+        let closed = try await log.wait("closed", within: .seconds(3)) { !$0.closed.isEmpty }
         guard case .local(.noError, _) = closed.closed.first else {
             Issue.record("\(closed.closed)")
             return
@@ -224,31 +225,31 @@ struct LifecycleTests {
         var configuration = TunnelListenerConfiguration()
         configuration.session.authenticationTimeout = .milliseconds(100)
         let fixture = try await Fixture(loops: 2, configuration: configuration, authenticates: false)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         _ = try await fixture.dial(log: log)
-        let closed = await log.wait("shown out") { !$0.closed.isEmpty }
+        let closed = try await log.wait("shown out") { !$0.closed.isEmpty }
         guard case .peer(.authFailed, _) = closed.closed[0] else {
             Issue.record("\(closed.closed)")
             return
         }
-        let there = await fixture.listenerLog.wait("closed there") { !$0.closed.isEmpty }
+        let there = try await fixture.listenerLog.wait("closed there") { !$0.closed.isEmpty }
         guard case .notAuthenticated = there.closed[0] else {
             Issue.record("\(there.closed)")
             return
         }
-        await eventually("half-open left") { fixture.listener.halfOpen == 0 }
+        try await eventually("half-open left") { fixture.listener.halfOpen == 0 }
         try await fixture.close()
     }
 
     @Test("A gateway that stops closes every session with CONNECTION_CLOSE")
     func listenerCloses() async throws {
         let fixture = try await Fixture(loops: 2)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         _ = try await fixture.dial(log: log)
-        await log.wait("established") { $0.established == 1 }
-        await fixture.accepted.wait("accepted") { !$0.isEmpty }
+        try await log.wait("established") { $0.established == 1 }
+        try await fixture.accepted.wait("accepted") { !$0.isEmpty }
         await fixture.listener.close()
-        let closed = await log.wait("told") { !$0.closed.isEmpty }
+        let closed = try await log.wait("told") { !$0.closed.isEmpty }
         guard case .peer(.noError, _) = closed.closed[0] else {
             Issue.record("\(closed.closed)")
             return
@@ -265,17 +266,17 @@ struct LifecycleTests {
     @Test("A killed gateway is detected through refusals within two seconds")
     func gatewayKilled() async throws {
         let fixture = try await Fixture(loops: 2)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         let session = try await fixture.dial(on: fixture.loops[1], log: log)
-        await log.wait("established") { $0.established == 1 }
-        let accepted = try #require(await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
+        try await log.wait("established") { $0.established == 1 }
+        let accepted = try #require(try await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
         // The state after a killed process: its socket neither receives nor answers.
         try await accepted.loop.submit { accepted.sender.socket.release() }.get()
         try await accepted.loop.flatSubmit { accepted.channel?.close() ?? accepted.loop.makeSucceededVoidFuture() }
             .get()
         let began = NIODeadline.now()
         session.ping()
-        let closed = await log.wait("lost", limit: .seconds(3)) { !$0.closed.isEmpty }
+        let closed = try await log.wait("lost", within: .seconds(3)) { !$0.closed.isEmpty }
         #expect(NIODeadline.now() - began < .seconds(2))
         guard case .lost = closed.closed.first else {
             Issue.record("\(closed.closed)")
@@ -287,18 +288,18 @@ struct LifecycleTests {
     @Test("A gateway that has lost a session answers with an alert, and the session ends")
     func forgotten() async throws {
         let first = try await Fixture(loops: 2)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         let session = try await first.dial(on: first.loops[1], log: log)
-        await log.wait("established") { $0.established == 1 }
-        let accepted = try #require(await first.accepted.wait("accepted") { !$0.isEmpty }.first)
+        try await log.wait("established") { $0.established == 1 }
+        let accepted = try #require(try await first.accepted.wait("accepted") { !$0.isEmpty }.first)
         // A new process on the old port: the old one sends nothing when it dies.
         let address = first.listener.localAddress
         try await accepted.loop.submit { accepted.sender.injectedFailure = { _, _ in 101 } }.get()
         await first.listener.close()
         let context = try DTLSContext.server(
             DTLSServerConfiguration(
-                certificateChainPEM: TestCertificates.leaf,
-                privateKeyPEM: TestCertificates.leafKey,
+                certificateChainPEM: TestCertificate.localhost.chainBytes,
+                privateKeyPEM: TestCertificate.localhost.keyBytes,
                 alpn: ["hop/1"]
             )
         )
@@ -311,7 +312,7 @@ struct LifecycleTests {
             accept: { _ in ScriptedSession() }
         )
         session.ping()
-        let closed = await log.wait("lost", limit: .seconds(3)) { !$0.closed.isEmpty }
+        let closed = try await log.wait("lost", within: .seconds(3)) { !$0.closed.isEmpty }
         guard case .lost = closed.closed.first else {
             Issue.record("\(closed.closed)")
             return
@@ -324,10 +325,10 @@ struct LifecycleTests {
     @Test("A forged alert does not end a living session")
     func falseHint() async throws {
         let fixture = try await Fixture(loops: 2)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         let session = try await fixture.dial(on: fixture.loops[1], log: log)
-        await log.wait("established") { $0.established == 1 }
-        let accepted = try #require(await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
+        try await log.wait("established") { $0.established == 1 }
+        let accepted = try #require(try await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
         // As if from the gateway: its socket, its port.
         try await accepted.loop.submit {
             let alert = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 1)
@@ -338,11 +339,11 @@ struct LifecycleTests {
             alert.deallocate()
         }.get()
         let (_, echo) = try await fixture.stream(session, on: fixture.loops[1], .send(500_000))
-        await echo.wait("alive") { $0.isOver }
+        try await echo.wait("alive") { $0.isOver }
         // Longer than the wait for an indication.
-        let later = Signal(false)
+        let later = Observed(false)
         session.loop.scheduleTask(in: .milliseconds(700)) { later.update { $0 = true } }
-        await later.wait("a while") { $0 }
+        try await later.wait("a while") { $0 }
         #expect(log.value.closed.isEmpty && echo.value.finished == 1)
         try await fixture.close()
     }
@@ -354,7 +355,7 @@ struct LifecycleTests {
         for side in [accepted, session] {
             try await side.loop.flatSubmit { side.channel?.close() ?? side.loop.makeSucceededVoidFuture() }.get()
             let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(500_000))
-            let result = await echo.wait("the echo") { $0.isOver }
+            let result = try await echo.wait("the echo") { $0.isOver }
             #expect(result.bytes == 500_000 && result.finished == 1)
         }
         #expect(fixture.listener.counters[0].channelsReopened.current == 1)
@@ -365,14 +366,14 @@ struct LifecycleTests {
     func withoutSegmentation(code: Int32) async throws {
         let counters = TransportCounters()
         let fixture = try await Fixture(loops: 2)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         let session = try await fixture.dial(on: fixture.loops[1], counters: counters, log: log)
-        await log.wait("established") { $0.established == 1 }
+        try await log.wait("established") { $0.established == 1 }
         try await session.loop.submit {
             session.sender.injectedFailure = { segments, _ in segments > 1 ? code : nil }
         }.get()
         let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(2_000_000))
-        let result = await echo.wait("the echo") { $0.isOver }
+        let result = try await echo.wait("the echo") { $0.isOver }
         #expect(result.bytes == 2_000_000 && result.finished == 1)
         #expect(counters.burstsRefused.current == 1)
         #expect(counters.burstsOut.current == counters.datagramsOut.current, "one by one")
@@ -383,9 +384,9 @@ struct LifecycleTests {
     func fullSocket() async throws {
         let counters = TransportCounters()
         let fixture = try await Fixture(loops: 2)
-        let log = Signal(SessionLog())
+        let log = Observed(SessionLog())
         let session = try await fixture.dial(on: fixture.loops[1], counters: counters, log: log)
-        await log.wait("established") { $0.established == 1 }
+        try await log.wait("established") { $0.established == 1 }
         let calls = Mutex(0)
         try await session.loop.submit {
             session.sender.injectedFailure = { _, _ in
@@ -396,7 +397,7 @@ struct LifecycleTests {
             }
         }.get()
         let (_, echo) = try await fixture.stream(session, on: fixture.loops[0], .send(2_000_000))
-        let result = await echo.wait("the echo") { $0.isOver }
+        let result = try await echo.wait("the echo") { $0.isOver }
         #expect(result.bytes == 2_000_000 && result.finished == 1)
         #expect(counters.burstsBlocked.current > 10)
         let statistics = try await session.loop.submit { session.statistics }.get()

@@ -1,6 +1,7 @@
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import Transport
 
@@ -78,7 +79,7 @@ struct LoopTests {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
         let (source, target) = (group.next(), group.next())
         let mailbox = LoopMailbox<Int>()
-        let received = Signal<[Int]>([])
+        let received = Observed<[Int]>([])
         let wakeUps = Mutex(0)
         source.execute {
             var random = SplitMix(seed: 7)
@@ -95,7 +96,7 @@ struct LoopTests {
                 }
             }
         }
-        let all = await received.wait("all") { $0.count == 100_000 }
+        let all = try await received.wait("all") { $0.count == 100_000 }
         #expect(all == Array(0..<100_000))
         #expect(wakeUps.withLock { $0 } >= 1)
         try await group.shutdownGracefully()

@@ -3,6 +3,7 @@ import Glibc
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import Transport
 import Tunnel
@@ -23,7 +24,7 @@ struct RandomTests {
             var failed = 0
         }
 
-        private let outcome: Signal<Outcome>
+        private let outcome: Observed<Outcome>
         private var random: SplitMix
         private var stream: TunnelStream?
         private var read = 0
@@ -36,7 +37,7 @@ struct RandomTests {
         private var hasGivenUp = false
         private var isDone = false
 
-        init(seed: UInt64, outcome: Signal<Outcome>) {
+        init(seed: UInt64, outcome: Observed<Outcome>) {
             random = SplitMix(seed: seed)
             self.outcome = outcome
             outcome.update { $0.streams += 1 }
@@ -144,7 +145,7 @@ struct RandomTests {
         }
         var expected = Checksum()
         StreamRecorder.payload(at: 0, count: 200_000).withUnsafeReadableBytes { expected.add($0) }
-        var logs: [Signal<StreamLog>] = []
+        var logs: [Observed<StreamLog>] = []
         for index in 0..<8 {
             logs.append(
                 try await fixture.stream(
@@ -155,7 +156,7 @@ struct RandomTests {
             )
         }
         for log in logs {
-            let result = await log.wait("the echo", limit: .seconds(60)) { $0.isOver }
+            let result = try await log.wait("the echo", within: .seconds(60)) { $0.isOver }
             #expect(result.bytes == 200_000 && result.checksum == expected && result.finished == 1)
         }
         let statistics = try await session.loop.submit { session.statistics }.get()
@@ -168,7 +169,7 @@ struct RandomTests {
         arguments: 0..<Self.seeds
     )
     func wild(seed: UInt64) async throws {
-        let outcome = Signal(Wild.Outcome())
+        let outcome = Observed(Wild.Outcome())
         let number = Mutex(seed * 1_000)
         let fixture = try await Fixture(loops: 3) { _, stream in
             let wild = Wild(
@@ -181,7 +182,7 @@ struct RandomTests {
             wild.begin(stream)
         }
         let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
-        let connected = Signal(Wild.Outcome())
+        let connected = Observed(Wild.Outcome())
         for index in 0..<120 {
             let loop = fixture.loops[index % 3]
             let opener = fixture.loops[(index / 3) % 3]
@@ -193,20 +194,20 @@ struct RandomTests {
             }.get()
             loop.execute { bound.1.value.begin(bound.0) }
         }
-        let here = await connected.wait("all over", limit: .seconds(60)) { $0.over == 120 }
+        let here = try await connected.wait("all over", within: .seconds(60)) { $0.over == 120 }
         #expect(here.wrong.isEmpty)
         // A stream that was abandoned before its first byte left is never seen there.
-        let there = await outcome.wait("all over there", limit: .seconds(60)) { $0.over == $0.streams }
+        let there = try await outcome.wait("all over there", within: .seconds(60)) { $0.over == $0.streams }
         #expect(there.wrong.isEmpty)
         #expect(here.bytes > 0 && there.bytes > 0)
         #expect(here.finished + there.finished > 0 && here.failed + there.failed > 0)
         for side in [session, accepted] {
-            let open = Signal(-1)
+            let open = Observed(-1)
             let task = side.loop.scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(5)) { _ in
                 let count = side.statistics.openStreams
                 open.update { $0 = count }
             }
-            await open.wait("streams forgotten") { $0 == 0 }
+            try await open.wait("streams forgotten") { $0 == 0 }
             task.cancel()
         }
         try await fixture.close()

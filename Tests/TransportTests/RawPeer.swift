@@ -1,6 +1,7 @@
 import DTLS
 import Glibc
 import NIOCore
+import TestSupport
 import Transport
 import Tunnel
 
@@ -27,7 +28,7 @@ final class RawPeer {
     /// Starts a new DTLS client on the same socket. DTLS drops datagrams that were sent to the old one.
     func restart() throws {
         let context = try DTLSContext.client(
-            DTLSClientConfiguration(trust: .caPEM(TestCertificates.root), alpn: ["hop/1"])
+            DTLSClientConfiguration(trust: .caPEM(TestAuthority.shared.pem), alpn: ["hop/1"])
         )
         dtls = try DTLSSession(client: context, serverName: "localhost", mtu: 1200, now: .now())
         tunnel = nil

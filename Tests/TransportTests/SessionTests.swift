@@ -2,6 +2,7 @@ import DTLS
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import Transport
 import Tunnel
@@ -13,7 +14,7 @@ struct SessionTests {
         let fixture = try await Fixture(loops: loops)
         let (session, _) = try await fixture.connect()
         let (_, log) = try await fixture.stream(session, on: session.loop, .send(100_000))
-        let result = await log.wait("the echo") { $0.isOver }
+        let result = try await log.wait("the echo") { $0.isOver }
         var expected = Checksum()
         StreamRecorder.payload(at: 0, count: 100_000).withUnsafeReadableBytes { expected.add($0) }
         #expect(result.bytes == 100_000 && result.checksum == expected && result.finished == 1)
@@ -30,7 +31,7 @@ struct SessionTests {
         var expected = Checksum()
         StreamRecorder.payload(at: 0, count: 3_000_000).withUnsafeReadableBytes { expected.add($0) }
         for log in [log, back] {
-            let result = await log.wait("the echo") { $0.isOver }
+            let result = try await log.wait("the echo") { $0.isOver }
             #expect(result.bytes == 3_000_000 && result.checksum == expected && result.finished == 1)
             #expect(result.writable > 0, "3 MB are more than may be unsent")
         }
@@ -43,7 +44,7 @@ struct SessionTests {
         let fixture = try await Fixture(loops: loops)
         let (session, _) = try await fixture.connect()
         let (_, log) = try await fixture.stream(session, on: fixture.loops[0], .send(total))
-        let result = await log.wait("50 MB", limit: .seconds(120)) { $0.isOver }
+        let result = try await log.wait("50 MB", within: .seconds(120)) { $0.isOver }
         var expected = Checksum()
         StreamRecorder.payload(at: 0, count: total).withUnsafeReadableBytes { expected.add($0) }
         #expect(result.bytes == total && result.checksum == expected && result.finished == 1)

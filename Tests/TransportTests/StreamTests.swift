@@ -2,6 +2,7 @@ import DTLS
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import Transport
 import Tunnel
@@ -10,10 +11,10 @@ import Tunnel
 struct StreamTests {
     /// A handler that writes as long as the stream is writable, and counts.
     private final class Greedy: StreamHandler {
-        let accepted: Signal<Int>
+        let accepted: Observed<Int>
         private var stream: TunnelStream?
 
-        init(_ accepted: Signal<Int>) { self.accepted = accepted }
+        init(_ accepted: Observed<Int>) { self.accepted = accepted }
 
         func begin(_ stream: TunnelStream) {
             self.stream = stream
@@ -37,12 +38,12 @@ struct StreamTests {
 
     @Test("A reader that never consumes limits its writer", arguments: [true, false])
     func backPressure(sameLoop: Bool) async throws {
-        let received = Signal(StreamLog())
+        let received = Observed(StreamLog())
         let fixture = try await Fixture(loops: 2) { _, stream in
             stream.handler = StreamRecorder(stream: stream, behaviour: .hold, log: received)
         }
         let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
-        let count = Signal(0)
+        let count = Observed(0)
         let loop = sameLoop ? fixture.loops[1] : fixture.loops[0]
         let stream = try await loop.submit {
             let greedy = Greedy(count)
@@ -51,10 +52,10 @@ struct StreamTests {
             return stream
         }.get()
         // The stream's window: 64 KiB at first, and it grows only while its consumer keeps up.
-        await received.wait("a window full") { $0.bytes >= 64 << 10 }
+        try await received.wait("a window full") { $0.bytes >= 64 << 10 }
         // An echo on another stream takes several round trips, in which the greedy writer comes to rest.
         let (_, echo) = try await fixture.stream(accepted, on: fixture.loops[0], .send(200_000))
-        await echo.wait("another stream is not stopped") { $0.isOver }
+        try await echo.wait("another stream is not stopped") { $0.isOver }
         let window = 64 << 10
         #expect(received.value.bytes == window)
         #expect(count.value >= TunnelStream.highMark, "it may always write so much")
@@ -67,7 +68,7 @@ struct StreamTests {
     @Test("Late credit lets all bytes through", arguments: [true, false])
     func lateCredit(sameLoop: Bool) async throws {
         let held = Mutex<TunnelStream?>(nil)
-        let received = Signal(StreamLog())
+        let received = Observed(StreamLog())
         let fixture = try await Fixture(loops: 2) { _, stream in
             held.withLock { $0 = stream }
             stream.handler = StreamRecorder(stream: stream, behaviour: .hold, log: received)
@@ -77,13 +78,13 @@ struct StreamTests {
         var given = 0
         while given < 2_000_000 {
             let known = given
-            let bytes = await received.wait("more") { $0.bytes > known }.bytes
+            let bytes = try await received.wait("more") { $0.bytes > known }.bytes
             guard bytes > given, let stream = held.withLock({ $0 }) else { break }
             let count = bytes - given
             try await stream.userLoop.submit { stream.consumed(count) }.get()
             given = bytes
         }
-        let result = await received.wait("the end") { $0.isOver }
+        let result = try await received.wait("the end") { $0.isOver }
         var expected = Checksum()
         StreamRecorder.payload(at: 0, count: 2_000_000).withUnsafeReadableBytes { expected.add($0) }
         #expect(result.checksum == expected && result.finished == 1)
@@ -93,7 +94,7 @@ struct StreamTests {
 
     @Test("A reset reaches the peer with its code, and both ends forget the stream", arguments: [true, false])
     func reset(sameLoop: Bool) async throws {
-        let received = Signal(StreamLog())
+        let received = Observed(StreamLog())
         let fixture = try await Fixture(loops: 2) { _, stream in
             stream.handler = StreamRecorder(stream: stream, behaviour: .swallow, log: received)
         }
@@ -101,20 +102,20 @@ struct StreamTests {
         let loop = fixture.loops[sameLoop ? 1 : 0]
         let (stream, log) = try await fixture.stream(session, on: loop, .hold)
         try await loop.submit { stream.write(ByteBuffer(string: "half a message")) }.get()
-        await received.wait("the bytes") { $0.bytes == 14 }
+        try await received.wait("the bytes") { $0.bytes == 14 }
         try await loop.submit {
             stream.reset(ApplicationErrorCode(rawValue: 7))
             stream.stopSending(ApplicationErrorCode(rawValue: 8))
         }.get()
-        let result = await received.wait("the reset") { !$0.failures.isEmpty }
+        let result = try await received.wait("the reset") { !$0.failures.isEmpty }
         #expect(
             result.failures == [
                 StreamFailure(reason: .reset(code: ApplicationErrorCode(rawValue: 7)), anyByteSent: false)
             ]
         )
         // The handler wrote nothing, so the other direction was abandoned on its behalf.
-        await Self.forgotten(session)
-        await Self.forgotten(accepted)
+        try await Self.forgotten(session)
+        try await Self.forgotten(accepted)
         #expect(log.value.failures.isEmpty && log.value.finished == 0, "who gave up hears no more")
         #expect(received.value.late == 0)
         try await fixture.close()
@@ -122,7 +123,7 @@ struct StreamTests {
 
     @Test("STOP_SENDING stops the writer and does not affect the other direction")
     func stopSending() async throws {
-        let received = Signal(StreamLog())
+        let received = Observed(StreamLog())
         let stopped = Mutex<TunnelStream?>(nil)
         let fixture = try await Fixture(loops: 2) { _, stream in
             stopped.withLock { $0 = stream }
@@ -131,14 +132,14 @@ struct StreamTests {
         let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
         let (stream, log) = try await fixture.stream(session, on: fixture.loops[0], .hold)
         try await fixture.loops[0].submit { stream.write(ByteBuffer(string: "upload")) }.get()
-        await received.wait("the bytes") { $0.bytes == 6 }
+        try await received.wait("the bytes") { $0.bytes == 6 }
         let peer = try #require(stopped.withLock { $0 })
         try await peer.userLoop.submit {
             peer.write(ByteBuffer(string: "whole answer"))
             peer.finish()
             peer.stopSending(.noError)
         }.get()
-        let result = await log.wait("the answer and the stop") { $0.finished == 1 && !$0.stopped.isEmpty }
+        let result = try await log.wait("the answer and the stop") { $0.finished == 1 && !$0.stopped.isEmpty }
         #expect(result.bytes == 12 && result.stopped == [.noError] && result.failures.isEmpty)
         let isWritable = try await fixture.loops[0].submit {
             stream.write(ByteBuffer(string: "ignored"))
@@ -146,8 +147,8 @@ struct StreamTests {
             return stream.isWritable
         }.get()
         #expect(!isWritable)
-        await Self.forgotten(session)
-        await Self.forgotten(accepted)
+        try await Self.forgotten(session)
+        try await Self.forgotten(accepted)
         try await fixture.close()
     }
 
@@ -159,12 +160,12 @@ struct StreamTests {
             stream.handler = StreamRecorder(stream: stream, behaviour: .hold)
         }
         let (session, _) = try await fixture.connect(on: fixture.loops[1])
-        var logs: [Signal<StreamLog>] = []
+        var logs: [Observed<StreamLog>] = []
         for loop in [0, 1, 0, 1] {
             logs.append(try await fixture.stream(session, on: fixture.loops[loop], .send(10)).log)
         }
         for log in logs[2...] {
-            let result = await log.wait("the refusal") { $0.isOver }
+            let result = try await log.wait("the refusal") { $0.isOver }
             #expect(result.failures == [StreamFailure(reason: .refused, anyByteSent: false)])
         }
         #expect(logs[0].value.failures.isEmpty && logs[1].value.failures.isEmpty)
@@ -173,7 +174,7 @@ struct StreamTests {
 
     @Test("The control stream carries bytes both ways")
     func control() async throws {
-        let received = Signal(StreamLog())
+        let received = Observed(StreamLog())
         let fixture = try await Fixture(loops: 2)
         let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
         // The handler is set after the bytes have arrived: nothing is lost.
@@ -181,23 +182,23 @@ struct StreamTests {
         try await accepted.loop.submit {
             accepted.control.handler = StreamRecorder(stream: accepted.control, behaviour: .echo, log: received)
         }.get()
-        let echo = Signal(StreamLog())
+        let echo = Observed(StreamLog())
         try await session.loop.submit {
             session.control.handler = StreamRecorder(stream: session.control, behaviour: .swallow, log: echo)
         }.get()
-        await echo.wait("the echo") { $0.bytes == 20_000 }
+        try await echo.wait("the echo") { $0.bytes == 20_000 }
         #expect(echo.value.checksum == received.value.checksum)
         try await fixture.close()
     }
 
     /// Waits until the session has no streams but the control stream.
-    private static func forgotten(_ session: TunnelSession) async {
-        let open = Signal(-1)
+    private static func forgotten(_ session: TunnelSession) async throws {
+        let open = Observed(-1)
         let task = session.loop.scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(2)) { _ in
             let count = session.statistics.openStreams
             open.update { $0 = count }
         }
-        await open.wait("streams forgotten") { $0 == 0 }
-        task.cancel()
+        defer { task.cancel() }
+        try await open.wait("streams forgotten") { $0 == 0 }
     }
 }

@@ -3,6 +3,7 @@ import HopProtocol
 import Logging
 import NIOCore
 import Settings
+import TestSupport
 import Testing
 import Transport
 import Tunnel
@@ -12,13 +13,13 @@ struct AttachTests {
     @Test("HELLO names the agent and what it offers")
     func hello() async throws {
         try await Rig.with(try await TestOrigin.simple(), change: { $0.hosts = ["app.test"] }) { rig in
-            let hello = try #require(await rig.gateway.hellos.wait("HELLO") { !$0.isEmpty }.first)
+            let hello = try #require(try await rig.gateway.hellos.wait("HELLO") { !$0.isEmpty }.first)
             #expect(hello.tokenID == "test" && hello.secret == "secret")
             #expect(hello.name == "agent-1")
             #expect(hello.services == ["web"] && hello.hosts == ["app.test"])
             #expect(hello.maxRequests == 1_000)
             #expect(hello.attach == 1)
-            await eventually("ready") { rig.agent.agent.readyTunnels == 1 }
+            try await eventually("ready") { rig.agent.agent.readyTunnels == 1 }
             #expect(!rig.agent.lines.value.contains { $0.text.contains("secret") })
         }
     }
@@ -27,10 +28,10 @@ struct AttachTests {
     func authFailed() async throws {
         let refused = ControlMessage.error(ErrorMessage(code: .authFailed, message: "no such token"))
         try await Rig.with(try await TestOrigin.simple(), answer: { _ in refused }) { rig in
-            let line = try #require(await rig.agent.line("refused the token: no such token"))
+            let line = try #require(try await rig.agent.line("refused the token: no such token"))
             #expect(line.level == .error)
             #expect(line.text.contains("remedy="))
-            await rig.gateway.hellos.wait("another attempt") { $0.count >= 2 }
+            try await rig.gateway.hellos.wait("another attempt") { $0.count >= 2 }
             #expect(rig.agent.agent.readyTunnels == 0)
             // A failure that repeats is logged once.
             #expect(rig.agent.lines.value.count { $0.text.contains("refused the token") } == 1)
@@ -39,9 +40,11 @@ struct AttachTests {
 
     @Test("A gateway whose certificate does not verify gets no HELLO, and the log names the remedy")
     func unverified() async throws {
-        let stranger = try RunningAgent.file(TestCertificates.strangerRoot)
+        let folder = ScratchFolder()
+        defer { folder.remove() }
+        let stranger = folder.write("ca.pem", TestAuthority.stranger.pem)
         try await Rig.with(try await TestOrigin.simple(), change: { $0.trust = .caFile(path: stranger) }) { rig in
-            let line = try #require(await rig.agent.line("does not verify"))
+            let line = try #require(try await rig.agent.line("does not verify"))
             #expect(line.text.contains("--ca-file"))
             #expect(rig.gateway.hellos.value.isEmpty)
         }
@@ -50,7 +53,7 @@ struct AttachTests {
     @Test("A certificate for another name is not accepted")
     func wrongName() async throws {
         try await Rig.with(try await TestOrigin.simple(), change: { $0.serverName = "other.test" }) { rig in
-            let line = try #require(await rig.agent.line("does not verify"))
+            let line = try #require(try await rig.agent.line("does not verify"))
             #expect(line.text.contains("--server-name"))
             #expect(rig.gateway.hellos.value.isEmpty)
         }
@@ -62,13 +65,13 @@ struct AttachTests {
         let gateway = try await TestGateway()
         let port = gateway.port
         let agent = try RunningAgent(gatewayPort: port, originPort: origin.port)
-        await gateway.sessions.wait("attached") { !$0.isEmpty }
+        try await gateway.sessions.wait("attached") { !$0.isEmpty }
         await gateway.stop()
-        await eventually("not ready") { agent.agent.readyTunnels == 0 }
-        try await expect { await agent.line("no process listens")?.text.contains("remedy=") == true }
+        try await eventually("not ready") { agent.agent.readyTunnels == 0 }
+        try await expect { try await agent.line("no process listens")?.text.contains("remedy=") == true }
         let second = try await TestGateway(port: port)
         let started = NIODeadline.now()
-        await second.sessions.wait("attached again") { !$0.isEmpty }
+        try await second.sessions.wait("attached again") { !$0.isEmpty }
         #expect(NIODeadline.now() - started < .seconds(2))
         let attaches = second.hellos.value.map(\.attach)
         #expect(attaches.first ?? 0 > 1)
@@ -86,13 +89,13 @@ struct AttachTests {
         try await Rig.with(origin) { rig in
             let old = try await rig.gateway.session()
             let slow = try await rig.gateway.call(try await rig.head("GET", "/slow"), on: old)
-            await slow.log.wait("ACCEPTED") { $0.isAccepted }
+            try await slow.log.wait("ACCEPTED") { $0.isAccepted }
             try await rig.gateway.send(.goaway(Goaway(deadlineMilliseconds: 30_000, spreadMilliseconds: 10)))
-            await rig.gateway.sessions.wait("a second tunnel") { $0.count == 2 }
+            try await rig.gateway.sessions.wait("a second tunnel") { $0.count == 2 }
             #expect(rig.gateway.hellos.value.map(\.attach) == [1, 2])
             #expect(!slow.log.value.isOver)
             try await expect { try await rig.get().isComplete }
-            await eventually("one ready tunnel") { rig.agent.agent.readyTunnels == 1 }
+            try await eventually("one ready tunnel") { rig.agent.agent.readyTunnels == 1 }
         }
     }
 
@@ -101,30 +104,30 @@ struct AttachTests {
         let origin = try await TestOrigin { _, _ in }
         try await Rig.with(origin) { rig in
             let call = try await rig.gateway.call(try await rig.head())
-            await origin.log.wait("the request") { $0.requests.count == 1 }
+            try await origin.log.wait("the request") { $0.requests.count == 1 }
             let session = try await rig.gateway.session()
             session.close(.superseded, reason: "test")
-            await origin.log.wait("closed") { $0.open == 0 }
-            _ = await call.over()
-            await rig.gateway.hellos.wait("attached again") { $0.count >= 2 }
+            try await origin.log.wait("closed") { $0.open == 0 }
+            _ = try await call.over()
+            try await rig.gateway.hellos.wait("attached again") { $0.count >= 2 }
         }
     }
 
     @Test("A shutdown sends GOAWAY, lets requests in flight finish and refuses new ones")
     func shutdown() async throws {
-        let release = Signal<[OriginPeerReference]>([])
+        let release = Observed<[OriginPeerReference]>([])
         let origin = try await TestOrigin { peer, _ in release.update { $0.append(OriginPeerReference(peer)) } }
         let rig = try await Rig(origin: origin, change: { $0.shutdownGrace = .seconds(10) })
         let call = try await rig.gateway.call(try await rig.head())
-        let peer = try #require(await release.wait("the request") { !$0.isEmpty }.first)
+        let peer = try #require(try await release.wait("the request") { !$0.isEmpty }.first)
         let session = try await rig.gateway.session()
         let late = try await rig.head("POST")
         rig.agent.agent.shutdown()
-        await rig.gateway.goaways.wait("GOAWAY") { !$0.isEmpty }
+        try await rig.gateway.goaways.wait("GOAWAY") { !$0.isEmpty }
         try await expect { try await rig.gateway.call(late, on: session).over().code == .refused }
         #expect(!call.log.value.isOver)
         peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        let answer = await call.over()
+        let answer = try await call.over()
         #expect(answer.isComplete && answer.body == "ok")
         try await rig.stop()
     }
@@ -134,16 +137,16 @@ struct AttachTests {
         let origin = try await TestOrigin { _, _ in }
         let rig = try await Rig(origin: origin, change: { $0.shutdownGrace = .milliseconds(100) })
         let call = try await rig.gateway.call(try await rig.head())
-        await origin.log.wait("the request") { $0.requests.count == 1 }
+        try await origin.log.wait("the request") { $0.requests.count == 1 }
         try await rig.agent.stop()
-        try await expect { await call.over().failure != nil }
+        try await expect { try await call.over().failure != nil }
         await rig.gateway.stop()
         await origin.stop()
     }
 
     @Test("A lookup that never completes does not delay the shutdown")
     func stopsInLookup() async throws {
-        let lookups = Signal<[EventLoopPromise<[SocketAddress]>]>([])
+        let lookups = Observed<[EventLoopPromise<[SocketAddress]>]>([])
         let agent = try RunningAgent(
             gatewayPort: 1,
             originPort: 1,
@@ -153,7 +156,7 @@ struct AttachTests {
                 return promise.futureResult
             }
         )
-        let lookup = try #require(await lookups.wait("the lookup") { !$0.isEmpty }.first)
+        let lookup = try #require(try await lookups.wait("the lookup") { !$0.isEmpty }.first)
         let began = NIODeadline.now()
         try await agent.stop()
         #expect(NIODeadline.now() - began < .seconds(5))
@@ -164,7 +167,7 @@ struct AttachTests {
     func stopsBeforeDial() async throws {
         let gateway = try await TestGateway()
         let port = gateway.port
-        let running = Signal<RunningAgent?>(nil)
+        let running = Observed<RunningAgent?>(nil)
         let agent = try RunningAgent(
             gatewayPort: port,
             originPort: 1,
@@ -172,7 +175,7 @@ struct AttachTests {
                 let promise = loop.makePromise(of: [SocketAddress].self)
                 // Like a lookup that completes just after SIGTERM.
                 Task {
-                    await running.wait("the agent") { $0 != nil }?.agent.shutdown()
+                    try await running.wait("the agent") { $0 != nil }?.agent.shutdown()
                     promise.completeWith(Result { [try SocketAddress(ipAddress: "127.0.0.1", port: port)] })
                 }
                 return promise.futureResult
@@ -187,7 +190,7 @@ struct AttachTests {
 
     @Test("A WELCOME during the shutdown makes no tunnel live")
     func stopsBeforeWelcome() async throws {
-        let running = Signal<RunningAgent?>(nil)
+        let running = Observed<RunningAgent?>(nil)
         let gateway = try await TestGateway { hello in
             running.value?.agent.shutdown()
             return TestGateway.welcome(hello)
@@ -199,14 +202,14 @@ struct AttachTests {
             originPort: origin.port,
             resolve: { target, loop in
                 let promise = loop.makePromise(of: Void.self)
-                promise.completeWithTask { await running.wait("the agent") { $0 != nil } }
+                promise.completeWithTask { try await running.wait("the agent") { $0 != nil } }
                 return promise.futureResult.flatMap { AddressResolver.resolve(target, on: loop) }
             }
         )
         running.update { $0 = agent }
-        await gateway.hellos.wait("HELLO") { !$0.isEmpty }
+        try await gateway.hellos.wait("HELLO") { !$0.isEmpty }
         try await agent.stop()
-        await gateway.sessions.wait("no session") { $0.isEmpty }
+        try await gateway.sessions.wait("no session") { $0.isEmpty }
         #expect(gateway.hellos.value.count == 1 && gateway.goaways.value.isEmpty)
         #expect(!agent.lines.value.contains { $0.text.hasPrefix("attached") })
         running.update { $0 = nil }
@@ -222,7 +225,7 @@ struct AttachTests {
             try await TestOrigin.simple(),
             change: { $0.gateways.append(HostPort(host: "localhost", port: port)) }
         ) { rig in
-            await eventually("two tunnels") { rig.agent.agent.readyTunnels == 2 }
+            try await eventually("two tunnels") { rig.agent.agent.readyTunnels == 2 }
             try await expect { try await rig.get().isComplete }
             try await expect { try await other.call(try await rig.head()).over().isComplete }
         }
@@ -240,7 +243,7 @@ struct AttachTests {
             }
         ) { rig in
             try await expect { try await rig.get().isComplete }
-            await eventually("the ops port") { rig.agent.agent.opsListenPort != nil }
+            try await eventually("the ops port") { rig.agent.agent.opsListenPort != nil }
             let port = try #require(rig.agent.agent.opsListenPort)
             try await expect { try await httpGet(port, "/readyz").hasPrefix("HTTP/1.1 200") }
             let metrics = try await httpGet(port, "/metrics")

@@ -2,6 +2,7 @@ import Agent
 import HopProtocol
 import NIOCore
 import Settings
+import TestSupport
 import Testing
 import Transport
 
@@ -13,15 +14,15 @@ struct AdmissionTests {
         try await Rig.with(origin, change: { $0.maxRequests = 3 }) { rig in
             var calls: [ClientCall] = []
             for _ in 0..<3 { calls.append(try await rig.gateway.call(try await rig.head())) }
-            await origin.log.wait("three requests") { $0.requests.count == 3 }
+            try await origin.log.wait("three requests") { $0.requests.count == 3 }
             let head = try await rig.head("POST")
             let fourth = try await rig.gateway.call(head).over()
             #expect(fourth.code == .busy && !fourth.isAccepted)
             try await calls[0].cancel()
-            await eventually("room") { rig.agent.agent.requestsInFlight == 2 }
+            try await eventually("room") { rig.agent.agent.requestsInFlight == 2 }
             // BUSY proved that the request had not started: the same id is accepted.
             let again = try await rig.gateway.call(head)
-            await again.log.wait("ACCEPTED") { $0.isAccepted }
+            try await again.log.wait("ACCEPTED") { $0.isAccepted }
         }
     }
 
@@ -74,7 +75,7 @@ struct AdmissionTests {
             #expect(third.code == .busy && !third.isAccepted)
             try await expect { try await rig.get().isComplete }
             #expect(origin.log.value.requests.count == 3)
-            await eventually("the ops port") { rig.agent.agent.opsListenPort != nil }
+            try await eventually("the ops port") { rig.agent.agent.opsListenPort != nil }
             let metrics = try await httpGet(try #require(rig.agent.agent.opsListenPort), "/metrics")
             #expect(metrics.contains("\nhopagent_request_ledger_entries 2\n"))
             #expect(metrics.contains("\nhopagent_request_ledger_full_total 1\n"))
@@ -90,13 +91,13 @@ struct AdmissionTests {
         try await Rig.with(origin) { rig in
             var head = try await rig.head("GET", "/hang", attempt: 2)
             let first = try await rig.gateway.call(head)
-            await first.log.wait("ACCEPTED") { $0.isAccepted }
+            try await first.log.wait("ACCEPTED") { $0.isAccepted }
             head.attempt = 1
             try await expect { try await rig.gateway.call(head).over().code == .stale }
             head.attempt = 3
             head.path = "/"
             try await expect { try await rig.gateway.call(head).over().isComplete }
-            try await expect { await first.over().code == .stale }
+            try await expect { try await first.over().code == .stale }
         }
     }
 
@@ -107,7 +108,7 @@ struct AdmissionTests {
             let call = try await rig.gateway.call(try await rig.head("POST"), finish: false)
             let stream = call.stream
             try await stream.userLoop.submit { stream.write(ByteBuffer(bytes: [0x1F, 0x00])) }.get()
-            try await expect { await call.over().code == .protocolViolation }
+            try await expect { try await call.over().code == .protocolViolation }
             try await expect { try await rig.get().isComplete }
             #expect(rig.gateway.sessions.value.count == 1 && rig.gateway.sessions.value.first === session)
         }

@@ -1,6 +1,7 @@
 import Agent
 import HopProtocol
 import NIOCore
+import TestSupport
 import Testing
 
 @Suite(.serialized)
@@ -31,9 +32,9 @@ struct FailureTests {
         let origin = try await TestOrigin { peer, _ in peer.write("HTTP/1.1 200 OK\r\n\r\npart") }
         try await Rig.with(origin) { rig in
             let call = try await rig.gateway.call(try await rig.head())
-            await call.log.wait("the part") { $0.body == "part" }
+            try await call.log.wait("the part") { $0.body == "part" }
             await origin.abortConnections()
-            try await expect { await call.over().code == .originAborted }
+            try await expect { try await call.over().code == .originAborted }
         }
     }
 
@@ -53,7 +54,7 @@ struct FailureTests {
         }
         try await Rig.with(origin) { rig in
             try await expect { try await rig.get().code == .originProtocol }
-            await origin.log.wait("closed") { $0.open == 0 }
+            try await origin.log.wait("closed") { $0.open == 0 }
         }
     }
 
@@ -80,7 +81,7 @@ struct FailureTests {
             var again = head
             again.attempt = 2
             try await expect { try await rig.gateway.call(again).over().code == .originUnreachable }
-            try await expect { await rig.agent.line("origin unreachable") != nil }
+            try await expect { try await rig.agent.line("origin unreachable") != nil }
         }
     }
 
@@ -90,7 +91,7 @@ struct FailureTests {
         try await Rig.with(origin) { rig in
             let log = try await rig.gateway.call(try await rig.head(deadline: .milliseconds(200))).over()
             #expect(log.code == .originTimeout)
-            await origin.log.wait("closed") { $0.open == 0 }
+            try await origin.log.wait("closed") { $0.open == 0 }
         }
     }
 
@@ -101,16 +102,16 @@ struct FailureTests {
         }
         try await Rig.with(origin) { rig in
             let call = try await rig.gateway.call(try await rig.head())
-            await call.log.wait("part of the answer") { $0.body == "abc" }
+            try await call.log.wait("part of the answer") { $0.body == "abc" }
             try await call.cancel()
-            await origin.log.wait("closed", limit: .seconds(2)) { $0.open == 0 }
-            await eventually("nothing is in flight") { rig.agent.agent.requestsInFlight == 0 }
+            try await origin.log.wait("closed", within: .seconds(2)) { $0.open == 0 }
+            try await eventually("nothing is in flight") { rig.agent.agent.requestsInFlight == 0 }
         }
     }
 
     @Test("An upload that is cut off is never completed at the origin")
     func cutUpload() async throws {
-        let completed = Signal(0)
+        let completed = Observed(0)
         let origin = try await TestOrigin { _, _ in completed.update { $0 += 1 } }
         try await Rig.with(origin) { rig in
             for (count, fields) in [(1, FieldSection(["Content-Length": "10"])), (2, FieldSection())] {
@@ -119,16 +120,18 @@ struct FailureTests {
                     body: ByteBuffer(string: "half"),
                     finish: false
                 )
-                await origin.log.wait("the half") { $0.requests.count == count && $0.requests[count - 1].rawBytes > 0 }
+                try await origin.log.wait("the half") {
+                    $0.requests.count == count && $0.requests[count - 1].rawBytes > 0
+                }
                 try await call.cancel()
-                await origin.log.wait("closed") { $0.open == 0 }
+                try await origin.log.wait("closed") { $0.open == 0 }
             }
             // FIN before the whole Content-Length counts as cut off.
             let call = try await rig.gateway.call(
                 try await rig.head("POST", fields: FieldSection(["Content-Length": "10"])),
                 body: ByteBuffer(string: "half")
             )
-            try await expect { await call.over().code == .cancelled }
+            try await expect { try await call.over().code == .cancelled }
             #expect(completed.value == 0)
         }
     }
@@ -146,9 +149,9 @@ struct FailureTests {
                 body: ByteBuffer(string: "some"),
                 finish: false
             )
-            let answer = await call.over()
+            let answer = try await call.over()
             #expect(answer.isComplete && answer.head?.status == 413 && answer.body == "big")
-            await call.log.wait("STOP_SENDING") { $0.stopped == .noError }
+            try await call.log.wait("STOP_SENDING") { $0.stopped == .noError }
             try await expect { try await rig.get().isComplete }
             #expect(origin.log.value.connections == 2)
         }
@@ -157,7 +160,7 @@ struct FailureTests {
     @Test("An idempotent request survives a stale pooled connection")
     func stalePooled() async throws {
         // Closes each connection when the second request on it arrives, without a response.
-        let served = Signal(0)
+        let served = Observed(0)
         let origin = try await TestOrigin { peer, _ in
             served.update { $0 += 1 }
             if served.value == 2 {
@@ -184,19 +187,19 @@ struct FailureTests {
         try await Rig.with(origin) { rig in
             try await expect { try await rig.get().isComplete }
             let call = try await rig.gateway.call(try await rig.head("GET", "/hang"))
-            await origin.log.wait("the request, on the pooled connection") {
+            try await origin.log.wait("the request, on the pooled connection") {
                 $0.requests.count == 2 && $0.connections == 1
             }
             // The listener is closed first, so that the retry cannot connect.
             await origin.disappear()
-            try await expect { await call.over().code == .originAborted }
-            #expect(await rig.agent.line("origin unreachable") != nil)
+            try await expect { try await call.over().code == .originAborted }
+            try await expect { try await rig.agent.line("origin unreachable") != nil }
         }
     }
 
     @Test("A non-idempotent request is not repeated on a fresh connection")
     func staleNotIdempotent() async throws {
-        let served = Signal(0)
+        let served = Observed(0)
         let origin = try await TestOrigin { peer, _ in
             served.update { $0 += 1 }
             if served.value == 2 {

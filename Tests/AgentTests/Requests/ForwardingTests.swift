@@ -1,6 +1,7 @@
 import Agent
 import HopProtocol
 import NIOCore
+import TestSupport
 import Testing
 import Transport
 
@@ -41,7 +42,7 @@ struct ForwardingTests {
             peer.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\(close ? "Connection: close\r\n" : "")\r\n")
         }
         try await Rig.with(origin) { rig in
-            for _ in 0..<5 { #expect(try await rig.get().isComplete) }
+            for _ in 0..<5 { try await expect { try await rig.get().isComplete } }
             #expect(origin.log.value.connections == 1)
             try await expect { try await rig.get("/close").isComplete }
             try await expect { try await rig.get().isComplete }
@@ -104,11 +105,11 @@ struct ForwardingTests {
                 try await rig.head("POST", fields: FieldSection(["Expect": "100-continue"])),
                 finish: false
             )
-            let begun = await call.log.wait("interim heads") { $0.interim.count == 2 }
+            let begun = try await call.log.wait("interim heads") { $0.interim.count == 2 }
             #expect(begun.interim.map(\.status) == [100, 103])
             #expect(begun.interim[1].fields == FieldSection(["Link": "</a>"]))
             try await call.send("body", finish: true)
-            let answer = await call.over()
+            let answer = try await call.over()
             #expect(answer.isComplete && answer.body == "ok")
             #expect(origin.log.value.requests[0].raw == "4\r\nbody\r\n0\r\n\r\n")
         }
@@ -156,7 +157,7 @@ struct ForwardingTests {
                 finish: false
             )
             try await call.pour(size)
-            let answer = await call.log.wait("all of it", limit: .seconds(120)) { $0.isOver }
+            let answer = try await call.log.wait("all of it", within: .seconds(120)) { $0.isOver }
             #expect(answer.isComplete)
             #expect(answer.head?.fields.first("x-got") == "\(size)")
             #expect(answer.bytes == size)
@@ -167,7 +168,7 @@ struct ForwardingTests {
     @Test("A reader that gives no credit stops the origin, not the agent")
     func backPressure() async throws {
         let size = 64 << 20
-        let poured = Signal(0)
+        let poured = Observed(0)
         let origin = try await TestOrigin { peer, request in
             if request.requestLine.contains("big") {
                 peer.write("HTTP/1.1 200 OK\r\nContent-Length: \(size)\r\n\r\n")
@@ -182,13 +183,13 @@ struct ForwardingTests {
         }
         try await Rig.with(origin) { rig in
             let slow = try await rig.gateway.call(try await rig.head("GET", "/big"), holdsCredit: true)
-            await slow.log.wait("half of the first window") { $0.bytes >= 32 << 10 }
+            try await slow.log.wait("half of the first window") { $0.bytes >= 32 << 10 }
             // Other requests are served meanwhile; the origin could only write what sockets and windows hold.
             for _ in 0..<200 { try await expect { try await rig.get().isComplete } }
             #expect(poured.value < 32 << 20)
             #expect(slow.log.value.bytes <= 1 << 20)
             try await slow.cancel()
-            await origin.log.wait("the origin's connection closed") { $0.open == 1 }
+            try await origin.log.wait("the origin's connection closed") { $0.open == 1 }
         }
     }
 
@@ -204,7 +205,7 @@ struct ForwardingTests {
             // Only a part was written, and the rest waits for credit.
             try await call.waitUntilBlocked()
             try await call.cancel()
-            await origin.log.wait("the origin's connection closed") { $0.open == 0 }
+            try await origin.log.wait("the origin's connection closed") { $0.open == 0 }
         }
     }
 
@@ -224,7 +225,7 @@ struct ForwardingTests {
                 }
                 try await tasks.waitForAll()
             }
-            await eventually("nothing is in flight") { rig.agent.agent.requestsInFlight == 0 }
+            try await eventually("nothing is in flight") { rig.agent.agent.requestsInFlight == 0 }
         }
     }
 }

@@ -1,6 +1,7 @@
 import Agent
 import HopProtocol
 import NIOCore
+import TestSupport
 import Testing
 import Transport
 
@@ -20,20 +21,20 @@ struct UpgradeTests {
         let origin = try await Self.switching("first")
         try await Rig.with(origin) { rig in
             let call = try await rig.gateway.call(try await rig.head(fields: Self.asks), finish: false)
-            let begun = await call.log.wait("101 and the bytes behind it") { $0.body == "first" }
+            let begun = try await call.log.wait("101 and the bytes behind it") { $0.body == "first" }
             #expect(begun.head?.status == 101)
             #expect(begun.head?.fields.first("upgrade") == "WebSocket")
             #expect(begun.head?.fields.contains("connection") == false)
             #expect(origin.log.value.requests[0].field("connection") == "upgrade")
             #expect(origin.log.value.requests[0].field("upgrade") == "websocket")
             try await call.send("ping")
-            await origin.log.wait("the bytes") { $0.raw == "ping" }
+            try await origin.log.wait("the bytes") { $0.raw == "ping" }
             try await call.finish()
-            await origin.log.wait("half-close") { $0.ends == 1 }
+            try await origin.log.wait("half-close") { $0.ends == 1 }
             #expect(!call.log.value.isOver)
             await origin.closeConnections()
-            try await expect { await call.over().isComplete }
-            await eventually("nothing is in flight") { rig.agent.agent.requestsInFlight == 0 }
+            try await expect { try await call.over().isComplete }
+            try await eventually("nothing is in flight") { rig.agent.agent.requestsInFlight == 0 }
         }
     }
 
@@ -42,7 +43,7 @@ struct UpgradeTests {
         let origin = try await TestOrigin.simple("no")
         try await Rig.with(origin) { rig in
             let call = try await rig.gateway.call(try await rig.head(fields: Self.asks), finish: false)
-            let answer = await call.over()
+            let answer = try await call.over()
             #expect(answer.isComplete && answer.head?.status == 200 && answer.body == "no")
             #expect(answer.stopped == nil)
             try await call.finish()
@@ -65,9 +66,9 @@ struct UpgradeTests {
         let origin = try await Self.switching()
         try await Rig.with(origin) { rig in
             let call = try await rig.gateway.call(try await rig.head(fields: Self.asks), finish: false)
-            await call.log.wait("101") { $0.head != nil }
+            try await call.log.wait("101") { $0.head != nil }
             try await call.cancel()
-            await origin.log.wait("reset") { $0.open == 0 }
+            try await origin.log.wait("reset") { $0.open == 0 }
         }
     }
 }

@@ -1,9 +1,10 @@
 import NIOCore
 import NIOPosix
+import TestSupport
 
 /// Sends one GET over a new connection, and returns the whole response as text.
 func httpGet(_ port: Int, _ path: String) async throws -> String {
-    let text = Signal("")
+    let text = Observed("")
     let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
         .channelInitializer { channel in
             channel.eventLoop.makeCompletedFuture {
@@ -21,9 +22,9 @@ func httpGet(_ port: Int, _ path: String) async throws -> String {
 
 private final class Collector: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
-    private let text: Signal<String>
+    private let text: Observed<String>
 
-    init(text: Signal<String>) { self.text = text }
+    init(text: Observed<String>) { self.text = text }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let piece = String(buffer: unwrapInboundIn(data))

@@ -5,6 +5,7 @@ import Logging
 import NIOCore
 import Settings
 import Synchronization
+import TestSupport
 import Testing
 
 /// A test gateway, an agent and a test origin in this process.
@@ -39,7 +40,7 @@ final class Rig: Sendable {
         deadline: TimeAmount? = .seconds(20),
         fields: FieldSection = FieldSection()
     ) async throws -> RequestHead {
-        let hello = try #require(await gateway.hellos.wait("HELLO") { !$0.isEmpty }.last)
+        let hello = try #require(try await gateway.hellos.wait("HELLO") { !$0.isEmpty }.last)
         return RequestHead(
             requestID: id,
             attempt: attempt,
@@ -87,7 +88,8 @@ final class Rig: Sendable {
 /// An agent with the task that runs it, and its log.
 final class RunningAgent: Sendable {
     let agent: Agent
-    let lines = Signal<[LoggedLine]>([])
+    let lines = Observed<[LoggedLine]>([])
+    private let folder = ScratchFolder()
     private let task: Task<Void, any Error>
 
     init(
@@ -103,7 +105,7 @@ final class RunningAgent: Sendable {
             name: "agent-1",
             services: [ServiceDefinition(name: "web", target: HostPort(host: "127.0.0.1", port: originPort))]
         )
-        configuration.trust = .caFile(path: try Self.file(TestCertificates.root))
+        configuration.trust = .caFile(path: folder.write("ca.pem", TestAuthority.shared.pem))
         configuration.opsListen = nil
         configuration.shutdownGrace = .milliseconds(500)
         change(&configuration)
@@ -120,19 +122,10 @@ final class RunningAgent: Sendable {
     }
 
     /// Waits for a log line that contains `text`.
-    func line(_ text: String, sourceLocation: SourceLocation = #_sourceLocation) async -> LoggedLine? {
-        await lines.wait("a log line: \(text)", sourceLocation: sourceLocation) { lines in
+    func line(_ text: String, fileID: String = #fileID, line: Int = #line) async throws -> LoggedLine? {
+        try await lines.wait("a log line: \(text)", fileID: fileID, line: line) { lines in
             lines.contains { $0.text.contains(text) }
         }.first { $0.text.contains(text) }
-    }
-
-    static func file(_ bytes: [UInt8]) throws -> String {
-        var template = Array("/tmp/hopagent-test-XXXXXX".utf8CString)
-        let descriptor = mkstemp(&template)
-        try #require(descriptor >= 0)
-        defer { close(descriptor) }
-        try #require(bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } == bytes.count)
-        return String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
     }
 }
 
@@ -143,7 +136,7 @@ struct LoggedLine: Sendable {
 }
 
 private struct CapturingLog: LogHandler {
-    let lines: Signal<[LoggedLine]>
+    let lines: Observed<[LoggedLine]>
     var metadata: Logger.Metadata = [:]
     var logLevel = Logger.Level.debug
 

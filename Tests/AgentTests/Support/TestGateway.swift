@@ -3,6 +3,7 @@ import HopProtocol
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 import Testing
 import Transport
 import Tunnel
@@ -12,10 +13,10 @@ final class TestGateway: Sendable {
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let loop: any EventLoop
     let listener: TunnelListener
-    let hellos = Signal<[Hello]>([])
+    let hellos = Observed<[Hello]>([])
     /// The sessions that are attached and not closed.
-    let sessions = Signal<[TunnelSession]>([])
-    let goaways = Signal<[Goaway]>([])
+    let sessions = Observed<[TunnelSession]>([])
+    let goaways = Observed<[Goaway]>([])
 
     var port: Int { listener.localAddress.port! }
 
@@ -23,8 +24,8 @@ final class TestGateway: Sendable {
         loop = group.next()
         let context = try DTLSContext.server(
             DTLSServerConfiguration(
-                certificateChainPEM: TestCertificates.leaf,
-                privateKeyPEM: TestCertificates.leafKey,
+                certificateChainPEM: TestCertificate.localhost.chainBytes,
+                privateKeyPEM: TestCertificate.localhost.keyBytes,
                 alpn: [TunnelProtocol.alpn]
             )
         )
@@ -45,7 +46,7 @@ final class TestGateway: Sendable {
 
     /// Waits for a session, and returns the newest one.
     func session() async throws -> TunnelSession {
-        try #require(await sessions.wait("an attached agent") { !$0.isEmpty }.last)
+        try #require(try await sessions.wait("an attached agent") { !$0.isEmpty }.last)
     }
 
     /// Sends a request: the head, the frames of `body` and, with `finish`, FIN.
@@ -62,7 +63,7 @@ final class TestGateway: Sendable {
         try MessageEncoder.writeRequestHead(head, into: &frames)
         if let body { MessageEncoder.writeData(body, into: &frames) }
         if let trailers { try MessageEncoder.writeTrailers(trailers, into: &frames) }
-        let log = Signal(CallLog())
+        let log = Observed(CallLog())
         let bytes = frames
         let stream = try await session.loop.submit {
             let handler = ClientStream(log: log, method: head.method, holdsCredit: holdsCredit)
@@ -89,17 +90,17 @@ final class TestGateway: Sendable {
 
 /// The gateway's side of one tunnel.
 private final class TestGatewaySession: SessionHandler, StreamHandler {
-    private let hellos: Signal<[Hello]>
-    private let sessions: Signal<[TunnelSession]>
-    private let goaways: Signal<[Goaway]>
+    private let hellos: Observed<[Hello]>
+    private let sessions: Observed<[TunnelSession]>
+    private let goaways: Observed<[Goaway]>
     private let answer: @Sendable (Hello) -> ControlMessage
     private var codec = ControlCodec()
     private var session: TunnelSession?
 
     init(
-        hellos: Signal<[Hello]>,
-        sessions: Signal<[TunnelSession]>,
-        goaways: Signal<[Goaway]>,
+        hellos: Observed<[Hello]>,
+        sessions: Observed<[TunnelSession]>,
+        goaways: Observed<[Goaway]>,
         answer: @escaping @Sendable (Hello) -> ControlMessage
     ) {
         self.hellos = hellos
@@ -174,10 +175,10 @@ struct CallLog: Sendable {
 
 struct ClientCall: Sendable {
     let stream: TunnelStream
-    let log: Signal<CallLog>
+    let log: Observed<CallLog>
 
-    func over(sourceLocation: SourceLocation = #_sourceLocation) async -> CallLog {
-        await log.wait("the end of the response", sourceLocation: sourceLocation) { $0.isOver }
+    func over(fileID: String = #fileID, line: Int = #line) async throws -> CallLog {
+        try await log.wait("the end of the response", fileID: fileID, line: line) { $0.isOver }
     }
 
     /// Sends DATA and, with `finish`, FIN.
@@ -209,13 +210,13 @@ struct ClientCall: Sendable {
     /// Waits until the stream is not writable.
     func waitUntilBlocked() async throws {
         let stream = stream
-        let isBlocked = Signal(false)
+        let isBlocked = Observed(false)
         stream.userLoop.scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(5)) { task in
             guard !stream.isWritable else { return }
             task.cancel()
             isBlocked.update { $0 = true }
         }
-        await isBlocked.wait("no more can be written") { $0 }
+        try await isBlocked.wait("no more can be written") { $0 }
     }
 
     /// Sends `count` bytes of the pattern while the stream is writable, then FIN.
@@ -228,14 +229,14 @@ struct ClientCall: Sendable {
 }
 
 private final class ClientStream: StreamHandler {
-    let log: Signal<CallLog>
+    let log: Observed<CallLog>
     var stream: TunnelStream?
     private var decoder: ResponseDecoder
     private let holdsCredit: Bool
     private var position = 0
     private var total = 0
 
-    init(log: Signal<CallLog>, method: String, holdsCredit: Bool) {
+    init(log: Observed<CallLog>, method: String, holdsCredit: Bool) {
         self.log = log
         self.holdsCredit = holdsCredit
         decoder = ResponseDecoder(method: method)

@@ -2,6 +2,7 @@ import Glibc
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 
 /// The parts of one request that an origin has read.
 struct OriginRequestLog: Sendable {
@@ -46,14 +47,14 @@ final class TestOrigin: Sendable {
     /// Called on the connection's event loop.
     typealias Script = @Sendable (OriginPeer, OriginRequestLog) -> Void
 
-    let log = Signal(OriginLog())
+    let log = Observed(OriginLog())
     let port: Int
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let channel: any Channel
-    fileprivate let peers: Signal<[any Channel]>
+    fileprivate let peers: Observed<[any Channel]>
 
     init(port: Int = 0, onHead: @escaping Script = { _, _ in }, _ onComplete: @escaping Script) async throws {
-        let (log, peers) = (self.log, Signal<[any Channel]>([]))
+        let (log, peers) = (self.log, Observed<[any Channel]>([]))
         self.peers = peers
         channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -106,7 +107,7 @@ final class OriginPeer: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private let log: Signal<OriginLog>
+    private let log: Observed<OriginLog>
     private let onHead: TestOrigin.Script
     private let onComplete: TestOrigin.Script
     private var context: ChannelHandlerContext!
@@ -115,7 +116,7 @@ final class OriginPeer: ChannelInboundHandler {
     private(set) var isRaw = false
     private var isPaused = false
 
-    init(log: Signal<OriginLog>, onHead: @escaping TestOrigin.Script, onComplete: @escaping TestOrigin.Script) {
+    init(log: Observed<OriginLog>, onHead: @escaping TestOrigin.Script, onComplete: @escaping TestOrigin.Script) {
         self.log = log
         self.onHead = onHead
         self.onComplete = onComplete
