@@ -1,10 +1,11 @@
 import DTLS
+import TestSupport
 import Testing
 
 @Suite("Certificates")
 struct CertificateTests {
     private func failure(
-        server: TestPKI.Identity = TestPKI.shared.server,
+        server: TestCertificate = TestPKI.server,
         trust: DTLSTrust,
         name: String? = "localhost"
     ) throws -> DTLSError.Code? {
@@ -25,12 +26,12 @@ struct CertificateTests {
         return nil
     }
 
-    private var pki: TestPKI { .shared }
-    private var root: DTLSTrust { .caPEM(TestPKI.shared.root) }
+    private let folder = ScratchFolder()
+    private var root: DTLSTrust { .caPEM(TestAuthority.shared.pem) }
 
     @Test("An authority that is not trusted is refused")
     func unknownAuthority() throws {
-        #expect(try failure(trust: .caPEM(pki.otherRoot)) == .unknownAuthority)
+        #expect(try failure(trust: .caPEM(TestAuthority.stranger.pem)) == .unknownAuthority)
         #expect(try failure(trust: .systemRoots) == .unknownAuthority)
     }
 
@@ -49,23 +50,23 @@ struct CertificateTests {
 
     @Test("A certificate outside its dates is refused")
     func dates() throws {
-        #expect(try failure(server: pki.expired, trust: root) == .certificateExpired)
-        #expect(try failure(server: pki.future, trust: root) == .certificateNotYetValid)
+        #expect(try failure(server: TestPKI.expired, trust: root) == .certificateExpired)
+        #expect(try failure(server: TestPKI.future, trust: root) == .certificateNotYetValid)
     }
 
     @Test("An authority from a file, and an intermediate alone, are enough")
     func files() throws {
-        #expect(try failure(trust: .caFile(path: pki.rootPath)) == nil)
-        #expect(try failure(server: pki.deep, trust: root) == nil)
-        #expect(try failure(server: pki.deep, trust: .caFile(path: pki.folder + "/middle.pem")) == nil)
+        #expect(try failure(trust: .caFile(path: folder.write("root.pem", TestAuthority.shared.pem))) == nil)
+        #expect(try failure(server: TestPKI.deep, trust: root) == nil)
+        let intermediate = folder.write("intermediate.pem", TestPKI.intermediate.pem)
+        #expect(try failure(server: TestPKI.deep, trust: .caFile(path: intermediate)) == nil)
     }
 
     @Test("The pinned leaf or its key is the identity, irrespective of name and dates")
     func pinnedLeaf() throws {
-        for identity in [pki.server, pki.expired] {
-            let leaf = try pki.certificateDigest(identity.chainPath)
-            let key = try pki.keyDigest(identity.chainPath)
-            #expect(try failure(server: identity, trust: .pin(sha256: leaf), name: nil) == nil)
+        for identity in [TestPKI.server, TestPKI.expired] {
+            let key = identity.publicKeySHA256
+            #expect(try failure(server: identity, trust: .pin(sha256: identity.sha256), name: nil) == nil)
             #expect(try failure(server: identity, trust: .pin(sha256: key), name: "example.test") == nil)
             #expect(try failure(server: identity, trust: .pin(sha256: key), name: "127.0.0.2") == nil)
         }
@@ -73,19 +74,18 @@ struct CertificateTests {
 
     @Test("A pinned authority of the chain is an anchor: names and dates count")
     func pinnedAuthority() throws {
-        let pin = DTLSTrust.pin(sha256: try pki.certificateDigest(pki.rootPath))
-        #expect(try failure(server: pki.deep, trust: pin) == nil)
-        #expect(try failure(server: pki.deep, trust: pin, name: "127.0.0.1") == nil)
-        #expect(try failure(server: pki.deep, trust: pin, name: "example.test") == .nameMismatch)
+        let pin = DTLSTrust.pin(sha256: TestAuthority.shared.sha256)
+        #expect(try failure(server: TestPKI.deep, trust: pin) == nil)
+        #expect(try failure(server: TestPKI.deep, trust: pin, name: "127.0.0.1") == nil)
+        #expect(try failure(server: TestPKI.deep, trust: pin, name: "example.test") == .nameMismatch)
     }
 
     @Test("A wrong pin is refused, also when the pinned authority is presented beside a foreign leaf")
     func wrongPin() throws {
         #expect(try failure(trust: .pin(sha256: [UInt8](repeating: 7, count: 32))) == .pinMismatch)
-        let other = pki.folder + "/other.pem"
-        let pin = DTLSTrust.pin(sha256: try pki.certificateDigest(other))
-        var forged = pki.server
-        forged.chain += pki.otherRoot
+        let pin = DTLSTrust.pin(sha256: TestAuthority.stranger.sha256)
+        var forged = TestPKI.server
+        forged.chain += String(decoding: TestAuthority.stranger.pem, as: UTF8.self)
         #expect(try failure(server: forged, trust: pin) == .pinMismatch)
     }
 
@@ -97,7 +97,7 @@ struct CertificateTests {
 
     @Test("Files that cannot be used are configuration errors")
     func configuration() throws {
-        let good = pki.server
+        let good = TestPKI.server
         func server(_ chain: [UInt8], _ key: [UInt8], _ alpn: [String] = ["hop/1"]) throws(DTLSError) {
             _ = try DTLSContext.server(
                 DTLSServerConfiguration(certificateChainPEM: chain, privateKeyPEM: key, alpn: alpn)
@@ -110,14 +110,17 @@ struct CertificateTests {
             do throws(DTLSError) { try body() } catch { return error.code }
             return nil
         }
-        #expect(code { () throws(DTLSError) in try server([], good.key) } == .configuration)
-        #expect(code { () throws(DTLSError) in try server(Array("nonsense".utf8), good.key) } == .configuration)
-        #expect(code { () throws(DTLSError) in try server(Array(good.chain.dropLast(60)), good.key) } == .configuration)
-        #expect(code { () throws(DTLSError) in try server(good.chain, TestPKI.shared.second.key) } == .configuration)
-        #expect(code { () throws(DTLSError) in try server(good.chain, []) } == .configuration)
-        #expect(code { () throws(DTLSError) in try server(good.chain, good.key, []) } == .configuration)
-        #expect(code { () throws(DTLSError) in try server(good.chain, good.key, [""]) } == .configuration)
-        #expect(code { () throws(DTLSError) in try server(good.chain, good.key) } == nil)
+        #expect(code { () throws(DTLSError) in try server([], good.keyBytes) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(Array("nonsense".utf8), good.keyBytes) } == .configuration)
+        #expect(
+            code { () throws(DTLSError) in try server(Array(good.chainBytes.dropLast(60)), good.keyBytes) }
+                == .configuration
+        )
+        #expect(code { () throws(DTLSError) in try server(good.chainBytes, TestPKI.second.keyBytes) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(good.chainBytes, []) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(good.chainBytes, good.keyBytes, []) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(good.chainBytes, good.keyBytes, [""]) } == .configuration)
+        #expect(code { () throws(DTLSError) in try server(good.chainBytes, good.keyBytes) } == nil)
         #expect(code { () throws(DTLSError) in try client(.caPEM([])) } == .configuration)
         #expect(code { () throws(DTLSError) in try client(.caFile(path: "/does/not/exist")) } == .configuration)
         #expect(code { () throws(DTLSError) in try client(.pin(sha256: [1, 2, 3])) } == .configuration)

@@ -1,5 +1,6 @@
 import DTLS
 import NIOCore
+import TestSupport
 import Testing
 
 @Suite("Handshake")
@@ -33,13 +34,13 @@ struct HandshakeTests {
     @Test("The client knows the digest of the server's certificate")
     func leafDigest() throws {
         let pair = try Pair().settle()
-        #expect(pair.client.peerLeafSHA256 == (try TestPKI.shared.certificateDigest(TestPKI.shared.server.chainPath)))
+        #expect(pair.client.peerLeafSHA256 == TestPKI.server.sha256)
         #expect(pair.server?.peerLeafSHA256 == nil)
     }
 
     @Test("The certificate is chosen by SNI, and the first one without a match")
     func selection() throws {
-        let second = try DTLSContext.testServer(TestPKI.shared.second)
+        let second = try DTLSContext.testServer(TestPKI.second)
         let base = try DTLSContext.testServer(select: { $0 == "second.test" ? second : nil })
         for name in ["second.test", "localhost", "a.wild.test", "127.0.0.1", "::1"] {
             let pair = try Pair(server: base, serverName: name).settle()
@@ -53,7 +54,7 @@ struct HandshakeTests {
     @Test("A context chosen by SNI may be released during its session")
     func selectedContextEnds() throws {
         let base = try DTLSContext.testServer(
-            select: { _ in try? DTLSContext.testServer(TestPKI.shared.second) })
+            select: { _ in try? DTLSContext.testServer(TestPKI.second) })
         let pair = try Pair(server: base, serverName: "second.test").settle()
         #expect(pair.client.state == .established)
         #expect(try pair.exchange())
@@ -62,7 +63,7 @@ struct HandshakeTests {
     @Test("A chain of several datagrams arrives at any MTU, and no datagram is larger")
     func largeChain() throws {
         for mtu in [300, 576, 1200, 1452] {
-            let pair = try Pair(server: .testServer(TestPKI.shared.large), mtu: mtu)
+            let pair = try Pair(server: .testServer(TestPKI.large), mtu: mtu)
             var largest = 0, sent = 0
             pair.alterServer = { datagram in
                 largest = max(largest, datagram.count)
@@ -214,7 +215,7 @@ struct HandshakeTests {
     @Test("A changed certificate is used for later sessions and not for existing ones")
     func newContext() throws {
         let pair = try Pair().settle()
-        pair.listener.use(try .testServer(TestPKI.shared.second))
+        pair.listener.use(try .testServer(TestPKI.second))
         #expect(try pair.exchange())
         let later = try DTLSSession(client: .testClient(), serverName: "second.test", mtu: 1200, now: start)
         var server: DTLSSession?

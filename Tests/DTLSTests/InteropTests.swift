@@ -1,18 +1,27 @@
 import DTLS
-import Foundation
 import NIOCore
+import TestSupport
 import Testing
 
 /// Tests against the programs of Debian's openssl and gnutls-bin, over loopback.
 @Suite("Interoperation", .serialized)
 struct InteropTests {
-    private var pki: TestPKI { .shared }
+    private let folder = ScratchFolder()
+    private let root: String
+    private let certificate: String
+    private let key: String
+
+    init() {
+        root = folder.write("root.pem", TestAuthority.shared.pem)
+        certificate = folder.write("server.pem", TestPKI.server.chain)
+        key = folder.write("server.key", TestPKI.server.key)
+    }
 
     private func openSSLClient(_ pump: UDPPump, _ more: [String]) throws -> OtherProgram {
         try OtherProgram(
             "openssl",
             [
-                "s_client", "-dtls1_2", "-connect", "127.0.0.1:\(pump.socket.port)", "-CAfile", pki.rootPath,
+                "s_client", "-dtls1_2", "-connect", "127.0.0.1:\(pump.socket.port)", "-CAfile", root,
                 "-verify_return_error",
             ] + more
         )
@@ -24,8 +33,8 @@ struct InteropTests {
         let program = try OtherProgram(
             "openssl",
             [
-                "s_server", "-dtls1_2", "-accept", "127.0.0.1:\(port)", "-cert", pki.server.chainPath, "-key",
-                pki.server.keyPath,
+                "s_server", "-dtls1_2", "-accept", "127.0.0.1:\(port)", "-cert", certificate, "-key",
+                key,
             ] + more,
             environment: environment
         )
@@ -137,9 +146,10 @@ struct InteropTests {
 
     @Test("openssl s_server without the extended master secret, without our protocol, or for another name is refused")
     func refusedServers() throws {
-        let plain = pki.folder + "/no-ems.cnf"
-        try "openssl_conf=a\n[a]\nssl_conf=b\n[b]\nsystem_default=c\n[c]\nOptions=-ExtendedMasterSecret\n"
-            .write(toFile: plain, atomically: true, encoding: .utf8)
+        let plain = folder.write(
+            "no-ems.cnf",
+            "openssl_conf=a\n[a]\nssl_conf=b\n[b]\nsystem_default=c\n[c]\nOptions=-ExtendedMasterSecret\n"
+        )
         let cases: [([String], [String: String], String, DTLSError.Code)] = [
             (["-alpn", "hop/1"], ["OPENSSL_CONF": plain], "localhost", .noExtendedMasterSecret),
             ([], [:], "localhost", .noApplicationProtocol),
@@ -160,7 +170,7 @@ struct InteropTests {
         let program = try OtherProgram(
             "gnutls-cli",
             [
-                "--udp", "--port", "\(pump.socket.port)", "--alpn", "hop/1", "--x509cafile", pki.rootPath,
+                "--udp", "--port", "\(pump.socket.port)", "--alpn", "hop/1", "--x509cafile", root,
                 "--verify-hostname", "localhost", "--sni-hostname", "localhost", "127.0.0.1",
             ]
         )
@@ -183,7 +193,7 @@ struct InteropTests {
         let program = try OtherProgram(
             "gnutls-cli",
             [
-                "--udp", "--port", "\(pump.socket.port)", "--alpn", "hop/1", "--x509cafile", pki.rootPath,
+                "--udp", "--port", "\(pump.socket.port)", "--alpn", "hop/1", "--x509cafile", root,
                 "--priority", "NORMAL:%NO_SESSION_HASH", "--verify-hostname", "localhost", "127.0.0.1",
             ]
         )
@@ -197,8 +207,8 @@ struct InteropTests {
         let program = try OtherProgram(
             "gnutls-serv",
             [
-                "--udp", "--echo", "--port", "\(port)", "--x509certfile", pki.server.chainPath, "--x509keyfile",
-                pki.server.keyPath, "--alpn", "hop/1", "--disable-client-cert",
+                "--udp", "--echo", "--port", "\(port)", "--x509certfile", certificate, "--x509keyfile",
+                key, "--alpn", "hop/1", "--disable-client-cert",
             ]
         )
         let pump = try UDPPump(client: .testClient(), serverName: "localhost", port: port)

@@ -2,6 +2,7 @@ import COpenSSL
 import DTLS
 import Foundation
 import NIOCore
+import TestSupport
 import Testing
 
 /// Tests in separate processes: the counters must be installed before anything else uses OpenSSL.
@@ -16,7 +17,7 @@ struct LeakTests {
             precondition(hop_memory_start_counting())
             let server = try DTLSContext.testServer()
             let client = try DTLSContext.testClient()
-            let distrustful = try DTLSContext.testClient(trust: .caPEM(TestPKI.shared.otherRoot))
+            let distrustful = try DTLSContext.testClient(trust: .caPEM(TestAuthority.stranger.pem))
             func round(_ count: Int) throws {
                 let secret = DTLSCookieSecret()
                 for index in 0..<count {

@@ -1,5 +1,6 @@
 import DTLS
 import NIOCore
+import TestSupport
 import Testing
 
 @Suite("Handshake on a bad network")
@@ -9,7 +10,7 @@ struct LossyHandshakeTests {
     private func simulate(
         seed: UInt64,
         _ network: LossySimulation.Network,
-        identity: TestPKI.Identity = TestPKI.shared.server
+        identity: TestCertificate = TestPKI.server
     ) throws -> LossySimulation {
         var simulation = try LossySimulation(
             seed: seed,
@@ -75,7 +76,7 @@ struct LossyHandshakeTests {
     func everything() throws {
         for seed in 0..<Self.seeds {
             let network = LossySimulation.Network(loss: 0.1, duplication: 0.2, delay: 5...120)
-            try check(try simulate(seed: seed, network, identity: TestPKI.shared.large), seed: seed)
+            try check(try simulate(seed: seed, network, identity: TestPKI.large), seed: seed)
         }
     }
 

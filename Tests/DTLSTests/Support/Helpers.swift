@@ -1,5 +1,6 @@
 import DTLS
 import NIOCore
+import TestSupport
 
 /// The SplitMix64 generator: the same numbers for the same seed.
 struct SeededRandom: RandomNumberGenerator {
@@ -26,14 +27,14 @@ let start = NIODeadline.uptimeNanoseconds(1_000_000_000_000)
 
 extension DTLSContext {
     static func testServer(
-        _ identity: TestPKI.Identity = TestPKI.shared.server,
+        _ identity: TestCertificate = TestPKI.server,
         alpn: [String] = ["hop/1"],
         select: (@Sendable (String?) -> DTLSContext?)? = nil
     ) throws -> DTLSContext {
         try .server(
             DTLSServerConfiguration(
-                certificateChainPEM: identity.chain,
-                privateKeyPEM: identity.key,
+                certificateChainPEM: identity.chainBytes,
+                privateKeyPEM: identity.keyBytes,
                 alpn: alpn,
                 selectContext: select
             )
@@ -41,7 +42,7 @@ extension DTLSContext {
     }
 
     static func testClient(trust: DTLSTrust? = nil, alpn: [String] = ["hop/1"]) throws -> DTLSContext {
-        try .client(DTLSClientConfiguration(trust: trust ?? .caPEM(TestPKI.shared.root), alpn: alpn))
+        try .client(DTLSClientConfiguration(trust: trust ?? .caPEM(TestAuthority.shared.pem), alpn: alpn))
     }
 }
 

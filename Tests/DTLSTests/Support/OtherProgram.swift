@@ -1,16 +1,15 @@
 import Foundation
+import TestSupport
 
 /// A running command of another implementation, with its output in a file and a pipe to its input. Ended with the
 /// object.
 final class OtherProgram {
     private let process = Process()
     private let input = Pipe()
-    private let log: String
+    private let folder = ScratchFolder()
 
     init(_ name: String, _ arguments: [String], environment: [String: String] = [:]) throws {
-        log = NSTemporaryDirectory() + "dtls-\(name)-\(UUID().uuidString).log"
-        _ = FileManager.default.createFile(atPath: log, contents: nil)
-        let output = FileHandle(forWritingAtPath: log)
+        let output = FileHandle(forWritingAtPath: folder.write("log", ""))
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = [name] + arguments
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
@@ -20,15 +19,10 @@ final class OtherProgram {
         try process.run()
     }
 
-    deinit {
-        process.terminate()
-        try? FileManager.default.removeItem(atPath: log)
-    }
+    deinit { process.terminate() }
 
     /// The whole output so far.
-    var output: String {
-        (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
-    }
+    var output: String { String(decoding: folder.read("log"), as: UTF8.self) }
 
     var isRunning: Bool { process.isRunning }
 
