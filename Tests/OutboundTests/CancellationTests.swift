@@ -1,5 +1,6 @@
 import NIOCore
 import Outbound
+import TestSupport
 import Testing
 
 extension OutboundTests {
@@ -10,18 +11,20 @@ extension OutboundTests {
         private func cancel(
             _ client: OutboundClient,
             _ request: OutboundRequest,
+            fileID: String = #fileID,
+            line: Int = #line,
             sourceLocation: SourceLocation = #_sourceLocation,
             when isThere: () -> Bool,
             gone: () -> Bool
-        ) async {
+        ) async throws {
             var fastest = Duration.seconds(3_600)
             for _ in 0..<3 {
                 let task = Task { await failure(client, request, sourceLocation: sourceLocation) }
-                await eventually("the request has come to its stage", sourceLocation: sourceLocation, isThere)
+                try await eventually("the request has come to its stage", fileID: fileID, line: line, isThere)
                 let start = ContinuousClock.now
                 task.cancel()
                 let error = await task.value
-                await eventually("the transfer is gone", sourceLocation: sourceLocation) {
+                try await eventually("the transfer is gone", fileID: fileID, line: line) {
                     client.load.active == 0 && gone()
                 }
                 fastest = min(fastest, ContinuousClock.now - start)
@@ -34,8 +37,8 @@ extension OutboundTests {
         func connecting() async throws {
             let port = SilentPort()
             let before = ProcessFacts.connecting(to: port.port)
-            await withClient { client in
-                await cancel(client, OutboundRequest(.get, "http://127.0.0.1:\(port.port)/")) {
+            try await withClient { client in
+                try await cancel(client, OutboundRequest(.get, "http://127.0.0.1:\(port.port)/")) {
                     ProcessFacts.connecting(to: port.port) > before
                 } gone: {
                     ProcessFacts.connecting(to: port.port) <= before
@@ -46,8 +49,8 @@ extension OutboundTests {
         @Test("A request in its handshake ends at once")
         func handshake() async throws {
             let server = try await HostileServer()
-            await withClient { client in
-                await cancel(client, OutboundRequest(.get, "https://127.0.0.1:\(server.port)/")) {
+            try await withClient { client in
+                try await cancel(client, OutboundRequest(.get, "https://127.0.0.1:\(server.port)/")) {
                     server.open == 1
                 } gone: {
                     server.open == 0
@@ -59,10 +62,10 @@ extension OutboundTests {
         @Test("A request that waits for its response ends at once, and so does its connection")
         func waiting() async throws {
             let server = try await HostileServer(TestAuthority.shared.server()) { _ in }
-            await withClient { client in
-                let request = OutboundRequest(.post, server.url(), trust: .pem(TestAuthority.shared.root))
+            try await withClient { client in
+                let request = OutboundRequest(.post, server.url(), trust: .pem(TestAuthority.shared.pem))
                 var seen = 0
-                await cancel(client, request) {
+                try await cancel(client, request) {
                     server.requests.count > seen
                 } gone: {
                     seen = server.requests.count
@@ -79,9 +82,9 @@ extension OutboundTests {
                 conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
                 conversation.sendForever([0x61], pause: .milliseconds(1))
             }
-            await withClient { client in
+            try await withClient { client in
                 var seen = 0
-                await cancel(client, OutboundRequest(.get, server.url())) {
+                try await cancel(client, OutboundRequest(.get, server.url())) {
                     server.requests.count > seen
                 } gone: {
                     seen = server.requests.count
@@ -94,13 +97,13 @@ extension OutboundTests {
         @Test("A queued request ends at once and is never sent")
         func queued() async throws {
             let server = try await HostileServer { _ in }
-            await withClient {
+            try await withClient {
                 $0.active = 1
             } _: { client in
                 let first = Task { await failure(client, OutboundRequest(.get, server.url())) }
-                await eventually("the first is under way") { server.requests.count == 1 }
+                try await eventually("the first is under way") { server.requests.count == 1 }
                 let second = Task { await failure(client, OutboundRequest(.get, server.url())) }
-                await eventually("the second waits") { client.load.waiting == 1 }
+                try await eventually("the second waits") { client.load.waiting == 1 }
                 second.cancel()
                 #expect(await second.value?.code == .cancelled)
                 #expect(client.load.waiting == 0)

@@ -1,5 +1,6 @@
 import Foundation
 import Outbound
+import TestSupport
 import Testing
 
 extension OutboundTests {
@@ -48,7 +49,7 @@ extension OutboundTests {
                 let error = try #require(await failure(client, OutboundRequest(.get, server.url())))
                 #expect(error.code == .tooLarge(.body))
                 #expect(error.mayHaveArrived)
-                await eventually("the connection is closed") { server.open == 0 }
+                try await eventually("the connection is closed") { server.open == 0 }
             }
             await server.stop()
         }

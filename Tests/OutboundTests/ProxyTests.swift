@@ -1,8 +1,8 @@
 import Glibc
 import Outbound
 import Synchronization
+import TestSupport
 import Testing
-import X509
 
 extension OutboundTests {
     /// Tests of the proxy. The environment is shared by the whole process, so it names the proxy only during one of
@@ -28,7 +28,7 @@ extension OutboundTests {
 
         @Test("TLS goes through the proxy that the environment names to the server")
         func through() async throws {
-            let tls = TestAuthority.shared.server([.dnsName("ca.test")])
+            let tls = TestAuthority.shared.server(["ca.test"])
             let proxy = try await HostileServer { conversation in
                 if conversation.request.hasPrefix("CONNECT ") {
                     conversation.send("HTTP/1.1 200 OK\r\nX-Proxy: a\r\n\r\n")
@@ -38,7 +38,7 @@ extension OutboundTests {
                 }
             }
             try await withProxy(proxy) { client in
-                let trust = OutboundTrust.pem(TestAuthority.shared.root)
+                let trust = OutboundTrust.pem(TestAuthority.shared.pem)
                 let response = try await client.send(OutboundRequest(.get, "https://ca.test/a", trust: trust))
                 #expect(response.body == Array("ok".utf8))
                 #expect(response.fields["x-proxy"] == nil)
@@ -67,7 +67,7 @@ extension OutboundTests {
             let server = try await HostileServer()
             let secure = try await HostileServer(TestAuthority.shared.server())
             try await withProxy(proxy, name: name) { client in
-                let trust = OutboundTrust.pem(TestAuthority.shared.root)
+                let trust = OutboundTrust.pem(TestAuthority.shared.pem)
                 for url in [server.url(), secure.url(), "https://localhost:\(secure.port)/"] {
                     _ = try await client.send(OutboundRequest(.get, url, trust: trust))
                 }

@@ -1,4 +1,5 @@
 import Outbound
+import TestSupport
 import Testing
 
 extension OutboundTests {
@@ -75,7 +76,7 @@ extension OutboundTests {
         @Test("A connection is kept for the next request, unless the request must not be sent twice")
         func reuse() async throws {
             let server = try await HostileServer(TestAuthority.shared.server())
-            let trust = OutboundTrust.pem(TestAuthority.shared.root)
+            let trust = OutboundTrust.pem(TestAuthority.shared.pem)
             try await withClient { client in
                 for _ in 0..<5 { _ = try await client.send(OutboundRequest(.get, server.url(), trust: trust)) }
                 #expect(server.connections == 1)
@@ -84,7 +85,7 @@ extension OutboundTests {
                 _ = try await client.send(OutboundRequest(.post, server.url(), trust: trust))
                 #expect(server.connections == 2)
             }
-            await eventually("all connections are closed") { server.open == 0 }
+            try await eventually("all connections are closed") { server.open == 0 }
             await server.stop()
         }
 

@@ -1,13 +1,12 @@
-import Foundation
 import NIOSSL
 import Outbound
+import TestSupport
 import Testing
-import X509
 
 extension OutboundTests {
     @Suite("TLS and trust")
     struct TLSTests {
-        private let trust = OutboundTrust.pem(TestAuthority.shared.root)
+        private let trust = OutboundTrust.pem(TestAuthority.shared.pem)
 
         private func code(_ context: NIOSSLContext, trust: OutboundTrust, host: String = "127.0.0.1") async throws
             -> OutboundError.Code?
@@ -25,9 +24,9 @@ extension OutboundTests {
         @Test("A certificate of the given authority is accepted for its address and its name")
         func accepted() async throws {
             let server = try await HostileServer(TestAuthority.shared.server())
-            let file = NSTemporaryDirectory() + "hopgate-root-\(UUID().uuidString).pem"
-            try Data(TestAuthority.shared.root).write(to: URL(fileURLWithPath: file))
-            defer { try? FileManager.default.removeItem(atPath: file) }
+            let folder = ScratchFolder()
+            defer { folder.remove() }
+            let file = folder.write("root.pem", TestAuthority.shared.pem)
             try await withClient { client in
                 for trust in [trust, .file(path: file)] {
                     for host in ["127.0.0.1", "localhost"] {
@@ -42,26 +41,26 @@ extension OutboundTests {
 
         @Test("A certificate of another authority is refused")
         func wrongAuthority() async throws {
-            let stranger = OutboundTrust.pem(TestAuthority.stranger.root)
+            let stranger = OutboundTrust.pem(TestAuthority.stranger.pem)
             #expect(try await code(TestAuthority.shared.server(), trust: stranger) == .certificate(.untrusted))
             #expect(try await code(TestAuthority.shared.server(), trust: .system) == .certificate(.untrusted))
         }
 
         @Test("An expired certificate is refused, and one that is not valid yet")
         func dates() async throws {
-            let expired = TestAuthority.shared.server(from: -3, until: -2)
+            let expired = TestAuthority.shared.server(hours: -3...(-2))
             #expect(try await code(expired, trust: trust) == .certificate(.expired))
-            let early = TestAuthority.shared.server(from: 2, until: 3)
+            let early = TestAuthority.shared.server(hours: 2...3)
             #expect(try await code(early, trust: trust) == .certificate(.notYetValid))
         }
 
         @Test("A certificate for another name or address is refused")
         func wrongName() async throws {
-            let other = TestAuthority.shared.server([.dnsName("example.com")])
+            let other = TestAuthority.shared.server(["example.com"])
             #expect(try await code(other, trust: trust) == .certificate(.wrongName))
             #expect(try await code(other, trust: trust, host: "localhost") == .certificate(.wrongName))
             // A DNS name with the text of the address does not match the address.
-            let lookalike = TestAuthority.shared.server([.dnsName("127.0.0.1")])
+            let lookalike = TestAuthority.shared.server(["DNS:127.0.0.1"])
             #expect(try await code(lookalike, trust: trust) == .certificate(.wrongName))
         }
 
@@ -91,7 +90,7 @@ extension OutboundTests {
             let server = try await HostileServer(TestAuthority.shared.server())
             try await withClient { client in
                 _ = try await client.send(OutboundRequest(.get, server.url(), trust: trust))
-                for other in [OutboundTrust.system, .pem(TestAuthority.stranger.root)] {
+                for other in [OutboundTrust.system, .pem(TestAuthority.stranger.pem)] {
                     let error = await failure(client, OutboundRequest(.get, server.url(), trust: other))
                     #expect(error?.code == .certificate(.untrusted))
                 }

@@ -1,5 +1,6 @@
 import NIOCore
 import Outbound
+import TestSupport
 import Testing
 
 extension OutboundTests {
@@ -90,7 +91,7 @@ extension OutboundTests {
                 $0.active = 1
             } _: { client in
                 let first = Task { await failure(client, OutboundRequest(.get, server.url())) }
-                await eventually("the first is under way") { server.requests.count == 1 }
+                try await eventually("the first is under way") { server.requests.count == 1 }
                 let request = OutboundRequest(.get, server.url(), timeout: .milliseconds(50))
                 let error = try #require(await failure(client, request))
                 #expect(error.code == .timeout(.queue))

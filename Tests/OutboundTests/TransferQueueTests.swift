@@ -1,6 +1,7 @@
 import NIOCore
 import Outbound
 import Synchronization
+import TestSupport
 import Testing
 
 extension OutboundTests {
@@ -44,8 +45,8 @@ extension OutboundTests {
             let gate = Gate()
             let server = try await HostileServer { gate.hold($0) }
             let refused = Counter()
-            await withClient { client in
-                let answered = await withTaskGroup(of: Bool.self) { group in
+            try await withClient { client in
+                let answered = try await withThrowingTaskGroup(of: Bool.self) { group in
                     for _ in 0..<1_000 {
                         group.addTask {
                             do throws(OutboundError) {
@@ -59,16 +60,16 @@ extension OutboundTests {
                         }
                     }
                     // All have been submitted and none has a response: 6 are active and 256 are queued.
-                    await eventually("all are refused, under way or waiting") {
+                    try await eventually("all are refused, under way or waiting") {
                         refused.value + client.load.waiting + server.requests.count == 1_000
                             && server.requests.count == 6
                     }
                     gate.open()
-                    return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
+                    return try await group.reduce(0) { $0 + ($1 ? 1 : 0) }
                 }
                 #expect(answered >= 256 && answered <= 262)
                 #expect(answered + refused.value == 1_000)
-                await eventually("nothing is left") { client.load == (0, 0) }
+                try await eventually("nothing is left") { client.load == (0, 0) }
             }
             #expect(server.mostOpen <= 6)
             await server.stop()
@@ -80,7 +81,7 @@ extension OutboundTests {
             let good = try await HostileServer()
             try await withClient { client in
                 let stuck = (0..<50).map { _ in Task { await failure(client, OutboundRequest(.get, hanging.url())) } }
-                await eventually("they hang") { hanging.requests.count == 6 && client.load.waiting == 44 }
+                try await eventually("they hang") { hanging.requests.count == 6 && client.load.waiting == 44 }
                 _ = try await client.send(OutboundRequest(.get, good.url()))
                 for task in stuck { task.cancel() }
                 for task in stuck { #expect(await task.value?.code == .cancelled) }
@@ -102,13 +103,13 @@ extension OutboundTests {
                     return await failure(client, OutboundRequest(.get, url))
                 }
             }
-            await eventually("all are there") { client.load.waiting == 28 && server.requests.count == 6 }
+            try await eventually("all are there") { client.load.waiting == 28 && server.requests.count == 6 }
             await client.close()
             #expect(client.load == (0, 0))
             for task in tasks { #expect(await task.value?.code == .closed) }
             #expect(await failure(client, OutboundRequest(.get, server.url()))?.code == .closed)
             await client.close()
-            await eventually("the server sees it") {
+            try await eventually("the server sees it") {
                 server.open == 0 && ProcessFacts.connecting(to: silent.port) <= before
             }
             await server.stop()
@@ -137,13 +138,15 @@ extension OutboundTests {
         @Test("After its idle time a client has no thread and no connection, and works again on the next request")
         func idle() async throws {
             let server = try await HostileServer()
-            await eventually("other clients are gone") { ProcessFacts.outboundThreads == 0 }
+            try await eventually("other clients are gone") { ProcessFacts.outboundThreads == 0 }
             try await withClient {
                 $0.idle = .milliseconds(50)
             } _: { client in
                 for _ in 0..<20 {
                     _ = try await client.send(OutboundRequest(.get, server.url()))
-                    await eventually("the thread has ended") { ProcessFacts.outboundThreads == 0 && server.open == 0 }
+                    try await eventually("the thread has ended") {
+                        ProcessFacts.outboundThreads == 0 && server.open == 0
+                    }
                 }
                 #expect(server.connections == 20)
             }
@@ -158,7 +161,7 @@ extension OutboundTests {
                 _ = try await client.send(OutboundRequest(.get, server.url()))
                 #expect(ProcessFacts.outboundThreads >= 1)
             }
-            await eventually("the thread has ended") { ProcessFacts.outboundThreads == 0 && server.open == 0 }
+            try await eventually("the thread has ended") { ProcessFacts.outboundThreads == 0 && server.open == 0 }
             await server.stop()
         }
 
@@ -172,7 +175,7 @@ extension OutboundTests {
                 default: break
                 }
             }
-            let trust = OutboundTrust.pem(TestAuthority.shared.root)
+            let trust = OutboundTrust.pem(TestAuthority.shared.pem)
             @Sendable func round() async {
                 await withClient { client in
                     await withTaskGroup(of: Void.self) { group in
@@ -196,10 +199,10 @@ extension OutboundTests {
                 }
             }
             await round()
-            await eventually("all is closed") { server.open == 0 && ProcessFacts.outboundThreads == 0 }
+            try await eventually("all is closed") { server.open == 0 && ProcessFacts.outboundThreads == 0 }
             let before = ProcessFacts.descriptors
             for _ in 0..<30 { await round() }
-            await eventually("no thread and no descriptor is left") {
+            try await eventually("no thread and no descriptor is left") {
                 server.open == 0 && ProcessFacts.outboundThreads == 0 && ProcessFacts.descriptors <= before
             }
             await server.stop()

@@ -1,4 +1,5 @@
 import Outbound
+import TestSupport
 import Testing
 
 extension OutboundTests {
@@ -30,7 +31,7 @@ extension OutboundTests {
                     }
                 }
                 try await withClient { client in
-                    let request = OutboundRequest(.get, server.url(), trust: .pem(TestAuthority.shared.root))
+                    let request = OutboundRequest(.get, server.url(), trust: .pem(TestAuthority.shared.pem))
                     let error = try #require(await failure(client, request))
                     #expect(error.code == .truncated || error.code == .malformed, "\(error)")
                     #expect(error.mayHaveArrived)
@@ -52,7 +53,7 @@ extension OutboundTests {
                 conversation.send(head + "half of it")
                 conversation.hangUp()
             }
-            let trust = OutboundTrust.pem(TestAuthority.shared.root)
+            let trust = OutboundTrust.pem(TestAuthority.shared.pem)
             await withClient { client in
                 let error = await failure(client, OutboundRequest(.get, server.url(), trust: trust))
                 #expect(error?.code == .malformed)

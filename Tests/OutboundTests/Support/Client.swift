@@ -1,23 +1,6 @@
 import Outbound
 import Testing
 
-/// Waits until the condition holds, and records an issue after the limit.
-func eventually(
-    _ what: String,
-    within limit: Duration = .seconds(20),
-    sourceLocation: SourceLocation = #_sourceLocation,
-    _ condition: () -> Bool
-) async {
-    let deadline = ContinuousClock.now + limit
-    while !condition() {
-        guard ContinuousClock.now < deadline else {
-            Issue.record("not in \(limit): \(what)", sourceLocation: sourceLocation)
-            return
-        }
-        try? await Task.sleep(for: .milliseconds(2))
-    }
-}
-
 /// Sends a request that must fail and returns its error, or records an issue and returns `nil`.
 func failure(
     _ client: OutboundClient,
