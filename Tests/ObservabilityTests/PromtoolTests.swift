@@ -1,6 +1,7 @@
 import Glibc
 import NIOCore
 import Observability
+import TestSupport
 import Testing
 
 @Suite("promtool")
@@ -41,15 +42,9 @@ struct PromtoolTests {
 
     /// Runs `promtool check metrics` on `input`.
     private static func promtool(_ input: [UInt8]) throws -> (output: String, status: Int32) {
-        var name = Array("/tmp/hopgate-promtool-XXXXXX".utf8CString)
-        let file = mkstemp(&name)
-        try #require(file >= 0)
-        defer {
-            close(file)
-            unlink(name)
-        }
-        try #require(input.withUnsafeBytes { write(file, $0.baseAddress, $0.count) } == input.count)
-        let path = String(decoding: name.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let folder = ScratchFolder()
+        defer { folder.remove() }
+        let path = folder.write("metrics", input)
         let pipe = try #require(popen("promtool check metrics < \(path) 2>&1", "r"))
         var output: [UInt8] = []
         while case let byte = fgetc(pipe), byte != EOF { output.append(UInt8(truncatingIfNeeded: byte)) }

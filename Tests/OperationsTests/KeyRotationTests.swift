@@ -13,14 +13,14 @@ import Testing
 struct KeyRotationTests {
     /// A store with some credentials, and replicas on it.
     private final class Rig: Sendable {
-        let folder = FileManager.default.temporaryDirectory.path + "/hopgate-keys-\(UInt64.random(in: 0 ... .max))"
+        let folder = ScratchFolder()
         let store: VolumeStore
         let first: ClusterIdentity
         private let tasks = Mutex<[Task<Void, Never>]>([])
         private let replicas = Mutex<[SharedStore]>([])
 
         init(credentials: Int = 3) async throws {
-            (store, first) = try await VolumeStore.open(path: folder + "/v1", mounted: nil)
+            (store, first) = try await VolumeStore.open(path: folder.file("v1"), mounted: nil)
             for number in 0..<credentials {
                 let key = try StoreKey("agents/token\(number)")
                 let sealed = SealedDocument.seal(
@@ -34,7 +34,7 @@ struct KeyRotationTests {
         }
 
         func startReplica(_ name: String, observesRotation: Bool = true) async throws -> SharedStore {
-            let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
+            let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder.path))
             var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             logger.logLevel = .critical
             let presence = ReplicaPresence(shared: shared, name: name, version: "test", logger: logger)
@@ -83,7 +83,6 @@ struct KeyRotationTests {
             for task in tasks.withLock({ $0 }) { task.cancel() }
             for replica in replicas.withLock({ $0 }) { replica.close() }
             store.close()
-            try? FileManager.default.removeItem(atPath: folder)
         }
     }
 
@@ -208,7 +207,7 @@ struct KeyRotationTests {
         let rig = try await Rig()
         defer { rig.stop() }
         // A genuine credential that cannot be read now: it would be lost without the old key.
-        let file = rig.folder + "/v1/agents/token1/1.json"
+        let file = rig.folder.file("v1/agents/token1/1.json")
         #expect(chmod(file, 0o644) == 0)
         _ = try await rig.store.create("agents/forged", Array("{}".utf8))
         func retire() async -> StoreError? {
@@ -243,10 +242,10 @@ struct KeyRotationTests {
 
     @Test("With mounted keys the first of them seals everything again, also cluster.json")
     func mounted() async throws {
-        let folder = FileManager.default.temporaryDirectory.path + "/hopgate-keys-\(UInt64.random(in: 0 ... .max))"
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let folder = ScratchFolder()
+        defer { folder.remove() }
         let keys = (0..<2).map { _ in ClusterKey.generate { .random(in: .min ... .max) } }
-        let (store, cluster) = try await VolumeStore.open(path: folder + "/v1", mounted: [keys[0]])
+        let (store, cluster) = try await VolumeStore.open(path: folder.file("v1"), mounted: [keys[0]])
         defer { store.close() }
         let sealed = SealedDocument.seal(Array("{}".utf8), .credential, context: "agents/a/1", with: keys[0])
         _ = try await store.create("agents/a", sealed)

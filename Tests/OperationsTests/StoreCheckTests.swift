@@ -5,11 +5,14 @@ import Glibc
 import NIOCore
 import Operations
 import Store
+import TestSupport
 import Testing
 
 @Suite("hopgate store check")
 struct StoreCheckTests {
-    private let folder = FileManager.default.temporaryDirectory.path + "/hopgate-check-\(UInt64.random(in: 0 ... .max))"
+    private let scratch = ScratchFolder()
+    /// The folder of the store, which does not exist at first.
+    private var folder: String { scratch.file("store") }
 
     private func check(_ change: (inout SharedStoreConfiguration) -> Void = { _ in }) async -> StoreCheckReport {
         var configuration = SharedStoreConfiguration(path: folder)
@@ -23,13 +26,9 @@ struct StoreCheckTests {
         return try volume.openCluster(mounted: nil)
     }
 
-    private func names() -> [String] { (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] }
-    private func cleanUp() { try? FileManager.default.removeItem(atPath: folder) }
-
     @Test("A good store is usable, and the report says where the key is")
     func good() async throws {
         let cluster = try createCluster()
-        defer { cleanUp() }
         let report = await check()
         #expect(report.isUsable && report.cluster == cluster && report.timings.count == 6)
         let text = report.text { $0.map { $0.joined(separator: " ") }.joined(separator: "\n") }
@@ -40,28 +39,24 @@ struct StoreCheckTests {
     @Test("An empty folder stays empty, and no cluster is created")
     func empty() async throws {
         mkdir(folder, 0o700)
-        defer { cleanUp() }
         let report = await check()
         #expect(report.isUsable && report.cluster == nil && report.remarks.contains { $0.contains("no cluster yet") })
-        #expect(names().isEmpty)
+        #expect(scratch.names("store").isEmpty)
     }
 
     @Test("A missing folder and a file are reported as such")
     func noFolder() async throws {
-        defer { unlink(folder) }
         #expect(await check().problems.count == 1)
-        #expect(names().isEmpty)
-        try Data().write(to: URL(fileURLWithPath: folder))
+        #expect(scratch.names("store").isEmpty)
+        scratch.write("store", "")
         #expect(await check().problems == ["\(folder): is not a folder; store.path must name one"])
     }
 
     @Test("A link in place of v1 is rejected by the check and by gateways alike; the configured folder may be a link")
     func links() async throws {
-        defer { cleanUp() }
         _ = try createCluster()
-        let link = folder + "-link"
-        symlink(folder, link)
-        defer { unlink(link) }
+        let link = scratch.file("link")
+        scratch.link("link", to: folder)
         #expect(await check { $0.path = link }.isUsable)
         let (shared, store) = try await SharedStore.openExisting(SharedStoreConfiguration(path: link))
         withExtendedLifetime(shared) { store.close() }
@@ -80,7 +75,6 @@ struct StoreCheckTests {
 
     @Test("A missing key, a newer format, open modes and links have a line each")
     func broken() async throws {
-        defer { cleanUp() }
         let cluster = try createCluster()
         let key = "\(folder)/v1/keys/\(cluster.keyring.signing.id)"
         func problem(_ text: String) async -> Bool {
@@ -97,9 +91,7 @@ struct StoreCheckTests {
         symlink("/etc", "\(folder)/v1/agents/link")
         #expect(await problem("is a symbolic link"))
         unlink("\(folder)/v1/agents/link")
-        let document = "\(folder)/v1/cluster.json/2"
-        try Data(#"{"format":99,"cluster":"x","keys":["y"]}"#.utf8).write(to: URL(fileURLWithPath: document))
-        chmod(document, 0o600)
+        let document = scratch.write("store/v1/cluster.json/2", #"{"format":99,"cluster":"x","keys":["y"]}"#)
         #expect(await problem("has format 99; this release reads 1"))
         unlink(document)
         #expect(await problem("store.driver") == false)
@@ -111,18 +103,16 @@ struct StoreCheckTests {
 struct BackupFileTests {
     @Test("A backup has mode 0600, replaces the old one in one step, and leaves no temporary file")
     func file() throws {
-        let folder = FileManager.default.temporaryDirectory.path + "/hopgate-backup-\(UInt64.random(in: 0 ... .max))"
-        mkdir(folder, 0o700)
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        let path = folder + "/b.tar"
+        let folder = ScratchFolder()
+        defer { folder.remove() }
+        let path = folder.file("b.tar")
         for content in [[UInt8](repeating: 1, count: 3_000_000), [2]] {
             try BackupFile.write(content, to: path)
             #expect(try BackupFile.read(path) == content)
         }
-        #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["b.tar"])
-        let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
-        #expect(mode == 0o600)
-        #expect(throws: StoreError.self) { try BackupFile.write([1], to: folder + "/no/b.tar") }
-        #expect(throws: StoreError.self) { try BackupFile.read(folder + "/nothing") }
+        #expect(folder.names() == ["b.tar"])
+        #expect(folder.mode("b.tar") == 0o600)
+        #expect(throws: StoreError.self) { try BackupFile.write([1], to: folder.file("no/b.tar")) }
+        #expect(throws: StoreError.self) { try BackupFile.read(folder.file("nothing")) }
     }
 }

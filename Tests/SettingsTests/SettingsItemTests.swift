@@ -1,5 +1,6 @@
 import Formats
 import Settings
+import TestSupport
 import Testing
 
 @Suite("Lists of several forms, and keys with two names")

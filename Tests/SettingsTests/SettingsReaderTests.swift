@@ -1,5 +1,6 @@
 import Formats
 import Settings
+import TestSupport
 import Testing
 
 @Suite struct SettingsReaderTests {

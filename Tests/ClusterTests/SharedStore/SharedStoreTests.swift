@@ -1,5 +1,5 @@
 import Cluster
-import Foundation
+import Glibc
 import Store
 import Synchronization
 import TestSupport
@@ -9,8 +9,9 @@ import Testing
 struct SharedStoreTests {
     @Test("A gateway keeps its cluster when another cluster appears at the path, and reports it once")
     func foreign() async throws {
-        let folder = NSTemporaryDirectory() + "hopgate-shared-\(UUID().uuidString)"
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        let folder = scratch.file("store")
         let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
         defer { shared.close() }
         let before = shared.cluster
@@ -18,8 +19,7 @@ struct SharedStoreTests {
         let running = Task { await shared.run { problem in problems.withLock { $0.append(problem) } } }
         defer { running.cancel() }
         // The volume is unmounted, and another process creates a cluster in the empty mount point.
-        try FileManager.default.moveItem(atPath: folder, toPath: folder + "-away")
-        defer { try? FileManager.default.removeItem(atPath: folder + "-away") }
+        #expect(rename(folder, scratch.file("away")) == 0)
         let other = try await SharedStore.open(SharedStoreConfiguration(path: folder))
         #expect(other.cluster.id != before.id)
         other.close()
