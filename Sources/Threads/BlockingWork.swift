@@ -1,4 +1,4 @@
-/// Does blocking work on a new thread and waits for it until a deadline. A thread that hangs is abandoned: this is for
+/// Performs blocking work on a new thread and waits for it until a deadline. A thread that hangs is abandoned: this is for
 /// starts and command lines, not for frequent work.
 ///
 /// - Parameters:

@@ -2,8 +2,8 @@ import NIOCore
 import Store
 import Synchronization
 
-/// The certificates of the store as this process last read them: the last good one of each, whatever happens to the
-/// store.
+/// The certificates of the store as this process last read them: the last good one of each, also while the store
+/// fails.
 final class StoredCertificates: Sendable {
     private struct Entry {
         /// The last generation that was read and usable.

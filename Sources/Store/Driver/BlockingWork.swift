@@ -1,7 +1,7 @@
 package import NIOCore
 import Threads
 
-/// Does blocking work on a volume on a new thread and waits for it until a deadline. A thread that hangs is abandoned:
+/// Performs blocking work on a volume on a new thread and waits for it until a deadline. A thread that hangs is abandoned:
 /// this is for starts and command lines, not for frequent work.
 ///
 /// - Parameters:

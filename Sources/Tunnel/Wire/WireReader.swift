@@ -24,12 +24,6 @@ package struct WireReader {
         return value
     }
 
-    package mutating func readByte() throws(TunnelError) -> UInt8 {
-        guard position < bytes.count else { throw .malformed("packet: it ends inside a frame") }
-        defer { position += 1 }
-        return bytes[position]
-    }
-
     /// Reads `count` raw bytes. They stay owned by the packet.
     package mutating func readBytes(_ count: UInt64) throws(TunnelError) -> UnsafeRawBufferPointer {
         guard count <= UInt64(remaining) else { throw .malformed("packet: it ends inside a frame") }
