@@ -107,7 +107,9 @@ let package = Package(
         // Beside the data path.
         .target(
             name: "Credentials",
-            dependencies: ["Files", "Formats", "HopProtocol", "Settings", "Store", "Threads", nioCore, logging, crypto],
+            dependencies: [
+                "Files", "Formats", "HopProtocol", "Settings", "Store", "Threads", nioCore, logging, crypto,
+            ],
             swiftSettings: strict
         ),
         .target(name: "Cluster", dependencies: ["Files", "Formats", "Store", nioCore, logging], swiftSettings: strict),

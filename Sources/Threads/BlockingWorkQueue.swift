@@ -39,7 +39,7 @@ package final class BlockingWorkQueue: @unchecked Sendable {
 
     /// Appends a job.
     ///
-    /// - Returns: `false` if the queue is full or closed. The job will not be done.
+    /// - Returns: `false` if the queue is full or closed. The job is not performed.
     package func submit(_ body: @escaping @Sendable () -> Void) -> Bool {
         let (isAccepted, starts) = condition.withLock { () -> (Bool, Bool) in
             guard !isClosed, queue.count < queueLimit else { return (false, false) }

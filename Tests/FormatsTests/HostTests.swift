@@ -32,7 +32,7 @@ struct HostTests {
         text.split(separator: ".", omittingEmptySubsequences: false).last?.allSatisfy(\.isNumber) == true
     }
 
-    @Test("A name is accepted by what its labels are, and described")
+    @Test("The syntax of a name follows from its labels")
     func names() {
         for text in Self.names {
             let syntax = DNSName.syntax(of: text.utf8)
@@ -58,7 +58,7 @@ struct HostTests {
     }
 
     @Test(
-        "An error of a pattern says what is wrong",
+        "An invalid pattern is rejected with the problem",
         arguments: [
             ("App.Example.COM", "app.example.com"), ("*.example.com", "*.example.com"), ("localhost", "localhost"),
             ("127.0.0.1", "127.0.0.1"), ("2001:DB8:0::1", "2001:db8::1"), ("*", "! \"*\" would take every host"),

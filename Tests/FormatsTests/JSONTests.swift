@@ -10,7 +10,7 @@ struct JSONTests {
         try JSONValue(json: bytes(text), limits: limits)
     }
 
-    @Test("Every kind of value is read, blanks around it left out")
+    @Test("Every kind of value is parsed, with white space around it")
     func values() throws {
         #expect(try parse(" \t\r\n null ") == .null)
         #expect(try parse("true") == .bool(true) && parse("false") == .bool(false))
@@ -28,14 +28,14 @@ struct JSONTests {
         #expect(try parse(#" { "a" : [ 1 , { "b" : null } , "c" ] , "d" : true } "#) == expected)
     }
 
-    @Test("Escapes stand for what they say")
+    @Test("Escapes are decoded")
     func escapes() throws {
         #expect(try parse(#""\"\\\/\b\f\n\r\t""#) == .string("\"\\/\u{8}\u{c}\n\r\t"))
         #expect(try parse(#""\u0041\u00e4\u20AC\ud83d\ude00\u0000""#) == .string("Aä€\u{1F600}\u{0}"))
     }
 
     @Test(
-        "What is no JSON is refused, with the place",
+        "A text that is not JSON is rejected with the offset of the error",
         arguments: [
             ("", 0), ("  ", 2), ("nul", 0), ("nullx", 4), ("True", 0), ("NaN", 0), ("+1", 0), ("01", 2), ("-", 1),
             ("1.", 2), (".5", 0), ("1e", 2), ("1e+", 3), ("0x10", 1), ("1e999", 5), ("-1e999", 6), ("1 2", 2),
@@ -51,7 +51,7 @@ struct JSONTests {
         #expect(error?.offset == offset, "\(text): \(error?.description ?? "")")
     }
 
-    @Test("Bytes that are not UTF-8 are refused, in plain strings, escaped ones and names")
+    @Test("Bytes that are not UTF-8 are rejected in plain strings, in escaped strings and in names")
     func notUTF8() {
         let bad: [[UInt8]] = [
             [0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xe2, 0x82], [0x80],
@@ -63,7 +63,7 @@ struct JSONTests {
         }
     }
 
-    @Test("Size, depth, number of values and length of numbers have bounds")
+    @Test("The limits apply to the size, the depth, the number of values and the length of numbers")
     func bounds() throws {
         var limits = JSONLimits()
         limits.size = 10
@@ -85,7 +85,7 @@ struct JSONTests {
         #expect(throws: JSONError.self) { try parse("0." + String(repeating: "1", count: 100_000)) }
     }
 
-    @Test("What was written reads back as it was, with its fields in order")
+    @Test("A written value parses to itself, with its fields sorted")
     func writing() throws {
         let value: JSONValue = .object([
             "z": .array([
@@ -107,7 +107,7 @@ struct JSONTests {
         #expect([String: JSONValue](json: bytes("[]")) == nil && [String: JSONValue](json: bytes("{}")) == [:])
     }
 
-    @Test("Random changes of a document never lead to anything but a value or a refusal")
+    @Test("A randomly changed document is either parsed or rejected")
     func hostile() {
         let document = bytes(#"{"a":[1,-2.5e3,"x\u00e4\n",{"b":null,"c":[true,false]}],"d":"ä€","e":{}}"#)
         var generator = SystemRandomNumberGenerator()

@@ -1,9 +1,9 @@
 import Formats
 import Testing
 
-@Suite("Dates as texts")
+@Suite("Times as texts")
 struct UnixTimeTests {
-    @Test("The examples of RFC 9110 and RFC 3339 are read")
+    @Test("The examples of RFC 9110 and RFC 3339 are parsed")
     func examples() {
         #expect(UnixTime(httpDate: "Sun, 06 Nov 1994 08:49:37 GMT")?.seconds == 784_111_777)
         #expect(UnixTime(rfc3339: "1985-04-12T23:20:50.52Z")?.seconds == 482_196_050)
@@ -13,7 +13,7 @@ struct UnixTimeTests {
         #expect(UnixTime(rfc3339: "1937-01-01T12:00:27.87+00:20") == nil)
     }
 
-    @Test("Every day from 1970 to 9999 is read as it was written, in both forms")
+    @Test("Every day from 1970 to 9999 parses to itself in both formats")
     func everyDay() {
         var seconds: Int64 = 43_199
         var weekday = 4
@@ -34,7 +34,7 @@ struct UnixTimeTests {
     }
 
     @Test(
-        "What is no time is refused",
+        "A text that is not an RFC 3339 time is rejected",
         arguments: [
             "", "2026", "2026-03-01", "2026-03-01T12:00:00", "2026-03-01T12:00Z", "2026-13-01T12:00:00Z",
             "2026-02-29T12:00:00Z", "2026-00-01T12:00:00Z", "2026-03-00T12:00:00Z", "2026-03-01T24:00:00Z",
@@ -44,7 +44,7 @@ struct UnixTimeTests {
             "2026-03-01T12:00:00.1234567890123456789012345678901234567890123456789012345678901234567890Z",
         ]
     )
-    func noRFC3339(_ text: String) {
+    func invalidRFC3339(_ text: String) {
         #expect(UnixTime(rfc3339: text) == nil)
     }
 
@@ -77,18 +77,18 @@ struct UnixTimeTests {
     }
 
     @Test(
-        "What is no IMF-fixdate is refused",
+        "A text that is not an IMF-fixdate is rejected",
         arguments: [
             "", "120", "Sun, 06 Nov 1994 08:49:37 UTC", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994",
             "Sun, 31 Nov 1994 08:49:37 GMT", "Xxx, 06 Nov 1994 08:49:37 GMT", "Sun, 06 nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT ", "Sun, 06 Nov 1969 08:49:37 GMT",
         ]
     )
-    func noHTTPDate(_ text: String) {
+    func invalidHTTPDate(_ text: String) {
         #expect(UnixTime(httpDate: text) == nil)
     }
 
-    @Test("Sums stay between 1970 and 9999")
+    @Test("Arithmetic saturates at 1970 and 9999")
     func sums() {
         #expect(UnixTime(seconds: 10) + .max == .latest)
         #expect(UnixTime(seconds: 10) + .min == .earliest)

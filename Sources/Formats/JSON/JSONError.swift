@@ -1,6 +1,6 @@
 /// The reason why a text is not accepted as JSON.
 package struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// The number of bytes before the place of the error.
+    /// The offset of the error in bytes.
     package let offset: Int
     package let reason: String
 

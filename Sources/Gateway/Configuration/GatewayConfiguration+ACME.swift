@@ -171,7 +171,8 @@ extension GatewayConfiguration {
     private static func hookURL(_ text: String) throws(FormatError) -> ACMEURL {
         let url = try ACMEAuthorities.url(text)
         guard !text.contains("?") else {
-            throw FormatError("\(quoted(text)) has a query", "Write the URL below which \"present\" and \"cleanup\" are.")
+            let remedy = "Write the URL below which \"present\" and \"cleanup\" are."
+            throw FormatError("\(quoted(text)) has a query", remedy)
         }
         return url
     }

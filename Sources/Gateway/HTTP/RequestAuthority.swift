@@ -3,13 +3,15 @@ import HopProtocol
 
 /// The host of a request: `Host` or the authority of an absolute-form target (RFC 9110 §7.2, RFC 3986 §3.2.2).
 package struct RequestAuthority: Equatable, Sendable {
-    /// Lower case, no port, no trailing dot; an IPv6 literal keeps its brackets. For look-ups only.
+    /// The host in lower case, without port and trailing dot. An IPv6 address keeps its brackets. For look-ups only.
     package var host: String
-    /// The port that was written, if any.
+    /// The port, or `nil` if none is given.
     package var port: Int?
 
-    /// - Returns: `nil` if the text is not a `uri-host [":" port]`: it has user information, an empty label, a port out of
-    ///   range, or a byte that no host may have.
+    /// Parses `uri-host [":" port]`.
+    ///
+    /// - Returns: `nil` for any other text: one with user information, an empty label, a port out of range, or a byte
+    ///   that a host cannot have.
     package static func parse(_ text: String) -> RequestAuthority? {
         var text = text
         return text.withUTF8 { bytes in parse(UnsafeRawBufferPointer(bytes)) }
@@ -39,7 +41,7 @@ package struct RequestAuthority: Equatable, Sendable {
         if end < bytes.count {
             guard bytes[end] == UInt8(ascii: ":") else { return nil }
             let digits = UnsafeRawBufferPointer(rebasing: bytes[(end + 1)...])
-            // RFC 3986 allows an empty port. It is rejected: it has no use, and two readings.
+            // RFC 3986 §3.2.3 allows an empty port. It is rejected, because implementations interpret it differently.
             guard digits.count <= 5, let value = ASCII.decimal(digits), (1...65_535).contains(value) else {
                 return nil
             }

@@ -131,7 +131,8 @@ extension SettingsScope {
         case .mapping(let entries):
             return entries.map { ($0.key, Setting(Self.result(of: $0.node), found.source.origin($0.keyMark))) }
         default:
-            report(key, found.origin, FormatError("is \(node.kind), not a map", "Write \"name: value\" lines below it."))
+            let remedy = "Write \"name: value\" lines below it."
+            report(key, found.origin, FormatError("is \(node.kind), not a map", remedy))
             return nil
         }
     }

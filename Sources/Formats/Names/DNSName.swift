@@ -1,8 +1,8 @@
 /// The syntax of host names: labels of 1 to 63 letters, digits, hyphens and underscores, separated by dots, without a
 /// hyphen at either end of a label; 253 bytes in all (RFC 1035 §2.3.4, RFC 1123 §2.1).
 ///
-/// Underscores are no part of those standards, but container platforms put them into names. International names are
-/// accepted in their `xn--` form only.
+/// Those standards have no underscores, but container platforms put them into names. International names are accepted in
+/// their `xn--` form only.
 ///
 /// Host names are read in four places, which accept different texts on purpose:
 ///
@@ -14,8 +14,7 @@
 /// | `RequestAuthority` in Gateway | either case | accepted | removed | in brackets | rejected |
 ///
 /// All of them compare names in lower case. `RequestAuthority` bounds a name at 255 bytes, and checks neither the length
-/// of labels nor the place of hyphens: it reads the `Host` field of every request, and a name that no route has leads
-/// nowhere.
+/// of labels nor the position of hyphens: it reads the `Host` field of every request, and such a name matches no route.
 package enum DNSName {
     /// Properties of a text that is a host name.
     package struct Syntax: Equatable, Sendable {
