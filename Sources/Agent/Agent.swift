@@ -113,14 +113,10 @@ package final class Agent: Sendable {
     }
 
     private func makeDTLSContext() throws(AgentError) -> DTLSContext {
-        let trust: DTLSTrust =
-            switch context.configuration.trust {
-            case .system: .systemRoots
-            case .caFile(let path): .caFile(path: path)
-            case .pin(let digest): .pin(sha256: digest)
-            }
         do throws(DTLSError) {
-            return try .client(DTLSClientConfiguration(trust: trust, alpn: [TunnelProtocol.alpn]))
+            return try .client(
+                DTLSClientConfiguration(trust: context.configuration.trust.dtls, alpn: [TunnelProtocol.alpn])
+            )
         } catch {
             throw AgentError("cannot set up the trust in the gateway (ca_file, pin or system): \(error)")
         }

@@ -1,3 +1,4 @@
+import DTLS
 import Formats
 import Settings
 
@@ -86,5 +87,16 @@ extension AgentConfiguration {
         let digits = Array("0123456789abcdef".utf8)
         let text = bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
         return "sha256:" + String(decoding: text, as: UTF8.self)
+    }
+}
+
+extension AgentTrust {
+    /// The trust in the form that a DTLS client takes.
+    var dtls: DTLSTrust {
+        switch self {
+        case .system: .systemRoots
+        case .caFile(let path): .caFile(path: path)
+        case .pin(let digest): .pin(sha256: digest)
+        }
     }
 }
