@@ -165,7 +165,11 @@ let package = Package(
         ),
         .testTarget(name: "FormatsTests", dependencies: ["Formats"], swiftSettings: strict),
         .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strict),
-        .testTarget(name: "DTLSTests", dependencies: ["DTLS", "TestSupport", "COpenSSL", nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "DTLSTests",
+            dependencies: ["DTLS", "TestSupport", "COpenSSL", nioCore],
+            swiftSettings: strict
+        ),
         .testTarget(name: "TunnelTests", dependencies: ["Tunnel", "TestSupport", nioCore], swiftSettings: strict),
         .testTarget(
             name: "HopProtocolTests",
@@ -184,7 +188,7 @@ let package = Package(
         ),
         .testTarget(
             name: "ObservabilityTests",
-            dependencies: ["Observability", "TestSupport", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: ["Formats", "Observability", "TestSupport", nioCore, nioPosix, logging],
             swiftSettings: strict
         ),
         .executableTarget(
@@ -220,7 +224,7 @@ let package = Package(
         .testTarget(name: "FilesTests", dependencies: ["Files", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "CredentialsTests",
-            dependencies: ["Credentials", "Formats", "HopProtocol", "Settings", "Store", nioCore, logging],
+            dependencies: ["Cluster", "Credentials", "Formats", "HopProtocol", "Settings", "Store", nioCore, logging],
             swiftSettings: strict
         ),
         .testTarget(
@@ -237,15 +241,16 @@ let package = Package(
             name: "GatewayTests",
             dependencies: [
                 "Gateway", "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Formats", "HopProtocol",
-                "Observability", "Settings", "Store", "TestSupport", "Transport", "Tunnel",
-                nioCore, nioEmbedded, nioPosix, nioHTTP1, nioSSL, logging,
+                "Observability", "Settings", "Store", "Transport", "Tunnel",
+                nioCore, nioEmbedded, nioPosix, nioHTTP1, nioTLS, nioSSL, logging,
             ],
             swiftSettings: strict
         ),
         .testTarget(
             name: "AgentTests",
             dependencies: [
-                "Agent", "DTLS", "HopProtocol", "Settings", "TestSupport", "Transport", "Tunnel", nioCore, nioPosix,
+                "Agent", "DTLS", "HopProtocol", "Observability", "Settings", "TestSupport", "Transport", "Tunnel",
+                nioCore, nioPosix,
                 logging,
             ],
             swiftSettings: strict

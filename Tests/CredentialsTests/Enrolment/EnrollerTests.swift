@@ -1,4 +1,3 @@
-import Certificates
 import Cluster
 import Credentials
 import Formats
