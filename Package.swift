@@ -164,7 +164,7 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(name: "FormatsTests", dependencies: ["Formats"], swiftSettings: strict),
-        .testTarget(name: "ThreadsTests", dependencies: ["Threads"], swiftSettings: strict),
+        .testTarget(name: "ThreadsTests", dependencies: ["TestSupport", "Threads"], swiftSettings: strict),
         .testTarget(
             name: "DTLSTests",
             dependencies: ["DTLS", "TestSupport", "COpenSSL", nioCore],
@@ -224,7 +224,9 @@ let package = Package(
         .testTarget(name: "FilesTests", dependencies: ["Files", "TestSupport"], swiftSettings: strict),
         .testTarget(
             name: "CredentialsTests",
-            dependencies: ["Cluster", "Credentials", "Formats", "HopProtocol", "Settings", "Store", nioCore, logging],
+            dependencies: [
+                "Cluster", "Credentials", "Formats", "HopProtocol", "Settings", "Store", "TestSupport", nioCore, logging,
+            ],
             swiftSettings: strict
         ),
         .testTarget(
@@ -241,7 +243,7 @@ let package = Package(
             name: "GatewayTests",
             dependencies: [
                 "Gateway", "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Formats", "HopProtocol",
-                "Observability", "Settings", "Store", "Transport", "Tunnel",
+                "Observability", "Settings", "Store", "TestSupport", "Transport", "Tunnel",
                 nioCore, nioEmbedded, nioPosix, nioHTTP1, nioTLS, nioSSL, logging,
             ],
             swiftSettings: strict

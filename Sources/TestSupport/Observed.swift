@@ -40,7 +40,7 @@ package final class Observed<Value: Sendable>: Sendable {
     /// - Throws: ``ConditionTimeout`` after the limit, and `CancellationError` if the task is cancelled.
     @discardableResult
     package func wait(
-        _ expectation: String,
+        _ expectation: String = "the condition holds",
         within limit: Duration = .seconds(20),
         fileID: String = #fileID,
         line: Int = #line,

@@ -5,8 +5,9 @@ import Foundation
 import NIOCore
 import Store
 import Synchronization
+import TestSupport
 
-extension Scratch {
+extension ScratchFolder {
     /// A volume on this folder, with the folders that every store has; each call is another process's.
     func volume() throws -> Volume {
         let volume = Volume(files: try PosixFileSystem(path: file("v1"), creating: true))

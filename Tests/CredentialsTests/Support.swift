@@ -5,6 +5,7 @@ import Logging
 import NIOCore
 import Store
 import Synchronization
+import TestSupport
 import Testing
 
 /// A store with the keys of a cluster, and a wall clock that the test sets.
@@ -15,32 +16,34 @@ final class TestStore: Sendable {
     }
 
     let store: any Store
-    /// The path of the volume, or `nil` in memory.
-    let path: String?
+    /// The folder of the volume, or `nil` in memory.
+    private let folder: ScratchFolder?
     private let state: Mutex<(keyring: ClusterKeyring, now: UnixTime)>
 
     init(_ driver: Driver = .memory) throws {
         let opened = try Self.open(driver)
         store = opened.store
-        path = opened.path
+        folder = opened.folder
         state = Mutex((opened.keyring, UnixTime(seconds: 1_800_000_000)))
     }
 
-    private static func open(_ driver: Driver) throws -> (store: any Store, path: String?, keyring: ClusterKeyring) {
+    private static func open(_ driver: Driver) throws -> (
+        store: any Store, folder: ScratchFolder?, keyring: ClusterKeyring
+    ) {
         guard driver == .volume else { return (MemoryStore(), nil, ClusterIdentity.ephemeral().keyring) }
-        let path = NSTemporaryDirectory() + "hopgate-credentials-\(UUID().uuidString)"
-        let volume = Volume(files: try PosixFileSystem(path: path, creating: true))
+        let folder = ScratchFolder()
+        let volume = Volume(files: try PosixFileSystem(path: folder.file("v1"), creating: true))
         try volume.prepare()
         let keyring = try volume.openCluster(mounted: nil).keyring
         var options = VolumeStore.Options()
         options.watchInterval = .milliseconds(100)
-        return (VolumeStore(volume: volume, options: options), path, keyring)
+        return (VolumeStore(volume: volume, options: options), folder, keyring)
     }
 
-    deinit {
-        store.close()
-        if let path { try? FileManager.default.removeItem(atPath: path) }
-    }
+    /// The path of the volume, or `nil` in memory.
+    var path: String? { folder?.file("v1") }
+
+    deinit { store.close() }
 
     var keyring: ClusterKeyring {
         get { state.withLock { $0.keyring } }
@@ -138,16 +141,6 @@ final class LogLines: Sendable {
             owner.lines.withLock { $0.append("\(event.message) \(event.metadata ?? [:])") }
         }
     }
-}
-
-/// Waits until the condition holds. Returns whether it did within the limit.
-func becomesTrue(within limit: Duration = .seconds(20), _ condition: () async -> Bool) async -> Bool {
-    let deadline = ContinuousClock.now + limit
-    while await !condition() {
-        guard ContinuousClock.now < deadline else { return false }
-        try? await Task.sleep(for: .milliseconds(5))
-    }
-    return true
 }
 
 extension CredentialCache {

@@ -1,45 +1,15 @@
-import Foundation
 import NIOCore
 import Store
+import TestSupport
 import Testing
 
-/// A temporary folder of one test, deleted with this object.
-final class Scratch: Sendable {
-    let path: String
-
-    init() {
-        path = NSTemporaryDirectory() + "hopgate-store-\(UUID().uuidString)"
-        try? FileManager.default.createDirectory(
-            atPath: path,
-            withIntermediateDirectories: true,
-            attributes: [.posixPermissions: 0o700]
-        )
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: path) }
-
-    func file(_ name: String) -> String { "\(path)/\(name)" }
-
-    func names(_ folder: String) -> [String] {
-        ((try? FileManager.default.contentsOfDirectory(atPath: file(folder))) ?? []).sorted()
-    }
-
+extension ScratchFolder {
     /// A volume on this folder, with the folders that every store has.
     func volume() throws -> Volume {
         let volume = Volume(files: try PosixFileSystem(path: file("v1"), creating: true))
         try volume.prepare()
         return volume
     }
-}
-
-/// Polls until a condition that another thread fulfils holds. Returns whether it holds.
-func eventually(within seconds: Double = 10, _ condition: () async throws -> Bool) async rethrows -> Bool {
-    let end = NIODeadline.now() + .milliseconds(Int64(seconds * 1_000))
-    while NIODeadline.now() < end {
-        if try await condition() { return true }
-        try? await Task.sleep(nanoseconds: 5_000_000)
-    }
-    return try await condition()
 }
 
 func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }

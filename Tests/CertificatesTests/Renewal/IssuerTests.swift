@@ -10,14 +10,11 @@ import Testing
 
 @Suite("Certificates by themselves")
 struct IssuerTests {
-    let scratch = Scratch()
+    let scratch = ScratchFolder()
 
-    private func isPublished(_ world: IssuingWorld, _ name: String) async -> Bool {
-        await eventually { (try? await world.certificate(name)) != nil }
-    }
-
-    private func isTrue(_ condition: () async throws -> Bool) async rethrows -> Bool {
-        try await eventually(within: .seconds(30), condition)
+    /// Waits until a certificate for the name is published.
+    private func published(_ world: IssuingWorld, _ name: String, line: Int = #line) async throws {
+        try await eventually("\(name) is published", line: line) { (try? await world.certificate(name)) != nil }
     }
 
     @Test("A name is ordered at the start, published, and everything about the order is cleaned up")
@@ -25,11 +22,13 @@ struct IssuerTests {
         let world = IssuingWorld()
         let issuer = world.issuer(world.settings([["a.test", "b.test"]]))
         let task = Task { await issuer.run() }
-        #expect(await isPublished(world, "a.test"))
+        try await published(world, "a.test")
         let certificate = try #require(try await world.certificate("a.test"))
         #expect(Set(certificate.names.map(\.description)) == ["a.test", "b.test"])
         let records = RenewalRecords(world.store)
-        #expect(await isTrue { issuer.statuses.first?.nextRenewal != nil && !issuer.statuses[0].isOrdering })
+        try await eventually(within: .seconds(30)) {
+            issuer.statuses.first?.nextRenewal != nil && !issuer.statuses[0].isOrdering
+        }
         #expect(try await records.order(of: "certs/a.test") == nil)
         let status = issuer.statuses[0]
         #expect(status.authority == TestCA.directory.text && status.lastError == nil && status.failures == 0)
@@ -50,10 +49,10 @@ struct IssuerTests {
                 for issuer in issuers { group.addTask { await issuer.run() } }
             }
         }
-        for name in ["a.test", "b.test", "*.c.test"] { #expect(await isPublished(world, name)) }
-        #expect(
-            await isTrue { issuers.allSatisfy { $0.statuses.allSatisfy { $0.nextRenewal != nil && !$0.isOrdering } } }
-        )
+        for name in ["a.test", "b.test", "*.c.test"] { try await published(world, name) }
+        try await eventually(within: .seconds(30)) {
+            issuers.allSatisfy { $0.statuses.allSatisfy { $0.nextRenewal != nil && !$0.isOrdering } }
+        }
         #expect(world.orders == 3 && world.accounts == 1)
         #expect(world.ca.with { $0.issuedCount } == 3)
         #expect(world.troubles.isEmpty && world.failures.isEmpty)
@@ -75,14 +74,14 @@ struct IssuerTests {
         }
         let first = world.issuer(settings, store: dying, transport: transport)
         let firstTask = Task { await first.run() }
-        #expect(await isTrue { transport.hasDied.withLock { $0 } })
+        try await eventually(within: .seconds(30)) { transport.hasDied.withLock { $0 } }
         // Nothing of it is heard any more: its lease stands still.
         dying.close()
         let store = try scratch.store()
         let second = world.issuer(settings, store: store)
         let began = ContinuousClock.now
         let secondTask = Task { await second.run() }
-        #expect(await isPublished(world, "a.test"))
+        try await published(world, "a.test")
         print("taken over and issued after \(ContinuousClock.now - began), died at \(path)")
         // The answer to newOrder was lost with the leader: this CA gives the same order again, as public ones do.
         #expect(world.ca.with { $0.issuedCount } == 1)
@@ -109,16 +108,16 @@ struct IssuerTests {
         }
         let first = world.issuer(settings, store: sleeping, transport: gate)
         let firstTask = Task { await first.run() }
-        #expect(await isTrue { hasSlept.withLock { $0 } })
+        try await eventually(within: .seconds(30)) { hasSlept.withLock { $0 } }
         // A process that is stopped moves nothing.
         sleeping.close()
         let store = try scratch.store()
         let second = world.issuer(settings, store: store)
         let secondTask = Task { await second.run() }
-        #expect(await isPublished(world, "a.test"))
+        try await published(world, "a.test")
         let before = try await world.certificate("a.test")
         isAwake.withLock { $0 = true }
-        #expect(await isTrue { !first.statuses[0].isOrdering })
+        try await eventually(within: .seconds(30)) { !first.statuses[0].isOrdering }
         #expect(try await world.certificate("a.test")?.leafSHA256 == before?.leafSHA256)
         #expect(world.ca.with { $0.issuedCount } == 1)
         firstTask.cancel()
@@ -134,9 +133,11 @@ struct IssuerTests {
         world.ca.with { $0.rejectedNames = ["bad.test"] }
         let issuer = world.issuer(world.settings([["bad.test"]]))
         let task = Task { await issuer.run() }
-        #expect(await isTrue { world.failures.count == 1 })
+        try await eventually(within: .seconds(30)) { world.failures.count == 1 }
         let records = RenewalRecords(world.store)
-        #expect(await isTrue { issuer.statuses[0].lastError != nil && !issuer.statuses[0].isOrdering })
+        try await eventually(within: .seconds(30)) {
+            issuer.statuses[0].lastError != nil && !issuer.statuses[0].isOrdering
+        }
         let state = try await records.state(of: "certs/bad.test")
         let until = try #require(state.nextTry)
         #expect(until - Instant.now.wall >= 86_000)
@@ -148,15 +149,15 @@ struct IssuerTests {
         let requests = world.ca.with { $0.requests }
         let again = world.issuer(world.settings([["bad.test"]]))
         let againTask = Task { await again.run() }
-        #expect(await isTrue { again.statuses[0].lastError != nil })
+        try await eventually(within: .seconds(30)) { again.statuses[0].lastError != nil }
         #expect(world.ca.with { $0.requests } == requests)
         againTask.cancel()
         await againTask.value
         world.ca.with { $0.rejectedNames = [] }
         let changed = world.issuer(world.settings([["bad.test"]]) { $0.challenges = [.http01] })
         let changedTask = Task { await changed.run() }
-        #expect(await isPublished(world, "bad.test"))
-        #expect(await isTrue { changed.statuses[0].lastError == nil })
+        try await published(world, "bad.test")
+        try await eventually(within: .seconds(30)) { changed.statuses[0].lastError == nil }
         changedTask.cancel()
         await changedTask.value
     }
@@ -166,11 +167,11 @@ struct IssuerTests {
         let world = IssuingWorld()
         let issuer = world.issuer(world.settings([["a.test"]]))
         let task = Task { await issuer.run() }
-        #expect(await isPublished(world, "a.test"))
+        try await published(world, "a.test")
         let before = try await world.certificate("a.test")
         let outcome = Mutex<RenewalOutcome?>(nil)
         #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
-        #expect(await isTrue { outcome.withLock { $0 } != nil })
+        try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
         guard case .issued = outcome.withLock({ $0 }) else {
             Issue.record("\(String(describing: outcome.withLock { $0 }))")
             return
@@ -183,7 +184,7 @@ struct IssuerTests {
         for isFirst in [true, false] {
             outcome.withLock { $0 = nil }
             #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
-            #expect(await isTrue { outcome.withLock { $0 } != nil })
+            try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
             switch outcome.withLock({ $0 }) {
             case .failed(let failure) where isFirst: #expect(failure.code == .rateLimited)
             case .held(let until, let reason) where !isFirst:
@@ -204,7 +205,7 @@ struct IssuerTests {
         let issuer = world.issuer(world.settings([["a.test"]]))
         let began = ContinuousClock.now
         let task = Task { await issuer.run() }
-        #expect(await isTrue { world.ca.with { $0.issuedCount } >= 3 })
+        try await eventually(within: .seconds(30)) { world.ca.with { $0.issuedCount } >= 3 }
         #expect(ContinuousClock.now - began > .seconds(15))
         #expect(world.failures.isEmpty && world.accounts == 1 && world.orders == 3)
         task.cancel()
@@ -217,8 +218,8 @@ struct IssuerTests {
         world.ca.with { $0.offersRenewalInfo = true }
         let issuer = world.issuer(world.settings([["a.test"]]))
         let task = Task { await issuer.run() }
-        #expect(await isPublished(world, "a.test"))
-        #expect(await isTrue { issuer.statuses[0].explanation == "https://example.test/why" })
+        try await published(world, "a.test")
+        try await eventually(within: .seconds(30)) { issuer.statuses[0].explanation == "https://example.test/why" }
         let state = try await RenewalRecords(world.store).state(of: "certs/a.test")
         let plan = try #require(state.renewal)
         let window = try #require(plan.window)
@@ -239,11 +240,11 @@ struct IssuerTests {
         for host in ["other.test", "*.hosts.test", "192.0.2.1", "no name", "early.hosts.test"] {
             issuer.requestCertificate(for: host)
         }
-        #expect(await isPublished(world, "early.hosts.test"))
+        try await published(world, "early.hosts.test")
         issuer.requestCertificate(for: "late.hosts.test")
-        #expect(await isPublished(world, "late.hosts.test"))
+        try await published(world, "late.hosts.test")
         issuer.requestCertificate(for: "third.hosts.test")
-        #expect(await isTrue { issuer.statuses.count == 3 })
+        try await eventually(within: .seconds(30)) { issuer.statuses.count == 3 }
         #expect(world.orders == 2)
         #expect(!issuer.statuses.contains { !$0.isOnDemand })
         task.cancel()
@@ -256,14 +257,14 @@ struct IssuerTests {
         world.board.failure.withLock { $0 = "the hook said no" }
         let issuer = world.issuer(world.settings([["a.test"]]))
         let task = Task { await issuer.run() }
-        #expect(await isTrue { world.failures.count == 1 })
+        try await eventually(within: .seconds(30)) { world.failures.count == 1 }
         #expect(world.failures[0].code == .presentationFailed && "\(world.failures[0])".contains("the hook said no"))
-        #expect(await isTrue { issuer.statuses[0].lastError?.code == "presentationFailed" })
+        try await eventually(within: .seconds(30)) { issuer.statuses[0].lastError?.code == "presentationFailed" }
         #expect(try await RenewalRecords(world.store).order(of: "certs/a.test") != nil)
         world.board.failure.withLock { $0 = nil }
         let outcome = Mutex<RenewalOutcome?>(nil)
         #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
-        #expect(await isPublished(world, "a.test"))
+        try await published(world, "a.test")
         #expect(world.orders == 1)
         task.cancel()
         await task.value
@@ -278,11 +279,11 @@ struct IssuerTests {
         _ = try await world.store.create(key, Array("{}".utf8))
         let issuer = world.issuer(world.settings([["a.test"]]))
         let task = Task { await issuer.run() }
-        #expect(await isTrue { world.troubles.count == 1 })
+        try await eventually(within: .seconds(30)) { world.troubles.count == 1 }
         #expect("\(world.troubles[0])".contains("acme/accounts/"))
         #expect("\(world.troubles[0])".contains("remove"))
         try await world.store.remove(key, expecting: nil)
-        #expect(await isPublished(world, "a.test"))
+        try await published(world, "a.test")
         #expect(world.troubles.count == 1)
         task.cancel()
         await task.value

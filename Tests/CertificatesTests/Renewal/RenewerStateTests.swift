@@ -1,5 +1,6 @@
 import Certificates
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("The state of a renewer")

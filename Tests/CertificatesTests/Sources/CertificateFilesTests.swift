@@ -3,11 +3,12 @@ import Certificates
 import Crypto
 import Files
 import Foundation
+import TestSupport
 import Testing
 
 @Suite("Certificates from files")
 struct CertificateFilesTests {
-    let scratch = Scratch()
+    let scratch = ScratchFolder()
 
     private func load(_ chain: String, _ key: String) throws -> ServerCertificate {
         let files = CertificateFiles(

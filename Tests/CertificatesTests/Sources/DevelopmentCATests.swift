@@ -5,12 +5,13 @@ import Foundation
 import NIOCore
 import Store
 import SwiftASN1
+import TestSupport
 import Testing
 import X509
 
 @Suite("The development CA")
 struct DevelopmentCATests {
-    let scratch = Scratch()
+    let scratch = ScratchFolder()
     let root: StoreKey = "certs/development-ca"
 
     private func open(_ store: any Store, names: [String] = [], now: Date = Date()) async throws -> ServedCertificates {
@@ -168,7 +169,7 @@ struct DevelopmentCATests {
         let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
         defer { task.cancel() }
         served.cover(names: ["agent.test", "not a name"])
-        #expect(await eventually(within: .seconds(5)) { served.snapshot.fallback.names.contains(.dns("agent.test")) })
+        try await eventually(within: .seconds(5)) { served.snapshot.fallback.names.contains(.dns("agent.test")) }
         #expect(served.snapshot.fallback.names.contains(.dns("route.test")))
         #expect(served.developmentRoot?.pin == pin)
     }
@@ -224,7 +225,7 @@ struct DevelopmentCATests {
         defer { task.cancel() }
         let pair = try TestCertificate(["root"]).loaded()
         _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: store, under: lease)
-        #expect(await eventually { served.snapshot.certificates.count == 2 })
+        try await eventually { served.snapshot.certificates.count == 2 }
         #expect(served.statuses.allSatisfy { $0.problem == nil })
     }
 
@@ -239,7 +240,7 @@ struct DevelopmentCATests {
         let lease = try await CertificateSet.lease(of: root, in: store)
         _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: store, under: lease)
         let pin = "sha256:" + Hex.string(pair.leafSHA256)
-        #expect(await eventually { served.developmentRoot?.pin == pin && served.snapshot.fallback !== before })
+        try await eventually { served.developmentRoot?.pin == pin && served.snapshot.fallback !== before }
     }
 
     @Test("A root that could not be read when it changed is read as soon as the volume answers")
@@ -256,10 +257,10 @@ struct DevelopmentCATests {
         let lease = try await CertificateSet.lease(of: root, in: other)
         _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: other, under: lease)
         await lease.release()
-        #expect(await eventually { files.failures > 0 })
+        try await eventually { files.failures > 0 }
         #expect(served.developmentRoot?.fingerprint != Hex.string(pair.leafSHA256))
         files.fail(nil)
-        #expect(await eventually { served.developmentRoot?.fingerprint == Hex.string(pair.leafSHA256) })
+        try await eventually { served.developmentRoot?.fingerprint == Hex.string(pair.leafSHA256) }
         #expect(served.statuses.allSatisfy { $0.problem == nil })
     }
 
@@ -284,9 +285,9 @@ struct DevelopmentCATests {
         let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
         defer { task.cancel() }
         files.fail("\(root)/gen-")
-        #expect(await eventually { files.failures > 0 })
+        try await eventually { files.failures > 0 }
         #expect(served.developmentRoot == nil)
         files.fail(nil)
-        #expect(await eventually { served.developmentRoot?.pin == made.pin && served.snapshot.certificates.count == 2 })
+        try await eventually { served.developmentRoot?.pin == made.pin && served.snapshot.certificates.count == 2 }
     }
 }

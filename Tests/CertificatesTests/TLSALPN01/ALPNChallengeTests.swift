@@ -3,6 +3,7 @@ import Certificates
 import Crypto
 import Foundation
 import SwiftASN1
+import TestSupport
 import Testing
 import X509
 
@@ -53,7 +54,7 @@ struct ALPNChallengeTests {
 
     @Test("openssl reads it")
     func openssl() throws {
-        let scratch = Scratch()
+        let scratch = ScratchFolder()
         let path = scratch.write("challenge.der", try ALPNChallengeCertificate.make(challenge("app.test")).certificate)
         let printed = try run("/usr/bin/openssl", ["x509", "-inform", "DER", "-in", path, "-noout", "-text"])
         #expect(printed.status == 0)

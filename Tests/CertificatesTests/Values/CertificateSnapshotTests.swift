@@ -1,5 +1,6 @@
 import ACME
 import Certificates
+import TestSupport
 import Testing
 
 @Suite("Look-up by server name")

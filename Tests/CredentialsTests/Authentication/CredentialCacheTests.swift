@@ -2,6 +2,7 @@ import Credentials
 import Formats
 import Foundation
 import Store
+import TestSupport
 import Testing
 
 @Suite("Authentication against the credentials in the store")
@@ -23,7 +24,7 @@ struct CredentialCacheTests {
         try await watching(cache) { observed in
             let created = ContinuousClock.now
             let token = try await editor.create(name: "web").token
-            #expect(await becomesTrue { observed().added == [token.id] })
+            try await eventually { observed().added == [token.id] }
             #expect(ContinuousClock.now - created < .seconds(2))
             guard case .granted(let credential, _) = try cache.verify(token) else {
                 Issue.record("a valid token was refused")
@@ -33,7 +34,7 @@ struct CredentialCacheTests {
             #expect(cache.credential(id: token.id)?.name == "web")
             let revoked = ContinuousClock.now
             _ = try await editor.revoke("web")
-            #expect(await becomesTrue { observed().ended == [token.id] })
+            try await eventually { observed().ended == [token.id] }
             #expect(ContinuousClock.now - revoked < .seconds(2))
             #expect(try cache.verify(token).refusal == .revoked)
             #expect(try cache.verify(token.id, "wrong").refusal == .wrongSecret)
@@ -92,7 +93,7 @@ struct CredentialCacheTests {
         try await watching(cache) { observed in
             let old = try await store.editor.create(name: "web").token
             let new = try await store.editor.rotate("web", grace: .seconds(3_600)).token
-            #expect(await becomesTrue { (try? cache.verify(new).isGranted) == true })
+            try await eventually { (try? cache.verify(new).isGranted) == true }
             #expect(try cache.verify(old).isGranted)
             store.now = store.now + .seconds(3_599)
             #expect(try cache.verify(old).isGranted)
@@ -100,7 +101,7 @@ struct CredentialCacheTests {
             store.now = store.now + .seconds(1)
             #expect(try cache.verify(old).refusal == .expiredSecret)
             #expect(try cache.verify(new).isGranted)
-            #expect(await becomesTrue { observed().changed.count > changes })
+            try await eventually { observed().changed.count > changes }
             #expect(observed().changed.last == old.id)
         }
     }
@@ -128,11 +129,11 @@ struct CredentialCacheTests {
             // It is read again at every poll, but not logged again.
             let lines = log.all.count
             let control = try await store.editor.create(name: "control").token
-            #expect(await becomesTrue { observed().added == [control.id] })
+            try await eventually { observed().added == [control.id] }
             #expect(log.all.count == lines)
             // A genuine version resolves the problem.
             try await store.plant(forger.sealed(forger.body, UInt64(attacks.count + 2)), id: token.id)
-            #expect(await becomesTrue { cache.statistics.unusable == 0 })
+            try await eventually { cache.statistics.unusable == 0 }
             #expect(observed().changed == [token.id] && log.all.count == lines + 1)
         }
     }
@@ -149,8 +150,7 @@ struct CredentialCacheTests {
         var expected = before
         expected[attack.fault, default: 0] += 1
         try await store.plant(attack.bytes(version), id: token.id)
-        let isCounted = await becomesTrue { cache.statistics.faults != before }
-        #expect(isCounted, "\(version)")
+        try await eventually("\(version) is counted") { cache.statistics.faults != before }
         #expect(cache.statistics.faults == expected, "\(version)")
         #expect(cache.statistics.unusable == 1)
         #expect(log.all.count == lines + 1, "\(version): \(log.all.suffix(2))")
@@ -184,21 +184,21 @@ struct CredentialCacheTests {
         try await cache.load()
         try await watching(cache) { observed in
             try await store.store.remove(try StoreKey("agents/\(tokens[0].id)"), expecting: nil)
-            #expect(await becomesTrue { observed().ended == [tokens[0].id] })
+            try await eventually { observed().ended == [tokens[0].id] }
             try FileManager.default.removeItem(atPath: "\(path)/agents/\(tokens[1].id)")
-            #expect(await becomesTrue { observed().ended == [tokens[0].id, tokens[1].id] })
+            try await eventually { observed().ended == [tokens[0].id, tokens[1].id] }
             #expect(try cache.verify(tokens[2]).isGranted)
             // The version that records the removal is deleted: older versions are not accepted any more.
             try FileManager.default.removeItem(atPath: "\(path)/agents/\(tokens[0].id)/2.json")
-            #expect(await becomesTrue { cache.statistics.faults[.rolledBack] == 1 })
+            try await eventually { cache.statistics.faults[.rolledBack] == 1 }
             #expect(try cache.verify(tokens[0]).refusal == .unknown)
             // A volume that is gone revokes nothing.
             try FileManager.default.moveItem(atPath: "\(path)/agents", toPath: "\(path)/away")
-            #expect(await becomesTrue { (try? await store.store.list("agents")) == [] })
+            try await eventually { (try? await store.store.list("agents")) == [] }
             #expect(try cache.verify(tokens[2]).isGranted)
             try FileManager.default.moveItem(atPath: "\(path)/away", toPath: "\(path)/agents")
             let later = try await store.editor.create(name: "later").token
-            #expect(await becomesTrue { observed().added == [later.id] })
+            try await eventually { observed().added == [later.id] }
             #expect(observed().ended.count == 2)
         }
     }
@@ -213,7 +213,7 @@ struct CredentialCacheTests {
         try await cache.load()
         try await watching(cache) { observed in
             try FileManager.default.removeItem(atPath: "\(path)/agents/\(token.id)/2.json")
-            #expect(await becomesTrue { cache.statistics.faults[.rolledBack] == 1 })
+            try await eventually { cache.statistics.faults[.rolledBack] == 1 }
             #expect(try cache.verify(token).refusal == .revoked)
             #expect(observed().added.isEmpty)
         }
@@ -231,15 +231,15 @@ struct CredentialCacheTests {
             // Another process signs with a key that is not cache here yet.
             let ahead = CredentialEditor(store: store.store, keyring: ClusterKeyring([second, first]))
             let token = try await ahead.create(name: "new").token
-            #expect(await becomesTrue { cache.statistics.faults[.foreign] == 1 })
+            try await eventually { cache.statistics.faults[.foreign] == 1 }
             #expect(try cache.verify(token).refusal == .unknown)
             store.keyring = ClusterKeyring([second, first])
-            #expect(await becomesTrue { observed().added == [token.id] })
+            try await eventually { observed().added == [token.id] }
             #expect(try cache.verify(token).isGranted && cache.verify(old).isGranted)
             // Removing a key does not affect credentials that were genuine when they were read.
             store.keyring = ClusterKeyring([second])
             _ = try await ahead.create(name: "last")
-            #expect(await becomesTrue { observed().added.count == 2 })
+            try await eventually { observed().added.count == 2 }
             #expect(try cache.verify(old).isGranted)
         }
     }
@@ -259,7 +259,7 @@ struct CredentialCacheTests {
         #expect(cache.statistics.valid == 0 && cache.statistics.faults[.file] == 2)
         try await watching(cache) { observed in
             #expect(chmod("\(path)/agents/\(open.id)/1.json", 0o600) == 0)
-            #expect(await becomesTrue { observed().added == [open.id] })
+            try await eventually { observed().added == [open.id] }
             let result = try cache.verify(linked)
             #expect(result.refusal == .unknown)
         }

@@ -5,18 +5,13 @@ import Foundation
 import HopProtocol
 import Settings
 import Store
+import TestSupport
 import Testing
 
 @Suite("Enrolment of agents: tokens and join files")
 struct EnrollerTests {
-    private let folder: String
-    private let path: String
-
-    init() throws {
-        folder = NSTemporaryDirectory() + "hopgate-enrol-\(UUID().uuidString)"
-        path = folder + "/join"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    }
+    private let folder = ScratchFolder()
+    private var path: String { folder.file("join") }
 
     private func enrolment(_ gateway: String = "gw.test") -> Enrolment {
         Enrolment(gateways: [HostPort(host: gateway, port: 443)], pin: nil, notes: [])
@@ -37,11 +32,8 @@ struct EnrollerTests {
         FileManager.default.contents(atPath: path).flatMap { try? JoinString(String(decoding: $0, as: UTF8.self)) }
     }
 
-    private func remove() { try? FileManager.default.removeItem(atPath: folder) }
-
     @Test("An existing token is kept, and so is the file that has it")
     func kept() async throws {
-        defer { remove() }
         let store = try TestStore()
         let enroller = try enroller(store, enrolment(), file: path)
         guard
@@ -54,8 +46,7 @@ struct EnrollerTests {
             return
         }
         #expect(join?.token == token.text && join?.gateways == ["gw.test:443"] && join?.pin == nil)
-        let status = try FileManager.default.attributesOfItem(atPath: path)
-        #expect((status[.posixPermissions] as? NSNumber)?.intValue == 0o600)
+        #expect(folder.mode("join") == 0o600)
         let before = FileManager.default.contents(atPath: path)
         for _ in 0..<3 {
             guard case .kept(let kept) = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60)) else {
@@ -64,13 +55,12 @@ struct EnrollerTests {
             }
             #expect(kept.id == credential.id && FileManager.default.contents(atPath: path) == before)
         }
-        #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["join"])
+        #expect(folder.names() == ["join"])
         #expect(try await store.editor.list().credentials.count == 1)
     }
 
     @Test("A file that is missing, or whose secret was replaced or revoked, gets a valid one")
     func renewed() async throws {
-        defer { remove() }
         let store = try TestStore()
         let enroller = try enroller(store, enrolment(), file: path)
         _ = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60))
@@ -99,7 +89,6 @@ struct EnrollerTests {
 
     @Test("A file with an outdated address is rewritten with the same token")
     func rewritten() async throws {
-        defer { remove() }
         let store = try TestStore()
         _ = try await enroller(store, enrolment(), file: path).ensure(.init(name: "demo"), grace: .zero)
         let before = try #require(join)
@@ -113,7 +102,6 @@ struct EnrollerTests {
 
     @Test("Of several concurrent calls for one name one creates the token")
     func races() async throws {
-        defer { remove() }
         let store = try TestStore(.volume)
         let enroller = try enroller(store, enrolment(), file: nil)
         let created = try await withThrowingTaskGroup(of: Bool.self) { group in
@@ -134,7 +122,6 @@ struct EnrollerTests {
 
     @Test("While a token cannot be read, no token is created, and a valid one is kept")
     func unreadable() async throws {
-        defer { remove() }
         let store = try TestStore(.volume)
         let bad = try await store.editor.create(name: "demo").token
         try await store.plant(Array(#"{"format":1}"#.utf8), id: bad.id)
@@ -153,7 +140,6 @@ struct EnrollerTests {
 
     @Test("Several valid tokens of the name are an error, and none is changed")
     func ambiguous() async throws {
-        defer { remove() }
         let store = try TestStore()
         for _ in 0..<2 { _ = try await store.editor.create(name: "demo") }
         let enroller = try enroller(store, enrolment(), file: path)
@@ -168,12 +154,11 @@ struct EnrollerTests {
         arguments: ["link", "folder", "nowhere", "no address"]
     )
     func unusable(_ problem: String) async throws {
-        defer { remove() }
         let store = try TestStore()
-        let target = problem == "nowhere" ? folder + "/none/join" : path
+        let target = problem == "nowhere" ? folder.file("none/join") : path
         let enrolment = problem == "no address" ? Enrolment(gateways: [], pin: nil, notes: ["no address"]) : enrolment()
         switch problem {
-        case "link": try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: folder + "/x")
+        case "link": folder.link("join", to: "x")
         case "folder": try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
         default: break
         }
@@ -186,7 +171,6 @@ struct EnrollerTests {
 
     @Test("The command offers the service and the hosts that the token permits")
     func command() async throws {
-        defer { remove() }
         let editor = try TestStore().editor
         let all = try await editor.create(name: "a").credential
         #expect(Enrolment.command(for: all, join: "--join x") == "hopagent http 3000 --join x")

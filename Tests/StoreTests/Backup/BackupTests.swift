@@ -3,12 +3,13 @@ import Foundation
 import Glibc
 import Store
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Backup and restore")
 struct BackupTests {
-    let scratch = Scratch()
-    let other = Scratch()
+    let scratch = ScratchFolder()
+    let other = ScratchFolder()
 
     /// Creates a store with everything that a backup has to contain.
     private func filled(mounted: [ClusterKey]? = nil) throws -> (Volume, ClusterIdentity) {
@@ -102,7 +103,7 @@ struct BackupTests {
         #expect(throws: StoreError.self) { try founded.restore(backup) }
         #expect(try founded.readCluster(mounted: nil) == cluster)
 
-        let third = Scratch()
+        let third = ScratchFolder()
         let used = try third.volume()
         _ = try used.create("agents/stranger", [1])
         #expect(throws: StoreError.self) { try used.restore(backup) }
@@ -205,7 +206,7 @@ struct BackupTests {
         let backup = try Backup(try backup(volume).bytes, mounted: nil, place: "x")
         var calls = 0
         while true {
-            let target = Scratch()
+            let target = ScratchFolder()
             let files = try PosixFileSystem(path: target.file("v1"), creating: true)
             let failing = FailingFileSystem(files, after: calls)
             do {

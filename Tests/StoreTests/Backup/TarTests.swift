@@ -1,5 +1,6 @@
 import Foundation
 import Store
+import TestSupport
 import Testing
 
 @Suite("Tar archives of backups")
@@ -43,7 +44,7 @@ struct TarTests {
 
     @Test("tar lists and extracts it")
     func tar() throws {
-        let scratch = Scratch()
+        let scratch = ScratchFolder()
         let path = scratch.file("x.tar")
         try Data(archive([("v1/agents/a/1.json", bytes("hello\n")), ("v1/keys/k", [0, 1, 2])])).write(
             to: URL(fileURLWithPath: path)

@@ -1,11 +1,12 @@
 import Crypto
 import Foundation
 import Store
+import TestSupport
 import Testing
 
 @Suite("The cluster key")
 struct ClusterKeyTests {
-    let scratch = Scratch()
+    let scratch = ScratchFolder()
     static let known = ClusterKey(secret: (0..<32).map { UInt8($0) })
 
     @Test("Derived secrets never change")

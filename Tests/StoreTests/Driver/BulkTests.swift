@@ -2,13 +2,14 @@ import Foundation
 import Glibc
 import NIOCore
 import Store
+import TestSupport
 import Testing
 
 @Suite("Many values")
 struct BulkTests {
     @Test("Ten thousand values are read at once; one that cannot be read is reported and delays nothing")
     func tenThousand() async throws {
-        let scratch = Scratch()
+        let scratch = ScratchFolder()
         let volume = try scratch.volume()
         // The same files as the store would write, without five fsyncs each.
         for number in 0..<10_000 {

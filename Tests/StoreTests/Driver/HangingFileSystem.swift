@@ -1,5 +1,6 @@
 import Foundation
 import Store
+import TestSupport
 
 /// A file system whose calls hang on demand, as on a mount whose server is unreachable, or that has no space for new
 /// files.

@@ -1,12 +1,13 @@
 import Foundation
 import Glibc
 import Store
+import TestSupport
 import Testing
 
 /// Files that an attacker with write access to the volume may leave there.
 @Suite("A hostile volume")
 struct AttackTests {
-    let scratch = Scratch()
+    let scratch = ScratchFolder()
 
     private func code(_ body: () throws(StoreError) -> Void) -> StoreError.Code? {
         do {

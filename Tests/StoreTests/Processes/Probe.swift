@@ -1,11 +1,12 @@
 import Foundation
 import Glibc
+import TestSupport
 
 /// A process that runs the probe, killed at the end of the test at the latest. Its output goes to a file, so that the
 /// process never waits for this one to read it.
 final class Probe {
     private let number: pid_t
-    private let output = NSTemporaryDirectory() + "hopgate-probe-\(UUID().uuidString)"
+    private let folder = ScratchFolder()
     private var ending: Int32?
 
     init(_ arguments: [String]) throws {
@@ -15,7 +16,7 @@ final class Probe {
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        posix_spawn_file_actions_addopen(&actions, 1, folder.file("output"), O_WRONLY | O_CREAT | O_APPEND, 0o600)
         var words: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
         defer { for word in words { free(word) } }
         var number: pid_t = 0
@@ -29,11 +30,10 @@ final class Probe {
             send(SIGKILL)
             wait()
         }
-        unlink(output)
     }
 
     var lines: [String] {
-        ((try? String(contentsOfFile: output, encoding: .utf8)) ?? "").split(separator: "\n").map(String.init)
+        String(decoding: folder.read("output"), as: UTF8.self).split(separator: "\n").map(String.init)
     }
 
     func send(_ signal: Int32) { kill(number, signal) }

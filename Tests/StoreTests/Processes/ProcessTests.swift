@@ -11,7 +11,7 @@ struct ProcessTests {
     @Test("Eight processes that start at once on an empty store found one cluster with one key, in 50 rounds")
     func founding() throws {
         for round in 0..<50 {
-            let scratch = Scratch()
+            let scratch = ScratchFolder()
             let start = NIODeadline.now() + .milliseconds(60)
             let probes = try (0..<8).map { _ in
                 try Probe(["found", scratch.file("v1"), "\(start.uptimeNanoseconds)"])
@@ -29,7 +29,7 @@ struct ProcessTests {
 
     @Test("After kill -9 at a random moment readers see complete data only, and nothing confirmed is lost")
     func killed() async throws {
-        let scratch = Scratch()
+        let scratch = ScratchFolder()
         let volume = try scratch.volume()
         let view = ValueView(volume: volume, prefix: "agents") { _, value throws(StoreError) in
             guard isWhole(value.bytes) else { throw StoreError(.corrupt, "agents/shared", "is torn") }
@@ -40,7 +40,7 @@ struct ProcessTests {
         var readers: [Incarnation: JournalReader] = [:]
         for round in 0..<100 {
             let probe = try Probe(["write", scratch.file("v1")])
-            #expect(await eventually { probe.lines.count > 3 || !probe.isRunning })
+            try await eventually { probe.lines.count > 3 || !probe.isRunning }
             try await Task.sleep(nanoseconds: UInt64.random(in: 0...8_000_000))
             probe.send(SIGKILL)
             probe.wait()
@@ -82,20 +82,20 @@ struct ProcessTests {
 
     @Test("A holder that was stopped for longer than its time to live cannot publish when it continues")
     func stopped() async throws {
-        let scratch = Scratch()
+        let scratch = ScratchFolder()
         let volume = try scratch.volume()
         let first = try Probe(["lease", scratch.file("v1"), "3000"])
-        #expect(await eventually { first.lines.contains { $0.hasPrefix("published") } })
+        try await eventually { first.lines.contains { $0.hasPrefix("published") } }
         first.send(SIGSTOP)
         let stopped = ContinuousClock.now
         let second = try Probe(["lease", scratch.file("v1"), "3000"])
-        #expect(await eventually(within: 20) { second.lines.contains { $0.hasPrefix("published") } })
+        try await eventually(within: .seconds(20)) { second.lines.contains { $0.hasPrefix("published") } }
         let taken = ContinuousClock.now - stopped
         #expect(taken > .seconds(2.9) && taken < .seconds(6), "acquired after \(taken)")
         let before = try volume.newest("certs/site", files: ["a"])
         #expect(before.generation.epoch == 2)
         first.send(SIGCONT)
-        #expect(await eventually { !first.isRunning })
+        try await eventually { !first.isRunning }
         #expect(first.status == 3, "\(first.lines.suffix(2))")
         let after = try volume.newest("certs/site", files: ["a"])
         #expect(after.generation.epoch == 2 && after.files["a"] == bytes("epoch 2"))

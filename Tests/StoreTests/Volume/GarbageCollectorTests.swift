@@ -1,11 +1,12 @@
 import NIOCore
 import Store
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Old versions")
 struct GarbageCollectorTests {
-    private let scratch = Scratch()
+    private let scratch = ScratchFolder()
     private let clock = Clock()
 
     /// A monotonic clock that the test advances.

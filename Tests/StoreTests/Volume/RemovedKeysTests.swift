@@ -2,11 +2,12 @@ import Foundation
 import NIOCore
 import Store
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("Removed keys")
 struct RemovedKeysTests {
-    private let scratch = Scratch()
+    private let scratch = ScratchFolder()
     private let key: StoreKey = "acme/challenges/a"
     private let start = NIODeadline.now()
 
