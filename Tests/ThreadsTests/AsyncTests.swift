@@ -1,30 +1,31 @@
+import TestSupport
 import Testing
 import Threads
 
 @Suite("Semaphore and signal of tasks")
 struct AsyncTests {
     @Test("Tasks acquire permits in the order of their arrival")
-    func fairness() async {
-        let semaphore = Observed(AsyncSemaphore(1))
+    func fairness() async throws {
+        let semaphore = AsyncSemaphore(1)
         let isReleased = Observed(false)
         let order = Observed<[Int]>([])
-        await withTaskGroup(of: Void.self) { group in
+        try await withThrowingTaskGroup(of: Void.self) { group in
             let isHeld = Observed(false)
             group.addTask {
-                await semaphore.current.withPermit {
+                await semaphore.withPermit {
                     isHeld.update { $0 = true }
-                    _ = await isReleased.becomes { $0 }
+                    _ = try? await isReleased.wait { $0 }
                 }
             }
-            #expect(await isHeld.becomes { $0 })
+            try await isHeld.wait { $0 }
             for number in 0..<20 {
-                group.addTask { await semaphore.current.withPermit { order.update { $0.append(number) } } }
-                #expect(await semaphore.becomes { $0.waitingCount == number + 1 })
+                group.addTask { await semaphore.withPermit { order.update { $0.append(number) } } }
+                try await eventually { semaphore.waitingCount == number + 1 }
             }
-            #expect(order.current.isEmpty)
+            #expect(order.value.isEmpty)
             isReleased.update { $0 = true }
         }
-        #expect(order.current == Array(0..<20))
+        #expect(order.value == Array(0..<20))
     }
 
     @Test("No more tasks hold a permit than there are permits")
@@ -42,21 +43,21 @@ struct AsyncTests {
                 }
             }
         }
-        #expect(held.current.now == 0 && (1...3).contains(held.current.most))
+        #expect(held.value.now == 0 && (1...3).contains(held.value.most))
     }
 
     @Test("A cancelled task leaves the queue without a permit, and the next one gets it")
-    func cancellation() async {
+    func cancellation() async throws {
         let semaphore = AsyncSemaphore(1)
         let isHeld = Observed(false)
         let isReleased = Observed(false)
         let holder = Task {
             await semaphore.withPermit {
                 isHeld.update { $0 = true }
-                _ = await isReleased.becomes { $0 }
+                _ = try? await isReleased.wait { $0 }
             }
         }
-        #expect(await isHeld.becomes { $0 })
+        try await isHeld.wait { $0 }
         let cancelled = Task { await semaphore.withPermit { true } }
         let next = Task { await semaphore.withPermit { true } }
         cancelled.cancel()
@@ -84,7 +85,7 @@ struct AsyncTests {
     }
 
     @Test("A signal wakes the waiting task; a cancelled one takes a pending signal first")
-    func waking() async {
+    func waking() async throws {
         let signal = AsyncSignal()
         let count = Observed(0)
         let task = Task {
@@ -92,7 +93,7 @@ struct AsyncTests {
         }
         for round in 1...100 {
             signal.send()
-            #expect(await count.becomes { $0 == round })
+            try await count.wait { $0 == round }
         }
         task.cancel()
         await task.value

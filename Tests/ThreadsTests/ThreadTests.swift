@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 import Threads
 
@@ -11,7 +12,7 @@ struct ThreadTests {
     }
 
     @Test("A thread has its name, and no signal but faults reaches it")
-    func start() async {
+    func start() async throws {
         let found = Observed<(name: String, mask: sigset_t)?>(nil)
         startThread("test-thread") {
             var mask = sigset_t()
@@ -23,19 +24,19 @@ struct ThreadTests {
             let result = (name: String(decoding: name[..<count], as: UTF8.self), mask: mask)
             found.update { [result] in $0 = result }
         }
-        #expect(await found.becomes { $0 != nil })
-        guard let (name, blocked) = found.current else { return }
+        try await found.wait { $0 != nil }
+        guard let (name, blocked) = found.value else { return }
         var mask = blocked
         #expect(name == "test-thread\n")
         for signal in [SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGCHLD, SIGUSR1] { #expect(sigismember(&mask, signal) == 1) }
         for fault in [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGABRT] { #expect(sigismember(&mask, fault) == 0) }
         let ran = Observed(false)
         #expect(startThreadIfPossible("test") { ran.update { $0 = true } })
-        #expect(await ran.becomes { $0 })
+        try await ran.wait { $0 }
     }
 
     @Test("The queue performs jobs in order and refuses those beyond its bound")
-    func queue() async {
+    func queue() async throws {
         let queue = BlockingWorkQueue(name: "test", usual: 1, limit: 1, queueLimit: 3)
         let gate = Gate()
         let done = Observed<[Int]>([])
@@ -45,7 +46,7 @@ struct ThreadTests {
             gate.pass()
         }
         #expect(first)
-        #expect(await isBlocked.becomes { $0 })
+        try await isBlocked.wait { $0 }
         for number in 0..<3 {
             let isAccepted = queue.submit { done.update { $0.append(number) } }
             #expect(isAccepted)
@@ -55,14 +56,13 @@ struct ThreadTests {
         queue.growIfStuck(uptimeNanoseconds: .max)
         #expect(queue.threadCount == 1)
         gate.open()
-        #expect(await done.becomes { $0 == [0, 1, 2] })
+        try await done.wait { $0 == [0, 1, 2] }
         queue.close()
-        let ended = Observed(queue)
-        #expect(await ended.becomes { $0.threadCount == 0 })
+        try await eventually { queue.threadCount == 0 }
     }
 
     @Test("The queue adds threads while all of them hang, up to its limit, and ends them afterwards")
-    func growth() async {
+    func growth() async throws {
         let queue = BlockingWorkQueue(name: "test", usual: 1, limit: 2, queueLimit: 10)
         let gate = Gate()
         let blocked = Observed(0)
@@ -74,22 +74,22 @@ struct ThreadTests {
             let isAccepted = queue.submit(hang)
             #expect(isAccepted)
         }
-        #expect(await blocked.becomes { $0 == 1 })
+        try await blocked.wait { $0 == 1 }
         queue.growIfStuck(uptimeNanoseconds: uptimeNanoseconds())
         #expect(queue.threadCount == 1)
         queue.growIfStuck(uptimeNanoseconds: .max)
-        #expect(await blocked.becomes { $0 == 2 })
+        try await blocked.wait { $0 == 2 }
         queue.growIfStuck(uptimeNanoseconds: .max)
         #expect(queue.threadCount == 2)
         gate.open()
-        #expect(await blocked.becomes { $0 == 3 })
-        #expect(await Observed(queue).becomes { $0.threadCount == 1 })
+        try await blocked.wait { $0 == 3 }
+        try await eventually { queue.threadCount == 1 }
         queue.close()
-        #expect(await Observed(queue).becomes { $0.threadCount == 0 })
+        try await eventually { queue.threadCount == 0 }
     }
 
     @Test("Closing the queue drops waiting jobs and refuses new ones")
-    func close() async {
+    func close() async throws {
         let queue = BlockingWorkQueue(name: "test", usual: 1, limit: 1, queueLimit: 10)
         let gate = Gate()
         let isBlocked = Observed(false)
@@ -98,18 +98,18 @@ struct ThreadTests {
             isBlocked.update { $0 = true }
             gate.pass()
         }
-        #expect(await isBlocked.becomes { $0 })
+        try await isBlocked.wait { $0 }
         _ = queue.submit { ran.update { $0 = true } }
         queue.close()
         let isAccepted = queue.submit {}
         #expect(!isAccepted)
         gate.open()
-        #expect(await Observed(queue).becomes { $0.threadCount == 0 })
-        #expect(!ran.current)
+        try await eventually { queue.threadCount == 0 }
+        #expect(!ran.value)
     }
 
     @Test("Timers fire in the order of their times, unless they are cancelled")
-    func timers() async {
+    func timers() async throws {
         let timers = TimerThread(name: "test-timer")
         let fired = Observed<[Int]>([])
         let gate = Gate()
@@ -122,23 +122,23 @@ struct ThreadTests {
         timers.schedule(uptimeNanoseconds: .max) { fired.update { $0.append(3) } }
         timers.cancel(cancelled)
         gate.open()
-        #expect(await fired.becomes { $0 == [0, 2] })
+        try await fired.wait { $0 == [0, 2] }
         timers.close()
         timers.schedule(uptimeNanoseconds: 0) { fired.update { $0.append(4) } }
-        #expect(fired.current == [0, 2])
+        #expect(fired.value == [0, 2])
     }
 
     @Test("A polling thread runs at once, after each interval and when it is woken, until it is released")
-    func polling() async {
+    func polling() async throws {
         let runs = Observed(0)
         var thread: PollingThread? = PollingThread(name: "test", interval: .seconds(600)) {
             runs.update { $0 += 1 }
         }
-        #expect(await runs.becomes { $0 == 1 })
+        try await runs.wait { $0 == 1 }
         thread?.wake()
-        #expect(await runs.becomes { $0 == 2 })
+        try await runs.wait { $0 == 2 }
         let frequent = PollingThread(name: "test", interval: .milliseconds(1)) { runs.update { $0 += 1 } }
-        #expect(await runs.becomes { $0 > 10 })
+        try await runs.wait { $0 > 10 }
         frequent.stop()
         thread = nil
         withExtendedLifetime(frequent) {}
