@@ -4,6 +4,7 @@ import HopProtocol
 import NIOCore
 import Observability
 import Settings
+import TestSupport
 import Testing
 
 @Suite struct AgentConfigurationTests {
@@ -11,22 +12,14 @@ import Testing
     /// The flags that an agent requires.
     private static let minimum = ["gateway": "gw.test", "service": "http=8080", "token": token]
 
-    private func write(_ name: String, _ text: String) -> String {
-        let file = "/tmp/hopgate-configuration-\(getpid())-\(UInt64.random(in: 0 ... .max))-\(name)"
-        let descriptor = open(file, O_CREAT | O_WRONLY | O_EXCL, 0o600)
-        precondition(descriptor >= 0)
-        precondition(Glibc.write(descriptor, text, text.utf8.count) == text.utf8.count)
-        close(descriptor)
-        return file
-    }
+    private let folder = ScratchFolder()
 
     private func load(
         _ yaml: String? = nil,
         environment: [String: String] = [:],
         flags: [String: String] = [:]
     ) throws(SettingsError) -> AgentConfiguration {
-        let file = yaml.map { write("agent.yaml", $0) }
-        defer { if let file { unlink(file) } }
+        let file = yaml.map { folder.write("agent.yaml", $0) }
         return try AgentConfiguration.load(file: file, environment: environment, flags: flags)
     }
 
@@ -36,8 +29,7 @@ import Testing
         environment: [String: String] = [:],
         flags: [String: String] = [:]
     ) -> [String] {
-        let file = yaml.map { write("agent.yaml", $0) }
-        defer { if let file { unlink(file) } }
+        let file = yaml.map { folder.write("agent.yaml", $0) }
         do throws(SettingsError) {
             _ = try AgentConfiguration.load(file: file, environment: environment, flags: flags)
             return []
@@ -76,8 +68,7 @@ import Testing
 
     @Test("Every key is read")
     func everything() throws {
-        let ca = write("ca.pem", "x")
-        defer { unlink(ca) }
+        let ca = folder.write("ca.pem", "x")
         let configuration = try load(
             """
             gateways: [gw1.test, "gw2.test:443", "[2001:db8::1]:8443"]
@@ -121,8 +112,7 @@ import Testing
 
     @Test("Variables alone are sufficient, with the token in a file")
     func environment() throws {
-        let secret = write("token", Self.token + "\n")
-        defer { unlink(secret) }
+        let secret = folder.write("token", Self.token + "\n")
         let configuration = try load(environment: [
             "HOPAGENT_GATEWAYS": "gw1.test,gw2.test:1", "HOPAGENT_TOKEN_FILE": secret,
             "HOPAGENT_SERVICES": "web=8080,api=localhost:9000", "HOPAGENT_HOSTS": "a.test",
@@ -159,8 +149,7 @@ import Testing
         arguments: ["flag", "variable", "variable file", "key", "file"]
     )
     func joined(_ way: String) throws {
-        let secret = write("join", "\n  \(Self.join())\r\n\n")
-        defer { unlink(secret) }
+        let secret = folder.write("join", "\n  \(Self.join())\r\n\n")
         var flags = ["service": "http=8080"]
         var environment: [String: String] = [:]
         var yaml: String?

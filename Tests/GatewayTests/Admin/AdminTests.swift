@@ -8,6 +8,7 @@ import NIOPosix
 import Observability
 import Store
 import Synchronization
+import TestSupport
 import Testing
 
 @Suite("The admin port")
@@ -129,25 +130,26 @@ struct AdminTests {
 
     @Test("A token in a file is trimmed, has a minimum length, and is read again when it changes")
     func file() async throws {
-        let path = FileManager.default.temporaryDirectory.path + "/hopgate-token-\(UInt64.random(in: 0 ... .max))"
-        defer { try? FileManager.default.removeItem(atPath: path) }
-        func write(_ text: String) throws { try Data(text.utf8).write(to: URL(fileURLWithPath: path)) }
+        let folder = ScratchFolder()
+        defer { folder.remove() }
+        let path = folder.file("token")
+        func write(_ text: String) { folder.write("token", text) }
         #expect(throws: AdminTokenError.self) { try AdminTokens(file: path) { _ in } }
         for bad in ["", "short", String(repeating: "x", count: 31), Self.token + " " + Self.token] {
-            try write(bad)
+            write(bad)
             #expect(throws: AdminTokenError.self, "\(bad)") { try AdminTokens(file: path) { _ in } }
         }
-        try write("  \(Self.token)\r\n")
+        write("  \(Self.token)\r\n")
         let problems = Mutex<[String]>([])
         let tokens = try AdminTokens(file: path) { problem in problems.withLock { $0.append(problem) } }
         defer { tokens.stop() }
         #expect(tokens.accepts(Self.token) && !tokens.accepts(Self.token + "t") && !tokens.accepts(""))
-        try write("bad")
+        write("bad")
         try await eventually("the problem is reported") { problems.withLock { $0.count } == 1 }
         #expect(tokens.accepts(Self.token))
         #expect(problems.withLock { !$0[0].contains(Self.token) })
         let next = String(repeating: "u", count: 32)
-        try write(next)
+        write(next)
         try await eventually("the new token is accepted") { tokens.accepts(next) }
         #expect(!tokens.accepts(Self.token))
     }

@@ -2,6 +2,7 @@ import ACME
 import Certificates
 import Gateway
 import NIOCore
+import TestSupport
 import Testing
 
 @Suite("TLS-ALPN-01 on the public port")

@@ -4,6 +4,7 @@ import Formats
 import Gateway
 import NIOCore
 import Store
+import TestSupport
 import Testing
 
 @Suite("Polling the challenges in the store")

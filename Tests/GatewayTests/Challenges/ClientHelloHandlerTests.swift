@@ -4,6 +4,7 @@ import Gateway
 import NIOCore
 import NIOEmbedded
 import Observability
+import TestSupport
 import Testing
 
 /// Runs the handler in a pipeline without sockets, with a clock that the test advances.

@@ -40,10 +40,12 @@ struct HTTPChallengesTests {
         }
     }
 
+    private struct NotPending: Error {}
+
     private func future(_ lookup: HTTPChallenges.Lookup) throws -> EventLoopFuture<HTTPChallenges.Outcome> {
         guard case .pending(let future) = lookup else {
             Issue.record("no read: \(lookup)")
-            throw Timeout()
+            throw NotPending()
         }
         return future
     }

@@ -6,6 +6,7 @@ import NIOCore
 import Observability
 import Settings
 import Store
+import TestSupport
 import Testing
 
 /// The parts of a replica that challenges need, without listeners.
@@ -54,10 +55,6 @@ final class ReplicaRig: Sendable {
         for task in tasks { task.cancel() }
         shared.close()
     }
-
-    static func folder() -> String {
-        FileManager.default.temporaryDirectory.path + "/hopgate-challenges-\(UInt64.random(in: 0 ... .max))"
-    }
 }
 
 /// Complete gateways that share a folder.
@@ -66,7 +63,8 @@ final class ClusterRig: Sendable {
     let folder: String
 
     static func with(_ count: Int, log: TestLog? = nil, _ body: (ClusterRig) async throws -> Void) async throws {
-        let folder = ReplicaRig.folder()
+        let scratch = ScratchFolder()
+        let folder = scratch.file("data")
         var gateways: [GatewayProcess] = []
         for _ in 0..<count {
             var configuration = GatewayConfiguration()
@@ -100,7 +98,7 @@ final class ClusterRig: Sendable {
             result = .failure(error)
         }
         for gateway in gateways { await gateway.shutDown(grace: .seconds(1)) }
-        try? FileManager.default.removeItem(atPath: folder)
+        scratch.remove()
         try result.get()
     }
 

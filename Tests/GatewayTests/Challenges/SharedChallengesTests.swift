@@ -6,6 +6,7 @@ import FoundationEssentials
 import Gateway
 import NIOCore
 import Store
+import TestSupport
 import Testing
 
 @Suite("Challenges shared by replicas", .timeLimit(.minutes(2)))
@@ -53,8 +54,9 @@ struct SharedChallengesTests {
 
     @Test("Eight replicas settle well before the limit")
     func eight() async throws {
-        let folder = ReplicaRig.folder()
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        let folder = scratch.file("data")
         var replicas: [ReplicaRig] = []
         for _ in 0..<8 { replicas.append(try await ReplicaRig(folder)) }
         defer { for replica in replicas { replica.stop() } }
@@ -69,8 +71,9 @@ struct SharedChallengesTests {
 
     @Test("A live replica that does not acknowledge is awaited until the limit; a single replica waits for none")
     func late() async throws {
-        let folder = ReplicaRig.folder()
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        let folder = scratch.file("data")
         let clock = ContinuousClock()
         let first = try await ReplicaRig(folder)
         defer { first.stop() }
@@ -103,8 +106,9 @@ struct SharedChallengesTests {
 
     @Test("A challenge that a successor presents again is not removed by its predecessor, and may be presented again")
     func successor() async throws {
-        let folder = ReplicaRig.folder()
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        let folder = scratch.file("data")
         let (first, second) = (try await ReplicaRig(folder), try await ReplicaRig(folder))
         defer {
             first.stop()
@@ -170,14 +174,13 @@ struct SharedChallengesTests {
 
     @Test("A store that accepts no challenge causes an error with the name")
     func failing() async throws {
-        let folder = ReplicaRig.folder()
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        let folder = scratch.file("data")
         let replica = try await ReplicaRig(folder)
         defer { replica.stop() }
         // In one step, since the replica keeps writing.
         try FileManager.default.moveItem(atPath: folder, toPath: folder + "-gone")
-        defer {
-            for path in [folder, folder + "-gone"] { try? FileManager.default.removeItem(atPath: path) }
-        }
         let task = try challenge(newToken(), name: "app.test")
         do {
             try await replica.challenges.present([task])

@@ -5,6 +5,7 @@ import Formats
 import Gateway
 import NIOCore
 import Settings
+import TestSupport
 import Testing
 
 @Suite("Configuration of ACME")

@@ -1,5 +1,6 @@
 import Gateway
 import Settings
+import TestSupport
 import Testing
 
 @Suite("Errors in the configuration of ACME")

@@ -1,32 +1,17 @@
 import Gateway
 import Glibc
 import Settings
+import TestSupport
 
 /// Reads gateway configurations that a test writes.
 final class ConfigurationFile {
+    private let scratch = ScratchFolder()
     /// The path of the folder with a final slash.
-    let folder: String
-
-    init() {
-        folder = "/tmp/hopgate-configuration-\(getpid())-\(UInt64.random(in: 0 ... .max))/"
-        precondition(mkdir(folder, 0o700) == 0)
-    }
-
-    deinit {
-        for name in written { unlink(folder + name) }
-        rmdir(folder)
-    }
-
-    private var written: Set<String> = []
+    var folder: String { scratch.path + "/" }
 
     @discardableResult
     func write(_ name: String, _ text: String, mode: mode_t = 0o600) -> String {
-        let descriptor = open(folder + name, O_CREAT | O_WRONLY | O_TRUNC, mode)
-        precondition(descriptor >= 0 && fchmod(descriptor, mode) == 0)
-        precondition(Glibc.write(descriptor, text, text.utf8.count) == text.utf8.count)
-        close(descriptor)
-        written.insert(name)
-        return folder + name
+        scratch.write(name, text, mode: mode)
     }
 
     func load(

@@ -1,18 +1,17 @@
 import Cluster
 import Credentials
-import Foundation
 import Gateway
 import Settings
 import Store
+import TestSupport
 import Testing
 
 @Suite("Enrolment parameters from the configuration")
 struct EnrolmentTests {
-    private let folder = NSTemporaryDirectory() + "hopgate-enrolment-\(UUID().uuidString)"
+    private let folder = ScratchFolder()
 
     @Test("Addresses come from the operator, the configuration, the listener, and last this machine")
     func addresses() async throws {
-        defer { try? FileManager.default.removeItem(atPath: folder) }
         let store = MemoryStore()
         let local = try await enrolment(at: ListenAddress(host: "0.0.0.0", port: 8443), in: store)
         #expect(local.gateways.map(\.description) == ["127.0.0.1:8443"] && local.pin?.count == 32)
@@ -38,7 +37,7 @@ struct EnrolmentTests {
         in store: any Store = MemoryStore()
     ) async throws -> Enrolment {
         var configuration = GatewayConfiguration()
-        configuration.store.path = folder + "/data"
+        configuration.store.path = folder.file("data")
         configuration.dtlsListen = listen
         configuration.tunnelAddresses = configured
         return try await Enrolment(configuration, gateways: named, store: store)

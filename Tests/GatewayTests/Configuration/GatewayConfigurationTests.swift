@@ -5,25 +5,18 @@ import Glibc
 import NIOCore
 import Observability
 import Settings
+import TestSupport
 import Testing
 
 @Suite struct GatewayConfigurationTests {
-    private func write(_ name: String, _ text: String) -> String {
-        let file = "/tmp/hopgate-configuration-\(getpid())-\(UInt64.random(in: 0 ... .max))-\(name)"
-        let descriptor = open(file, O_CREAT | O_WRONLY | O_EXCL, 0o600)
-        precondition(descriptor >= 0)
-        precondition(Glibc.write(descriptor, text, text.utf8.count) == text.utf8.count)
-        close(descriptor)
-        return file
-    }
+    private let folder = ScratchFolder()
 
     private func load(
         _ yaml: String? = nil,
         environment: [String: String] = [:],
         flags: [String: String] = [:]
     ) throws(SettingsError) -> GatewayConfiguration {
-        let file = yaml.map { write("gateway.yaml", $0) }
-        defer { if let file { unlink(file) } }
+        let file = yaml.map { folder.write("gateway.yaml", $0) }
         return try GatewayConfiguration.load(file: file, environment: environment, flags: flags)
     }
 
@@ -33,8 +26,7 @@ import Testing
         environment: [String: String] = [:],
         flags: [String: String] = [:]
     ) -> [String] {
-        let file = yaml.map { write("gateway.yaml", $0) }
-        defer { if let file { unlink(file) } }
+        let file = yaml.map { folder.write("gateway.yaml", $0) }
         do throws(SettingsError) {
             _ = try GatewayConfiguration.load(file: file, environment: environment, flags: flags)
             return []
@@ -71,12 +63,8 @@ import Testing
 
     @Test("Every key is read")
     func everything() throws {
-        let cert = write("cert.pem", "x")
-        let key = write("key.pem", "x")
-        defer {
-            unlink(cert)
-            unlink(key)
-        }
+        let cert = folder.write("cert.pem", "x")
+        let key = folder.write("key.pem", "x")
         let configuration = try load(
             """
             http_listen: 127.0.0.1:80
@@ -259,8 +247,10 @@ import Testing
 
     @Test("The check prints every setting with its origin")
     func check() throws {
-        let file = write("gateway.yaml", "store: {path: /d}\nroutes:\n  - {host: a.test, to: demo/web, timeout: 90s}\n")
-        defer { unlink(file) }
+        let file = folder.write(
+            "gateway.yaml",
+            "store: {path: /d}\nroutes:\n  - {host: a.test, to: demo/web, timeout: 90s}\n"
+        )
         let summary = try GatewayConfiguration.check(
             file: file,
             environment: ["HOPGATE_LOOPS": "2", "POD_NAME": "gateway-0"],

@@ -2,6 +2,7 @@ import Gateway
 import HopProtocol
 import NIOCore
 import Settings
+import TestSupport
 import Testing
 
 @Suite("The public edge")

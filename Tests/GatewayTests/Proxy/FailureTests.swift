@@ -1,6 +1,7 @@
 import Gateway
 import HopProtocol
 import NIOCore
+import TestSupport
 import Testing
 import Tunnel
 

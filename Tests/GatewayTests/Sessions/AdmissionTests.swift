@@ -2,6 +2,7 @@ import Credentials
 import Gateway
 import HopProtocol
 import NIOCore
+import TestSupport
 import Testing
 import Transport
 import Tunnel

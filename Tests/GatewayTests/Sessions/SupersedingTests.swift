@@ -3,6 +3,7 @@ import Gateway
 import HopProtocol
 import NIOCore
 import NIOPosix
+import TestSupport
 import Testing
 
 @Suite("Two attachments of one name")

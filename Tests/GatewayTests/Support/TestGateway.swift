@@ -6,14 +6,18 @@ import Logging
 import NIOCore
 import Settings
 import Synchronization
+import TestSupport
 import Testing
 
 /// A whole gateway in this process on ports that the system chose, with a data folder of its own and one token.
 final class TestGateway: Sendable {
     let process: GatewayProcess
     let token: IssuedToken
-    let folder: String
+    private let scratch: ScratchFolder
     private let configuration: GatewayConfiguration
+
+    /// The folder of the store.
+    var folder: String { configuration.store.path }
 
     static func start(
         services: [String] = ["*"],
@@ -23,7 +27,8 @@ final class TestGateway: Sendable {
         log: TestLog? = nil,
         _ change: (inout GatewayConfiguration) -> Void = { _ in }
     ) async throws -> TestGateway {
-        let folder = FileManager.default.temporaryDirectory.path + "/hopgate-test-\(UInt64.random(in: 0 ... .max))"
+        let scratch = ScratchFolder()
+        let folder = scratch.file("data")
         var configuration = GatewayConfiguration()
         configuration.httpListen = ListenAddress(host: "127.0.0.1", port: 0)
         configuration.httpsListen = ListenAddress(host: "127.0.0.1", port: 0)
@@ -50,14 +55,19 @@ final class TestGateway: Sendable {
             output: log?.output,
             logger: log?.logger ?? logger
         )
-        return TestGateway(process: process, token: token, configuration: configuration)
+        return TestGateway(process: process, token: token, configuration: configuration, scratch: scratch)
     }
 
-    private init(process: GatewayProcess, token: IssuedToken, configuration: GatewayConfiguration) {
+    private init(
+        process: GatewayProcess,
+        token: IssuedToken,
+        configuration: GatewayConfiguration,
+        scratch: ScratchFolder
+    ) {
         self.process = process
         self.token = token
         self.configuration = configuration
-        self.folder = configuration.store.path
+        self.scratch = scratch
     }
 
     /// Edits credentials in the gateway's store, as a command does.
@@ -76,7 +86,7 @@ final class TestGateway: Sendable {
 
     func stop() async {
         await process.shutDown(grace: .seconds(1))
-        try? FileManager.default.removeItem(atPath: folder)
+        scratch.remove()
     }
 
     var rootPEM: [UInt8] {
@@ -112,22 +122,3 @@ final class TestGateway: Sendable {
         await gateway.stop()
     }
 }
-
-/// Waits for a condition, with a deadline.
-func eventually(
-    _ what: String,
-    within limit: Duration = .seconds(10),
-    _ condition: () async throws -> Bool
-) async throws {
-    let clock = ContinuousClock()
-    let deadline = clock.now + limit
-    while try await !condition() {
-        guard clock.now < deadline else {
-            Issue.record("\(what) did not come true within \(limit)")
-            throw Timeout()
-        }
-        try await Task.sleep(for: .milliseconds(2))
-    }
-}
-
-struct Timeout: Error {}

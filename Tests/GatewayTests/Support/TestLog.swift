@@ -2,15 +2,17 @@ import FoundationEssentials
 import Glibc
 import Logging
 import Observability
+import TestSupport
 
 /// The log and the access lines of a gateway, in a file of its own.
 final class TestLog: Sendable {
     let output: LogOutput
+    private let folder = ScratchFolder()
     private let path: String
     private let descriptor: Int32
 
     init() throws {
-        path = FileManager.default.temporaryDirectory.path + "/hopgate-log-\(UInt64.random(in: 0 ... .max))"
+        path = folder.file("log")
         descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw CocoaError(.fileWriteUnknown) }
         output = LogOutput(descriptor: descriptor, form: .json)
@@ -19,7 +21,6 @@ final class TestLog: Sendable {
     deinit {
         output.stop()
         Glibc.close(descriptor)
-        unlink(path)
     }
 
     var logger: Logger {
