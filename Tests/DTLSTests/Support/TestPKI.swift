@@ -7,7 +7,7 @@ enum TestPKI {
 
     /// localhost, *.wild.test, 127.0.0.1, ::1.
     static let server = try! authority.issue(names)
-    /// Only second.test, with an RSA key.
+    /// A certificate for second.test alone, with an RSA key.
     static let second = try! authority.issue(["second.test"], key: .rsa2048)
     static let expired = try! authority.issue(names, hours: -48...(-24))
     static let future = try! authority.issue(names, hours: 24...48)
