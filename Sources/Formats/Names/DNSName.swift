@@ -26,49 +26,46 @@ package enum DNSName {
         init() {}
     }
 
+    /// Checks a text and describes it.
+    ///
     /// - Parameter name: The UTF-8 bytes of the text.
     /// - Returns: `nil` if the text is not a host name.
     @inlinable
-    package static func syntax(of name: some Sequence<UInt8>) -> Syntax? {
+    package static func syntax(of name: some Collection<UInt8>) -> Syntax? {
+        guard name.count <= 253 else { return nil }
         var syntax = Syntax()
-        var size = 0
         var label = 0
-        var isNumber = true
-        var endsWithHyphen = false
+        var hasOtherThanDigits = false
+        var previous = UInt8(ascii: ".")
         for byte in name {
-            size &+= 1
-            if byte == UInt8(ascii: ".") {
-                guard label > 0, !endsWithHyphen else { return nil }
-                label = 0
-                isNumber = true
-                continue
+            switch byte {
+            case UInt8(ascii: "."):
+                guard label > 0, previous != UInt8(ascii: "-") else { return nil }
+                label = -1
+                hasOtherThanDigits = false
+            case UInt8(ascii: "-"):
+                guard label > 0 else { return nil }
+                hasOtherThanDigits = true
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "_"):
+                hasOtherThanDigits = true
+            case UInt8(ascii: "0")...UInt8(ascii: "9"):
+                break
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"):
+                hasOtherThanDigits = true
+                syntax.hasUppercaseLetter = true
+            default: return nil
             }
-            guard isLabelByte(byte) else { return nil }
-            endsWithHyphen = byte == UInt8(ascii: "-")
-            if endsWithHyphen, label == 0 { return nil }
-            if byte > UInt8(ascii: "9") || endsWithHyphen { isNumber = false }
-            if byte >= UInt8(ascii: "A"), byte <= UInt8(ascii: "Z") { syntax.hasUppercaseLetter = true }
             label &+= 1
             guard label <= 63 else { return nil }
+            previous = byte
         }
-        guard label > 0, !endsWithHyphen, size <= 253 else { return nil }
-        syntax.endsWithNumber = isNumber
+        guard label > 0, previous != UInt8(ascii: "-") else { return nil }
+        syntax.endsWithNumber = !hasOtherThanDigits
         return syntax
     }
 
     /// Whether the text is a host name whose last label is not a number: `10.0.0` and `1.2.3.4.5` are mistyped addresses.
     package static func isHostName(_ text: some StringProtocol) -> Bool {
         syntax(of: text.utf8).map { !$0.endsWithNumber } ?? false
-    }
-
-    /// Whether the byte is a letter of either case, a digit, a hyphen or an underscore.
-    @inlinable
-    package static func isLabelByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
-            true
-        default: false
-        }
     }
 }

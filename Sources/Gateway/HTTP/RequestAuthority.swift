@@ -1,7 +1,7 @@
-import Formats
 import HopProtocol
 
-/// The host of a request: `Host` or the authority of an absolute-form target (RFC 9110 §7.2, RFC 3986 §3.2.2).
+/// The host and port of a request: `Host` or the authority of an absolute-form target (RFC 9110 §7.2, RFC 3986 §3.2.2).
+/// `DNSName` in Formats compares its rules with those of the other host names.
 package struct RequestAuthority: Equatable, Sendable {
     /// The host in lower case, without port and trailing dot. An IPv6 address keeps its brackets. For look-ups only.
     package var host: String
@@ -66,7 +66,14 @@ package struct RequestAuthority: Equatable, Sendable {
     }
 
     /// Whether the byte may stand in a name. Percent-encoding and sub-delims, which RFC 3986 allows, are rejected.
-    private static func isNameByte(_ byte: UInt8) -> Bool { DNSName.isLabelByte(byte) || byte == UInt8(ascii: ".") }
+    private static func isNameByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"):
+            true
+        default: false
+        }
+    }
 
     private static func isAddressByte(_ byte: UInt8) -> Bool {
         switch byte {
