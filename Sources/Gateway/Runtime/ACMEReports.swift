@@ -33,7 +33,7 @@ struct ACMEReports: Sendable {
     func report(_ event: RenewalEvent) {
         switch event {
         case .ordering(let names, let authority):
-            logger.info("ordering a certificate", metadata: Self.metadata(names, ["ca": "\(authority)"]))
+            logger.info("certificate order started", metadata: Self.metadata(names, ["ca": "\(authority)"]))
         case .issued(let names, let authority, let generation, let notAfter):
             orders[.issued].increment()
             logger.notice(

@@ -42,7 +42,7 @@ final class ACMEService: Sendable {
             let hook = dns.make(client: client, environment: environment)
             presenters.append(
                 DNSPresenter(hook, propagation: dns.propagation) { problem in
-                    logger.warning("a challenge record is left in the DNS", metadata: ["error": "\(problem)"])
+                    logger.warning("challenge record not removed from the DNS", metadata: ["error": "\(problem)"])
                 }
             )
         }

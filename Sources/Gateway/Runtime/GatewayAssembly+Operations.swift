@@ -76,7 +76,7 @@ extension GatewayAssembly {
         do {
             return try AdminTokens(file: file) { problem in
                 logger.error(
-                    "the admin token cannot be read again; the last one stays valid",
+                    "admin token not reloaded; the previous one stays valid",
                     metadata: ["error": "\(problem)"]
                 )
             }

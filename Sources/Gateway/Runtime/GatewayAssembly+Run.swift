@@ -12,7 +12,7 @@ extension GatewayAssembly {
         let (logger, metrics) = (logger, metrics)
         shared.volume?.onProblem { key, problem in
             logger.error(
-                "an entry of the store is not used; what was known of it is kept",
+                "store entry rejected; its last valid version is kept",
                 metadata: ["key": "\(key)", "error": "\(problem)"]
             )
         }
@@ -25,7 +25,10 @@ extension GatewayAssembly {
         await withDiscardingTaskGroup { group in
             group.addTask {
                 await shared.run {
-                    logger.error("the cluster's keys cannot be read again", metadata: ["error": "\($0)"])
+                    logger.error(
+                        "cluster keys not reloaded; the previous ones stay valid",
+                        metadata: ["error": "\($0)"]
+                    )
                 }
             }
             group.addTask { await presence.run() }
@@ -57,12 +60,12 @@ extension GatewayAssembly {
                     logger.info("certificates changed", metadata: ["count": "\(snapshot.certificates.count)"])
                 } catch {
                     logger.error(
-                        "a new certificate cannot be used; the old ones stay",
+                        "certificates not replaced; the previous ones stay in use",
                         metadata: ["error": "\(error)"]
                     )
                 }
             },
-            onProblem: { logger.error("a certificate cannot be used", metadata: ["error": "\($0)"]) }
+            onProblem: { logger.error("certificate unusable", metadata: ["error": "\($0)"]) }
         )
     }
 
@@ -74,10 +77,10 @@ extension GatewayAssembly {
                 () throws(StoreError) in volume.selfTest()
             }
             for problem in report.problems {
-                logger.warning("the volume cannot do what the store needs", metadata: ["problem": "\(problem)"])
+                logger.warning("volume lacks a feature that the store needs", metadata: ["problem": "\(problem)"])
             }
         } catch {
-            logger.warning("the volume could not be tried", metadata: ["error": "\(error)"])
+            logger.warning("volume self-test failed", metadata: ["error": "\(error)"])
         }
     }
 }

@@ -143,7 +143,7 @@ struct GatewayAssembly: Sendable {
         if let root = certificates.developmentRoot {
             var metadata: Logger.Metadata = ["fingerprint": "\(root.pin)"]
             if let path = root.path { metadata["root"] = "\(path)" }
-            logger.notice("the development CA covers names that no other certificate does", metadata: metadata)
+            logger.notice("development CA in use", metadata: metadata)
         }
         return certificates
     }

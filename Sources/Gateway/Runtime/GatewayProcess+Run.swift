@@ -23,18 +23,18 @@ extension GatewayProcess {
                 var isStopping = false
                 for await received in signals {
                     if isStopping {
-                        logger.warning("stopping now: a second signal came", metadata: ["signal": "\(received)"])
+                        logger.warning("second signal received, exiting", metadata: ["signal": "\(received)"])
                         exit(1)
                     }
                     isStopping = true
-                    logger.notice("stopping: finishing what is in flight", metadata: ["signal": "\(received)"])
+                    logger.notice("gateway draining", metadata: ["signal": "\(received)"])
                     stop.finish()
                 }
             }
             group.addTask {
                 await process.drainRequested()
                 guard !Task.isCancelled else { return }
-                logger.notice("stopping: the admin port was asked to; finishing what is in flight")
+                logger.notice("gateway draining", metadata: ["requested_by": "admin"])
                 stop.finish()
             }
             for await _ in stops {}

@@ -123,7 +123,7 @@ package final class GatewayProcess: Sendable {
 
     private func logReady() {
         assembly.logger.notice(
-            "gateway is ready",
+            "gateway ready",
             metadata: [
                 "version": "\(assembly.version)",
                 "https": "\(httpsAddress.text)",
