@@ -83,7 +83,7 @@ struct DNSPresenterTests {
         }
         try await eventually { !hook.records.isEmpty }
         task.cancel()
-        #expect(await task.value == "the order that this was for is given up")
+        #expect(await task.value == "the order was abandoned")
     }
 
     @Test("Hooks are called one after the other, however many orders there are")
