@@ -118,7 +118,12 @@ struct TokenCommandContext {
                 throw ValidationError("--gateway: \(error.what). \(error.remedy)")
             }
         }
-        return try await Enrolment(configuration, gateways: addresses, store: shared.store)
+        return try await Enrolment(
+            configuration,
+            gateways: addresses,
+            store: shared.store,
+            check: TLSIdentities.check
+        )
     }
 
     func close() { shared.close() }

@@ -1,3 +1,4 @@
+package import Certificates
 package import Credentials
 import HopProtocol
 package import Settings
@@ -9,7 +10,13 @@ extension Enrolment {
     /// - Parameters:
     ///   - given: The addresses that the operator named. If it is empty, the configured ones are used.
     ///   - store: The store with the root certificate of the development CA, which is created if it is needed and missing.
-    package init(_ configuration: GatewayConfiguration, gateways given: [HostPort], store: any Store) async throws {
+    ///   - check: Throws if the TLS libraries do not accept a certificate.
+    package init(
+        _ configuration: GatewayConfiguration,
+        gateways given: [HostPort],
+        store: any Store,
+        check: @escaping CertificateCheck
+    ) async throws {
         guard given.count <= JoinString.gatewayLimit else {
             throw CredentialError(.invalid, "a join string has at most \(JoinString.gatewayLimit) gateways")
         }
@@ -17,7 +24,7 @@ extension Enrolment {
         let pin = try await configuration.tunnelPin(
             hosts: gateways.map(\.host),
             in: store,
-            check: TLSIdentities.check
+            check: check
         )
         if pin == nil {
             notes.append(

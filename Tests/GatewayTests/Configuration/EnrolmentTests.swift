@@ -40,6 +40,6 @@ struct EnrolmentTests {
         configuration.store.path = folder.file("data")
         configuration.dtlsListen = listen
         configuration.tunnelAddresses = configured
-        return try await Enrolment(configuration, gateways: named, store: store)
+        return try await Enrolment(configuration, gateways: named, store: store, check: TLSIdentities.check)
     }
 }
