@@ -225,7 +225,8 @@ let package = Package(
         .testTarget(
             name: "CredentialsTests",
             dependencies: [
-                "Cluster", "Credentials", "Formats", "HopProtocol", "Settings", "Store", "TestSupport", nioCore, logging,
+                "Cluster", "Credentials", "Formats", "HopProtocol", "Settings", "Store", "TestSupport", nioCore,
+                logging,
             ],
             swiftSettings: strict
         ),

@@ -1,7 +1,7 @@
 package import ACME
 package import Crypto
 package import Formats
-import Foundation
+import FoundationEssentials
 import SwiftASN1
 package import X509
 
