@@ -1,4 +1,5 @@
 import Settings
+import TestSupport
 import Testing
 
 /// Tests of the YAML parser, with hostile texts.
@@ -217,7 +218,7 @@ import Testing
 
     @Test("Random bytes and mutations of a valid text never trap, and always give a root or a problem")
     func random() {
-        var generator = SplitMix(state: 7)
+        var generator = SeededGenerator(seed: 7)
         let seed = Array("a: {b: [1, 'x', \"y\\n\"]}\nc:\n  - d: |\n      t\n    e: >-\n      u\n? f\n: g\n# h\n".utf8)
         let alphabet = Array("{}[]:,-?&*!|>'\"%@`#~ \n\t\\abc01\u{FEFF}\u{85}é".utf8) + [0, 0xFF, 0xC2]
         for _ in 0..<20_000 {
@@ -233,18 +234,5 @@ import Testing
             let (root, problems) = YAMLNode.parse(bytes)
             #expect(root != nil || !problems.isEmpty)
         }
-    }
-}
-
-/// A random number generator with the same sequence in every run.
-struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-        return z ^ (z >> 31)
     }
 }

@@ -167,7 +167,7 @@ struct HostileTests {
         let address = fixture.listener.localAddress
         let sockets = try (0..<8).map { _ in try UDPSocket.connected(to: address) }
         let flood = UncheckedSendable((sockets: sockets, hellos: try (0..<4).map { _ in try Self.hello() }))
-        let random = Mutex(SplitMix(seed: 3))
+        let random = Mutex(SeededGenerator(seed: 3))
         // 20,000 per second, as long as the sessions are busy.
         let task = flooder.next().scheduleRepeatedTask(initialDelay: .zero, delay: .milliseconds(10)) { _ in
             random.withLock { random in
@@ -198,7 +198,7 @@ struct HostileTests {
     }
 
     /// Returns noise, records of no session, hellos without a cookie, and similar data.
-    private static func nonsense(_ random: inout SplitMix, hellos: [[UInt8]]) -> [UInt8] {
+    private static func nonsense(_ random: inout SeededGenerator, hellos: [[UInt8]]) -> [UInt8] {
         switch random.next() % 4 {
         case 0: return (0..<Int(random.next() % 1_200)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
         case 1: return Self.strayRecord(count: 20 + Int(random.next() % 200))

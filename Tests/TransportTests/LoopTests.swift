@@ -9,7 +9,7 @@ import Transport
 struct LoopTests {
     @Test("The heap yields deadlines in order under random moves and removals", arguments: 0..<20)
     func randomHeap(seed: UInt64) {
-        var random = SplitMix(seed: seed)
+        var random = SeededGenerator(seed: seed)
         var heap = DeadlineHeap()
         let nodes = (0..<100).map { _ in DeadlineNode() }
         var expected: [Int: Int] = [:]
@@ -82,7 +82,7 @@ struct LoopTests {
         let received = Observed<[Int]>([])
         let wakeUps = Mutex(0)
         source.execute {
-            var random = SplitMix(seed: 7)
+            var random = SeededGenerator(seed: 7)
             var next = 0
             while next < 100_000 {
                 var batch = Array(next..<min(100_000, next + Int(random.next() % 50) + 1))
@@ -100,25 +100,5 @@ struct LoopTests {
         #expect(all == Array(0..<100_000))
         #expect(wakeUps.withLock { $0 } >= 1)
         try await group.shutdownGracefully()
-    }
-}
-
-/// A small seeded generator: the same numbers on every machine.
-struct SplitMix: RandomNumberGenerator {
-    private var state: UInt64
-
-    /// Neighbouring seeds give unrelated sequences.
-    init(seed: UInt64) {
-        state = (seed &+ 1) &* 0xD134_2543_DE82_EF95
-        state ^= state >> 29
-        state = next()
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-        return value ^ (value >> 31)
     }
 }

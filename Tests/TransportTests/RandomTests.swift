@@ -25,7 +25,7 @@ struct RandomTests {
         }
 
         private let outcome: Observed<Outcome>
-        private var random: SplitMix
+        private var random: SeededGenerator
         private var stream: TunnelStream?
         private var read = 0
         private var written = 0
@@ -38,7 +38,7 @@ struct RandomTests {
         private var isDone = false
 
         init(seed: UInt64, outcome: Observed<Outcome>) {
-            random = SplitMix(seed: seed)
+            random = SeededGenerator(seed: seed)
             self.outcome = outcome
             outcome.update { $0.streams += 1 }
         }
@@ -137,7 +137,7 @@ struct RandomTests {
         let fixture = try await Fixture(loops: 2)
         let (session, accepted) = try await fixture.connect(on: fixture.loops[1])
         for (side, seed) in [(session, UInt64(1)), (accepted, 2)] {
-            let random = Mutex(SplitMix(seed: seed))
+            let random = Mutex(SeededGenerator(seed: seed))
             // As if it had been sent.
             try await side.loop.submit {
                 side.sender.injectedFailure = { _, _ in random.withLock { $0.next() % 8 == 0 ? 0 : nil } }
