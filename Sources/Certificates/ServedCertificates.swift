@@ -81,19 +81,19 @@ package final class ServedCertificates: Sendable {
         let served = ServedCertificates(settings, store: store)
         _ = served.configured.reload()
         if let problem = served.configured.problem { throw problem }
-        var trouble: CertificatesError?
+        var failure: CertificatesError?
         do throws(StoreError) {
             try await served.stored.load(until: .now() + loadTime)
         } catch {
-            trouble = CertificatesError(error)
+            failure = CertificatesError(error)
         }
         do throws(CertificatesError) {
             try await served.development?.obtain(now: now)
         } catch {
-            trouble = error
+            failure = error
         }
         served.rebuild(now: now)
-        guard served.current.withLock({ $0.snapshot != nil }) else { throw trouble ?? nothing }
+        guard served.current.withLock({ $0.snapshot != nil }) else { throw failure ?? nothing }
         return served
     }
 

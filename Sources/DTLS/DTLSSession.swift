@@ -62,7 +62,7 @@ package final class DTLSSession {
         if let serverName {
             let name = serverName.hasSuffix(".") ? String(serverName.dropLast()) : serverName
             guard !name.isEmpty, !name.utf8.contains(0), hop_session_set_server_name(handle, name) else {
-                throw .configuration("\"\(serverName)\" is no server name")
+                throw .configuration("\"\(serverName)\" is not a server name")
             }
         } else if !context.isPinned {
             throw .configuration("without a pin the server's name must be known")

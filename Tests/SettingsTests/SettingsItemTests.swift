@@ -60,7 +60,7 @@ struct SettingsItemTests {
             } catch {
                 let lines = folder.relative(error.description).split(separator: "\n")
                 #expect(!isSame && lines.count == 1, "\(lines)")
-                #expect(lines[0].contains(":3: s.x: is not what s_x says"), "\(lines)")
+                #expect(lines[0].contains(":3: s.x: differs from s_x"), "\(lines)")
             }
         }
     }

@@ -277,27 +277,27 @@ import Testing
 
     @Test("A value's file that is empty, binary, too long, of two lines or a folder is a problem")
     func badFiles() {
-        func told(_ path: String) -> [String] {
+        func fileProblems(_ path: String) -> [String] {
             problems(environment: ["HOPTEST_NAME_FILE": path]) { root in _ = root.string("name", default: "x") }
         }
         let empty = #"HOPTEST_NAME_FILE: name: "v" is empty. Write the value into it."#
-        #expect(told(folder.write("v", "\n")) == [empty])
-        #expect(told(folder.write("v", "")) == [empty])
+        #expect(fileProblems(folder.write("v", "\n")) == [empty])
+        #expect(fileProblems(folder.write("v", "")) == [empty])
         let binary = #"HOPTEST_NAME_FILE: name: the content of "v" is not text. Is this the right file?"#
-        #expect(told(folder.write("v", [0xFF])) == [binary])
-        #expect(told(folder.write("v", [0x61, 0, 0x62])) == [binary])
+        #expect(fileProblems(folder.write("v", [0xFF])) == [binary])
+        #expect(fileProblems(folder.write("v", [0x61, 0, 0x62])) == [binary])
         #expect(
-            told(folder.write("v", "a\nb\n")) == [
+            fileProblems(folder.write("v", "a\nb\n")) == [
                 #"HOPTEST_NAME_FILE (v): name: "a\nb" holds a line break or control character. Write it on one line."#
             ]
         )
         #expect(
-            told(folder.write("v", [UInt8](repeating: 0x61, count: 70_000))) == [
+            fileProblems(folder.write("v", [UInt8](repeating: 0x61, count: 70_000))) == [
                 #"HOPTEST_NAME_FILE: name: cannot read "v": larger than 64 KiB. Name a file that this process may read."#
             ]
         )
         #expect(
-            told("/tmp") == [
+            fileProblems("/tmp") == [
                 #"HOPTEST_NAME_FILE: name: cannot read "/tmp": Is a directory. Name a file that this process may read."#
             ]
         )

@@ -19,11 +19,11 @@ package struct ChallengeTask: Hashable, Sendable {
 
     init(_ reader: DocumentReader) throws(ACMEMessageError) {
         kind = try reader.enumValue("type")
-        guard let name = CertificateName(try reader.string("name")) else { throw reader.error("name", "is no name") }
+        guard let name = CertificateName(try reader.string("name")) else { throw reader.error("name", "is not a name") }
         self.name = name
         token = try reader.string("token")
         keyAuthorization = try reader.string("key_authorization")
-        guard ACMEChallenge.isToken(token) else { throw reader.error("token", "is no token") }
+        guard ACMEChallenge.isToken(token) else { throw reader.error("token", "is not a token") }
     }
 
     var fields: [String: JSONValue] {
@@ -86,6 +86,6 @@ extension ChallengeTask {
         let parts = keyAuthorization.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
         guard parts.count == 2, parts[0].elementsEqual(token.utf8), parts[1].count == 43,
             parts[1].allSatisfy(Base64URL.isDigit)
-        else { throw reader.error("key_authorization", "is none for this token") }
+        else { throw reader.error("key_authorization", "does not belong to this token") }
     }
 }

@@ -43,14 +43,17 @@ struct IssuedChain {
         }
         guard let text = String(validating: bytes, as: UTF8.self), text.utf8.allSatisfy({ $0 < 0x80 }),
             let documents = try? PEMDocument.parseMultiple(pemString: text), !documents.isEmpty
-        else { throw ACMEMessageError("certificate", "is no chain of PEM blocks") }
+        else { throw ACMEMessageError("certificate", "is not a chain of PEM blocks") }
         guard documents.count <= ACMELimits.chainLength else {
-            throw ACMEMessageError("certificate", "has \(documents.count) blocks; \(ACMELimits.chainLength) may be")
+            throw ACMEMessageError(
+                "certificate",
+                "has \(documents.count) blocks; at most \(ACMELimits.chainLength) are allowed"
+            )
         }
         var certificates: [Certificate] = []
         for (index, document) in documents.enumerated() {
             guard document.discriminator == "CERTIFICATE", let certificate = try? Certificate(pemDocument: document)
-            else { throw ACMEMessageError("certificate[\(index)]", "is no certificate") }
+            else { throw ACMEMessageError("certificate[\(index)]", "is not a certificate") }
             certificates.append(certificate)
         }
         self.documents = documents

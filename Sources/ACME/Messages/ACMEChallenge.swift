@@ -31,7 +31,7 @@ package struct ACMEChallenge: Equatable, Sendable {
         token = try reader.string("token")
         error = try reader.object("error").map { reader throws(ACMEMessageError) in try ACMEProblem(reader) }
         guard Self.isToken(token) else {
-            throw reader.error("token", "is no token: 1 to 128 letters, digits, \"-\" and \"_\"")
+            throw reader.error("token", "is not a token of 1 to 128 letters, digits, \"-\" and \"_\"")
         }
     }
 

@@ -33,7 +33,10 @@ package struct ACMEDirectory: Equatable, Sendable {
 
     private static func profiles(_ reader: DocumentReader) throws(ACMEMessageError) -> [String: String] {
         guard reader.fields.count <= ACMELimits.profiles else {
-            throw ACMEMessageError(reader.place, "has \(reader.fields.count) profiles; \(ACMELimits.profiles) may be")
+            throw ACMEMessageError(
+                reader.place,
+                "has \(reader.fields.count) profiles; at most \(ACMELimits.profiles) are allowed"
+            )
         }
         var profiles: [String: String] = [:]
         for name in reader.fields.keys { profiles[name] = try reader.displayText(name) ?? "" }

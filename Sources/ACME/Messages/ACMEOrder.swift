@@ -43,7 +43,10 @@ package struct ACMEOrder: Equatable, Sendable {
     ) throws(ACMEMessageError) -> [ACMEURL] {
         let texts = try reader.strings("authorizations") ?? []
         guard texts.count <= ACMELimits.authorizations else {
-            throw reader.error("authorizations", "has \(texts.count) URLs; at most \(ACMELimits.authorizations) may be")
+            throw reader.error(
+                "authorizations",
+                "has \(texts.count) URLs; at most \(ACMELimits.authorizations) are allowed"
+            )
         }
         var seen: Set<ACMEURL> = []
         var urls: [ACMEURL] = []

@@ -15,9 +15,9 @@ struct DocumentReader {
         do throws(JSONError) {
             value = try JSONValue(json: bytes, limits: Self.limits)
         } catch {
-            throw ACMEMessageError(place, "is no JSON that can be read: \(error)")
+            throw ACMEMessageError(place, "is not JSON that can be read: \(error)")
         }
-        guard let fields = value.object else { throw ACMEMessageError(place, "is no JSON object") }
+        guard let fields = value.object else { throw ACMEMessageError(place, "is not a JSON object") }
         self.init(fields, place)
     }
 
@@ -50,7 +50,7 @@ struct DocumentReader {
 
     func optionalString(_ name: String) throws(ACMEMessageError) -> String? {
         guard let value = value(name) else { return nil }
-        guard let string = value.string else { throw error(name, "is no string") }
+        guard let string = value.string else { throw error(name, "is not a string") }
         return string
     }
 
@@ -66,7 +66,7 @@ struct DocumentReader {
 
     func strings(_ name: String) throws(ACMEMessageError) -> [String]? {
         guard let value = value(name) else { return nil }
-        guard let strings = value.strings else { throw error(name, "is no list of strings") }
+        guard let strings = value.strings else { throw error(name, "is not a list of strings") }
         return strings
     }
 
@@ -88,13 +88,13 @@ struct DocumentReader {
 
     func integer(_ name: String) throws(ACMEMessageError) -> Int64? {
         guard let value = value(name) else { return nil }
-        guard let integer = value.integer else { throw error(name, "is no whole number") }
+        guard let integer = value.integer else { throw error(name, "is not a whole number") }
         return integer
     }
 
     func time(_ name: String) throws(ACMEMessageError) -> UnixTime? {
         guard let text = try optionalString(name) else { return nil }
-        guard let time = UnixTime(rfc3339: text) else { throw error(name, "is no time of RFC 3339") }
+        guard let time = UnixTime(rfc3339: text) else { throw error(name, "is not an RFC 3339 time") }
         return time
     }
 
@@ -108,7 +108,7 @@ struct DocumentReader {
 
     /// Reads the URL of a record that this program wrote, for which there is no origin to check against.
     func ownURL(_ name: String) throws(ACMEMessageError) -> ACMEURL {
-        guard let url = ACMEURL(try string(name)) else { throw error(name, "is no https URL") }
+        guard let url = ACMEURL(try string(name)) else { throw error(name, "is not an https URL") }
         return url
     }
 
@@ -119,7 +119,7 @@ struct DocumentReader {
 
     static func url(_ text: String, _ place: String, from origin: ACMEURL) throws(ACMEMessageError) -> ACMEURL {
         guard let url = ACMEURL(text) else {
-            throw ACMEMessageError(place, "is no https URL: \(UntrustedText.sanitised(text, limit: 80))")
+            throw ACMEMessageError(place, "is not an https URL: \(UntrustedText.sanitised(text, limit: 80))")
         }
         guard origin.mayReference(url) else {
             throw ACMEMessageError(place, "leads to this machine, and the CA is not on it: \(url)")
@@ -131,18 +131,20 @@ struct DocumentReader {
 
     func object(_ name: String) throws(ACMEMessageError) -> DocumentReader? {
         guard let value = value(name) else { return nil }
-        guard case .object(let fields) = value else { throw error(name, "is no object") }
+        guard case .object(let fields) = value else { throw error(name, "is not an object") }
         return DocumentReader(fields, "\(place).\(name)")
     }
 
     /// Reads a list of objects. A missing field is an empty list.
     func objects(_ name: String, limit: Int) throws(ACMEMessageError) -> [DocumentReader] {
         guard let value = value(name) else { return [] }
-        guard case .array(let values) = value else { throw error(name, "is no list") }
-        guard values.count <= limit else { throw error(name, "has \(values.count) elements; at most \(limit) may be") }
+        guard case .array(let values) = value else { throw error(name, "is not a list") }
+        guard values.count <= limit else {
+            throw error(name, "has \(values.count) elements; at most \(limit) are allowed")
+        }
         var readers: [DocumentReader] = []
         for (index, value) in values.enumerated() {
-            guard case .object(let fields) = value else { throw error("\(name)[\(index)]", "is no object") }
+            guard case .object(let fields) = value else { throw error("\(name)[\(index)]", "is not an object") }
             readers.append(DocumentReader(fields, "\(place).\(name)[\(index)]"))
         }
         return readers

@@ -27,7 +27,9 @@ package struct AccountRecord: Equatable, Sendable {
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
         let reader = try DocumentReader(bytes, place)
         directory = try reader.ownURL("directory")
-        guard let key = AccountKey(pem: try reader.string("key")) else { throw reader.error("key", "is no P-256 key") }
+        guard let key = AccountKey(pem: try reader.string("key")) else {
+            throw reader.error("key", "is not a P-256 key")
+        }
         self.key = key
         url = try reader.optionalURL("url", from: directory)
         contacts = try reader.strings("contacts") ?? []

@@ -88,7 +88,7 @@ extension OrderMachine {
     /// Checks that the authorization is for a name of the order. No challenge of another name is responded to.
     private func checkedName(_ authorization: ACMEAuthorization) throws(ACMEMessageError) -> CertificateName {
         guard let name = authorization.identifier.name else {
-            throw ACMEMessageError("authorization.identifier", "is no name: \(authorization.identifier)")
+            throw ACMEMessageError("authorization.identifier", "is not a name: \(authorization.identifier)")
         }
         let wildcard = CertificateName("*.\(name)")
         let isOrdered = required(plan).names.contains { $0 == name || $0 == wildcard }

@@ -50,7 +50,7 @@ extension OrderMachine {
         var names: Set<CertificateName> = []
         for (index, identifier) in order.identifiers.enumerated() {
             guard let name = identifier.name else {
-                throw ACMEMessageError("order.identifiers[\(index)]", "is no name: \(identifier)")
+                throw ACMEMessageError("order.identifiers[\(index)]", "is not a name: \(identifier)")
             }
             names.insert(name)
         }

@@ -35,12 +35,14 @@ package struct OrderRecord: Equatable, Sendable {
         order = try reader.url("order", from: directory)
         var names: [CertificateName] = []
         for text in try reader.strings("names") ?? [] {
-            guard let name = CertificateName(text) else { throw reader.error("names", "holds what is no name") }
+            guard let name = CertificateName(text) else {
+                throw reader.error("names", "contains a text that is not a name")
+            }
             names.append(name)
         }
         self.names = names
         profile = try reader.optionalString("profile")
-        guard let key = LeafKey(pem: try reader.string("key")) else { throw reader.error("key", "is no P-256 key") }
+        guard let key = LeafKey(pem: try reader.string("key")) else { throw reader.error("key", "is not a P-256 key") }
         self.key = key
         guard let created = try reader.time("created") else { throw reader.error("created", "is missing") }
         self.created = created

@@ -74,7 +74,7 @@ package struct HTTPHook: DNSHook {
         let start = response.body.drop { $0 <= 0x20 }.prefix(4 * displayedLength)
         let line = start.prefix { $0 != 0x0a && $0 != 0x0d }
         let text = UntrustedText.sanitised(String(decoding: line, as: UTF8.self), limit: displayedLength)
-        let message = text.isEmpty ? "" : ", and says: \(text)"
+        let message = text.isEmpty ? "" : ": \(text)"
         return switch response.status {
         case 401, 403: "\(message); check acme.dns.hook_token"
         case 404, 405: "\(message); acme.dns.hook has to be the URL below which \"present\" and \"cleanup\" are"

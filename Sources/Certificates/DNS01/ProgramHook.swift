@@ -52,7 +52,7 @@ package struct ProgramHook: DNSHook {
         case .killed(let signal, let output): "was ended by signal \(signal)\(Self.details(output))"
         case .timedOut(let output):
             "did not end within \(timeout.nanoseconds / 1_000_000) ms and was killed\(Self.details(output))"
-        case .cancelled: "was killed, because what it was for is given up"
+        case .cancelled: "was killed, because the order was abandoned"
         case .notStarted(let reason): "could not be run: \(reason)"
         }
     }

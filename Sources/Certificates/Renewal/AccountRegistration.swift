@@ -92,10 +92,10 @@ package struct AccountRegistration: Sendable {
                 }
                 action = machine.stored(now: .now)
             case .accountReady(let directory):
-                learn(machine.directory, machine.clock, hasAnswered)
+                updateCache(machine.directory, machine.clock, hasAnswered)
                 return .ready(directory, machine.account)
             case .failed(let failure):
-                learn(nil, machine.clock, hasAnswered)
+                updateCache(nil, machine.clock, hasAnswered)
                 directories.removeDirectory(of: authority.id)
                 return .failed(failure)
             case .storeOrder, .present, .cleanUp, .issued: preconditionFailure("no order was asked for")
@@ -104,7 +104,7 @@ package struct AccountRegistration: Sendable {
         return .interrupted(OrderDriver.shutdown)
     }
 
-    private func learn(_ directory: ACMEDirectory?, _ clock: ClockSkew, _ hasAnswered: Bool) {
+    private func updateCache(_ directory: ACMEDirectory?, _ clock: ClockSkew, _ hasAnswered: Bool) {
         directories.update(authority.id, directory: directory, clock: clock, hasAnswered: hasAnswered)
     }
 }

@@ -65,7 +65,7 @@ struct OrderDriver: Sendable {
             directories: directories
         )
         switch await directories.registration(at: authority.id, registration) {
-        case .interrupted(let trouble): throw trouble
+        case .interrupted(let error): throw error
         case .failed(var failure):
             failure.keepsOrder = previous != nil && failure.code.keepsOrder
             return .failure(failure)
@@ -118,10 +118,10 @@ struct OrderDriver: Sendable {
                     await presenter.withdraw(tasks)
                     action = machine.cleanedUp(now: .now)
                 case .issued(let issued):
-                    learn(machine.directory, machine.clock, authority, hasAnswered)
+                    updateCache(machine.directory, machine.clock, authority, hasAnswered)
                     return .issued(issued)
                 case .failed(let failure):
-                    learn(machine.directory, machine.clock, authority, hasAnswered)
+                    updateCache(machine.directory, machine.clock, authority, hasAnswered)
                     if failure.step != .authorization, failure.step != .challenge {
                         directories.removeDirectory(of: authority)
                     }
@@ -134,7 +134,7 @@ struct OrderDriver: Sendable {
         }
     }
 
-    private func learn(
+    private func updateCache(
         _ directory: ACMEDirectory?,
         _ clock: ClockSkew,
         _ authority: String,

@@ -34,8 +34,8 @@ package struct DeadReplicaDetector: Sendable {
             uniqueKeysWithValues: replicas.map { ($0.incarnation, firstSeen[$0.incarnation] ?? now) }
         )
         return replicas.filter { replica in
-            let heard = replica.movedAt ?? firstSeen[replica.incarnation] ?? now
-            return now - max(heard, since) > Self.limit
+            let lastSign = replica.movedAt ?? firstSeen[replica.incarnation] ?? now
+            return now - max(lastSign, since) > Self.limit
         }
     }
 }

@@ -46,7 +46,7 @@ func reasonNotExecutable(_ path: String) -> String? {
     guard !path.isEmpty, !path.utf8.contains(0) else { return "not a path" }
     var status = stat()
     guard stat(path, &status) == 0 else { return lastErrorText() }
-    guard status.st_mode & S_IFMT == S_IFREG else { return "it is no file" }
+    guard status.st_mode & S_IFMT == S_IFREG else { return "it is not a file" }
     return access(path, X_OK) == 0 ? nil : lastErrorText()
 }
 

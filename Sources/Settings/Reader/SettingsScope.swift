@@ -78,7 +78,7 @@ package final class SettingsScope {
         if case .node(let mine) = own.content, case .node(let theirs) = other.content, mine.isEquivalent(to: theirs) {
             return own
         }
-        let what = "is not what \(synonym.scope.fullKey(synonym.key)) says (\(other.origin))"
+        let what = "differs from \(synonym.scope.fullKey(synonym.key)) (\(other.origin))"
         report(key, own.origin, FormatError(what, "Keep one of the two."))
         return .unusable
     }

@@ -31,7 +31,11 @@ extension Volume {
     /// Makes a key the signing key.
     package func sign(with id: String, in cluster: ClusterIdentity) throws(StoreError) -> ClusterIdentity {
         guard let key = cluster.keyring[id] else {
-            throw StoreError(.notFound, displayPath("\(ClusterDocument.keyFolder)/\(id)"), "is no key of this cluster")
+            throw StoreError(
+                .notFound,
+                displayPath("\(ClusterDocument.keyFolder)/\(id)"),
+                "is not a key of this cluster"
+            )
         }
         return try rewrite(cluster, keys: [key] + cluster.keyring.keys.filter { $0 != key }, cluster.fields)
     }
@@ -55,7 +59,7 @@ extension Volume {
             throw StoreError(
                 .notFound,
                 displayPath("\(ClusterDocument.keyFolder)/\(id)"),
-                "is no key that can be retired"
+                "is not a key that can be retired"
             )
         }
         let changed = try rewrite(cluster, keys: cluster.keyring.keys.filter { $0 != key }, cluster.fields)

@@ -44,7 +44,7 @@ struct HTTPHookTests {
         "HTTP/1.1 \(status)\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
     }
 
-    @Test("It is told record and value, below the URL, as httpreq tells them")
+    @Test("Record and value are sent below the URL, in the form of httpreq")
     func protocolOfHTTPRequest() async throws {
         for path in ["/dns/", "/dns"] {
             try await withHook(Self.ok, path: path) { hook, server in
@@ -80,13 +80,13 @@ struct HTTPHookTests {
         #expect("\(HookCredential("t0ken")!)" == "(not shown)")
     }
 
-    @Test("An answer that is no success is told with its first line, made safe to show")
+    @Test("A response without success is reported with its first line, sanitised")
     func refused() async throws {
         try await withHook(Self.answer("500 Oops", "\r\n zone \u{1B}[31m is locked\nsecond")) { hook, server in
             let url = "http://127.0.0.1:\(server.port)/dns/present"
             #expect(
                 await present(hook)
-                    == "the DNS hook answered 500 to POST \(url) for _acme-challenge.a.test, and says: zone ?[31m is locked"
+                    == "the DNS hook answered 500 to POST \(url) for _acme-challenge.a.test: zone ?[31m is locked"
             )
         }
         try await withHook(Self.answer("401 No", "")) { hook, _ in
@@ -95,7 +95,7 @@ struct HTTPHookTests {
         try await withHook(Self.answer("404 No", "none")) { hook, _ in
             #expect(
                 await present(hook).hasSuffix(
-                    "and says: none; acme.dns.hook has to be the URL below which \"present\" and \"cleanup\" are"
+                    "_acme-challenge.a.test: none; acme.dns.hook has to be the URL below which \"present\" and \"cleanup\" are"
                 )
             )
         }
@@ -104,7 +104,7 @@ struct HTTPHookTests {
         }
     }
 
-    @Test("One that hangs has its deadline, and one that sends too much is refused")
+    @Test("A server that hangs is bounded by the deadline, and one that sends too much is refused")
     func hostile() async throws {
         try await withHook("", timeout: .milliseconds(200)) { hook, _ in
             let text = await present(hook)
@@ -119,7 +119,7 @@ struct HTTPHookTests {
         }
     }
 
-    @Test("It leads nowhere else", arguments: [301, 302, 303, 307, 308])
+    @Test("Redirects to other servers are refused", arguments: [301, 302, 303, 307, 308])
     func redirects(_ status: Int) async throws {
         let other = try await HookServer(Self.ok)
         let location = "http://127.0.0.1:\(other.port)/elsewhere"
@@ -133,7 +133,7 @@ struct HTTPHookTests {
         await other.stop()
     }
 
-    @Test("A server that is not there is told")
+    @Test("A server that cannot be reached is reported")
     func missing() async throws {
         let server = try await HookServer(Self.ok)
         await server.stop()

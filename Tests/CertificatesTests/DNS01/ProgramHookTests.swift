@@ -70,7 +70,7 @@ struct ProgramHookTests {
         }
     }
 
-    @Test("What it wrote last is in the message, made safe to show")
+    @Test("The end of the output is in the message, sanitised")
     func output() async {
         let hook = script(#"echo first; echo "zone \033[31mlocked" >&2; printf 'last line'; exit 3"#)
         let text = await present(hook)
@@ -91,7 +91,7 @@ struct ProgramHookTests {
         #expect(endless.contains("did not end within 300 ms and was killed"))
     }
 
-    @Test("One that hangs is killed with all that it started, though it takes no SIGTERM")
+    @Test("A program that hangs is killed with all that it started, although it ignores SIGTERM")
     func hangs() async throws {
         let start = NIODeadline.now()
         let hook = script(
@@ -108,7 +108,7 @@ struct ProgramHookTests {
         try await eventually { !FileManager.default.fileExists(atPath: "/proc/\(numbers[1])") }
     }
 
-    @Test("What it leaves behind ends with it, and is not waited for")
+    @Test("Processes that the program leaves behind end with it, and are not waited for")
     func leftovers() async throws {
         let hook = script("sleep 1000 & echo $! > child")
         let start = NIODeadline.now()
@@ -118,18 +118,18 @@ struct ProgramHookTests {
         try await eventually { !isAlive(child) }
     }
 
-    @Test("One that closes its output is still waited for")
+    @Test("A program that closes its output is still waited for")
     func closedOutput() async {
         let hook = script("exec >&- 2>&-; sleep 0.3; exit 4")
         #expect(await present(hook).contains("ended with status 4"))
     }
 
-    @Test("An end by a signal is told")
+    @Test("An end by a signal is reported")
     func signalled() async {
         #expect(await present(script("echo oops; kill -SEGV $$")).hasSuffix("was ended by signal 11; it wrote: oops"))
     }
 
-    @Test("One that is not there, may not be run, or is no program is told with the remedy")
+    @Test("A program that is missing, not executable, or not a program is reported with the remedy")
     func notStarted() async {
         let missing = ProgramHook(scratch.file("nowhere"), environment: [:])
         #expect(await present(missing).contains("could not be run: there is no such file"))
@@ -141,13 +141,13 @@ struct ProgramHookTests {
         #expect(await present(lost).hasSuffix("its first line names an interpreter that is not here"))
     }
 
-    @Test("When the order is given up, it is killed")
+    @Test("The program is killed if the order is abandoned")
     func cancelled() async throws {
         let hook = script("echo $$ > self; sleep 1000")
         let task = Task { await present(hook) }
         try await eventually { !text("self").isEmpty }
         task.cancel()
-        #expect(await task.value.hasSuffix("was killed, because what it was for is given up"))
+        #expect(await task.value.hasSuffix("was killed, because the order was abandoned"))
         let number = text("self").trimmingCharacters(in: .newlines)
         try await eventually { !isAlive(number) }
         // Before it began, too.
@@ -156,7 +156,7 @@ struct ProgramHookTests {
             return await present(script("touch begun; sleep 1000"))
         }
         late.cancel()
-        #expect(await late.value.contains("is given up"))
+        #expect(await late.value.contains("was abandoned"))
     }
 
     @Test("A hundred runs leave no descriptor and no process behind")

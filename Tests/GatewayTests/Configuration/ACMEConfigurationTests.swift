@@ -147,8 +147,8 @@ struct ACMEConfigurationTests {
         #expect(same.authorities.count == 1 && same.contacts == ["a@example.com"])
         #expect(
             file.problems(yaml + "  ca: [https://ca.example/dir, letsencrypt]\n  email: b@example.com\n") == [
-                "F:6: acme.ca: is not what acme_ca says (F:1). Keep one of the two.",
-                "F:7: acme.email: is not what acme_email says (F:2). Keep one of the two.",
+                "F:6: acme.ca: differs from acme_ca (F:1). Keep one of the two.",
+                "F:7: acme.email: differs from acme_email (F:2). Keep one of the two.",
             ]
         )
         // A source of higher precedence overrides both.

@@ -215,7 +215,7 @@ struct ACMEMistakeTests {
         )
         #expect(
             problems("names: [a.test]\ndns: {exec: .}") == [
-                #"F:4: acme.dns.exec: cannot run ".": it is no file. Name a program that this process may run."#
+                #"F:4: acme.dns.exec: cannot run ".": it is not a file. Name a program that this process may run."#
             ]
         )
         #expect(
