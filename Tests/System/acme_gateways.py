@@ -87,12 +87,12 @@ class AcmeGateway(Gateway):
     ) -> x509.Certificate:
         """Waits for a certificate from a CA in new handshakes, different from the one given as `than`."""
 
-        def look() -> Optional[x509.Certificate]:
+        def newest() -> Optional[x509.Certificate]:
             assert self.process.alive, self.process.log()[-3000:]
             found = self.issued(name, authority)
             return found if found and (than is None or found.serial_number != than.serial_number) else None
 
-        return eventually(look, timeout, f"{self.name} serves a{' new' if than else ''} certificate for {name}")
+        return eventually(newest, timeout, f"{self.name} serves a{' new' if than else ''} certificate for {name}")
 
     # -- the store
 
@@ -122,14 +122,14 @@ class AcmeGateway(Gateway):
     def wait_error(self, name: str, code: str, timeout: float = 30) -> dict:
         """Waits until the status has this error, and returns the error."""
 
-        def look() -> Optional[dict]:
+        def reported() -> Optional[dict]:
             error = self.report(name).get("last_error")
             return error if error and error["code"] == code else None
 
         try:
-            return eventually(look, timeout, f"{self.name} tells {code} of {name}")
+            return eventually(reported, timeout, f"{self.name} reports {code} for {name}")
         except AssertionError as error:
-            raise AssertionError(f"{error}; it says {self.report(name)}") from None
+            raise AssertionError(f"{error}; the status is {self.report(name)}") from None
 
     # -- counters
 
@@ -239,9 +239,9 @@ def served_everywhere(gateways: list[AcmeGateway], name: str, serial: int, timeo
     """Waits until all of them serve this certificate; returns the time (wall clock) when the last one did."""
     left = list(gateways)
 
-    def look() -> bool:
+    def all_serve() -> bool:
         left[:] = [gateway for gateway in left if gateway.leaf(name).serial_number != serial]
         return not left
 
-    eventually(look, timeout, f"all serve the certificate of {name}")
+    eventually(all_serve, timeout, f"all serve the certificate of {name}")
     return time.time()

@@ -56,7 +56,7 @@ class Script:
     def fits(self, kind: str, names: tuple[str, ...]) -> bool:
         return bool(self.actions) and kind == self.kind and (self.name is None or self.name in names)
 
-    def take(self) -> Action:
+    def next_action(self) -> Action:
         last = self.is_endless and len(self.actions) == 1
         return self.actions[0] if last else self.actions.pop(0)
 

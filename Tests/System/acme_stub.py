@@ -200,7 +200,7 @@ class Stub:
         with self._lock:
             for script in self._scripts:
                 if script.fits(call.kind, call.names):
-                    return script.take()
+                    return script.next_action()
         return None
 
     def _processed(self, call: Call) -> Answer:

@@ -128,7 +128,7 @@ def store_state(gateway: Gateway) -> str:
 
 def wait_state(gateway: Gateway, wanted: str, timeout: float = 5) -> float:
     """Returns the moment (monotonic clock)."""
-    eventually(lambda: store_state(gateway) == wanted, timeout, f"{gateway.name} says that its store is {wanted}")
+    eventually(lambda: store_state(gateway) == wanted, timeout, f"{gateway.name} reports that its store is {wanted}")
     return time.monotonic()
 
 

@@ -170,10 +170,10 @@ class Process:
     def wait_log(self, pattern: str, timeout: float = 10, since: Optional[int] = None) -> str:
         """The first log line that matches the regular expression."""
 
-        def look() -> Optional[str]:
+        def match() -> Optional[str]:
             return next((l for l in self.log(since).splitlines() if re.search(pattern, l, re.IGNORECASE)), None)
 
-        return eventually(look, timeout, f"a line matching /{pattern}/ in the log of {self.name}")
+        return eventually(match, timeout, f"a line matching /{pattern}/ in the log of {self.name}")
 
     # -- resources
 

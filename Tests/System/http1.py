@@ -148,7 +148,7 @@ class ResponseParser:
         else:
             self._state = self._until_close
 
-    def _take(self, limit: Optional[int]) -> int:
+    def _consume(self, limit: Optional[int]) -> int:
         piece = bytes(self.rest if limit is None else self.rest[:limit])
         del self.rest[: len(piece)]
         self.response.length += len(piece)
@@ -159,13 +159,13 @@ class ResponseParser:
         return len(piece)
 
     def _counted(self) -> bool:
-        self._left -= self._take(self._left)
+        self._left -= self._consume(self._left)
         if self._left == 0:
             self.response.ending = Ending.COMPLETE
         return False
 
     def _until_close(self) -> bool:
-        self._take(None)
+        self._consume(None)
         return False
 
     def _line(self) -> Optional[bytes]:
@@ -188,7 +188,7 @@ class ResponseParser:
         return True
 
     def _chunk(self) -> bool:
-        self._left -= self._take(self._left)
+        self._left -= self._consume(self._left)
         if self._left == 0:
             self._state = self._chunk_end
         return self._left == 0

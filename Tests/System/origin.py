@@ -220,8 +220,8 @@ class Origin:
         async for piece in request.body():
             digest.update(piece)
         self.stats.mark(request, "uploaded")
-        said = {"sha256": digest.hexdigest(), "length": request.received, "trailers": request.trailers}
-        await request.answer(200, json.dumps(said).encode(), [("Content-Type", "application/json")])
+        summary = {"sha256": digest.hexdigest(), "length": request.received, "trailers": request.trailers}
+        await request.answer(200, json.dumps(summary).encode(), [("Content-Type", "application/json")])
 
     async def on_echo(self, request: Request) -> None:
         """Sends each chunk of the body back as it arrives: both directions stream at once."""

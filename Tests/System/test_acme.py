@@ -35,7 +35,7 @@ def verified(gateway: AcmeGateway, name: str) -> int:
         return connection.request("GET", "/").status
 
 
-def told(gateway: AcmeGateway, name: str, words: str = "", level: str = "") -> list[dict]:
+def log_lines(gateway: AcmeGateway, name: str, words: str = "", level: str = "") -> list[dict]:
     """The gateway's log lines about a certificate."""
     lines = [line for line in events(gateway, gateway.process.log_start) if name in json.dumps(line)]
     return [l for l in lines if words in json.dumps(l) and level in ("", l.get("level"))]
@@ -88,7 +88,7 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
             for name in (f"app.{zone}", f"one.{zone}", zone):
                 eventually(lambda: gateway.report(name)["ca"] == pebble.directory, 5, f"the status of {name}")
                 assert gateway.report(name)["last_error"] is None
-                assert len(told(gateway, name, level="warning")) == 0
+                assert len(log_lines(gateway, name, level="warning")) == 0
                 assert gateway.gauge("certificate_generation", name) >= 1
                 renewal = gateway.renewal(name)
                 end = gateway.gauge("certificate_not_after_timestamp_seconds", name)
@@ -243,10 +243,10 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
     # It loses the account: the same key is registered again, and the order continues.
     pebble.stop()
     pebble.start()
-    said = gateway.command("cert", "renew", APP).stdout
+    output = gateway.command("cert", "renew", APP).stdout
     second = gateway.wait_issued(APP, 10, than=first)
     assert pebble.counts == (1, 1, 1) and key and account_key(gateway) == key
-    assert APP in said
+    assert APP in output
     assert len(gateway.generations(APP)) == 2 and gateway.published(APP)[0] == second
 
     # It stops: the certificates stay served, and the command reports the problem.

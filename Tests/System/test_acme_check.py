@@ -56,7 +56,7 @@ class Check:
             command, capture_output=True, text=True, timeout=60, cwd=self.bench.folder, env=ENVIRONMENT
         )
 
-    def says(self, *patterns: str) -> None:
+    def assert_fails(self, *patterns: str) -> None:
         """Expects the check to fail with each of these texts."""
         done = self.run()
         text = done.stdout + done.stderr
@@ -106,18 +106,18 @@ def test_each_obstacle_is_named_with_its_remedy(bench, stub):
     check = Check(bench, stub)
     # No address at all.
     check.point_to(check.address, "elsewhere.example.test")
-    check.says("address|resolv|DNS", NAME)
+    check.assert_fails("address|resolv|DNS", NAME)
     # The port is closed.
     closed = own_address()
     check.point_to(closed)
-    check.says("80", re.escape(closed), "refused|connect")
+    check.assert_fails("80", re.escape(closed), "refused|connect")
     # Another server uses the port.
     other = own_address()
     server = ThreadingHTTPServer((other, 80), OtherServer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         check.point_to(other)
-        check.says("else|other|not this gateway", re.escape(other))
+        check.assert_fails("else|other|not this gateway", re.escape(other))
     finally:
         server.shutdown()
         server.server_close()
@@ -126,12 +126,12 @@ def test_each_obstacle_is_named_with_its_remedy(bench, stub):
     stub.script("newAccount", refuse(403, "externalAccountRequired", "who are you"), times=ANY)
     stub.book.forget_accounts()
     stub.script("account", refuse(400, "accountDoesNotExist"), times=ANY)
-    check.says("acme.eab|external account", "who are you")
+    check.assert_fails("acme.eab|external account", "who are you")
     config = check.gateway.settings["acme"]["ca"][0]
     config["directory"] = f"https://127.0.0.1:{free_port()}/directory"
     check.gateway.write_config()
-    check.says("directory", "127.0.0.1", "connect|refused|reach")
+    check.assert_fails("directory", "127.0.0.1", "connect|refused|reach")
     config["directory"] = stub.directory
     config["ca_bundle"] = str(stub.root)
     check.gateway.write_config()
-    check.says("directory", "certificate|verif|trust")
+    check.assert_fails("directory", "certificate|verif|trust")

@@ -133,7 +133,7 @@ def test_a_holder_that_is_killed_has_a_successor_without_a_second_order(bench, t
         successors = {
             call.pid for call in stub.calls if call.at > killed and call.pid not in (None, holder.process.pid)
         }
-        assert len(successors) == 1, "one of the others goes on, and only one"
+        assert len(successors) == 1, "one of the others continues, and only one"
         # All replicas without the lease respond to the validators.
         assert trio.asked and all(is_right for _, _, is_right in trio.asked), trio.asked
         assert {kind for kind, _, _ in trio.asked} == {challenge}

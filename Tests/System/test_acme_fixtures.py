@@ -155,7 +155,7 @@ def test_the_stub_issues_what_is_asked_for(stub):
     assert stub.violations == []
 
 
-def test_the_stub_validates_as_it_is_told(tmp_path):
+def test_the_stub_validates_as_scripted(tmp_path):
     asked = []
 
     def validate(kind, name, token, authorization, call):

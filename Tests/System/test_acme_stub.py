@@ -157,8 +157,8 @@ def test_a_rate_limit_is_kept_by_all_replicas_and_after_a_restart(bench, tmp_pat
         assert "too many of them" in error["message"]
         assert gateways[0].total("acme_failures_total", code="rateLimited") == 1
         # The command reports the error.
-        said = gateways[0].command("cert", "renew", limited, check=False)
-        assert said.returncode != 0 and "too many of them" in said.stderr, said
+        done = gateways[0].command("cert", "renew", limited, check=False)
+        assert done.returncode != 0 and "too many of them" in done.stderr, done
 
         # After a restart, with another replica and one more name, the limit is still respected.
         gateways[0].process.kill()
@@ -205,10 +205,10 @@ def test_nothing_that_a_ca_does_harms_the_gateway_or_other_names(bench, tmp_path
             assert len(stub.orders(named(case))) == what.orders, case
             assert not gateways[0].generations(named(case)), case
         # An order that never completes is polled at growing intervals.
-        eventually(lambda: stub.count("order", slow_one) >= 4, 20, "it is looked at again")
+        eventually(lambda: stub.count("order", slow_one) >= 4, 20, "it is polled again")
         seconds = time.monotonic() - began
         polls = stub.count("order", slow_one)
-        assert polls < 6 + seconds / 2, f"{polls} looks at an order in {seconds:.0f} s"
+        assert polls < 6 + seconds / 2, f"{polls} polls of an order in {seconds:.0f} s"
         for gateway in gateways:
             assert gateway.ops("/readyz", quiet=True) == 200
             assert "PRIVATE KEY" not in gateway.process.log() and "\x1b" not in gateway.process.log()
@@ -223,11 +223,11 @@ def test_nothing_that_a_ca_does_harms_the_gateway_or_other_names(bench, tmp_path
         assert memory < 250, f"{memory:.0f} MB"
         print(
             f"{len(cases)} kinds of malice in {seconds:.0f} s, the honest name after {honest:.1f} s; "
-            f"{polls} looks at the order that stays pending; at most {memory:.0f} MB"
+            f"{polls} polls of the order that stays pending; at most {memory:.0f} MB"
         )
 
 
-def test_an_authority_that_is_not_what_it_should_be_is_told_in_clear_words(bench, tmp_path):
+def test_an_authority_that_is_misconfigured_is_reported_in_clear_words(bench, tmp_path):
     """Each case fails at once: these are not retried, since a short wait would not help."""
     with ExitStack() as stubs:
         doors = {}
@@ -303,8 +303,8 @@ def test_a_window_that_moves_into_the_past_renews_at_once_and_replicas_share_the
     stub.script("newOrder", refuse(409, "alreadyReplaced"))
     gateways[0].command("cert", "renew", name)
     third = stub.certificates(name)[2]
-    told = [call.payload.get("replaces") for call in stub.of("newOrder", name)]
-    assert told == [None, renewal_id(first.leaf), renewal_id(second.leaf), None]
+    replaced = [call.payload.get("replaces") for call in stub.of("newOrder", name)]
+    assert replaced == [None, renewal_id(first.leaf), renewal_id(second.leaf), None]
     for gateway in gateways:
         eventually(lambda g=gateway: g.leaf(name).serial_number == third.serial, 5, "both serve the third")
     # Renewal information of each certificate is requested by one replica at a time.

@@ -83,18 +83,18 @@ def test_a_good_configuration_is_good(tmp_path, good):
 def test_a_mistake_stops_the_start_with_file_line_key_and_remedy(tmp_path, good, command, wrong, line, words):
     path = write(tmp_path, good + wrong)
     done = run(HOPGATE, *command, "--config", path)
-    said = done.stdout + done.stderr
-    assert done.returncode == 2, f"exit code {done.returncode}: {said}"
-    assert f"{path}:{line}" in said, said
+    output = done.stdout + done.stderr
+    assert done.returncode == 2, f"exit code {done.returncode}: {output}"
+    assert f"{path}:{line}" in output, output
     for word in words:
-        assert word in said, said
+        assert word in output, output
 
 
-def test_all_mistakes_are_told_at_once(tmp_path, good):
+def test_all_mistakes_are_reported_at_once(tmp_path, good):
     path = write(tmp_path, good + "one: 1\nlog_level: lowd\ntwo: 2\n")
-    said = run(HOPGATE, "config", "check", "--config", path).stderr
+    output = run(HOPGATE, "config", "check", "--config", path).stderr
     for line, key in ((END, "one"), (END + 1, "log_level"), (END + 2, "two")):
-        assert f"{path}:{line}" in said and key in said, said
+        assert f"{path}:{line}" in output and key in output, output
 
 
 def test_a_file_that_is_missing_is_named(tmp_path):
@@ -152,9 +152,9 @@ def test_the_agent_stops_for_a_mistake_too(tmp_path, wrong, line, key):
     path = tmp_path / "hopagent.yaml"
     path.write_text(AGENT.format(secret="A" * 43) + wrong)
     done = run(HOPAGENT, "run", "--config", path)
-    said = done.stdout + done.stderr
-    assert done.returncode == 2, f"exit code {done.returncode}: {said}"
-    assert f"{path}:{line}" in said and key in said, said
+    output = done.stdout + done.stderr
+    assert done.returncode == 2, f"exit code {done.returncode}: {output}"
+    assert f"{path}:{line}" in output and key in output, output
 
 
 def test_a_secret_that_cannot_be_read_stops_the_agent(tmp_path):
@@ -204,7 +204,7 @@ def test_the_agent_needs_no_file(bench):
     gateway.wait_serving()
 
 
-def test_version_and_help_are_said():
+def test_version_and_help_are_printed():
     for binary in (HOPGATE, HOPAGENT):
         for arguments in (["version"], ["--help"]):
             done = run(binary, *arguments)

@@ -87,8 +87,8 @@ def test_a_status_passes_with_its_fields(stack: Stack, status: int):
 def test_uploads_arrive_whole_with_and_without_a_length(stack: Stack):
     for length in (0, 1, 65_536, 2_000_000):
         body = b"".join(content.pieces(length, 3))
-        said = json.loads(stack.request("POST", "/upload", body=body).body)
-        assert said == {"sha256": content.digest(length, 3), "length": length, "trailers": []}
+        received = json.loads(stack.request("POST", "/upload", body=body).body)
+        assert received == {"sha256": content.digest(length, 3), "length": length, "trailers": []}
     with stack.connect() as connection:
         connection.start("POST", "/upload", [("Transfer-Encoding", "chunked")])
         for piece in content.pieces(500_000, 4, size=7_777):
@@ -216,9 +216,9 @@ def test_request_trailers_pass(stack: Stack):
     with stack.connect() as connection:
         connection.start("POST", "/upload", [("Transfer-Encoding", "chunked"), ("Trailer", "X-Sum")])
         connection.send(b"3\r\nabc\r\n0\r\nX-Sum: 7\r\n\r\n")
-        said = json.loads(connection.finish().body)
-    assert said["length"] == 3
-    assert [(n.lower(), v) for n, v in said["trailers"]] == [("x-sum", "7")]
+        received = json.loads(connection.finish().body)
+    assert received["length"] == 3
+    assert [(n.lower(), v) for n, v in received["trailers"]] == [("x-sum", "7")]
 
 
 def test_an_answer_before_the_upload_is_read_arrives_whole(stack: Stack):

@@ -219,7 +219,7 @@ def test_a_store_that_goes_away_is_reported_and_comes_back_without_a_restart(ben
     eventually(lambda: store_part()["detail"] == "gone", 10, "the store is gone")
     assert not store_part()["ready"] and gateway.ops("/readyz").status == 200
     assert connection.request("GET", "/bytes/10").status == 200
-    eventually(lambda: gateway.metrics()['hopgate_store_state{state="gone"}'] == 1, 5, "the gauge says so")
+    eventually(lambda: gateway.metrics()['hopgate_store_state{state="gone"}'] == 1, 5, "the gauge shows it")
     gateway.process.wait_log("store degraded", 5, since)
     if gateway.data.exists():
         subprocess.run(["rm", "-r", str(gateway.data)], check=True)

@@ -103,11 +103,11 @@ def test_attacks_on_credentials_change_nothing_for_anybody(bench, record_propert
                 lambda g=gateway: refusals(g) - before[g.name][0] >= len(targets), 8, f"{gateway.name} counts them all"
             )
         # Several polls later there is no further message.
-        said = {gateway.name: len(events(gateway, marks[gateway.name])) for gateway in fleet.gateways}
+        counts = {gateway.name: len(events(gateway, marks[gateway.name])) for gateway in fleet.gateways}
         end = time.monotonic() + 4
-        eventually(lambda: time.monotonic() > end, 5, "several looks")
+        eventually(lambda: time.monotonic() > end, 5, "several polls")
         for gateway in fleet.gateways:
-            assert len(events(gateway, marks[gateway.name])) == said[gateway.name]
+            assert len(events(gateway, marks[gateway.name])) == counts[gateway.name]
         # Every token is as valid as before.
         for name, target in targets.items():
             attach(fleet, "victim", first, target.token, 3)
@@ -175,7 +175,7 @@ def test_rubbish_in_every_folder_is_passed_over(bench):
             (stray / "hb").chmod(0o600)
             (stray / "card").symlink_to("/dev/zero")
         end = time.monotonic() + 5
-        eventually(lambda: time.monotonic() > end, 6, "several looks")
+        eventually(lambda: time.monotonic() > end, 6, "several polls")
         token = fleet.gateways[1].create_token("new")
         made = time.monotonic()
         usable = max(attach(fleet, "new", gateway, token, 5) for gateway in fleet.gateways) - made
@@ -272,10 +272,10 @@ def test_a_cluster_document_that_is_not_genuine_changes_nothing(bench):
         for kind, plant in CLUSTER_DOCUMENTS.items():
             mark = gateway.process.mark()
             path = plant(folder, good)
-            said = eventually(lambda: problems(gateway, mark), 5, f"the gateway says what is wrong: {kind}")
+            found = eventually(lambda: problems(gateway, mark), 5, f"the gateway reports the problem: {kind}")
             end = time.monotonic() + 2.2
-            eventually(lambda: time.monotonic() > end, 3, "two further looks")
-            assert len(problems(gateway, mark)) == len(said) == 1, f"{kind}: {problems(gateway, mark)}"
+            eventually(lambda: time.monotonic() > end, 3, "two further polls")
+            assert len(problems(gateway, mark)) == len(found) == 1, f"{kind}: {problems(gateway, mark)}"
             done = gateway.cli("token", "create", "new", "--config", str(gateway.config_path), check=False)
             assert done.returncode == 1, f"{kind}: {done.stderr}"
             # Also if the key that the document names is wrong.
@@ -301,7 +301,7 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(bench):
             folder = fleet.volume.store / "v1" / part
             link_in_place(folder, elsewhere)
             end = time.monotonic() + 2.5
-            eventually(lambda: time.monotonic() > end, 3, "several looks")
+            eventually(lambda: time.monotonic() > end, 3, "several polls")
             attach(fleet, "late", gateway, fleet.tokens["late"], 3)
             folder.unlink()
             elsewhere.rename(folder)

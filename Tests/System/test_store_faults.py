@@ -98,7 +98,7 @@ def test_requests_go_on_while_the_store_is(bench, name: str, record_property):
     for gateway in fleet.gateways:
         eventually(lambda g=gateway: g.process.threads <= threads[g.name] + 1, 5, "as many threads as before")
     for gateway in fleet.gateways:
-        assert_said_once(gateway, marks[gateway.name], fault.state)
+        assert_logged_once(gateway, marks[gateway.name], fault.state)
 
 
 def gauges(gateway: Gateway) -> dict[str, float]:
@@ -111,10 +111,10 @@ def gauges(gateway: Gateway) -> dict[str, float]:
     }
 
 
-def assert_said_once(gateway: Gateway, since: int, state: str) -> None:
+def assert_logged_once(gateway: Gateway, since: int, state: str) -> None:
     """Expects one line for the begin of the fault, one for its end, and few others."""
     eventually(
-        lambda: [line for line in events(gateway, since) if "store recovered" in line["msg"]], 5, "the end is told"
+        lambda: [line for line in events(gateway, since) if "store recovered" in line["msg"]], 5, "the end is logged"
     )
     lines = events(gateway, since)
     entering = [line for line in lines if line.get("state") == state]
@@ -159,8 +159,8 @@ def test_commands_and_starts_end_with_a_clear_error_while_the_store_hangs(bench)
     running = {name: gateway.begin_cli(*words, "--config", str(gateway.config_path)) for name, words in COMMANDS.items()}
     for name, process in running.items():
         assert process.wait(max(0.1, 15 - (time.monotonic() - began))) == 1, name
-        said = process.log()
-        assert str(volume.store) in said and "does not answer" in said, f"{name} said: {said}"
+        log = process.log()
+        assert str(volume.store) in log and "does not answer" in log, f"{name} logged: {log}"
     print(f"{len(running)} commands ended within {time.monotonic() - began:.1f} s")
 
 
@@ -181,9 +181,9 @@ def assert_does_not_start(gateway: Gateway, *words: str, within: float = 5) -> N
     gateway.start(wait=False)
     assert gateway.process.wait(within + 5) == 1
     assert time.monotonic() - began < within
-    said = gateway.process.log()
+    log = gateway.process.log()
     for word in words:
-        assert word in said, f"{word!r} is not in: {said}"
+        assert word in log, f"{word!r} is not in: {log}"
 
 
 def test_a_read_only_store_that_was_founded_before_serves(bench):

@@ -230,8 +230,8 @@ def test_creation_and_revocation_are_known_on_three_replicas_in_time(bench, cach
         for gateway in fleet.gateways:
             gateway.wait_serving(host="new.localhost")
         fleet.gateways[1].revoke_token(token)
-        said = time.monotonic()
-        ended += [m - said for m in together(lambda g=g: wait_gone(g) for g in fleet.gateways)]
+        revoked = time.monotonic()
+        ended += [m - revoked for m in together(lambda g=g: wait_gone(g) for g in fleet.gateways)]
     print(
         f"accepted after {min(created):.2f} to {max(created):.2f} s, "
         f"sessions ended after {min(ended):.2f} to {max(ended):.2f} s"
