@@ -3,14 +3,14 @@ import Formats
 import TestSupport
 import Testing
 
-@Suite("What CAs want beside an order")
+@Suite("Requirements of CAs beside an order")
 struct AuthorityTests {
     static let external = ExternalAccount(
         keyID: "kid-1",
         key: Base64URL.encode(Array("the mac key of the tests".utf8))
     )!
 
-    @Test("An external account is bound; without one the failure says so before anything is sent")
+    @Test("An external account is bound; without one the order fails before anything is sent")
     func externalAccount() throws {
         let world = World()
         world.ca.externalAccount = Self.external
@@ -87,7 +87,7 @@ struct AuthorityTests {
         #expect(world.ca.orders.count == 1)
     }
 
-    @Test("A rate limit says when to try again, on the CA's clock, and that another CA may do")
+    @Test("A rate limit yields the time of the next attempt by the CA's clock, and allows another CA")
     func rateLimit() throws {
         let world = World()
         world.ca.clockOffset = 5_000
@@ -98,7 +98,7 @@ struct AuthorityTests {
         #expect(failure.mayTryNextAuthority && failure.detail == "too many certificates")
     }
 
-    @Test("A forbidden name is told from the subproblem, and not tried again within a day")
+    @Test("A forbidden name is reported from the subproblem, and not tried again within a day")
     func rejected() throws {
         let world = World(["a.test", "bad.test"])
         world.ca.rejectedNames = ["bad.test"]
@@ -125,7 +125,7 @@ struct AuthorityTests {
         #expect(failure.retry == .afterADay)
     }
 
-    @Test("A closed account is told")
+    @Test("A closed account is reported")
     func closed() throws {
         let world = World()
         world.ca.tamper = { request, response in

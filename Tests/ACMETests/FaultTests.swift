@@ -39,7 +39,7 @@ struct FaultTests {
         }
     }
 
-    @Test("Server errors are told apart from outages, and Retry-After of a 503 is kept")
+    @Test("Server errors are distinguished from outages, and Retry-After of a 503 is honoured")
     func serverErrors() throws {
         let world = World()
         world.ca.tamper = { request, response in

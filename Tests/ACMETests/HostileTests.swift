@@ -16,7 +16,7 @@ struct HostileTests {
 
     static let paths = ["/dir-7", "/sign-me-up", "/order-plz", "/authz/", "/order/", "/finalize/", "/cert/"]
 
-    @Test("Bodies that are no documents end the order with a typed failure", arguments: paths)
+    @Test("Bodies that are not documents end the order with a typed failure", arguments: paths)
     func noDocument(_ path: String) throws {
         let deep = String(repeating: "[", count: 100_000)
         let closed = String(repeating: "[", count: 500) + String(repeating: "]", count: 500)
@@ -214,7 +214,7 @@ struct HostileTests {
         #expect(world.tasks.isEmpty)
     }
 
-    @Test("A CA that says ready, pending or processing for ever is left after ten minutes")
+    @Test("A CA that reports ready, pending or processing for ever is abandoned after ten minutes")
     func loops() throws {
         for status in ["ready", "pending", "processing"] {
             for retry in ["0", "1", "61", "Sun, 06 Nov 1994 08:49:37 GMT", "-1", "soon", "999999999999999999999"] {

@@ -73,7 +73,7 @@ struct OrderTests {
         #expect(world.tasks.map(\.kind) == [kind])
     }
 
-    @Test("Where nothing that is offered may be used, both lists are told and the order is kept")
+    @Test("If none of the offered challenges may be used, the error lists both sets and the order is kept")
     func noChallenge() throws {
         let world = World(["*.a.test"])
         world.plan.challenges = [.http01, .tlsALPN01]
@@ -107,7 +107,7 @@ struct OrderTests {
         #expect(world.tasks.isEmpty)
     }
 
-    @Test("What validators do not find is told in the CA's words, with the name, and cleaned up")
+    @Test("A response that validators do not find is reported in the CA's words, with the name, and removed")
     func invalid() throws {
         let world = World(["a.test", "b.test"])
         world.ca.validators = { $0.name == .dns("a.test") }

@@ -59,7 +59,7 @@ struct PolicyTests {
     }
 
     @Test(
-        "What a person has to mend is not tried again within a day",
+        "A failure that needs the operator is not tried again within a day",
         arguments: [
             ACMEFailure.Code.rejectedIdentifier, .caa, .malformed, .userActionRequired, .externalAccountRequired,
         ]
@@ -217,7 +217,7 @@ struct PolicyTests {
         }
     }
 
-    @Test("Renewal information is asked for every six hours, or as the CA says within a minute and a day")
+    @Test("Renewal information is requested every six hours, or as the CA asks, between a minute and a day")
     func pollPause() {
         #expect(RenewalPolicy.pollPause(retryAfter: nil) == 21_600)
         #expect(RenewalPolicy.pollPause(retryAfter: 0) == 60)

@@ -49,7 +49,7 @@ final class World {
         case issued(IssuedCertificate)
         case accountReady
         case failed(ACMEFailure)
-        /// The leader died, before or after it had done what the last action said.
+        /// The leader died, before or after it had performed the last action.
         case crashed
     }
 

@@ -8,7 +8,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-@Suite("What is served")
+@Suite("Certificates that are served")
 struct ServedCertificatesTests {
     let scratch = ScratchFolder()
 
@@ -100,7 +100,7 @@ struct ServedCertificatesTests {
         }
     }
 
-    @Test("With no certificate and no development CA the start says what to do")
+    @Test("With no certificate and no development CA the error of the start names the remedy")
     func nothing() async throws {
         let error = await #expect(throws: CertificatesError.self) { try await open(development: false) }
         #expect(error?.code == .missing)
@@ -164,7 +164,7 @@ struct ServedCertificatesTests {
         }
     }
 
-    @Test("Bad files at start are an error; a command line tells them instead")
+    @Test("Bad files are an error at start; a command reports them instead")
     func badAtStart() async throws {
         let bad = files(try TestCertificate(["first.test"]))
         _ = scratch.write("key.pem", "nothing")
@@ -174,7 +174,7 @@ struct ServedCertificatesTests {
         #expect(inspected.statuses.map(\.problem?.code) == [.malformed])
     }
 
-    @Test("A bad generation in the store keeps the last good one, is told once, and the next good one is served")
+    @Test("A bad generation in the store keeps the last good one, is reported once, and the next good one is served")
     func lastGoodGeneration() async throws {
         let store = MemoryStore()
         let first = try TestCertificate(["a.test"])
@@ -220,7 +220,7 @@ struct ServedCertificatesTests {
         }
     }
 
-    @Test("What is out of date is served all the same")
+    @Test("An expired certificate is served nevertheless")
     func expired() async throws {
         let store = MemoryStore()
         let old = try TestCertificate(["old.test"], hours: -278...(-254))
@@ -268,7 +268,7 @@ struct ServedCertificatesTests {
     @Test("Certificates that all went away at once stay served: the volume is another one")
     func goneAtOnce() async throws {
         let keys = ["certs/a.test", "certs/b.test"]
-        let (store, files) = try scratch.observedStore(looking: "certs/.changes", quiet: keys)
+        let (store, files) = try scratch.observedStore(polledFolder: "certs/.changes", quiet: keys)
         defer { store.close() }
         for name in ["a.test", "b.test", "c.test"] {
             try await publish(try TestCertificate([name]), as: try #require(CertificateName(name)).storeKey, in: store)
@@ -285,7 +285,7 @@ struct ServedCertificatesTests {
             try FileManager.default.moveItem(atPath: scratch.file("v1/certs"), toPath: scratch.file("before"))
             #expect(mkdir(scratch.file("v1/certs"), 0o700) == 0)
             // The watch has found them gone, and they are not requested any more.
-            try await eventually { files.looksInQuiet >= 10 }
+            try await eventually { files.pollsInQuiet >= 10 }
             #expect(served.snapshot.certificates.count == 3)
             for name in ["a.test", "b.test"] {
                 #expect(served.snapshot.select(serverName: name).names == [.dns(name)])

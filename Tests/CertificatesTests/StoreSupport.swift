@@ -8,7 +8,7 @@ import Synchronization
 import TestSupport
 
 extension ScratchFolder {
-    /// A volume on this folder, with the folders that every store has; each call is another process's.
+    /// Creates a volume on this folder, with the folders that every store has. Each call stands for another process.
     func volume() throws -> Volume {
         let volume = Volume(files: try PosixFileSystem(path: file("v1"), creating: true))
         try volume.prepare()
@@ -17,13 +17,13 @@ extension ScratchFolder {
 
     func store() throws -> VolumeStore { VolumeStore(volume: try volume()) }
 
-    /// The same behind a file system that tells what is done, looked at ten times a second.
-    func observedStore(looking: String = "", quiet: [String] = []) throws -> (
+    /// Creates a store behind a file system that counts calls. Its prefixes are polled ten times a second.
+    func observedStore(polledFolder: String = "", quiet: [String] = []) throws -> (
         store: VolumeStore, files: ObservedFileSystem
     ) {
         try volume().prepare()
         let posix = try PosixFileSystem(path: file("v1"), creating: false)
-        let files = ObservedFileSystem(posix, looking: looking, quiet: quiet)
+        let files = ObservedFileSystem(posix, polledFolder: polledFolder, quiet: quiet)
         var options = VolumeStore.Options()
         options.watchInterval = .milliseconds(100)
         return (VolumeStore(volume: Volume(files: files), options: options), files)
@@ -38,7 +38,7 @@ func publish(_ test: TestCertificate, as key: StoreKey, in store: any Store) asy
 
 func names(_ test: TestCertificate) -> [CertificateName] { test.names.compactMap { CertificateName($0) } }
 
-/// A file system that takes no writes once it is told so, as a volume that was remounted read-only.
+/// A file system that fails every write, like a volume that was remounted read-only.
 final class ReadOnlyFileSystem: FileSystem {
     private let files: PosixFileSystem
 
@@ -64,25 +64,25 @@ final class ReadOnlyFileSystem: FileSystem {
     func syncFolder(_ path: String) throws(FileFault) { throw FileFault(.fsync, path, EROFS) }
 }
 
-/// A file system that tells of every call before it is made, and makes those fail that it is told to.
+/// A file system that counts listings, and fails the calls below a path that the test selects.
 final class ObservedFileSystem: FileSystem {
     private struct State {
         var failing: String?
         var failures = 0
-        var looks = 0
+        var polls = 0
     }
 
     private let files: PosixFileSystem
     private let quiet: [String]
-    private let looking: String
+    private let polledFolder: String
     private let state = Mutex(State())
 
     /// - Parameters:
-    ///   - looking: the folder of hints that every look at a prefix lists.
-    ///   - quiet: paths whose status is no longer requested.
-    init(_ files: PosixFileSystem, looking: String = "", quiet: [String] = []) {
+    ///   - polledFolder: The folder of hints that every poll of a prefix lists.
+    ///   - quiet: The paths whose status is no longer requested.
+    init(_ files: PosixFileSystem, polledFolder: String = "", quiet: [String] = []) {
         self.files = files
-        self.looking = looking
+        self.polledFolder = polledFolder
         self.quiet = quiet
     }
 
@@ -92,12 +92,12 @@ final class ObservedFileSystem: FileSystem {
     var failures: Int { state.withLock { $0.failures } }
 
     /// The number of listings of the prefix since one of the quiet paths was last requested.
-    var looksInQuiet: Int { state.withLock { $0.looks } }
+    var pollsInQuiet: Int { state.withLock { $0.polls } }
 
     private func observe(_ call: FileFault.Call, _ path: String) throws(FileFault) {
         let isFailing = state.withLock { state in
-            if quiet.contains(where: { path.hasPrefix($0) }) { state.looks = 0 }
-            if path == looking, call == .list { state.looks += 1 }
+            if quiet.contains(where: { path.hasPrefix($0) }) { state.polls = 0 }
+            if path == polledFolder, call == .list { state.polls += 1 }
             let isFailing = state.failing.map { path.hasPrefix($0) } ?? false
             if isFailing { state.failures += 1 }
             return isFailing

@@ -64,7 +64,7 @@ struct DemultiplexerTests {
     }
 
     @Test("A restarted client does not harm the session before it until it authenticates itself")
-    func takeOver() throws {
+    func replacement() throws {
         let secret = DTLSCookieSecret()
         let context = try DTLSContext.testServer()
         let listener = DTLSListener(context: context, secret: secret)

@@ -111,7 +111,7 @@ struct ControlCodecTests {
     }
 
     @Test(
-        "What is not such a message ends the stream",
+        "Invalid messages end the stream",
         arguments: [
             "", "{", "[]", "null", "1", #"{"type":1}"#, #"{}"#, #"{"type":"HELLO"}"#,
             #"{"type":"HELLO","token_id":"i","secret":"s","name":"n","run":"12"}"#,

@@ -44,7 +44,7 @@ struct FieldSectionTests {
     }
 
     @Test(
-        "Names that are no tokens and values with control characters are refused",
+        "Names that are not tokens and values with control characters are refused",
         arguments: [
             ("", "v"), ("a b", "v"), ("a:", "v"), ("a\r", "v"), ("é", "v"), ("a\u{0}", "v"), ("(", "v"),
             ("\u{7f}", "v"),

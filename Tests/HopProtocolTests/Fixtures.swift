@@ -2,7 +2,7 @@ import HopProtocol
 import NIOCore
 
 /// An event of a decoder in a form that can be compared; pieces of DATA are joined.
-enum Said: Equatable {
+enum DecoderEvent: Equatable {
     case accepted
     case request(RequestHead)
     case interim(ResponseHead)
@@ -12,7 +12,7 @@ enum Said: Equatable {
     case end
 }
 
-extension [Said] {
+extension [DecoderEvent] {
     mutating func add(data bytes: ByteBuffer) {
         precondition(bytes.readableBytes > 0)
         if case .data(let before) = last {
@@ -24,60 +24,60 @@ extension [Said] {
 }
 
 extension RequestDecoder {
-    mutating func drain(into said: inout [Said]) throws {
+    mutating func drain(into events: inout [DecoderEvent]) throws {
         while let event = try next() {
             switch event {
-            case .head(let head): said.append(.request(head))
-            case .data(let bytes): said.add(data: bytes)
-            case .trailers(let fields): said.append(.trailers(fields))
-            case .end: said.append(.end)
+            case .head(let head): events.append(.request(head))
+            case .data(let bytes): events.add(data: bytes)
+            case .trailers(let fields): events.append(.trailers(fields))
+            case .end: events.append(.end)
             }
         }
     }
 }
 
 extension ResponseDecoder {
-    mutating func drain(into said: inout [Said]) throws {
+    mutating func drain(into events: inout [DecoderEvent]) throws {
         while let event = try next() {
             switch event {
-            case .accepted: said.append(.accepted)
-            case .interim(let head): said.append(.interim(head))
-            case .head(let head): said.append(.response(head))
-            case .data(let bytes): said.add(data: bytes)
-            case .trailers(let fields): said.append(.trailers(fields))
-            case .end: said.append(.end)
+            case .accepted: events.append(.accepted)
+            case .interim(let head): events.append(.interim(head))
+            case .head(let head): events.append(.response(head))
+            case .data(let bytes): events.add(data: bytes)
+            case .trailers(let fields): events.append(.trailers(fields))
+            case .end: events.append(.end)
             }
         }
     }
 }
 
 /// Decodes pieces and then FIN.
-func decodeRequest(_ pieces: [ByteBuffer], fin: Bool = true) throws -> [Said] {
+func decodeRequest(_ pieces: [ByteBuffer], fin: Bool = true) throws -> [DecoderEvent] {
     var decoder = RequestDecoder()
-    var said: [Said] = []
+    var events: [DecoderEvent] = []
     for piece in pieces {
         decoder.feed(piece)
-        try decoder.drain(into: &said)
+        try decoder.drain(into: &events)
     }
     if fin {
         try decoder.finish()
-        try decoder.drain(into: &said)
+        try decoder.drain(into: &events)
     }
-    return said
+    return events
 }
 
-func decodeResponse(_ pieces: [ByteBuffer], method: String = "GET", fin: Bool = true) throws -> [Said] {
+func decodeResponse(_ pieces: [ByteBuffer], method: String = "GET", fin: Bool = true) throws -> [DecoderEvent] {
     var decoder = ResponseDecoder(method: method)
-    var said: [Said] = []
+    var events: [DecoderEvent] = []
     for piece in pieces {
         decoder.feed(piece)
-        try decoder.drain(into: &said)
+        try decoder.drain(into: &events)
     }
     if fin {
         try decoder.finish()
-        try decoder.drain(into: &said)
+        try decoder.drain(into: &events)
     }
-    return said
+    return events
 }
 
 extension ByteBuffer {

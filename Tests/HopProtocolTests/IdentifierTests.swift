@@ -14,7 +14,7 @@ struct IdentifierTests {
     }
 
     @Test(
-        "What is not 32 hexadecimal digits is no id",
+        "A text other than 32 hexadecimal digits is not an id",
         arguments: [
             "", "ab", "+0000000000000000000000000000000a", "g0000000000000000000000000000000",
             "0000000000000000000000000000000", "000000000000000000000000000000000", "0000000000000000000000000000000é",

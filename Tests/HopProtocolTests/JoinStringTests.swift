@@ -59,7 +59,7 @@ struct JoinStringTests {
     }
 
     @Test(
-        "What is none is refused and not repeated",
+        "A text that is not a join string is refused and not repeated in the error",
         arguments: [
             "", " ", "hgj_", "hgj_\n", "HGJ_abcd", "TOPSECRET", token, "hgj_a b", "hgj_ab\ncd", "hgj_ab=", "hgj_ab+/",
             "hgj_\u{e4}\u{e4}", "hgj_A", "hgj_TOPSECRET", "hgj_" + String(repeating: "A", count: 100_000),

@@ -15,22 +15,22 @@ struct RequestDecoderTests {
         }
     }
 
-    static let said: [Said] = [
+    static let events: [DecoderEvent] = [
         .request(sampleRequest), .data("0123456789"), .trailers(FieldSection(["x-sum": "45"])), .end,
     ]
 
     @Test("A request is decoded as it was encoded")
     func roundTrip() throws {
-        #expect(try decodeRequest([Self.message()]) == Self.said)
+        #expect(try decodeRequest([Self.message()]) == Self.events)
     }
 
     @Test("A request cut at any byte, or into single bytes, is decoded the same")
     func everySplit() throws {
         let message = try Self.message()
         for index in 0...message.readableBytes {
-            #expect(try decodeRequest(message.cut(at: index)) == Self.said)
+            #expect(try decodeRequest(message.cut(at: index)) == Self.events)
         }
-        #expect(try decodeRequest(message.crumbs) == Self.said)
+        #expect(try decodeRequest(message.crumbs) == Self.events)
     }
 
     @Test("FIN at any byte before the end aborts the message")
@@ -63,15 +63,15 @@ struct RequestDecoderTests {
         var decoder = RequestDecoder()
         decoder.feed(try Self.message())
         try decoder.finish()
-        var said: [Said] = []
-        try decoder.drain(into: &said)
-        #expect(said == Self.said)
+        var events: [DecoderEvent] = []
+        try decoder.drain(into: &events)
+        #expect(events == Self.events)
         #expect(try decoder.next() == nil)
 
         var cut = RequestDecoder()
         cut.feed(try Self.message().cut(at: 200)[0])
         try cut.finish()
-        #expect(throws: HopError.self) { try cut.drain(into: &said) }
+        #expect(throws: HopError.self) { try cut.drain(into: &events) }
     }
 
     @Test("A body longer than its Content-Length is a violation")
@@ -123,9 +123,9 @@ struct RequestDecoderTests {
         _ = try decoder.next()
         decoder.upgraded()
         decoder.feed(.made { MessageEncoder.writeData(ByteBuffer(string: "raw"), into: &$0) })
-        var said: [Said] = []
-        try decoder.drain(into: &said)
-        #expect(said == [.data("raw")])
+        var events: [DecoderEvent] = []
+        try decoder.drain(into: &events)
+        #expect(events == [.data("raw")])
         decoder.feed(try .made { try MessageEncoder.writeTrailers(FieldSection(), into: &$0) })
         #expect(throws: HopError.self) { try decoder.next() }
     }
@@ -144,11 +144,11 @@ struct RequestDecoderTests {
         let message = try Self.message()
         for pieces in [[message], message.crumbs, message.cut(at: 100)] {
             var decoder = RequestDecoder()
-            var said: [Said] = []
+            var events: [DecoderEvent] = []
             var overhead = 0
             for piece in pieces {
                 decoder.feed(piece)
-                try decoder.drain(into: &said)
+                try decoder.drain(into: &events)
                 overhead += decoder.drainOverhead()
             }
             #expect(overhead == message.readableBytes - 10)
@@ -166,9 +166,9 @@ struct RequestDecoderTests {
                 $0.writeString("begin")
             }
         )
-        var said: [Said] = []
-        try decoder.drain(into: &said)
-        #expect(said == [.request(Self.open), .data("begin")])
+        var events: [DecoderEvent] = []
+        try decoder.drain(into: &events)
+        #expect(events == [.request(Self.open), .data("begin")])
     }
 
     @Test("Lengths above the limit are refused before anything is kept")

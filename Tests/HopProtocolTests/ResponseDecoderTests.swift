@@ -20,13 +20,13 @@ struct ResponseDecoderTests {
     @Test("A response cut at any byte is decoded as it was encoded")
     func everySplit() throws {
         let message = try Self.frames([Self.early, Self.final], body: "hello", trailers: Self.trailers)
-        let said: [Said] = [
+        let events: [DecoderEvent] = [
             .accepted, .interim(Self.early), .response(Self.final), .data("hello"), .trailers(Self.trailers), .end,
         ]
         for index in 0...message.readableBytes {
-            #expect(try decodeResponse(message.cut(at: index)) == said)
+            #expect(try decodeResponse(message.cut(at: index)) == events)
         }
-        #expect(try decodeResponse(message.crumbs) == said)
+        #expect(try decodeResponse(message.crumbs) == events)
     }
 
     @Test("FIN at any byte before the end aborts the message")
@@ -80,7 +80,7 @@ struct ResponseDecoderTests {
         }
     }
 
-    @Test("Interim heads alone are no response")
+    @Test("Interim heads alone are not a response")
     func interimOnly() throws {
         #expect(throws: HopError.self) { try decodeResponse([Self.frames([Self.early, Self.early])]) }
     }

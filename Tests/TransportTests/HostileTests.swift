@@ -8,7 +8,7 @@ import Testing
 import Transport
 import Tunnel
 
-@Suite("What comes from the network uninvited", .serialized)
+@Suite("Unsolicited datagrams from the network", .serialized)
 struct HostileTests {
     /// Returns a protected application record of an unknown session.
     private static func strayRecord(count: Int = 40) -> [UInt8] {

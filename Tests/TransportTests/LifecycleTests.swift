@@ -125,7 +125,7 @@ struct LifecycleTests {
             return
         }
         #expect(closed.established == 0)
-        let there = try await fixture.failedHandshakes.wait("told there") { !$0.isEmpty }
+        let there = try await fixture.failedHandshakes.wait("the listener's report") { !$0.isEmpty }
         guard case .handshakeFailed(let alert) = there[0], case .peerAlert = alert?.code else {
             Issue.record("\(there)")
             return
@@ -249,7 +249,7 @@ struct LifecycleTests {
         try await log.wait("established") { $0.established == 1 }
         try await fixture.accepted.wait("accepted") { !$0.isEmpty }
         await fixture.listener.close()
-        let closed = try await log.wait("told") { !$0.closed.isEmpty }
+        let closed = try await log.wait("the close") { !$0.closed.isEmpty }
         guard case .peer(.noError, _) = closed.closed[0] else {
             Issue.record("\(closed.closed)")
             return

@@ -58,7 +58,7 @@ final class RawPeer {
         while true {
             let count = recv(socket.descriptor, buffer.baseAddress, buffer.count, 0)
             guard count > 0 else { break }
-            take(UnsafeRawBufferPointer(rebasing: buffer[..<count]), now: now)
+            receive(UnsafeRawBufferPointer(rebasing: buffer[..<count]), now: now)
         }
         if let deadline = dtls?.pollTimeout(), deadline <= now { dtls?.handleTimeout(now: now) }
         if let deadline = tunnel?.pollTimeout(), deadline <= now { tunnel?.handleTimeout(now: now) }
@@ -66,18 +66,18 @@ final class RawPeer {
         flush(now: now)
     }
 
-    private func take(_ read: UnsafeRawBufferPointer, now: NIODeadline) {
-        // The socket coalesces: equal datagrams of one burst come as one read. Records tell where they end.
+    private func receive(_ read: UnsafeRawBufferPointer, now: NIODeadline) {
+        // The socket coalesces: equal datagrams of one burst come as one read. The headers of the records give their lengths.
         var rest = read
         while rest.count >= 13 {
             let length = 13 + (Int(rest[11]) << 8 | Int(rest[12]))
             guard length <= rest.count else { break }
-            takeRecord(UnsafeRawBufferPointer(rebasing: rest[..<length]), now: now)
+            handleRecord(UnsafeRawBufferPointer(rebasing: rest[..<length]), now: now)
             rest = UnsafeRawBufferPointer(rebasing: rest[length...])
         }
     }
 
-    private func takeRecord(_ record: UnsafeRawBufferPointer, now: NIODeadline) {
+    private func handleRecord(_ record: UnsafeRawBufferPointer, now: NIODeadline) {
         guard let dtls, !DTLSUnknownSessionAlert.matches(record) else {
             others.append(Array(record))
             return

@@ -116,7 +116,7 @@ struct StreamTests {
         // The handler wrote nothing, so the other direction was abandoned on its behalf.
         try await Self.forgotten(session)
         try await Self.forgotten(accepted)
-        #expect(log.value.failures.isEmpty && log.value.finished == 0, "who gave up hears no more")
+        #expect(log.value.failures.isEmpty && log.value.finished == 0, "a cancelled stream reports nothing more")
         #expect(received.value.late == 0)
         try await fixture.close()
     }

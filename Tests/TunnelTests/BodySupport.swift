@@ -57,7 +57,7 @@ final class BodySink {
 
     init(key: UInt64) { self.key = key }
 
-    func take(_ bytes: ByteBuffer) {
+    func receive(_ bytes: ByteBuffer) {
         for byte in bytes.readableBytesView {
             if byte != bodyByte(key, received) { isCorrect = false }
             received += 1

@@ -34,7 +34,7 @@ struct FlowControlTests {
                 sources[id]?.pump()
             case .readable(let id) where tunnel === pair.client && id == bulk:
                 while let bytes = tunnel.read(id) {
-                    sink?.take(bytes)
+                    sink?.receive(bytes)
                     tunnel.consume(id, bytes.readableBytes)
                 }
             default: break

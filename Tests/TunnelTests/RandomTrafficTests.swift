@@ -175,7 +175,7 @@ private final class RandomTraffic {
     private func read(_ tunnel: TunnelConnection, _ key: Key) {
         guard let sink = sinks[key], finals[key] == nil else { return }
         while let bytes = tunnel.read(key.stream) {
-            sink.take(bytes)
+            sink.receive(bytes)
             if !sink.isCorrect { failures.append("\(key): wrong bytes before \(sink.received)") }
             let count = bytes.readableBytes
             // The consumer drains at once, or later.

@@ -154,15 +154,15 @@ struct RecoveryTests {
             }
         }
         for packet in packets { packet.withUnsafeBytes { pair.client.handle(packet: $0, now: pair.now) } }
-        var said = ""
+        var text = ""
         var events: [TunnelEvent] = []
         while let event = pair.client.pollEvent() {
             events.append(event)
             if event == .readable(.control) {
-                while let bytes = pair.client.read(.control) { said += String(buffer: bytes) }
+                while let bytes = pair.client.read(.control) { text += String(buffer: bytes) }
             }
         }
-        #expect(said == "go away")
+        #expect(text == "go away")
         #expect(events == [.readable(.control), .closed(.peer(code: .authFailed, reason: ""))])
     }
 
@@ -208,7 +208,7 @@ struct RecoveryTests {
             case .writable: source?.pump()
             case .readable(let id):
                 while let bytes = tunnel.read(id) {
-                    sink?.take(bytes)
+                    sink?.receive(bytes)
                     tunnel.consume(id, bytes.readableBytes)
                 }
                 sink?.isFinished = tunnel.isFinished(id)

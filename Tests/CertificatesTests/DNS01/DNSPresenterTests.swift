@@ -8,9 +8,9 @@ import Testing
 @Suite("The presenter for dns-01")
 struct DNSPresenterTests {
     private let hook = MemoryHook()
-    private let told = Told()
+    private let problems = Problems()
 
-    private final class Told: Sendable {
+    private final class Problems: Sendable {
         private let texts = Mutex<[String]>([])
 
         var all: [String] { texts.withLock { $0 } }
@@ -19,8 +19,8 @@ struct DNSPresenterTests {
     }
 
     private func presenter(propagation: TimeAmount = .zero) -> DNSPresenter {
-        let told = told
-        return DNSPresenter(hook, propagation: propagation) { told.append($0.description) }
+        let problems = problems
+        return DNSPresenter(hook, propagation: propagation) { problems.append($0.description) }
     }
 
     @Test("A wildcard and the name below it have two records under one name, and each goes by itself")
@@ -34,7 +34,7 @@ struct DNSPresenterTests {
         await presenter.withdraw([tasks[0]])
         #expect(hook.records == ["_acme-challenge.a.test": [tasks[1].recordValue]])
         await presenter.withdraw(tasks)
-        #expect(hook.records == ["_acme-challenge.a.test": []] && told.all.isEmpty)
+        #expect(hook.records == ["_acme-challenge.a.test": []] && problems.all.isEmpty)
     }
 
     @Test("Other kinds are left to others, and are not waited for")
@@ -56,25 +56,25 @@ struct DNSPresenterTests {
         #expect(Set(hook.records.keys) == ["_acme-challenge.a.test"])
     }
 
-    @Test("A record that cannot be taken away is told, and the others go")
+    @Test("A record that cannot be removed is reported, and the others are removed")
     func cleanUpFailure() async throws {
         let tasks = ["a.test", "b.test", "c.test"].map { hookTask($0) }
         let presenter = presenter()
         try await presenter.present(tasks)
         hook.fail("_acme-challenge.b.test")
         await presenter.withdraw(tasks)
-        #expect(told.all == ["no _acme-challenge.b.test"])
+        #expect(problems.all == ["no _acme-challenge.b.test"])
         #expect(hook.records.filter { !$0.value.isEmpty }.keys.sorted() == ["_acme-challenge.b.test"])
     }
 
-    @Test("The CA may look when the time for the propagation is over")
+    @Test("The CA may validate when the propagation time has passed")
     func propagation() async throws {
         let start = NIODeadline.now()
         try await presenter(propagation: .milliseconds(80)).present([hookTask("a.test")])
         #expect(NIODeadline.now() - start >= .milliseconds(80))
     }
 
-    @Test("An order that is given up waits for no propagation")
+    @Test("An abandoned order does not wait for the propagation")
     func cancelled() async throws {
         let presenter = presenter(propagation: .hours(1))
         let hook = hook
@@ -97,7 +97,7 @@ struct DNSPresenterTests {
                     }
                 }
             }
-            // Some are given up: their turns are the others'.
+            // Some are cancelled: their turns pass to the others.
             for number in 40..<80 {
                 group.addTask {
                     let task = Task { await presenter.withdraw([hookTask("n\(number).test")]) }

@@ -3,7 +3,7 @@ import Certificates
 import Formats
 import Testing
 
-@Suite("What is to be done about a certificate")
+@Suite("The decision about a certificate")
 struct DecisionTests {
     private static let now = UnixTime(seconds: 1_900_000_000)
     private static let cas = ["https://one.test/dir", "https://two.test/dir"]
@@ -26,7 +26,7 @@ struct DecisionTests {
         CertificateSituation(names: names.map { CertificateName($0)! }, facts: facts)
     }
 
-    @Test("What is missing is ordered from the first CA")
+    @Test("A missing certificate is ordered from the first CA")
     func missing() {
         #expect(decide(situation()) == .order(authority: Self.cas[0]))
     }
@@ -96,7 +96,7 @@ struct DecisionTests {
         }
     }
 
-    @Test("What was issued now is not renewed before half of what is left of it, nor by a window within a minute")
+    @Test("A new certificate is not renewed before half of its remaining time, nor by a window within a minute")
     func fresh() throws {
         let now = Self.now
         func plan(left: Int64, before: RenewalPlan? = nil) -> RenewalPlan {

@@ -62,7 +62,7 @@ struct IssuerTests {
     }
 
     @Test(
-        "The leader dies in the middle: another goes on with the same order",
+        "The leader dies in the middle: another continues the same order",
         arguments: ["/order-plz", "/chall/", "/finalize/", "/cert/"]
     )
     func succession(path: String) async throws {
@@ -251,7 +251,9 @@ struct IssuerTests {
         await task.value
     }
 
-    @Test("What cannot be presented is a failure with its reason, and the order is kept for the next attempt")
+    @Test(
+        "A challenge that cannot be presented is a failure with its reason, and the order is kept for the next attempt"
+    )
     func presentation() async throws {
         let world = IssuingWorld()
         world.board.failure.withLock { $0 = "the hook said no" }

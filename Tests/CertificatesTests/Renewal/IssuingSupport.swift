@@ -63,7 +63,7 @@ final class ChallengeBoard: ChallengePresenter {
     }
 }
 
-/// A transport of a process that dies: it sends one request of a kind, and never hears the answer.
+/// A transport of a process that dies: it sends one request of a kind, and never receives the response.
 final class DyingTransport: ACMETransport {
     private let ca: MemoryAuthority
     private let last: @Sendable (ACMERequest) -> Bool

@@ -66,14 +66,14 @@ struct CertificateFilesTests {
         #expect(error?.reason.contains(scratch.file("chain.pem")) == true)
     }
 
-    @Test("A chain in the wrong order is told from a foreign key")
+    @Test("A chain in the wrong order is distinguished from a foreign key")
     func wrongOrder() throws {
         let leaf = try TestCertificate(["a.test"])
         let error = failure(try TestCertificate(["ca.test"]).chain + leaf.chain, leaf.key)
         #expect(error?.reason.contains("certificate 2") == true)
     }
 
-    @Test("What is not PEM is refused with a reason, naming the file")
+    @Test("A file that is not PEM is refused with a reason that names the file")
     func malformed() throws {
         let test = try TestCertificate(["a.test"])
         let der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -93,7 +93,7 @@ struct CertificateFilesTests {
         #expect(failure(test.chain, encrypted)?.reason.contains("encrypted") == true)
     }
 
-    @Test("Bytes that are no text, a folder, a pipe and a huge file are refused without blocking")
+    @Test("Bytes that are not text, a folder, a pipe and a huge file are refused without blocking")
     func oddFiles() throws {
         let test = try TestCertificate(["a.test"])
         let key = scratch.write("key.pem", test.key)

@@ -6,7 +6,7 @@ import Testing
 @Suite("Names as keys of the store")
 struct CertificateKeyTests {
     @Test(
-        "Every name has one key, and the key says the name",
+        "Every name has one key, and the key yields the name",
         arguments: [
             ("app.example.com", "app.example.com"), ("localhost", "localhost"),
             ("*.example.com", "_wildcard.example.com"), ("192.0.2.1", "192.0.2.1"),
@@ -39,7 +39,7 @@ struct CertificateKeyTests {
         #expect(CertificateName(storeKey: try StoreKey(path)) == nil)
     }
 
-    @Test("A name that is too long for a key says so")
+    @Test("A name that is too long for a key is an error that says so")
     func tooLong() throws {
         let label = String(repeating: "a", count: 60)
         let name = try #require(CertificateName("\(label).\(label).\(label).test"))

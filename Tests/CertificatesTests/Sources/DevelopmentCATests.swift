@@ -207,7 +207,7 @@ struct DevelopmentCATests {
         #expect(new.developmentRoot?.pin != made.pin)
     }
 
-    @Test("With other certificates the start goes on without a root, and takes it when it is there")
+    @Test("With other certificates the start continues without a root, which is used once it exists")
     func laterRoot() async throws {
         let store = MemoryStore()
         let lease = try await CertificateSet.lease(of: root, in: store)
@@ -264,7 +264,7 @@ struct DevelopmentCATests {
         #expect(served.statuses.allSatisfy { $0.problem == nil })
     }
 
-    @Test("A root that could not be read at the start is read later, and none is made in its place")
+    @Test("A root that could not be read at the start is read later, and none is created in its place")
     func unreadableAtStart() async throws {
         let made = try await DevelopmentRoot.obtain(in: try scratch.store())
         let (store, files) = try scratch.observedStore()

@@ -80,7 +80,7 @@ struct ALPNChallengeTests {
     }
 
     @Test(
-        "What is no key authorization is refused",
+        "A text that is not a key authorization is refused",
         arguments: ["", "token", ".", "a.", ".b", "a.b.c", "a b.c", "a.b\n", "ä.b"]
     )
     func keyAuthorizations(_ text: String) throws {

@@ -89,7 +89,7 @@ final class UDPPump {
             session?.handleTimeout(now: now)
             flush()
             guard let (datagram, from) = socket.receive(milliseconds: 10) else { continue }
-            take(datagram, from)
+            handle(datagram, from)
             flush()
         }
         return true
@@ -109,7 +109,7 @@ final class UDPPump {
         for datagram in session?.transmitAll() ?? [] { socket.send(datagram, to: peer) }
     }
 
-    private func take(_ datagram: [UInt8], _ from: sockaddr_in) {
+    private func handle(_ datagram: [UInt8], _ from: sockaddr_in) {
         if let session {
             session.handle(datagram, now: .now())
             for record in session.readAll() { received += record }

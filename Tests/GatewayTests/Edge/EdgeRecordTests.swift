@@ -2,7 +2,7 @@ import Gateway
 import NIOCore
 import Testing
 
-@Suite("What is recorded of requests that the edge answers itself")
+@Suite("Records of requests that the edge answers itself")
 struct EdgeRecordTests {
     @Test("Redirects, their 404 and refused heads have an access line and count as requests")
     func ownAnswers() async throws {

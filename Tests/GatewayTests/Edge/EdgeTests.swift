@@ -8,7 +8,7 @@ import Testing
 @Suite("The public edge")
 struct EdgeTests {
     @Test(
-        "What cannot be read in one way is refused and the connection ends",
+        "An ambiguous request is refused and the connection ends",
         arguments: [
             ("GET / HTTP/1.1\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n", 400),
@@ -107,7 +107,7 @@ struct EdgeTests {
         }
     }
 
-    @Test("A body that stops arriving is 408 and the agent is told")
+    @Test("A body that stops arriving is 408 and resets the agent's stream")
     func bodyTimeout() async throws {
         try await TestGateway.with(loops: 1, { $0.timeouts.bodyIdle = .milliseconds(400) }) { gateway in
             let agent = try await TestAgent.attach(to: gateway)

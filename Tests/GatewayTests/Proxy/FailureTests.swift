@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import Tunnel
 
-@Suite("What a client sees when something goes wrong behind the gateway")
+@Suite("Responses to failures behind the gateway")
 struct FailureTests {
     private static let get = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n"
 
@@ -97,7 +97,7 @@ struct FailureTests {
         }
     }
 
-    @Test("The deadline of the route is 504 and the agent is told")
+    @Test("The deadline of the route is 504 and stops the agent")
     func deadline() async throws {
         try await TestGateway.with { gateway in
             let agent = try await TestAgent.attach(to: gateway) { $0.accept() }
@@ -186,7 +186,7 @@ struct FailureTests {
         }
     }
 
-    @Test("After ACCEPTED no reset says any more that a request did not start")
+    @Test("After ACCEPTED no reset proves any more that a request did not start")
     func acceptedThenRefused() async throws {
         try await TestGateway.with { gateway in
             let first = try await TestAgent.attach(to: gateway, name: "one") { $0.accept() }
@@ -204,7 +204,7 @@ struct FailureTests {
         }
     }
 
-    @Test("ACCEPTED of one attempt says nothing of the next")
+    @Test("ACCEPTED of one attempt does not count for the next")
     func acceptedIsOfAnAttempt() async throws {
         try await TestGateway.with { gateway in
             let first = try await TestAgent.attach(to: gateway, name: "one") { $0.accept() }
@@ -221,7 +221,7 @@ struct FailureTests {
         }
     }
 
-    @Test("32 interim heads pass, one more is no valid answer", arguments: [32, 33])
+    @Test("32 interim heads pass, one more makes the response invalid", arguments: [32, 33])
     func interimHeads(count: Int) async throws {
         try await TestGateway.with { gateway in
             let agent = try await TestAgent.attach(to: gateway) { request in

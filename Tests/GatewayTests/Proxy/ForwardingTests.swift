@@ -53,7 +53,7 @@ struct ForwardingTests {
                 let response = try await client.exchange("GET /\(index) HTTP/1.1\r\nHost: app.test\r\n\r\n")
                 #expect(response.body == "/\(index)")
             }
-            _ = client.take()
+            _ = client.drain()
             try await client.send((0..<50).map { "GET /p\($0). HTTP/1.1\r\nHost: app.test\r\n\r\n" }.joined())
             try await client.waitFor("/p49.")
             let text = client.text
@@ -78,7 +78,7 @@ struct ForwardingTests {
             agent.requests[0].answer(201, "made")
             try await client.waitFor("made")
 
-            _ = client.take()
+            _ = client.drain()
             try await client.send(
                 "PUT /up HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
                     + "3\r\nabc\r\n4;ext=1\r\ndefg\r\n0\r\nX-Sum: 7\r\nHost: evil.test\r\n\r\n"
@@ -178,7 +178,7 @@ struct ForwardingTests {
         }
     }
 
-    @Test("The longest prefix wins and is stripped where the route says so")
+    @Test("The longest prefix wins and is stripped if the route is configured so")
     func prefix() async throws {
         try await TestGateway.with { gateway in
             _ = try await TestAgent.attach(to: gateway) { $0.answer(200, "\($0.head!.service) \($0.head!.path)") }

@@ -2,7 +2,7 @@ import Gateway
 import NIOCore
 import Testing
 
-@Suite("What is kept of a request's body for another attempt")
+@Suite("The part of a request's body kept for another attempt")
 struct ReplayBufferTests {
     @Test("A piece of a large buffer does not keep that buffer")
     func copies() {

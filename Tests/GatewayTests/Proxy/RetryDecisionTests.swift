@@ -4,7 +4,7 @@ import Testing
 import Transport
 import Tunnel
 
-@Suite("What the end of a stream means")
+@Suite("Decisions at the end of a stream")
 struct FailureVerdictTests {
     @Test("Every code leads to its own status", arguments: HopCode.allCases)
     func status(code: HopCode) {

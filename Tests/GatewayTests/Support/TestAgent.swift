@@ -33,7 +33,7 @@ final class TestAgent: Sendable {
         self.loop = loop
     }
 
-    /// Dials and says HELLO; `script` gets each request when its head is there, on the agent's loop.
+    /// Dials and sends HELLO. `script` is called for each request when its head has arrived, on the agent's loop.
     static func attach(
         to gateway: TestGateway,
         tokenID: String? = nil,
@@ -182,7 +182,7 @@ final class TestRequest: StreamHandler, Sendable {
 
     // MARK: Answering, from anywhere
 
-    /// ACCEPTED, once; every head below says it first.
+    /// Sends ACCEPTED, once. Every head below sends it first.
     func accept() {
         let isAccepted = state.withLock { state in
             defer { state.seen.isAccepted = true }

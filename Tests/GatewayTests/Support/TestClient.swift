@@ -6,7 +6,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// A client that writes exactly the bytes it is told and keeps those it gets.
+/// A client that writes exactly the given bytes and keeps those that it receives.
 final class TestClient: Sendable {
     private struct State {
         var received: [UInt8] = []
@@ -91,7 +91,7 @@ final class TestClient: Sendable {
         channel.writeAndFlush(bytes, promise: nil)
     }
 
-    /// Writes one after the other; the answer says when the kernel has taken the last.
+    /// Writes one buffer after the other; returns when the kernel has accepted the last.
     func sendAll(_ pieces: [ByteBuffer]) -> Written {
         let written = Written()
         for piece in pieces.dropLast() { channel.write(piece, promise: nil) }
@@ -124,8 +124,8 @@ final class TestClient: Sendable {
     var received: [UInt8] { state.state.withLock { $0.received } }
     var text: String { String(decoding: received, as: UTF8.self) }
 
-    /// Takes what came so far.
-    func take() -> String {
+    /// Removes and returns the bytes received so far, as text.
+    func drain() -> String {
         state.state.withLock { state in
             defer { state.received = [] }
             return String(decoding: state.received, as: UTF8.self)
@@ -142,12 +142,12 @@ final class TestClient: Sendable {
 
     /// Sends a request and waits for a whole response with a Content-Length.
     func exchange(_ request: String) async throws -> TestResponse {
-        _ = take()
+        _ = drain()
         try await send(request)
         try await eventually("a whole response; got \(text.prefix(400))") {
             TestResponse(text)?.isComplete == true || isClosed
         }
-        return try #require(TestResponse(take()))
+        return try #require(TestResponse(drain()))
     }
 }
 

@@ -81,13 +81,13 @@ struct CrashTests {
     @Test("Acquiring, renewing and releasing a lease")
     func leasing() throws {
         try atEveryStep { volume throws(StoreError) in
-            let lease = try take(volume)
+            let lease = try acquireLease(volume)
             try lease.check()
             try lease.renew(now: volume.now())
             try lease.release(now: volume.now())
         } check: { volume, isDone in
             // The remains of the lease block other processes no longer than its time to live.
-            let lease = try take(volume)
+            let lease = try acquireLease(volume)
             #expect(lease.epoch >= (isDone ? 3 : 2))
             try lease.check()
         }
@@ -197,7 +197,7 @@ extension CrashTests {
         }
     }
 
-    private func take(_ volume: Volume) throws(StoreError) -> HeldLease {
+    private func acquireLease(_ volume: Volume) throws(StoreError) -> HeldLease {
         let candidate = LeaseCandidate(volume: volume, name: "site", fencing: "certs/site", timeToLive: .seconds(3))
         for _ in 0..<100 {
             switch try candidate.poll(now: volume.now()) {

@@ -10,7 +10,7 @@ func checkDocuments(_ bytes: [UInt8]) {
         check(directory.newAccount)
         check(directory.newOrder)
         if let url = directory.renewalInfo { check(url) }
-        precondition(directory.profiles.count <= ACMELimits.profiles, "more profiles than may be")
+        precondition(directory.profiles.count <= ACMELimits.profiles, "more profiles than the limit")
         if let terms = directory.termsOfService { checkShown(terms) }
     }
     if let order = try? ACMEOrder(bytes, from: origin) {
@@ -53,7 +53,7 @@ func checkRecords(_ bytes: [UInt8]) {
         let now = UnixTime(seconds: 1_800_000_000)
         switch RetryPolicy.next(state, authorities: ["https://ca.test/dir", "b"], settings: "s", now: now) {
         case .attempt: break
-        case .wait(let until): precondition(until > now, "a wait that is over")
+        case .wait(let until): precondition(until > now, "a wait until a time in the past")
         }
     }
     if let record = try? AccountRecord(json: bytes, place: "account") {

@@ -1,6 +1,6 @@
 import FuzzDriver
 
-/// The first byte says what the rest is.
+/// The entry point of the fuzz target. The first byte of an input selects the kind of the rest.
 @_cdecl("FuzzAcme_main")
 public func fuzzAcmeMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in

@@ -6,8 +6,8 @@ import NIOCore
 private let key = AccountKey(raw: (1...32).map { UInt8($0) })!
 private let host = "https://ca.test"
 
-/// A machine against a CA whose every answer is in the input: it ends, sends requests to no other server, answers for nothing that was
-/// not ordered, and leaves nothing behind.
+/// Runs a machine against a CA whose responses are the input. Checks that the machine ends, sends requests to no other
+/// server, responds to no challenge for a name that was not ordered, and removes all responses.
 func checkOrder(_ script: inout Script) {
     let names: [CertificateName] = [.dns("a.test"), .dns("*.a.test"), .address("192.0.2.1")]
     let plan = OrderPlan(
@@ -22,7 +22,7 @@ func checkOrder(_ script: inout Script) {
     let end = now().uptime + ACMELimits.longestOrderTime
     var shown: Set<ChallengeTask> = []
     var action = machine.start(now: now())
-    // When the input is over its requests fail, which ends the machine after its tries; an input that lasts is left.
+    // At the end of the input all requests fail, which ends the machine after its retries. A longer input is cut off.
     var steps = 0
     var stepsAfterInput = 0
     while steps < 300 || script.isAtEnd {
@@ -35,7 +35,7 @@ func checkOrder(_ script: inout Script) {
             precondition(request.url.isSecure && !request.url.isLoopback, "a request to elsewhere")
             // At the end of the input the CA is away, which ends the machine.
             if script.isAtEnd {
-                action = machine.requestFailed("the input is over", now: now())
+                action = machine.requestFailed("the input has ended", now: now())
             } else {
                 action = machine.received(answer(&script, request), now: now())
             }
@@ -50,7 +50,7 @@ func checkOrder(_ script: inout Script) {
             shown.formUnion(tasks)
             action =
                 script.byte() & 15 == 15
-                ? machine.presentationFailed("the input says so", now: now()) : machine.presentationDone(now: now())
+                ? machine.presentationFailed("the input demands it", now: now()) : machine.presentationDone(now: now())
         case .cleanUp(let tasks):
             shown.subtract(tasks)
             action = machine.cleanedUp(now: now())
@@ -63,7 +63,7 @@ func checkOrder(_ script: inout Script) {
     }
 }
 
-/// A good answer, changed as the input says; or one of the input's bytes alone.
+/// Returns a valid response with the changes of the input, or one that consists of the input's bytes alone.
 private func answer(_ script: inout Script, _ request: ACMERequest) -> ACMEResponse {
     let kind = script.byte()
     var body = template(request, kind)

@@ -105,18 +105,18 @@ private struct Script {
         case 2, 3: deliverToClient(bytes(Int(byte())))
         case 4: deliverToServer(record())
         case 5: deliverToClient(record())
-        case 6: if let datagram = take(&toServer) { deliverToServer(altered(datagram)) }
-        case 7: if let datagram = take(&toClient) { deliverToClient(altered(datagram)) }
-        case 8, 9: if let datagram = take(&toServer) { deliverToServer(datagram) }
-        case 10, 11: if let datagram = take(&toClient) { deliverToClient(datagram) }
+        case 6: if let datagram = pop(&toServer) { deliverToServer(altered(datagram)) }
+        case 7: if let datagram = pop(&toClient) { deliverToClient(altered(datagram)) }
+        case 8, 9: if let datagram = pop(&toServer) { deliverToServer(datagram) }
+        case 10, 11: if let datagram = pop(&toClient) { deliverToClient(datagram) }
         case 12:
             now = now + .milliseconds(Int64(byte()) * 4)
             client.handleTimeout(now: now)
             server?.handleTimeout(now: now)
         case 13:
-            while let datagram = take(&toServer) { deliverToServer(datagram) }
+            while let datagram = pop(&toServer) { deliverToServer(datagram) }
             collect()
-            while let datagram = take(&toClient) { deliverToClient(datagram) }
+            while let datagram = pop(&toClient) { deliverToClient(datagram) }
         case 14:
             client.releaseIdleBuffers()
             server?.releaseIdleBuffers()
@@ -145,7 +145,7 @@ private struct Script {
         return datagram
     }
 
-    private func take(_ queue: inout [[UInt8]]) -> [UInt8]? {
+    private func pop(_ queue: inout [[UInt8]]) -> [UInt8]? {
         queue.isEmpty ? nil : queue.removeFirst()
     }
 

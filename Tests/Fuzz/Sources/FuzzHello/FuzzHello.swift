@@ -1,7 +1,7 @@
 import EdgeHello
 import FuzzDriver
 
-/// The first byte says what the rest is, the second one how it is cut.
+/// The entry point of the fuzz target. The first byte of an input selects the kind of the rest, the second one its split.
 @_cdecl("FuzzHello_main")
 public func fuzzHelloMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in
@@ -18,7 +18,7 @@ public func fuzzHelloMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutab
     }
 }
 
-/// The same verdict however the bytes arrive, and the one that a plain reading gives.
+/// Checks that the verdict does not depend on how the bytes arrive, and that it is that of ``PlainReading``.
 private func check(_ bytes: [UInt8], _ seed: UInt8) {
     let expected = PlainReading.verdict(bytes)
     for split in Splits.all(of: bytes.count, seed: seed) {
@@ -56,7 +56,8 @@ private func records(_ script: inout Script) -> [UInt8] {
     return result
 }
 
-/// A hello whose lengths are right but for what the script says, so that a change does not lose everything behind it.
+/// Builds a hello with right lengths except where the script changes them, so that a change does not lose everything
+/// after it.
 private func message(_ script: inout Script) -> [UInt8] {
     let shape = script.byte()
     let session = script.bytes(Int(script.byte() & 63))

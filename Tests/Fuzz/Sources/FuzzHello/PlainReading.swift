@@ -1,6 +1,6 @@
 import EdgeHello
 
-/// The verdict again, as RFC 8446 §4.1.2 and §5.1 read, with arrays that are copied and nothing that is remembered.
+/// A second implementation of the verdict, straight from RFC 8446 §4.1.2 and §5.1: it copies arrays and keeps no state.
 enum PlainReading {
     private struct Malformed: Error {}
 
@@ -32,7 +32,7 @@ enum PlainReading {
     private static func read(_ message: [UInt8]) -> ClientHelloPeek.Verdict {
         do {
             var rest = Array(message.dropFirst(4))
-            _ = try take(34, &rest)
+            _ = try readBytes(34, &rest)
             guard try vector(1, &rest).count <= 32 else { throw Malformed() }
             let suites = try vector(2, &rest)
             guard !suites.isEmpty, suites.count.isMultiple(of: 2) else { throw Malformed() }
@@ -41,7 +41,7 @@ enum PlainReading {
             if !rest.isEmpty {
                 var list = try vector(2, &rest)
                 guard rest.isEmpty else { throw Malformed() }
-                while !list.isEmpty { extensions.append((try take(2, &list), try vector(2, &list))) }
+                while !list.isEmpty { extensions.append((try readBytes(2, &list), try vector(2, &list))) }
             }
             let names = try extensions.filter { $0.type == [0, 0] }.map { try serverName($0.data) }
             let protocols = try extensions.filter { $0.type == [0, 16] }.map { try protocolNames($0.data) }
@@ -55,7 +55,7 @@ enum PlainReading {
     private static func serverName(_ data: [UInt8]) throws -> [UInt8] {
         var rest = data
         var list = try vector(2, &rest)
-        guard rest.isEmpty, try take(1, &list) == [0] else { throw Malformed() }
+        guard rest.isEmpty, try readBytes(1, &list) == [0] else { throw Malformed() }
         let name = try vector(2, &list)
         guard list.isEmpty, !name.isEmpty, name.count < 256 else { throw Malformed() }
         return name
@@ -79,7 +79,7 @@ enum PlainReading {
         return text.isEmpty ? nil : text
     }
 
-    private static func take(_ count: Int, _ bytes: inout [UInt8]) throws -> [UInt8] {
+    private static func readBytes(_ count: Int, _ bytes: inout [UInt8]) throws -> [UInt8] {
         guard bytes.count >= count else { throw Malformed() }
         defer { bytes.removeFirst(count) }
         return Array(bytes.prefix(count))
@@ -87,7 +87,7 @@ enum PlainReading {
 
     /// - Parameter width: bytes of the length before it.
     private static func vector(_ width: Int, _ bytes: inout [UInt8]) throws -> [UInt8] {
-        let length = try take(width, &bytes).reduce(0) { $0 * 256 + Int($1) }
-        return try take(length, &bytes)
+        let length = try readBytes(width, &bytes).reduce(0) { $0 * 256 + Int($1) }
+        return try readBytes(length, &bytes)
     }
 }

@@ -10,7 +10,7 @@ func checkJoin(_ bytes: [UInt8], isJSON: Bool) {
     if isJSON { precondition(Base64URL.decode(text.dropFirst(4)) == bytes, "base64url changed the bytes") }
     do throws(JoinStringError) {
         let join = try JoinString(text)
-        precondition(join.text.utf8.count <= JoinString.sizeLimit, "longer than it may be")
+        precondition(join.text.utf8.count <= JoinString.sizeLimit, "longer than the limit")
         do throws(JoinStringError) {
             let again = try JoinString(join.text)
             precondition(again == join && again.text == join.text, "writing changed a join string")

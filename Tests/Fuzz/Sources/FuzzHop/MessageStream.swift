@@ -3,7 +3,7 @@ import HopProtocol
 import NIOCore
 
 /// An event of a decoder. Pieces of DATA are joined, since the network decides where they are split.
-enum Said: Equatable {
+enum DecoderEvent: Equatable {
     case accepted
     case request(RequestHead)
     case response(ResponseHead)
@@ -17,7 +17,7 @@ protocol MessageStream {
     mutating func feed(_ bytes: ByteBuffer)
     mutating func finish() throws(HopError)
     mutating func drainOverhead() -> Int
-    mutating func nextSaid() throws(HopError) -> Said?
+    mutating func nextEvent() throws(HopError) -> DecoderEvent?
 }
 
 struct RequestStream: MessageStream {
@@ -29,7 +29,7 @@ struct RequestStream: MessageStream {
     mutating func finish() throws(HopError) { try decoder.finish() }
     mutating func drainOverhead() -> Int { decoder.drainOverhead() }
 
-    mutating func nextSaid() throws(HopError) -> Said? {
+    mutating func nextEvent() throws(HopError) -> DecoderEvent? {
         switch try decoder.next() {
         case .head(let head): .request(head)
         case .data(let bytes): .data(bytes)
@@ -49,14 +49,14 @@ struct ResponseStream: MessageStream {
     mutating func finish() throws(HopError) { try decoder.finish() }
     mutating func drainOverhead() -> Int { decoder.drainOverhead() }
 
-    mutating func nextSaid() throws(HopError) -> Said? {
+    mutating func nextEvent() throws(HopError) -> DecoderEvent? {
         switch try decoder.next() {
         case .accepted: return .accepted
         case .interim(let head):
-            precondition(head.isInterim, "a final head is told as interim")
+            precondition(head.isInterim, "a final head is reported as interim")
             return .response(head)
         case .head(let head):
-            precondition(!head.isInterim, "an interim head is told as final")
+            precondition(!head.isInterim, "an interim head is reported as final")
             return .response(head)
         case .data(let bytes): return .data(bytes)
         case .trailers(let fields): return .trailers(fields)
@@ -67,8 +67,8 @@ struct ResponseStream: MessageStream {
 }
 
 /// The decoded content of a stream.
-struct Heard: Equatable {
-    var said: [Said] = []
+struct Decoded: Equatable {
+    var events: [DecoderEvent] = []
     var failure: HopError?
 
     /// - Parameter isPatient: Whether nothing is read before everything, FIN included, has arrived.
@@ -84,29 +84,29 @@ struct Heard: Equatable {
         } catch {
             failure = error
             do throws(HopError) {
-                _ = try stream.nextSaid()
+                _ = try stream.nextEvent()
                 preconditionFailure("an error is not final")
             } catch { precondition(error == failure, "an error became another one") }
             // The point at which a bad body is detected decides how much of it is passed on.
-            if case .data = said.last { said.removeLast() }
+            if case .data = events.last { events.removeLast() }
             return
         }
-        precondition(fin == (said.last == .end), "a message without an end")
-        let data = said.reduce(0) { if case .data(let bytes) = $1 { $0 + bytes.readableBytes } else { $0 } }
+        precondition(fin == (events.last == .end), "a message without an end")
+        let data = events.reduce(0) { if case .data(let bytes) = $1 { $0 + bytes.readableBytes } else { $0 } }
         let count = pieces.reduce(0) { $0 + $1.readableBytes }
         precondition(overhead + data == count, "flow-control credit is lost or made")
     }
 
     private mutating func drain(_ stream: inout some MessageStream, _ overhead: inout Int) throws(HopError) {
-        while let next = try stream.nextSaid() {
-            precondition(said.last != .end, "something behind the end")
-            switch (next, said.last) {
+        while let next = try stream.nextEvent() {
+            precondition(events.last != .end, "something behind the end")
+            switch (next, events.last) {
             case (.data(var bytes), .data(var before)):
                 precondition(bytes.readableBytes > 0, "empty data")
-                said.removeLast()
+                events.removeLast()
                 before.writeBuffer(&bytes)
-                said.append(.data(before))
-            default: said.append(next)
+                events.append(.data(before))
+            default: events.append(next)
             }
         }
         overhead += stream.drainOverhead()
@@ -115,26 +115,26 @@ struct Heard: Equatable {
 
 /// Checks that every split yields the same result, and that its encoding yields it again.
 func check<Stream: MessageStream>(_ bytes: ByteBuffer, _ seed: UInt8, _ stream: () -> Stream) {
-    let heard = Heard([bytes], isPatient: true, from: stream())
+    let decoded = Decoded([bytes], isPatient: true, from: stream())
     for split in Splits.all(of: bytes.readableBytes, seed: seed) {
         let pieces = split.compactMap { bytes.getSlice(at: $0.lowerBound, length: $0.count) }
-        precondition(Heard(pieces, from: stream()) == heard, "the result depends on the split")
+        precondition(Decoded(pieces, from: stream()) == decoded, "the result depends on the split")
     }
-    let again = encoded(heard.said)
+    let again = encoded(decoded.events)
     // Frame headers at their longest.
-    precondition(again.readableBytes <= bytes.readableBytes + 9 * heard.said.count, "more out than in")
-    let isComplete = heard.failure == nil
-    let heardAgain = Heard([again], fin: isComplete, from: stream())
-    precondition(heardAgain.failure == nil && heardAgain.said == heard.said, "encoding changed the message")
+    precondition(again.readableBytes <= bytes.readableBytes + 9 * decoded.events.count, "more out than in")
+    let isComplete = decoded.failure == nil
+    let decodedAgain = Decoded([again], fin: isComplete, from: stream())
+    precondition(decodedAgain.failure == nil && decodedAgain.events == decoded.events, "encoding changed the message")
     // Equal texts need not be equal bytes.
-    precondition(encoded(heardAgain.said) == again, "encoding changed the bytes")
+    precondition(encoded(decodedAgain.events) == again, "encoding changed the bytes")
 }
 
-private func encoded(_ said: [Said]) -> ByteBuffer {
+private func encoded(_ events: [DecoderEvent]) -> ByteBuffer {
     var buffer = ByteBuffer()
     do throws(HopError) {
-        for said in said {
-            switch said {
+        for event in events {
+            switch event {
             case .accepted: MessageEncoder.writeAccepted(into: &buffer)
             case .request(let head):
                 check(head.fields)

@@ -44,7 +44,7 @@ private struct Sources {
     private var document: [UInt8] = []
     private var environment: [String: String] = ["T_TOKEN": "hgt_id." + secret]
     private var flags: [String: String] = [:]
-    /// The input has the word from elsewhere, where it is no secret.
+    /// The input contains the word in another place, where it is not a secret.
     private(set) var holdsSecret = false
     /// Whether the file names another one, which would be opened; reading a terminal would never end.
     private var namesFile = false
@@ -71,7 +71,7 @@ private struct Sources {
         }
     }
 
-    /// All that is said of the settings, or of what is wrong with them.
+    /// All settings as text, or their problems.
     func read() -> [String] {
         precondition(ftruncate(Self.descriptor, 0) == 0, "no file")
         let written = document.withUnsafeBytes { pwrite(Self.descriptor, $0.baseAddress, $0.count, 0) }
