@@ -145,7 +145,7 @@ let package = Package(
             name: "hopgate",
             dependencies: [
                 "ACME", "Certificates", "Cluster", "Credentials", "Files", "Formats", "Gateway", "Observability",
-                "Operations", "Settings", "Store", nioCore, argumentParser, logging,
+                "Operations", "Settings", "Store", nioCore, argumentParser,
             ],
             swiftSettings: strict,
             linkerSettings: staticRuntime
