@@ -113,7 +113,7 @@ extension DTLSError {
         }
         if let alert = queue.peerAlert {
             // no_application_protocol (RFC 7301 §3.2) is the peer's counterpart of our own refusal.
-            if alert == 120 { return (.noApplicationProtocol, "the peer takes none of our application protocols") }
+            if alert == 120 { return (.noApplicationProtocol, "the peer accepts none of our application protocols") }
             return (.peerAlert(alert), "the peer refused with alert \(alert)")
         }
         if queue.reasons.contains(where: { hop_reason_is_no_application_protocol($0) }) {

@@ -18,7 +18,7 @@ package struct ControlCodec {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         guard let json = try? encoder.encode(message) else {
-            preconditionFailure("control messages hold nothing that JSON cannot say")
+            preconditionFailure("control messages contain only what JSON can encode")
         }
         guard json.count <= HopLimits.controlMessage else {
             throw HopError(.tooLarge, "a control message of \(json.count) bytes is above \(HopLimits.controlMessage)")

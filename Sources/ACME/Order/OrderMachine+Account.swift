@@ -22,7 +22,7 @@ extension OrderMachine {
             return fail(ACMEFailure(.termsNotAgreed, .account, "the CA has terms of service", instance: terms))
         }
         if directory.requiresExternalAccount, authority.externalAccount == nil {
-            let detail = "the CA takes only accounts that are bound to one of its own"
+            let detail = "the CA requires an external account binding"
             return fail(ACMEFailure(.externalAccountRequired, .account, detail))
         }
         return call(.newAccount, now)

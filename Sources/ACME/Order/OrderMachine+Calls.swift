@@ -69,7 +69,7 @@ extension OrderMachine {
     }
 
     func required<Value>(_ value: Value?) -> Value {
-        guard let value else { preconditionFailure("what the state implies is there") }
+        guard let value else { preconditionFailure("the state guarantees a value") }
         return value
     }
 

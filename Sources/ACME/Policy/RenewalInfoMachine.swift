@@ -72,7 +72,7 @@ package struct RenewalInfoMachine: ~Copyable {
         guard let base = directory?.renewalInfo else { return .completed(nil, pause: RenewalPolicy.longestPollPause) }
         let separator = base.text.hasSuffix("/") ? "" : "/"
         guard let target = ACMEURL("\(base)\(separator)\(renewalID)") else {
-            return .failed(ACMEFailure(.badAnswer, .renewalInfo, "\(base) is too long to be asked"))
+            return .failed(ACMEFailure(.badAnswer, .renewalInfo, "\(base) is too long for a request"))
         }
         return handle(
             requests.begin(ACMERequestCycle.Call(step: .renewalInfo, url: target, content: .get), now: now),

@@ -115,10 +115,10 @@ struct ACMERequestCycle {
     // MARK: Requests
 
     private mutating func send(_ now: Instant) -> Action {
-        guard let call else { preconditionFailure("a call is there until it ends") }
-        guard now.uptime < deadline else { return fail(failure(.timedOut, "the time for the order is over")) }
+        guard let call else { preconditionFailure("no call is in progress") }
+        guard now.uptime < deadline else { return fail(failure(.timedOut, "the order timed out")) }
         guard requests < ACMELimits.requests else {
-            return fail(failure(.timedOut, "the CA was asked \(requests) times without an end"))
+            return fail(failure(.timedOut, "the CA was asked \(requests) times and the order is still not complete"))
         }
         requests += 1
         switch call.content {
@@ -250,7 +250,7 @@ struct ACMERequestCycle {
         let failure = ACMEFailure(
             .timedOut,
             step,
-            pause.retryAfter.map { "the CA asks to wait for \($0) seconds" } ?? "the time for the order is over",
+            pause.retryAfter.map { "the CA asks to wait for \($0) seconds" } ?? "the order timed out",
             retry: pause.retryAfter.map { .notBefore(time + $0) }
         )
         return fail(failure)

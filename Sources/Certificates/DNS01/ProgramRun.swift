@@ -44,7 +44,9 @@ final class ProgramRun: Sendable {
         await withCheckedContinuation { continuation in
             state.withLock { $0.continuation = continuation }
             let isStarted = startThreadIfPossible("dns-hook") { self.execute() }
-            if !isStarted { finish(.notStarted("there is no thread left for it; see what this machine is busy with")) }
+            if !isStarted {
+                finish(.notStarted("no thread could be started for it; check the thread limit of this machine"))
+            }
         }
     }
 

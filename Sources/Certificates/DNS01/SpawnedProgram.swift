@@ -82,7 +82,7 @@ struct SpawnedProgram: ~Copyable {
         switch number {
         case ENOENT:
             Failure(reason: "there is no such file, or its first line names an interpreter that is not here")
-        case EACCES: Failure(reason: "this process may not run it; give it the right to (chmod +x)")
+        case EACCES: Failure(reason: "this process may not execute it; make it executable (chmod +x)")
         case ENOEXEC: Failure(reason: "it is not a program; begin a script with a line such as #!/bin/sh")
         default: Failure(reason: String(cString: strerror(number)))
         }

@@ -77,7 +77,7 @@ package struct AccountRegistration: Sendable {
                 }
             case .wait(let until):
                 guard until < end else {
-                    let reason = lastError.map { "no answer: \($0)" } ?? "the CA asks to be asked later"
+                    let reason = lastError.map { "no answer: \($0)" } ?? "the CA asked for a later retry"
                     return .failed(ACMEFailure(.unavailable, .directory, reason))
                 }
                 guard (try? await OrderDriver.sleep(until: until)) != nil else {

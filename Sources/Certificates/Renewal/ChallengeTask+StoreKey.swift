@@ -25,6 +25,8 @@ extension ChallengeTask {
     /// - Throws: also if the key is not the one of the task's token.
     package init(document bytes: [UInt8], at key: StoreKey) throws(ACMEMessageError) {
         try self.init(document: bytes, place: key.path)
-        guard storeKey == key else { throw ACMEMessageError("\(key.path).token", "belongs to another place") }
+        guard storeKey == key else {
+            throw ACMEMessageError("\(key.path).token", "belongs to another key of the store")
+        }
     }
 }

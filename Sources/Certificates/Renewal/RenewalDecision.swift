@@ -67,7 +67,7 @@ package struct CertificateSituation: Sendable {
             case .wait(let until): return .idle(until: until)
             }
         }
-        guard let facts, let renewal else { preconditionFailure("what is not there is due") }
+        guard let facts, let renewal else { preconditionFailure("a missing certificate is due at once") }
         guard let issuer, facts.renewalID != nil else { return .idle(until: renewal.at) }
         let poll = renewal.nextPoll ?? now
         return poll <= now ? .fetchRenewalInfo(authority: issuer) : .idle(until: min(poll, renewal.at))

@@ -147,7 +147,7 @@ package struct RenewalRecords: Sendable {
                 }
             }
         }
-        throw IssuanceError("\(key): others change it all the time")
+        throw IssuanceError("\(key): it is changed concurrently; try again")
     }
 }
 

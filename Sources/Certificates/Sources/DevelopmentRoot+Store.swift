@@ -75,7 +75,7 @@ extension DevelopmentRoot {
             }
             return first
         }
-        guard let outcome else { preconditionFailure("a group of two has a first") }
+        guard let outcome else { preconditionFailure("a group of two tasks has a first result") }
         return try outcome.get()
     }
 

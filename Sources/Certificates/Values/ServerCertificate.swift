@@ -157,7 +157,7 @@ extension ServerCertificate {
         do {
             try check(self)
         } catch {
-            throw CertificatesError(.unsupported, origin, "the TLS library does not take it: \(error)")
+            throw CertificatesError(.unsupported, origin, "the TLS library does not accept it: \(error)")
         }
     }
 }

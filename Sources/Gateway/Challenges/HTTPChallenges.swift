@@ -76,7 +76,7 @@ package final class HTTPChallenges: Sendable {
         self.logger = logger
         results = metrics.counters(
             "acme_http_challenges_total",
-            help: "Requests for HTTP-01 challenges by result; unknown ones went on as any other request.",
+            help: "Requests for HTTP-01 challenges by result; unknown ones were forwarded like other requests.",
             label: "result",
             by: Result.self
         )

@@ -43,7 +43,7 @@ struct ACMEAuthorities {
         }
         if given?.items.isEmpty ?? true {
             let (name, text) = Self.known[0]
-            guard let url = ACMEURL(text) else { preconditionFailure("the URL of \(name) is one") }
+            guard let url = ACMEURL(text) else { preconditionFailure("the known URL of \(name) is valid") }
             result = [ACMEConfiguration.Authority(directory: url, caBundle: commonBundle?.value)]
             section.record("ca", name, .fallback)
         }

@@ -80,7 +80,7 @@ final class GatewayMetrics: Sendable {
         retries = registry.counter("http_request_retries_total", help: "Further attempts at a request.")
         errors = registry.counters(
             "http_request_errors_total",
-            help: "Requests that the gateway answered itself or broke off.",
+            help: "Requests that the gateway answered itself or aborted.",
             label: "reason",
             by: ProxyError.self
         )

@@ -18,7 +18,7 @@ struct ACMEReports: Sendable {
         self.logger = logger
         orders = metrics.counters(
             "acme_orders_total",
-            help: "Orders of certificates that this replica brought to an end, by result.",
+            help: "Certificate orders that this replica completed, by result.",
             label: "result",
             by: Result.self
         )
@@ -74,7 +74,7 @@ struct ACMEReports: Sendable {
         metrics.collect(
             "certificate_next_renewal_timestamp_seconds",
             .gauge,
-            help: "When a certificate from a CA is to be renewed, seconds since the epoch by the CA's clock.",
+            help: "Time of the next renewal of a certificate from a CA, seconds since the epoch by the CA's clock.",
             labelNames: ["name"]
         ) { samples in
             for status in issuer.statuses {

@@ -29,7 +29,7 @@ extension CollectedMetrics {
         }
         registry.collectedCounter(
             "store_transient_errors_total",
-            help: "Calls of the volume that failed and may pass by themselves, such as EIO and ESTALE."
+            help: "Calls of the volume that failed with a transient error, such as EIO and ESTALE."
         ) {
             Double(shared.volume?.volume.counts.transient ?? 0)
         }

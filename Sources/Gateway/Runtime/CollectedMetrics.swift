@@ -27,7 +27,8 @@ struct CollectedMetrics {
         registry.collect(
             "credentials",
             .gauge,
-            help: "Credentials in the store by state; bad: their document cannot be used, the last good view may be.",
+            help:
+                "Credentials in the store by state; bad: the document is unusable, its last valid version may be in use.",
             labelNames: ["state"]
         ) { samples in
             let statistics = credentials.statistics
@@ -80,7 +81,7 @@ struct CollectedMetrics {
         registry.collect(
             "certificate_problems",
             .gauge,
-            help: "Certificates whose newest form cannot be used; the last good one is served, if there was one.",
+            help: "Certificates whose newest version is unusable; the last valid one is served, if there was one.",
             labelNames: ["reason"]
         ) { samples in
             let problems = certificates.statuses.compactMap(\.problem?.kind)
@@ -101,7 +102,7 @@ struct CollectedMetrics {
         registry.collect(
             "tunnel_datagrams_total",
             .counter,
-            help: "Datagrams on the tunnel port, of agents and of anything else.",
+            help: "Datagrams on the tunnel port, from agents and other senders.",
             labelNames: ["direction"]
         ) { samples in
             samples.add(Self.sum(tunnels) { $0.datagramsIn.current }, ["in"])

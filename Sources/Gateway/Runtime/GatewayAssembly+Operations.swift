@@ -50,7 +50,7 @@ extension GatewayAssembly {
         let tokens = try adminTokens()
         let failures = metrics.registry.counters(
             "admin_auth_failures_total",
-            help: "Requests to the admin port without a good token.",
+            help: "Requests to the admin port without a valid token.",
             label: "reason",
             by: AdminAccess.Failure.self
         )

@@ -16,7 +16,7 @@ package final class LoopMonitor: Sendable {
     ) {
         let lag = metrics.histogram(
             "event_loop_lag_seconds",
-            help: "How late event loops ran a task that was due.",
+            help: "Delay of due tasks on event loops.",
             buckets: .shortDurations
         )
         let now = NIODeadline.now()

@@ -104,7 +104,7 @@ package struct OpsProbe: Sendable {
             if count > 0 {
                 bytes = bytes.dropFirst(count)
             } else if errno != EAGAIN && errno != EINTR || !wait(socket, Int16(POLLOUT), deadline) {
-                throw failure("does not take the request")
+                throw failure("does not accept the request")
             }
         }
     }
@@ -119,7 +119,7 @@ package struct OpsProbe: Sendable {
             if count == 0 { return received }
             if count < 0 {
                 if errno == EAGAIN || errno == EINTR { continue }
-                throw failure("broke off: \(String(cString: strerror(errno)))")
+                throw failure("failed during the response: \(String(cString: strerror(errno)))")
             }
             received += chunk[..<count]
         }

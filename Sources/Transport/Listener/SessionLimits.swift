@@ -53,7 +53,7 @@ package final class SessionLimits: Sendable {
     package func release(_ address: UDPAddress) {
         state.withLock { state in
             let key = address.limitKey
-            guard let count = state.byAddress[key] else { preconditionFailure("left without having entered") }
+            guard let count = state.byAddress[key] else { preconditionFailure("released more often than acquired") }
             state.byAddress[key] = count > 1 ? count - 1 : nil
             state.total &-= 1
         }
