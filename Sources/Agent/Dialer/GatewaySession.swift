@@ -6,7 +6,14 @@ import Transport
 import Tunnel
 
 /// One tunnel to a gateway, from the dial to its close: sends HELLO, waits for WELCOME, and creates an
-/// ``OriginExchange`` for each stream. Confined to one event loop.
+/// ``OriginExchange`` for each stream.
+///
+/// Confined to one event loop. ``GatewayConnector`` creates a session, calls ``begin(_:)`` with the new tunnel and
+/// waits for its ``Outcome``; the tunnel calls the methods of `SessionHandler` and, for the control stream, those of
+/// `StreamHandler`; a shutdown calls ``drain(deadline:)`` and ``close()`` through ``OpenSessions``. The states are those
+/// of `State`: connecting, awaitingWelcome, live, draining, closed, in this order, of which any may be followed by
+/// closed. The outcome is reported when the tunnel closes, and already while it is open if the gateway sends GOAWAY or
+/// becomes silent: the connector then dials again, and this tunnel finishes its requests.
 final class GatewaySession {
     /// The result of an attempt to attach, reported once to the ``GatewayConnector``. The session may outlive it.
     enum Outcome: Sendable {

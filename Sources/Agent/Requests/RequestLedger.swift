@@ -140,6 +140,7 @@ package struct RequestLedger<Attempt: Sendable>: Sendable {
     }
 }
 
+/// The default capacities of a ``RequestLedger``.
 package enum RequestLedgerLimits {
     /// The number of non-idempotent ids: 60 s at 17,476 requests a second.
     package static let capacity = 1_048_576

@@ -78,6 +78,7 @@ enum DevelopmentLeaf {
     }
 }
 
+/// The name of this machine, which the development certificate covers.
 enum MachineName {
     /// The host name of this machine as the kernel knows it.
     static var own: String? {

@@ -58,7 +58,9 @@ final class HTTP1Connection: ChannelDuplexHandler {
     var requestReceived = true
     /// Whether the response is complete.
     var responseSent = true
+    /// Whether the connection stays open after the current response.
     var keepsAlive = true
+    /// Whether the method of the current request is HEAD.
     var isHead = false
     var version = HTTPVersion.http1_1
     var accept = ErrorPage.Format.text
@@ -71,6 +73,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
 
     /// Output that has not been written to the channel yet.
     var output = ByteBuffer()
+    /// Whether the loop's state will flush the connection at the end of this turn.
     var isFlushPending = false
     /// Bytes written to the channel since the last flush.
     var unflushed = 0
@@ -82,6 +85,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
     var isPausedByPipeline = false
     /// Whether the decoder stops behind the current request: nothing is read until a 101 or the end.
     var stopsDecoder = false
+    /// Whether the channel asked to read while reading was paused.
     var isReadWithheld = false
     /// Whether the decoder has yet to report the end of a request without a body.
     var isEmptyEndDue = false

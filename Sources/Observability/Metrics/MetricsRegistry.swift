@@ -143,6 +143,7 @@ package struct CollectedSamples {
     }
 }
 
+/// The type of a metric family. The raw value is the type in the exposition.
 enum MetricKind: String {
     case counter
     case gauge

@@ -2,8 +2,20 @@ import DTLS
 import NIOCore
 import Tunnel
 
-/// One socket of a listener: answers ClientHellos, and passes every other datagram to its session. Confined to its
-/// loop.
+/// One socket of a listener: answers ClientHellos, and passes every other datagram to its session.
+///
+/// Confined to its loop. ``TunnelListener`` owns one for each loop and calls ``shutDown()``; the base class calls
+/// `handle` for each datagram, and each session reports its life through the overridden methods of ``SocketDriver``:
+///
+/// 1. A ClientHello without a valid cookie is answered with a cookie and leaves no state.
+/// 2. A ClientHello with one creates a *pending* session at its address, within the limits of half-open sessions.
+/// 3. `sessionOpened`: handshake and PARAMETERS are exchanged, and the session gets its handler.
+/// 4. `sessionAuthenticated`: the session becomes the *established* one of its address, within the limits of
+///    authenticated sessions, and ends an earlier one there.
+/// 5. `sessionClosed`, then `sessionTerminated`, which forgets it.
+///
+/// Application records of the previous datagram's peer, and of a peer with an established session alone, take a fast
+/// path; ``DTLSDemultiplexer`` decides about all other datagrams.
 final class ListenerSocket: SocketDriver {
     /// The sessions at one address and port. There are at most two: one whose peer has authenticated itself, and one
     /// whose peer has not yet.

@@ -38,7 +38,9 @@ package final class TunnelStream: @unchecked Sendable {
     /// The bytes that are written and, as far as this half knows, not sent: on the way to the session's loop or in the
     /// tunnel.
     private var outstanding = 0
+    /// Whether ``isWritable`` has become false, so that the handler is called when it becomes true again.
     private var isBlocked = false
+    /// Whether the session's loop has been asked for a report of sent bytes that has not arrived yet.
     private var isReportWanted = false
     /// Whether our direction is finished, reset or stopped, so that nothing is written any more.
     private var isSendingClosed = false

@@ -157,6 +157,7 @@ enum LinuxOption {
     static let probe: CInt = 3
 }
 
+/// The error numbers of sockets that sessions distinguish.
 enum DatagramErrno {
     static let connectionRefused = ECONNREFUSED
 }
