@@ -134,7 +134,7 @@ struct ProgramHookTests {
         let missing = ProgramHook(scratch.file("nowhere"), environment: [:])
         #expect(await present(missing).contains("could not be run: there is no such file"))
         let plain = ProgramHook(scratch.write("plain", "#!/bin/sh\n", mode: 0o600), environment: [:])
-        #expect(await present(plain).hasSuffix("give it the right to (chmod +x)"))
+        #expect(await present(plain).hasSuffix("make it executable (chmod +x)"))
         let text = ProgramHook(scratch.write("text", "hello\n", mode: 0o700), environment: [:])
         #expect(await present(text).hasSuffix("begin a script with a line such as #!/bin/sh"))
         let lost = ProgramHook(scratch.write("lost", "#!/nowhere/sh\n", mode: 0o700), environment: [:])
