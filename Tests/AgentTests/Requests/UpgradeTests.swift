@@ -38,6 +38,21 @@ struct UpgradeTests {
         }
     }
 
+    @Test("Bytes that arrive together with the client's end reach an origin that has half-closed before")
+    func lastBytes() async throws {
+        let origin = try await TestOrigin { peer, _ in
+            peer.switchToRaw()
+            peer.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            peer.closeOutput()
+        }
+        try await Rig.with(origin) { rig in
+            let call = try await rig.gateway.call(try await rig.head(fields: Self.asks), finish: false)
+            try await call.log.wait("the end of the origin's direction") { $0.head != nil && $0.isOver }
+            try await call.send("last", finish: true)
+            try await origin.log.wait("the last bytes") { $0.raw == "last" && $0.open == 0 }
+        }
+    }
+
     @Test("An upgrade that the origin refuses is an ordinary response on a connection that stays open")
     func refused() async throws {
         let origin = try await TestOrigin.simple("no")
