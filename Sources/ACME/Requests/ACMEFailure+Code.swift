@@ -90,7 +90,7 @@ extension ACMEFailure.Code {
                 + "no other server, over IPv6 as well"
         case .unsupportedIdentifier: "the CA does not issue for this kind of name; leave it out, or use another CA"
         case .userActionRequired: "the CA requires an action on its website, usually agreeing to new terms"
-        case .other: "see the CA's message"
+        case .other: "see the message of the CA"
         case .badAnswer: "make sure that acme.ca is the directory URL of a CA, and that no proxy is in between"
         case .timedOut: "the CA is slow; the same order is continued"
         case .orderInvalid: "no action is needed; it is retried with a new order"
