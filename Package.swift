@@ -160,7 +160,9 @@ let package = Package(
         // Tests mirror the targets; what needs the built programs is in Tests/System.
         .target(
             name: "TestSupport",
-            dependencies: ["ACME", "Formats", "Tunnel", nioCore, x509, asn1, crypto, cryptoExtras],
+            dependencies: [
+                "ACME", "CProcess", "Formats", "Threads", "Tunnel", nioCore, x509, asn1, crypto, cryptoExtras,
+            ],
             swiftSettings: strict
         ),
         .testTarget(name: "FormatsTests", dependencies: ["Formats"], swiftSettings: strict),

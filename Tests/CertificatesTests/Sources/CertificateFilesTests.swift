@@ -38,11 +38,13 @@ struct CertificateFilesTests {
         let chain = scratch.file("openssl.pem")
         let made =
             kind == "EC"
-            ? try run("/usr/bin/openssl", ["ecparam", "-name", "prime256v1", "-genkey", "-out", key])
-            : try run("/usr/bin/openssl", ["genrsa", "-traditional", "-out", key, "2048"])
+            ? try ExternalProgram.runBlocking(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-out", key])
+            : try ExternalProgram.runBlocking(["openssl", "genrsa", "-traditional", "-out", key, "2048"])
         try #require(made.status == 0, "\(made.output)")
         let request = ["req", "-x509", "-new", "-key", key, "-out", chain, "-days", "2", "-subj", "/CN=x"]
-        let signed = try run("/usr/bin/openssl", request + ["-addext", "subjectAltName=DNS:Made.Test,IP:10.0.0.1"])
+        let signed = try ExternalProgram.runBlocking(
+            ["openssl"] + request + ["-addext", "subjectAltName=DNS:Made.Test,IP:10.0.0.1"]
+        )
         try #require(signed.status == 0, "\(signed.output)")
         let loaded = try CertificateFiles(certificate: chain, key: key).load()
         #expect(loaded.names == [.dns("made.test"), .address("10.0.0.1")])

@@ -100,10 +100,9 @@ struct DevelopmentCATests {
         let authority = try #require(served.developmentRoot)
         let path = try #require(authority.path)
         let leaf = scratch.write("leaf.pem", served.snapshot.fallback.chainPEM)
-        func verify(_ arguments: [String]) throws -> (status: Int32, output: String) {
-            try run(
-                "/usr/bin/openssl",
-                ["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", path] + arguments + [leaf]
+        func verify(_ arguments: [String]) throws -> ExternalProgram.Result {
+            try ExternalProgram.runBlocking(
+                ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", path] + arguments + [leaf]
             )
         }
         for name in ["localhost", "app.test", "one.wild.test"] {
@@ -115,7 +114,9 @@ struct DevelopmentCATests {
             #expect(result.status == 0, "\(address): \(result.output)")
         }
         #expect(try verify(["-verify_hostname", "other.test"]).status != 0)
-        let printed = try run("/usr/bin/openssl", ["x509", "-in", path, "-noout", "-fingerprint", "-sha256"])
+        let printed = try ExternalProgram.runBlocking([
+            "openssl", "x509", "-in", path, "-noout", "-fingerprint", "-sha256",
+        ])
         let digits = printed.output.drop { $0 != "=" }.dropFirst().filter { $0 != ":" && !$0.isWhitespace }
         #expect(digits.lowercased() == authority.fingerprint)
     }

@@ -56,7 +56,9 @@ struct ALPNChallengeTests {
     func openssl() throws {
         let scratch = ScratchFolder()
         let path = scratch.write("challenge.der", try ALPNChallengeCertificate.make(challenge("app.test")).certificate)
-        let printed = try run("/usr/bin/openssl", ["x509", "-inform", "DER", "-in", path, "-noout", "-text"])
+        let printed = try ExternalProgram.runBlocking([
+            "openssl", "x509", "-inform", "DER", "-in", path, "-noout", "-text",
+        ])
         #expect(printed.status == 0)
         #expect(printed.output.contains("1.3.6.1.5.5.7.1.31: critical"))
         #expect(printed.output.contains("DNS:app.test\n"))

@@ -2,6 +2,7 @@ import Credentials
 import Formats
 import Foundation
 import Store
+import TestSupport
 import Testing
 
 @Suite("Changes of credentials by operators")
@@ -56,16 +57,7 @@ struct CredentialEditorTests {
     func hash() async throws {
         let store = try TestStore()
         let token = try await store.editor.create(name: "web").token
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/sha256sum")
-        let (input, output) = (Pipe(), Pipe())
-        process.standardInput = input
-        process.standardOutput = output
-        try process.run()
-        input.fileHandleForWriting.write(Data(token.secret.utf8))
-        try input.fileHandleForWriting.close()
-        let digest = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self).prefix(64)
-        process.waitUntilExit()
+        let digest = try await ExternalProgram.run(["sha256sum"], input: token.secret).output.prefix(64)
         let stored = try await store.store.read(try StoreKey("agents/\(token.id)"))
         #expect(String(decoding: stored.bytes, as: UTF8.self).contains(digest))
     }

@@ -49,16 +49,9 @@ struct TarTests {
         try Data(archive([("v1/agents/a/1.json", bytes("hello\n")), ("v1/keys/k", [0, 1, 2])])).write(
             to: URL(fileURLWithPath: path)
         )
-        let tar = Process()
-        tar.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        tar.arguments = ["tar", "-xvf", path, "-C", scratch.path]
-        let output = Pipe()
-        tar.standardOutput = output
-        try tar.run()
-        let listed = output.fileHandleForReading.readDataToEndOfFile()
-        tar.waitUntilExit()
-        #expect(tar.terminationStatus == 0)
-        #expect(String(decoding: listed, as: UTF8.self) == "v1/agents/a/1.json\nv1/keys/k\n")
+        let tar = try ExternalProgram.runBlocking(["tar", "-xvf", path, "-C", scratch.path])
+        #expect(tar.status == 0)
+        #expect(tar.output == "v1/agents/a/1.json\nv1/keys/k\n")
         #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.file("v1/agents/a/1.json"))) == Data("hello\n".utf8))
     }
 
