@@ -41,6 +41,7 @@ package final class HeldLease {
     /// - Throws: `fenced` if the lease is lost for good; after any other error the call may be repeated while
     ///   ``isHeld(now:)``.
     package func renew(now: NIODeadline) throws(StoreError) {
+        try write(isReleased: false, now: now)
     }
 
     /// Releases the lease, so that a waiting process need not wait for the time to live.
