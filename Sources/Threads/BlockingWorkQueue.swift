@@ -1,6 +1,6 @@
 import DequeModule
 
-/// A queue of blocking jobs, which threads of its own perform in the order of their submission.
+/// A queue of blocking jobs that are run by its own threads and start in the order of their submission.
 ///
 /// A queue whose limit is its usual number of threads never replaces a thread that hangs; one with a higher limit adds
 /// threads while others hang, and ends them when those return. Submitting never waits. A job reports its result itself.
@@ -53,7 +53,7 @@ package final class BlockingWorkQueue: @unchecked Sendable {
         return isAccepted
     }
 
-    /// Adds a thread if jobs wait because all threads hang. The owner calls it a few times per second.
+    /// Adds a thread if no thread is idle and the first job has waited for ``patience``. The owner calls it a few times per second.
     ///
     /// - Parameter now: The current uptime.
     package func growIfStuck(uptimeNanoseconds now: UInt64) {

@@ -1,5 +1,5 @@
-/// An absolute https URL that a CA sent or the operator configured. An http URL is accepted only for this machine,
-/// which allows test CAs.
+/// An absolute https URL that a CA sent or the operator configured. An http URL is accepted only for
+/// loopback hosts, for test CAs.
 ///
 /// The text is sent exactly as it was written, since the signature of a request covers it (RFC 8555 §6.4).
 package struct ACMEURL: Hashable, Sendable, CustomStringConvertible {
@@ -10,8 +10,8 @@ package struct ACMEURL: Hashable, Sendable, CustomStringConvertible {
     package let host: String
     package let isSecure: Bool
 
-    /// Creates a URL, or returns `nil` if the text has another scheme, a user, a fragment, characters that no URL may
-    /// contain, or a host that programs might interpret as different addresses.
+    /// Creates a URL, or returns `nil` if the text is too long or has another scheme, a user, a fragment, an invalid
+    /// port, characters that no URL may contain, or a host that programs might interpret as different addresses.
     package init?(_ text: String) {
         let bytes = Array(text.utf8)
         guard bytes.count <= Self.lengthLimit, bytes.allSatisfy(Self.isAllowed), !bytes.contains(UInt8(ascii: "#"))

@@ -71,7 +71,7 @@ extension OrderMachine {
     /// Registers the same key again, at most once, after the CA reported that the account does not exist.
     mutating func registerAgain(_ problem: ACMEProblem, _ purpose: Purpose, _ now: Instant) -> Action {
         guard !hasRegisteredAgain else {
-            // The account exists, so the order belongs to another one.
+            // The account was registered again, so the stored order belongs to the previous one.
             if mayOrderBeGone, purpose.isOfOrder { return replaceOrder(now) }
             return fail(ACMEFailure(problem, purpose.step))
         }

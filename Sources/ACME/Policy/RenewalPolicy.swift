@@ -17,8 +17,8 @@ package enum RenewalPolicy {
         min(max(retryAfter ?? pollPause, shortestPollPause), longestPollPause)
     }
 
-    /// Computes the time of renewal from the certificate's dates alone. It is moved forward by up to an eighth of the
-    /// remaining time, depending on the name, so that certificates that were issued together are not renewed together.
+    /// Computes the time of renewal from the certificate's dates alone. It is brought earlier by up to an eighth of
+    /// the remaining time, depending on the name, so that certificates that were issued together are not renewed together.
     package static func renewalTime(_ facts: CertificateFacts, name: String) -> UnixTime {
         let lifetime = max(0, facts.notAfter - facts.notBefore)
         let left = lifetime < shortLifetime ? lifetime / 2 : lifetime / 3
@@ -28,8 +28,8 @@ package enum RenewalPolicy {
     /// Creates the plan for a certificate that was just issued.
     ///
     /// By its dates the certificate is not renewed before half of the remaining lifetime has passed, however far it is
-    /// backdated. A window of the CA is obeyed after one minute, or after an hour if the previous certificate was
-    /// replaced as quickly, so that a faulty CA does not cause a storm of orders.
+    /// backdated. A window of the CA is obeyed after one minute, or after an hour if the previous certificate is less
+    /// than about an hour old itself, so that a faulty CA does not cause a storm of orders.
     ///
     /// - Parameter previous: The plan of the certificate that this one replaces.
     package static func initialPlan(
@@ -48,7 +48,7 @@ package enum RenewalPolicy {
         return plan
     }
 
-    /// Half of the shortest remaining lifetime, in seconds, that is taken seriously. A certificate with less is of no
+    /// Half of the shortest remaining lifetime, in seconds, to which the rule above applies. A certificate with less is of no
     /// use, and is replaced after ``shortestPause``.
     static let shortestHalf: Int64 = 10
     static let shortestPause: Int64 = 60

@@ -20,8 +20,8 @@ import Threads
 /// ``wake()`` ends a wait early, for example because another replica has changed the store. ``renew(_:)`` requests a
 /// new certificate and may be called from any thread. What the task shares with its callers is in ``RenewerState``.
 final class CertificateRenewer: Sendable {
-    /// The longest pause between two passes in seconds, regardless of the plan: clocks are set, and suspended machines
-    /// resume.
+    /// The longest pause between two passes in seconds, regardless of the plan, because clocks may jump and machines may be
+    /// suspended.
     private static let longestPause: Int64 = 3_600
     /// The pause after which a new minute, with a new budget, has begun.
     private static let budgetPause = Duration.seconds(60)
@@ -71,8 +71,8 @@ final class CertificateRenewer: Sendable {
 
     // MARK: The loop
 
-    /// Runs until the task is cancelled, or for a host on demand until no agent serves it any more. A second call has no
-    /// effect.
+    /// Runs until the task is cancelled. For a host on demand it also returns once an order is due and no attached agent
+    /// serves the host, or another certificate covers it. A second call has no effect.
     ///
     /// - Returns: Whether this call ran the loop.
     func run() async -> Bool {
@@ -89,7 +89,7 @@ final class CertificateRenewer: Sendable {
                 let situation = try await readSituation()
                 switch decide(situation) {
                 case .idle(let until):
-                    // A request is not kept waiting for an attempt that is not made now.
+                    // No attempt is due, so pending requests are completed as held.
                     if situation.isRequested {
                         let reason = situation.state.lastError?.message ?? "the CA allows no attempt"
                         completeRequests(.held(until: until, reason: reason))
@@ -148,7 +148,8 @@ final class CertificateRenewer: Sendable {
 
     // MARK: The situation
 
-    /// Reads the certificate and its state from the store, and updates the status.
+    /// Reads the certificate and its state from the store, updates the status, and completes pending requests whose
+    /// certificate exists.
     func readSituation() async throws(IssuanceError) -> CertificateSituation {
         let known = try await shared.records.state(of: key)
         let finding: CertificateSet.Finding

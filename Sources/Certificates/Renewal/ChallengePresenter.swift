@@ -1,10 +1,10 @@
 package import ACME
 
 /// The part of the gateway that makes responses to challenges available where a CA looks for them: on every replica, or
-/// in the DNS. Tests have their own.
+/// in the DNS.
 package protocol ChallengePresenter: Sendable {
-    /// Presents the responses. Returns when the CA may validate: every live replica responds or was waited for long
-    /// enough, and records exist. Tasks that were presented before, also by another replica, are no error.
+    /// Presents the responses. Returns when the CA may validate: every live replica serves the response, or the wait for it
+    /// timed out, and DNS records exist. Presenting a task again, also by another replica, is not an error.
     func present(_ tasks: [ChallengeTask]) async throws(PresentationError)
 
     /// Removes the responses. Failures are not reported to the caller: what cannot be removed now expires or is logged.
@@ -21,7 +21,7 @@ package struct PresentationError: Error, Equatable, Sendable, CustomStringConver
     }
 }
 
-/// Several presenters as one. Each responds to its own kinds of challenges.
+/// Several presenters as one. Each handles its own kinds of challenges and ignores the others.
 package struct CombinedPresenter: ChallengePresenter {
     private let presenters: [any ChallengePresenter]
 

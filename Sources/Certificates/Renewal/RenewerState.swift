@@ -1,7 +1,7 @@
 /// The state of one ``CertificateRenewer`` that its task and the threads of its clients share. The renewer guards it by
 /// a lock.
 ///
-/// Think of it as a ledger without I/O: ``start()`` and ``stop()`` bracket the renewer's task, ``succeeded()`` and
+/// A state machine without I/O: ``start()`` and ``stop()`` bracket the renewer's task, ``succeeded()`` and
 /// ``failed(with:isReportable:)`` report each pass of its loop, and ``add(_:)`` comes from any thread. An input that
 /// has a consequence returns it, and the caller performs it after it has left the lock.
 package struct RenewerState {

@@ -66,7 +66,7 @@ extension GatewayConfiguration {
         result.adminTokenFile = root.readableFile("admin_token_file", isRequired: false)?.value
         result.tunnelAddresses = readTunnelAddresses(root, port: dtls.value.port)
         result.loops =
-            root.optional("loops", absent: "one a core") { text throws(FormatError) in
+            root.optional("loops", absent: "one per core") { text throws(FormatError) in
                 try Scalars.int(text, in: 1...256)
             }?.value
         result.logLevel = root.choice("log_level", default: result.logLevel).value
