@@ -7,7 +7,7 @@ struct HopGate: AsyncParsableCommand {
         abstract: "A gateway that carries HTTP to services behind agents, through DTLS tunnels.",
         discussion: """
             Settings come from flags, then HOPGATE_… variables, then the configuration file.
-            Exit codes: 0 fine, 1 failure, 2 wrong usage or configuration.
+            Exit codes: 0 success, 1 failure, 2 invalid usage or configuration.
             """,
         version: version,
         subcommands: [

@@ -259,7 +259,7 @@ final class AgentSession: SessionHandler {
             manager.logger.warning(
                 "agent refused",
                 metadata: [
-                    "remote": "\(session.map { "\($0.remoteAddress)" } ?? "")",
+                    "remote": "\(session.map { $0.remoteAddress.text } ?? "")",
                     "token_id": "\(hello.tokenID)",
                     "instance": "\(hello.name)",
                     "reason": "\(log)",
@@ -275,7 +275,7 @@ final class AgentSession: SessionHandler {
     private func closeForViolation(_ message: String) {
         manager.logger.warning(
             "protocol violation by agent",
-            metadata: ["remote": "\(session.map { "\($0.remoteAddress)" } ?? "")", "error": "\(message)"]
+            metadata: ["remote": "\(session.map { $0.remoteAddress.text } ?? "")", "error": "\(message)"]
         )
         session?.close(.protocolViolation, reason: message)
     }
