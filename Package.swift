@@ -3,7 +3,7 @@ import PackageDescription
 
 /// Warnings are errors where this is set, as in continuous integration: a newer compiler's deprecation must not stop other
 /// builds.
-let warningsAreErrors = Context.environment["HOPGATE_WARNINGS_AS_ERRORS"] == "1"
+let warningsAreErrors = Context.environment["WARNINGS_AS_ERRORS"] == "1"
 
 /// Every target: strict imports, no implicit existential.
 let strict: [SwiftSetting] =
