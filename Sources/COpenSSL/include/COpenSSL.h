@@ -95,7 +95,7 @@ bool hop_context_trust_pin(hop_context *context, const uint8_t *digest);
 typedef enum hop_result {
     /// The step is complete: handshake done, bytes read, cookie accepted.
     HOP_DONE = 0,
-    /// Nothing more can be done until the next datagram or timeout.
+    /// The session has to wait for the next datagram or timeout.
     HOP_WANT = 1,
     /// The peer sent close_notify.
     HOP_CLOSED = 2,
