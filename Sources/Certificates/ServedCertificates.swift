@@ -139,10 +139,19 @@ package final class ServedCertificates: Sendable {
         current.withLock { $0.others }?.certificate(for: name)
     }
 
-    /// Whether a certificate other than the one stored under this name covers it: one from a file, or a wildcard.
-    package func isCoveredOtherwise(_ name: CertificateName) -> Bool {
-        guard let covering = certificate(for: name) else { return false }
-        return covering !== (try? name.storeKey).flatMap { stored.certificate(at: $0) }
+    /// The certificate that covers a name.
+    package enum Coverage: Equatable, Sendable {
+        /// None but that of the development CA.
+        case none
+        /// The one that is stored under the name.
+        case own
+        /// One from a file, or one of another name, such as a wildcard.
+        case other
+    }
+
+    package func coverage(of name: CertificateName) -> Coverage {
+        guard let covering = certificate(for: name) else { return .none }
+        return covering === (try? name.storeKey).flatMap { stored.certificate(at: $0) } ? .own : .other
     }
 
     /// The root of the development CA, if it is in use.

@@ -60,6 +60,22 @@ struct FaultTests {
         }
     }
 
+    @Test("A POST that the HTTP client has repeated by itself counts as repeated: a CA that has processed it is asked")
+    func silentRepetition() throws {
+        let world = World()
+        world.isRepeated = { [unowned world] request in
+            defer { if request.url.text.contains("/finalize/") { world.isRepeated = { _ in false } } }
+            return request.url.text.contains("/finalize/")
+        }
+        // This CA does not say that an order is finalized already.
+        world.ca.tamper = { [ca = world.ca] request, response in
+            guard request.url.text.contains("/finalize/"), response.status == 403 else { return }
+            response = ca.problem(400, "malformed", "no such order")
+        }
+        _ = try world.issue()
+        #expect(world.ca.orders.count == 1)
+    }
+
     struct Faulty {
         var leaders = 0
         var requests = 0

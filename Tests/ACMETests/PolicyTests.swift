@@ -287,20 +287,4 @@ struct PolicyTests {
         clock.update(date: Self.now, wall: Self.now)
         #expect(clock.offset == 0)
     }
-
-    @Test("On demand, a name is ordered once at a time, and so many names a minute")
-    func budget() {
-        var budget = IssuanceBudget(perMinute: 2)
-        let now = NIODeadline.uptimeNanoseconds(1)
-        #expect(budget.request(.dns("a.test"), now: now) == .granted)
-        #expect(budget.request(.dns("a.test"), now: now + .minutes(5)) == .inProgress)
-        #expect(budget.request(.dns("b.test"), now: now + .seconds(30)) == .granted)
-        #expect(budget.request(.dns("c.test"), now: now + .seconds(59)) == .exhausted)
-        #expect(budget.request(.dns("c.test"), now: now + .seconds(60)) == .granted)
-        budget.release(.dns("a.test"))
-        #expect(budget.request(.dns("a.test"), now: now + .seconds(60)) == .exhausted)
-        #expect(budget.request(.dns("a.test"), now: now + .minutes(3)) == .granted)
-        var none = IssuanceBudget(perMinute: 0)
-        #expect(none.request(.dns("a.test"), now: now) == .exhausted)
-    }
 }

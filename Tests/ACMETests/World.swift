@@ -20,6 +20,8 @@ final class World {
     var tasks: Set<ChallengeTask> = []
     var directory: ACMEDirectory?
     var failsPresentation: String?
+    /// Whether the HTTP client sends a request a second time, and returns the response to the second one.
+    var isRepeated: (ACMERequest) -> Bool = { _ in false }
     var generator: SeededGenerator
 
     static let start = UnixTime(seconds: 1_800_000_000)
@@ -90,6 +92,7 @@ final class World {
             switch action {
             case .send(let request):
                 #expect(request.url.text.hasPrefix(TestCA.host), "\(request.url)")
+                if isRepeated(request) { _ = ca.answer(request, now: now.wall) }
                 let response = ca.answer(request, now: now.wall)
                 if isLast { return .crashed }
                 action =

@@ -260,11 +260,11 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
 
 
 def test_hosts_of_agents_get_certificates_within_a_budget(bench, balancer):
-    """Only if a pattern allows it and the token of an attached agent covers the host; at most two a minute."""
+    """Only if a pattern allows it and the token of an attached agent covers the host; at most half of four a minute for a token."""
     pebble = Pebble(bench, balancer.http_port, balancer.https_port)
     origin = Origin(bench)
     zone = "apps.example.test"
-    on_demand = {"on_demand": {"hosts": [f"*.{zone}"], "per_minute": 2}}
+    on_demand = {"on_demand": {"hosts": [f"*.{zone}"], "per_minute": 4}}
     gateway = AcmeGateway(bench, pebble, [APP], acme=on_demand)
     balancer.targets = [gateway]
     gateway.start()

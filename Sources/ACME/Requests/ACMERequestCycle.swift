@@ -39,7 +39,7 @@ struct ACMERequestCycle {
     /// The URL of new nonces, set by the owner once the directory is known.
     var newNonce: ACMEURL?
     private(set) var clock = ClockSkew()
-    /// Whether the last call was sent more than once, so that the CA may have processed it before.
+    /// Whether the last call was, or may have been, sent more than once, so that the CA may have processed it before.
     private(set) var wasRepeated = false
 
     private let random: @Sendable () -> UInt64
@@ -95,7 +95,12 @@ struct ACMERequestCycle {
             return handleNonce(response, now)
         case .calling:
             let isNonceBad = response.status < 500 && Self.problem(response)?.errorName == "badNonce"
-            if isNonceBad { nonces.removeAll() }
+            if isNonceBad {
+                nonces.removeAll()
+                // The HTTP client may repeat a request by itself when a kept connection turns out to be closed. The CA
+                // then processes the first one and rejects the nonce of the second.
+                wasRepeated = true
+            }
             if let nonce = response.nonce { nonces.add(nonce) }
             return isNonceBad ? retryNonce(now) : handleResponse(response, now)
         case .idle, .waiting: preconditionFailure("no request was sent")

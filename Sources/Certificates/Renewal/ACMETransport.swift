@@ -34,7 +34,8 @@ package struct OutboundTransport: ACMETransport {
     ) async throws(ACMETransportError) -> ACMEResponse {
         var fields = [(name: "Accept", value: request.accept)]
         if let type = request.contentType { fields.append(("Content-Type", type)) }
-        // A repeated signed request does no harm: its nonce is accepted once (RFC 8555 §6.5).
+        // A repeated signed request does no harm: its nonce is accepted once (RFC 8555 §6.5), and the response to the
+        // repetition, badNonce, makes ``ACMERequestCycle`` allow for a first one that was processed.
         let outbound = OutboundRequest(
             request.outboundMethod,
             request.url.text,

@@ -13,9 +13,6 @@ extension CertificateRenewer {
         _ directory: String,
         _ lease: any StoreLease
     ) async throws(IssuanceError) {
-        // Another host may have used up the budget of this minute. The next pass waits for the next minute.
-        if isOnDemand, !shared.budget.acquire(names[0]) { return }
-        defer { if isOnDemand { shared.budget.release(names[0]) } }
         updateStatus { $0.isOrdering = true }
         defer { updateStatus { $0.isOrdering = false } }
         guard let authority = shared.settings.authorities.first(where: { $0.authority.id == directory }) else {

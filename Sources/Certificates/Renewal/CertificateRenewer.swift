@@ -23,8 +23,6 @@ final class CertificateRenewer: Sendable {
     /// The longest pause between two passes in seconds, regardless of the plan, because clocks may jump and machines may be
     /// suspended.
     private static let longestPause: Int64 = 3_600
-    /// The pause after which a new minute, with a new budget, has begun.
-    private static let budgetPause = Duration.seconds(60)
 
     let key: StoreKey
     let names: [CertificateName]
@@ -43,7 +41,6 @@ final class CertificateRenewer: Sendable {
         /// the configured ones, however many hosts there are.
         let permits: AsyncSemaphore
         let permitsOnDemand: AsyncSemaphore
-        let budget: OnDemandBudget
         let onEvent: @Sendable (RenewalEvent) -> Void
     }
 
@@ -72,7 +69,7 @@ final class CertificateRenewer: Sendable {
     // MARK: The loop
 
     /// Runs until the task is cancelled. For a host on demand it also returns once an order is due and no attached agent
-    /// serves the host, or another certificate covers it. A second call has no effect.
+    /// offers the host, or another certificate covers it. A second call has no effect.
     ///
     /// - Returns: Whether this call ran the loop.
     func run() async -> Bool {
@@ -97,9 +94,7 @@ final class CertificateRenewer: Sendable {
                     state.withLock { $0.succeeded() }
                     await signal.wait(atMost: pause(until))
                 case .order where isOnDemand && !isAllowed:
-                    return .error("no attached agent serves \(names[0]), or another certificate covers it")
-                case .order where isOnDemand && !shared.budget.hasCapacity:
-                    await signal.wait(atMost: Self.budgetPause)
+                    return .error("no attached agent offers exactly \(names[0]), or another certificate covers it")
                 case .order, .fetchRenewalInfo:
                     try await act()
                     state.withLock { $0.succeeded() }
@@ -117,7 +112,7 @@ final class CertificateRenewer: Sendable {
         return .error("the gateway is shutting down")
     }
 
-    private var isAllowed: Bool { shared.settings.onDemand?.allows(names[0]) ?? false }
+    private var isAllowed: Bool { shared.settings.onDemand.map { $0.eligibility(names[0]) != .refused } ?? false }
 
     private func pause(_ until: UnixTime) -> Duration {
         let authority = status.authority ?? shared.settings.directories[0]

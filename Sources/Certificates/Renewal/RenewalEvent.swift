@@ -8,7 +8,9 @@ package enum RenewalEvent: Sendable {
     case issued(names: [CertificateName], authority: String, generation: Generation, notAfter: UnixTime)
     /// - Parameter nextTry: The time of the next attempt by the CA's clock, or `nil` if another CA is tried at once.
     case failed(names: [CertificateName], authority: String, ACMEFailure, nextTry: UnixTime?)
-    /// The number of managed hosts on demand has reached its limit. Reported once.
+    /// The weekly budget of certificates on demand is used up for a host. Reported for one host in ten minutes.
+    case budgetUsedUp(host: CertificateName, token: String, until: UnixTime)
+    /// The number of managed hosts on demand has reached its limit. Reported once in ten minutes.
     case tooManyOnDemand(limit: Int)
     /// No attempt was possible, for a reason other than the CA's. Reported again only if the error changes.
     case error(names: [CertificateName], IssuanceError)
@@ -18,7 +20,7 @@ package enum RenewalEvent: Sendable {
 package struct RenewalStatus: Sendable {
     package var key: StoreKey
     package var names: [CertificateName]
-    /// Whether the certificate is for a host that an agent serves.
+    /// Whether the certificate is for a host that an agent offers.
     package var isOnDemand: Bool
     /// The time of the renewal or of the first order, by the CA's clock.
     package var nextRenewal: UnixTime?

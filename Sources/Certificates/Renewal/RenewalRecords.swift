@@ -11,13 +11,14 @@ package import Store
 /// | `acme/accounts/<fingerprint of the directory URL>` | ``ACME/AccountRecord`` |
 /// | `acme/names/<last component of the certificate's key>` | ``ACME/RenewalState`` |
 /// | `acme/orders/<the same>` | ``ACME/OrderRecord`` |
+/// | `acme/on-demand/budget` | ``ACME/IssuanceBudget`` |
 package struct RenewalRecords: Sendable {
     package static let accounts: StoreKey = "acme/accounts"
     package static let names: StoreKey = "acme/names"
     package static let orders: StoreKey = "acme/orders"
-    private static let attempts = 8
+    static let attempts = 8
 
-    private let store: any Store
+    let store: any Store
 
     package init(_ store: any Store) {
         self.store = store

@@ -16,18 +16,30 @@ package struct RenewalSettings: Sendable {
         }
     }
 
-    /// The settings of certificates for hosts that agents serve.
+    /// The settings of certificates for hosts that agents offer.
     package struct OnDemand: Sendable {
-        /// Whether a host may have a certificate: it matches a configured pattern, and an attached agent may serve it.
-        /// Called before each order, from any thread.
-        package var allows: @Sendable (CertificateName) -> Bool
-        /// The number of orders per minute of this replica.
-        package var perMinute: Int
+        /// The limits of first orders in the whole cluster. Renewals do not count.
+        package var limits: IssuanceBudget.Limits
+        /// Returns whether a host may have a certificate. Called for every client's hello, from any thread.
+        package var eligibility: @Sendable (CertificateName) -> Eligibility
 
-        package init(perMinute: Int, allows: @escaping @Sendable (CertificateName) -> Bool) {
-            self.perMinute = perMinute
-            self.allows = allows
+        package init(
+            limits: IssuanceBudget.Limits,
+            eligibility: @escaping @Sendable (CertificateName) -> Eligibility
+        ) {
+            self.limits = limits
+            self.eligibility = eligibility
         }
+    }
+
+    /// Whether a host may have a certificate on demand.
+    package enum Eligibility: Equatable, Sendable {
+        /// No configured pattern matches, no agent offers exactly this host, or another certificate covers it.
+        case refused
+        /// The host may have one, and has one.
+        case certified
+        /// The host may have one, and has none. An agent with this token offers it.
+        case offered(token: String)
     }
 
     /// The CAs, at least one. The next one is used only if the previous one is out of order or limits the rate.

@@ -41,12 +41,12 @@ package struct ACMEConfiguration: Sendable, Equatable {
 
     /// The configuration of certificates for hosts that are served but not named in the configuration.
     package struct OnDemand: Sendable, Equatable {
-        package static let standardBudget = 10
+        package static let standardLimits = IssuanceBudget.Limits(perMinute: 10, perWeek: 100)
 
         /// The hosts that may get a certificate; none if empty.
         package var hosts: [HostPattern] = []
-        /// The maximum number of orders per minute, 1 to 1000.
-        package var perMinute = standardBudget
+        /// The numbers of hosts that may get their first order, in the whole cluster.
+        package var limits = standardLimits
 
         package init() {}
 

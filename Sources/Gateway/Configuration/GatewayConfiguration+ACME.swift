@@ -37,8 +37,11 @@ extension GatewayConfiguration {
         result.preferredIssuer = section.optional("preferred_issuer", parse: Scalars.string)?.value
         if !hosts.isEmpty { reader.record("acme.on_demand.hosts", shown(hosts.map(\.value)), hosts[0].origin) }
         result.onDemand.hosts = hosts.map(\.value)
-        let budget = ACMEConfiguration.OnDemand.standardBudget
-        result.onDemand.perMinute = onDemand.int("per_minute", default: budget, in: 1...1000).value
+        let limits = ACMEConfiguration.OnDemand.standardLimits
+        result.onDemand.limits = IssuanceBudget.Limits(
+            perMinute: onDemand.int("per_minute", default: limits.perMinute, in: 1...1000).value,
+            perWeek: onDemand.int("per_week", default: limits.perWeek, in: 1...IssuanceBudget.mostPerWeek).value
+        )
 
         guard isUsed else {
             reader.record("acme", "not in use", .fallback)

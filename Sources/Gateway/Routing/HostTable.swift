@@ -42,4 +42,8 @@ package struct HostTable: Sendable {
     package func find(_ host: String) -> RouteTarget? {
         hosts.find(host)
     }
+
+    /// The NAME of the token of the agent that offers exactly this host, or `nil` if there is none. Wildcards do not
+    /// count.
+    package func owner(of host: String) -> String? { hosts[.exact(host)]?.agent }
 }

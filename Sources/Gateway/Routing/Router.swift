@@ -29,8 +29,9 @@ package final class Router: Sendable {
         }
     }
 
-    /// Whether an agent has offered this host, as its token allows. Routes are not considered.
-    package func isOffered(host: String) -> Bool { hosts.withLock { $0 }.find(host) != nil }
+    /// The NAME of the token of the agent that offers exactly this host; see ``HostTable/owner(of:)``. Routes are not
+    /// considered.
+    package func owner(of host: String) -> String? { hosts.withLock { $0 }.owner(of: host) }
 
     /// Whether any route or agent serves this host. Plain HTTP redirects to HTTPS for such hosts only.
     package func knows(host: String) -> Bool {

@@ -50,6 +50,14 @@ struct ACMEReports: Sendable {
             more["error"] = "\(failure)"
             more["next_try"] = nextTry.map { "\($0)" } ?? "now, at the next CA"
             logger.error("certificate not issued", metadata: Self.metadata(names, more))
+        case .budgetUsedUp(let host, let token, let until):
+            logger.warning(
+                "budget of certificates on demand used up",
+                metadata: [
+                    "host": "\(host)", "token": "\(token)", "until": "\(until)",
+                    "remedy": "raise acme.on_demand.per_week, or use a wildcard certificate",
+                ]
+            )
         case .tooManyOnDemand(let limit):
             logger.error(
                 "limit of certificates on demand reached",

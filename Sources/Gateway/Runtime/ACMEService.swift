@@ -16,20 +16,26 @@ final class ACMEService: Sendable {
     let jobs = RenewalJobs()
     /// Called with the server name of each ClientHello of a browser; `nil` if no certificate is ordered on demand.
     let onServerName: (@Sendable (String) -> Void)?
+    private let onDemand: ACMEConfiguration.OnDemand
+    private let served: ServedCertificates
+    private let logger: Logger
+    /// The largest number of wildcards that are reported.
+    private static let reportLimit = 1_024
+    private let reportedWildcards = Mutex<Set<HostPattern>>([])
     private let client: OutboundClient
     private let task = Mutex<Task<Void, Never>?>(nil)
     private let hasEnded = Atomic(false)
 
     /// - Parameters:
     ///   - served: The certificates that this gateway serves. A host that another one covers gets none on demand.
-    ///   - isServed: Whether an attached agent serves a host that its token allows.
+    ///   - owner: Returns the name of the token whose agent offers exactly this host.
     init(
         _ acme: ACMEConfiguration,
         leaseTime: TimeAmount,
         shared: SharedStore,
         challenges: SharedChallenges,
         served: ServedCertificates,
-        isServed: @escaping @Sendable (String) -> Bool,
+        owner: @escaping @Sendable (String) -> String?,
         environment: [String: String],
         version: String,
         metrics: MetricsRegistry,
@@ -48,9 +54,15 @@ final class ACMEService: Sendable {
         }
         var onDemand: RenewalSettings.OnDemand?
         if !acme.onDemand.hosts.isEmpty {
-            onDemand = RenewalSettings.OnDemand(perMinute: acme.onDemand.perMinute) { name in
-                guard case .dns(let host) = name, acme.onDemand.allows(.exact(host)) else { return false }
-                return isServed(host) && !served.isCoveredOtherwise(name)
+            onDemand = RenewalSettings.OnDemand(limits: acme.onDemand.limits) { name in
+                guard case .dns(let host) = name, acme.onDemand.allows(.exact(host)), let token = owner(host) else {
+                    return .refused
+                }
+                return switch served.coverage(of: name) {
+                case .none: .offered(token: token)
+                case .own: .certified
+                case .other: .refused
+                }
             }
         }
         let settings = RenewalSettings(
@@ -73,8 +85,32 @@ final class ACMEService: Sendable {
         )
         reports.collect(issuer, metrics)
         self.issuer = issuer
-        let want: @Sendable (String) -> Void = { issuer.requestCertificate(for: $0) }
-        onServerName = onDemand == nil ? nil : want
+        let request: @Sendable (String) -> Void = { issuer.requestCertificate(for: $0) }
+        onServerName = onDemand == nil ? nil : request
+        self.onDemand = acme.onDemand
+        self.served = served
+        self.logger = logger
+    }
+
+    /// Requests certificates for the hosts that an agent offers, where the configuration allows it.
+    ///
+    /// A wildcard gets none: any client could have names below it certified, and exhaust the limits of the CA. Logs a
+    /// warning once for each wildcard that expects one.
+    func hostsChanged(_ hosts: [HostPattern]) {
+        issuer.updateServedHosts(hosts.map(\.description))
+        for host in hosts {
+            guard case .below = host, onDemand.hosts.contains(where: { $0.covers(host) || host.covers($0) }),
+                let name = CertificateName(host.description), served.coverage(of: name) == .none,
+                reportedWildcards.withLock({ $0.count < Self.reportLimit && $0.insert(host).inserted })
+            else { continue }
+            logger.warning(
+                "wildcard of an agent gets no certificate on demand",
+                metadata: [
+                    "host": "\(host)",
+                    "remedy": "let the agent offer each host by name, or add the wildcard to acme.names (dns-01)",
+                ]
+            )
+        }
     }
 
     /// Requests a new certificate.

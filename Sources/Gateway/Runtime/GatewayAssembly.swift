@@ -97,7 +97,7 @@ struct GatewayAssembly: Sendable {
                 shared: shared,
                 challenges: challenges,
                 served: certificates,
-                isServed: { router.isOffered(host: $0) },
+                owner: { router.owner(of: $0) },
                 environment: ProcessInfo.processInfo.environment,
                 version: version,
                 metrics: metrics.registry,
@@ -117,7 +117,7 @@ struct GatewayAssembly: Sendable {
         )
         edge = EdgeContext(proxy: proxy, alpnChallenges: alpn, httpChallenges: challenges?.http)
         identities = try TLSIdentities(certificates.snapshot, onServerName: acmeService?.onServerName)
-        let issuer = acmeService?.issuer
+        let acmeService = acmeService
         sessions = AgentSessionManager(
             registry: registry,
             credentials: credentials,
@@ -125,8 +125,8 @@ struct GatewayAssembly: Sendable {
             lifecycle: lifecycle,
             logger: logger,
             hostsChanged: { hosts in
-                certificates.cover(names: hosts)
-                issuer?.updateServedHosts(hosts)
+                certificates.cover(names: hosts.map(\.description))
+                acmeService?.hostsChanged(hosts)
             }
         )
     }

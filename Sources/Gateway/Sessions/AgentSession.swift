@@ -195,7 +195,7 @@ final class AgentSession: SessionHandler {
             .init(attachment, services: admission.services, hosts: admission.hosts)
         )
         manager.metrics.sessions[.dtls].increment()
-        manager.hostsChanged(admission.hosts.map(\.description))
+        manager.hostsChanged(admission.hosts)
         var metadata = manager.metadata(attachment)
         metadata["remote"] = "\(session.remoteAddress.text)"
         metadata["services"] = "\(admission.services.joined(separator: ","))"
@@ -222,7 +222,7 @@ final class AgentSession: SessionHandler {
                 credential.allows(host:)
             )
             manager.registry.update(id: attachment.id, services: names, hosts: hosts)
-            manager.hostsChanged(hosts.map(\.description))
+            manager.hostsChanged(hosts)
         } catch {
             send(.error(ErrorMessage(code: .authFailed, message: error.message)))
             closeAfterDelay(.authFailed, error.message)

@@ -1,4 +1,5 @@
 import Credentials
+import Formats
 import HopProtocol
 import Logging
 import NIOCore
@@ -16,8 +17,8 @@ final class AgentSessionManager: Sendable {
     let logger: Logger
     /// A random id of this process, sent in WELCOME.
     let incarnation: String
-    /// Called with the hosts that agents offer, for the development certificate to cover them.
-    let hostsChanged: @Sendable ([String]) -> Void
+    /// Called with the hosts that an agent offers, for certificates to cover them.
+    let hostsChanged: @Sendable ([HostPattern]) -> Void
 
     init(
         registry: AgentRegistry,
@@ -25,7 +26,7 @@ final class AgentSessionManager: Sendable {
         metrics: GatewayMetrics,
         lifecycle: Lifecycle,
         logger: Logger,
-        hostsChanged: @escaping @Sendable ([String]) -> Void
+        hostsChanged: @escaping @Sendable ([HostPattern]) -> Void
     ) {
         self.registry = registry
         self.credentials = credentials

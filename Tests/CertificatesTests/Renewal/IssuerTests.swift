@@ -228,12 +228,20 @@ struct IssuerTests {
         await task.value
     }
 
-    @Test("Hosts of agents get certificates on demand, where the rule allows it, and so many a minute")
+    /// Settings under which agents offer all names below `hosts.test`, with one token.
+    private func onDemand(_ world: IssuingWorld, perMinute: Int, perWeek: Int = 100) -> RenewalSettings {
+        world.settings([]) { settings in
+            let limits = IssuanceBudget.Limits(perMinute: perMinute, perWeek: perWeek)
+            settings.onDemand = RenewalSettings.OnDemand(limits: limits) { name in
+                name.description.hasSuffix(".hosts.test") ? .offered(token: "t") : .refused
+            }
+        }
+    }
+
+    @Test("Hosts of agents get certificates on demand, as many as the budget of the cluster grants")
     func onDemand() async throws {
         let world = IssuingWorld()
-        let settings = world.settings([]) { settings in
-            settings.onDemand = RenewalSettings.OnDemand(perMinute: 2) { $0.description.hasSuffix(".hosts.test") }
-        }
+        let settings = onDemand(world, perMinute: 4)
         let issuer = world.issuer(settings)
         issuer.requestCertificate(for: "early.hosts.test")
         let task = Task { await issuer.run() }
@@ -243,10 +251,47 @@ struct IssuerTests {
         try await published(world, "early.hosts.test")
         issuer.requestCertificate(for: "late.hosts.test")
         try await published(world, "late.hosts.test")
-        issuer.requestCertificate(for: "third.hosts.test")
-        try await eventually(within: .seconds(30)) { issuer.statuses.count == 3 }
+        #expect(issuer.statuses.count == 2 && issuer.statuses.allSatisfy { $0.isOnDemand })
+        task.cancel()
+        await task.value
+        // A restarted gateway has no budget of its own. The host that was granted costs nothing again.
+        let again = world.issuer(settings)
+        let againTask = Task { await again.run() }
+        for host in ["third.hosts.test", "early.hosts.test"] { again.requestCertificate(for: host) }
+        try await eventually(within: .seconds(30)) {
+            again.statuses.map { $0.names[0].description } == ["early.hosts.test"]
+        }
         #expect(world.orders == 2)
-        #expect(!issuer.statuses.contains { !$0.isOnDemand })
+        againTask.cancel()
+        await againTask.value
+    }
+
+    @Test("A client that asks for 10,000 random names causes no renewer, no order and no access to the store")
+    func randomNames() async throws {
+        let world = IssuingWorld()
+        let issuer = world.issuer(onDemand(world, perMinute: 10))
+        let task = Task { await issuer.run() }
+        for _ in 0..<10_000 { issuer.requestCertificate(for: "\(UInt64.random(in: .min ... .max)).wild.test") }
+        #expect(issuer.statuses.isEmpty && issuer.waitingCount == 0 && world.orders == 0)
+        await #expect(throws: StoreError.self) { try await world.store.read(RenewalRecords.budget) }
+        task.cancel()
+        await task.value
+    }
+
+    @Test("An agent that offers 10,000 names gets as many certificates as its token may have, and the others wait")
+    func manyNames() async throws {
+        let world = IssuingWorld()
+        let issuer = world.issuer(onDemand(world, perMinute: 10, perWeek: 6))
+        let task = Task { await issuer.run() }
+        for number in 0..<10_000 { issuer.requestCertificate(for: "\(number).hosts.test") }
+        try await eventually(within: .seconds(30)) { issuer.statuses.count == 3 }
+        #expect(issuer.waitingCount <= WaitingHosts.limit)
+        try await eventually(within: .seconds(30)) {
+            world.events.withLock { events in
+                events.contains { if case .budgetUsedUp = $0 { true } else { false } }
+            }
+        }
+        #expect(issuer.statuses.count == 3 && world.orders <= 3)
         task.cancel()
         await task.value
     }

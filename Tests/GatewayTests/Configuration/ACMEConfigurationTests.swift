@@ -30,7 +30,8 @@ struct ACMEConfigurationTests {
         #expect(acme.authorities.map(\.directory.text) == ["https://acme-v02.api.letsencrypt.org/directory"])
         #expect(acme.challenges == [.http01, .tlsALPN01])
         #expect(acme.dns == nil && acme.profile == nil && acme.preferredIssuer == nil)
-        #expect(acme.onDemand == ACMEConfiguration.OnDemand() && acme.onDemand.perMinute == 10)
+        #expect(acme.onDemand == ACMEConfiguration.OnDemand())
+        #expect(acme.onDemand.limits == IssuanceBudget.Limits(perMinute: 10, perWeek: 100))
         let authority = acme.renewalAuthorities[0].authority
         #expect(authority.contacts == acme.contacts && authority.agreesToTerms)
     }
@@ -67,6 +68,7 @@ struct ACMEConfigurationTests {
               on_demand:
                 hosts: ["*.dev.example.com", one.example.com]
                 per_minute: 30
+                per_week: 400
             """
         )
         #expect(acme.contacts == ["a@example.com", "b@example.com"])
@@ -99,7 +101,7 @@ struct ACMEConfigurationTests {
         )
         #expect(acme.dns == DNSHookSettings(hook, propagation: .minutes(1)))
         #expect(acme.onDemand.hosts == [.below("dev.example.com"), .exact("one.example.com")])
-        #expect(acme.onDemand.perMinute == 30)
+        #expect(acme.onDemand.limits == IssuanceBudget.Limits(perMinute: 30, perWeek: 400))
         #expect(acme.onDemand.allows(.exact("a.b.dev.example.com")) && !acme.onDemand.allows(.exact("dev.example.com")))
     }
 
@@ -122,7 +124,7 @@ struct ACMEConfigurationTests {
         #expect(acme.names == [[name("a.example.com")], [name("b.example.com")]])
         #expect(acme.challenges == [.http01, .dns01])
         #expect(acme.dns == DNSHookSettings(.program(hook), propagation: .zero))
-        #expect(acme.onDemand.hosts == [.below("example.com")] && acme.onDemand.perMinute == 1)
+        #expect(acme.onDemand.hosts == [.below("example.com")] && acme.onDemand.limits.perMinute == 1)
         var nested = environment
         nested["HOPGATE_ACME_NAMES"] = "[[a.example.com, b.example.com], c.example.com]"
         #expect(try file.load(environment: nested).acme?.names.map(\.count) == [2, 1])
@@ -242,7 +244,8 @@ struct ACMEConfigurationTests {
                     "acme.dns.hook https://dns.example F:6", "acme.dns.hook_token (set, not shown) F:6",
                     "acme.dns.propagation 10s default", "acme.email a@example.com F:1", "acme.names[0] a.test F:5",
                     "acme.names[1] b.test, c.test F:5", "acme.on_demand.hosts *.d.test F:7",
-                    "acme.on_demand.per_minute 10 default", "acme.preferred_issuer not set default",
+                    "acme.on_demand.per_minute 10 default", "acme.on_demand.per_week 100 default",
+                    "acme.preferred_issuer not set default",
                     "acme.profile not set default",
                 ]
         )

@@ -171,6 +171,9 @@ struct HostTableTests {
         #expect(
             router.knows(host: "own.test") && router.knows(host: "z.fixed.test") && !router.knows(host: "none.test")
         )
+        // Only what an agent offers by name may have a certificate on demand.
+        #expect(router.owner(of: "own.test") == "dynamic" && router.owner(of: "x.own.test") == nil)
+        #expect(router.owner(of: "x.fixed.test") == nil)
         router.replaceHosts(.empty)
         #expect(route("own.test", "/") == "unknown host")
     }
