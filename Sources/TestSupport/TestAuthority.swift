@@ -50,18 +50,25 @@ package struct TestAuthority: Sendable {
     /// - Parameters:
     ///   - names: The subject alternative names: host names and IP addresses. `DNS:` before an address makes it a host name.
     ///   - keyKind: The kind of the server's key.
+    ///   - signs: Whether the key usage permits signatures, which key exchanges need.
     ///   - hours: The validity in hours from now; negative for the past.
     ///   - authorities: The authorities whose certificates follow in the chain.
     package func issue(
         _ names: [String] = ["localhost", "127.0.0.1", "::1"],
         key keyKind: TestCertificate.KeyKind = .p256,
+        signs: Bool = true,
         hours: ClosedRange<Double> = -1...24,
         sending authorities: [TestAuthority] = []
     ) throws -> TestCertificate {
         let leafKey =
             switch keyKind {
             case .p256: Certificate.PrivateKey(P256.Signing.PrivateKey())
+            case .p384: Certificate.PrivateKey(P384.Signing.PrivateKey())
+            case .p521: Certificate.PrivateKey(P521.Signing.PrivateKey())
+            case .ed25519: Certificate.PrivateKey(Curve25519.Signing.PrivateKey())
             case .rsa2048: Certificate.PrivateKey(try _RSA.Signing.PrivateKey(keySize: .bits2048))
+            case .rsa3072: Certificate.PrivateKey(try _RSA.Signing.PrivateKey(keySize: .bits3072))
+            case .rsa4096: Certificate.PrivateKey(try _RSA.Signing.PrivateKey(keySize: .bits4096))
             }
         let leaf = try Certificate(
             subject: DistinguishedName { CommonName("server") },
@@ -73,6 +80,7 @@ package struct TestAuthority: Sendable {
                 Critical(BasicConstraints.notCertificateAuthority)
                 try TestCertificate.alternativeNames(names)
                 try ExtendedKeyUsage([.serverAuth])
+                if !signs { Critical(KeyUsage(keyAgreement: true)) }
             }
         )
         return try TestCertificate(names, leaf, key: leafKey, sending: authorities.map(\.certificate))

@@ -8,9 +8,14 @@ import X509
 /// A certificate chain and the private key of its first certificate, in PEM.
 package struct TestCertificate: Sendable {
     /// The kinds of a private key.
-    package enum KeyKind: Sendable {
+    package enum KeyKind: CaseIterable, Sendable {
         case p256
+        case p384
+        case p521
+        case ed25519
         case rsa2048
+        case rsa3072
+        case rsa4096
     }
 
     /// The subject alternative names.

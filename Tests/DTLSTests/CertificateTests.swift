@@ -54,6 +54,36 @@ struct CertificateTests {
         #expect(try failure(server: TestPKI.future, trust: root) == .certificateNotYetValid)
     }
 
+    @Test(
+        "A leaf with a key of any kind is accepted, alone or by server name",
+        arguments: TestCertificate.KeyKind.allCases
+    )
+    func keyKinds(_ kind: TestCertificate.KeyKind) throws {
+        let leaf = try TestAuthority.shared.issue(["localhost"], key: kind)
+        #expect(try failure(server: leaf, trust: root) == nil)
+        #expect(try failure(server: leaf, trust: .pin(sha256: leaf.sha256), name: nil) == nil)
+        let context = try DTLSContext.testServer(leaf)
+        try context.selfTest(leafSHA256: leaf.sha256, alpn: "hop/1")
+        for other in [TestPKI.second, try TestAuthority.shared.issue(["x.test"], key: .ed25519)] {
+            let pair = try Pair(server: .testServer(other) { $0 == "localhost" ? context : nil }).settle()
+            #expect(pair.client.state == .established && pair.client.failure == nil)
+            #expect(try pair.exchange())
+        }
+    }
+
+    @Test("The self-test rejects a leaf with which no client connects")
+    func selfTest() throws {
+        let context = try DTLSContext.testServer(TestPKI.withoutSignatures)
+        let error = #expect(throws: DTLSError.self) {
+            try context.selfTest(leafSHA256: TestPKI.withoutSignatures.sha256, alpn: "hop/1")
+        }
+        #expect(error?.code == .noCommonParameters)
+        let wrong = #expect(throws: DTLSError.self) {
+            try DTLSContext.testServer().selfTest(leafSHA256: TestPKI.second.sha256, alpn: "hop/1")
+        }
+        #expect(wrong?.code == .pinMismatch)
+    }
+
     @Test("An authority from a file, and an intermediate alone, are enough")
     func files() throws {
         #expect(try failure(trust: .caFile(path: folder.write("root.pem", TestAuthority.shared.pem))) == nil)

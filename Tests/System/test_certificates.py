@@ -34,14 +34,15 @@ class Authority:
     def _openssl(*arguments) -> None:
         subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
 
-    def leaf(self, *names: str) -> tuple[Path, Path]:
-        """Issues a new certificate with its chain and its key."""
+    def leaf(self, *names: str, key_kind: str = "ec:ec_paramgen_curve:P-256") -> tuple[Path, Path]:
+        """Issues a new certificate with its chain and its key. The kind is openssl's, with an option behind a colon."""
         self.count += 1
         base = self.folder / f"leaf-{self.count}"
         key, request, leaf, extensions = (base.with_suffix(s) for s in (".key", ".csr", ".crt", ".ext"))
         chain = base.with_suffix(".pem")
+        algorithm, _, option = key_kind.partition(":")
         self._openssl(
-            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key),
+            *("req", "-newkey", algorithm, *(("-pkeyopt", option) if option else ()), "-nodes", "-keyout", key),
             *("-out", request, "-subj", f"/CN=leaf {self.count}"),
         )
         extensions.write_text("subjectAltName=" + ",".join(f"DNS:{name}" for name in names) + "\n")
@@ -342,6 +343,42 @@ def test_certificates_are_listed_and_shown_without_their_keys(bench):
     outputs += [gateway.process.log(), gateway.ops("/metrics").text]
     for text in outputs:
         assert "PRIVATE" not in text
+
+
+KEY_KINDS = {
+    **{f"rsa-{bits}": f"rsa:rsa_keygen_bits:{bits}" for bits in (2048, 3072, 4096)},
+    **{f"p-{bits}": f"ec:ec_paramgen_curve:P-{bits}" for bits in (256, 384, 521)},
+    "ed25519": "ed25519",
+}
+
+
+def test_keys_of_all_kinds_serve_agents_and_clients(bench):
+    authority = Authority(bench.folder)
+    origin = Origin(bench)
+    gateway = Gateway(bench, routes=[{"host": f"{kind}.localhost", "to": f"{kind}/web"} for kind in KEY_KINDS])
+    pairs = {kind: authority.leaf(f"{kind}.localhost", key_kind=option) for kind, option in KEY_KINDS.items()}
+    for pair in pairs.values():
+        import_pair(gateway, pair)
+    gateway.start()
+    agents = [
+        Agent(
+            *(bench, gateway, gateway.create_token(kind), origin.port),
+            name=kind,
+            trust={"ca_file": str(authority.certificate)},
+            server_name=f"{kind}.localhost",
+        ).start(wait=False)
+        for kind in pairs
+    ]
+    for agent in agents:
+        agent.wait_ready()
+    for kind, pair in pairs.items():
+        assert served_serial(gateway.https_port, f"{kind}.localhost") == serial(pair[0]), kind
+        context = trusting(str(authority.certificate))
+        with Connection(("127.0.0.1", gateway.https_port), f"{kind}.localhost", context) as client:
+            assert client.request("GET", "/bytes/100").status == 200, kind
+    cert, key = authority.leaf("ed448.localhost", key_kind="ed448")
+    done = gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key), *config(gateway), check=False)
+    assert done.returncode == 2 and "Ed25519" in done.stderr, done.stderr
 
 
 def test_a_bad_pair_is_refused_and_says_why(bench):

@@ -37,14 +37,14 @@ package final class ServerCertificate: Sendable {
         chainPath: String,
         keyPath: String
     ) throws(CertificatesError) {
-        let documents = try Self.blocks(chain, chainPath).filter { $0.discriminator == "CERTIFICATE" }
-        guard !documents.isEmpty else {
-            throw CertificatesError(.malformed, chainPath, "holds no certificate (-----BEGIN CERTIFICATE-----)")
-        }
+        let documents = try Self.certificateBlocks(chain, chainPath)
         var certificates: [Certificate] = []
         for (index, document) in documents.enumerated() {
             do {
                 certificates.append(try Certificate(pemDocument: document))
+            } catch let error as CertificateError where error.code == .unsupportedPublicKeyAlgorithm {
+                let reason = "the key of certificate \(index + 1) cannot be served; a certificate needs"
+                throw CertificatesError(.unsupported, chainPath, "\(reason) \(UnusableFormat.keyKinds)")
             } catch {
                 throw CertificatesError(.malformed, chainPath, "certificate \(index + 1) cannot be parsed: \(error)")
             }
@@ -54,7 +54,8 @@ package final class ServerCertificate: Sendable {
         do {
             privateKey = try Certificate.PrivateKey(pemDocument: keyDocument)
         } catch {
-            throw CertificatesError(.unsupported, keyPath, "the private key cannot be used: \(error)")
+            let remedy = "a certificate needs \(UnusableFormat.keyKinds)"
+            throw CertificatesError(.unsupported, keyPath, "the private key cannot be used (\(error)); \(remedy)")
         }
         let place = certificates.firstIndex { $0.publicKey == privateKey.publicKey }
         guard place == 0 else {
@@ -114,30 +115,46 @@ package final class ServerCertificate: Sendable {
         return names.compactMap { CertificateName($0) }
     }
 
+    /// Returns all blocks of a PEM file.
     private static func blocks(_ bytes: [UInt8], _ path: String) throws(CertificatesError) -> [PEMDocument] {
-        guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw CertificatesError(.malformed, path, "is not text; a PEM file is needed (convert DER with openssl)")
+        let reason: String
+        if let text = String(validating: bytes, as: UTF8.self) {
+            do {
+                return try PEMDocument.parseMultiple(pemString: text)
+            } catch {
+                reason = "is not a PEM file: \(error)"
+            }
+        } else {
+            reason = "is not text; a PEM file is needed"
         }
-        do {
-            return try PEMDocument.parseMultiple(pemString: text)
-        } catch {
-            throw CertificatesError(.malformed, path, "is not a PEM file: \(error)")
+        throw unusable(bytes, path, otherwise: reason)
+    }
+
+    private static func certificateBlocks(_ bytes: [UInt8], _ path: String) throws(CertificatesError) -> [PEMDocument] {
+        let documents = try blocks(bytes, path).filter { $0.discriminator.hasSuffix("CERTIFICATE") }
+        guard !documents.isEmpty, documents.allSatisfy({ $0.discriminator == "CERTIFICATE" }) else {
+            throw unusable(bytes, path, otherwise: "holds no certificate (-----BEGIN CERTIFICATE-----)")
         }
+        return documents
     }
 
     private static func keyBlock(_ bytes: [UInt8], _ path: String) throws(CertificatesError) -> PEMDocument {
         let documents = try blocks(bytes, path).filter { $0.discriminator.hasSuffix("PRIVATE KEY") }
-        guard let first = documents.first else {
-            throw CertificatesError(.malformed, path, "holds no private key (-----BEGIN PRIVATE KEY-----)")
+        guard let first = documents.first, ["", "EC ", "RSA "].contains(first.discriminator.dropLast(11)) else {
+            throw unusable(bytes, path, otherwise: "holds no private key (-----BEGIN PRIVATE KEY-----)")
         }
         guard documents.count == 1 else {
             throw CertificatesError(.malformed, path, "holds \(documents.count) private keys; exactly one is needed")
         }
-        guard first.discriminator != "ENCRYPTED PRIVATE KEY" else {
-            let remedy = "openssl pkey -in \(path) -out plain.pem"
-            throw CertificatesError(.unsupported, path, "the private key is encrypted; decrypt it with: \(remedy)")
-        }
         return first
+    }
+
+    /// Returns the error of a file that cannot be read: of its format if that is known, or else for the given reason.
+    private static func unusable(_ bytes: [UInt8], _ path: String, otherwise reason: String) -> CertificatesError {
+        guard let known = UnusableFormat.reason(bytes, path: path) else {
+            return CertificatesError(.malformed, path, reason)
+        }
+        return CertificatesError(.unsupported, path, known)
     }
 }
 

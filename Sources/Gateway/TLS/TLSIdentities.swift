@@ -43,10 +43,21 @@ package final class TLSIdentities: Sendable {
     var tls: NIOSSLContext { current.withLock { $0.tls } }
     var dtls: DTLSContext { current.withLock { $0.dtls } }
 
-    /// Checks that both libraries accept a certificate.
+    /// Checks that both libraries accept a certificate, and that an agent can use it.
     package static func check(_ certificate: ServerCertificate) throws {
         let parsed = try ParsedCertificate(certificate)
         _ = try NIOSSLContext(configuration: configuration(parsed))
+        do {
+            try parsed.dtls.selfTest(leafSHA256: certificate.leafSHA256, alpn: TunnelProtocol.alpn)
+        } catch {
+            throw UnusableByAgents(reason: error)
+        }
+    }
+
+    /// The error of a certificate with which no agent could connect.
+    private struct UnusableByAgents: Error, CustomStringConvertible {
+        let reason: DTLSError
+        var description: String { "no agent could connect with it: \(reason)" }
     }
 
     private static func make(

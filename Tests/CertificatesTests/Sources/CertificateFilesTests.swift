@@ -91,8 +91,108 @@ struct CertificateFilesTests {
             #expect(error?.code == .malformed, "\(key)")
             #expect(error?.path == scratch.file("key.pem"))
         }
-        let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"
-        #expect(failure(test.chain, encrypted)?.reason.contains("encrypted") == true)
+    }
+
+    /// Runs a command line in the scratch folder.
+    private func shell(_ command: String) throws {
+        let done = try ExternalProgram.runBlocking(["sh", "-c", "cd '\(scratch.path)' && \(command)"])
+        try #require(done.status == 0, "\(command): \(done.output)")
+    }
+
+    /// Returns the command that an error names, with the password of the test's files.
+    private func remedy(_ error: CertificatesError?) throws -> String {
+        let reason = try #require(error?.reason)
+        let command = try #require(
+            reason.firstRange(of: "openssl ").map { String(reason[$0.lowerBound...]) },
+            "\(reason)"
+        )
+        let asksForPassword = command.contains("pkey") || command.contains("pkcs12")
+        return command + (asksForPassword ? " -passin pass:secret" : "")
+    }
+
+    @Test(
+        "A key in another format is refused with the command that converts it",
+        arguments: [
+            ("pkcs8 -topk8 -in key.pem -passout pass:secret", "encrypted"),
+            ("rsa -aes128 -traditional -in key.pem -passout pass:secret", "encrypted"),
+            ("pkey -outform DER -in key.pem", "in DER"),
+            ("rsa -traditional -outform DER -in key.pem", "in DER"),
+        ]
+    )
+    func foreignKey(_ made: String, _ name: String) throws {
+        try shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x")
+        try shell("openssl \(made) -out foreign.key && mv key.pem original.pem")
+        let chain = scratch.file("cert.pem")
+        let error = #expect(throws: CertificatesError.self) {
+            try CertificateFiles(certificate: chain, key: scratch.file("foreign.key")).load()
+        }
+        #expect(error?.code == .unsupported && error?.path == scratch.file("foreign.key"))
+        #expect(error?.reason.contains(name) == true)
+        try shell(remedy(error))
+        _ = try CertificateFiles(certificate: chain, key: scratch.file("key.pem")).load()
+    }
+
+    @Test(
+        "A certificate in another format is refused with the command that converts it",
+        arguments: [
+            ("x509 -trustout -in cert.pem", "cert.pem", "OpenSSL"),
+            ("x509 -outform DER -in cert.pem", "cert.pem", "DER"),
+            ("pkcs12 -export -in cert.pem -inkey key.pem -passout pass:secret", "both.pem", "PKCS #12"),
+            ("crl2pkcs7 -nocrl -certfile cert.pem", "chain.pem", "PKCS #7"),
+            ("crl2pkcs7 -nocrl -outform DER -certfile cert.pem", "chain.pem", "PKCS #7"),
+        ]
+    )
+    func foreignCertificate(_ made: String, _ converted: String, _ name: String) throws {
+        try shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x")
+        try shell("openssl \(made) -out foreign && mv cert.pem original.pem")
+        let key = scratch.file("key.pem")
+        let error = #expect(throws: CertificatesError.self) {
+            try CertificateFiles(certificate: scratch.file("foreign"), key: key).load()
+        }
+        #expect(error?.code == .unsupported && error?.path == scratch.file("foreign"))
+        #expect(error?.reason.contains(name) == true)
+        try shell(remedy(error))
+        let chain = scratch.file(converted)
+        _ = try CertificateFiles(certificate: chain, key: converted == "both.pem" ? chain : key).load()
+    }
+
+    @Test(
+        "A file without a usable key names its content",
+        arguments: [
+            ("ecparam -out foreign.key -name prime256v1", "parameters"),
+            ("dsaparam -out foreign.key 1024", "parameters"),
+            ("genpkey -out foreign.key -algorithm ed448", "Ed25519"),
+            ("genpkey -out foreign.key -algorithm x25519", "Ed25519"),
+            ("ecparam -out foreign.key -name secp256k1 -genkey -noout", "P-256"),
+            ("genrsa -out foreign.key 1024", "2048"),
+            ("genrsa -out other.key 2048 && openssl pkey -in other.key -pubout -out foreign.key", "public key"),
+        ]
+    )
+    func unusableKey(_ made: String, _ name: String) throws {
+        try shell("openssl \(made)")
+        let key = String(decoding: scratch.read("foreign.key"), as: UTF8.self)
+        let error = failure(try TestCertificate(["a.test"]).chain, key)
+        #expect(error?.code == .unsupported)
+        #expect(error?.reason.contains(name) == true, "\(String(describing: error))")
+    }
+
+    @Test("Names of other formats are in the error", arguments: ["OPENSSH PRIVATE KEY", "DSA PRIVATE KEY"])
+    func formatNames(_ label: String) throws {
+        let error = failure(
+            try TestCertificate(["a.test"]).chain,
+            "-----BEGIN \(label)-----\nAAAA\n-----END \(label)-----\n"
+        )
+        #expect(error?.code == .unsupported)
+        #expect(error?.reason.contains(label.hasPrefix("DSA") ? "DSA" : "ssh-keygen") == true)
+    }
+
+    @Test("A certificate with a key that TLS libraries do not take is refused with the kinds that they take")
+    func unusableCertificate() throws {
+        try shell("openssl req -x509 -newkey ed448 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x")
+        let error = #expect(throws: CertificatesError.self) {
+            try CertificateFiles(certificate: scratch.file("cert.pem"), key: scratch.file("key.pem")).load()
+        }
+        #expect(error?.code == .unsupported && error?.reason.contains("Ed25519") == true)
     }
 
     @Test("Bytes that are not text, a folder, a pipe and a huge file are refused without blocking")

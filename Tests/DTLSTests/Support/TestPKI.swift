@@ -9,6 +9,8 @@ enum TestPKI {
     static let server = try! authority.issue(names)
     /// A certificate for second.test alone, with an RSA key.
     static let second = try! authority.issue(["second.test"], key: .rsa2048)
+    /// A certificate whose key usage excludes signatures, so that its key cannot sign a key exchange.
+    static let withoutSignatures = try! authority.issue(names, signs: false)
     static let expired = try! authority.issue(names, hours: -48...(-24))
     static let future = try! authority.issue(names, hours: 24...48)
     static let intermediate = try! authority.intermediate("Test intermediate")
