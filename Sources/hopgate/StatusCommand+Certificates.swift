@@ -2,11 +2,10 @@ import Certificates
 import Formats
 
 extension StatusCommand {
-    /// The answer of `GET /v1/certificates` as a table with its header.
-    static func certificates(_ answer: [String: JSONValue]) -> [[String]] {
-        let header = ["CERTIFICATE", "STATE", "NOT AFTER", "NEXT RENEWAL", "CA", "LAST ERROR"]
-        return [header]
-            + (answer["certificates"]?.objects ?? []).map { certificate in
+    /// The table of certificates with its header.
+    static func certificates(_ entries: [[String: JSONValue]]) -> [[String]] {
+        [["CERTIFICATE", "STATE", "NOT AFTER", "NEXT RENEWAL", "CA", "LAST ERROR"]]
+            + entries.map { certificate in
                 [
                     name(certificate),
                     certificate.text("state") + (certificate["ordering"] == .bool(true) ? ", ordering" : ""),

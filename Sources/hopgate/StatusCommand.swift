@@ -7,26 +7,54 @@ struct StatusCommand: AsyncParsableCommand {
         commandName: "status",
         abstract: "Show the state of the gateway that runs with this configuration.",
         discussion: """
-            Shows its store, its cluster, its certificates and its attached agents. Uses the admin port.
+            Shows its store, its cluster, and the certificates and agents that need attention most, at most 20 of each.
+            Uses the admin port.
             "hopgate cert show NAME" shows the remedy for an error of a CA.
             """
     )
 
     @OptionGroup var options: AdminOptions
 
-    @Flag(help: "Print the answer as a JSON object.")
+    @Flag(help: "Show every certificate and agent.")
+    var all = false
+
+    @Flag(help: "Print a JSON object; with --all one line for the gateway, each certificate and each agent.")
     var json = false
 
     func run() async throws {
         let client = try await options.client()
         let status = try client.get("/v1/status")
-        if json { return print(String(decoding: status.json, as: UTF8.self)) }
-        let certificates = try client.get("/v1/certificates")
-        let agents = try client.get("/v1/agents")
-        print(Terminal.table(Self.rows(status)))
-        for table in [Self.certificates(certificates), Self.agents(agents)] where table.count > 1 {
-            print("\n" + Terminal.table(table))
+        if json {
+            guard all else { return print(Terminal.json(.object(status))) }
+            print(Terminal.json(.object(["gateway": .object(status)])))
+            for (name, item) in [("certificates", "certificate"), ("agents", "agent")] {
+                try client.pages(name) { page in
+                    for entry in page { print(Terminal.json(.object([item: .object(entry)]))) }
+                }
+            }
+            return
         }
+        print(Terminal.table(Self.rows(status)))
+        try show("certificates", Self.certificates, status, client)
+        try show("agents", Self.agents, status, client)
+    }
+
+    /// Prints the table of a list: the entries of the summary, or all.
+    private func show(
+        _ name: String,
+        _ table: ([[String: JSONValue]]) -> [[String]],
+        _ status: [String: JSONValue],
+        _ client: AdminClient
+    ) throws {
+        var entries = status["worst_\(name)"]?.objects ?? []
+        if all {
+            entries = []
+            try client.pages(name) { entries += $0 }
+        }
+        guard !entries.isEmpty else { return }
+        print("\n" + Terminal.table(table(entries)))
+        let more = (status[name]?.integer ?? 0) - Int64(entries.count)
+        if !all, more > 0 { print("and \(more) more; --all shows them") }
     }
 
     private static func rows(_ status: [String: JSONValue]) -> [[String]] {
@@ -41,20 +69,31 @@ struct StatusCommand: AsyncParsableCommand {
         let place = cluster["key_on_volume"] == .bool(true) ? "on the volume" : "not on the volume"
         rows += [
             ["cluster", "\(cluster.text("id")), key \(cluster["keys"]?.strings?.first ?? "?") \(place)"],
-            ["replicas", "\(status.text("replicas")) live"],
-            ["agents", status.text("agents")],
+            ["replicas", "\(status.text("replicas")) live" + states(status, "replica_states")],
+            ["certificates", status.text("certificates") + states(status, "certificate_states")],
+            ["agents", status.text("agents") + states(status, "agent_states")],
             ["connections", status.text("connections")],
         ]
         return rows
     }
 
-    private static func agents(_ answer: [String: JSONValue]) -> [[String]] {
-        let header = ["AGENT", "INSTANCE", "TOKEN", "SERVICES", "HOSTS", "REQUESTS", "SECONDS"]
-        return [header]
-            + (answer["agents"]?.objects ?? []).map { agent in
+    /// The number in each state, largest first, such as " (3 active, 1 dead)".
+    private static func states(_ status: [String: JSONValue], _ name: String) -> String {
+        let counts = (status[name]?.fields ?? [:]).compactMap { state, count in
+            count.integer.flatMap { $0 > 0 ? (state: state.replacing("_", with: " "), count: $0) : nil }
+        }
+        guard !counts.isEmpty else { return "" }
+        let inOrder = counts.sorted { ($1.count, $0.state) < ($0.count, $1.state) }
+        return " (" + inOrder.map { "\($0.count) \($0.state)" }.joined(separator: ", ") + ")"
+    }
+
+    /// The table of attachments with its header.
+    private static func agents(_ entries: [[String: JSONValue]]) -> [[String]] {
+        [["AGENT", "INSTANCE", "STATE", "TOKEN", "SERVICES", "HOSTS", "REQUESTS", "SECONDS"]]
+            + entries.map { agent in
                 let hosts = agent["hosts"]?.strings ?? []
                 return [
-                    agent.text("name"), agent.text("instance"), agent.text("token_id"),
+                    agent.text("name"), agent.text("instance"), agent.text("state"), agent.text("token_id"),
                     (agent["services"]?.strings ?? []).joined(separator: ","),
                     hosts.isEmpty ? "-" : hosts.joined(separator: ","),
                     agent.text("requests_in_flight"), agent.text("attached_seconds"),

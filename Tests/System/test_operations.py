@@ -139,6 +139,27 @@ def test_status_shows_the_agent_and_no_secret(stack: Stack):
         assert secret not in text and key not in text
 
 
+def test_status_shows_the_worst_and_on_request_everything(bench):
+    """Names without a CA that answers: a summary with 20 of them, and all in pages."""
+    names = [f"n{number}.example.test" for number in range(600)]
+    gateway = Gateway(
+        bench,
+        acme={"agree_to_terms": True, "ca": ["https://127.0.0.1:1/directory"], "names": names},
+    ).start()
+    summary = answer(gateway, "status")
+    total = summary["certificates"]
+    assert total >= 600 and len(summary["worst_certificates"]) == 20, summary
+    assert sum(summary["certificate_states"].values()) == total
+    shown = run(gateway, "status").stdout
+    assert f"and {total - 20} more; --all shows them" in shown and str(summary["certificate_states"]["failing"]) in shown
+    lines = [json.loads(line) for line in run(gateway, "status", "--all", "--json").stdout.splitlines()]
+    assert lines[0]["gateway"]["name"] == summary["name"]
+    listed = [line["certificate"]["names"] for line in lines[1:] if line["certificate"]["source"] == "store"]
+    assert sorted(listed) == sorted([name] for name in names)
+    shown = run(gateway, "status", "--all").stdout
+    assert all(name in shown for name in names)
+
+
 def test_the_admin_port_needs_the_token(stack: Stack):
     gateway = stack.gateway
     for fields in ([], [("Authorization", "Bearer nonsense")], [("Authorization", "Basic eDp5")]):

@@ -54,7 +54,7 @@ final class CertificateRenewer: Sendable {
         self.isOnDemand = isOnDemand
         self.shared = shared
         currentStatus = Mutex(
-            RenewalStatus(key: key, names: names, isOnDemand: isOnDemand, failures: 0, isOrdering: false)
+            RenewalStatus(key: key, names: names, isOnDemand: isOnDemand)
         )
     }
 

@@ -34,6 +34,21 @@ package struct RenewalStatus: Sendable {
     package var isOrdering: Bool
     /// The URL of the CA's explanation of its renewal window.
     package var explanation: String?
+
+    package init(
+        key: StoreKey,
+        names: [CertificateName],
+        isOnDemand: Bool,
+        failures: Int = 0,
+        lastError: RenewalState.LastError? = nil
+    ) {
+        self.key = key
+        self.names = names
+        self.isOnDemand = isOnDemand
+        self.failures = failures
+        self.lastError = lastError
+        isOrdering = false
+    }
 }
 
 /// The outcome of a request for a new certificate.

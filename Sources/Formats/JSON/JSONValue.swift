@@ -55,8 +55,8 @@ extension JSONValue {
 
 extension [String: JSONValue] {
     /// Parses the fields of a JSON object; `nil` if the text is anything else.
-    package init?(json bytes: [UInt8]) {
-        guard let fields = (try? JSONValue(json: bytes))?.object else { return nil }
+    package init?(json bytes: [UInt8], limits: JSONLimits = JSONLimits()) {
+        guard let fields = (try? JSONValue(json: bytes, limits: limits))?.object else { return nil }
         self = fields
     }
 

@@ -7,8 +7,8 @@ import Store
 /// A client of the admin port, for the commands of the command line. It reaches the gateway that runs with the same
 /// configuration.
 package struct AdminClient: Sendable {
-    /// The maximum size of a response in bytes, enough for ten thousand attachments.
-    private static let answerLimit = 16 << 20
+    /// The maximum size of a response in bytes, several times that of a page. It limits the values of the JSON, too.
+    private static let answerLimit = 4 << 20
 
     private let configuration: GatewayConfiguration
     private let token: String
@@ -39,6 +39,16 @@ package struct AdminClient: Sendable {
         try send("GET", path)
     }
 
+    /// Reads the list `/v1/NAME` page by page, and calls `body` with the entries of each.
+    package func pages(_ name: String, _ body: ([[String: JSONValue]]) -> Void) throws(AdminClientError) {
+        var after: String?
+        repeat {
+            let page = try get("/v1/\(name)" + (after.map { "?after=\($0)" } ?? ""))
+            body((page[name]?.array ?? []).compactMap(\.object))
+            after = page["next"]?.string
+        } while after != nil
+    }
+
     package func post(_ path: String) throws(AdminClientError) -> [String: JSONValue] {
         try send("POST", path)
     }
@@ -62,7 +72,9 @@ package struct AdminClient: Sendable {
                 "\(error); is the gateway running, and is this its admin_listen?"
             )
         }
-        let fields = [String: JSONValue](json: Array(answer.body.utf8))
+        var limits = JSONLimits()
+        (limits.size, limits.values) = (Self.answerLimit, Self.answerLimit)
+        let fields = [String: JSONValue](json: Array(answer.body.utf8), limits: limits)
         switch answer.status {
         case 200..<300:
             guard let fields else { throw AdminClientError(.failed, "\(probe.url) did not respond with JSON") }

@@ -1,6 +1,6 @@
 import Certificates
 import Cluster
-import Formats
+package import Formats
 import FoundationEssentials
 import Glibc
 import NIOCore
@@ -8,10 +8,7 @@ import Observability
 import Store
 
 /// The JSON documents of the admin port about this process. They contain no secrets: no tokens, hashes or keys.
-struct AdminReports: Sendable {
-    /// The maximum number of attachments that are listed; further ones are only counted.
-    static let agentLimit = 10_000
-
+package struct AdminReports: Sendable {
     let name: String
     let version: String
     let started: NIODeadline
@@ -21,11 +18,14 @@ struct AdminReports: Sendable {
     let watch: ReplicaWatch
     let registry: AgentRegistry
     let connections: @Sendable () -> Int
+    let certificates: @Sendable () -> [CertificateEntry]
 
     // MARK: /v1/status
 
     func status() -> [String: JSONValue] {
-        [
+        let replicas = ReplicaCounts(watch.replicas, now: .now())
+        let summary = Self.summary(certificates(), registry.rows.map(AgentEntry.init))
+        return summary.merging([
             "name": .string(name),
             "version": .string(version),
             "incarnation": .string("\(presence.incarnation)"),
@@ -33,9 +33,25 @@ struct AdminReports: Sendable {
             "stage": .string(lifecycle.stage.name),
             "store": .object(store()),
             "cluster": .object(cluster()),
-            "replicas": .integer(Int64(ReplicaCounts(watch.replicas, now: .now()).live)),
-            "agents": .integer(Int64(registry.count)),
+            "replicas": .integer(Int64(replicas.live)),
+            "replica_states": .object(
+                Dictionary(uniqueKeysWithValues: replicas.counts.map { ($0.key.rawValue, .integer(Int64($0.value))) })
+            ),
             "connections": .integer(Int64(connections())),
+        ]) { $1 }
+    }
+
+    /// The number of certificates and attachments by state, and the worst of them.
+    package static func summary(_ certificates: [CertificateEntry], _ agents: [AgentEntry]) -> [String: JSONValue] {
+        let (now, date) = (NIODeadline.now(), Date())
+        let worst = AdminPage.worst(certificates) { $0.rank(now: date) }
+        return [
+            "certificates": .integer(Int64(certificates.count)),
+            "certificate_states": AdminPage.counts(certificates.map { $0.condition(now: date) }, \.rawValue),
+            "worst_certificates": .array(worst.map { .object($0.document(now: date)) }),
+            "agents": .integer(Int64(agents.count)),
+            "agent_states": AdminPage.counts(agents.map(\.state), \.name),
+            "worst_agents": .array(AdminPage.worst(agents, rank: \.rank).map { .object($0.document(now: now)) }),
         ]
     }
 
@@ -95,63 +111,6 @@ struct AdminReports: Sendable {
                 }
             )
         ]
-    }
-
-    // MARK: /v1/agents
-
-    func agents() -> [String: JSONValue] {
-        let rows = registry.rows.sorted { $0.info.id < $1.info.id }
-        return [
-            "count": .integer(Int64(rows.count)),
-            "truncated": .bool(rows.count > Self.agentLimit),
-            "agents": .array(
-                rows.prefix(Self.agentLimit).map { row in
-                    let member = row.member
-                    return .object([
-                        "session": .integer(Int64(clamping: row.info.id)),
-                        "token_id": .string(row.info.tokenID),
-                        "name": .string(row.info.agent),
-                        "instance": .string(row.info.instance),
-                        "run": .string("\(row.info.run)"),
-                        "attachment": .integer(Int64(clamping: row.info.number)),
-                        "state": .string(member.state.name),
-                        "services": .array(row.services.map { .string($0) }),
-                        "hosts": .array(row.hosts.map { .string($0.description) }),
-                        "attached_seconds": .seconds(.now() - member.attachedAt),
-                        "requests_in_flight": .integer(Int64(member.requestsInFlight)),
-                    ])
-                }
-            ),
-        ]
-    }
-
-    // MARK: /v1/certificates
-
-    /// The certificates that are served, followed by those that were ordered from a CA and are not issued yet.
-    static func certificates(_ statuses: [CertificateStatus], _ issuing: [RenewalStatus]) -> [String: JSONValue] {
-        let now = Date()
-        var left = Dictionary(uniqueKeysWithValues: issuing.map { ($0.key.path, $0) })
-        var entries = statuses.map { status -> [String: JSONValue] in
-            var fields = status.document(now: now)
-            fields["epoch"] = status.generation.map { .integer(Int64(clamping: $0.epoch)) }
-            guard status.source == .store, let issued = left.removeValue(forKey: status.place) else { return fields }
-            let names = fields["names"]
-            // The renewal state has null for what is not known yet, before its first pass; the served certificate knows
-            // more.
-            fields.merge(issued.report) { $1 == .null ? $0 : $1 }
-            // The names of the certificate that is served, not those of the one to be ordered.
-            if status.certificate != nil { fields["names"] = names }
-            return fields
-        }
-        for issued in left.values.sorted(by: { $0.key < $1.key }) {
-            entries.append(
-                issued.report.merging([
-                    "source": .string(CertificateSource.store.rawValue), "place": .string(issued.key.path),
-                    "state": .string("is not issued yet"),
-                ]) { $1 }
-            )
-        }
-        return ["certificates": .array(entries.map { .object($0) })]
     }
 }
 

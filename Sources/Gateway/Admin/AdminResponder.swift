@@ -4,13 +4,15 @@ import NIOHTTP1
 package import Observability
 import Store
 
-/// The data and operations that the admin port gives access to. All are called on the admin port's event loop and read
-/// memory only.
+/// The data and operations that the admin port gives access to. All are called on the admin port's event loop, read
+/// memory only, and answer with a bounded document.
 package struct AdminSources: Sendable {
     package var status: @Sendable () -> [String: JSONValue]
     package var replicas: @Sendable () -> [String: JSONValue]
-    package var agents: @Sendable () -> [String: JSONValue]
-    package var certificates: @Sendable () -> [String: JSONValue]
+    /// The page of the attachments after a cursor, or `nil` if the cursor is none.
+    package var agents: @Sendable (_ after: String?) -> [String: JSONValue]?
+    /// The page of the certificates after a cursor, or `nil` if the cursor is none.
+    package var certificates: @Sendable (_ after: String?) -> [String: JSONValue]?
     /// Requests a new certificate for a name. Returns `nil` if no certificate from a CA is configured for the name.
     package var renew: @Sendable (_ name: String) -> [String: JSONValue]?
     /// The state of such a request, or `nil` if the number is unknown.
@@ -21,8 +23,8 @@ package struct AdminSources: Sendable {
     package init(
         status: @escaping @Sendable () -> [String: JSONValue],
         replicas: @escaping @Sendable () -> [String: JSONValue],
-        agents: @escaping @Sendable () -> [String: JSONValue],
-        certificates: @escaping @Sendable () -> [String: JSONValue],
+        agents: @escaping @Sendable (_ after: String?) -> [String: JSONValue]?,
+        certificates: @escaping @Sendable (_ after: String?) -> [String: JSONValue]?,
         renew: @escaping @Sendable (String) -> [String: JSONValue]? = { _ in nil },
         renewal: @escaping @Sendable (UInt64) -> [String: JSONValue]? = { _ in nil },
         drain: @escaping @Sendable () -> Void
@@ -70,8 +72,8 @@ package struct AdminResponder: Sendable {
         switch request.path {
         case "/v1/status": Self.read(request, sources.status)
         case "/v1/replicas": Self.read(request, sources.replicas)
-        case "/v1/agents": Self.read(request, sources.agents)
-        case "/v1/certificates": Self.read(request, sources.certificates)
+        case "/v1/agents": Self.page(request, sources.agents)
+        case "/v1/certificates": Self.page(request, sources.certificates)
         case "/v1/drain": drain(request)
         case let path where path.hasPrefix(Self.renewals):
             renewals(request, String(path.dropFirst(Self.renewals.count)))
@@ -102,8 +104,23 @@ package struct AdminResponder: Sendable {
     }
 
     private static func read(_ request: ResponderRequest, _ body: () -> [String: JSONValue]?) -> ResponderAnswer {
-        guard request.method == .GET || request.method == .HEAD else { return notAllowed("GET, HEAD") }
+        guard isRead(request) else { return notAllowed("GET, HEAD") }
         return body().map { json(.ok, $0) } ?? unknown
+    }
+
+    private static func isRead(_ request: ResponderRequest) -> Bool {
+        request.method == .GET || request.method == .HEAD
+    }
+
+    /// Handles a list, whose pages are chosen by `?after=CURSOR`.
+    private static func page(_ request: ResponderRequest, _ body: (String?) -> [String: JSONValue]?) -> ResponderAnswer
+    {
+        guard isRead(request) else { return notAllowed("GET, HEAD") }
+        let prefix = "after="
+        guard request.query.isEmpty || request.query.hasPrefix(prefix),
+            let page = body(request.query.isEmpty ? nil : String(request.query.dropFirst(prefix.count)))
+        else { return error(.badRequest, "the only parameter is after=NEXT, with the next of the page before") }
+        return json(.ok, page)
     }
 
     private static var unknown: ResponderAnswer { error(.notFound, "no such resource") }

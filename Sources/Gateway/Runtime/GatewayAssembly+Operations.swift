@@ -86,7 +86,10 @@ extension GatewayAssembly {
     }
 
     private func adminSources(_ drain: AsyncSignal) -> AdminSources {
-        let (certificates, acmeService, edge) = (certificates, acmeService, edge)
+        let (certificates, acmeService, edge, registry) = (certificates, acmeService, edge, registry)
+        let entries = { @Sendable in
+            CertificateEntry.all(certificates.statuses, acmeService?.issuer.statuses ?? [])
+        }
         let reports = AdminReports(
             name: configuration.name,
             version: version,
@@ -96,13 +99,18 @@ extension GatewayAssembly {
             presence: presence,
             watch: watch,
             registry: registry,
-            connections: { edge.connections.load(ordering: .relaxed) }
+            connections: { edge.connections.load(ordering: .relaxed) },
+            certificates: entries
         )
         return AdminSources(
             status: { reports.status() },
             replicas: { reports.replicas() },
-            agents: { reports.agents() },
-            certificates: { AdminReports.certificates(certificates.statuses, acmeService?.issuer.statuses ?? []) },
+            agents: { cursor in
+                AgentEntry.page(count: registry.count, after: cursor) { id, limit in
+                    registry.rows(after: id, limit: limit).map(AgentEntry.init)
+                }
+            },
+            certificates: { CertificateEntry.page(entries(), after: $0) },
             renew: { acmeService?.renew($0) },
             renewal: { acmeService?.jobs.report($0) },
             drain: { drain.send() }

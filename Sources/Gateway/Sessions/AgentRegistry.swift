@@ -129,6 +129,13 @@ package final class AgentRegistry: Sendable {
     // MARK: Contents
 
     package var rows: [Table.Row] { state.withLock { Array($0.table.rows.values) } }
+
+    /// The first `limit` attachments whose id is greater than `id`, in the order of their ids.
+    package func rows(after id: UInt64, limit: Int) -> [Table.Row] {
+        let rows = state.withLock { $0.table.rows }
+        return rows.keys.filter { $0 > id }.sorted().prefix(limit).compactMap { rows[$0] }
+    }
+
     package var count: Int { state.withLock { $0.table.rows.count } }
 
     /// The keep-alive interval for a new session. It grows with the number of sessions, so that pings cost the gateway

@@ -33,7 +33,7 @@ package struct AttachmentInfo: Sendable {
 /// Created by ``AgentSession``, held by ``AgentRegistry``, and used by requests on all event loops; mutable state is
 /// atomic.
 package final class Attachment: Sendable {
-    package enum State: UInt8, Sendable {
+    package enum State: UInt8, CaseIterable, Sendable {
         case active
         /// Another session of the same name attached. No new request is sent here until the agent responds to a probe.
         case suspended

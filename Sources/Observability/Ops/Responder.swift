@@ -6,6 +6,8 @@ package struct ResponderRequest: Sendable {
     package var method: HTTPMethod
     /// The path without the query.
     package var path: String
+    /// The query without its question mark; empty if there is none.
+    package var query: String
     package var fields: HTTPHeaders
     /// The body; empty if the server accepts none.
     package var body: ByteBuffer
@@ -14,12 +16,14 @@ package struct ResponderRequest: Sendable {
     package init(
         method: HTTPMethod,
         path: String,
+        query: String = "",
         fields: HTTPHeaders = [:],
         body: ByteBuffer = ByteBuffer(),
         remote: SocketAddress? = nil
     ) {
         self.method = method
         self.path = path
+        self.query = query
         self.fields = fields
         self.body = body
         self.remote = remote

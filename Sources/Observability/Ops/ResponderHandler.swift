@@ -55,9 +55,11 @@ final class ResponderHandler: ChannelInboundHandler {
     }
 
     private func answer(_ head: HTTPRequestHead, _ context: ChannelHandlerContext, keepAlive: Bool) {
+        let parts = head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
         let request = ResponderRequest(
             method: head.method,
-            path: String(head.uri.prefix { $0 != "?" }),
+            path: String(parts[0]),
+            query: parts.count > 1 ? String(parts[1]) : "",
             fields: head.headers,
             body: body,
             remote: context.remoteAddress

@@ -30,8 +30,8 @@ struct AdminTests {
             sources: AdminSources(
                 status: { ["name": .string("one")] },
                 replicas: { [:] },
-                agents: { [:] },
-                certificates: { [:] },
+                agents: { $0 == "x" ? nil : ["after": .string($0 ?? "")] },
+                certificates: { _ in [:] },
                 drain: { recorded.drains.wrappingAdd(1, ordering: .relaxed) }
             ),
             now: now
@@ -126,6 +126,22 @@ struct AdminTests {
         #expect(recorded.drains.load(ordering: .relaxed) == 0)
         for _ in 0..<2 { #expect(responder.answer(try request(.POST, "/v1/drain", token: token)).status == .accepted) }
         #expect(recorded.drains.load(ordering: .relaxed) == 2)
+    }
+
+    @Test("A list takes a cursor as its only parameter")
+    func cursors() throws {
+        let (tokens, keyring) = tokens()
+        let responder = responder(tokens, Recorded())
+        func answer(_ query: String) -> (HTTPResponseStatus, String) {
+            let fields: HTTPHeaders = ["authorization": "Bearer \(keyring.adminTokens[0])"]
+            let answer = responder.answer(
+                ResponderRequest(method: .GET, path: "/v1/agents", query: query, fields: fields)
+            )
+            return (answer.status, String(buffer: answer.body))
+        }
+        #expect(answer("") == (.ok, "{\"after\":\"\"}\n"))
+        #expect(answer("after=7") == (.ok, "{\"after\":\"7\"}\n"))
+        for query in ["after=x", "limit=7", "after"] { #expect(answer(query).0 == .badRequest, "\(query)") }
     }
 
     @Test("A token in a file is trimmed, has a minimum length, and is read again when it changes")
