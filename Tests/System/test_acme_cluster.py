@@ -200,17 +200,13 @@ def test_tokens_that_nobody_knows_are_cheap_and_go_on_like_any_request(bench, tm
         def ask(host: str, number: int) -> int:
             return fetch_challenge(gateway, host, f"{number:043}")[0]
 
-        statuses, began = [], time.monotonic()
+        count = 0
         for host, expected in ((APP, {301, 308}), ("unknown.example.test", {404})):
             for _ in range(5):
                 found = together([lambda n=n: ask(host, n) for n in range(40)])
-                assert set(found) - {503} and set(found) - {503} <= expected, (host, found)
-                statuses += found
-        seconds = time.monotonic() - began
-        refused = statuses.count(503)
-        assert gateway.total("acme_http_challenges_total", result="busy") == refused
-        assert gateway.total("acme_http_challenges_total", result="unknown") == len(statuses) - refused
+                assert set(found) <= expected, (host, found)
+                count += len(found)
+        assert gateway.total("acme_http_challenges_total", result="unknown") == count
         for bad in ("..%2f..%2fkeys", "a" * 129, "", "a.b"):
             assert fetch_challenge(gateway, APP, bad)[0] in (301, 307, 308, 400, 404), bad
-        print(f"{len(statuses)} unknown tokens in {seconds:.2f} s, {refused} of them refused as too many")
         assert gateway.ops("/readyz", quiet=True) == 200

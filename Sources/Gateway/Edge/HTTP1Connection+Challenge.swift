@@ -12,26 +12,19 @@ extension HTTP1Connection {
             request.method == "GET" || request.method == "HEAD",
             request.target.hasPrefix(HTTPChallenges.path), let token = HTTPChallenges.token(in: request.path)
         else { return false }
-        switch challenges.lookUp(token, on: loopState.loop, now: now) {
-        case .known(.answer(let answer)): sendChallenge(answer, request, challenges)
-        case .known(.unknown):
+        let address = try? SocketAddress(ipAddress: client.address, port: 0)
+        switch challenges.lookUp(token, for: address, on: loopState.loop, now: now) {
+        case .known(let answer?): sendChallenge(answer, request, challenges)
+        case .known(nil):
             challenges.count(.unknown)
             return false
-        case .busy:
-            challenges.count(.busy)
-            let id = loopState.resources.makeRequestID().description
-            record(ProxyError.shedding.status, .shedding, of: request, requestID: id)
-            sendError(.shedding, requestID: id)
         case .pending(let future):
-            future.assumeIsolated().whenSuccess { outcome in
+            future.assumeIsolated().whenSuccess { answer in
                 // The client may have disconnected meanwhile.
                 guard self.phase == .exchanging else { return }
-                switch outcome {
-                case .answer(let answer): self.sendChallenge(answer, request, challenges)
-                case .unknown:
-                    challenges.count(.unknown)
-                    self.forward(request, now: .now())
-                }
+                if let answer { return self.sendChallenge(answer, request, challenges) }
+                challenges.count(.unknown)
+                self.forward(request, now: .now())
             }
         }
         return true

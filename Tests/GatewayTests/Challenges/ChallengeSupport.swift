@@ -81,6 +81,7 @@ final class HeldStore: Store {
         var isHeld = false
         var reads = 0
         var failure: StoreError?
+        var state = StoreState.healthy
     }
 
     let inner = MemoryStore()
@@ -89,6 +90,7 @@ final class HeldStore: Store {
     var reads: Int { held.withLock { $0.reads } }
     func hold(_ isHeld: Bool) { held.withLock { $0.isHeld = isHeld } }
     func fail(_ error: StoreError?) { held.withLock { $0.failure = error } }
+    func set(_ state: StoreState) { held.withLock { $0.state = state } }
 
     func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
         held.withLock { $0.reads += 1 }
@@ -136,7 +138,7 @@ final class HeldStore: Store {
     func archive(_ replica: Incarnation) async throws(StoreError) { try await inner.archive(replica) }
     func refresh(_ keys: [StoreKey]) { inner.refresh(keys) }
     func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) { inner.onPublished(body) }
-    var state: StoreState { inner.state }
+    var state: StoreState { held.withLock { $0.state } }
     func close() { inner.close() }
 }
 
