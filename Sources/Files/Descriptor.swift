@@ -23,7 +23,7 @@ struct Descriptor: ~Copyable {
     func readAll(_ path: String, limit: Int) throws(FileError) -> [UInt8] {
         let status = try status(path)
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw FileError(.wrongKind, path, "is not a plain file")
+            throw FileError(.wrongKind, path, "is \(FileError.kind(status.st_mode)); a regular file is required")
         }
         let tooLarge = FileError(.tooLarge, path, "is larger than the \(limit) bytes that such a file may have")
         guard status.st_size <= limit else { throw tooLarge }

@@ -31,4 +31,15 @@ package struct FileError: Error, Equatable, CustomStringConvertible {
         if number == ENOENT { return FileError(.notFound, path, "there is no such file or folder") }
         return FileError(.system(number), path, "\(call): \(String(cString: strerror(number)))")
     }
+
+    /// The kind of a file that is not a regular one, from its mode, as a noun.
+    package static func kind(_ mode: UInt32) -> String {
+        switch mode & S_IFMT {
+        case S_IFDIR: "a folder"
+        case S_IFIFO: "a FIFO"
+        case S_IFSOCK: "a socket"
+        case S_IFCHR, S_IFBLK: "a device"
+        default: "not a regular file"
+        }
+    }
 }

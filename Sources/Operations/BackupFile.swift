@@ -4,60 +4,103 @@ package import Store
 
 /// Writing and reading of a backup: a file, or "-" for standard output and standard input.
 package enum BackupFile {
-    /// Replaces the file in one step. A backup holds the cluster's secrets, so its mode is 0600.
-    package static func write(_ bytes: [UInt8], to path: String) throws(StoreError) {
-        guard path != "-" else {
+    /// Writes a backup, reads it back and verifies it as a restore would, and only then puts it in place: it replaces a
+    /// file in one step, or goes to standard output. A backup holds the cluster's secrets, so its mode is 0600.
+    ///
+    /// - Parameters:
+    ///   - mounted: The keys of a mounted secret, or `nil`.
+    ///   - write: Writes the archive.
+    /// - Returns: The backup as it was read back, and the result of `write`.
+    package static func write(
+        to path: String,
+        mounted: [ClusterKey]?,
+        _ write: (ArchiveFile) throws(StoreError) -> BackupSummary
+    ) throws(StoreError) -> (backup: Backup, summary: BackupSummary) {
+        if path == "-" {
             guard isatty(STDOUT_FILENO) == 0 else {
                 throw StoreError(.denied, "-", "standard output is a terminal; redirect it, or name a file")
             }
-            return try write(bytes, STDOUT_FILENO, "standard output")
+            let archive = ArchiveFile(inMemory: "standard output")
+            let result = try fill(archive, mounted, write)
+            let output = ArchiveFile(adopting: try duplicate(STDOUT_FILENO, "standard output"), place: archive.place)
+            try archive.copy(to: output)
+            return result
         }
-        do {
-            try AtomicFile.write(bytes, to: path)
-        } catch {
-            throw StoreError(.denied, error.path, error.reason)
-        }
+        let file: AtomicFile
+        do { file = try AtomicFile(at: path) } catch { throw StoreError(error) }
+        let archive = ArchiveFile(adopting: try duplicate(file.number, path), place: path)
+        let result = try fill(archive, mounted, write)
+        do { try file.commit() } catch { throw StoreError(error) }
+        return result
     }
 
-    /// Reads a whole backup of at most ``Backup/sizeLimit`` bytes.
-    package static func read(_ path: String) throws(StoreError) -> [UInt8] {
-        if path == "-" { return try read(STDIN_FILENO, "standard input") }
-        let number = open(path, O_RDONLY | O_CLOEXEC)
-        guard number >= 0 else { throw error("open", path) }
-        defer { close(number) }
-        return try read(number, path)
+    /// Opens a backup. One that comes through a pipe is read into memory.
+    package static func open(_ path: String) throws(StoreError) -> ArchiveFile {
+        let isInput = path == "-"
+        let place = isInput ? "standard input" : path
+        let number = isInput ? try duplicate(STDIN_FILENO, place) : Glibc.open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        guard number >= 0 else { throw ArchiveFile.failure("open", place) }
+        let file = ArchiveFile(adopting: number, place: place)
+        var status = stat()
+        guard fstat(number, &status) == 0 else { throw ArchiveFile.failure("fstat", place) }
+        let kind = status.st_mode & S_IFMT
+        if kind == S_IFREG { return file }
+        guard isInput, kind == S_IFIFO || kind == S_IFSOCK else {
+            throw StoreError(
+                .refused,
+                place,
+                "is \(FileError.kind(kind)); name the file that hopgate backup wrote, or - for a pipe"
+            )
+        }
+        return try withExtendedLifetime(file) { () throws(StoreError) in try readAll(number, place) }
     }
 
-    private static func read(_ number: Int32, _ path: String) throws(StoreError) -> [UInt8] {
-        var bytes: [UInt8] = []
+    private static func readAll(_ number: Int32, _ place: String) throws(StoreError) -> ArchiveFile {
+        let archive = ArchiveFile(inMemory: place)
+        let limit = ArchiveLimits().size
         var chunk = [UInt8](repeating: 0, count: 1 << 20)
+        var total = 0
         while true {
-            let count = Glibc.read(number, &chunk, chunk.count)
-            if count == 0 { return bytes }
+            let count = read(number, &chunk, chunk.count)
+            if count == 0 { return archive }
             if count < 0 {
                 if errno == EINTR { continue }
-                throw error("read", path)
+                throw ArchiveFile.failure("read", place)
             }
-            guard bytes.count + count <= Backup.sizeLimit else {
-                throw StoreError(.tooLarge, path, "is larger than the \(Backup.sizeLimit >> 20) MiB of a backup")
+            total += count
+            guard total <= limit else {
+                throw StoreError(.tooLarge, place, "is larger than the \(limit >> 20) MiB of a backup")
             }
-            bytes += chunk[..<count]
+            try archive.append(chunk[..<count])
         }
     }
 
-    private static func write(_ bytes: [UInt8], _ number: Int32, _ path: String) throws(StoreError) {
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Glibc.write(number, $0.baseAddress, $0.count) }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw error("write", path)
-            }
-            rest = rest.dropFirst(count)
+    private static func fill(
+        _ archive: ArchiveFile,
+        _ mounted: [ClusterKey]?,
+        _ write: (ArchiveFile) throws(StoreError) -> BackupSummary
+    ) throws(StoreError) -> (backup: Backup, summary: BackupSummary) {
+        let summary = try write(archive)
+        let backup: Backup
+        do {
+            backup = try Backup(archive, mounted: mounted)
+        } catch {
+            throw StoreError(
+                error.code,
+                error.place,
+                "\(error.reason); the backup cannot be read back, so it was not kept"
+            )
         }
+        return (backup, summary)
     }
 
-    private static func error(_ call: String, _ path: String) -> StoreError {
-        StoreError(.denied, path, "\(call): \(String(cString: strerror(errno)))")
+    private static func duplicate(_ number: Int32, _ place: String) throws(StoreError) -> Int32 {
+        let copy = fcntl(number, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw ArchiveFile.failure("open", place) }
+        return copy
     }
+}
+
+extension StoreError {
+    fileprivate init(_ error: FileError) { self.init(.denied, error.path, error.reason) }
 }

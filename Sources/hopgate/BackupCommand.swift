@@ -13,34 +13,51 @@ struct BackupCommand: AsyncParsableCommand {
         abstract: "Write all data that the replicas share into one tar file.",
         discussion: """
             Contains the cluster, its keys (unless they are mounted), credentials, certificates and ACME state. Works \
-            while gateways run. The file is a secret: anyone who has it can impersonate the cluster. Its mode is 0600.
+            while gateways run. The file is read back and verified before it replaces an older one. It is a secret: \
+            anyone who has it can impersonate the cluster. Its mode is 0600.
             """
     )
 
     @OptionGroup var options: ConfigurationOptions
+
+    @Flag(help: "Verify an existing backup as \"hopgate restore\" does, and change nothing. Needs no store.")
+    var check = false
 
     @Argument(help: ArgumentHelp("The file to write; - for standard output.", valueName: "file"))
     var file: String
 
     func run() async throws {
         let configuration = try options.load()
+        let mounted = try configuration.store.mountedKeys()
+        if check {
+            let backup = try Backup(try BackupFile.open(file), mounted: mounted)
+            return Terminal.info("Can be restored: \(backup.summary).")
+        }
         let (_, store) = try await SharedStore.openExisting(configuration.store)
         defer { store.close() }
-        let mounted = try configuration.store.mountedKeys()
         let volume = store.volume
         let now = Date()
         let time = UInt64(max(0, now.timeIntervalSince1970))
         let created = now.formatted(.iso8601)
-        let archive = try await onThread("backup", deadline: .minutes(30), place: volume.files.root) {
+        let path = file
+        let (backup, summary) = try await onThread("backup", deadline: .minutes(30), place: volume.files.root) {
             () throws(StoreError) in
-            try volume.backup(mounted: mounted, release: version, time: time, created: created)
+            try BackupFile.write(to: path, mounted: mounted) { archive throws(StoreError) in
+                try volume.backup(into: archive, mounted: mounted, release: version, time: time, created: created)
+            }
         }
-        try BackupFile.write(archive.bytes, to: file)
-        for note in archive.notes { Terminal.info(note) }
+        for note in summary.notes { Terminal.info(note) }
         let place = file == "-" ? "standard output" : file
-        Terminal.info("Wrote \(archive.fileCount) files of cluster \(archive.cluster) to \(place).")
-        guard !archive.holdsKeys else { return }
+        Terminal.info("Wrote and verified \(place): \(backup.summary).")
+        guard !backup.holdsKeys else { return }
         Terminal.info("Not included: the cluster's keys, which are mounted. Back them up separately.")
+    }
+}
+
+extension Backup {
+    /// The contents in a few words.
+    fileprivate var summary: String {
+        "cluster \(cluster) as of \(created), \(credentialCount) credentials, \(fileCount) files"
     }
 }
 
@@ -65,18 +82,11 @@ struct RestoreCommand: AsyncParsableCommand {
         guard configuration.store.driver == .volume else {
             throw Failure("store.driver is \"memory\", which does not persist data; restore into a volume")
         }
-        let backup = try Backup(
-            try BackupFile.read(file),
-            mounted: try configuration.store.mountedKeys(),
-            place: file == "-" ? "standard input" : file
-        )
+        let backup = try Backup(try BackupFile.open(file), mounted: try configuration.store.mountedKeys())
         let path = configuration.store.path + "/v1"
         try await onThread("restore", deadline: .minutes(60), place: path) { () throws(StoreError) in
             try Volume.at(path, creating: true).restore(backup)
         }
-        Terminal.info(
-            "Restored cluster \(backup.cluster) as of \(backup.created): \(backup.credentialCount) credentials, "
-                + "\(backup.fileCount) files."
-        )
+        Terminal.info("Restored \(backup.summary).")
     }
 }

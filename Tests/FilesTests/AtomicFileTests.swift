@@ -21,10 +21,33 @@ struct AtomicFileTests {
     @Test("A write that fails leaves the folder as it was")
     func fails() throws {
         mkdir(folder.file("taken"), 0o700)
-        #expect(throws: FileError.self) { try AtomicFile.write([1], to: folder.file("taken")) }
+        mkfifo(folder.file("pipe"), 0o600)
+        symlink("pipe", folder.file("link"))
+        symlink("nothing", folder.file("dangling"))
+        for name in ["taken", "pipe", "link", "dangling"] {
+            let error = #expect(throws: FileError.self) { try AtomicFile.write([1], to: folder.file(name)) }
+            #expect(error?.code == .wrongKind && error?.path == folder.file(name), "\(name)")
+        }
         let missing = #expect(throws: FileError.self) { try AtomicFile.write([1], to: folder.file("missing/file")) }
         #expect(missing?.code == .notFound && missing?.path == folder.file("missing/file"))
-        #expect(folder.names() == ["taken"])
+        #expect(folder.names() == ["dangling", "link", "pipe", "taken"])
+        do {
+            let file = try AtomicFile(at: folder.file("new"))
+            #expect(write(file.number, "x", 1) == 1)
+        }
+        #expect(folder.names() == ["dangling", "link", "pipe", "taken"])
+    }
+
+    @Test("A symbolic link stays, and the file that it leads to is replaced")
+    func keepsLinks() throws {
+        mkdir(folder.file("inner"), 0o700)
+        try AtomicFile.write([1], to: folder.file("inner/real"))
+        symlink("inner/real", folder.file("latest"))
+        try AtomicFile.write([2], to: folder.file("latest"))
+        #expect(try ConfiguredFile.read(folder.file("inner/real"), limit: 1) == [2])
+        #expect(folder.names() == ["inner", "latest"] && folder.names("inner") == ["real"])
+        var status = stat()
+        #expect(lstat(folder.file("latest"), &status) == 0 && status.st_mode & S_IFMT == S_IFLNK)
     }
 
     @Test("A file above the limit, a folder and a missing file are distinct errors")

@@ -98,21 +98,3 @@ struct StoreCheckTests {
         #expect(await check { $0.driver = .memory }.isUsable == false)
     }
 }
-
-@Suite("Files of backups")
-struct BackupFileTests {
-    @Test("A backup has mode 0600, replaces the old one in one step, and leaves no temporary file")
-    func file() throws {
-        let folder = ScratchFolder()
-        defer { folder.remove() }
-        let path = folder.file("b.tar")
-        for content in [[UInt8](repeating: 1, count: 3_000_000), [2]] {
-            try BackupFile.write(content, to: path)
-            #expect(try BackupFile.read(path) == content)
-        }
-        #expect(folder.names() == ["b.tar"])
-        #expect(folder.mode("b.tar") == 0o600)
-        #expect(throws: StoreError.self) { try BackupFile.write([1], to: folder.file("no/b.tar")) }
-        #expect(throws: StoreError.self) { try BackupFile.read(folder.file("nothing")) }
-    }
-}

@@ -267,7 +267,7 @@ def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
     assert path.stat().st_mode & 0o777 == 0o600
     with tarfile.open(path) as archive:
         names = archive.getnames()
-    assert names[0] == "hopgate-backup.json" and any(name.startswith("v1/agents/") for name in names)
+    assert names[-1] == "hopgate-backup.json" and any(name.startswith("v1/agents/") for name in names)
     stack.agent.process.stop()
     gateway.process.stop()
 
@@ -298,6 +298,33 @@ def test_a_damaged_backup_writes_nothing(bench):
         assert not (new.data / "v1" / "cluster.json").exists()
     path.write_bytes(good)
     run(new, "restore", str(path))
+
+
+def test_a_backup_replaces_regular_files_only(bench):
+    """A FIFO, a folder and links to them stay; a link to a file stays and its target is replaced."""
+    gateway = Gateway(bench).start()
+    folder = gateway.folder
+    os.mkfifo(folder / "pipe")
+    (folder / "folder").mkdir()
+    (folder / "link").symlink_to("pipe")
+    for name, kind in (("pipe", "a FIFO"), ("folder", "a folder"), ("link", "a FIFO")):
+        before = (folder / name).lstat()
+        done = run(gateway, "backup", str(folder / name), check=False)
+        assert done.returncode == 1 and f"{folder / name}: is {kind}" in done.stderr, done.stderr
+        assert (folder / name).lstat().st_ino == before.st_ino
+    (folder / "real.tar").write_bytes(b"old")
+    (folder / "latest.tar").symlink_to("real.tar")
+    run(gateway, "backup", str(folder / "latest.tar"))
+    assert (folder / "latest.tar").is_symlink()
+    checked = run(gateway, "backup", "--check", str(folder / "real.tar"))
+    assert checked.stderr.startswith("Can be restored: cluster "), checked.stderr
+    (folder / "real.tar").write_bytes((folder / "real.tar").read_bytes()[:-10_240])
+    checked = run(gateway, "backup", "--check", str(folder / "real.tar"), check=False)
+    assert checked.returncode == 1 and "truncated" in checked.stderr, checked.stderr
+    for name, kind in (("pipe", "a FIFO"), ("folder", "a folder")):
+        done = run(gateway, "restore", str(folder / name), check=False)
+        assert done.returncode == 1 and f"{folder / name}: is {kind}" in done.stderr, done.stderr
+    assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
 
 
 def test_a_backup_goes_through_pipes(bench):

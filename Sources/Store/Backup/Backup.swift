@@ -1,60 +1,67 @@
+import Formats
+
 /// A backup that was read and verified. Everything in it may be written as it is.
 ///
-/// `hopgate backup` creates an archive with ``Volume/backup(mounted:release:time:created:)``. `hopgate restore`
-/// verifies the bytes with ``init(_:mounted:place:)`` and writes the result with ``Volume/restore(_:)``. The archive
-/// (``TarArchive``) begins with a sealed ``BackupManifest`` that lists all other files with their digests;
-/// ``BackupItem`` defines which names a backup may hold. A value, without I/O.
+/// `hopgate backup` creates an archive with ``Volume/backup(into:mounted:release:time:created:)`` and verifies it as
+/// `hopgate restore` does, with ``init(_:mounted:)``; ``Volume/restore(_:)`` writes it. The archive (``TarArchive``)
+/// ends with a sealed ``BackupManifest`` that has the digest of all other files; ``BackupItem`` defines which names a
+/// backup may hold. The contents stay in the archive and are read when they are needed.
 package struct Backup: Sendable {
-    /// The highest number of bytes of an archive. More than 100,000 credentials and as many certificates fit.
-    package static let sizeLimit = 1 << 30
-
     package let cluster: String
     package let created: String
     /// The release that created it.
     package let release: String
     package let holdsKeys: Bool
-    /// The files, by the path that they have in the store.
-    let files: [(item: BackupItem, content: ArraySlice<UInt8>)]
+    /// The files, with their location in the archive.
+    let files: [File]
+    private let archive: ArchiveFile
+
+    typealias File = (item: BackupItem, entry: TarReader.Entry)
 
     package var credentialCount: Int {
         files.count { if case .value(let key, _) = $0.item { key.parent == BackupItem.agents } else { false } }
     }
     package var fileCount: Int { files.count }
 
-    /// Verifies everything: the archive, names, sizes, duplicates, digests and seals.
+    /// Verifies everything: the archive, names, sizes, duplicates, the digest and seals.
     ///
-    /// - Parameters:
-    ///   - mounted: The keys of a mounted secret, or `nil`; with mounted keys the keys in the backup are left out.
-    ///   - place: The name of the archive, for messages.
-    package init(_ bytes: [UInt8], mounted: [ClusterKey]?, place: String) throws(StoreError) {
-        guard bytes.count <= Self.sizeLimit else {
-            throw StoreError(.tooLarge, place, "is larger than the \(Self.sizeLimit >> 20) MiB of a backup")
-        }
-        let entries = try TarReader.entries(bytes, place: place)
-        guard let first = entries.first, first.name == BackupItem.manifest else {
+    /// - Parameter mounted: The keys of a mounted secret, or `nil`; with mounted keys the keys in the backup are left
+    ///   out.
+    package init(_ archive: ArchiveFile, mounted: [ClusterKey]?) throws(StoreError) {
+        let place = archive.place
+        let listing = try TarReader.list(archive)
+        guard let last = listing.entries.last, last.name == BackupItem.manifest,
+            last.range.count <= ArchiveLimits.lastFile
+        else {
             throw StoreError(
                 .corrupt,
                 place,
-                "does not begin with \(BackupItem.manifest); it is not a backup of a store"
+                "does not end with \(BackupItem.manifest); it is incomplete, or not a backup of a store"
             )
         }
-        let all = try Self.items(entries.dropFirst(), place)
+        let all = try Self.items(listing.entries.dropLast(), place)
         let clusterFile = try Self.clusterFile(all, place)
-        let document = try ClusterDocument(Array(clusterFile.content), place: "\(place): cluster.json")
-        let keyring = try Self.keyring(all, document, mounted, place)
+        let document = try ClusterDocument(try archive.read(clusterFile.range), place: "\(place): cluster.json")
+        let keyring = try Self.keyring(all, document, mounted, archive)
 
-        let manifest = try BackupManifest(Array(first.content), with: keyring, place: place)
-        try Self.check(manifest, entries.dropFirst(), place)
-        try Self.checkSeals(all, keyring, place)
+        let manifest = try BackupManifest(try archive.read(last.range), with: keyring, place: place)
+        guard manifest.files == all.count, manifest.sha256 == Hex.string(listing.digest) else {
+            throw StoreError(.corrupt, place, "differs from what was backed up; it is damaged")
+        }
+        try Self.checkSeals(all, keyring, archive)
         guard manifest.cluster == document.cluster else {
             throw StoreError(.corrupt, place, "combines files of two clusters; use another backup")
         }
+        self.archive = archive
         cluster = document.cluster
         created = manifest.created
         release = manifest.release
         files = mounted == nil ? all : all.filter { if case .key = $0.item { false } else { true } }
         holdsKeys = files.contains { if case .key = $0.item { true } else { false } }
     }
+
+    /// Reads the content of a file.
+    func content(of file: File) throws(StoreError) -> [UInt8] { try archive.read(file.entry.range) }
 }
 
 /// The cluster of a backup, and when and by which release it was created.
@@ -75,31 +82,21 @@ package struct BackupOrigin: Sendable {
     }
 }
 
-extension Backup {
-    /// Creates an archive: the sealed list of contents first, then the files in their order.
-    package static func pack(
-        _ files: [(name: String, content: [UInt8])],
-        _ origin: BackupOrigin,
-        with key: ClusterKey
-    ) throws(StoreError) -> [UInt8] {
-        var listed: [String: BackupManifest.File] = [:]
-        for (name, content) in files { listed[name] = BackupManifest.File(content) }
+extension TarWriter {
+    /// Ends a backup with its sealed manifest.
+    package consuming func finish(_ origin: BackupOrigin, with key: ClusterKey) throws(StoreError) {
         let manifest = BackupManifest(
             cluster: origin.cluster,
             release: origin.release,
             created: origin.created,
-            files: listed
+            files: count,
+            sha256: Hex.string(digest)
         )
-        var writer = TarWriter(time: origin.time)
-        try writer.add(BackupItem.manifest, manifest.sealed(with: key))
-        for (name, content) in files { try writer.add(name, content) }
-        return writer.finish()
+        try finish(BackupItem.manifest, manifest.sealed(with: key))
     }
 }
 
 extension Backup {
-    private typealias File = (item: BackupItem, content: ArraySlice<UInt8>)
-
     private static func items(
         _ entries: ArraySlice<TarReader.Entry>,
         _ place: String
@@ -114,7 +111,7 @@ extension Backup {
             guard let item = BackupItem(entry.name) else {
                 throw StoreError(.badName, place, "holds \(name), which is not a file of a store")
             }
-            guard entry.content.count <= item.sizeLimit else {
+            guard entry.range.count <= item.sizeLimit else {
                 throw StoreError(.tooLarge, place, "\(name) is larger than the \(item.sizeLimit) bytes it may have")
             }
             switch item {
@@ -129,7 +126,7 @@ extension Backup {
             }
             var above = Volume.folder(of: item.path)
             while !above.isEmpty, folders.insert(above).inserted { above = Volume.folder(of: above) }
-            files.append((item, entry.content))
+            files.append((item, entry))
         }
         guard generations.values.allSatisfy({ $0.count <= Volume.generationsKept }),
             sizes.values.allSatisfy({ $0 <= Volume.filesPerGeneration })
@@ -142,28 +139,30 @@ extension Backup {
         return files
     }
 
-    private static func clusterFile(_ files: [File], _ place: String) throws(StoreError) -> File {
+    private static func clusterFile(_ files: [File], _ place: String) throws(StoreError) -> TarReader.Entry {
         let found = files.first { if case .value(let key, _) = $0.item { key == ClusterDocument.key } else { false } }
         guard let found else { throw StoreError(.corrupt, place, "holds no cluster.json; it is incomplete") }
-        return found
+        return found.entry
     }
 
     private static func keyring(
         _ files: [File],
         _ document: ClusterDocument,
         _ mounted: [ClusterKey]?,
-        _ place: String
+        _ archive: ArchiveFile
     ) throws(StoreError) -> ClusterKeyring {
         if let mounted { return ClusterKeyring(mounted) }
+        let place = archive.place
         var keys: [String: ClusterKey] = [:]
-        for case (.key(let id), let content) in files {
-            guard content.count == ClusterKey.size, ClusterKey(secret: Array(content)).id == id else {
+        for case (.key(let id), let entry) in files {
+            let secret = try archive.read(entry.range)
+            guard secret.count == ClusterKey.size, ClusterKey(secret: secret).id == id else {
                 throw StoreError(.corrupt, place, "holds a damaged key, \(id)")
             }
             guard document.keys.contains(id) else {
                 throw StoreError(.corrupt, place, "holds a key that its cluster does not have, \(id)")
             }
-            keys[id] = ClusterKey(secret: Array(content))
+            keys[id] = ClusterKey(secret: secret)
         }
         guard keys[document.keys[0]] != nil else {
             throw StoreError(
@@ -175,42 +174,21 @@ extension Backup {
         return ClusterKeyring(document.keys.compactMap { keys[$0] })
     }
 
-    private static func check(
-        _ manifest: BackupManifest,
-        _ entries: ArraySlice<TarReader.Entry>,
-        _ place: String
-    ) throws(StoreError) {
-        for entry in entries where manifest.files[entry.name] != BackupManifest.File(entry.content) {
-            throw StoreError(
-                .corrupt,
-                place,
-                "\(StoreKey.printable(entry.name)) differs from what was backed up; it is damaged"
-            )
-        }
-        guard manifest.files.count == entries.count else {
-            throw StoreError(.corrupt, place, "lacks some of its files; it is incomplete")
-        }
-    }
-
     private static func checkSeals(
         _ files: [File],
         _ keyring: ClusterKeyring,
-        _ place: String
+        _ archive: ArchiveFile
     ) throws(StoreError) {
-        for case (.value(let key, let version), let content) in files {
-            let purpose: ClusterKey.Purpose
-            switch key {
-            case ClusterDocument.key: purpose = .cluster
-            case _ where key.parent == BackupItem.agents && !Tombstone.isTombstone(Array(content.prefix(64))):
-                purpose = .credential
-            default: continue
-            }
+        for case (.value(let key, let version), let entry) in files {
+            guard key == ClusterDocument.key || key.parent == BackupItem.agents else { continue }
+            let content = try archive.read(entry.range)
+            if key != ClusterDocument.key, Tombstone.isTombstone(content) { continue }
             _ = try SealedDocument.open(
-                Array(content),
-                purpose,
+                content,
+                key == ClusterDocument.key ? .cluster : .credential,
                 context: "\(key)/\(version)",
                 with: keyring,
-                place: "\(place): \(key)/\(version)"
+                place: "\(archive.place): \(key)/\(version)"
             )
         }
     }

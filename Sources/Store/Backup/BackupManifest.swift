@@ -1,45 +1,20 @@
-import Crypto
 import Formats
 
-/// The first file of a backup: its contents with the digest of each file, sealed with the cluster's key.
+/// The last file of a backup: the number of the files before it and the digest of all their bytes, sealed with the
+/// cluster's key. Its size does not depend on the number of files.
 struct BackupManifest: Equatable {
-    static let format: Int64 = 1
-    static let context = "hopgate-backup.json/1"
-
-    struct File: Equatable {
-        var size: Int64
-        /// 64 hexadecimal digits.
-        var sha256: String
-
-        init(_ content: some Sequence<UInt8> & Collection) {
-            var hash = SHA256()
-            if content.withContiguousStorageIfAvailable({ hash.update(bufferPointer: UnsafeRawBufferPointer($0)) })
-                == nil
-            {
-                hash.update(data: Array(content))
-            }
-            size = Int64(content.count)
-            sha256 = Hex.string(Array(hash.finalize()))
-        }
-
-        init?(_ value: JSONValue) {
-            guard case .object(let fields) = value, let size = fields["size"]?.integer,
-                let sha256 = fields["sha256"]?.string
-            else { return nil }
-            self.size = size
-            self.sha256 = sha256
-        }
-
-        var json: JSONValue { .object(["size": .integer(size), "sha256": .string(sha256)]) }
-    }
+    static let format: Int64 = 2
+    static let context = "hopgate-backup.json/2"
 
     var cluster: String
     /// The version of the binary that created it, for people.
     var release: String
     /// The time of creation as text, for people.
     var created: String
-    /// The files, by their name in the archive.
-    var files: [String: File]
+    /// The number of files before this one.
+    var files: Int
+    /// The SHA-256 of the archive before this file, 64 hexadecimal digits.
+    var sha256: String
 
     func sealed(with key: ClusterKey) -> [UInt8] {
         let fields: [String: JSONValue] = [
@@ -47,21 +22,23 @@ struct BackupManifest: Equatable {
             "cluster": .string(cluster),
             "release": .string(release),
             "created": .string(created),
-            "files": .object(files.mapValues(\.json)),
+            "files": .integer(Int64(files)),
+            "sha256": .string(sha256),
         ]
         return SealedDocument.seal(fields.json, .backup, context: Self.context, with: key)
     }
 
-    init(cluster: String, release: String, created: String, files: [String: File]) {
+    init(cluster: String, release: String, created: String, files: Int, sha256: String) {
         self.cluster = cluster
         self.release = release
         self.created = created
         self.files = files
+        self.sha256 = sha256
     }
 
     /// - Throws: `newerFormat` before anything else is checked, so that the message names the right remedy.
     init(_ bytes: [UInt8], with keyring: ClusterKeyring, place: String) throws(StoreError) {
-        let damaged = StoreError(.corrupt, place, "has an unreadable list of contents; it is damaged")
+        let damaged = StoreError(.corrupt, place, "has an unreadable \(BackupItem.manifest); it is damaged")
         guard let format = [String: JSONValue](json: bytes)?["format"]?.integer else { throw damaged }
         guard format <= Self.format else {
             throw StoreError(.newerFormat, place, "has format \(format); this release reads \(Self.format)")
@@ -69,10 +46,8 @@ struct BackupManifest: Equatable {
         let body = try SealedDocument.open(bytes, .backup, context: Self.context, with: keyring, place: place)
         guard let fields = [String: JSONValue](json: body), let cluster = fields["cluster"]?.string,
             let release = fields["release"]?.string, let created = fields["created"]?.string,
-            case .object(let listed)? = fields["files"]
+            let files = fields["files"]?.integer.flatMap({ Int(exactly: $0) }), let sha256 = fields["sha256"]?.string
         else { throw damaged }
-        let files = listed.compactMapValues { File($0) }
-        guard files.count == listed.count else { throw damaged }
-        self.init(cluster: cluster, release: release, created: created, files: files)
+        self.init(cluster: cluster, release: release, created: created, files: files, sha256: sha256)
     }
 }

@@ -1,3 +1,5 @@
+import Crypto
+
 /// The tar format of backups: POSIX ustar, regular files only, names of the store's alphabet.
 ///
 /// ```
@@ -17,6 +19,9 @@ enum TarArchive {
     static let prefixLimit = 155
     static let magic = Array("ustar\u{0}00".utf8)
 
+    /// The bytes that are written or read at once.
+    static let chunk = 1 << 20
+
     /// Returns the sum of a header's bytes with its checksum field counted as spaces.
     static func checksum(_ header: ArraySlice<UInt8>) -> UInt64 {
         var sum: UInt64 = 0
@@ -27,20 +32,75 @@ enum TarArchive {
     }
 }
 
-/// Writes an archive in memory.
+/// The bounds of an archive. A writer keeps room for the last file and the end, so a reader accepts all that it writes.
+package struct ArchiveLimits: Sendable {
+    /// The highest size of the last file.
+    static let lastFile = 16_384
+
+    /// The highest number of bytes.
+    package var size = 1 << 30
+    /// The highest number of files, the last one included.
+    package var files = 500_000
+
+    package init() {}
+
+    /// Whether a writer may reach this size and number of files before the last one.
+    func allow(size: Int, files: Int) -> Bool {
+        size + Self.lastFile + 2 * TarArchive.record <= self.size && files < self.files
+    }
+}
+
+/// Writes an archive to a file, a chunk at a time.
 package struct TarWriter {
-    private var bytes: [UInt8] = []
+    private let archive: ArchiveFile
     private let time: UInt64
+    private let limits: ArchiveLimits
+    /// The bytes that are not written yet.
+    private var buffer: [UInt8] = []
+    private var hash = SHA256()
+    private var size = 0
+    private(set) var count = 0
 
     /// - Parameter time: The modification time of all files in seconds since 1970, for listings.
-    package init(time: UInt64) {
+    package init(_ archive: ArchiveFile, time: UInt64, limits: ArchiveLimits = ArchiveLimits()) {
+        self.archive = archive
         self.time = min(time, 0o77777777777)
+        self.limits = limits
+    }
+
+    /// The SHA-256 of everything before the present end.
+    var digest: [UInt8] {
+        var hash = hash
+        hash.update(data: buffer)
+        return Array(hash.finalize())
     }
 
     /// Appends a file.
     ///
-    /// - Throws: `badName` if the name does not fit into a header.
+    /// - Throws: `badName` if the name does not fit into a header, `tooLarge` if a reader would refuse the archive.
     package mutating func add(_ name: String, _ content: [UInt8]) throws(StoreError) {
+        guard limits.allow(size: size + content.count + 2 * TarArchive.block, files: count + 1) else {
+            throw StoreError(
+                .tooLarge,
+                archive.place,
+                "cannot hold the whole store: a backup has at most \(limits.size >> 20) MiB and \(limits.files) files; "
+                    + "copy the store's folder instead"
+            )
+        }
+        try append(name, content)
+    }
+
+    /// Appends the file that describes the others, which has its own share of the limits, and ends the archive.
+    package consuming func finish(_ name: String, _ content: [UInt8]) throws(StoreError) {
+        precondition(content.count <= ArchiveLimits.lastFile, "the last file has a bound of its own")
+        try append(name, content)
+        buffer += [UInt8](repeating: 0, count: 2 * TarArchive.block)
+        size += 2 * TarArchive.block
+        fill(to: TarArchive.record)
+        try archive.append(buffer)
+    }
+
+    private mutating func append(_ name: String, _ content: [UInt8]) throws(StoreError) {
         guard let (prefix, rest) = Self.split(name) else {
             throw StoreError(.badName, StoreKey.printable(name), "is too long for a tar archive; remove that file")
         }
@@ -65,21 +125,22 @@ package struct TarWriter {
         put(prefix.utf8, at: 345)
         put(octal: TarArchive.checksum(header[...]), digits: 6, at: 148)
         header[155] = UInt8(ascii: " ")
-        bytes += header
-        bytes += content
+        buffer += header
+        buffer += content
+        size += header.count + content.count
         fill(to: TarArchive.block)
+        count += 1
+        guard buffer.count >= TarArchive.chunk else { return }
+        try archive.append(buffer)
+        hash.update(data: buffer)
+        buffer.removeAll(keepingCapacity: true)
     }
 
-    /// Ends the archive and returns its bytes.
-    package consuming func finish() -> [UInt8] {
-        bytes += [UInt8](repeating: 0, count: 2 * TarArchive.block)
-        fill(to: TarArchive.record)
-        return bytes
-    }
-
-    private mutating func fill(to size: Int) {
-        let rest = bytes.count % size
-        if rest > 0 { bytes += [UInt8](repeating: 0, count: size - rest) }
+    private mutating func fill(to unit: Int) {
+        let rest = size % unit
+        guard rest > 0 else { return }
+        buffer += [UInt8](repeating: 0, count: unit - rest)
+        size += unit - rest
     }
 
     /// Splits a name at the last "/" that leaves room for the rest.

@@ -1,49 +1,94 @@
+import Crypto
+
 /// Reads what ``TarWriter`` writes and rejects everything that could be read in a second way: links, folders,
 /// extensions, names outside the store's alphabet, bytes behind the end.
-package enum TarReader {
+package struct TarReader {
+    /// The location of a file in the archive.
     package struct Entry: Equatable, Sendable {
         package let name: String
-        package let content: ArraySlice<UInt8>
+        /// The range of its content.
+        package let range: Range<Int>
     }
 
-    package static let entryLimit = 500_000
+    /// The files of an archive.
+    package struct Listing: Sendable {
+        package var entries: [Entry] = []
+        /// The SHA-256 of everything before the last file.
+        var digest: [UInt8] = []
+    }
 
-    /// Parses an archive.
-    ///
-    /// - Parameter place: The name of the archive, for messages.
-    package static func entries(_ bytes: [UInt8], place: String) throws(StoreError) -> [Entry] {
-        func damaged(_ position: Int, _ reason: String) -> StoreError {
-            StoreError(.corrupt, place, "\(reason) (byte \(position)); it is not a backup, or it is damaged")
+    private let archive: ArchiveFile
+    private let size: Int
+    /// The bytes that were read last, and their offset.
+    private var chunk: [UInt8] = []
+    private var offset = 0
+    private var position = 0
+    private var hash = SHA256()
+
+    /// Reads an archive from its start to its end.
+    package static func list(
+        _ archive: ArchiveFile,
+        limits: ArchiveLimits = ArchiveLimits()
+    ) throws(StoreError) -> Listing {
+        let size = try archive.size()
+        guard size <= limits.size else {
+            throw StoreError(.tooLarge, archive.place, "is larger than the \(limits.size >> 20) MiB of a backup")
         }
-        guard bytes.count % TarArchive.record == 0 else { throw damaged(bytes.count, "is truncated") }
-        var entries: [Entry] = []
+        var reader = TarReader(archive: archive, size: size)
+        guard size % TarArchive.record == 0 else { throw reader.damaged("is truncated") }
+        return try reader.list(limits)
+    }
+
+    private init(archive: ArchiveFile, size: Int) {
+        self.archive = archive
+        self.size = size
+    }
+
+    private mutating func list(_ limits: ArchiveLimits) throws(StoreError) -> Listing {
+        var listing = Listing()
         var names: Set<String> = []
-        var position = 0
         while true {
-            guard bytes.count - position >= TarArchive.block else { throw damaged(position, "is truncated") }
-            let header = bytes[position..<position + TarArchive.block]
+            let digest = hash
+            let header = try next(TarArchive.block)
             if header.allSatisfy({ $0 == 0 }) { break }
-            guard let (name, size) = parse(header) else {
-                throw damaged(position, "has a block that is not the header of a regular file")
+            guard let (name, count) = Self.parse(header) else {
+                throw damaged("has a block that is not the header of a regular file")
             }
-            guard let blocks = blocks(size), blocks <= bytes.count - position - TarArchive.block else {
-                throw damaged(position, "is truncated")
+            guard let blocks = Self.blocks(count), blocks <= size - position else { throw damaged("is truncated") }
+            guard listing.entries.count < limits.files else { throw damaged("holds more than \(limits.files) files") }
+            guard names.insert(name).inserted else { throw damaged("holds \(StoreKey.printable(name)) twice") }
+            listing.entries.append(Entry(name: name, range: position..<(position + count)))
+            listing.digest = Array(digest.finalize())
+            var left = count
+            while left > 0 { left -= try next(min(left, TarArchive.chunk)).count }
+            guard try next(blocks - count).allSatisfy({ $0 == 0 }) else {
+                throw damaged("has bytes after the end of a file")
             }
-            let start = position + TarArchive.block
-            guard bytes[(start + size)..<(start + blocks)].allSatisfy({ $0 == 0 }) else {
-                throw damaged(start + size, "has bytes after the end of a file")
-            }
-            guard entries.count < entryLimit else { throw damaged(position, "holds more than \(entryLimit) files") }
-            guard names.insert(name).inserted else {
-                throw damaged(position, "holds \(StoreKey.printable(name)) twice")
-            }
-            entries.append(Entry(name: name, content: bytes[start..<(start + size)]))
-            position = start + blocks
         }
-        guard bytes.count - position >= 2 * TarArchive.block, bytes[position...].allSatisfy({ $0 == 0 }) else {
-            throw damaged(position, "does not end like an archive")
+        guard size - position >= TarArchive.block else { throw damaged("does not end like an archive") }
+        while position < size {
+            guard try next(min(size - position, TarArchive.chunk)).allSatisfy({ $0 == 0 }) else {
+                throw damaged("does not end like an archive")
+            }
         }
-        return entries
+        return listing
+    }
+
+    /// Reads the next bytes, at most a chunk.
+    private mutating func next(_ count: Int) throws(StoreError) -> ArraySlice<UInt8> {
+        if position + count > offset + chunk.count {
+            chunk = try archive.read(position..<min(size, position + TarArchive.chunk))
+            offset = position
+        }
+        guard position + count <= offset + chunk.count else { throw damaged("is truncated") }
+        let bytes = chunk[(position - offset)..<(position - offset + count)]
+        bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
+        position += count
+        return bytes
+    }
+
+    private func damaged(_ reason: String) -> StoreError {
+        StoreError(.corrupt, archive.place, "\(reason) (byte \(position)); it is not a backup, or it is damaged")
     }
 
     private static func blocks(_ size: Int) -> Int? {

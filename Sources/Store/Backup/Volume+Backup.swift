@@ -1,18 +1,15 @@
-/// The archive that `hopgate backup` writes.
-package struct BackupArchive: Sendable {
-    package let bytes: [UInt8]
-    package let cluster: String
-    /// Whether the archive holds the cluster's keys; mounted keys have to be kept elsewhere.
-    package let holdsKeys: Bool
-    package let fileCount: Int
+/// The result of a backup.
+package struct BackupSummary: Sendable {
+    package internal(set) var cluster: String
+    package internal(set) var fileCount = 0
     /// The files that were left out and why, one line each.
-    package let notes: [String]
+    package internal(set) var notes: [String] = []
 }
 
 extension Volume {
-    /// Reads the newest version of every value and the current generations: cluster.json, keys, agents, certs, acme.
-    /// Each is as it was at one moment; if the cluster's keys change meanwhile the backup starts over. Files that a
-    /// gateway would not accept (a wrong MAC, a file open to others) are left out and noted.
+    /// Writes the newest version of every value and the current generations into an archive: cluster.json, keys,
+    /// agents, certs, acme. Each is as it was at one moment; if the cluster's keys change meanwhile the backup starts
+    /// over. Files that a gateway would not accept (a wrong MAC, a file open to others) are left out and noted.
     ///
     /// - Parameters:
     ///   - mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
@@ -20,33 +17,42 @@ extension Volume {
     ///   - time: Seconds since 1970, for the archive's listing.
     ///   - created: The same time as text, for people.
     package func backup(
+        into archive: ArchiveFile,
         mounted: [ClusterKey]?,
         release: String,
         time: UInt64,
         created: String
-    ) throws(StoreError) -> BackupArchive {
+    ) throws(StoreError) -> BackupSummary {
         for _ in 0..<3 {
             guard let cluster = try readCluster(mounted: mounted) else {
                 throw StoreError(.notFound, files.root, "there is no cluster yet, so there is nothing to back up")
             }
-            let collection = try collect(cluster, mounted)
+            try archive.clear()
+            var backup = BackupWriter(tar: TarWriter(archive, time: time))
+            try collect(cluster, mounted, into: &backup)
             guard try readCluster(mounted: mounted) == cluster else { continue }
-            return try collection.archive(cluster, release: release, time: time, created: created)
+            let summary = BackupSummary(cluster: cluster.id, fileCount: backup.tar.count, notes: backup.notes)
+            let origin = BackupOrigin(cluster: cluster.id, release: release, time: time, created: created)
+            try backup.tar.finish(origin, with: cluster.keyring.signing)
+            return summary
         }
         throw StoreError(.busy, files.root, "the cluster's keys are changed too often; try again")
     }
 
-    private func collect(_ cluster: ClusterIdentity, _ mounted: [ClusterKey]?) throws(StoreError) -> BackupCollection {
-        var collection = BackupCollection(place: files.root)
+    private func collect(
+        _ cluster: ClusterIdentity,
+        _ mounted: [ClusterKey]?,
+        into backup: inout BackupWriter
+    ) throws(StoreError) {
         guard let document = try newest(ClusterDocument.key, fresh: true), document.version == cluster.version else {
             throw StoreError(.busy, files.root, "the cluster's keys are being changed; try again")
         }
-        try collection.add(.value(ClusterDocument.key, version: document.version), document.bytes)
+        try backup.add(.value(ClusterDocument.key, version: document.version), document.bytes)
         if mounted == nil {
-            for key in cluster.keyring.keys { try collection.add(.key(id: key.id), key.storedBytes) }
+            for key in cluster.keyring.keys { try backup.add(.key(id: key.id), key.storedBytes) }
         }
         for key in try keys(BackupItem.agents) {
-            try collect(value: key, into: &collection) { value throws(StoreError) in
+            try collect(value: key, into: &backup) { value throws(StoreError) in
                 guard !Tombstone.isTombstone(value.bytes) else { return }
                 let context = "\(key)/\(value.version)"
                 let place = displayPath(context)
@@ -59,12 +65,11 @@ extension Volume {
                 )
             }
         }
-        for folder in BackupItem.folders { try collect(folder, into: &collection) }
-        return collection
+        for folder in BackupItem.folders { try collect(folder, into: &backup) }
     }
 
     /// Collects the values and generations below a folder, at any depth.
-    private func collect(_ folder: StoreKey, into collection: inout BackupCollection) throws(StoreError) {
+    private func collect(_ folder: StoreKey, into backup: inout BackupWriter) throws(StoreError) {
         for name in (try namesIfPresent(in: folder.path) ?? []).sorted() {
             let path = "\(folder)/\(name)"
             let status: FileStatus
@@ -77,72 +82,103 @@ extension Volume {
             // The versions and generations of the folder itself were collected with its key.
             if VersionName.version(name, key: folder) != nil || Generation(name) != nil { continue }
             guard status.kind == .folder, let key = try? folder.child(name) else {
-                collection.notes.append("\(displayPath(path)): is not a file of the store, left out")
+                backup.notes.append("\(displayPath(path)): is not a file of the store, left out")
                 continue
             }
             let inner = try namesIfPresent(in: path) ?? []
             if inner.contains(where: { Generation($0) != nil }) {
-                try collect(generations: key, into: &collection)
+                try collect(generations: key, into: &backup)
             }
             if inner.contains(where: { VersionName.version($0, key: key) != nil }) {
-                try collect(value: key, into: &collection) { _ in }
+                try collect(value: key, into: &backup) { _ in }
             }
-            try collect(key, into: &collection)
+            try collect(key, into: &backup)
         }
     }
 
     private func collect(
         value key: StoreKey,
-        into collection: inout BackupCollection,
+        into backup: inout BackupWriter,
         _ check: (StoredValue) throws(StoreError) -> Void
     ) throws(StoreError) {
+        let value: StoredValue
         do {
-            guard let value = try newest(key, fresh: true) else { return }
-            try check(value)
-            try collection.add(.value(key, version: value.version), value.bytes)
+            guard let found = try newest(key, fresh: true) else { return }
+            try check(found)
+            value = found
         } catch {
-            try collection.skip(error)
+            return try backup.skip(error)
         }
+        try backup.add(.value(key, version: value.version), value.bytes)
     }
 
-    private func collect(
-        generations key: StoreKey,
-        into collection: inout BackupCollection
-    ) throws(StoreError) {
+    private func collect(generations key: StoreKey, into backup: inout BackupWriter) throws(StoreError) {
         for _ in 0..<3 {
+            var sets: [(Generation, [(String, [UInt8])])] = []
             do throws(StoreError) {
                 for generation in try generations(key).suffix(Self.generationsKept) {
-                    try collect(key, generation, into: &collection)
+                    guard let set = try collect(key, generation, into: &backup) else { continue }
+                    sets.append((generation, set))
                 }
-                return
             } catch {
                 // Superseded and deleted while it was read: start over.
                 guard error.code == .notFound else { throw error }
-                collection.remove(generationsOf: key)
+                continue
             }
+            for (generation, set) in sets {
+                for (name, bytes) in set { try backup.add(.file(key, generation, name: name), bytes) }
+            }
+            return
         }
         throw StoreError(.transient, displayPath(key.path), "changes faster than it can be read; try again")
     }
 
+    /// Reads the files of a generation. Returns `nil` if it was left out.
     private func collect(
         _ key: StoreKey,
         _ generation: Generation,
-        into collection: inout BackupCollection
-    ) throws(StoreError) {
+        into backup: inout BackupWriter
+    ) throws(StoreError) -> [(String, [UInt8])]? {
         let folder = "\(key)/\(generation)"
-        var set: [(String, [UInt8])] = []
         do throws(StoreError) {
             let names = try names(in: folder, fresh: true)
             guard (1...Self.filesPerGeneration).contains(names.count) else {
                 throw StoreError(.corrupt, displayPath(folder), "is not a complete generation")
             }
+            var set: [(String, [UInt8])] = []
             for name in names.sorted() {
                 set.append((name, try readFile("\(folder)/\(name)", limit: Self.generationFileLimit)))
             }
+            return set
         } catch {
             guard error.code != .notFound else { throw error }
-            return try collection.skip(error)
+            try backup.skip(error)
+            return nil
         }
-        for (name, bytes) in set { try collection.add(.file(key, generation, name: name), bytes) }
+    }
+}
+
+/// An archive in the making, and the notes about what was left out.
+private struct BackupWriter {
+    var tar: TarWriter
+    var notes: [String] = []
+
+    mutating func add(_ item: BackupItem, _ content: [UInt8]) throws(StoreError) {
+        do {
+            try tar.add(BackupItem.prefix + item.path, content)
+        } catch {
+            // A name that fits into no archive is none that a gateway has made.
+            guard error.code == .badName else { throw error }
+            try skip(error)
+        }
+    }
+
+    /// Notes a file that is left out because a gateway would not accept it. Rethrows other failures, such as of the
+    /// volume.
+    mutating func skip(_ error: StoreError) throws(StoreError) {
+        switch error.code {
+        case .refused, .tooLarge, .corrupt, .foreign, .badName: notes.append("\(error): left out")
+        default: throw error
+        }
     }
 }

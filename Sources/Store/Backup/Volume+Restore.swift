@@ -11,15 +11,19 @@ extension Volume {
         let generations = Dictionary(grouping: backup.files.compactMap(GenerationFile.init)) { $0.folder }
         // Credentials first: a gateway does not found a new cluster when there are credentials.
         for phase in [Phase.credentials, .keys, .others] {
-            for (item, content) in backup.files where Phase(item) == phase { try place(item.path, Array(content)) }
+            for file in backup.files where Phase(file.item) == phase {
+                try place(file.item.path, try backup.content(of: file))
+            }
         }
         for (folder, set) in generations.sorted(by: { $0.key < $1.key }) {
-            try place(generation: folder, Dictionary(uniqueKeysWithValues: set.map { ($0.name, $0.content) }))
+            var contents: [String: [UInt8]] = [:]
+            for file in set { contents[file.name] = try backup.content(of: file.file) }
+            try place(generation: folder, contents)
         }
-        for (item, content) in backup.files where Phase(item) == .cluster {
+        for file in backup.files where Phase(file.item) == .cluster {
             try requireUnfounded()
-            try place(item.path, Array(content))
-            try requireAlone(item)
+            try place(file.item.path, try backup.content(of: file))
+            try requireAlone(file.item)
         }
     }
 
@@ -41,13 +45,13 @@ extension Volume {
     private struct GenerationFile {
         let folder: String
         let name: String
-        let content: [UInt8]
+        let file: Backup.File
 
-        init?(_ file: (item: BackupItem, content: ArraySlice<UInt8>)) {
+        init?(_ file: Backup.File) {
             guard case .file(let key, let generation, let name) = file.item else { return nil }
             folder = "\(key)/\(generation)"
             self.name = name
-            content = Array(file.content)
+            self.file = file
         }
     }
 }

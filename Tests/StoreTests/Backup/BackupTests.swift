@@ -48,8 +48,13 @@ struct BackupTests {
         return try volume.replace(key, expecting: version, seal(cluster, key, version + 1, text))
     }
 
-    private func backup(_ volume: Volume, mounted: [ClusterKey]? = nil) throws -> BackupArchive {
-        try volume.backup(mounted: mounted, release: "test", time: 1, created: "then")
+    private func backup(
+        _ volume: Volume,
+        mounted: [ClusterKey]? = nil
+    ) throws -> (file: ArchiveFile, summary: BackupSummary) {
+        let file = ArchiveFile(inMemory: "x")
+        let summary = try volume.backup(into: file, mounted: mounted, release: "test", time: 1, created: "then")
+        return (file, summary)
     }
 
     private func requireRestored(_ cluster: ClusterIdentity, mounted: [ClusterKey]? = nil) throws {
@@ -74,8 +79,8 @@ struct BackupTests {
     func roundTrip() throws {
         let (volume, cluster) = try filled()
         let archive = try backup(volume)
-        #expect(archive.notes.isEmpty && archive.holdsKeys && archive.cluster == cluster.id)
-        let backup = try Backup(archive.bytes, mounted: nil, place: "x")
+        #expect(archive.summary.notes.isEmpty && archive.summary.cluster == cluster.id)
+        let backup = try Backup(archive.file, mounted: nil)
         #expect(backup.cluster == cluster.id && backup.credentialCount == 3 && backup.holdsKeys)
         try other.volume().restore(backup)
         try requireRestored(cluster)
@@ -86,18 +91,19 @@ struct BackupTests {
         let keys = try ClusterKeyFile.parse(bytes(String(repeating: "k", count: 40)), path: "key")
         let (volume, cluster) = try filled(mounted: keys)
         let archive = try backup(volume, mounted: keys)
-        #expect(!archive.holdsKeys)
-        #expect(throws: StoreError.self) { try Backup(archive.bytes, mounted: nil, place: "x") }
+        #expect(throws: StoreError.self) { try Backup(archive.file, mounted: nil) }
         let foreign = try ClusterKeyFile.parse(bytes(String(repeating: "o", count: 40)), path: "key")
-        #expect(throws: StoreError.self) { try Backup(archive.bytes, mounted: foreign, place: "x") }
-        try other.volume().restore(try Backup(archive.bytes, mounted: keys, place: "x"))
+        #expect(throws: StoreError.self) { try Backup(archive.file, mounted: foreign) }
+        let backup = try Backup(archive.file, mounted: keys)
+        #expect(!backup.holdsKeys)
+        try other.volume().restore(backup)
         try requireRestored(cluster, mounted: keys)
     }
 
     @Test("A restore leaves a store alone that has a cluster or a file that is not in the backup")
     func notEmpty() throws {
         let (volume, _) = try filled()
-        let backup = try Backup(try backup(volume).bytes, mounted: nil, place: "x")
+        let backup = try Backup(try backup(volume).file, mounted: nil)
         let founded = try other.volume()
         let cluster = try founded.openCluster(mounted: nil)
         #expect(throws: StoreError.self) { try founded.restore(backup) }
@@ -118,29 +124,57 @@ struct BackupTests {
     @Test("Any changed byte is detected before anything is written")
     func damage() throws {
         let (volume, _) = try filled()
-        let good = try backup(volume).bytes
+        let good = try contents(backup(volume).file)
         var random = SystemRandomNumberGenerator()
         for _ in 0..<400 {
             var bad = good
             bad[Int.random(in: 0..<bad.count, using: &random)] ^= UInt8.random(in: 1...255, using: &random)
             // The hexadecimal digits of a MAC may be in either case.
-            guard (try? Backup(bad, mounted: nil, place: "x")) != nil else { continue }
+            guard (try? Backup(try archiveFile(bad), mounted: nil)) != nil else { continue }
             #expect(lowercased(bad) == lowercased(good))
         }
-        #expect(throws: StoreError.self) { try Backup(Array(good.dropLast(10_240)), mounted: nil, place: "x") }
-        #expect(throws: StoreError.self) { try Backup([], mounted: nil, place: "x") }
+        #expect(throws: StoreError.self) { try Backup(archiveFile(good.dropLast(10_240)), mounted: nil) }
+        #expect(throws: StoreError.self) { try Backup(archiveFile([]), mounted: nil) }
     }
 
-    /// Creates an archive of these files with a matching list of contents, sealed or not.
+    @Test("Reading a backup has no limit below that of writing it: 20,000 files with long names")
+    func many() throws {
+        let key = ClusterKey.generate { .random(in: .min ... .max) }
+        let fields: [String: JSONValue] = [
+            "format": .integer(1), "cluster": .string("c"), "keys": .array([.string(key.id)]),
+        ]
+        let sealed = SealedDocument.seal(fields.json, .cluster, context: "cluster.json/1", with: key)
+        var files = [("v1/cluster.json/1", sealed), ("v1/keys/\(key.id)", key.storedBytes)]
+        let long = String(repeating: "n", count: 100)
+        for index in 0..<20_000 { files.append(("v1/acme/names/\(index).\(long)/1.json", [])) }
+        let backup = try Backup(try forged(files, cluster: "c", key: key), mounted: nil)
+        #expect(backup.fileCount == files.count)
+    }
+
+    @Test("A name that fits into no archive is left out and noted, and does not fail the backup")
+    func longName() throws {
+        let (volume, _) = try filled()
+        let part = String(repeating: "n", count: 120)
+        _ = try volume.create(try StoreKey("acme/\(part)/\(part)"), [1])
+        let archive = try backup(volume)
+        #expect(archive.summary.notes.count == 1 && archive.summary.notes[0].hasSuffix("left out"))
+        #expect(try Backup(archive.file, mounted: nil).fileCount == archive.summary.fileCount)
+    }
+
+    /// Creates an archive of these files with a matching digest, sealed with a key.
     private func forged(
         _ files: [(String, [UInt8])],
         cluster: String,
         key: ClusterKey
-    ) throws -> [UInt8] {
-        try Backup.pack(files, BackupOrigin(cluster: cluster, release: "x", time: 0, created: "then"), with: key)
+    ) throws -> ArchiveFile {
+        let file = ArchiveFile(inMemory: "x")
+        var writer = TarWriter(file, time: 0)
+        for (name, content) in files { try writer.add(name, content) }
+        try writer.finish(BackupOrigin(cluster: cluster, release: "x", time: 0, created: "then"), with: key)
+        return file
     }
 
-    @Test("An archive that was assembled by hand is refused, even with a matching list of contents")
+    @Test("An archive that was assembled by hand is refused, even with a matching digest")
     func forgeries() throws {
         let key = ClusterKey.generate { .random(in: .min ... .max) }
         let fields: [String: JSONValue] = [
@@ -150,7 +184,7 @@ struct BackupTests {
         let head: [(String, [UInt8])] = [("v1/cluster.json/1", sealed), ("v1/keys/\(key.id)", key.storedBytes)]
         func code(_ files: [(String, [UInt8])], cluster: String = "c", key: ClusterKey) -> StoreError.Code? {
             do {
-                _ = try Backup(try forged(files, cluster: cluster, key: key), mounted: nil, place: "x")
+                _ = try Backup(try forged(files, cluster: cluster, key: key), mounted: nil)
                 return nil
             } catch {
                 return (error as? StoreError)?.code
@@ -196,14 +230,14 @@ struct BackupTests {
         _ = try volume.create("agents/forged", bytes("{}"))
         chmod(scratch.file("v1/agents/a/1.json"), 0o666)
         let archive = try backup(volume)
-        #expect(archive.notes.count == 2 && archive.notes.allSatisfy { $0.hasSuffix("left out") })
-        #expect(try Backup(archive.bytes, mounted: nil, place: "x").credentialCount == 2)
+        #expect(archive.summary.notes.count == 2 && archive.summary.notes.allSatisfy { $0.hasSuffix("left out") })
+        #expect(try Backup(archive.file, mounted: nil).credentialCount == 2)
     }
 
     @Test("A restore that is interrupted anywhere leaves a store without a cluster, and can be repeated")
     func crashes() throws {
         let (volume, cluster) = try filled()
-        let backup = try Backup(try backup(volume).bytes, mounted: nil, place: "x")
+        let backup = try Backup(try backup(volume).file, mounted: nil)
         var calls = 0
         while true {
             let target = ScratchFolder()
@@ -226,6 +260,16 @@ struct BackupTests {
         #expect(calls > 50)
     }
 }
+
+/// Returns an archive with these bytes.
+func archiveFile(_ bytes: some Collection<UInt8>) throws -> ArchiveFile {
+    let file = ArchiveFile(inMemory: "x.tar")
+    try file.append(bytes)
+    return file
+}
+
+/// Returns all bytes of an archive.
+func contents(_ file: ArchiveFile) throws -> [UInt8] { try file.read(0..<file.size()) }
 
 /// A file system that fails after a number of calls, as for a process that is killed.
 private final class FailingFileSystem: FileSystem {

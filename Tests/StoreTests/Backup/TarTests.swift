@@ -5,14 +5,18 @@ import Testing
 
 @Suite("Tar archives of backups")
 struct TarTests {
+    /// Returns an archive of these files, the last of which is the one that ends it.
     private func archive(_ files: [(String, [UInt8])]) throws -> [UInt8] {
-        var writer = TarWriter(time: 1_700_000_000)
-        for (name, content) in files { try writer.add(name, content) }
-        return writer.finish()
+        let file = ArchiveFile(inMemory: "x.tar")
+        var writer = TarWriter(file, time: 1_700_000_000)
+        for (name, content) in files.dropLast() { try writer.add(name, content) }
+        let last = try #require(files.last)
+        try writer.finish(last.0, last.1)
+        return try contents(file)
     }
 
     private func read(_ bytes: [UInt8]) throws -> [TarReader.Entry] {
-        try TarReader.entries(bytes, place: "x.tar")
+        try TarReader.list(archiveFile(bytes)).entries
     }
 
     /// Returns an archive whose first header was changed and has a valid checksum again.
@@ -32,14 +36,14 @@ struct TarTests {
         let long = "v1/certs/\(String(repeating: "n", count: 128))/gen-0000000001-000001/fullchain.pem"
         let files: [(String, [UInt8])] = [
             ("a", []), ("v1/b", [1]), ("v1/c", [UInt8](repeating: 2, count: 512)),
-            (long, [UInt8](repeating: 3, count: 70_000)),
+            (long, [UInt8](repeating: 3, count: 3_000_000)), ("v1/d", [UInt8](repeating: 4, count: 600_000)),
+            ("e", [5]),
         ]
         let bytes = try archive(files)
         #expect(bytes.count % 10_240 == 0)
         let entries = try read(bytes)
         #expect(entries.map(\.name) == files.map(\.0))
-        #expect(entries.map { Array($0.content) } == files.map(\.1))
-        #expect(try read(archive([])) == [])
+        #expect(entries.map { Array(bytes[$0.range]) } == files.map(\.1))
     }
 
     @Test("tar lists and extracts it")
@@ -57,10 +61,25 @@ struct TarTests {
 
     @Test("A name that does not fit is refused, not truncated")
     func longName() throws {
-        var writer = TarWriter(time: 0)
+        var writer = TarWriter(ArchiveFile(inMemory: "x"), time: 0)
         #expect(throws: StoreError.self) { try writer.add(String(repeating: "n", count: 101), []) }
         let deep = (0..<3).map { _ in String(repeating: "n", count: 90) }.joined(separator: "/")
         #expect(throws: StoreError.self) { try writer.add(deep, []) }
+    }
+
+    @Test("A reader accepts everything that a writer with the same limits writes", arguments: [true, false])
+    func limits(_ isBySize: Bool) throws {
+        var limits = ArchiveLimits()
+        if isBySize { limits.size = 512 << 10 } else { limits.files = 40 }
+        let file = ArchiveFile(inMemory: "x")
+        var writer = TarWriter(file, time: 0, limits: limits)
+        var count = 0
+        while (try? writer.add("v1/\(count)", [UInt8](repeating: 7, count: isBySize ? 900 : 10))) != nil { count += 1 }
+        try writer.finish("last", [UInt8](repeating: 8, count: 16_384))
+        #expect(try TarReader.list(file, limits: limits).entries.count == count + 1)
+        #expect(isBySize ? count > 250 : count == 39)
+        if isBySize { limits.size -= 40 << 10 } else { limits.files -= 1 }
+        #expect(throws: StoreError.self) { try TarReader.list(file, limits: limits) }
     }
 
     @Test("Links, folders, devices, extensions and other formats are refused", arguments: 0..<10)

@@ -18,22 +18,31 @@ public func fuzzBackupMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMuta
 
 /// Verifies that a parsed archive can be written again with the same content, and that its names stay within the store.
 private func checkArchive(_ bytes: [UInt8]) {
-    guard let entries = try? TarReader.entries(bytes, place: "input") else { return }
-    var writer = TarWriter(time: 0)
+    guard let input = archive(bytes), let entries = try? TarReader.list(input).entries, let last = entries.last,
+        let output = archive([])
+    else { return }
+    var writer = TarWriter(output, time: 0)
     for entry in entries {
         let parts = entry.name.split(separator: "/", omittingEmptySubsequences: false)
         precondition(parts.allSatisfy { StoreKey.isComponent($0) }, "a name that leads out of the store")
         if let item = BackupItem(entry.name) { precondition("v1/" + item.path == entry.name, "two spellings") }
         // A name may be split at another "/" than the writer would choose; the writer may then have no room for it.
-        guard (try? writer.add(entry.name, Array(entry.content))) != nil else { return }
+        if entry != last, (try? writer.add(entry.name, Array(bytes[entry.range]))) == nil { return }
     }
-    let again = try? TarReader.entries(writer.finish(), place: "again")
+    guard last.range.count <= 16_384, (try? writer.finish(last.name, Array(bytes[last.range]))) != nil else { return }
+    let again = try? TarReader.list(output).entries
     precondition(again?.map(\.name) == entries.map(\.name), "writing changed names")
     precondition(
-        again.map { $0.map { Array($0.content) } } == entries.map { Array($0.content) },
+        again.map { $0.map { try? output.read($0.range) } } == entries.map { Array(bytes[$0.range]) },
         "writing changed contents"
     )
-    _ = try? Backup(bytes, mounted: nil, place: "input")
+    _ = try? Backup(input, mounted: nil)
+}
+
+/// Returns an archive with these bytes.
+private func archive(_ bytes: [UInt8]) -> ArchiveFile? {
+    let file = ArchiveFile(inMemory: "input")
+    return (try? file.append(bytes)) == nil ? nil : file
 }
 
 /// Reads a list of files: a name up to a line break, then a length and as many bytes. A length of 255 ends the list.
@@ -51,9 +60,11 @@ private func files(_ script: inout Script) -> [(name: String, content: [UInt8])]
 /// Creates an archive, changes some bytes (two bytes of position, one of value), and corrects the first header's
 /// checksum.
 private func damaged(_ script: inout Script) -> [UInt8] {
-    var writer = TarWriter(time: 1)
+    guard let output = archive([]) else { return [] }
+    var writer = TarWriter(output, time: 1)
     for (name, content) in files(&script) { try? writer.add(name, content) }
-    var bytes = writer.finish()
+    guard (try? writer.finish("last", [])) != nil, let size = try? output.size(), var bytes = try? output.read(0..<size)
+    else { return [] }
     while !script.isAtEnd {
         let position = Int(script.byte()) << 8 | Int(script.byte())
         bytes[position % bytes.count] ^= script.byte()
@@ -68,7 +79,7 @@ private func damaged(_ script: inout Script) -> [UInt8] {
 
 private let key = ClusterKey(secret: [UInt8](repeating: 7, count: 32))
 
-/// Creates a backup with a valid list of contents and valid seals, so that only the contents themselves can be refused.
+/// Creates a backup with a valid digest and valid seals, so that only the contents themselves can be refused.
 private func checkBackup(_ script: inout Script) {
     let isSealed = script.byte() & 1 == 0
     var all = files(&script)
@@ -81,7 +92,10 @@ private func checkBackup(_ script: inout Script) {
         all[index].content = SealedDocument.seal(content, purpose, context: "\(name)/\(version)", with: key)
     }
     let origin = BackupOrigin(cluster: "c", release: "r", time: 1, created: "then")
-    guard let bytes = try? Backup.pack(all, origin, with: key) else { return }
-    guard let backup = try? Backup(bytes, mounted: [key], place: "input") else { return }
+    guard let output = archive([]) else { return }
+    var writer = TarWriter(output, time: 1)
+    for (name, content) in all where (try? writer.add(name, content)) == nil { return }
+    guard (try? writer.finish(origin, with: key)) != nil else { return }
+    guard let backup = try? Backup(output, mounted: [key]) else { return }
     precondition(backup.cluster == "c" && backup.fileCount <= all.count && !backup.holdsKeys)
 }
