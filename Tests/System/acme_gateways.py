@@ -38,6 +38,7 @@ class AcmeGateway(Gateway):
         challenge: Iterable[str] = ("http-01",),
         volume: Optional[Volume] = None,
         acme: Optional[dict] = None,
+        lease_ttl: str = f"{LEASE_TTL}s",
         **settings,
     ):
         self.authorities = authorities if isinstance(authorities, list) else [authorities]
@@ -58,7 +59,7 @@ class AcmeGateway(Gateway):
         hosts = [host for item in names for host in ([item] if isinstance(item, str) else item)]
         settings.setdefault("routes", [{"host": host, "to": "demo/web"} for host in hosts])
         settings.setdefault("admin_token_file", str(token_file))
-        super().__init__(bench, name, store={**store, "lease_ttl": f"{LEASE_TTL}s"}, acme=block, **settings)
+        super().__init__(bench, name, store={**store, "lease_ttl": lease_ttl}, acme=block, **settings)
 
     @property
     def ca_file(self) -> str:

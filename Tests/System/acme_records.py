@@ -101,6 +101,9 @@ class Book:
         self.accounts: list[Account] = []
         self.orders: list[Order] = []
         self.registrations: list[dict] = []  # keys of all newAccount requests
+        # With thousands of orders a search for each request would take most of the time.
+        self._order_of: dict[str, Order] = {}  # by its id, and by those of its authorizations
+        self._rights: dict[str, Right] = {}
         self._nonces: set[str] = set()
         self._lock = threading.RLock()
 
@@ -113,7 +116,8 @@ class Book:
 
     def forget_orders(self) -> None:
         with self._lock:
-            self.orders.clear()
+            for index in (self.orders, self._order_of, self._rights):
+                index.clear()
 
     # -- queried by the stub
 
@@ -145,14 +149,10 @@ class Book:
             return tuple(i.get("value") for i in identifiers if isinstance(i, dict))
         id = call.item.partition("/")[0]
         with self._lock:
-            for order in self.orders:
-                if call.kind in ("order", "finalize", "certificate") and order.id == id:
-                    return order.names
-                if call.kind in ("authorization", "challenge") and any(right.id == id for right in order.rights):
-                    return order.names
-                if call.kind == "renewalInfo" and order.leaf and renewal_id(order.leaf) == id:
-                    return order.names
-        return ()
+            order = self._order_of.get(id)
+            if call.kind == "renewalInfo":
+                order = next((o for o in self.orders if o.leaf and renewal_id(o.leaf) == id), None)
+        return order.names if order else ()
 
     # -- effects of requests
 
@@ -240,6 +240,8 @@ class Book:
         names = tuple(call.names)
         order = Order(secrets.token_hex(8), account, names, rights, profile, replaces, time.monotonic(), call.pid)
         self.orders.append(order)
+        self._order_of.update({id: order for id in (order.id, *(right.id for right in rights))})
+        self._rights.update({right.id: right for right in rights})
         answer = self._order_document(order, 201)
         answer.fields["Location"] = f"{self.url}/order/{order.id}"
         return answer
@@ -258,8 +260,8 @@ class Book:
 
     def _owned_order(self, call) -> Order:
         account, id = self.account(call.signed.protected["kid"]), call.item.partition("/")[0]
-        order = next((o for o in self.orders if o.id == id), None)
-        if order is None:
+        order = self._order_of.get(id)
+        if order is None or order.id != id:
             raise Refusal(404, "malformed", "there is no such order")
         if order.account.jwk != account.jwk:
             raise Refusal(403, "unauthorized", "this is the order of another client")
@@ -297,10 +299,9 @@ class Book:
 
     def _right(self, call) -> Right:
         account, id = self.account(call.signed.protected["kid"]), call.item.partition("/")[0]
-        for order in self.orders:
-            for right in order.rights:
-                if right.id == id and order.account.jwk == account.jwk:
-                    return right
+        order, right = self._order_of.get(id), self._rights.get(id)
+        if right and order.account.jwk == account.jwk:
+            return right
         raise Refusal(404, "malformed", "there is no such authorization")
 
     def _authorization(self, call) -> Answer:

@@ -97,7 +97,8 @@ class Stub:
         self.issuer = IssuingAuthority(folder / "issuer", name, skew=skew)
         self.root = self.issuer.root
         self.skew = skew
-        self.server = SecureServer(self._serve, *api.server("localhost", "127.0.0.1"))
+        self._certificate = api.server("localhost", "127.0.0.1")
+        self.server = SecureServer(self._serve, *self._certificate)
         self.url = f"https://127.0.0.1:{self.server.port}"
         self.directory = f"{self.url}/directory"
         self.book = Book(self.url, self.issuer, lifetime, profiles, has_renewal_info, mac_keys, validate)
@@ -112,15 +113,21 @@ class Stub:
         return self
 
     def __exit__(self, *_) -> None:
-        with self._lock:
-            for script in self._scripts:
-                script.release()
+        self.forget_scripts()
         self.server.stop()
 
     @property
     def authority(self) -> dict:
         """One item of `acme.ca`."""
         return {"directory": self.directory, "ca_bundle": str(self.ca_bundle)}
+
+    def go_down(self) -> None:
+        """Refuses connections from now on."""
+        self.server.stop()
+
+    def come_back(self) -> None:
+        self.server = SecureServer(self._serve, *self._certificate, port=self.server.port)
+        self.server.start()
 
     # -- scripting
 
@@ -132,6 +139,13 @@ class Stub:
         more = 0 if is_endless else times - 1
         with self._lock:
             self._scripts.append(Script(kind, name, [*actions, *[actions[-1]] * more], is_endless))
+
+    def forget_scripts(self) -> None:
+        """Processes all further requests as usual."""
+        with self._lock:
+            for script in self._scripts:
+                script.release()
+            self._scripts.clear()
 
     def watch(self, gateways: Iterable) -> None:
         """Identifies the process of each request from these gateways."""

@@ -27,6 +27,9 @@ HOPAGENT = os.environ.get("HOPAGENT_BIN", str(ROOT / ".build/release/hopagent"))
 # from the environment, including those of this file.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("HOPGATE_", "HOPAGENT_"))}
 
+# Whether tests run in their full size, as `make prove` does, instead of in their short form.
+IS_LONG = "HOPGATE_LONG" in os.environ
+
 T = TypeVar("T")
 
 
@@ -350,9 +353,9 @@ class Gateway:
 
     # -- command line
 
-    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    def cli(self, *arguments: str, check: bool = True, timeout: float = 20) -> subprocess.CompletedProcess:
         done = subprocess.run(
-            [HOPGATE, *arguments], capture_output=True, text=True, timeout=20, cwd=self.folder, env=ENVIRONMENT
+            [HOPGATE, *arguments], capture_output=True, text=True, timeout=timeout, cwd=self.folder, env=ENVIRONMENT
         )
         if check and done.returncode != 0:
             raise AssertionError(

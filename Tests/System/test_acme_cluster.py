@@ -13,7 +13,8 @@ from acme_pebble import Pebble
 from acme_scripts import Hold
 from acme_stub import Stub
 from balancer import Balancer
-from harness import Bench, eventually
+from harness import IS_LONG, Bench, eventually
+from store_contents import FORMAT, files
 from test_store_processes import together
 from volumes import Volume
 
@@ -184,6 +185,51 @@ def test_a_holder_that_was_stopped_and_wakes_up_publishes_nothing_older(bench, t
             f"stopped: another published after {taken:.1f} s; woken: it served the newer one after {served - woken:.1f} s "
             "and published nothing"
         )
+
+
+def test_a_holder_that_wakes_up_changes_no_record(bench, tmp_path):
+    """It is stopped with the response to its finalization, for half a minute in the long form, and woken while another
+    replica is in the middle of the next order, so that the records of the name are those of that order."""
+    with Stub(tmp_path / "stub") as stub:
+        trio = Trio(bench, stub)
+        hold = Hold(is_processed=True)
+        stub.script("finalize", hold)
+        trio.start()
+        sleeper = trio.of(hold.wait_reached(30).pid)
+        sleeper.process.signal(signal.SIGSTOP)
+        end = time.monotonic() + (30 if IS_LONG else 0)
+        hold.let_go()
+        rest = trio.others(sleeper)
+        first = rest[0].wait_issued(APP, LEASE_TTL + 15)
+        eventually(lambda: time.monotonic() > end, 31, "it was stopped for long")
+        second = Hold()
+        stub.script("finalize", second)
+        renewing = rest[0].begin_cli("cert", "renew", APP, "--config", str(rest[0].config_path))
+        second.wait_reached()
+        records = records_of(rest[0], APP)
+        assert records
+
+        sleeper.process.signal(signal.SIGCONT)
+        sleeper.wait_ready(10)
+        quiet = time.monotonic() + 4
+        while time.monotonic() < quiet:
+            assert records_of(rest[0], APP) == records
+            time.sleep(0.1)
+        second.let_go()
+        newer = rest[0].wait_issued(APP, 10, than=first)
+        served_everywhere(trio.gateways, APP, newer.serial_number, 3)
+        assert renewing.wait(10) == 0
+        assert len(stub.orders()) == 2 and len(stub.book.accounts) == 1 and stub.violations == []
+
+
+def records_of(gateway: AcmeGateway, name: str) -> dict[str, bytes]:
+    """The files of a name in the store, without its lease."""
+    store = gateway.data / FORMAT
+    return {
+        str(path.relative_to(store)): content
+        for kind in ("acme/names", "acme/orders", "certs")
+        for path, content in files(store / kind / name)
+    }
 
 
 # -- responses of any replica
