@@ -169,15 +169,14 @@ package final class ServedCertificates: Sendable {
     }
 
     /// Returns the pin by which an agent with these gateway hosts identifies this gateway: the development root's if
-    /// the development CA serves every one of them, otherwise `nil`. No hosts means that agents connect to an address.
+    /// the development CA serves every one of them, otherwise `nil`. Agents that connect to an address are always
+    /// served by it.
     package func tunnelPin(hosts: [String]) -> [UInt8]? {
         guard let root = developmentRoot else { return nil }
-        guard let others = current.withLock({ $0.others }) else { return root.certificateSHA256 }
-        guard !hosts.isEmpty else { return nil }
+        let others = current.withLock { $0.others }
         let isDevelopment = hosts.allSatisfy { host in
-            // An address is not part of the hello, so the fallback is served, which is of another source.
-            guard let name = CertificateName(host), case .dns = name else { return false }
-            return others.certificate(for: name) == nil
+            guard let name = CertificateName(host), case .dns = name else { return true }
+            return others?.certificate(for: name) == nil
         }
         return isDevelopment ? root.certificateSHA256 : nil
     }
@@ -197,7 +196,8 @@ package final class ServedCertificates: Sendable {
             } else {
                 sources.isEmpty ? nil : CertificateSnapshot(sources)
             }
-        let all = sources + [development?.leaf(excluding: others, now: now)].compactMap(\.self)
+        let leaf = development?.leaf(excluding: others, now: now)
+        let all = sources + [leaf].compactMap(\.self)
         let problems = statuses.filter { $0.problem != nil }
         return current.withLock { current in
             let new = problems.filter { current.reported[$0.place] != $0.problem }.compactMap(\.problem)
@@ -207,7 +207,7 @@ package final class ServedCertificates: Sendable {
             guard !all.isEmpty, current.snapshot?.certificates.elementsEqual(all, by: ===) != true else {
                 return (nil, new)
             }
-            let snapshot = CertificateSnapshot(all)
+            let snapshot = CertificateSnapshot(sources, development: leaf)
             current.snapshot = snapshot
             return (snapshot, new)
         }

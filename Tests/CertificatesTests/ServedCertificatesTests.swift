@@ -129,11 +129,30 @@ struct ServedCertificatesTests {
         #expect(alone.tunnelPin(hosts: []) == pin && alone.tunnelPin(hosts: ["gw.test", "10.0.0.1"]) == pin)
         try await publish(try TestCertificate(["gw.test", "*.wild.test"]), as: "certs/gw.test", in: store)
         let mixed = try await open(store: store)
-        #expect(mixed.tunnelPin(hosts: ["other.test"]) == pin)
-        for hosts in [["gw.test"], ["a.wild.test"], ["other.test", "gw.test"], ["10.0.0.1"], []] {
+        for hosts in [["other.test"], ["10.0.0.1", "other.test"], ["::1"], []] {
+            #expect(mixed.tunnelPin(hosts: hosts) == pin, "\(hosts)")
+        }
+        for hosts in [["gw.test"], ["a.wild.test"], ["other.test", "gw.test"], ["10.0.0.1", "gw.test"]] {
             #expect(mixed.tunnelPin(hosts: hosts) == nil, "\(hosts)")
         }
         #expect(try await open(store: store, development: false).tunnelPin(hosts: ["other.test"]) == nil)
+    }
+
+    @Test("Agents that connect to an address are served by the development CA, which covers all addresses")
+    func addresses() async throws {
+        let store = MemoryStore()
+        let alone = try await open(store: store, names: ["10.0.0.1"])
+        #expect(alone.snapshot.forAddresses === alone.snapshot.fallback)
+        try await publish(try TestCertificate(["gw.test", "10.0.0.1"]), as: "certs/gw.test", in: store)
+        let mixed = try await open(store: store, names: ["10.0.0.1"])
+        let (leaf, stored) = (mixed.snapshot.forAddresses, mixed.snapshot.fallback)
+        #expect(leaf.issuer == alone.snapshot.fallback.issuer && leaf.names.contains(.address("10.0.0.1")))
+        #expect(mixed.snapshot.selectForAgent(serverName: nil) === leaf)
+        #expect(mixed.snapshot.selectForAgent(serverName: "") === leaf)
+        #expect(mixed.snapshot.select(serverName: nil) === stored && stored.names.contains(.dns("gw.test")))
+        #expect(mixed.snapshot.selectForAgent(serverName: "gw.test") === stored)
+        let off = try await open(store: store, development: false)
+        #expect(off.snapshot.selectForAgent(serverName: nil) === off.snapshot.fallback)
     }
 
     // MARK: Last good

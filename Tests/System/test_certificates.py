@@ -381,6 +381,23 @@ def test_keys_of_all_kinds_serve_agents_and_clients(bench):
     assert done.returncode == 2 and "Ed25519" in done.stderr, done.stderr
 
 
+def test_agents_that_joined_by_address_stay_attached_when_a_certificate_is_imported(bench):
+    gateway, origin = Gateway(bench, routes=ROUTES), Origin(bench)
+    gateway.start()
+    pin = gateway.cli("ca", "--json", *config(gateway)).stdout
+    trust = {"pin": json.loads(pin)["pin"]}
+    address = [f"127.0.0.1:{gateway.https_port}"]
+    token = gateway.create_token("demo")
+    agent = Agent(bench, gateway, token, origin.port, trust=trust, gateways=address).start()
+    authority = Authority(bench.folder)
+    import_pair(gateway, authority.leaf("app.localhost"))
+    # An agent that trusts the imported certificate alone is attached once it is served to agents.
+    other = {"ca_file": str(authority.certificate)}
+    Agent(bench, gateway, token, origin.port, "other", trust=other, server_name="app.localhost").start()
+    agent.process.stop()
+    agent.start()
+
+
 def test_a_bad_pair_is_refused_and_says_why(bench):
     authority = Authority(bench.folder)
     gateway = Gateway(bench, routes=ROUTES)

@@ -1,3 +1,4 @@
+import ACME
 import FoundationEssentials
 import Store
 import Synchronization
@@ -103,15 +104,18 @@ final class DevelopmentAuthority: Sendable {
         return !DevelopmentLeaf.isFresh(leaf, now: now)
     }
 
-    /// Returns the leaf for the names that no other certificate covers. It is issued again if they have changed or it
-    /// needs renewal.
+    /// Returns the leaf for addresses and for the names that no other certificate covers. It is issued again if they
+    /// have changed or it needs renewal.
     ///
     /// - Parameter others: The certificates of the other sources, or `nil` if there are none.
     /// - Returns: The leaf, or `nil` while there is no root.
     func leaf(excluding others: CertificateSnapshot?, now: Date) -> ServerCertificate? {
         let (root, requested, current) = state.withLock { ($0.root, $0.requested, $0.leaf) }
         guard let root else { return nil }
-        let names = DevelopmentLeaf.names(requested) { others?.certificate(for: $0) != nil }
+        let names = DevelopmentLeaf.names(requested) { name in
+            guard case .dns = name else { return false }
+            return others?.certificate(for: name) != nil
+        }
         if let current, Set(current.names) == Set(names), DevelopmentLeaf.isFresh(current, now: now) { return current }
         do throws(CertificatesError) {
             let leaf = try DevelopmentLeaf.issue(names, by: root, now: now)

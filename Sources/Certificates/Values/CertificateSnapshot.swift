@@ -4,6 +4,9 @@ package import ACME
 package struct CertificateSnapshot: Sendable {
     /// The certificate for clients that send no name or one that no certificate covers.
     package let fallback: ServerCertificate
+    /// The certificate for agents that send no name, since they connect to an address: the development certificate if
+    /// there is one, so that a pin of the development CA stays valid when other certificates are added.
+    package let forAddresses: ServerCertificate
     /// All certificates in the given order, the fallback first.
     package let certificates: [ServerCertificate]
 
@@ -11,9 +14,12 @@ package struct CertificateSnapshot: Sendable {
     /// The wildcard certificates by the part after `*.`.
     private let wildcard: [String: ServerCertificate]
 
-    /// - Parameter certificates: The certificates in order of precedence, at least one. The first is the fallback. Of
-    ///   two for one name the first is served.
-    package init(_ certificates: [ServerCertificate]) {
+    /// - Parameters:
+    ///   - certificates: The certificates in order of precedence, at least one if there is no development certificate.
+    ///     The first is the fallback. Of two for one name the first is served.
+    ///   - development: The development certificate, which comes last.
+    package init(_ certificates: [ServerCertificate], development: ServerCertificate? = nil) {
+        let certificates = certificates + [development].compactMap(\.self)
         precondition(!certificates.isEmpty, "a snapshot holds at least one certificate")
         var exact: [String: ServerCertificate] = [:]
         var wildcard: [String: ServerCertificate] = [:]
@@ -28,6 +34,7 @@ package struct CertificateSnapshot: Sendable {
             }
         }
         self.fallback = certificates[0]
+        self.forAddresses = development ?? certificates[0]
         self.certificates = certificates
         self.exact = exact
         self.wildcard = wildcard
@@ -40,6 +47,12 @@ package struct CertificateSnapshot: Sendable {
         return certificate(covering: serverName) ?? fallback
     }
 
+    /// Returns the certificate for an agent, as ``select(serverName:)`` if it sends a name.
+    package func selectForAgent(serverName: String?) -> ServerCertificate {
+        guard let serverName, !serverName.isEmpty else { return forAddresses }
+        return select(serverName: serverName)
+    }
+
     /// Returns the certificate for the name, without the fallback.
     private func certificate(covering serverName: String) -> ServerCertificate? {
         var name = serverName.lowercased()
@@ -49,7 +62,7 @@ package struct CertificateSnapshot: Sendable {
         return wildcard[String(name[name.index(after: dot)...])]
     }
 
-    /// Returns the certificate that a client that requests this name receives and finds the name in, or `nil` if there
+    /// Returns the certificate that a browser that requests this name receives and finds the name in, or `nil` if there
     /// is none. An address is never in a hello, so only the fallback can contain it.
     package func certificate(for name: CertificateName) -> ServerCertificate? {
         switch name {

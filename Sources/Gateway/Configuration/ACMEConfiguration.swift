@@ -82,15 +82,13 @@ extension ACMEConfiguration {
         }
     }
 
-    /// Whether a certificate from a CA will be presented, now or later, to clients that connect to one of these hosts.
-    /// `true` if it cannot be excluded: for an address, which is answered with the first certificate, and if no hosts
-    /// are given.
+    /// Whether a certificate from a CA will be presented, now or later, to agents that connect to one of these hosts,
+    /// provided that the development CA is in use. Then it is not at an address.
     package func mayAnswer(at hosts: [String]) -> Bool {
-        hosts.isEmpty
-            || hosts.contains { host in
-                guard let name = CertificateName(host), case .dns(let text) = name else { return true }
-                return covers(text)
-            }
+        hosts.contains { host in
+            guard let name = CertificateName(host), case .dns(let text) = name else { return false }
+            return covers(text)
+        }
     }
 
     /// Whether a certificate from a CA covers, or may come to cover, a host.

@@ -10,7 +10,8 @@ import Transport
 /// Each certificate is parsed once, so that no handshake parses PEM. An instance is created at the start from the first
 /// ``CertificateSnapshot``; the task that observes the certificates calls ``replace(_:)`` with each later one. A new
 /// connection reads ``tls`` or ``dtls``; open connections keep the context that they began with. Each context chooses a
-/// certificate by the server name of the ClientHello, and presents the snapshot's fallback if none matches.
+/// certificate by the server name of the ClientHello, and presents the snapshot's fallback if none matches; to agents
+/// that send no name it presents the snapshot's certificate for addresses.
 ///
 /// May be used from any thread.
 package final class TLSIdentities: Sendable {
@@ -163,9 +164,9 @@ package final class TLSIdentities: Sendable {
     ) throws -> DTLSContext {
         guard snapshot.certificates.count > 1 else { return try fallback(of: snapshot, parsed).dtls }
         let contexts = parsed.mapValues(\.dtls)
-        return try dtlsContext(snapshot.fallback) { name in
-            let chosen = snapshot.select(serverName: name)
-            return chosen === snapshot.fallback ? nil : contexts[ObjectIdentifier(chosen)]
+        return try dtlsContext(snapshot.forAddresses) { name in
+            let chosen = snapshot.selectForAgent(serverName: name)
+            return chosen === snapshot.forAddresses ? nil : contexts[ObjectIdentifier(chosen)]
         }
     }
 }

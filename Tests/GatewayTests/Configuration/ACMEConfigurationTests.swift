@@ -204,8 +204,8 @@ struct ACMEConfigurationTests {
         arguments: [
             (["gw.example.com"], true), (["GW.example.com."], true), (["other.example.com"], false),
             (["x.wild.example.com"], true), (["y.x.wild.example.com"], false), (["wild.example.com"], false),
-            (["y.x.dev.example.com"], true), (["other.example.com", "gw.example.com"], true), (["192.0.2.1"], true),
-            ([], true),
+            (["y.x.dev.example.com"], true), (["other.example.com", "gw.example.com"], true), (["192.0.2.1"], false),
+            ([], false),
         ]
     )
     func answers(_ hosts: [String], _ expected: Bool) throws {
