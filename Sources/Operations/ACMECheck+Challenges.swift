@@ -22,7 +22,7 @@ extension ACMECheck {
             // The token is random, so a server that answers it reads this store.
             let task = ChallengeTask(kind, name, token: Self.token, key: AccountKey())
             do throws(StoreError) {
-                _ = try await store.create(task.storeKey, task.document)
+                try await store.write(task.storeKey, .create(task.document))
             } catch {
                 findings.append(
                     Finding(
@@ -41,7 +41,7 @@ extension ACMECheck {
                 case .dns01: break
                 }
             }
-            try? await store.remove(task.storeKey, expecting: nil)
+            _ = try? await store.write(task.storeKey, .remove(nil))
             findings += found.map { finding in good.map { finding.excused(by: $0) } ?? finding }
             if found.allSatisfy({ $0.verdict == .good }) { good = good ?? kind }
         }

@@ -57,7 +57,7 @@ struct CredentialResealing: Sendable {
                 context: "\(key)/\(value.version + 1)",
                 with: keyring.signing
             )
-            _ = try await store.replace(key, expecting: value.version, sealed)
+            try await store.write(key, .replace(value.version, sealed))
             return .resealed
         } catch {
             switch error.code {

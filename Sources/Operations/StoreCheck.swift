@@ -32,10 +32,10 @@ package struct StoreCheck: Sendable {
         }
         do throws(StoreError) {
             let check = self
-            let path = configuration.path
+            let path = configuration.folder
             _ = try await onThread("store-check", deadline: Self.firstCallTimeout, place: path) {
                 () throws(StoreError) in
-                PosixFileSystem.kind(of: path + "/v1", followingLinks: false)
+                PosixFileSystem.kind(of: path, followingLinks: false)
             }
             report = try await onThread("store-check", deadline: Self.deadline, place: path) { () throws(StoreError) in
                 check.runBlocking()
@@ -60,7 +60,7 @@ package struct StoreCheck: Sendable {
         do throws(StoreError) {
             let volume = try Volume.at(root, creating: false, mayBeLink: root == configuration.path)
             if root == configuration.path {
-                // Without a `v1` folder the abilities of the volume are tested in the configured folder itself.
+                // Without the store's folder the abilities of the volume are tested in the configured folder itself.
                 report.remarks.append("no cluster yet; the first gateway that starts creates one")
                 try measure(volume, &report)
                 try? volume.files.removeFolder("tmp")
@@ -77,7 +77,7 @@ package struct StoreCheck: Sendable {
         return report
     }
 
-    /// The folder to check: `v1` if it exists, else the configured one. `nil` if neither can be used, which is reported.
+    /// The folder to check: the store's if it exists, else the configured one. `nil` if neither can be used, which is reported.
     private func folder(_ report: inout StoreCheckReport) -> String? {
         switch PosixFileSystem.kind(of: configuration.path, followingLinks: true) {
         case nil:
@@ -92,7 +92,7 @@ package struct StoreCheck: Sendable {
             report.problems.append("\(configuration.path): is not a folder; store.path must name one")
             return nil
         }
-        let inner = configuration.path + "/v1"
+        let inner = configuration.folder
         switch PosixFileSystem.kind(of: inner, followingLinks: false) {
         case nil where errno == ENOENT: return configuration.path
         case nil:

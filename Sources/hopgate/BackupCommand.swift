@@ -83,7 +83,7 @@ struct RestoreCommand: AsyncParsableCommand {
             throw Failure("store.driver is \"memory\", which does not persist data; restore into a volume")
         }
         let backup = try Backup(try BackupFile.open(file), mounted: try configuration.store.mountedKeys())
-        let path = configuration.store.path + "/v1"
+        let path = configuration.store.folder
         try await onThread("restore", deadline: .minutes(60), place: path) { () throws(StoreError) in
             try Volume.at(path, creating: true).restore(backup)
         }

@@ -37,7 +37,7 @@ enum Main {
             exit(error.code == .invalid ? 2 : 1)
         case let error as StoreError:
             Terminal.error("\(error)")
-            exit(1)
+            exit(error.code == .olderFormat ? 2 : 1)
         case let error as AdminTokenError:
             Terminal.error("\(error)")
             exit(2)

@@ -279,7 +279,7 @@ struct ServedCertificatesTests {
             // The watch is under way.
             try await publish(try TestCertificate(["gone.test"]), as: "certs/gone.test", in: store)
             try await eventually { changes() == 1 }
-            try FileManager.default.removeItem(atPath: scratch.file("v1/certs/gone.test"))
+            try FileManager.default.removeItem(atPath: scratch.file("v2/certs/gone.test"))
             try await eventually { served.snapshot.certificates.count == 1 }
         }
     }
@@ -298,11 +298,11 @@ struct ServedCertificatesTests {
             // The watch is under way, and one that is deleted beside others does go.
             try await publish(try TestCertificate(["c.test"]), as: "certs/c.test", in: store)
             try await eventually { changes() == 1 }
-            try FileManager.default.removeItem(atPath: scratch.file("v1/certs/c.test"))
+            try FileManager.default.removeItem(atPath: scratch.file("v2/certs/c.test"))
             try await eventually { served.snapshot.certificates.count == 3 }
             // An empty volume in the place of the one before.
-            try FileManager.default.moveItem(atPath: scratch.file("v1/certs"), toPath: scratch.file("before"))
-            #expect(mkdir(scratch.file("v1/certs"), 0o700) == 0)
+            try FileManager.default.moveItem(atPath: scratch.file("v2/certs"), toPath: scratch.file("before"))
+            #expect(mkdir(scratch.file("v2/certs"), 0o700) == 0)
             // The watch has found them gone, and they are not requested any more.
             try await eventually { files.pollsInQuiet >= 10 }
             #expect(served.snapshot.certificates.count == 3)
@@ -318,7 +318,7 @@ struct ServedCertificatesTests {
         let store = try scratch.store()
         defer { store.close() }
         let generation = try await publish(try TestCertificate(["open.test"]), as: "certs/open.test", in: store)
-        let key = scratch.file("v1/certs/open.test/\(generation)/key.pem")
+        let key = scratch.file("v2/certs/open.test/\(generation)/key.pem")
         #expect(chmod(key, 0o644) == 0)
         let served = try await open(store: store)
         #expect(served.statuses.first?.problem?.code == .incomplete)

@@ -10,7 +10,7 @@ import TestSupport
 extension ScratchFolder {
     /// Creates a volume on this folder, with the folders that every store has. Each call stands for another process.
     func volume() throws -> Volume {
-        let volume = Volume(files: try PosixFileSystem(path: file("v1"), creating: true))
+        let volume = Volume(files: try PosixFileSystem(path: file("v2"), creating: true))
         try volume.prepare()
         return volume
     }
@@ -22,7 +22,7 @@ extension ScratchFolder {
         store: VolumeStore, files: ObservedFileSystem
     ) {
         try volume().prepare()
-        let posix = try PosixFileSystem(path: file("v1"), creating: false)
+        let posix = try PosixFileSystem(path: file("v2"), creating: false)
         let files = ObservedFileSystem(posix, polledFolder: polledFolder, quiet: quiet)
         var options = VolumeStore.Options()
         options.watchInterval = .milliseconds(100)

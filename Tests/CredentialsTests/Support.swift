@@ -32,7 +32,7 @@ final class TestStore: Sendable {
     ) {
         guard driver == .volume else { return (MemoryStore(), nil, ClusterIdentity.ephemeral().keyring) }
         let folder = ScratchFolder()
-        let volume = Volume(files: try PosixFileSystem(path: folder.file("v1"), creating: true))
+        let volume = Volume(files: try PosixFileSystem(path: folder.file("v2"), creating: true))
         try volume.prepare()
         let keyring = try volume.openCluster(mounted: nil).keyring
         var options = VolumeStore.Options()
@@ -41,7 +41,7 @@ final class TestStore: Sendable {
     }
 
     /// The path of the volume, or `nil` in memory.
-    var path: String? { folder?.file("v1") }
+    var path: String? { folder?.file("v2") }
 
     deinit { store.close() }
 
@@ -68,9 +68,9 @@ final class TestStore: Sendable {
         let key = try StoreKey("agents/\(id)")
         let newest = try? await store.read(key).version
         if let newest {
-            _ = try await store.replace(key, expecting: newest, bytes)
+            try await store.write(key, .replace(newest, bytes))
         } else {
-            _ = try await store.create(key, bytes)
+            try await store.write(key, .create(bytes))
         }
     }
 

@@ -10,7 +10,7 @@ struct BackupFileTests {
     private let volume: Volume
 
     init() throws {
-        volume = try Volume.at(folder.file("store/v1"), creating: true)
+        volume = try Volume.at(folder.file("store/v2"), creating: true)
         try volume.prepare()
         _ = try volume.openCluster(mounted: nil)
     }

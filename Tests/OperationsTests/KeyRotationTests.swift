@@ -20,7 +20,7 @@ struct KeyRotationTests {
         private let replicas = Mutex<[SharedStore]>([])
 
         init(credentials: Int = 3) async throws {
-            (store, first) = try await VolumeStore.open(path: folder.file("v1"), mounted: nil)
+            (store, first) = try await VolumeStore.open(path: folder.file("v2"), mounted: nil)
             for number in 0..<credentials {
                 let key = try StoreKey("agents/token\(number)")
                 let sealed = SealedDocument.seal(
@@ -29,7 +29,7 @@ struct KeyRotationTests {
                     context: "\(key)/1",
                     with: first.keyring.signing
                 )
-                _ = try await store.create(key, sealed)
+                try await store.write(key, .create(sealed))
             }
         }
 
@@ -151,7 +151,7 @@ struct KeyRotationTests {
                 let key: StoreKey = "agents/token1"
                 let body = Array(#"{"id":"token1"}"#.utf8)
                 let sealed = SealedDocument.seal(body, .credential, context: "\(key)/2", with: new)
-                _ = try volume.replace(key, expecting: 1, sealed)
+                try volume.write(key, .replace(1, sealed))
             }
             if steps >= 4 {
                 _ = try await rig.rotation().run()
@@ -185,8 +185,8 @@ struct KeyRotationTests {
     func skipsForeign() async throws {
         let rig = try await Rig()
         defer { rig.stop() }
-        _ = try await rig.store.create("agents/forged", Array("{}".utf8))
-        try await rig.store.remove("agents/token0")
+        try await rig.store.write("agents/forged", .create(Array("{}".utf8)))
+        try await rig.store.write("agents/token0", .remove(nil))
         let skipped = Mutex<[StoreKey]>([])
         let count = Mutex(0)
         _ = try await rig.rotation { event in
@@ -207,9 +207,9 @@ struct KeyRotationTests {
         let rig = try await Rig()
         defer { rig.stop() }
         // A genuine credential that cannot be read now: it would be lost without the old key.
-        let file = rig.folder.file("v1/agents/token1/1.json")
+        let file = rig.folder.file("v2/agents/token1/1.json")
         #expect(chmod(file, 0o644) == 0)
-        _ = try await rig.store.create("agents/forged", Array("{}".utf8))
+        try await rig.store.write("agents/forged", .create(Array("{}".utf8)))
         func retire() async -> StoreError? {
             do throws(StoreError) {
                 _ = try await rig.rotation(retiring: true).run()
@@ -231,7 +231,7 @@ struct KeyRotationTests {
             if remedy == "repair" {
                 #expect(chmod(file, 0o600) == 0)
             } else {
-                try await rig.store.remove("agents/forged")
+                try await rig.store.write("agents/forged", .remove(nil))
             }
         }
         #expect(await retire() == nil)
@@ -245,10 +245,10 @@ struct KeyRotationTests {
         let folder = ScratchFolder()
         defer { folder.remove() }
         let keys = (0..<2).map { _ in ClusterKey.generate { .random(in: .min ... .max) } }
-        let (store, cluster) = try await VolumeStore.open(path: folder.file("v1"), mounted: [keys[0]])
+        let (store, cluster) = try await VolumeStore.open(path: folder.file("v2"), mounted: [keys[0]])
         defer { store.close() }
         let sealed = SealedDocument.seal(Array("{}".utf8), .credential, context: "agents/a/1", with: keys[0])
-        _ = try await store.create("agents/a", sealed)
+        try await store.write("agents/a", .create(sealed))
         let changed: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in [keys[1], keys[0]] }
         let done = try await KeyRotation(store: store, mounted: changed, options: .init(), report: { _ in }).run()
         #expect(done.id == cluster.id && done.sealedBy == keys[1].id)

@@ -21,7 +21,7 @@ struct StoreCheckTests {
     }
 
     private func createCluster() throws -> ClusterIdentity {
-        let volume = Volume(files: try PosixFileSystem(path: folder + "/v1", creating: true))
+        let volume = Volume(files: try PosixFileSystem(path: folder + "/v2", creating: true))
         try volume.prepare()
         return try volume.openCluster(mounted: nil)
     }
@@ -60,23 +60,23 @@ struct StoreCheckTests {
         #expect(await check { $0.path = link }.isUsable)
         let (shared, store) = try await SharedStore.openExisting(SharedStoreConfiguration(path: link))
         withExtendedLifetime(shared) { store.close() }
-        rename(folder + "/v1", folder + "/v1.real")
-        symlink(folder + "/v1.real", folder + "/v1")
+        rename(folder + "/v2", folder + "/v2.real")
+        symlink(folder + "/v2.real", folder + "/v2")
         let problems = await check().problems
-        #expect(problems.count == 1 && problems[0].hasPrefix("\(folder)/v1: is a symbolic link"))
+        #expect(problems.count == 1 && problems[0].hasPrefix("\(folder)/v2: is a symbolic link"))
         let configuration = SharedStoreConfiguration(path: folder)
         let creating = await #expect(throws: StoreError.self) { _ = try await SharedStore.open(configuration) }
         let existing = await #expect(throws: StoreError.self) { _ = try await SharedStore.openExisting(configuration) }
         #expect(creating?.description == problems.first && existing?.description == problems.first)
         // No cluster yet, and the configured folder itself is a link.
-        unlink(folder + "/v1")
+        unlink(folder + "/v2")
         #expect(await check { $0.path = link }.isUsable)
     }
 
     @Test("A missing key, a newer format, open modes and links have a line each")
     func broken() async throws {
         let cluster = try createCluster()
-        let key = "\(folder)/v1/keys/\(cluster.keyring.signing.id)"
+        let key = "\(folder)/v2/keys/\(cluster.keyring.signing.id)"
         func problem(_ text: String) async -> Bool {
             let report = await check()
             return !report.isUsable && report.problems.contains { $0.contains(text) }
@@ -88,10 +88,13 @@ struct StoreCheckTests {
         #expect(await problem("is open to other users (mode 644)"))
         chmod(key, 0o600)
         #expect(await check().isUsable)
-        symlink("/etc", "\(folder)/v1/agents/link")
+        symlink("/etc", "\(folder)/v2/agents/link")
         #expect(await problem("is a symbolic link"))
-        unlink("\(folder)/v1/agents/link")
-        let document = scratch.write("store/v1/cluster.json/2", #"{"format":99,"cluster":"x","keys":["y"]}"#)
+        unlink("\(folder)/v2/agents/link")
+        let document = scratch.write(
+            "store/v2/cluster.json/2",
+            String(decoding: storedFile(Array(#"{"format":99,"cluster":"x","keys":["y"]}"#.utf8)), as: UTF8.self)
+        )
         #expect(await problem("has format 99; this release reads 1"))
         unlink(document)
         #expect(await problem("store.driver") == false)

@@ -6,7 +6,7 @@ import Testing
 extension ScratchFolder {
     /// A volume on this folder, with the folders that every store has.
     func volume() throws -> Volume {
-        let volume = Volume(files: try PosixFileSystem(path: file("v1"), creating: true))
+        let volume = Volume(files: try PosixFileSystem(path: file("v2"), creating: true))
         try volume.prepare()
         return volume
     }

@@ -99,7 +99,7 @@ class AcmeGateway(Gateway):
 
     def generations(self, name: str) -> list[Path]:
         """The generations of a certificate in ascending order."""
-        folder = self.data / "v1" / "certs" / name.replace("*.", "_wildcard.")
+        folder = self.data / "v2" / "certs" / name.replace("*.", "_wildcard.")
         return sorted(folder.glob("gen-*"))
 
     def published(self, name: str) -> tuple[x509.Certificate, float]:

@@ -149,7 +149,7 @@ def listed_tokens(gateway: Gateway) -> dict[str, dict]:
 def heartbeats(store: Path) -> dict[str, int]:
     """The number of each replica's last heartbeat in its file (the larger of the two slots), by incarnation."""
     found = {}
-    for file in (store / "v1" / "replicas").glob("*/hb"):
+    for file in (store / "v2" / "replicas").glob("*/hb"):
         try:
             with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
                 content = opened.read(8192)

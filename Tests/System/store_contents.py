@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Iterator
 
-FORMAT = "v1"
+FORMAT = "v2"
 
 
 def files(folder: Path) -> Iterator[tuple[Path, bytes]]:

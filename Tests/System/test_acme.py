@@ -215,7 +215,7 @@ def test_certificates_of_sixty_seconds_are_renewed_three_times_under_load(bench,
 
 def account_key(gateway: AcmeGateway) -> Optional[str]:
     """The private key of the account, from the store."""
-    for path in (gateway.data / "v1" / "acme" / "accounts").rglob("*"):
+    for path in (gateway.data / "v2" / "acme" / "accounts").rglob("*"):
         if path.is_file():
             found = re.search(rb'"key"\s*:\s*"([^"]+)"', path.read_bytes())
             if found:

@@ -250,7 +250,7 @@ def test_eight_processes_at_once_make_one_development_root(bench):
         ]
         answers = {child.communicate(timeout=30)[0] for child in children}
         assert all(child.returncode == 0 for child in children) and len(answers) == 1, answers
-        assert len(list(gateway.data.glob("v1/certs/development-ca/*"))) == 1, f"round {round}"
+        assert len(list(gateway.data.glob("v2/certs/development-ca/*"))) == 1, f"round {round}"
         shutil.rmtree(gateway.data)
 
 
@@ -298,7 +298,7 @@ def test_the_development_ca_covers_what_an_import_does_not(bench):
     eventually(is_new, 3, "the imported certificate is served")
     assert gateway.request("GET", "/", host="other.localhost").status == 503
     gateway.cli("cert", "remove", "app.localhost", *config(gateway))
-    assert not [p for p in gateway.data.rglob("v1/certs/app.localhost/*/key.pem") if p.read_bytes()]
+    assert not [p for p in gateway.data.rglob("v2/certs/app.localhost/*/key.pem") if p.read_bytes()]
 
     def is_old() -> bool:
         try:
@@ -324,7 +324,7 @@ def test_certificates_are_listed_and_shown_without_their_keys(bench):
     assert again > place
     for _ in range(2):
         import_pair(gateway, pair)
-    assert len(list(gateway.data.glob("v1/certs/_wildcard.wild.localhost/gen-*"))) == 2
+    assert len(list(gateway.data.glob("v2/certs/_wildcard.wild.localhost/gen-*"))) == 2
     gateway.start()
     outputs = [gateway.cli("cert", "list", *config(gateway)).stdout]
     outputs.append(gateway.cli("cert", "list", "--json", *config(gateway)).stdout)
@@ -417,7 +417,7 @@ def test_a_bad_pair_is_refused_and_says_why(bench):
     ):
         done = gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key), *config(gateway), check=False)
         assert done.returncode == 2 and why in done.stderr, done.stderr
-    assert not list(gateway.data.glob("v1/certs/app*"))
+    assert not list(gateway.data.glob("v2/certs/app*"))
 
 
 def test_a_bad_generation_keeps_the_last_good_one_and_is_counted(bench):
@@ -429,9 +429,9 @@ def test_a_bad_generation_keeps_the_last_good_one_and_is_counted(bench):
     assert served_serial(gateway.https_port) == serial(pair[0])
     # Added by hand: a newer generation with a key that does not match.
     epoch, counter = place.rsplit("gen-", 1)[1].split("-")
-    bad = gateway.data / "v1" / place.rsplit("/", 1)[0] / f"gen-{epoch}-{int(counter) + 1:06}"
+    bad = gateway.data / "v2" / place.rsplit("/", 1)[0] / f"gen-{epoch}-{int(counter) + 1:06}"
     other = authority.leaf("app.localhost")
-    scratch = gateway.data / "v1" / "tmp" / "bad"
+    scratch = gateway.data / "v2" / "tmp" / "bad"
     scratch.mkdir(mode=0o700)
     for name, content in (
         ("fullchain.pem", other[0].read_bytes()),

@@ -79,7 +79,7 @@ def broken_key(store: Path) -> None:
 
 def newer_format(store: Path) -> None:
     path = store / "cluster.json" / "2"
-    path.write_text('{"format":2,"cluster":"x","keys":["y"]}')
+    path.write_text(f"HGV2 value 0 {'0' * 32}\n" + '{"format":2,"cluster":"x","keys":["y"]}')
     path.chmod(0o600)
 
 
@@ -115,7 +115,7 @@ def edited(store: Path) -> None:
 def test_a_broken_store_has_a_clear_line(bench, harm, words):
     gateway = Gateway(bench).start()
     gateway.process.stop()
-    harm(gateway.data / "v1")
+    harm(gateway.data / "v2")
     code, report = check(gateway)
     assert code == 1 and any(words in line for line in report["problems"]), report["problems"]
     done = run(gateway, "store", "check", check=False)
@@ -134,7 +134,7 @@ def test_status_shows_the_agent_and_no_secret(stack: Stack):
     assert "demo" in texts[0] and "web" in texts[0]
     replicas = eventually(lambda: answer(gateway, "cluster", "status")["replicas"], 5, "the replica sees itself")
     assert [replica["self"] for replica in replicas] == [True]
-    key = next((gateway.data / "v1" / "keys").iterdir()).read_bytes().hex()
+    key = next((gateway.data / "v2" / "keys").iterdir()).read_bytes().hex()
     for text in texts:
         assert secret not in text and key not in text
 
@@ -267,7 +267,7 @@ def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
     assert path.stat().st_mode & 0o777 == 0o600
     with tarfile.open(path) as archive:
         names = archive.getnames()
-    assert names[-1] == "hopgate-backup.json" and any(name.startswith("v1/agents/") for name in names)
+    assert names[-1] == "hopgate-backup.json" and any(name.startswith("v2/agents/") for name in names)
     stack.agent.process.stop()
     gateway.process.stop()
 
@@ -295,7 +295,7 @@ def test_a_damaged_backup_writes_nothing(bench):
         path.write_bytes(harm)
         done = run(new, "restore", str(path), check=False)
         assert done.returncode == 1 and str(path) in done.stderr, done.stderr
-        assert not (new.data / "v1" / "cluster.json").exists()
+        assert not (new.data / "v2" / "cluster.json").exists()
     path.write_bytes(good)
     run(new, "restore", str(path))
 
@@ -377,7 +377,7 @@ def test_the_key_is_changed_under_running_gateways(bench):
 
     run(one, "cluster", "rotate-key", "--retire-old")
     eventually(lambda: keys_of(one) == keys_of(two) == after[:1], 5, "the old key is forgotten by both")
-    assert [path.name for path in (one.data / "v1" / "keys").iterdir()] == after[:1]
+    assert [path.name for path in (one.data / "v2" / "keys").iterdir()] == after[:1]
     assert stack.request("GET", "/bytes/10").status == 200
     one.process.stop()
     one.start()

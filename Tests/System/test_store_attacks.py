@@ -23,7 +23,7 @@ class Target:
     def __init__(self, fleet: Fleet, name: str):
         self.token = fleet.gateways[0].create_token(name)
         self.id = token_id(self.token)
-        self.agents = fleet.volume.store / "v1" / "agents"
+        self.agents = fleet.volume.store / "v2" / "agents"
         self.folder = self.agents / self.id
         self.outside = fleet.volume.path / f"outside-{self.id}"
 
@@ -141,7 +141,7 @@ def forge(agents: Path) -> str:
     }
     (agents / identifier).mkdir(0o700)
     path = agents / identifier / "1.json"
-    path.write_text(json.dumps(document, separators=(",", ":")))
+    path.write_text(f"HGV2 value 0 {'0' * 32}\n" + json.dumps(document, separators=(",", ":")))
     path.chmod(0o600)
     return f"hgt_{identifier}.{secret}"
 
@@ -162,14 +162,14 @@ def refusals(gateway: Gateway) -> float:
 
 def test_rubbish_in_every_folder_is_passed_over(bench):
     fleet = Fleet(bench, Volume(bench), replicas=2)
-    v1 = fleet.volume.store / "v1"
+    v2 = fleet.volume.store / "v2"
     marks = {gateway.name: gateway.process.mark() for gateway in fleet.gateways}
     resident = {gateway.name: gateway.process.resident for gateway in fleet.gateways}
     with fleet.load() as load:
-        for folder in [v1, *(path for path in v1.iterdir() if path.is_dir()), *(v1 / "replicas").iterdir()]:
+        for folder in [v2, *(path for path in v1.iterdir() if path.is_dir()), *(v2 / "replicas").iterdir()]:
             litter(folder)
         for number in range(300):
-            stray = v1 / "replicas" / f"{number:026d}"
+            stray = v2 / "replicas" / f"{number:026d}"
             stray.mkdir(0o700)
             (stray / "hb").write_bytes(b"HGBEAT\r\n" + os.urandom(number))
             (stray / "hb").chmod(0o600)
@@ -218,7 +218,7 @@ def test_a_heartbeat_that_was_damaged_is_mended_by_its_owner(bench):
     for name, attack in attacks.items():
         before = heartbeats(fleet.volume.store)
         victim = max(before)
-        attack(fleet.volume.store / "v1" / "replicas" / victim / "hb")
+        attack(fleet.volume.store / "v2" / "replicas" / victim / "hb")
         eventually(lambda: are_two_alive(fleet), 10, f"two live heartbeats after one was {name}")
         assert all(store_state(gateway) == "healthy" for gateway in fleet.gateways)
     assert all(gateway.request("GET", "/bytes/1").status == 200 for gateway in fleet.gateways)
@@ -240,7 +240,7 @@ def forged(folder: Path, good: bytes) -> Path:
     key = folder.parent / "keys" / ("e" * 32)
     key.write_bytes(b"e" * 32)
     key.chmod(0o600)
-    return written(folder / "2", good.replace(json.loads(good)["keys"][0].encode(), b"e" * 32))
+    return written(folder / "2", good.replace(json.loads(good.split(b"\n", 1)[1])["keys"][0].encode(), b"e" * 32))
 
 
 def written(path: Path, content: bytes, mode: int = 0o600) -> Path:
@@ -266,7 +266,7 @@ CLUSTER_DOCUMENTS: dict[str, Callable[[Path, bytes], Path]] = {
 def test_a_cluster_document_that_is_not_genuine_changes_nothing(bench):
     fleet = Fleet(bench, Volume(bench), replicas=1)
     gateway = fleet.gateways[0]
-    folder = fleet.volume.store / "v1" / "cluster.json"
+    folder = fleet.volume.store / "v2" / "cluster.json"
     good = (folder / "1").read_bytes()
     with fleet.load() as load:
         for kind, plant in CLUSTER_DOCUMENTS.items():
@@ -298,7 +298,7 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(bench):
     elsewhere = fleet.volume.path / "elsewhere"
     with fleet.load() as load:
         for part in ("agents", "replicas", "certs", "locks"):
-            folder = fleet.volume.store / "v1" / part
+            folder = fleet.volume.store / "v2" / part
             link_in_place(folder, elsewhere)
             end = time.monotonic() + 2.5
             eventually(lambda: time.monotonic() > end, 3, "several polls")

@@ -222,7 +222,7 @@ def test_an_empty_full_store_stops_the_start(bench):
     assert_does_not_start(gateway, str(volume.store), "no space is left")
 
 
-@pytest.mark.parametrize("part", ["v1", "v1/keys", "v1/agents", "v1/cluster.json"])
+@pytest.mark.parametrize("part", ["v2", "v2/keys", "v2/agents", "v2/cluster.json"])
 def test_a_folder_that_others_may_write_stops_the_start(bench, part: str):
     volume = Volume(bench)
     gateway = founded(bench, volume)
@@ -230,7 +230,7 @@ def test_a_folder_that_others_may_write_stops_the_start(bench, part: str):
     assert_does_not_start(gateway, str(volume.store / part), "chmod 700")
 
 
-@pytest.mark.parametrize("part", ["v1/keys", "v1/agents", "v1/cluster.json", "v1/replicas"])
+@pytest.mark.parametrize("part", ["v2/keys", "v2/agents", "v2/cluster.json", "v2/replicas"])
 def test_a_symbolic_link_in_the_store_stops_the_start(bench, part: str):
     volume = Volume(bench)
     gateway = founded(bench, volume)
@@ -239,7 +239,7 @@ def test_a_symbolic_link_in_the_store_stops_the_start(bench, part: str):
     assert_does_not_start(gateway, str(volume.store / part), "symbolic link")
 
 
-@pytest.mark.parametrize("part", ["", "v1", "v1/agents", "v1/replicas", "v1/cluster.json"])
+@pytest.mark.parametrize("part", ["", "v2", "v2/agents", "v2/replicas", "v2/cluster.json"])
 def test_a_file_in_the_place_of_a_folder_stops_the_start(bench, part: str):
     volume = Volume(bench)
     gateway = founded(bench, volume)
@@ -255,4 +255,4 @@ def test_a_store_behind_a_symbolic_link_is_used(bench):
     link = volume.path / "link"
     link.symlink_to(volume.store)
     Gateway(bench, store={"path": str(link)}).start()
-    assert heartbeats(volume.store) is not None and (volume.store / "v1").is_dir()
+    assert heartbeats(volume.store) is not None and (volume.store / "v2").is_dir()

@@ -61,9 +61,9 @@ def test_eight_that_start_at_once_on_an_empty_store_are_one_cluster(bench):
             gateway.wait_ready(20)
         seconds.append(time.monotonic() - began)
 
-        v1 = volume.store / "v1"
-        assert os.listdir(v1 / "cluster.json") == ["1"]
-        assert len(os.listdir(v1 / "keys")) == 1
+        v2 = volume.store / "v2"
+        assert os.listdir(v2 / "cluster.json") == ["1"]
+        assert len(os.listdir(v2 / "keys")) == 1
         eventually(lambda: len(heartbeats(volume.store)) == 8, 5, "eight heartbeats")
         roots = {gateway.cli("ca", "--json", "--config", str(gateway.config_path)).stdout for gateway in gateways[::7]}
         assert len(roots) == 1
@@ -163,11 +163,11 @@ def test_a_store_with_what_killed_processes_left_is_taken_up(bench):
     """Temporary files, an unreferenced cluster key, folders without versions: a start ignores all of them."""
     volume = Volume(bench)
     fleet = Fleet(bench, volume, replicas=1)
-    v1 = volume.store / "v1"
+    v2 = volume.store / "v2"
     for folder, name in (("tmp", "0123456789abcdef"), ("keys", "f" * 32)):
-        (v1 / folder / name).write_bytes(b"\0" * 32)
-        (v1 / folder / name).chmod(0o600)
-    (v1 / "agents" / "aaaaaaaaaaaaaaaa").mkdir(0o700)
+        (v2 / folder / name).write_bytes(b"\0" * 32)
+        (v2 / folder / name).chmod(0o600)
+    (v2 / "agents" / "aaaaaaaaaaaaaaaa").mkdir(0o700)
     gateway = fleet.gateways[0]
     gateway.process.kill()
     gateway.start()

@@ -22,9 +22,9 @@ extension RenewalRecords {
                 let decisions = hosts.map { budget.request($0.host, for: $0.token, limits: limits, now: now) }
                 if budget == old || (stored == nil && budget == IssuanceBudget()) { return decisions }
                 if let stored {
-                    _ = try await store.replace(Self.budget, expecting: stored.version, budget.json)
+                    try await store.write(Self.budget, .replace(stored.version, budget.json))
                 } else {
-                    _ = try await store.create(Self.budget, budget.json)
+                    try await store.write(Self.budget, .create(budget.json))
                 }
                 return decisions
             } catch {

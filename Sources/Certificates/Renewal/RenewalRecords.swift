@@ -39,7 +39,7 @@ package struct RenewalRecords: Sendable {
                 }
             }
             do throws(StoreError) {
-                _ = try await store.create(key, AccountRecord(directory: directory).json)
+                try await store.write(key, .create(AccountRecord(directory: directory).json))
             } catch {
                 if case .exists = error.code { continue }
                 throw IssuanceError(error)
@@ -94,7 +94,7 @@ package struct RenewalRecords: Sendable {
     package func removeOrder(of certificate: StoreKey, under lease: any StoreLease) async throws(IssuanceError) {
         try await check(lease)
         do throws(StoreError) {
-            try await store.remove(Self.child(Self.orders, certificate.name), expecting: nil)
+            try await store.write(Self.child(Self.orders, certificate.name), .remove(nil))
         } catch {
             guard error.code == .notFound else { throw IssuanceError(error) }
         }
@@ -136,10 +136,10 @@ package struct RenewalRecords: Sendable {
                     old = try await store.read(key)
                 } catch {
                     guard error.code == .notFound else { throw error }
-                    _ = try await store.create(key, bytes)
+                    try await store.write(key, .create(bytes))
                     return
                 }
-                if old.bytes != bytes { _ = try await store.replace(key, expecting: old.version, bytes) }
+                if old.bytes != bytes { try await store.write(key, .replace(old.version, bytes)) }
                 return
             } catch {
                 switch error.code {

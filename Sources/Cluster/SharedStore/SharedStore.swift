@@ -44,7 +44,7 @@ package final class SharedStore: Sendable {
             var options = VolumeStore.Options()
             options.disposable = disposable
             let (store, cluster) = try await VolumeStore.open(
-                path: configuration.path + "/v1",
+                path: configuration.folder,
                 mounted: mounted,
                 options: options
             )
@@ -70,7 +70,7 @@ package final class SharedStore: Sendable {
     ) async throws(StoreError) -> (shared: SharedStore, volume: VolumeStore) {
         guard configuration.driver == .volume else { throw onlyInMemory }
         let (store, cluster) = try await VolumeStore.openFounded(
-            path: configuration.path + "/v1",
+            path: configuration.folder,
             mounted: try configuration.mountedKeys()
         )
         return (SharedStore(store: store, keyFile: configuration.clusterKeyFile, cluster: cluster), store)

@@ -23,6 +23,9 @@ package struct SharedStoreConfiguration: Sendable, Equatable {
     package init(path: String) {
         self.path = path
     }
+
+    /// The folder of the store's contents, whose name is their format.
+    package var folder: String { "\(path)/\(Volume.folderName)" }
 }
 
 extension SharedStoreConfiguration {

@@ -41,7 +41,7 @@ package struct CredentialEditor: Sendable {
         let key = CredentialDocument.key(id: token.id)
         let bytes = document.sealed(version: 1, with: keyring.signing)
         do throws(StoreError) {
-            let version = try await store.create(key, bytes)
+            let version = try await store.write(key, .create(bytes))
             precondition(version == 1, "an id of 80 random bits is unique")
         } catch {
             guard await wasWritten(bytes, to: key, despite: error) else { throw CredentialError(error) }
@@ -161,7 +161,7 @@ package struct CredentialEditor: Sendable {
         } catch {
             guard error.isOfDocument, IssuedToken.isID(idOrName) else { throw error }
             do throws(StoreError) {
-                try await store.remove(CredentialDocument.key(id: idOrName), expecting: nil)
+                try await store.write(CredentialDocument.key(id: idOrName), .remove(nil))
             } catch {
                 throw CredentialError(error)
             }
@@ -208,7 +208,7 @@ extension CredentialEditor {
             guard let changed = try change(document) else { return document.credential }
             let bytes = changed.sealed(version: stored.version + 1, with: keyring.signing)
             do throws(StoreError) {
-                _ = try await store.replace(key, expecting: stored.version, bytes)
+                try await store.write(key, .replace(stored.version, bytes))
                 return changed.credential
             } catch {
                 if case .conflict = error.code { continue }

@@ -100,7 +100,7 @@ extension SharedChallenges {
     private func removeExpired(_ watcher: inout ChallengeWatcher) async {
         for (key, version) in watcher.expired(now: .now()) {
             do throws(StoreError) {
-                try await store.remove(key, expecting: version)
+                try await store.write(key, .remove(version))
             } catch {
                 // Otherwise another replica has removed or replaced the value: the next poll shows which.
                 if error.isTransient { return }

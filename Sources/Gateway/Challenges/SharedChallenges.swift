@@ -124,13 +124,13 @@ package final class SharedChallenges: ChallengePresenter {
 
     private func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
         do throws(StoreError) {
-            return try await store.create(key, bytes)
+            return try await store.write(key, .create(bytes))
         } catch {
             guard case .exists = error.code else { throw error }
         }
         let found = try await store.read(key)
         if found.bytes == bytes, written.withLock({ $0[key] }) == found.version { return found.version }
-        return try await store.replace(key, expecting: found.version, bytes)
+        return try await store.write(key, .replace(found.version, bytes))
     }
 
     // MARK: Withdrawing
@@ -151,7 +151,7 @@ package final class SharedChallenges: ChallengePresenter {
             let key = task.storeKey
             let version = written.withLock { $0.removeValue(forKey: key) }
             do throws(StoreError) {
-                try await store.remove(key, expecting: version)
+                try await store.write(key, .remove(version))
             } catch {
                 switch error.code {
                 // The value is gone, or another replica has presented it again.

@@ -41,7 +41,9 @@ package struct Backup: Sendable {
         }
         let all = try Self.items(listing.entries.dropLast(), place)
         let clusterFile = try Self.clusterFile(all, place)
-        let document = try ClusterDocument(try archive.read(clusterFile.range), place: "\(place): cluster.json")
+        let clusterPlace = "\(place): cluster.json"
+        let clusterBytes = try VersionFile(try archive.read(clusterFile.range), place: clusterPlace).bytes
+        let document = try ClusterDocument(clusterBytes, place: clusterPlace)
         let keyring = try Self.keyring(all, document, mounted, archive)
 
         let manifest = try BackupManifest(try archive.read(last.range), with: keyring, place: place)
@@ -181,14 +183,15 @@ extension Backup {
     ) throws(StoreError) {
         for case (.value(let key, let version), let entry) in files {
             guard key == ClusterDocument.key || key.parent == BackupItem.agents else { continue }
-            let content = try archive.read(entry.range)
-            if key != ClusterDocument.key, Tombstone.isTombstone(content) { continue }
+            let place = "\(archive.place): \(key)/\(version)"
+            let file = try VersionFile(try archive.read(entry.range), place: place)
+            if file.isRemoved { continue }
             _ = try SealedDocument.open(
-                content,
+                file.bytes,
                 key == ClusterDocument.key ? .cluster : .credential,
                 context: "\(key)/\(version)",
                 with: keyring,
-                place: "\(archive.place): \(key)/\(version)"
+                place: place
             )
         }
     }

@@ -1,6 +1,6 @@
 import Formats
 
-/// The kind of a file in a backup, determined by its name: `v1/` and its path in the store.
+/// The kind of a file in a backup, determined by its name: `v2/` and its path in the store.
 package enum BackupItem: Equatable, Sendable {
     /// A version of a value, cluster.json included.
     case value(StoreKey, version: UInt64)
@@ -10,7 +10,7 @@ package enum BackupItem: Equatable, Sendable {
     case file(StoreKey, Generation, name: String)
 
     static let manifest = "hopgate-backup.json"
-    static let prefix = "v1/"
+    static let prefix = "v2/"
 
     static let agents: StoreKey = "agents"
     /// The folders in which values and generations may be at any depth.
@@ -57,7 +57,7 @@ package enum BackupItem: Equatable, Sendable {
     /// The highest number of bytes of such a file.
     var sizeLimit: Int {
         switch self {
-        case .value: Volume.valueLimit
+        case .value: VersionFile.sizeLimit
         case .key: ClusterKey.size
         case .file: Volume.generationFileLimit
         }

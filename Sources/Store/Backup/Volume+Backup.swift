@@ -47,13 +47,12 @@ extension Volume {
         guard let document = try newest(ClusterDocument.key, fresh: true), document.version == cluster.version else {
             throw StoreError(.busy, files.root, "the cluster's keys are being changed; try again")
         }
-        try backup.add(.value(ClusterDocument.key, version: document.version), document.bytes)
+        try backup.add(.value(ClusterDocument.key, version: document.version), document.file)
         if mounted == nil {
             for key in cluster.keyring.keys { try backup.add(.key(id: key.id), key.storedBytes) }
         }
         for key in try keys(BackupItem.agents) {
             try collect(value: key, into: &backup) { value throws(StoreError) in
-                guard !Tombstone.isTombstone(value.bytes) else { return }
                 let context = "\(key)/\(value.version)"
                 let place = displayPath(context)
                 _ = try SealedDocument.open(
@@ -101,15 +100,15 @@ extension Volume {
         into backup: inout BackupWriter,
         _ check: (StoredValue) throws(StoreError) -> Void
     ) throws(StoreError) {
-        let value: StoredValue
+        let newest: StoredVersion
         do {
-            guard let found = try newest(key, fresh: true) else { return }
-            try check(found)
-            value = found
+            guard let found = try self.newest(key, fresh: true) else { return }
+            if let value = try self.value(of: found, key) { try check(value) }
+            newest = found
         } catch {
             return try backup.skip(error)
         }
-        try backup.add(.value(key, version: value.version), value.bytes)
+        try backup.add(.value(key, version: newest.version), newest.file)
     }
 
     private func collect(generations key: StoreKey, into backup: inout BackupWriter) throws(StoreError) {

@@ -60,7 +60,8 @@ extension Volume {
     private func requireUnfounded() throws(StoreError) {
         guard let found = try newest(ClusterDocument.key, fresh: true) else { return }
         let place = displayPath(ClusterDocument.key.path)
-        let id = (try? ClusterDocument(found.bytes, place: place))?.cluster
+        let id = (try? VersionFile(found.file, place: place)).flatMap { try? ClusterDocument($0.bytes, place: place) }?
+            .cluster
         throw StoreError(
             .exists(newest: found.version),
             files.root,
@@ -99,7 +100,7 @@ extension Volume {
     /// Creates a file, or verifies that it has these bytes already.
     private func place(_ path: String, _ bytes: [UInt8]) throws(StoreError) {
         try ensureFolder(Self.folder(of: path))
-        guard try create(path, bytes, .content) else {
+        guard try create(path, bytes) else {
             throw StoreError(.exists(newest: 0), displayPath(path), "has other contents; restore into an empty folder")
         }
     }

@@ -23,7 +23,7 @@ extension Volume {
             }
             let document = ClusterDocument(cluster: key.foundedClusterID, keys: [key.id])
             do {
-                _ = try create(ClusterDocument.key, document.sealed(version: 1, with: key))
+                try write(ClusterDocument.key, .create(document.sealed(version: 1, with: key)))
             } catch {
                 switch error.code {
                 case .exists, .conflict:
@@ -44,7 +44,9 @@ extension Volume {
 
     /// Returns the current cluster.json, verified, or `nil` if there is none.
     package func readCluster(mounted: [ClusterKey]?) throws(StoreError) -> ClusterIdentity? {
-        guard let stored = try newest(ClusterDocument.key, fresh: true) else { return nil }
+        guard let stored = try value(of: newest(ClusterDocument.key, fresh: true), ClusterDocument.key) else {
+            return nil
+        }
         let place = displayPath("\(ClusterDocument.key)/\(stored.version)")
         let document = try ClusterDocument(stored.bytes, place: place)
         var keys: [ClusterKey] = []
@@ -94,7 +96,7 @@ extension Volume {
     func writeNewKey() throws(StoreError) -> ClusterKey {
         let key = ClusterKey.generate(random: random)
         try ensureFolder(ClusterDocument.keyFolder)
-        guard try create("\(ClusterDocument.keyFolder)/\(key.id)", key.storedBytes, .content) else {
+        guard try create("\(ClusterDocument.keyFolder)/\(key.id)", key.storedBytes) else {
             throw StoreError(
                 .transient,
                 displayPath(ClusterDocument.keyFolder),
@@ -106,7 +108,7 @@ extension Volume {
 
     /// Deletes a key that lost the race to found the cluster, if cluster.json names another one.
     private func discard(_ key: ClusterKey) {
-        guard let stored = try? newest(ClusterDocument.key, fresh: true),
+        guard let stored = try? read(ClusterDocument.key),
             let document = try? ClusterDocument(stored.bytes, place: ""), !document.keys.contains(key.id)
         else { return }
         try? files.unlink("\(ClusterDocument.keyFolder)/\(key.id)")

@@ -75,7 +75,7 @@ extension Volume {
         let document = ClusterDocument(cluster: cluster.id, keys: keys.map(\.id), keeping: fields)
         let version = cluster.version + 1
         let bytes = document.sealed(version: version, with: keys[0])
-        _ = try replace(ClusterDocument.key, expecting: cluster.version, bytes)
+        try write(ClusterDocument.key, .replace(cluster.version, bytes))
         return ClusterIdentity(
             id: cluster.id,
             keyring: ClusterKeyring(keys),

@@ -114,39 +114,30 @@ extension MemoryStore {
         }
     }
 
-    package func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
-        try Self.requireValue(bytes, key)
-        return try change(key) { contents throws(StoreError) in
-            let before = contents.values[key]
-            guard before?.bytes == nil else {
-                throw StoreError(.exists(newest: before?.version ?? 0), key.path, "already exists")
-            }
-            let version = (before?.version ?? 0) + 1
-            contents.values[key] = (version, bytes)
-            return (version, .version(version))
-        }
-    }
-
-    package func replace(
+    package func write(
         _ key: StoreKey,
-        expecting version: UInt64,
-        _ bytes: [UInt8]
+        _ change: ValueWrite,
+        under lease: (any StoreLease)?
     ) async throws(StoreError) -> UInt64 {
-        try Self.requireValue(bytes, key)
-        return try change(key) { contents throws(StoreError) in
-            guard let before = contents.values[key], before.bytes != nil else { throw Self.notFound(key) }
-            guard before.version == version else { throw Self.conflict(key, before.version) }
-            contents.values[key] = (version + 1, bytes)
-            return (version + 1, .version(version + 1))
+        if let bytes = change.bytes, bytes.count > Volume.valueLimit {
+            throw StoreError(.tooLarge, key.path, "a value has at most \(Volume.valueLimit) bytes")
         }
-    }
-
-    package func remove(_ key: StoreKey, expecting version: UInt64? = nil) async throws(StoreError) {
-        try change(key) { contents throws(StoreError) in
-            guard let before = contents.values[key], before.bytes != nil else { throw Self.notFound(key) }
-            if let version, version != before.version { throw Self.conflict(key, before.version) }
-            contents.values[key] = (before.version + 1, nil)
-            return ((), .version(before.version + 1))
+        try await lease?.check()
+        return try self.change(key) { contents throws(StoreError) in
+            let before = contents.values[key]
+            let version = before?.version ?? 0
+            switch change {
+            case .create:
+                guard before?.bytes == nil else {
+                    throw StoreError(.exists(newest: version), key.path, "already exists")
+                }
+            case .replace(let expected, _), .remove(let expected?):
+                guard before?.bytes != nil else { throw Self.notFound(key) }
+                guard version == expected else { throw Self.conflict(key, version) }
+            case .remove(nil): guard before?.bytes != nil else { throw Self.notFound(key) }
+            }
+            contents.values[key] = (version + 1, change.bytes)
+            return (version + 1, .version(version + 1))
         }
     }
 
@@ -208,12 +199,6 @@ extension MemoryStore {
 
     private static func conflict(_ key: StoreKey, _ newest: UInt64) -> StoreError {
         StoreError(.conflict(newest: newest), key.path, "was changed by another writer; read it again")
-    }
-
-    private static func requireValue(_ bytes: [UInt8], _ key: StoreKey) throws(StoreError) {
-        guard bytes.count <= Volume.valueLimit else {
-            throw StoreError(.tooLarge, key.path, "a value has at most \(Volume.valueLimit) bytes")
-        }
     }
 }
 

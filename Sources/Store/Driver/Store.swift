@@ -5,7 +5,7 @@ import Synchronization
 ///
 /// The store has four parts, which share one set of keys:
 /// - *Values*: small documents with a version number each. A change names the version that it replaces, so of several
-///   concurrent writers one succeeds and the others get `conflict`.
+///   concurrent writers one succeeds and the others get `conflict`. A write under a *lease* is fenced.
 /// - *Generations*: sets of files published in one step under a *lease*, whose epoch fences out earlier holders.
 /// - *Watches*: ``changes(_:)`` reports new versions and generations below a prefix.
 /// - *Journals*: one per process, written by that process alone: a heartbeat and rows that the other replicas read.
@@ -37,20 +37,18 @@ package protocol Store: Sendable {
     /// Returns the keys one level below a prefix, sorted. Keys that were removed may be among them.
     func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey]
 
-    /// Creates a value and returns its version.
+    /// Creates, replaces or removes a value and returns its new version; a removal is a version, too.
     ///
-    /// - Throws: `exists` if the key has a value.
-    func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64
-
-    /// Writes the next version of a value and returns its number.
-    ///
-    /// - Throws: `conflict` if `version` is not the newest.
-    func replace(_ key: StoreKey, expecting version: UInt64, _ bytes: [UInt8]) async throws(StoreError) -> UInt64
-
-    /// Removes a value.
-    ///
-    /// - Parameter version: The version that has to be the newest, or `nil` to remove any version.
-    func remove(_ key: StoreKey, expecting version: UInt64?) async throws(StoreError)
+    /// - Parameter lease: The lease that fences the write, or `nil`. Once the next holder of the lease has written the
+    ///   key, no earlier holder's write succeeds.
+    /// - Throws: `exists` if a value to be created exists, `notFound` if there is none to be replaced or removed,
+    ///   `conflict` if the expected version is not the newest, `fenced` if the lease was lost.
+    @discardableResult
+    func write(
+        _ key: StoreKey,
+        _ change: ValueWrite,
+        under lease: (any StoreLease)?
+    ) async throws(StoreError) -> UInt64
 
     /// Returns the changes one level below a prefix: first everything that exists, then each change within two seconds.
     func changes(_ prefix: StoreKey) -> StoreChanges
@@ -111,6 +109,12 @@ package protocol Store: Sendable {
 }
 
 extension Store {
+    /// Creates, replaces or removes a value that no lease protects.
+    @discardableResult
+    package func write(_ key: StoreKey, _ change: ValueWrite) async throws(StoreError) -> UInt64 {
+        try await write(key, change, under: nil)
+    }
+
     /// Reads all values one level below a prefix, in no particular order.
     package func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] {
         let all = Mutex<[StoreReading]>([])

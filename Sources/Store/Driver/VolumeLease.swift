@@ -41,6 +41,18 @@ final class VolumeLease: StoreLease {
         guard isHeld else { throw lost() }
     }
 
+    /// Writes a value if the lease is still held. Called in a job of the writer, which also renews and releases the
+    /// lease, so that neither happens between the check and the write.
+    func write(_ key: StoreKey, _ change: ValueWrite) throws(StoreError) -> UInt64 {
+        guard isHeld else { throw lost() }
+        do {
+            return try held.value.write(key, change)
+        } catch {
+            if error.code == .fenced { life.withLock { $0.hasEnded = true } }
+            throw error
+        }
+    }
+
     func release() async {
         let wasHeld = isHeld
         life.withLock { $0.hasEnded = true }

@@ -4,7 +4,7 @@ extension VolumeStore {
     /// Opens the store in a folder and determines which cluster it belongs to; an empty folder founds a new one.
     ///
     /// - Parameters:
-    ///   - path: The path of `STORE/v1`; created if it does not exist.
+    ///   - path: The path of `STORE/v2`; created if it does not exist.
     ///   - mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
     ///   - deadline: The longest time that the volume may take. A call that hangs is abandoned on its own thread.
     package static func open(
@@ -52,14 +52,31 @@ extension VolumeStore {
 }
 
 extension Volume {
+    /// The name of the folder in the configured one, which is also the format of its contents.
+    package static let folderName = "v2"
+    /// The folder of the format before, which this release does not read.
+    private static let oldFolderName = "v1"
+
     /// Returns the volume in a local folder.
     ///
     /// - Parameters:
-    ///   - path: The path of `STORE/v1`.
+    ///   - path: The path of `STORE/v2`.
     ///   - creating: Whether to create the folder and the missing ones above it.
     ///   - mayBeLink: Whether the path is `STORE` itself, which may be a symbolic link made by the operator.
-    /// - Throws: `refused` for a symbolic link where none is allowed.
+    /// - Throws: `refused` for a symbolic link where none is allowed, `olderFormat` if there is only a store of the format
+    ///   before.
     package static func at(_ path: String, creating: Bool, mayBeLink: Bool = false) throws(StoreError) -> Volume {
+        if !mayBeLink, PosixFileSystem.kind(of: path, followingLinks: false) == nil {
+            let old = "\(folder(of: path))/\(oldFolderName)"
+            guard PosixFileSystem.kind(of: old, followingLinks: false) == nil else {
+                throw StoreError(
+                    .olderFormat,
+                    old,
+                    "has a format that this release does not read; move it away: certificates are issued again, and "
+                        + "tokens and imported certificates have to be created again"
+                )
+            }
+        }
         do {
             return Volume(files: try PosixFileSystem(path: path, creating: creating, mayBeLink: mayBeLink))
         } catch {

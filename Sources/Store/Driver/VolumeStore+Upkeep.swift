@@ -40,7 +40,7 @@ extension VolumeStore {
             defer { self?.shared.withLock { $0.isProbing = false } }
             do throws(StoreError) {
                 let probe = try volume.writeTemporary([UInt8](repeating: 1, count: size), durable: true)
-                try? volume.files.unlink(probe.path)
+                try? volume.files.unlink(probe)
                 health.recordSpace(isAvailable: true)
             } catch {
                 // The heartbeat reveals every other failure.

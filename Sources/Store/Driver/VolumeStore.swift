@@ -149,20 +149,16 @@ extension VolumeStore {
         try await perform(on: readers, .list) { volume throws(StoreError) in try volume.keys(prefix) }
     }
 
-    package func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
-        try await write(key) { volume throws(StoreError) in try volume.create(key, bytes) }
-    }
-
-    package func replace(
+    package func write(
         _ key: StoreKey,
-        expecting version: UInt64,
-        _ bytes: [UInt8]
+        _ change: ValueWrite,
+        under lease: (any StoreLease)?
     ) async throws(StoreError) -> UInt64 {
-        try await write(key) { volume throws(StoreError) in try volume.replace(key, expecting: version, bytes) }
-    }
-
-    package func remove(_ key: StoreKey, expecting version: UInt64? = nil) async throws(StoreError) {
-        try await write(key) { volume throws(StoreError) in try volume.remove(key, expecting: version) }
+        guard let lease else {
+            return try await write(key) { volume throws(StoreError) in try volume.write(key, change) }
+        }
+        guard let lease = lease as? VolumeLease else { preconditionFailure("a lease of another store") }
+        return try await write(key) { _ throws(StoreError) in try lease.write(key, change) }
     }
 
     package func publish(

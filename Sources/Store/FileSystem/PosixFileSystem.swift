@@ -4,7 +4,7 @@ import Glibc
 /// The store's folder on a file system that Linux has mounted.
 ///
 /// The path to the root is configured by the operator and may contain symbolic links; it is resolved once. The root
-/// itself (`v1` in the configured folder) may not be one unless the caller allows it, and below it no symbolic link is
+/// itself (`v2` in the configured folder) may not be one unless the caller allows it, and below it no symbolic link is
 /// followed on any component (openat2 with RESOLVE_NO_SYMLINKS, or component by component where the kernel or a
 /// container's filter lacks that call).
 package struct PosixFileSystem: FileSystem {

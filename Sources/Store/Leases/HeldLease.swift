@@ -64,6 +64,19 @@ package final class HeldLease {
         }
     }
 
+    /// Changes a value under the lease.
+    ///
+    /// - Throws: `fenced` if the lease is lost, and the errors of ``Volume/write(_:_:epoch:)``.
+    package func write(_ key: StoreKey, _ change: ValueWrite) throws(StoreError) -> UInt64 {
+        try check()
+        do {
+            return try volume.write(key, change, epoch: epoch)
+        } catch {
+            if error.code == .fenced { isLost = true }
+            throw error
+        }
+    }
+
     private func write(isReleased: Bool, now: NIODeadline) throws(StoreError) {
         guard isHeld(now: now) else { throw lost("it was not renewed in time") }
         let path = lock.path(of: epoch)

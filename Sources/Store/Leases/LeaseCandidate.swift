@@ -67,7 +67,7 @@ package final class LeaseCandidate {
         let began = volume.now()
         let record = LeaseRecord(epoch: epoch, holder: holder, counter: 1, isReleased: false)
         try volume.ensureFolder(lock.path)
-        guard try volume.create(lock.path(of: epoch), record.file(), .content) else { return nil }
+        guard try volume.create(lock.path(of: epoch), record.file()) else { return nil }
         // A process that was stopped between poll and link may have created a number that had been deleted.
         let (epochs, floor) = try lock.epochs()
         guard epochs.last == epoch, floor < epoch else { return nil }

@@ -22,6 +22,8 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case corrupt
         /// The file was written by a newer release in a format that this one does not read.
         case newerFormat
+        /// The store was written by an older release in a format that this one does not read.
+        case olderFormat
         /// The file or store belongs to another cluster.
         case foreign
         /// The volume does not respond right now (EIO, ESTALE, an unreachable server). The call may be repeated later.

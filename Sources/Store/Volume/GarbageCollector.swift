@@ -57,7 +57,8 @@ package final class GarbageCollector {
     /// does not stop the sweep.
     private func isRemoved(_ key: StoreKey) throws(StoreError) -> Bool {
         do throws(StoreError) {
-            return try volume.newest(key, fresh: true).map { Tombstone.isTombstone($0.bytes) } ?? false
+            let newest = try volume.newest(key, fresh: true)
+            return newest == nil ? false : try volume.value(of: newest, key) == nil
         } catch {
             guard !error.isTransient else { throw error }
             return false
@@ -74,9 +75,12 @@ package final class GarbageCollector {
         guard (try? volume.files.rename(key.path, to: tomb)) != nil else { return }
         guard let names = try? volume.names(in: tomb, fresh: true),
             let top = names.compactMap({ VersionName.version($0, key: key) }).max(),
-            let bytes = try? volume.readFile("\(tomb)/\(VersionName.name(of: top, key: key))", limit: Volume.valueLimit)
+            let file = try? volume.readFile(
+                "\(tomb)/\(VersionName.name(of: top, key: key))",
+                limit: VersionFile.sizeLimit
+            )
         else { return }
-        guard !Tombstone.isTombstone(bytes) else { return }
+        guard (try? VersionFile(file, place: tomb))?.isRemoved != true else { return }
         try? volume.files.rename(tomb, to: key.path)
         try? volume.confirm(folder: Volume.folder(of: key.path))
     }

@@ -4,10 +4,13 @@ import Formats
 package struct StoredValue: Equatable, Sendable {
     package let bytes: [UInt8]
     package let version: UInt64
+    /// The epoch of the lease under which it was written; see ``VersionFile``.
+    package let epoch: UInt64
 
-    package init(bytes: [UInt8], version: UInt64) {
+    package init(bytes: [UInt8], version: UInt64, epoch: UInt64 = 0) {
         self.bytes = bytes
         self.version = version
+        self.epoch = epoch
     }
 }
 
@@ -17,21 +20,28 @@ enum VersionName {
         "\(version)\(suffix(key))"
     }
 
+    static func path(of version: UInt64, key: StoreKey) -> String { "\(key)/\(name(of: version, key: key))" }
+
     /// Returns the version that a file name stands for, or `nil` unless it is written exactly as ``name(of:key:)``
     /// writes it.
     static func version(_ name: String, key: StoreKey) -> UInt64? {
-        // Byte by byte, because a start parses thousands of names.
         let suffix = suffix(key)
-        guard name.hasSuffix(suffix), name.utf8.first != UInt8(ascii: "0") else { return nil }
+        guard name.hasSuffix(suffix) else { return nil }
+        return number(name.utf8.dropLast(suffix.utf8.count)).flatMap { $0 > 0 && $0 < .max ? $0 : nil }
+    }
+
+    /// Parses a decimal number in its canonical form, byte by byte, because a start parses thousands of names.
+    static func number(_ digits: some Collection<UInt8>) -> UInt64? {
+        guard let first = digits.first, first != UInt8(ascii: "0") || digits.count == 1 else { return nil }
         var number: UInt64 = 0
-        for byte in name.utf8.dropLast(suffix.utf8.count) {
+        for byte in digits {
             guard let digit = Hex.digit(byte), digit < 10 else { return nil }
             let (tens, first) = number.multipliedReportingOverflow(by: 10)
             let (sum, second) = tens.addingReportingOverflow(UInt64(digit))
             guard !first, !second else { return nil }
             number = sum
         }
-        return number > 0 && number < .max ? number : nil
+        return number
     }
 
     private static func suffix(_ key: StoreKey) -> String {
@@ -41,15 +51,96 @@ enum VersionName {
     private static let extensionName = ".json"
 }
 
-/// The content of a version that marks a key as removed.
-enum Tombstone {
-    private static let beginning = Array(#"{"hopgate":"removed""#.utf8)
+/// The content of a version's file: a header line, then the bytes of the value.
+///
+/// ```
+/// HGV2 value|removed EPOCH NONCE\n
+/// ```
+///
+/// The epoch is that of the lease under which the version was written; a version that was written without a lease has
+/// the epoch of its predecessor. The nonce is 32 hexadecimal digits, by which a writer recognises its own file.
+struct VersionFile: Equatable {
+    /// The largest number of bytes of a file: a value of the greatest size and the longest header.
+    static let sizeLimit = Volume.valueLimit + 72
+    private static let magic = Array("HGV".utf8)
+    private static let value = Array("HGV2 value ".utf8)
+    private static let removed = Array("HGV2 removed ".utf8)
 
-    static func bytes(nonce: String) -> [UInt8] {
-        beginning + Array(#","nonce":"\#(nonce)"}"#.utf8)
+    /// Whether the version marks the key as removed.
+    let isRemoved: Bool
+    let epoch: UInt64
+    let nonce: String
+    let bytes: [UInt8]
+
+    init(isRemoved: Bool = false, epoch: UInt64 = 0, nonce: String, bytes: [UInt8] = []) {
+        self.isRemoved = isRemoved
+        self.epoch = epoch
+        self.nonce = nonce
+        self.bytes = bytes
     }
 
-    static func isTombstone(_ bytes: [UInt8]) -> Bool { bytes.starts(with: beginning) }
+    func encoded() -> [UInt8] {
+        (isRemoved ? Self.removed : Self.value) + Array("\(epoch) \(nonce)\n".utf8) + bytes
+    }
+
+    /// Decodes a file.
+    ///
+    /// - Parameter place: The location for messages; evaluated only for an error.
+    /// - Throws: `newerFormat`, or `corrupt` if the header is not as ``encoded()`` writes it.
+    init(_ file: [UInt8], place: @autoclosure () -> String) throws(StoreError) {
+        // Byte by byte, because a start decodes thousands of files.
+        let isRemoved = file.starts(with: Self.removed)
+        guard isRemoved || file.starts(with: Self.value) else { throw Self.unreadable(file, place()) }
+        let rest = file.dropFirst(isRemoved ? Self.removed.count : Self.value.count)
+        let digits = rest.prefix { $0 != UInt8(ascii: " ") }
+        let end = digits.endIndex + 33
+        guard let epoch = VersionName.number(digits), end < file.count, file[end] == UInt8(ascii: "\n"),
+            file[digits.endIndex + 1..<end].allSatisfy({ Hex.digit($0) != nil }), !isRemoved || end + 1 == file.count
+        else { throw Self.unreadable(file, place()) }
+        self.init(
+            isRemoved: isRemoved,
+            epoch: epoch,
+            nonce: String(decoding: file[digits.endIndex + 1..<end], as: UTF8.self),
+            bytes: Array(file[(end + 1)...])
+        )
+    }
+
+    private static func unreadable(_ file: [UInt8], _ place: String) -> StoreError {
+        if file.starts(with: magic), let digit = file.dropFirst(3).first,
+            (UInt8(ascii: "3")...UInt8(ascii: "9")).contains(digit)
+        {
+            return StoreError(.newerFormat, place, "was written by a newer release; update this one")
+        }
+        return StoreError(
+            .corrupt,
+            place,
+            "is not a version of a value: it was edited or damaged; restore it from a backup"
+        )
+    }
+}
+
+/// A version of a key as it is on the volume, not decoded.
+struct StoredVersion {
+    let version: UInt64
+    let file: [UInt8]
+}
+
+/// A change of one value.
+package enum ValueWrite: Sendable {
+    /// Gives a key that has no value this one.
+    case create([UInt8])
+    /// Replaces the newest version, which has this number.
+    case replace(UInt64, [UInt8])
+    /// Removes the value. The version that has to be the newest, or `nil` to remove any version.
+    case remove(UInt64?)
+
+    /// The new value, or `nil` for a removal.
+    var bytes: [UInt8]? {
+        switch self {
+        case .create(let bytes), .replace(_, let bytes): bytes
+        case .remove: nil
+        }
+    }
 }
 
 /// The result of reading one of several keys.

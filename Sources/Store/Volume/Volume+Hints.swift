@@ -17,7 +17,7 @@ extension Volume {
             do throws(StoreError) {
                 let numbers = try hintNumbers(prefix)
                 let mine = (numbers.last ?? 0) + 1
-                guard try create("\(folder)/\(mine)", bytes, .content, durable: false) else { continue }
+                guard try create("\(folder)/\(mine)", bytes, durable: false) else { continue }
                 for number in numbers where mine - number >= Self.hintsKept {
                     try? files.unlink("\(folder)/\(number)")
                 }

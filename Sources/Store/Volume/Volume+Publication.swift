@@ -5,37 +5,19 @@ extension Volume {
     /// The folder in which files are written before they get their names. Files left there by a crash are swept.
     static let temporaries = "tmp"
 
-    /// The ways to recognise our own file when the result of a call was lost.
-    enum Recognition {
-        /// Comparison of the bytes, which include random ones.
-        case content
-        /// Comparison of bytes and inode number, because another process may write the same bytes.
-        case contentAndInode
-    }
-
-    /// A complete file under a temporary name.
-    struct Temporary {
-        let path: String
-        let inode: UInt64
-    }
-
-    /// Creates a file unless the name is taken. Returns whether this call created it: of several concurrent callers
+    /// Creates a file unless the name is taken. The bytes have to be unique, so that the file is recognised as our own
+    /// when the result of a call was lost. Returns whether this call created it: of several concurrent callers
     /// exactly one gets `true`.
     ///
     /// - Parameter durable: Whether to fsync file and folder; `false` for hints that may be lost in a crash.
     /// - Throws: `notFound` if the folder is missing, `unconfirmed` if the file exists but may not survive a crash.
-    func create(
-        _ path: String,
-        _ bytes: [UInt8],
-        _ recognition: Recognition,
-        durable: Bool = true
-    ) throws(StoreError) -> Bool {
+    func create(_ path: String, _ bytes: [UInt8], durable: Bool = true) throws(StoreError) -> Bool {
         let temporary = try writeTemporary(bytes, durable: durable)
-        defer { try? files.unlink(temporary.path) }
+        defer { try? files.unlink(temporary) }
         do {
-            try files.link(temporary.path, to: path)
+            try files.link(temporary, to: path)
         } catch {
-            guard try isOurs(temporary, at: path, bytes, recognition, after: error) else { return false }
+            guard try isOurs(path, bytes, after: error) else { return false }
             count(\.repeatedReplies)
         }
         if durable { try confirm(folder: Self.folder(of: path)) }
@@ -46,11 +28,11 @@ extension Volume {
     func put(_ path: String, _ bytes: [UInt8]) throws(StoreError) {
         let temporary = try writeTemporary(bytes, durable: true)
         do {
-            try files.rename(temporary.path, to: path)
+            try files.rename(temporary, to: path)
         } catch {
-            defer { try? files.unlink(temporary.path) }
+            defer { try? files.unlink(temporary) }
             // A server may execute a request twice when its reply was lost: then the name already is our file.
-            guard try isOurs(temporary, at: path, bytes, .content, after: error) else { throw storeError(for: error) }
+            guard try isOurs(path, bytes, after: error) else { throw storeError(for: error) }
             count(\.repeatedReplies)
         }
         try confirm(folder: Self.folder(of: path))
@@ -58,23 +40,24 @@ extension Volume {
 
     /// Writes a complete file under a temporary name, which no reader uses. After a failed fsync the file is deleted
     /// and never synced again.
-    func writeTemporary(_ bytes: [UInt8], durable: Bool) throws(StoreError) -> Temporary {
+    func writeTemporary(_ bytes: [UInt8], durable: Bool) throws(StoreError) -> String {
         let path = "\(Self.temporaries)/\(nonce())"
         do {
-            return try write(bytes, path, durable: durable)
+            try write(bytes, path, durable: durable)
+            return path
         } catch {
             guard error.kind == .missing else { throw storeError(for: error) }
         }
         try ensureFolder(Self.temporaries)
-        return try call { () throws(FileFault) in try write(bytes, path, durable: durable) }
+        try call { () throws(FileFault) in try write(bytes, path, durable: durable) }
+        return path
     }
 
-    func write(_ bytes: [UInt8], _ path: String, durable: Bool) throws(FileFault) -> Temporary {
+    func write(_ bytes: [UInt8], _ path: String, durable: Bool) throws(FileFault) {
         let file = try files.open(path, .createNew)
         do {
             try writeAll(bytes[...], to: file, at: 0, path)
             if durable { try file.sync() }
-            return Temporary(path: path, inode: file.status.inode)
         } catch {
             try? files.unlink(path)
             throw error
@@ -137,13 +120,7 @@ extension Volume {
     }
 
     /// Whether the name refers to our file, after a call that may have succeeded although it reported a failure.
-    private func isOurs(
-        _ temporary: Temporary,
-        at path: String,
-        _ bytes: [UInt8],
-        _ recognition: Recognition,
-        after fault: FileFault
-    ) throws(StoreError) -> Bool {
+    private func isOurs(_ path: String, _ bytes: [UInt8], after fault: FileFault) throws(StoreError) -> Bool {
         switch fault.kind {
         case .exists, .missing, .stale, .unreachable: break
         default: throw storeError(for: fault)
@@ -174,8 +151,7 @@ extension Volume {
                 fault: error
             )
         }
-        let mayBe = recognition == .content || file.status.inode == temporary.inode
-        if mayBe, file.status.size == UInt64(bytes.count) {
+        if file.status.size == UInt64(bytes.count) {
             do throws(StoreError) {
                 if try contents(of: file, path, limit: bytes.count).bytes == bytes { return true }
             } catch {
@@ -192,7 +168,7 @@ extension Volume {
         }
         if fault.kind == .exists { return false }
         // Another process's file has the name, so the failed call has had no effect and will have none.
-        if recognition == .content, fault.call == .rename { throw storeError(for: fault) }
+        if fault.call == .rename { throw storeError(for: fault) }
         return false
     }
 }

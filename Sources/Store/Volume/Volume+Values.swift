@@ -26,10 +26,24 @@ extension Volume {
     ///   old.
     /// - Throws: `notFound` if the value was never created or has been removed.
     package func read(_ key: StoreKey, fresh: Bool = true) throws(StoreError) -> StoredValue {
-        guard let value = try newest(key, fresh: fresh), !Tombstone.isTombstone(value.bytes) else {
-            throw StoreError(.notFound, displayPath(key.path), "there is no such value")
-        }
+        guard let value = try value(of: newest(key, fresh: fresh), key) else { throw notFound(key) }
         return value
+    }
+
+    /// Decodes a version. Returns `nil` if there is none, or if it marks the key as removed.
+    func value(of version: StoredVersion?, _ key: StoreKey) throws(StoreError) -> StoredValue? {
+        guard let version else { return nil }
+        do {
+            let file = try VersionFile(
+                version.file,
+                place: displayPath(VersionName.path(of: version.version, key: key))
+            )
+            return file.isRemoved
+                ? nil : StoredValue(bytes: file.bytes, version: version.version, epoch: file.epoch)
+        } catch {
+            count(\.corrupt)
+            throw error
+        }
     }
 
     /// Returns the keys one level below a prefix, sorted, including removed ones.
@@ -52,7 +66,7 @@ extension Volume {
         found.reserveCapacity(keys.count)
         for key in keys {
             do throws(StoreError) {
-                guard let value = try newest(key, in: folder), !Tombstone.isTombstone(value.bytes) else { continue }
+                guard let value = try value(of: newest(key, in: folder), key) else { continue }
                 found.append((key, .success(value)))
             } catch {
                 found.append((key, .failure(error)))
@@ -65,7 +79,7 @@ extension Volume {
     ///
     /// Probing for the next version by name would be cheaper, but would leave a negative entry in the cache of a
     /// network file system just when that version is created.
-    private func newest(_ key: StoreKey, in above: any OpenFolder) throws(StoreError) -> StoredValue? {
+    private func newest(_ key: StoreKey, in above: any OpenFolder) throws(StoreError) -> StoredVersion? {
         do throws(StoreError) {
             let (folder, listing) = try call { () throws(FileFault) in
                 let folder = try above.openFolder(key.name)
@@ -75,8 +89,8 @@ extension Volume {
             if let version = names.lazy.compactMap({ VersionName.version($0, key: key) }).max() {
                 let name = VersionName.name(of: version, key: key)
                 let file = try call { () throws(FileFault) in try folder.open(name) }
-                let bytes = try contents(of: file, "\(key.path)/\(name)", limit: Self.valueLimit).bytes
-                return StoredValue(bytes: bytes, version: version)
+                let bytes = try contents(of: file, "\(key.path)/\(name)", limit: VersionFile.sizeLimit).bytes
+                return StoredVersion(version: version, file: bytes)
             }
         } catch {
             guard error.code == .notFound || error.fault?.kind == .stale else { throw error }
@@ -84,58 +98,49 @@ extension Volume {
         return try newest(key, fresh: true)
     }
 
-    /// Creates a value and returns its version.
+    /// Changes a value and returns its new version.
     ///
-    /// - Throws: `exists` if the key has a value.
-    package func create(_ key: StoreKey, _ bytes: [UInt8]) throws(StoreError) -> UInt64 {
-        try requireValue(bytes, key)
-        try ensureFolder(key.path)
+    /// - Parameter epoch: The epoch of the lease under which the value is written, which the caller has just checked,
+    ///   or `nil` for a write without a lease.
+    /// - Throws: `exists` if a value to be created exists, `notFound` if there is none to be replaced or removed,
+    ///   `conflict` if the expected version is not the newest, `fenced` if a later holder of the lease has written.
+    @discardableResult
+    package func write(_ key: StoreKey, _ change: ValueWrite, epoch: UInt64? = nil) throws(StoreError) -> UInt64 {
+        if let bytes = change.bytes, bytes.count > Self.valueLimit {
+            throw StoreError(.tooLarge, displayPath(key.path), "a value has at most \(Self.valueLimit) bytes")
+        }
+        if case .create = change { try ensureFolder(key.path) }
         for _ in 0..<Self.attempts {
             let newest = try newest(key, fresh: true)
-            if let newest, !Tombstone.isTombstone(newest.bytes) {
-                throw StoreError(.exists(newest: newest.version), displayPath(key.path), "already exists")
+            // A damaged version can be replaced and removed like a value.
+            let before = newest.map { (try? VersionFile($0.file, place: "")) ?? VersionFile(nonce: "") }
+            if let epoch, let before, before.epoch > epoch {
+                throw StoreError(
+                    .fenced,
+                    displayPath(key.path),
+                    "epoch \(before.epoch) has written it; the lease of epoch \(epoch) was lost"
+                )
             }
-            do {
-                return try add(key, after: newest?.version ?? 0, bytes)
-            } catch {
-                // Another writer was faster: with a value, or with a removal.
-                guard case .conflict = error.code else { throw error }
+            let version = newest?.version ?? 0
+            let isPresent = before.map { !$0.isRemoved } ?? false
+            switch change {
+            case .create:
+                guard !isPresent else {
+                    throw StoreError(.exists(newest: version), displayPath(key.path), "already exists")
+                }
+            case .replace(let expected, _), .remove(let expected?):
+                guard isPresent else { throw notFound(key) }
+                guard expected == version else { throw conflict(key, newest: version) }
+            case .remove(nil): guard isPresent else { throw notFound(key) }
             }
-        }
-        throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
-    }
-
-    /// Writes the version after `version` and returns its number.
-    ///
-    /// - Throws: `conflict` if `version` is not the newest.
-    package func replace(
-        _ key: StoreKey,
-        expecting version: UInt64,
-        _ bytes: [UInt8]
-    ) throws(StoreError) -> UInt64 {
-        try requireValue(bytes, key)
-        guard let newest = try newest(key, fresh: true), !Tombstone.isTombstone(newest.bytes) else {
-            throw StoreError(.notFound, displayPath(key.path), "there is no such value")
-        }
-        guard newest.version == version else { throw conflict(key, newest: newest.version) }
-        return try add(key, after: version, bytes)
-    }
-
-    /// Removes a value by writing a tombstone as its next version.
-    ///
-    /// - Parameter version: The version that has to be the newest, or `nil` to remove any version.
-    package func remove(_ key: StoreKey, expecting version: UInt64? = nil) throws(StoreError) {
-        for _ in 0..<Self.attempts {
-            guard let newest = try newest(key, fresh: true), !Tombstone.isTombstone(newest.bytes) else {
-                throw StoreError(.notFound, displayPath(key.path), "there is no such value")
-            }
-            if let version, version != newest.version { throw conflict(key, newest: newest.version) }
-            do {
-                _ = try add(key, after: newest.version, Tombstone.bytes(nonce: nonce()))
-                return
-            } catch {
-                guard case .conflict = error.code, version == nil else { throw error }
-            }
+            let file = VersionFile(
+                isRemoved: change.bytes == nil,
+                epoch: epoch ?? before?.epoch ?? 0,
+                nonce: nonce(),
+                bytes: change.bytes ?? []
+            )
+            if try add(key, after: version, file) { return version + 1 }
+            // Another writer was faster: judge its version.
         }
         throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
     }
@@ -145,14 +150,14 @@ extension Volume {
     /// The number of times that a call is repeated after losing a race.
     static let attempts = 16
 
-    /// Returns the newest version, tombstones included, or `nil` if there never was one.
-    func newest(_ key: StoreKey, fresh: Bool) throws(StoreError) -> StoredValue? {
+    /// Returns the newest version, removals included, or `nil` if there never was one.
+    func newest(_ key: StoreKey, fresh: Bool) throws(StoreError) -> StoredVersion? {
         for attempt in 0..<3 {
             // Repeated if the version was pruned between listing and reading, or if the listing was stale.
             guard let version = try versions(key, fresh: fresh || attempt > 0).last else { return nil }
-            let path = "\(key.path)/\(VersionName.name(of: version, key: key))"
+            let path = VersionName.path(of: version, key: key)
             do {
-                return StoredValue(bytes: try readFile(path, limit: Self.valueLimit), version: version)
+                return StoredVersion(version: version, file: try readFile(path, limit: VersionFile.sizeLimit))
             } catch {
                 guard error.code == .notFound || error.fault?.kind == .stale else { throw error }
             }
@@ -174,31 +179,57 @@ extension Volume {
         return (names ?? []).compactMap { VersionName.version($0, key: key) }.sorted()
     }
 
-    /// Links the version after `version`, which the caller has just seen as the newest.
-    private func add(_ key: StoreKey, after version: UInt64, _ bytes: [UInt8]) throws(StoreError) -> UInt64 {
+    /// Links the version after `version`, which the caller has just seen as the newest. Returns `false` if another
+    /// writer has linked it.
+    private func add(_ key: StoreKey, after version: UInt64, _ file: VersionFile) throws(StoreError) -> Bool {
         let began = now()
         let mine = version + 1
-        let path = "\(key.path)/\(VersionName.name(of: mine, key: key))"
-        guard try create(path, bytes, .contentAndInode) else {
-            throw conflict(key, newest: try versions(key, fresh: true).last ?? mine)
+        let path = VersionName.path(of: mine, key: key)
+        guard try create(path, file.encoded()) else {
+            count(\.conflicts)
+            return false
         }
         // The folder may have been deleted between reading and linking; then the version is lost.
         let versions = try versions(key, fresh: true)
         guard versions.contains(mine), let top = versions.last else {
             throw StoreError(.transient, displayPath(key.path), "was removed at the same time; try again")
         }
-        // A number below the newest is free only after pruning: a writer that was stopped for that long has not won.
-        // Above the version of a real winner all versions still exist.
-        let isWhole = versions.suffix(where: { $0 >= mine }).count == Int(top - mine) + 1
-        guard isWhole, now() - began < Self.slowestWriter || top == mine else {
-            let name = VersionName.name(of: mine, key: key)
-            try? files.unlink("\(key.path)/\(name)")
-            throw conflict(key, newest: top)
+        if top > mine, try !isRegular(key, mine, versions) || now() - began >= Self.slowestWriter {
+            try? files.unlink(path)
+            throw StoreError(
+                .unconfirmed,
+                displayPath(key.path),
+                "was changed by other writers at the same time; read it again before repeating the change"
+            )
         }
         count(\.published)
-        prune(key, versions)
+        if file.isRemoved, top == mine {
+            unlink(versions.dropLast(), of: key)
+        } else {
+            prune(key, versions)
+        }
         writeHint(for: key)
-        return mine
+        return true
+    }
+
+    /// Whether a version below the newest was linked before its successor. Its number may also have been free again,
+    /// after pruning or a removal. Versions are unlinked from the newest to the oldest, so none is missing between a
+    /// regular version and the newest, and its successor is no removal.
+    private func isRegular(_ key: StoreKey, _ mine: UInt64, _ versions: [UInt64]) throws(StoreError) -> Bool {
+        guard let top = versions.last, versions.count(where: { $0 >= mine }) == Int(top - mine) + 1 else {
+            return false
+        }
+        let path = VersionName.path(of: mine + 1, key: key)
+        return try !VersionFile(readFile(path, limit: VersionFile.sizeLimit), place: displayPath(path)).isRemoved
+    }
+
+    /// Unlinks versions that a removal has superseded, the newest first: a value that was removed may be a secret. What
+    /// cannot be unlinked now is deleted by a sweep.
+    func unlink(_ versions: some BidirectionalCollection<UInt64>, of key: StoreKey) {
+        for version in versions.reversed() {
+            try? files.unlink(VersionName.path(of: version, key: key))
+        }
+        try? files.syncFolder(key.path)
     }
 
     private func conflict(_ key: StoreKey, newest: UInt64) -> StoreError {
@@ -210,11 +241,8 @@ extension Volume {
         )
     }
 
-    private func requireValue(_ bytes: [UInt8], _ key: StoreKey) throws(StoreError) {
-        guard bytes.count <= Self.valueLimit else {
-            throw StoreError(.tooLarge, displayPath(key.path), "a value has at most \(Self.valueLimit) bytes")
-        }
-        precondition(!Tombstone.isTombstone(bytes), "a value must not look like a tombstone")
+    private func notFound(_ key: StoreKey) -> StoreError {
+        StoreError(.notFound, displayPath(key.path), "there is no such value")
     }
 
     /// Deletes versions that were superseded at least ``minimumAge`` ago, the oldest first. Versions that cannot be
@@ -231,8 +259,8 @@ extension Volume {
         }
         guard let old else { return 0 }
         let deletable = versions.filter { $0 < old && top - $0 >= Self.versionsKept }
-        for version in deletable.prefix(limit) {
-            try? files.unlink("\(key.path)/\(VersionName.name(of: version, key: key))")
+        for version in deletable.prefix(limit).reversed() {
+            try? files.unlink(VersionName.path(of: version, key: key))
         }
         guard deletable.count <= limit else { return limit }
         versionObservations.withLock { seen in
@@ -240,12 +268,5 @@ extension Volume {
             seen[key.path] = isDone ? nil : VersionObservation(newest: top, since: now)
         }
         return deletable.count
-    }
-}
-
-extension Array {
-    /// The longest suffix whose elements all satisfy the predicate.
-    fileprivate func suffix(where fits: (Element) -> Bool) -> ArraySlice<Element> {
-        self[(lastIndex { !fits($0) }.map { $0 + 1 } ?? startIndex)...]
     }
 }

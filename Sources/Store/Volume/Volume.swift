@@ -23,7 +23,7 @@ package final class Volume: Sendable {
     let versionObservations = Mutex([String: VersionObservation]())
 
     /// - Parameters:
-    ///   - files: The file system whose root is `STORE/v1`.
+    ///   - files: The file system whose root is `STORE/v2`.
     ///   - now: The monotonic clock of this process.
     ///   - random: Returns 64 random bits per call, for names and nonces.
     package init(

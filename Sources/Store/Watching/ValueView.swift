@@ -65,8 +65,8 @@ package final class ValueView<Value> {
             unread[key] = nil
             return
         }
-        guard !Tombstone.isTombstone(stored.bytes) else { return forget(key, &report) }
-        values[key] = try decode(key, stored)
+        guard let value = try volume.value(of: stored, key) else { return forget(key, &report) }
+        values[key] = try decode(key, value)
         versions[key] = stored.version
         unread[key] = nil
         report.changed.append(key)

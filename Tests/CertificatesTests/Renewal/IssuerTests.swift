@@ -323,13 +323,13 @@ struct IssuerTests {
     func damagedAccount() async throws {
         let world = IssuingWorld()
         let key: StoreKey = try RenewalRecords.accounts.child(Fingerprint.of(TestCA.directory.text))
-        _ = try await world.store.create(key, Array("{}".utf8))
+        try await world.store.write(key, .create(Array("{}".utf8)))
         let issuer = world.issuer(world.settings([["a.test"]]))
         let task = Task { await issuer.run() }
         try await eventually(within: .seconds(30)) { world.troubles.count == 1 }
         #expect("\(world.troubles[0])".contains("acme/accounts/"))
         #expect("\(world.troubles[0])".contains("remove"))
-        try await world.store.remove(key, expecting: nil)
+        try await world.store.write(key, .remove(nil))
         try await published(world, "a.test")
         #expect(world.troubles.count == 1)
         task.cancel()

@@ -30,7 +30,7 @@ struct DevelopmentCATests {
         let second = try await DevelopmentRoot.obtain(in: other)
         #expect(first.fingerprint == second.fingerprint && first.generation == second.generation)
         #expect(first.pin == "sha256:" + first.fingerprint)
-        let folder = "v1/certs/development-ca/\(first.generation)"
+        let folder = "v2/certs/development-ca/\(first.generation)"
         #expect(scratch.names(folder) == ["fullchain.pem", "key.pem", "meta.json"])
         #expect(first.path?.hasSuffix("\(folder)/fullchain.pem") == true)
         #expect(scratch.read("\(folder)/fullchain.pem") == first.certificatePEM)
@@ -57,7 +57,7 @@ struct DevelopmentCATests {
             return try await group.reduce(into: [String]()) { $0.append($1) }
         }
         #expect(pins.count == 8 && Set(pins).count == 1)
-        #expect(scratch.names("v1/certs/development-ca").count == 1)
+        #expect(scratch.names("v2/certs/development-ca").count == 1)
     }
 
     @Test("A process that was killed while it made the root delays the others by its time to live at most")
@@ -163,7 +163,7 @@ struct DevelopmentCATests {
         let store = try scratch.store()
         let pin = try await DevelopmentRoot.obtain(in: store).pin
         store.close()
-        let files = ReadOnlyFileSystem(try PosixFileSystem(path: scratch.file("v1"), creating: false))
+        let files = ReadOnlyFileSystem(try PosixFileSystem(path: scratch.file("v2"), creating: false))
         let readOnly = VolumeStore(volume: Volume(files: files))
         defer { readOnly.close() }
         let served = try await open(readOnly, names: ["route.test"])
@@ -194,7 +194,7 @@ struct DevelopmentCATests {
         let store = try scratch.store()
         defer { store.close() }
         let made = try await DevelopmentRoot.obtain(in: store)
-        let key = "v1/certs/development-ca/\(made.generation)/key.pem"
+        let key = "v2/certs/development-ca/\(made.generation)/key.pem"
         let foreign = Array(try TestCertificate(["x"]).key.utf8)
         for bytes in [[], made.certificatePEM, [0xFF, 0x00], foreign] {
             scratch.write(key, bytes)
@@ -203,7 +203,7 @@ struct DevelopmentCATests {
             #expect(error?.reason.contains("backup") == true)
             #expect(scratch.read(key) == bytes)
         }
-        try FileManager.default.removeItem(atPath: scratch.file("v1/certs/development-ca"))
+        try FileManager.default.removeItem(atPath: scratch.file("v2/certs/development-ca"))
         let new = try await open(store)
         #expect(new.developmentRoot?.pin != made.pin)
     }

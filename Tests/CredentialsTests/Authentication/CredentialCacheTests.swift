@@ -183,13 +183,19 @@ struct CredentialCacheTests {
         let cache = store.cache(log.logger)
         try await cache.load()
         try await watching(cache) { observed in
-            try await store.store.remove(try StoreKey("agents/\(tokens[0].id)"), expecting: nil)
+            let folder = "\(path)/agents/\(tokens[0].id)"
+            let first = try #require(FileManager.default.contents(atPath: "\(folder)/1.json"))
+            try await store.store.write(try StoreKey("agents/\(tokens[0].id)"), .remove(nil))
             try await eventually { observed().ended == [tokens[0].id] }
             try FileManager.default.removeItem(atPath: "\(path)/agents/\(tokens[1].id)")
             try await eventually { observed().ended == [tokens[0].id, tokens[1].id] }
             #expect(try cache.verify(tokens[2]).isGranted)
-            // The version that records the removal is deleted: older versions are not accepted any more.
-            try FileManager.default.removeItem(atPath: "\(path)/agents/\(tokens[0].id)/2.json")
+            // A copy of an older version takes the place of the removal: it is not accepted any more.
+            let mode = [FileAttributeKey.posixPermissions: 0o600]
+            try #require(
+                FileManager.default.createFile(atPath: "\(folder)/1.json", contents: first, attributes: mode)
+            )
+            try FileManager.default.removeItem(atPath: "\(folder)/2.json")
             try await eventually { cache.statistics.faults[.rolledBack] == 1 }
             #expect(try cache.verify(tokens[0]).refusal == .unknown)
             // A volume that is gone revokes nothing.
@@ -299,7 +305,9 @@ struct CredentialCacheTests {
             #expect(chmod("\(path)/agents/\(id)", 0o700) == 0)
             let file = "\(path)/agents/\(id)/1.json"
             let mode: [FileAttributeKey: Any] = [.posixPermissions: 0o600]
-            try #require(FileManager.default.createFile(atPath: file, contents: Data(stored.bytes), attributes: mode))
+            try #require(
+                FileManager.default.createFile(atPath: file, contents: Data(storedFile(stored.bytes)), attributes: mode)
+            )
         }
         var loading = Duration.seconds(60)
         for _ in 0..<5 {

@@ -202,7 +202,7 @@ struct AdminTests {
     func gateway() async throws {
         try await TestGateway.with { gateway in
             let port = try #require(gateway.process.adminAddress.port)
-            let (store, cluster) = try await VolumeStore.openFounded(path: gateway.folder + "/v1", mounted: nil)
+            let (store, cluster) = try await VolumeStore.openFounded(path: gateway.folder + "/v2", mounted: nil)
             defer { store.close() }
             func get(_ path: String) throws -> (Int, String) {
                 let answer = try OpsProbe(

@@ -106,15 +106,11 @@ final class HeldStore: Store {
         try await inner.readAll(prefix, deliver)
     }
     func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] { try await inner.list(prefix) }
-    func create(_ key: StoreKey, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
-        try await inner.create(key, bytes)
-    }
-    func replace(_ key: StoreKey, expecting version: UInt64, _ bytes: [UInt8]) async throws(StoreError) -> UInt64 {
-        try await inner.replace(key, expecting: version, bytes)
-    }
-    func remove(_ key: StoreKey, expecting version: UInt64?) async throws(StoreError) {
-        try await inner.remove(key, expecting: version)
-    }
+    func write(
+        _ key: StoreKey,
+        _ change: ValueWrite,
+        under lease: (any StoreLease)?
+    ) async throws(StoreError) -> UInt64 { try await inner.write(key, change, under: lease) }
     func changes(_ prefix: StoreKey) -> StoreChanges { inner.changes(prefix) }
     func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease {
         try await inner.lease(name, options)

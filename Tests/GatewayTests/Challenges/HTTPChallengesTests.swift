@@ -36,7 +36,7 @@ struct HTTPChallengesTests {
         }
 
         func put(_ task: ChallengeTask) async throws {
-            _ = try await store.inner.create(task.storeKey, task.document)
+            try await store.inner.write(task.storeKey, .create(task.document))
         }
     }
 

@@ -44,10 +44,10 @@ struct SharedChallengesTests {
     func onDemand() async throws {
         try await ClusterRig.with(1) { rig in
             let token = newToken()
-            let (store, _) = try await VolumeStore.openFounded(path: rig.folder + "/v1", mounted: nil)
+            let (store, _) = try await VolumeStore.openFounded(path: rig.folder + "/v2", mounted: nil)
             defer { store.close() }
             let task = try challenge(token)
-            _ = try await store.create(task.storeKey, task.document)
+            try await store.write(task.storeKey, .create(task.document))
             #expect(try await rig.gateways[0].validate(token).status == 200)
         }
     }
@@ -135,25 +135,25 @@ struct SharedChallengesTests {
         let log = try TestLog()
         try await ClusterRig.with(1, log: log) { rig in
             let gateway = rig.gateways[0]
-            let (store, _) = try await VolumeStore.openFounded(path: rig.folder + "/v1", mounted: nil)
+            let (store, _) = try await VolumeStore.openFounded(path: rig.folder + "/v2", mounted: nil)
             defer { store.close() }
             let forged = try challenge(newToken())
             var fields = challengeFields(forged.token)
             fields["key_authorization"] = .string("<html>")
-            _ = try await store.create(forged.storeKey, fields.json)
+            try await store.write(forged.storeKey, .create(fields.json))
             let other = newToken()
-            _ = try await store.create(ChallengeTask.storeKey(token: other), forged.document)
+            try await store.write(ChallengeTask.storeKey(token: other), .create(forged.document))
             let large = newToken()
-            let folder = "\(rig.folder)/v1/\(ChallengeTask.storeKey(token: large))"
+            let folder = "\(rig.folder)/v2/\(ChallengeTask.storeKey(token: large))"
             let mode: [FileAttributeKey: Any] = [.posixPermissions: 0o700]
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true, attributes: mode)
             try Data(repeating: 0x20, count: 2 << 20).write(to: URL(fileURLWithPath: folder + "/1.json"))
             try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: folder + "/1.json")
             let open = try challenge(newToken())
-            _ = try await store.create(open.storeKey, open.document)
+            try await store.write(open.storeKey, .create(open.document))
             try FileManager.default.setAttributes(
                 [.posixPermissions: 0o666],
-                ofItemAtPath: "\(rig.folder)/v1/\(open.storeKey)/1.json"
+                ofItemAtPath: "\(rig.folder)/v2/\(open.storeKey)/1.json"
             )
             let good = try challenge(newToken(), .tlsALPN01, name: "good.test")
             try await #require(gateway.presenter).present([good])

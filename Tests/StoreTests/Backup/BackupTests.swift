@@ -17,12 +17,12 @@ struct BackupTests {
         let cluster = try volume.openCluster(mounted: mounted)
         for name in ["a", "b", "gone"] { try put(volume, cluster, "agents/\(name)", "1") }
         _ = try replace(volume, cluster, "agents/b", 1, "2")
-        try volume.remove("agents/gone")
+        try volume.write("agents/gone", .remove(nil))
         for round in 1...3 {
             _ = try volume.publish("certs/app.test", ["fullchain.pem": [1], "key.pem": [UInt8(round)]], epoch: 4)
         }
-        _ = try volume.create("acme/ca.test/account.json", bytes("{}"))
-        _ = try volume.create("acme/ca.test", bytes(#"{"not_before":1}"#))
+        try volume.write("acme/ca.test/account.json", .create(bytes("{}")))
+        try volume.write("acme/ca.test", .create(bytes(#"{"not_before":1}"#)))
         _ = try volume.publish("acme/ca.test/orders/x", ["order": [9]], epoch: 1)
         return (volume, cluster)
     }
@@ -34,7 +34,7 @@ struct BackupTests {
 
     private func put(_ volume: Volume, _ cluster: ClusterIdentity, _ name: String, _ text: String) throws {
         let key = try StoreKey(name)
-        _ = try volume.create(key, seal(cluster, key, 1, text))
+        try volume.write(key, .create(seal(cluster, key, 1, text)))
     }
 
     private func replace(
@@ -45,7 +45,7 @@ struct BackupTests {
         _ text: String
     ) throws -> UInt64 {
         let key = try StoreKey(name)
-        return try volume.replace(key, expecting: version, seal(cluster, key, version + 1, text))
+        return try volume.write(key, .replace(version, seal(cluster, key, version + 1, text)))
     }
 
     private func backup(
@@ -66,7 +66,7 @@ struct BackupTests {
         #expect(b.version == 2 && b.bytes == seal(cluster, "agents/b", 2, "2"))
         #expect(throws: StoreError.self) { try volume.read("agents/gone") }
         // The version numbers continue, so that an old document of this name can never be valid again.
-        #expect(try volume.create("agents/gone", [1]) == 3)
+        #expect(try volume.write("agents/gone", .create([1])) == 3)
         let certificate = try volume.newest("certs/app.test", files: ["fullchain.pem", "key.pem"])
         #expect(certificate.generation == Generation(epoch: 4, counter: 3) && certificate.files["key.pem"] == [3])
         #expect(try volume.generations("certs/app.test").count == 2)
@@ -111,9 +111,9 @@ struct BackupTests {
 
         let third = ScratchFolder()
         let used = try third.volume()
-        _ = try used.create("agents/stranger", [1])
+        try used.write("agents/stranger", .create([1]))
         #expect(throws: StoreError.self) { try used.restore(backup) }
-        #expect(third.names("v1/agents").filter { !$0.hasPrefix(".") } == ["stranger"])
+        #expect(third.names("v2/agents").filter { !$0.hasPrefix(".") } == ["stranger"])
         #expect(try used.readCluster(mounted: nil) == nil)
     }
 
@@ -144,9 +144,9 @@ struct BackupTests {
             "format": .integer(1), "cluster": .string("c"), "keys": .array([.string(key.id)]),
         ]
         let sealed = SealedDocument.seal(fields.json, .cluster, context: "cluster.json/1", with: key)
-        var files = [("v1/cluster.json/1", sealed), ("v1/keys/\(key.id)", key.storedBytes)]
+        var files = [("v2/cluster.json/1", storedFile(sealed)), ("v2/keys/\(key.id)", key.storedBytes)]
         let long = String(repeating: "n", count: 100)
-        for index in 0..<20_000 { files.append(("v1/acme/names/\(index).\(long)/1.json", [])) }
+        for index in 0..<20_000 { files.append(("v2/acme/names/\(index).\(long)/1.json", [])) }
         let backup = try Backup(try forged(files, cluster: "c", key: key), mounted: nil)
         #expect(backup.fileCount == files.count)
     }
@@ -155,7 +155,7 @@ struct BackupTests {
     func longName() throws {
         let (volume, _) = try filled()
         let part = String(repeating: "n", count: 120)
-        _ = try volume.create(try StoreKey("acme/\(part)/\(part)"), [1])
+        try volume.write(try StoreKey("acme/\(part)/\(part)"), .create([1]))
         let archive = try backup(volume)
         #expect(archive.summary.notes.count == 1 && archive.summary.notes[0].hasSuffix("left out"))
         #expect(try Backup(archive.file, mounted: nil).fileCount == archive.summary.fileCount)
@@ -181,7 +181,9 @@ struct BackupTests {
             "format": .integer(1), "cluster": .string("c"), "keys": .array([.string(key.id)]),
         ]
         let sealed = SealedDocument.seal(fields.json, .cluster, context: "cluster.json/1", with: key)
-        let head: [(String, [UInt8])] = [("v1/cluster.json/1", sealed), ("v1/keys/\(key.id)", key.storedBytes)]
+        let head: [(String, [UInt8])] = [
+            ("v2/cluster.json/1", storedFile(sealed)), ("v2/keys/\(key.id)", key.storedBytes),
+        ]
         func code(_ files: [(String, [UInt8])], cluster: String = "c", key: ClusterKey) -> StoreError.Code? {
             do {
                 _ = try Backup(try forged(files, cluster: cluster, key: key), mounted: nil)
@@ -192,43 +194,45 @@ struct BackupTests {
         }
         #expect(code(head, key: key) == nil)
         let stranger = ClusterKey.generate { .random(in: .min ... .max) }
-        let credential = SealedDocument.seal(bytes("{}"), .credential, context: "agents/a/1", with: stranger)
-        let mine = SealedDocument.seal(bytes("{}"), .credential, context: "agents/a/1", with: key)
-        #expect(code(head + [("v1/agents/a/1.json", mine)], key: key) == nil)
-        #expect(code(head + [("v1/agents/a/1.json", credential)], key: key) == .foreign)
-        #expect(code(head + [("v1/agents/a/2.json", mine)], key: key) == .corrupt)
-        #expect(code(head + [("v1/agents/b/1.json", mine)], key: key) == .corrupt)
-        #expect(code(head + [("v1/agents/a/1.json", bytes("{}"))], key: key) == .corrupt)
-        #expect(code(head + [("v1/agents/a/1.json", mine), ("v1/agents/a/2.json", mine)], key: key) == .corrupt)
+        let credential = storedFile(
+            SealedDocument.seal(bytes("{}"), .credential, context: "agents/a/1", with: stranger)
+        )
+        let mine = storedFile(SealedDocument.seal(bytes("{}"), .credential, context: "agents/a/1", with: key))
+        #expect(code(head + [("v2/agents/a/1.json", mine)], key: key) == nil)
+        #expect(code(head + [("v2/agents/a/1.json", credential)], key: key) == .foreign)
+        #expect(code(head + [("v2/agents/a/2.json", mine)], key: key) == .corrupt)
+        #expect(code(head + [("v2/agents/b/1.json", mine)], key: key) == .corrupt)
+        #expect(code(head + [("v2/agents/a/1.json", storedFile(bytes("{}")))], key: key) == .corrupt)
+        #expect(code(head + [("v2/agents/a/1.json", mine), ("v2/agents/a/2.json", mine)], key: key) == .corrupt)
         #expect(code(head, cluster: "d", key: key) == .corrupt)
         #expect(code(head, key: stranger) == .foreign)
         #expect(code([head[0]], key: key) == .notFound)
         #expect(code([head[1]], key: key) == .corrupt)
-        #expect(code([("v1/cluster.json/2", sealed), head[1]], key: key) == .corrupt)
-        #expect(code(head + [("v1/keys/\(stranger.id)", stranger.storedBytes)], key: key) == .corrupt)
-        #expect(code([head[0], ("v1/keys/\(key.id)", stranger.storedBytes)], key: key) == .corrupt)
+        #expect(code([("v2/cluster.json/2", storedFile(sealed)), head[1]], key: key) == .corrupt)
+        #expect(code(head + [("v2/keys/\(stranger.id)", stranger.storedBytes)], key: key) == .corrupt)
+        #expect(code([head[0], ("v2/keys/\(key.id)", stranger.storedBytes)], key: key) == .corrupt)
         for name in [
-            "v1/locks/a/1", "v1/agents/1.json", "v1/agents/a/b/1.json", "v1/agents/a/01.json", "v1/agents/a/0.json",
-            "v1/certs/1.json", "v1/certs/gen-0000000001-000001/x", "v1/replicas/x/hb", "v2/agents/a/1.json",
-            "agents/a/1.json", "v1/keys/short", "v1/certs/a/x.json", "v1/tmp/x",
+            "v2/locks/a/1", "v2/agents/1.json", "v2/agents/a/b/1.json", "v2/agents/a/01.json", "v2/agents/a/0.json",
+            "v2/certs/1.json", "v2/certs/gen-0000000001-000001/x", "v2/replicas/x/hb", "v1/agents/a/1.json",
+            "agents/a/1.json", "v2/keys/short", "v2/certs/a/x.json", "v2/tmp/x",
         ] {
             #expect(code(head + [(name, [1])], key: key) == .badName, "\(name)")
         }
         let big = [UInt8](repeating: 0, count: Volume.generationFileLimit + 1)
-        #expect(code(head + [("v1/certs/a/gen-0000000001-000001/x", big)], key: key) == .tooLarge)
-        let generations = (1...3).map { ("v1/certs/a/gen-0000000001-00000\($0)/x", [UInt8(1)]) }
+        #expect(code(head + [("v2/certs/a/gen-0000000001-000001/x", big)], key: key) == .tooLarge)
+        let generations = (1...3).map { ("v2/certs/a/gen-0000000001-00000\($0)/x", [UInt8(1)]) }
         #expect(code(head + generations, key: key) == .corrupt)
-        let many = (1...17).map { ("v1/certs/a/gen-0000000001-000001/f\($0)", [UInt8(1)]) }
+        let many = (1...17).map { ("v2/certs/a/gen-0000000001-000001/f\($0)", [UInt8(1)]) }
         #expect(code(head + many, key: key) == .corrupt)
-        let both = [("v1/acme/a/1.json", [UInt8(1)]), ("v1/acme/a/1.json/gen-0000000001-000001/x", [UInt8(1)])]
+        let both = [("v2/acme/a/1.json", [UInt8(1)]), ("v2/acme/a/1.json/gen-0000000001-000001/x", [UInt8(1)])]
         #expect(code(head + both, key: key) == .corrupt)
     }
 
     @Test("Files that a gateway would not accept are left out and noted")
     func leftOut() throws {
         let (volume, _) = try filled()
-        _ = try volume.create("agents/forged", bytes("{}"))
-        chmod(scratch.file("v1/agents/a/1.json"), 0o666)
+        try volume.write("agents/forged", .create(bytes("{}")))
+        chmod(scratch.file("v2/agents/a/1.json"), 0o666)
         let archive = try backup(volume)
         #expect(archive.summary.notes.count == 2 && archive.summary.notes.allSatisfy { $0.hasSuffix("left out") })
         #expect(try Backup(archive.file, mounted: nil).credentialCount == 2)
@@ -241,7 +245,7 @@ struct BackupTests {
         var calls = 0
         while true {
             let target = ScratchFolder()
-            let files = try PosixFileSystem(path: target.file("v1"), creating: true)
+            let files = try PosixFileSystem(path: target.file("v2"), creating: true)
             let failing = FailingFileSystem(files, after: calls)
             do {
                 try Volume(files: failing).restore(backup)

@@ -33,10 +33,10 @@ struct TarTests {
 
     @Test("A written archive reads back, with files of every size and long names")
     func roundTrip() throws {
-        let long = "v1/certs/\(String(repeating: "n", count: 128))/gen-0000000001-000001/fullchain.pem"
+        let long = "v2/certs/\(String(repeating: "n", count: 128))/gen-0000000001-000001/fullchain.pem"
         let files: [(String, [UInt8])] = [
-            ("a", []), ("v1/b", [1]), ("v1/c", [UInt8](repeating: 2, count: 512)),
-            (long, [UInt8](repeating: 3, count: 3_000_000)), ("v1/d", [UInt8](repeating: 4, count: 600_000)),
+            ("a", []), ("v2/b", [1]), ("v2/c", [UInt8](repeating: 2, count: 512)),
+            (long, [UInt8](repeating: 3, count: 3_000_000)), ("v2/d", [UInt8](repeating: 4, count: 600_000)),
             ("e", [5]),
         ]
         let bytes = try archive(files)
@@ -50,13 +50,13 @@ struct TarTests {
     func tar() throws {
         let scratch = ScratchFolder()
         let path = scratch.file("x.tar")
-        try Data(archive([("v1/agents/a/1.json", bytes("hello\n")), ("v1/keys/k", [0, 1, 2])])).write(
+        try Data(archive([("v2/agents/a/1.json", bytes("hello\n")), ("v2/keys/k", [0, 1, 2])])).write(
             to: URL(fileURLWithPath: path)
         )
         let tar = try ExternalProgram.runBlocking(["tar", "-xvf", path, "-C", scratch.path])
         #expect(tar.status == 0)
-        #expect(tar.output == "v1/agents/a/1.json\nv1/keys/k\n")
-        #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.file("v1/agents/a/1.json"))) == Data("hello\n".utf8))
+        #expect(tar.output == "v2/agents/a/1.json\nv2/keys/k\n")
+        #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.file("v2/agents/a/1.json"))) == Data("hello\n".utf8))
     }
 
     @Test("A name that does not fit is refused, not truncated")
@@ -74,7 +74,7 @@ struct TarTests {
         let file = ArchiveFile(inMemory: "x")
         var writer = TarWriter(file, time: 0, limits: limits)
         var count = 0
-        while (try? writer.add("v1/\(count)", [UInt8](repeating: 7, count: isBySize ? 900 : 10))) != nil { count += 1 }
+        while (try? writer.add("v2/\(count)", [UInt8](repeating: 7, count: isBySize ? 900 : 10))) != nil { count += 1 }
         try writer.finish("last", [UInt8](repeating: 8, count: 16_384))
         #expect(try TarReader.list(file, limits: limits).entries.count == count + 1)
         #expect(isBySize ? count > 250 : count == 39)
@@ -84,12 +84,12 @@ struct TarTests {
 
     @Test("Links, folders, devices, extensions and other formats are refused", arguments: 0..<10)
     func kinds(_ index: Int) throws {
-        let good = try archive([("v1/a", [7])])
-        #expect(try read(patched(good, at: 0, bytes("v1/b"))).count == 1)
+        let good = try archive([("v2/a", [7])])
+        #expect(try read(patched(good, at: 0, bytes("v2/b"))).count == 1)
         let bad: [[UInt8]] = [
             patched(good, at: 156, bytes("1")), patched(good, at: 156, bytes("2")), patched(good, at: 156, bytes("5")),
             patched(good, at: 156, bytes("x")), patched(good, at: 156, bytes("L")), patched(good, at: 156, [0]),
-            patched(good, at: 257, bytes("ustar  \u{0}")), patched(good, at: 157, bytes("v1/b")),
+            patched(good, at: 257, bytes("ustar  \u{0}")), patched(good, at: 157, bytes("v2/b")),
             patched(good, at: 500, [1]), patched(good, at: 156, bytes("3")),
         ]
         #expect(throws: StoreError.self) { try read(bad[index]) }
@@ -98,9 +98,9 @@ struct TarTests {
     @Test(
         "No name leads out of the store or can be read in two ways",
         arguments: [
-            "../a", "/etc/passwd", "v1/../a", "v1//a", "v1/./a", "./v1/a", "v1/.a", "v1/a/", "v1/a b", "v1/a\\b",
-            "v1/ä",
-            "v1/a\u{0}b", "", "v1/a\n",
+            "../a", "/etc/passwd", "v2/../a", "v2//a", "v2/./a", "./v1/a", "v2/.a", "v2/a/", "v2/a b", "v2/a\\b",
+            "v2/ä",
+            "v2/a\u{0}b", "", "v2/a\n",
         ]
     )
     func names(_ name: String) throws {
@@ -111,7 +111,7 @@ struct TarTests {
 
     @Test("Wrong sizes and invalid numbers are refused")
     func sizes() throws {
-        let good = try archive([("v1/a", [UInt8](repeating: 7, count: 600))])
+        let good = try archive([("v2/a", [UInt8](repeating: 7, count: 600))])
         for size in [
             "00000077777", "77777777777", "0000000113 ", " 0000001130", "0000000113x", "-0000001130",
         ] {
@@ -124,7 +124,7 @@ struct TarTests {
 
     @Test("Extra and missing bytes are refused")
     func ends() throws {
-        let good = try archive([("v1/a", [7]), ("v1/b", [8])])
+        let good = try archive([("v2/a", [7]), ("v2/b", [8])])
         for count in stride(from: 0, to: 2_560, by: 64) {
             #expect(throws: StoreError.self) { try read(Array(good[..<count])) }
         }
@@ -135,12 +135,12 @@ struct TarTests {
         }
         #expect(throws: StoreError.self) { try read(good + [1]) }
         #expect(throws: StoreError.self) { try read(good + good) }
-        #expect(throws: StoreError.self) { try read(archive([("v1/a", [7]), ("v1/a", [7])])) }
+        #expect(throws: StoreError.self) { try read(archive([("v2/a", [7]), ("v2/a", [7])])) }
     }
 
     @Test("Any flipped bit of a header is detected")
     func bits() throws {
-        let good = try archive([("v1/agents/abc/1.json", [7])])
+        let good = try archive([("v2/agents/abc/1.json", [7])])
         for index in 0..<512 {
             for bit in 0..<8 {
                 var bad = good

@@ -14,7 +14,7 @@ struct CheckTests {
     func good() throws {
         let volume = try scratch.volume()
         let cluster = try volume.openCluster(mounted: nil)
-        _ = try volume.create("agents/a", [1])
+        try volume.write("agents/a", .create([1]))
         let inspection = volume.inspect()
         #expect(inspection.problems.isEmpty && inspection.remarks.isEmpty)
         #expect(try volume.strayKeys(cluster).isEmpty)
@@ -24,31 +24,31 @@ struct CheckTests {
     @Test("Links, pipes, open modes and foreign files are reported with their paths")
     func bad() throws {
         let volume = try scratch.volume()
-        _ = try volume.create("agents/open", [1])
-        chmod(scratch.file("v1/agents/open/1.json"), 0o644)
-        symlink("/etc", scratch.file("v1/agents/link"))
-        mkfifo(scratch.file("v1/agents/pipe"), 0o600)
-        mkdir(scratch.file("v1/lost+found"), 0o700)
-        chmod(scratch.file("v1/certs"), 0o2770)
-        rmdir(scratch.file("v1/acme"))
-        symlink(scratch.file("v1/certs"), scratch.file("v1/acme"))
+        try volume.write("agents/open", .create([1]))
+        chmod(scratch.file("v2/agents/open/1.json"), 0o644)
+        symlink("/etc", scratch.file("v2/agents/link"))
+        mkfifo(scratch.file("v2/agents/pipe"), 0o600)
+        mkdir(scratch.file("v2/lost+found"), 0o700)
+        chmod(scratch.file("v2/certs"), 0o2770)
+        rmdir(scratch.file("v2/acme"))
+        symlink(scratch.file("v2/certs"), scratch.file("v2/acme"))
         let inspection = volume.inspect()
         func problem(_ path: String, _ words: String) -> Bool {
             inspection.problems.contains { $0.contains(scratch.file(path)) && $0.contains(words) }
         }
-        #expect(problem("v1/agents/open/1.json", "chmod 600"))
-        #expect(problem("v1/agents/link", "symbolic link"))
-        #expect(problem("v1/agents/pipe", "neither"))
-        #expect(problem("v1/acme", "symbolic link"))
+        #expect(problem("v2/agents/open/1.json", "chmod 600"))
+        #expect(problem("v2/agents/link", "symbolic link"))
+        #expect(problem("v2/agents/pipe", "neither"))
+        #expect(problem("v2/acme", "symbolic link"))
         #expect(inspection.problems.count == 4)
         #expect(inspection.remarks.contains { $0.contains("lost+found") })
-        #expect(inspection.remarks.contains { $0.contains("v1/certs: mode 2770") })
+        #expect(inspection.remarks.contains { $0.contains("v2/certs: mode 2770") })
     }
 
     @Test("Many problems of one kind are reported as a few lines and a count")
     func many() throws {
         let volume = try scratch.volume()
-        for number in 0..<50 { symlink("/etc", scratch.file("v1/agents/l\(number)")) }
+        for number in 0..<50 { symlink("/etc", scratch.file("v2/agents/l\(number)")) }
         let inspection = volume.inspect()
         #expect(inspection.problems.count == 11 && inspection.problems.last?.contains("40 more") == true)
     }
@@ -59,7 +59,7 @@ struct CheckTests {
         let timings = try volume.timings(rounds: 10)
         #expect(timings.map(\.operation) == ["create", "rename", "link", "fsync", "fsync of a folder", "list"])
         #expect(timings.allSatisfy { $0.minimum <= $0.median && $0.median <= $0.maximum && $0.maximum > .zero })
-        #expect(scratch.names("v1/tmp").isEmpty)
+        #expect(scratch.names("v2/tmp").isEmpty)
     }
 
     @Test("The type of the volume is reported, and the reasons why nothing can be written")
@@ -105,7 +105,7 @@ struct CheckTests {
         store.onOperation { operation, duration in
             if duration > .zero { seen.withLock { $0.append(operation) } }
         }
-        _ = try await store.create("agents/a", [1])
+        try await store.write("agents/a", .create([1]))
         _ = try await store.read("agents/a")
         _ = try await store.list("agents")
         let lease = try await store.lease("x", LeaseOptions(fencing: "certs/x"))
@@ -118,7 +118,7 @@ struct CheckTests {
 
     @Test("Opening without founding returns an existing cluster or fails with notFound")
     func openFounded() async throws {
-        let path = scratch.file("v1")
+        let path = scratch.file("v2")
         #expect(await code { _ = try await VolumeStore.openFounded(path: path, mounted: nil) } == .notFound)
         #expect(scratch.names(".").isEmpty)
         let founded = try await VolumeStore.open(path: path, mounted: nil)

@@ -63,8 +63,8 @@ struct ClusterKeyTests {
         let founded = try volume.openCluster(mounted: nil)
         let found = try scratch.volume().openCluster(mounted: nil)
         #expect(founded == found && founded.isKeyOnVolume)
-        #expect(scratch.names("v1/keys") == [founded.keyring.signing.id])
-        #expect(scratch.names("v1/cluster.json") == ["1"])
+        #expect(scratch.names("v2/keys") == [founded.keyring.signing.id])
+        #expect(scratch.names("v2/cluster.json") == ["1"])
         #expect(founded.id == founded.keyring.signing.foundedClusterID)
     }
 
@@ -73,7 +73,7 @@ struct ClusterKeyTests {
         let first = try ClusterKeyFile.parse(bytes(String(repeating: "k", count: 40) + "\n"), path: "key")
         let other = try ClusterKeyFile.parse(bytes(String(repeating: "o", count: 40) + "\n"), path: "key")
         let cluster = try scratch.volume().openCluster(mounted: first)
-        #expect(!cluster.isKeyOnVolume && scratch.names("v1/keys").isEmpty)
+        #expect(!cluster.isKeyOnVolume && scratch.names("v2/keys").isEmpty)
         #expect(try scratch.volume().openCluster(mounted: other + first).id == cluster.id)
         let elsewhere = try scratch.volume()
         do {
@@ -93,7 +93,7 @@ struct ClusterKeyTests {
         #expect(mounted == cluster.keyring.keys)
         let moved = try scratch.volume().openCluster(mounted: mounted)
         #expect(moved.id == cluster.id && moved.isKeyOnVolume)
-        try FileManager.default.removeItem(atPath: scratch.file("v1/keys/\(mounted[0].id)"))
+        try FileManager.default.removeItem(atPath: scratch.file("v2/keys/\(mounted[0].id)"))
         #expect(try scratch.volume().openCluster(mounted: mounted).isKeyOnVolume == false)
     }
 
@@ -123,7 +123,7 @@ struct ClusterKeyTests {
         )
         let extended = Array(body.dropLast()) + bytes(#","later":{"a":[1,2.5,null,true]}}"#)
         let sealed = SealedDocument.seal(extended, .cluster, context: "cluster.json/2", with: first.keyring.signing)
-        _ = try volume.replace("cluster.json", expecting: 1, sealed)
+        try volume.write("cluster.json", .replace(1, sealed))
 
         let known = try volume.openCluster(mounted: nil)
         let added = try volume.addKey(to: known)
@@ -137,7 +137,7 @@ struct ClusterKeyTests {
         let retired = try volume.retire(first.keyring.signing.id, from: signed)
         #expect(retired.keyring.keys.map(\.id) == [new] && retired.id == first.id)
         #expect(try volume.openCluster(mounted: nil) == retired)
-        #expect(scratch.names("v1/keys") == [new])
+        #expect(scratch.names("v2/keys") == [new])
         let text = String(decoding: try volume.read("cluster.json").bytes, as: UTF8.self)
         #expect(text.contains(#""later":{"a":[1,2.5,null,true]}"#))
     }
@@ -146,7 +146,7 @@ struct ClusterKeyTests {
     func damaged() throws {
         let volume = try scratch.volume()
         let cluster = try volume.openCluster(mounted: nil)
-        let keyPath = scratch.file("v1/keys/\(cluster.keyring.signing.id)")
+        let keyPath = scratch.file("v2/keys/\(cluster.keyring.signing.id)")
         let key = try Data(contentsOf: URL(fileURLWithPath: keyPath))
         try Data(key.reversed()).write(to: URL(fileURLWithPath: keyPath))
         #expect(throws: StoreError.self) { try volume.openCluster(mounted: nil) }
@@ -155,7 +155,7 @@ struct ClusterKeyTests {
         try key.write(to: URL(fileURLWithPath: keyPath))
         #expect(try volume.openCluster(mounted: nil) == cluster)
 
-        let document = URL(fileURLWithPath: scratch.file("v1/cluster.json/1"))
+        let document = URL(fileURLWithPath: scratch.file("v2/cluster.json/1"))
         let text = try String(contentsOf: document, encoding: .utf8)
         let forged = text.replacingOccurrences(of: cluster.id, with: String(repeating: "0", count: cluster.id.count))
         try forged.write(to: document, atomically: false, encoding: .utf8)
@@ -176,8 +176,8 @@ struct ClusterKeyTests {
     func halfAStore() throws {
         let volume = try scratch.volume()
         _ = try volume.openCluster(mounted: nil)
-        _ = try volume.create("agents/a", [1])
-        try FileManager.default.removeItem(atPath: scratch.file("v1/cluster.json"))
+        try volume.write("agents/a", .create([1]))
+        try FileManager.default.removeItem(atPath: scratch.file("v2/cluster.json"))
         #expect(throws: StoreError.self) { try volume.openCluster(mounted: nil) }
     }
 

@@ -9,34 +9,34 @@ struct CrashTests {
     @Test("Creating a value")
     func creating() throws {
         try atEveryStep { volume throws(StoreError) in
-            _ = try volume.create("acme/new", bytes("new"))
+            try volume.write("acme/new", .create(bytes("new")))
         } check: { volume, isDone in
             let found = try value(volume, "acme/new")
             #expect(found == nil && !isDone || found == StoredValue(bytes: bytes("new"), version: 1))
-            if found == nil { #expect(try volume.create("acme/new", bytes("again")) == 1) }
+            if found == nil { #expect(try volume.write("acme/new", .create(bytes("again"))) == 1) }
         }
     }
 
     @Test("Replacing a value")
     func replacing() throws {
         try atEveryStep { volume throws(StoreError) in
-            _ = try volume.replace("acme/old", expecting: 1, bytes("new"))
+            try volume.write("acme/old", .replace(1, bytes("new")))
         } check: { volume, isDone in
             let found = try #require(try value(volume, "acme/old"))
             #expect(found.version == 2 ? found.bytes == bytes("new") : found.bytes == bytes("old") && !isDone)
-            #expect(try volume.replace("acme/old", expecting: found.version, bytes("next")) == found.version + 1)
+            #expect(try volume.write("acme/old", .replace(found.version, bytes("next"))) == found.version + 1)
         }
     }
 
     @Test("Removing a value")
     func removing() throws {
         try atEveryStep { volume throws(StoreError) in
-            try volume.remove("acme/old", expecting: 1)
+            try volume.write("acme/old", .remove(1))
         } check: { volume, isDone in
             let found = try value(volume, "acme/old")
             #expect(found == nil || found == StoredValue(bytes: bytes("old"), version: 1) && !isDone)
             // The versions of a removed key continue.
-            if found == nil { #expect(try volume.create("acme/old", bytes("again")) == 3) }
+            if found == nil { #expect(try volume.write("acme/old", .create(bytes("again"))) == 3) }
         }
     }
 
@@ -184,7 +184,7 @@ extension CrashTests {
 
     private func prepareStore(_ volume: Volume) throws(StoreError) {
         try volume.prepare()
-        _ = try volume.create("acme/old", bytes("old"))
+        try volume.write("acme/old", .create(bytes("old")))
         _ = try volume.publish("certs/site", Self.set, epoch: 1)
     }
 

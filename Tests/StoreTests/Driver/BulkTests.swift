@@ -14,11 +14,11 @@ struct BulkTests {
         // The same files as the store would write, without five fsyncs each.
         for number in 0..<10_000 {
             try volume.files.makeFolder("agents/k\(number)")
-            let path = scratch.file("v1/agents/k\(number)/1.json")
+            let path = scratch.file("v2/agents/k\(number)/1.json")
             let content = bytes(#"{"number":\#(number),"text":"\#(String(repeating: "x", count: 400))"}"#)
             let made = FileManager.default.createFile(
                 atPath: path,
-                contents: Data(content),
+                contents: Data(storedFile(content)),
                 attributes: [.posixPermissions: number == 77 ? 0o644 : 0o600]
             )
             try #require(made)

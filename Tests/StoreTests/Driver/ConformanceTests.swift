@@ -40,20 +40,20 @@ struct ConformanceTests {
         defer { withExtendedLifetime(owner) { store.close() } }
         let key: StoreKey = "agents/a1"
         #expect(await code { _ = try await store.read(key) } == .notFound)
-        #expect(await code { _ = try await store.replace(key, expecting: 1, [1]) } == .notFound)
-        #expect(try await store.create(key, bytes("one")) == 1)
-        #expect(await code { _ = try await store.create(key, bytes("two")) } == .exists(newest: 1))
+        #expect(await code { try await store.write(key, .replace(1, [1])) } == .notFound)
+        #expect(try await store.write(key, .create(bytes("one"))) == 1)
+        #expect(await code { try await store.write(key, .create(bytes("two"))) } == .exists(newest: 1))
         #expect(try await store.read(key) == StoredValue(bytes: bytes("one"), version: 1))
-        #expect(try await store.replace(key, expecting: 1, bytes("two")) == 2)
-        #expect(await code { _ = try await store.replace(key, expecting: 1, [3]) } == .conflict(newest: 2))
-        #expect(await code { try await store.remove(key, expecting: 1) } == .conflict(newest: 2))
+        #expect(try await store.write(key, .replace(1, bytes("two"))) == 2)
+        #expect(await code { try await store.write(key, .replace(1, [3])) } == .conflict(newest: 2))
+        #expect(await code { try await store.write(key, .remove(1)) } == .conflict(newest: 2))
         #expect(try await store.read(key) == StoredValue(bytes: bytes("two"), version: 2))
-        try await store.remove(key, expecting: 2)
+        try await store.write(key, .remove(2))
         #expect(await code { _ = try await store.read(key) } == .notFound)
-        #expect(await code { try await store.remove(key, expecting: nil) } == .notFound)
-        #expect(await code { _ = try await store.replace(key, expecting: 3, [3]) } == .notFound)
+        #expect(await code { try await store.write(key, .remove(nil)) } == .notFound)
+        #expect(await code { try await store.write(key, .replace(3, [3])) } == .notFound)
         // Version numbers continue after a removal.
-        #expect(try await store.create(key, bytes("three")) == 4)
+        #expect(try await store.write(key, .create(bytes("three"))) == 4)
         #expect(try await store.read(key).version == 4)
     }
 
@@ -62,10 +62,10 @@ struct ConformanceTests {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
         #expect(try await store.readAll("agents").isEmpty)
-        for number in 0..<300 { _ = try await store.create(try StoreKey("agents/k\(number)"), bytes("\(number)")) }
-        _ = try await store.replace("agents/k7", expecting: 1, bytes("seven"))
-        try await store.remove("agents/k8", expecting: 1)
-        _ = try await store.create("acme/account.json", bytes("{}"))
+        for number in 0..<300 { try await store.write(try StoreKey("agents/k\(number)"), .create(bytes("\(number)"))) }
+        try await store.write("agents/k7", .replace(1, bytes("seven")))
+        try await store.write("agents/k8", .remove(1))
+        try await store.write("acme/account.json", .create(bytes("{}")))
         let all = Dictionary(uniqueKeysWithValues: try await store.readAll("agents").map { ($0.key, $0.value) })
         #expect(all.count == 299 && all["agents/k8"] == nil)
         #expect(try all["agents/k7"]?.get() == StoredValue(bytes: bytes("seven"), version: 2))
@@ -77,8 +77,8 @@ struct ConformanceTests {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
         #expect(try await store.list("agents") == [])
-        for name in ["b", "a", "c"] { _ = try await store.create(StoreKey("agents/\(name)"), [1]) }
-        _ = try await store.create("acme/le/account.json", [1])
+        for name in ["b", "a", "c"] { try await store.write(StoreKey("agents/\(name)"), .create([1])) }
+        try await store.write("acme/le/account.json", .create([1]))
         #expect(try await store.list("agents").map(\.path) == ["agents/a", "agents/b", "agents/c"])
         #expect(try await store.list("acme/le").map(\.path) == ["acme/le/account.json"])
     }
@@ -91,7 +91,7 @@ struct ConformanceTests {
         let made = await withTaskGroup(of: Bool.self) { group in
             for _ in 0..<16 {
                 // The same bytes, so that they cannot tell which writer won.
-                group.addTask { (try? await store.create(key, bytes("0"))) != nil }
+                group.addTask { (try? await store.write(key, .create(bytes("0")))) != nil }
             }
             return await group.reduce(0) { $0 + ($1 ? 1 : 0) }
         }
@@ -104,7 +104,7 @@ struct ConformanceTests {
                         guard let value = try? await store.read(key),
                             let count = Int(String(decoding: value.bytes, as: UTF8.self))
                         else { continue }
-                        if (try? await store.replace(key, expecting: value.version, bytes("\(count + 1)"))) != nil {
+                        if (try? await store.write(key, .replace(value.version, bytes("\(count + 1)")))) != nil {
                             left -= 1
                         }
                     }
@@ -119,22 +119,22 @@ struct ConformanceTests {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
         let most = [UInt8](repeating: 7, count: Volume.valueLimit)
-        #expect(try await store.create("agents/large", most) == 1)
+        #expect(try await store.write("agents/large", .create(most)) == 1)
         #expect(try await store.read("agents/large").bytes == most)
-        #expect(await code { _ = try await store.create("agents/larger", most + [7]) } == .tooLarge)
+        #expect(await code { try await store.write("agents/larger", .create(most + [7])) } == .tooLarge)
     }
 
     @Test("A watch of a prefix reports the existing keys and then every change", arguments: Driver.allCases)
     func watching(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
-        _ = try await store.create("agents/a", [1])
+        try await store.write("agents/a", .create([1]))
         var changes = store.changes("agents").makeAsyncIterator()
         #expect(await changes.next() == [StoreChange(key: "agents/a", newest: .version(1))])
-        _ = try await store.replace("agents/a", expecting: 1, [2])
+        try await store.write("agents/a", .replace(1, [2]))
         #expect(await changes.next() == [StoreChange(key: "agents/a", newest: .version(2))])
-        _ = try await store.create("acme/elsewhere", [1])
-        try await store.remove("agents/a", expecting: nil)
+        try await store.write("acme/elsewhere", .create([1]))
+        try await store.write("agents/a", .remove(nil))
         #expect(await changes.next() == [StoreChange(key: "agents/a", newest: .version(3))])
         store.close()
         #expect(await changes.next() == nil)
@@ -205,7 +205,7 @@ struct ConformanceTests {
         #expect(observation.view?.table.rows == [[2]: bytes("two")])
         #expect(observation.lastHeartbeat?.heartbeat.state == .active)
         let published = observation.lastHeartbeat?.heartbeat.published ?? 0
-        _ = try await store.create("agents/x", [1])
+        try await store.write("agents/x", .create([1]))
         try await journal.flush()
         #expect(await store.observe(name).lastHeartbeat?.heartbeat.published == published + 1)
         // An announcement increments the count like a change.
@@ -242,7 +242,7 @@ struct ConformanceTests {
             JournalOptions(incarnation: { randomIncarnation() }, info: { _ in [1] })
         )
         withExtendedLifetime(owner) { store.close() }
-        #expect(await code { _ = try await store.create("agents/a", [1]) } == .closed)
+        #expect(await code { try await store.write("agents/a", .create([1])) } == .closed)
         #expect(await code { try await journal.flush() } == .closed)
         #expect(await code { _ = try await store.lease("a", LeaseOptions()) } == .closed)
     }

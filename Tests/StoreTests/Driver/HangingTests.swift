@@ -12,7 +12,7 @@ struct HangingTests {
 
     init() throws {
         _ = try scratch.volume()
-        let files = HangingFileSystem(files: try PosixFileSystem(path: scratch.file("v1"), creating: false))
+        let files = HangingFileSystem(files: try PosixFileSystem(path: scratch.file("v2"), creating: false))
         gate = files.gate
         store = VolumeStore(volume: Volume(files: files))
     }

@@ -23,8 +23,8 @@ struct AttackTests {
     )
     func modes() throws {
         let volume = try scratch.volume()
-        _ = try volume.create("agents/a", [1])
-        let file = scratch.file("v1/agents/a/1.json")
+        try volume.write("agents/a", .create([1]))
+        let file = scratch.file("v2/agents/a/1.json")
         for mode in [0o604, 0o602, 0o666, 0o601] {
             chmod(file, mode_t(mode))
             #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .refused)
@@ -39,9 +39,9 @@ struct AttackTests {
         #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .refused)
         chmod(file, 0o600)
         #expect(try volume.read("agents/a").bytes == [1])
-        chmod(scratch.file("v1/agents"), 0o2770)
+        chmod(scratch.file("v2/agents"), 0o2770)
         #expect(try volume.keys("agents").count == 1)
-        chmod(scratch.file("v1/agents"), 0o707)
+        chmod(scratch.file("v2/agents"), 0o707)
         #expect(code { () throws(StoreError) in _ = try volume.keys("agents") } == .refused)
     }
 
@@ -49,43 +49,43 @@ struct AttackTests {
     func foreignFolders() throws {
         let volume = try scratch.volume()
         for folder in ["", "agents", "replicas", "tmp"] {
-            let path = scratch.file("v1/\(folder)")
+            let path = scratch.file("v2/\(folder)")
             chmod(path, 0o707)
             #expect(code { () throws(StoreError) in try volume.prepare() } == .refused)
             chmod(path, 0o700)
         }
-        rmdir(scratch.file("v1/certs"))
-        symlink(scratch.path, scratch.file("v1/certs"))
+        rmdir(scratch.file("v2/certs"))
+        symlink(scratch.path, scratch.file("v2/certs"))
         #expect(code { () throws(StoreError) in try volume.prepare() } == .refused)
-        unlink(scratch.file("v1/certs"))
-        try Data([1]).write(to: URL(fileURLWithPath: scratch.file("v1/certs")))
+        unlink(scratch.file("v2/certs"))
+        try Data([1]).write(to: URL(fileURLWithPath: scratch.file("v2/certs")))
         #expect(code { () throws(StoreError) in try volume.prepare() } == .refused)
-        unlink(scratch.file("v1/certs"))
+        unlink(scratch.file("v2/certs"))
         try volume.prepare()
     }
 
     @Test("No symbolic link is followed, on any component of a path", arguments: [false, true])
     func symbolicLinks(_ asFolder: Bool) throws {
         let volume = try scratch.volume()
-        _ = try volume.create("agents/good", [1])
+        try volume.write("agents/good", .create([1]))
         let outside = scratch.file("outside")
         try FileManager.default.createDirectory(atPath: outside, withIntermediateDirectories: false)
         try Data([9]).write(to: URL(fileURLWithPath: outside + "/1.json"))
         chmod(outside, 0o700)
         chmod(outside + "/1.json", 0o600)
         if asFolder {
-            symlink(outside, scratch.file("v1/agents/evil"))
+            symlink(outside, scratch.file("v2/agents/evil"))
         } else {
-            mkdir(scratch.file("v1/agents/evil"), 0o700)
-            symlink(outside + "/1.json", scratch.file("v1/agents/evil/1.json"))
+            mkdir(scratch.file("v2/agents/evil"), 0o700)
+            symlink(outside + "/1.json", scratch.file("v2/agents/evil/1.json"))
         }
         #expect(code { () throws(StoreError) in _ = try volume.read("agents/evil") } == .refused)
         #expect(volume.counts.refused >= 1)
         if asFolder {
             #expect(
-                code { () throws(StoreError) in _ = try volume.replace("agents/evil", expecting: 1, [2]) } == .refused
+                code { () throws(StoreError) in try volume.write("agents/evil", .replace(1, [2])) } == .refused
             )
-            #expect(code { () throws(StoreError) in _ = try volume.create("agents/evil", [2]) } != nil)
+            #expect(code { () throws(StoreError) in try volume.write("agents/evil", .create([2])) } != nil)
             #expect(try Data(contentsOf: URL(fileURLWithPath: outside + "/1.json")) == Data([9]))
             #expect(scratch.names("outside") == ["1.json"])
         }
@@ -115,25 +115,25 @@ struct AttackTests {
     func linkedRoot(_ isDangling: Bool) async throws {
         try scratch.volume().prepare()
         symlink(scratch.path, scratch.file("way"))
-        let found = try Volume.at(scratch.file("way/v1"), creating: false)
+        let found = try Volume.at(scratch.file("way/v2"), creating: false)
         try found.prepare()
         let way = try Volume.at(scratch.file("way"), creating: false, mayBeLink: true)
-        #expect(found.files.root == "\(way.files.root)/v1")
-        rename(scratch.file("v1"), scratch.file("elsewhere"))
-        symlink(scratch.file(isDangling ? "nothing" : "elsewhere"), scratch.file("v1"))
+        #expect(found.files.root == "\(way.files.root)/v2")
+        rename(scratch.file("v2"), scratch.file("elsewhere"))
+        symlink(scratch.file(isDangling ? "nothing" : "elsewhere"), scratch.file("v2"))
         for creating in [false, true] {
             #expect(
-                code { () throws(StoreError) in _ = try Volume.at(scratch.file("v1"), creating: creating) } == .refused
+                code { () throws(StoreError) in _ = try Volume.at(scratch.file("v2"), creating: creating) } == .refused
             )
         }
         // A volume that was opened before refuses it too.
         #expect(code { () throws(StoreError) in _ = try found.keys("agents") } != nil)
         let error = await #expect(throws: StoreError.self) {
-            try await VolumeStore.open(path: scratch.file("v1"), mounted: nil)
+            try await VolumeStore.open(path: scratch.file("v2"), mounted: nil)
         }
-        #expect(error?.description.hasPrefix("\(scratch.file("v1")): is a symbolic link") == true)
+        #expect(error?.description.hasPrefix("\(scratch.file("v2")): is a symbolic link") == true)
         let other = await #expect(throws: StoreError.self) {
-            try await VolumeStore.openFounded(path: scratch.file("v1"), mounted: nil)
+            try await VolumeStore.openFounded(path: scratch.file("v2"), mounted: nil)
         }
         #expect(other == error && scratch.names(".").contains("nothing") == false)
     }
@@ -160,24 +160,24 @@ struct AttackTests {
     @Test("Pipes, folders, sockets and devices in the place of files are refused and block nothing")
     func kinds() throws {
         let volume = try scratch.volume()
-        for name in ["pipe", "folder", "device"] { mkdir(scratch.file("v1/agents/\(name)"), 0o700) }
-        mkfifo(scratch.file("v1/agents/pipe/1.json"), 0o600)
-        mkdir(scratch.file("v1/agents/folder/1.json"), 0o700)
+        for name in ["pipe", "folder", "device"] { mkdir(scratch.file("v2/agents/\(name)"), 0o700) }
+        mkfifo(scratch.file("v2/agents/pipe/1.json"), 0o600)
+        mkdir(scratch.file("v2/agents/folder/1.json"), 0o700)
         #expect(code { () throws(StoreError) in _ = try volume.read("agents/pipe") } == .refused)
         #expect(code { () throws(StoreError) in _ = try volume.read("agents/folder") } == .refused)
-        if mknod(scratch.file("v1/agents/device/1.json"), S_IFCHR | 0o600, 0x0105) == 0 {
+        if mknod(scratch.file("v2/agents/device/1.json"), S_IFCHR | 0o600, 0x0105) == 0 {
             #expect(code { () throws(StoreError) in _ = try volume.read("agents/device") } != nil)
         }
-        try Data([1]).write(to: URL(fileURLWithPath: scratch.file("v1/agents/file")))
+        try Data([1]).write(to: URL(fileURLWithPath: scratch.file("v2/agents/file")))
         #expect(code { () throws(StoreError) in _ = try volume.read("agents/file") } == .refused)
     }
 
     @Test("Files larger than their limit are not read")
     func sizes() throws {
         let volume = try scratch.volume()
-        _ = try volume.create("agents/a", [1])
-        let file = scratch.file("v1/agents/a/1.json")
-        truncate(file, Volume.valueLimit + 1)
+        try volume.write("agents/a", .create([1]))
+        let file = scratch.file("v2/agents/a/1.json")
+        truncate(file, Volume.valueLimit + 100)
         #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .tooLarge)
         // A sparse file larger than any memory.
         truncate(file, 1 << 42)
@@ -186,7 +186,7 @@ struct AttackTests {
         let name = randomIncarnation()
         let writer = JournalWriter(volume: volume)
         try writer.begin(as: name, info: [1], now: volume.now())
-        truncate(scratch.file("v1/replicas/\(name)/hb"), 1 << 40)
+        truncate(scratch.file("v2/replicas/\(name)/hb"), 1 << 40)
         let reader = JournalReader(volume: volume, replica: name)
         #expect(code { () throws(StoreError) in _ = try reader.poll() } == .tooLarge)
         // The writer replaces it.
@@ -197,35 +197,35 @@ struct AttackTests {
     @Test("Foreign names are counted and have no effect")
     func names() throws {
         let volume = try scratch.volume()
-        _ = try volume.create("agents/a", [1])
+        try volume.write("agents/a", .create([1]))
         for name in ["0.json", "01.json", "2.jsonx", "2", "-1.json", "99999999999999999999.json", "2.json ", "2 .json"]
         {
-            try Data([9]).write(to: URL(fileURLWithPath: scratch.file("v1/agents/a/\(name)")))
+            try Data([9]).write(to: URL(fileURLWithPath: scratch.file("v2/agents/a/\(name)")))
         }
-        for name in ["\u{e4}", "a b", "x\n"] { mkdir(scratch.file("v1/agents/\(name)"), 0o700) }
+        for name in ["\u{e4}", "a b", "x\n"] { mkdir(scratch.file("v2/agents/\(name)"), 0o700) }
         #expect(try volume.read("agents/a") == StoredValue(bytes: [1], version: 1))
         #expect(try volume.keys("agents") == ["agents/a"])
         #expect(volume.counts.badNames >= 5)
         for name in ["nobody", "01ARZ3NDEKTSV4RRFFQ69G5FAV.old", ".x"] {
-            mkdir(scratch.file("v1/replicas/\(name)"), 0o700)
+            mkdir(scratch.file("v2/replicas/\(name)"), 0o700)
         }
         #expect(try volume.replicaFolders() == [])
         // The largest version number is ignored, because it would have no successor.
-        try Data([9]).write(to: URL(fileURLWithPath: scratch.file("v1/agents/a/\(UInt64.max).json")))
-        #expect(try volume.replace("agents/a", expecting: 1, [2]) == 2)
+        try Data([9]).write(to: URL(fileURLWithPath: scratch.file("v2/agents/a/\(UInt64.max).json")))
+        #expect(try volume.write("agents/a", .replace(1, [2])) == 2)
     }
 
     @Test("The error for an unusable file names the reason and the remedy")
     func messages() throws {
         chmod(scratch.path, 0o755)
         let volume = try scratch.volume()
-        _ = try volume.create("agents/a", [1])
-        chmod(scratch.file("v1/agents/a/1.json"), 0o644)
+        try volume.write("agents/a", .create([1]))
+        chmod(scratch.file("v2/agents/a/1.json"), 0o644)
         do {
             _ = try volume.read("agents/a")
             Issue.record("a world-readable file was read")
         } catch {
-            let file = scratch.file("v1/agents/a/1.json")
+            let file = scratch.file("v2/agents/a/1.json")
             #expect(error.description == "\(file): is open to other users (mode 644); fix it with: chmod 600 \(file)")
         }
     }

@@ -17,7 +17,7 @@ struct HeldLeaseTests {
     }
 
     private func volume() throws -> Volume {
-        let files = try PosixFileSystem(path: scratch.file("v1"), creating: true)
+        let files = try PosixFileSystem(path: scratch.file("v2"), creating: true)
         let volume = Volume(files: files, now: { [time] in time.now })
         try volume.prepare()
         return volume

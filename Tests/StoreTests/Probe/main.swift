@@ -65,10 +65,10 @@ do {
             let bytes = content(number)
             do {
                 let value = try await store.read("agents/shared")
-                let version = try await store.replace("agents/shared", expecting: value.version, bytes)
+                let version = try await store.write("agents/shared", .replace(value.version, bytes))
                 printLine("value", version)
             } catch {
-                if error.code == .notFound { _ = try? await store.create("agents/shared", bytes) }
+                if error.code == .notFound { _ = try? await store.write("agents/shared", .create(bytes)) }
             }
             let published = try await store.publish("certs/site", ["a": bytes, "b": bytes], under: lease)
             printLine("generation", published)

@@ -14,16 +14,16 @@ struct ProcessTests {
             let scratch = ScratchFolder()
             let start = NIODeadline.now() + .milliseconds(60)
             let probes = try (0..<8).map { _ in
-                try Probe(["found", scratch.file("v1"), "\(start.uptimeNanoseconds)"])
+                try Probe(["found", scratch.file("v2"), "\(start.uptimeNanoseconds)"])
             }
             for probe in probes { probe.wait() }
             let answers = Set(probes.map { $0.lines.joined(separator: "|") })
             #expect(answers.count == 1, "round \(round): \(answers)")
-            #expect(scratch.names("v1/keys").count == 1, "round \(round)")
-            #expect(scratch.names("v1/cluster.json") == ["1"])
-            #expect(scratch.names("v1/tmp").isEmpty)
+            #expect(scratch.names("v2/keys").count == 1, "round \(round)")
+            #expect(scratch.names("v2/cluster.json") == ["1"])
+            #expect(scratch.names("v2/tmp").isEmpty)
             let words = answers.first?.split(separator: " ") ?? []
-            #expect(words.count == 2 && scratch.names("v1/keys") == [String(words.last ?? "")])
+            #expect(words.count == 2 && scratch.names("v2/keys") == [String(words.last ?? "")])
         }
     }
 
@@ -39,7 +39,7 @@ struct ProcessTests {
         var promisedGeneration: Generation?
         var readers: [Incarnation: JournalReader] = [:]
         for round in 0..<100 {
-            let probe = try Probe(["write", scratch.file("v1")])
+            let probe = try Probe(["write", scratch.file("v2")])
             try await eventually { probe.lines.count > 3 || !probe.isRunning }
             try await Task.sleep(nanoseconds: UInt64.random(in: 0...8_000_000))
             probe.send(SIGKILL)
@@ -75,20 +75,20 @@ struct ProcessTests {
         let now = NIODeadline.now()
         _ = try collector.sweep(now: now)
         _ = try collector.sweep(now: now + .minutes(9))
-        #expect(scratch.names("v1/tombs").count == 100)
+        #expect(scratch.names("v2/tombs").count == 100)
         _ = try collector.sweep(now: now + .minutes(11))
-        #expect(scratch.names("v1/tombs").isEmpty && scratch.names("v1/tmp").isEmpty)
+        #expect(scratch.names("v2/tombs").isEmpty && scratch.names("v2/tmp").isEmpty)
     }
 
     @Test("A holder that was stopped for longer than its time to live cannot publish when it continues")
     func stopped() async throws {
         let scratch = ScratchFolder()
         let volume = try scratch.volume()
-        let first = try Probe(["lease", scratch.file("v1"), "3000"])
+        let first = try Probe(["lease", scratch.file("v2"), "3000"])
         try await eventually { first.lines.contains { $0.hasPrefix("published") } }
         first.send(SIGSTOP)
         let stopped = ContinuousClock.now
-        let second = try Probe(["lease", scratch.file("v1"), "3000"])
+        let second = try Probe(["lease", scratch.file("v2"), "3000"])
         try await eventually(within: .seconds(20)) { second.lines.contains { $0.hasPrefix("published") } }
         let taken = ContinuousClock.now - stopped
         #expect(taken > .seconds(2.9) && taken < .seconds(6), "acquired after \(taken)")

@@ -114,7 +114,7 @@ final class SimulatedReplica: @unchecked Sendable {
                         world.violation("\(key): version \(value.version) was read after \(confirmed) was published")
                     }
                     let bytes = content(value.version + 1)
-                    let version = try volume.replace(key, expecting: value.version, bytes)
+                    let version = try volume.write(key, .replace(value.version, bytes))
                     world.published(key, version, bytes, by: number)
                 } catch {
                     guard error.code == .notFound else { throw error }
@@ -122,7 +122,7 @@ final class SimulatedReplica: @unchecked Sendable {
                         world.violation("\(key): gone after version \(confirmed) was published")
                     }
                     let bytes = content(1)
-                    let version = try volume.create(key, bytes)
+                    let version = try volume.write(key, .create(bytes))
                     world.published(key, version, bytes, by: number)
                 }
             }

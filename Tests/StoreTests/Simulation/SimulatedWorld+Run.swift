@@ -47,7 +47,7 @@ extension SimulatedWorld {
         do {
             try volume.prepare()
             let bytes = Self.value(Self.damagedKey, counter: 1, nonce: 1, size: 100)
-            _ = try volume.create(Self.damagedKey, bytes)
+            try volume.write(Self.damagedKey, .create(bytes))
         } catch {
             violation("an empty store could not be prepared: \(error)")
         }
@@ -89,7 +89,7 @@ extension SimulatedWorld {
         for replica in replicas { replica.stoppedUntil = 0 }
         // Restore the damaged file.
         let bytes = Self.value(Self.damagedKey, counter: 1, nonce: 1, size: 100)
-        server.tamper("\(Self.damagedKey)/1.json") { $0 = bytes }
+        server.tamper("\(Self.damagedKey)/1.json") { $0 = storedFile(bytes) }
         while replicas.filter(\.isAlive).count < 3 { startReplica(replicas.count) }
     }
 

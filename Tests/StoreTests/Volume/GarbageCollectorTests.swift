@@ -17,12 +17,12 @@ struct GarbageCollectorTests {
     }
 
     private func volume() throws -> Volume {
-        let files = try PosixFileSystem(path: scratch.file("v1"), creating: true)
+        let files = try PosixFileSystem(path: scratch.file("v2"), creating: true)
         return Volume(files: files, now: { [clock] in clock.now })
     }
 
     private func versions(_ key: StoreKey) -> [Int] {
-        scratch.names("v1/\(key)").compactMap { Int($0.split(separator: ".")[0]) }.sorted()
+        scratch.names("v2/\(key)").compactMap { Int($0.split(separator: ".")[0]) }.sorted()
     }
 
     /// Writes each version from its own volume, as separate commands do.
@@ -31,9 +31,9 @@ struct GarbageCollectorTests {
             let command = try volume()
             try command.prepare()
             if version == 1 {
-                _ = try command.create(key, [1])
+                try command.write(key, .create([1]))
             } else {
-                _ = try command.replace(key, expecting: version - 1, [UInt8(version & 0xff)])
+                try command.write(key, .replace(version - 1, [UInt8(version & 0xff)]))
             }
         }
     }
@@ -49,7 +49,7 @@ struct GarbageCollectorTests {
         let collector = GarbageCollector(volume: gateway)
         func sweep() throws -> Int { try collector.sweep(now: clock.now) }
         #expect(try sweep() == 0)
-        _ = try gateway.replace(key, expecting: 20, [21])
+        try gateway.write(key, .replace(20, [21]))
         clock.pass(.minutes(9))
         #expect(try sweep() == 0 && versions(key).count == 21)
         clock.pass(.minutes(2))
@@ -59,7 +59,7 @@ struct GarbageCollectorTests {
         clock.pass(.minutes(60))
         #expect(try sweep() == 0)
         #expect(try gateway.read(key) == StoredValue(bytes: [21], version: 21))
-        #expect(try volume().replace(key, expecting: 21, [22]) == 22)
+        #expect(try volume().write(key, .replace(21, [22])) == 22)
     }
 
     @Test("Versions newer than the last one seen stay, however many there are")
@@ -68,7 +68,7 @@ struct GarbageCollectorTests {
         let collector = GarbageCollector(volume: try volume())
         _ = try collector.sweep(now: clock.now)
         let command = try volume()
-        for version in 10..<30 as Range<UInt64> { _ = try command.replace("agents/a", expecting: version, [1]) }
+        for version in 10..<30 as Range<UInt64> { try command.write("agents/a", .replace(version, [1])) }
         clock.pass(.minutes(11))
         // The versions written since then were superseded at an unknown time.
         #expect(try collector.sweep(now: clock.now) == 9)

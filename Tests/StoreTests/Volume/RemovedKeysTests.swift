@@ -16,55 +16,55 @@ struct RemovedKeysTests {
         let volume = try scratch.volume()
         let collector = GarbageCollector(volume: volume, removedUnder: ["acme/challenges"])
         #expect(try collector.sweep(now: start) == 0)
-        _ = try volume.create(key, bytes("one"))
-        try volume.remove(key)
-        _ = try volume.create("acme/challenges/b", bytes("stays"))
+        try volume.write(key, .create(bytes("one")))
+        try volume.write(key, .remove(nil))
+        try volume.write("acme/challenges/b", .create(bytes("stays")))
         _ = try collector.sweep(now: start)
         _ = try collector.sweep(now: start + .minutes(9))
-        #expect(try volume.create(key, bytes("two")) == 3)
+        #expect(try volume.write(key, .create(bytes("two"))) == 3)
         _ = try collector.sweep(now: start + .minutes(11))
         #expect(try volume.read(key).bytes == bytes("two"))
-        try volume.remove(key)
+        try volume.write(key, .remove(nil))
         _ = try collector.sweep(now: start + .minutes(12))
         _ = try collector.sweep(now: start + .minutes(22))
         _ = try collector.sweep(now: start + .minutes(33))
         _ = try collector.sweep(now: start + .minutes(44))
-        #expect(scratch.names("v1/acme/challenges").filter { !$0.hasPrefix(".") } == ["b"])
-        #expect(scratch.names("v1/tombs").isEmpty)
+        #expect(scratch.names("v2/acme/challenges").filter { !$0.hasPrefix(".") } == ["b"])
+        #expect(scratch.names("v2/tombs").isEmpty)
     }
 
     @Test("A key that is created again while its folder is deleted is restored with the version its writer got")
     func madeAgain() throws {
         _ = try scratch.volume()
-        let writer = Volume(files: try PosixFileSystem(path: scratch.file("v1"), creating: false))
+        let writer = Volume(files: try PosixFileSystem(path: scratch.file("v2"), creating: false))
         let key = key
         let made = Mutex<UInt64?>(nil)
-        let files = InterruptedFileSystem(files: try PosixFileSystem(path: scratch.file("v1"), creating: false)) {
+        let files = InterruptedFileSystem(files: try PosixFileSystem(path: scratch.file("v2"), creating: false)) {
             // Between the last check and the rename.
-            let version = try? writer.create(key, bytes("again"))
+            let version = try? writer.write(key, .create(bytes("again")))
             made.withLock { $0 = version }
         }
         let collector = GarbageCollector(volume: Volume(files: files), removedUnder: ["acme/challenges"])
-        _ = try writer.create(key, bytes("one"))
-        try writer.remove(key)
+        try writer.write(key, .create(bytes("one")))
+        try writer.write(key, .remove(nil))
         _ = try collector.sweep(now: start)
         _ = try collector.sweep(now: start + .minutes(11))
         #expect(made.withLock { $0 } == 3)
         #expect(try writer.read(key) == StoredValue(bytes: bytes("again"), version: 3))
-        #expect(scratch.names("v1/tombs").isEmpty)
+        #expect(scratch.names("v2/tombs").isEmpty)
     }
 
     @Test("A key that cannot be read does not stop the sweep of the others")
     func unreadable() throws {
         let volume = try scratch.volume()
         let collector = GarbageCollector(volume: volume, removedUnder: ["acme/challenges"])
-        _ = try volume.create("acme/challenges/0", bytes("open"))
-        let path = scratch.file("v1/acme/challenges/0/1.json")
+        try volume.write("acme/challenges/0", .create(bytes("open")))
+        let path = scratch.file("v2/acme/challenges/0/1.json")
         try FileManager.default.setAttributes([.posixPermissions: 0o666], ofItemAtPath: path)
-        _ = try volume.create(key, bytes("one"))
-        try volume.remove(key)
+        try volume.write(key, .create(bytes("one")))
+        try volume.write(key, .remove(nil))
         for minutes in [0, 11, 22] { _ = try collector.sweep(now: start + .minutes(Int64(minutes))) }
-        #expect(scratch.names("v1/acme/challenges").filter { !$0.hasPrefix(".") } == ["0"])
+        #expect(scratch.names("v2/acme/challenges").filter { !$0.hasPrefix(".") } == ["0"])
         #expect(FileManager.default.fileExists(atPath: path))
     }
 }
