@@ -148,8 +148,9 @@ def test_the_cas_clock_counts_and_not_ours(bench, tmp_path):
 def test_a_rate_limit_is_kept_by_all_replicas_and_after_a_restart(bench, tmp_path):
     with Stub(tmp_path / "first") as first, Stub(tmp_path / "second", "Stub B") as second:
         limited, witness, both = named("limited"), named("witness"), named("both")
-        for name in (limited, both):
-            first.script("newOrder", refuse(429, "rateLimited", "too many of them", "3600"), name=name)
+        # A limit whose text names the name is the name's; another one is the account's.
+        first.script("newOrder", refuse(429, "rateLimited", f"too many of them for {limited}", "3600"), name=limited)
+        first.script("newOrder", refuse(429, "rateLimited", "too many of them", "3600"), name=both)
         volume = Volume(bench)
         gateways = [AcmeGateway(bench, first, [limited], f"gateway-{n}", volume=volume) for n in (1, 2)]
         gateways[0].start()

@@ -240,7 +240,7 @@ package struct OrderMachine: ~Copyable {
 
     /// Ends the order, after everything was cleaned up.
     mutating func fail(_ failure: ACMEFailure) -> Action {
-        var failure = failure
+        var failure = plan.map { failure.attributed(to: $0.names) } ?? failure
         failure.keepsOrder = record != nil && failure.code.keepsOrder
         return cleanUp(.fail(failure)) ?? end(.failed(failure))
     }

@@ -81,7 +81,7 @@ extension RenewalState.LastError {
         )
     }
 
-    fileprivate init(_ reader: DocumentReader) throws(ACMEMessageError) {
+    init(_ reader: DocumentReader) throws(ACMEMessageError) {
         code = try reader.string("code")
         message = try reader.string("message")
         remedy = try reader.optionalString("remedy") ?? ""
@@ -91,7 +91,7 @@ extension RenewalState.LastError {
         self.at = at
     }
 
-    fileprivate var fields: [String: JSONValue] {
+    var fields: [String: JSONValue] {
         var fields: [String: JSONValue] = [
             "code": .string(code), "message": .string(message), "remedy": .string(remedy),
             "authority": .string(authority), "at": .string(at.rfc3339),

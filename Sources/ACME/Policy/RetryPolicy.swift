@@ -14,6 +14,8 @@ package enum RetryPolicy {
         /// Order from the CA with this directory URL.
         case attempt(authority: String)
         case wait(until: UnixTime)
+        /// Wait until a CA that is closed for all names opens, at most until this time.
+        case blocked(until: UnixTime)
     }
 
     /// Decides whether an attempt is made now.
@@ -22,13 +24,22 @@ package enum RetryPolicy {
     ///   - authorities: The directory URLs in the order of the configuration, at least one.
     ///   - settings: A hash of what the outcome depends on: challenges, account, profile, names. With other settings
     ///     than the stored ones only the holds of the CAs apply.
-    package static func next(_ state: RenewalState, authorities: [String], settings: String, now: UnixTime) -> Next {
+    ///   - closed: The CAs that accept no orders at the moment; see ``AuthorityGate``.
+    package static func next(
+        _ state: RenewalState,
+        authorities: [String],
+        settings: String,
+        closed: Set<String> = [],
+        now: UnixTime
+    ) -> Next {
         precondition(!authorities.isEmpty, "there is at least one CA")
         if let nextTry = state.nextTry, now < nextTry, state.settings == settings { return .wait(until: nextTry) }
-        for authority in authorities where state.holds[authority].map({ $0 <= now }) ?? true {
+        let held = authorities.filter { now < state.holds[$0] ?? now }
+        if let authority = authorities.first(where: { !closed.contains($0) && !held.contains($0) }) {
             return .attempt(authority: authority)
         }
-        return .wait(until: authorities.compactMap { state.holds[$0] }.min() ?? now)
+        let until = held.compactMap { state.holds[$0] }.min() ?? .latest
+        return held.count < authorities.count ? .blocked(until: until) : .wait(until: until)
     }
 
     /// Returns the state after a failed attempt.
@@ -55,6 +66,22 @@ package enum RetryPolicy {
         } else {
             state.nextTry = until
         }
+        return state
+    }
+
+    /// Returns the state after a CA has limited the rate of the account, which is no failure of the name: the CA's time
+    /// applies to it, in case the limit is one of the name after all.
+    package static func limited(
+        _ failure: ACMEFailure,
+        authority: String,
+        state: RenewalState,
+        now: UnixTime
+    ) -> RenewalState {
+        guard failure.code == .rateLimited, case .notBefore(let time) = failure.retry else { return state }
+        var state = state
+        state.holds = state.holds.filter { $0.value > now }
+        state.holds[authority] = min(time, now + longestHold)
+        state.lastError = RenewalState.LastError(failure, authority: authority, at: now)
         return state
     }
 

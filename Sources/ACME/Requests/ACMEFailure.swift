@@ -59,6 +59,33 @@ package struct ACMEFailure: Error, Equatable, Sendable {
         }
     }
 
+    /// Whether the failure concerns the CA or the account as a whole, so that other names would fail as well.
+    package var concernsAuthority: Bool { mayTryNextAuthority && (code != .rateLimited || identifier == nil) }
+
+    /// Returns the failure with the name that a rate limit is about, if its text mentions one: CAs limit certificates
+    /// by name, domain and set of names, and do not use the field for it.
+    func attributed(to names: [CertificateName]) -> ACMEFailure {
+        guard code == .rateLimited, identifier == nil, let first = names.first else { return self }
+        let words = detail.lowercased().split { !($0.isASCII && ($0.isLetter || $0.isNumber || "-.*:".contains($0))) }
+        let mentioned = names.first { name in
+            let text = name.description
+            return words.contains { word in
+                let word = word.hasSuffix(".") || word.hasSuffix(":") ? word.dropLast() : word
+                return word == text || (word.contains(".") && text.hasSuffix(".\(word)"))
+            }
+        }
+        guard let name = mentioned ?? (detail.contains("exact set of") ? first : nil) else { return self }
+        return ACMEFailure(
+            code,
+            step,
+            detail,
+            type: type,
+            identifier: name.description,
+            instance: instance,
+            retry: retry
+        )
+    }
+
     /// The remedy, in words for the operator.
     package var remedy: String { code.remedy }
 }

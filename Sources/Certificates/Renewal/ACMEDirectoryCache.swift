@@ -8,15 +8,10 @@ import Synchronization
 final class ACMEDirectoryCache: Sendable {
     private static let directoryTime = TimeAmount.hours(6)
 
-    /// The time for which a CA that has just failed is not asked for further names.
-    private static let failureTime = TimeAmount.seconds(30)
-
     private struct Entry {
         var directory: ACMEDirectory?
         var directoryEnd = NIODeadline.uptimeNanoseconds(0)
         var clock: ClockSkew?
-        var failure: ACMEFailure?
-        var failureEnd = NIODeadline.uptimeNanoseconds(0)
     }
 
     private let entries = Mutex<[String: Entry]>([:])
@@ -26,17 +21,10 @@ final class ACMEDirectoryCache: Sendable {
     /// Returns the directory and the account of a CA. Concurrent callers share one registration, so that a start with
     /// many names performs it once.
     func registration(at authority: String, _ registration: AccountRegistration) async -> AccountRegistration.Outcome {
-        let failure = entries.withLock { entries in
-            entries[authority].flatMap { NIODeadline.now() < $0.failureEnd ? $0.failure : nil }
-        }
-        if let failure { return .failed(failure) }
         let task = registrations.withLock { registrations in
             if let running = registrations[authority] { return running }
             let task = Task {
                 let outcome = await registration.run()
-                if case .failed(let failure) = outcome, failure.mayTryNextAuthority {
-                    self.recordFailure(failure, authority)
-                }
                 self.registrations.withLock { $0[authority] = nil }
                 return outcome
             }
@@ -48,13 +36,6 @@ final class ACMEDirectoryCache: Sendable {
             await task.value
         } onCancel: {
             task.cancel()
-        }
-    }
-
-    private func recordFailure(_ failure: ACMEFailure, _ authority: String) {
-        entries.withLock { entries in
-            entries[authority, default: Entry()].failure = failure
-            entries[authority]?.failureEnd = .now() + Self.failureTime
         }
     }
 

@@ -38,13 +38,23 @@ package final class CertificateIssuer: Sendable {
         onEvent: @escaping @Sendable (RenewalEvent) -> Void
     ) {
         self.settings = settings
+        let records = RenewalRecords(store)
+        let directories = ACMEDirectoryCache()
         shared = CertificateRenewer.Shared(
             settings: settings,
             store: store,
-            records: RenewalRecords(store),
+            records: records,
             transport: transport,
             presenter: presenter,
-            directories: ACMEDirectoryCache(),
+            directories: directories,
+            gates: AuthorityGates(
+                settings.directories,
+                timing: settings.gateTiming,
+                store: store,
+                records: records,
+                directories: directories,
+                onEvent: onEvent
+            ),
             permits: AsyncSemaphore(Self.permits.configured),
             permitsOnDemand: AsyncSemaphore(Self.permits.onDemand),
             onEvent: onEvent
@@ -57,6 +67,9 @@ package final class CertificateIssuer: Sendable {
     package var statuses: [RenewalStatus] {
         state.withLock { $0.renewers }.sorted { $0.key < $1.key }.map(\.value.status)
     }
+
+    /// The CAs that accept no orders at the moment, by directory URL.
+    package var authorityHolds: [String: AuthorityHold] { shared.gates.holds }
 
     // MARK: Requests
 
@@ -94,6 +107,11 @@ package final class CertificateIssuer: Sendable {
         let first = state.withLock { Array($0.renewers.values) }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.admitHosts() }
+            group.addTask {
+                await self.shared.gates.run { keys in
+                    for key in keys { (try? CertificateSet.prefix.child(key)).flatMap(self.renewer)?.wake() }
+                }
+            }
             group.addTask { await self.watch(CertificateSet.prefix) { $0 } }
             group.addTask { await self.watch(RenewalRecords.names) { try? CertificateSet.prefix.child($0.name) } }
             for renewer in first { group.addTask { await self.run(renewer) } }
@@ -101,6 +119,8 @@ package final class CertificateIssuer: Sendable {
             group.cancelAll()
         }
     }
+
+    private func renewer(_ key: StoreKey) -> CertificateRenewer? { state.withLock { $0.renewers[key] } }
 
     private func run(_ renewer: CertificateRenewer) async {
         // A renewer that was created before this task started arrives twice.
@@ -118,7 +138,7 @@ package final class CertificateIssuer: Sendable {
         for await changes in shared.store.changes(prefix) {
             for change in changes {
                 guard let key = certificate(change.key) else { continue }
-                state.withLock { $0.renewers[key] }?.wake()
+                renewer(key)?.wake()
             }
         }
     }

@@ -56,7 +56,7 @@ extension CertificateRenewer {
         while !Task.isCancelled {
             await signal.wait(atMost: Self.checkPause)
             do throws(IssuanceError) {
-                if case .idle = decide(try await readSituation()) { return .nothingToDo }
+                guard decide(try await readSituation()).isAction else { return .nothingToDo }
             } catch {
                 return .error(error)
             }

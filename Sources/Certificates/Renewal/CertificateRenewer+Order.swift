@@ -27,9 +27,12 @@ extension CertificateRenewer {
             records: shared.records,
             directories: shared.directories,
             lease: lease,
-            isDue: { situation.isDue(authorities: directories, now: $0) }
+            isDue: { situation.isDue(authorities: directories, now: $0) },
+            onAccepted: {
+                self.shared.gates.succeeded(by: self.key, at: directory)
+                self.shared.onEvent(.ordering(names: self.names, authority: directory))
+            }
         )
-        shared.onEvent(.ordering(names: names, authority: directory))
         let renewalID = situation.issuer == directory ? situation.facts?.renewalID : nil
         let plan = shared.settings.plan(names, at: authority, replacing: renewalID, after: situation.state)
         switch await driver.run(plan) {
@@ -38,7 +41,7 @@ extension CertificateRenewer {
             try await shared.records.removeOrder(of: key, under: lease)
         case .issued(let issued): try await publish(issued, situation, authority, lease)
         case .failed(let failure): try await recordFailure(failure, situation, directory, lease)
-        case .notDue: break
+        case .notDue: shared.gates.leave(key)
         case .interrupted(let error): throw error
         }
     }
@@ -96,7 +99,7 @@ extension CertificateRenewer {
         try await fetchRenewalInfo(new, directory, lease)
     }
 
-    /// Stores the failure and the time of the next attempt.
+    /// Stores the failure and the time of the next attempt, unless it concerns the CA as a whole.
     private func recordFailure(
         _ failure: ACMEFailure,
         _ situation: CertificateSituation,
@@ -104,23 +107,28 @@ extension CertificateRenewer {
         _ lease: any StoreLease
     ) async throws(IssuanceError) {
         let now = shared.directories.serverTime(at: directory, wall: Instant.now.wall)
-        let settings = shared.settings.fingerprint(names)
-        let state = RetryPolicy.failed(
-            failure,
-            authority: directory,
-            state: situation.state,
-            settings: settings,
-            now: now,
-            random: UInt64.random(in: .min ... .max)
-        )
-        var next: UnixTime?
-        let authorities = shared.settings.directories
-        if case .wait(let until) = RetryPolicy.next(state, authorities: authorities, settings: settings, now: now) {
-            next = until
+        let isOfAuthority = shared.gates.failed(failure, by: key, at: directory)
+        var new = situation
+        new.state =
+            isOfAuthority
+            ? RetryPolicy.limited(failure, authority: directory, state: situation.state, now: now)
+            : RetryPolicy.failed(
+                failure,
+                authority: directory,
+                state: situation.state,
+                settings: shared.settings.fingerprint(names),
+                now: now,
+                random: UInt64.random(in: .min ... .max)
+            )
+        new.isRequested = false
+        let next = decide(new)
+        if !isOfAuthority {
+            var until: UnixTime?
+            if case .idle(let time) = next { until = time }
+            shared.onEvent(.failed(names: names, authority: directory, failure, nextTry: until))
         }
-        shared.onEvent(.failed(names: names, authority: directory, failure, nextTry: next))
-        if next != nil { completeRequests(.failed(failure)) }
-        try await shared.records.put(state, of: key, under: lease)
+        if !next.isAction { completeRequests(.failed(failure)) }
+        if new.state != situation.state { try await shared.records.put(new.state, of: key, under: lease) }
         // An order that was kept for another CA is not removed.
         if !failure.keepsOrder, try await shared.records.order(of: key)?.directory.text == directory {
             try await shared.records.removeOrder(of: key, under: lease)

@@ -37,6 +37,7 @@ final class CertificateRenewer: Sendable {
         let transport: any ACMETransport
         let presenter: any ChallengePresenter
         let directories: ACMEDirectoryCache
+        let gates: AuthorityGates
         /// The limit of concurrent orders and requests. Certificates on demand have their own, so that they cannot delay
         /// the configured ones, however many hosts there are.
         let permits: AsyncSemaphore
@@ -86,20 +87,23 @@ final class CertificateRenewer: Sendable {
                 let situation = try await readSituation()
                 switch decide(situation) {
                 case .idle(let until):
-                    // No attempt is due, so pending requests are completed as held.
-                    if situation.isRequested {
-                        let reason = situation.state.lastError?.message ?? "the CA allows no attempt"
-                        completeRequests(.held(until: until, reason: reason))
-                    }
-                    state.withLock { $0.succeeded() }
-                    await signal.wait(atMost: pause(until))
+                    shared.gates.leave(key)
+                    await rest(situation, until: until, situation.state.lastError)
+                case .blocked(let until):
+                    let closed = shared.gates.closed(for: key)
+                    guard shared.gates.wait(key, for: closed) else { continue }
+                    let hold = shared.gates.holds.filter { closed.contains($0.key) }.values
+                        .min { $0.notBefore < $1.notBefore }
+                    await rest(situation, until: min(until, hold?.notBefore ?? until), hold?.error, wakes: until)
                 case .order where isOnDemand && !isAllowed:
+                    shared.gates.leave(key)
                     return .error("no attached agent offers exactly \(names[0]), or another certificate covers it")
                 case .order, .fetchRenewalInfo:
-                    try await act()
+                    try await act(situation)
                     state.withLock { $0.succeeded() }
                 }
             } catch {
+                shared.gates.leave(key)
                 let isReportable = !Task.isCancelled && !error.isFenced
                 switch state.withLock({ $0.failed(with: error, isReportable: isReportable) }) {
                 case .reportAndWait(let pause):
@@ -112,6 +116,26 @@ final class CertificateRenewer: Sendable {
         return .error("the gateway is shutting down")
     }
 
+    /// Waits until something may be due, or until ``wake()``.
+    ///
+    /// - Parameters:
+    ///   - until: The time of the next attempt, for the requests that are pending.
+    ///   - error: The reason why there is no attempt now.
+    ///   - wakes: The time at which this name decides again, if that is another one.
+    private func rest(
+        _ situation: CertificateSituation,
+        until: UnixTime,
+        _ error: RenewalState.LastError?,
+        wakes: UnixTime? = nil
+    ) async {
+        // Before the records of the CAs are read, no time is known, and requests wait.
+        if situation.isRequested, until < .latest {
+            completeRequests(.held(until: until, reason: error?.message ?? "the CA allows no attempt"))
+        }
+        state.withLock { $0.succeeded() }
+        await signal.wait(atMost: pause(wakes ?? until))
+    }
+
     private var isAllowed: Bool { shared.settings.onDemand.map { $0.eligibility(names[0]) != .refused } ?? false }
 
     private func pause(_ until: UnixTime) -> Duration {
@@ -122,14 +146,15 @@ final class CertificateRenewer: Sendable {
 
     /// Performs what is due, with a permit and under the lease of the certificate. Returns without an effect if nothing
     /// is due any more, or if another replica holds the lease for long.
-    private func act() async throws(IssuanceError) {
+    private func act(_ situation: CertificateSituation) async throws(IssuanceError) {
         let permits = isOnDemand ? shared.permitsOnDemand : shared.permits
         _ = try await permits.withPermit { () async throws(IssuanceError) in
-            guard let lease = try await acquireLease() else { return }
+            // The CA may have failed while this name waited.
+            guard decide(situation).isAction, let lease = try await acquireLease() else { return }
             do throws(IssuanceError) {
                 let situation = try await readSituation()
                 switch decide(situation) {
-                case .idle: break
+                case .idle, .blocked: break
                 case .fetchRenewalInfo(let authority): try await fetchRenewalInfo(situation, authority, lease)
                 case .order(let authority): try await order(situation, authority, lease)
                 }
@@ -168,13 +193,22 @@ final class CertificateRenewer: Sendable {
 
     private func show(_ situation: CertificateSituation) {
         var next: UnixTime?
+        var error = situation.state.lastError
         let isDue = situation.isDue(authorities: shared.settings.directories, now: now(situation))
-        if isDue, case .idle(let until) = decide(situation) { next = until }
+        switch decide(situation) {
+        case .idle(let until) where isDue: next = until
+        case .blocked(let until):
+            let holds = shared.gates.holds
+            let hold = shared.settings.directories.lazy.compactMap { holds[$0] }.first
+            next = min(until, hold?.notBefore ?? until)
+            error = hold?.error ?? error
+        default: break
+        }
         updateStatus { status in
             status.authority = situation.issuer
             status.nextRenewal = situation.renewal?.at
             status.explanation = situation.renewal?.explanation
-            status.lastError = situation.state.lastError
+            status.lastError = error
             status.failures = situation.state.failures
             status.nextTry = next
         }
@@ -184,6 +218,7 @@ final class CertificateRenewer: Sendable {
         situation.decision(
             authorities: shared.settings.directories,
             settings: shared.settings.fingerprint(names),
+            closed: shared.gates.closed(for: key),
             now: now(situation)
         )
     }

@@ -27,6 +27,8 @@ struct OrderDriver: Sendable {
     let lease: any StoreLease
     /// Whether the order is still due at a time by the CA's clock. Called once, when that clock becomes known.
     let isDue: @Sendable (UnixTime) -> Bool
+    /// Called once, when the CA has accepted the order, or continues that of a predecessor.
+    let onAccepted: @Sendable () -> Void
 
     func run(_ plan: OrderPlan) async -> Outcome {
         do throws(IssuanceError) {
@@ -85,10 +87,15 @@ struct OrderDriver: Sendable {
             random: { UInt64.random(in: .min ... .max) }
         )
         var hasAnswered = false
+        var isAccepted = false
         var action = machine.start(now: .now)
         while true {
             do throws(IssuanceError) {
                 try await requireLease()
+                if !isAccepted, action.showsAcceptance {
+                    isAccepted = true
+                    onAccepted()
+                }
                 switch action {
                 case .send(let request):
                     do throws(ACMETransportError) {
@@ -162,6 +169,16 @@ struct OrderDriver: Sendable {
             try await Task.sleep(for: .nanoseconds(nanoseconds))
         } catch {
             throw shutdown
+        }
+    }
+}
+
+extension OrderMachine.Action {
+    /// Whether the action is one that follows only if there is an order.
+    fileprivate var showsAcceptance: Bool {
+        switch self {
+        case .storeOrder, .present, .issued: true
+        case .send, .wait, .storeAccount, .cleanUp, .accountReady, .failed: false
         }
     }
 }

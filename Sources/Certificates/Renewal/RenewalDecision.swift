@@ -9,6 +9,15 @@ package enum RenewalDecision: Equatable, Sendable {
     case fetchRenewalInfo(authority: String)
     /// Wait until this time, unless something changes.
     case idle(until: UnixTime)
+    /// Wait until a CA that is closed for all names opens, at most until this time.
+    case blocked(until: UnixTime)
+
+    var isAction: Bool {
+        switch self {
+        case .order, .fetchRenewalInfo: true
+        case .idle, .blocked: false
+        }
+    }
 }
 
 /// The known state of one certificate.
@@ -57,18 +66,25 @@ package struct CertificateSituation: Sendable {
     /// - Parameters:
     ///   - authorities: The directory URLs in the order of the configuration.
     ///   - settings: The ``RenewalSettings/fingerprint(_:)`` of the settings.
-    package func decision(authorities: [String], settings: String, now: UnixTime) -> RenewalDecision {
+    ///   - closed: The CAs that accept no orders at the moment.
+    package func decision(
+        authorities: [String],
+        settings: String,
+        closed: Set<String> = [],
+        now: UnixTime
+    ) -> RenewalDecision {
         if isDue(authorities: authorities, now: now) {
             var state = state
             // A request implies that the cause of the failure was removed. The holds of CAs still apply.
             if isRequested { state.nextTry = nil }
-            switch RetryPolicy.next(state, authorities: authorities, settings: settings, now: now) {
+            switch RetryPolicy.next(state, authorities: authorities, settings: settings, closed: closed, now: now) {
             case .attempt(let authority): return .order(authority: authority)
             case .wait(let until): return .idle(until: until)
+            case .blocked(let until): return .blocked(until: until)
             }
         }
         guard let facts, let renewal else { preconditionFailure("a missing certificate is due at once") }
-        guard let issuer, facts.renewalID != nil else { return .idle(until: renewal.at) }
+        guard let issuer, facts.renewalID != nil, !closed.contains(issuer) else { return .idle(until: renewal.at) }
         let poll = renewal.nextPoll ?? now
         return poll <= now ? .fetchRenewalInfo(authority: issuer) : .idle(until: min(poll, renewal.at))
     }

@@ -8,6 +8,14 @@ package enum RenewalEvent: Sendable {
     case issued(names: [CertificateName], authority: String, generation: Generation, notAfter: UnixTime)
     /// - Parameter nextTry: The time of the next attempt by the CA's clock, or `nil` if another CA is tried at once.
     case failed(names: [CertificateName], authority: String, ACMEFailure, nextTry: UnixTime?)
+    /// A CA accepts no orders: it is out of order or limits the account. Reported at most once a minute for each CA.
+    ///
+    /// - Parameter waiting: The number of certificates that this replica would order now.
+    case authorityClosed(authority: String, AuthorityHold, waiting: Int)
+    /// A CA accepts orders again.
+    ///
+    /// - Parameter seconds: The time since the first failure.
+    case authorityOpened(authority: String, seconds: Int64, waiting: Int)
     /// The weekly budget of certificates on demand is used up for a host. Reported for one host in ten minutes.
     case budgetUsedUp(host: CertificateName, token: String, until: UnixTime)
     /// The number of managed hosts on demand has reached its limit. Reported once in ten minutes.

@@ -11,6 +11,7 @@ package import Store
 /// | `acme/accounts/<fingerprint of the directory URL>` | ``ACME/AccountRecord`` |
 /// | `acme/names/<last component of the certificate's key>` | ``ACME/RenewalState`` |
 /// | `acme/orders/<the same>` | ``ACME/OrderRecord`` |
+/// | `acme/authorities/<fingerprint of the directory URL>` | ``ACME/AuthorityHold`` |
 /// | `acme/on-demand/budget` | ``ACME/IssuanceBudget`` |
 package struct RenewalRecords: Sendable {
     package static let accounts: StoreKey = "acme/accounts"
@@ -111,7 +112,7 @@ package struct RenewalRecords: Sendable {
         }
     }
 
-    private static func child(_ prefix: StoreKey, _ name: String) -> StoreKey {
+    static func child(_ prefix: StoreKey, _ name: String) -> StoreKey {
         guard let key = try? prefix.child(name) else {
             preconditionFailure("a key's component is one below any prefix")
         }

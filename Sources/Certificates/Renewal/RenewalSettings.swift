@@ -56,6 +56,8 @@ package struct RenewalSettings: Sendable {
     package var remarks: String
     /// The time after which the holder of a lease that shows no activity is considered dead.
     package var leaseTime: TimeAmount
+    /// The times of CAs that are out of order.
+    package var gateTiming = AuthorityGate.Timing()
 
     package init(
         authorities: [Authority],

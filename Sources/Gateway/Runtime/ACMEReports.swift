@@ -50,6 +50,20 @@ struct ACMEReports: Sendable {
             more["error"] = "\(failure)"
             more["next_try"] = nextTry.map { "\($0)" } ?? "now, at the next CA"
             logger.error("certificate not issued", metadata: Self.metadata(names, more))
+        case .authorityClosed(let authority, let hold, let waiting):
+            if let code = ACMEFailure.Code(rawValue: hold.error.code) { failures[code].increment() }
+            logger.error(
+                "CA accepts no orders",
+                metadata: [
+                    "ca": "\(authority)", "code": "\(hold.error.code)", "error": "\(hold.error.message)",
+                    "next_try": "\(hold.notBefore)", "waiting": "\(waiting)",
+                ]
+            )
+        case .authorityOpened(let authority, let seconds, let waiting):
+            logger.notice(
+                "CA accepts orders again",
+                metadata: ["ca": "\(authority)", "seconds": "\(seconds)", "waiting": "\(waiting)"]
+            )
         case .budgetUsedUp(let host, let token, let until):
             logger.warning(
                 "budget of certificates on demand used up",

@@ -2,6 +2,7 @@ import ACME
 import Certificates
 import Cluster
 import Credentials
+import Formats
 import FoundationEssentials
 import Logging
 import NIOCore

@@ -168,6 +168,10 @@ struct IssuerTests {
         let issuer = world.issuer(world.settings([["a.test"]]))
         let task = Task { await issuer.run() }
         try await published(world, "a.test")
+        // A request that comes before the order has ended is completed by it.
+        try await eventually(within: .seconds(30)) {
+            issuer.statuses[0].nextRenewal != nil && !issuer.statuses[0].isOrdering
+        }
         let before = try await world.certificate("a.test")
         let outcome = Mutex<RenewalOutcome?>(nil)
         #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
@@ -296,6 +300,76 @@ struct IssuerTests {
         await task.value
     }
 
+    // MARK: The CA as a whole
+
+    private func quick(_ settings: inout RenewalSettings) {
+        settings.gateTiming.pause = 1
+        settings.gateTiming.claim = 2
+        settings.gateTiming.spread = 1
+    }
+
+    /// Waits until all names have a certificate, and checks that the outage was no failure of any name.
+    private func expectReturn(_ world: IssuingWorld, _ issuers: [CertificateIssuer], _ count: Int) async throws {
+        try await eventually(within: .seconds(60)) { world.ca.with { $0.issuedCount } == count }
+        try await eventually(within: .seconds(30)) {
+            issuers.allSatisfy { $0.authorityHolds.isEmpty && $0.statuses.allSatisfy { $0.failures == 0 } }
+        }
+        #expect(world.failures.isEmpty && world.troubles.isEmpty)
+        #expect(world.orders >= count)
+        // The lines of two replicas.
+        #expect((1...4).contains(world.authorityEvents))
+        let records = RenewalRecords(world.store)
+        #expect(try await records.state(of: "certs/1.test").lastError == nil)
+    }
+
+    @Test("A CA that is down is one record for two replicas: nothing is stored for a name, and all follow its return")
+    func outage() async throws {
+        let world = IssuingWorld(store: try scratch.store())
+        let isDown = Mutex(true)
+        let transport = FailingTransport(world.ca) { isDown.withLock { $0 } }
+        let settings = world.settings((0..<60).map { ["\($0).test"] }, change: quick)
+        let stores = try (0..<2).map { _ in try scratch.store() }
+        let issuers = stores.map { world.issuer(settings, store: $0, transport: transport) }
+        let task = Task {
+            await withDiscardingTaskGroup { group in
+                for issuer in issuers { group.addTask { await issuer.run() } }
+            }
+        }
+        try await eventually(within: .seconds(30)) { world.authorityEvents == 1 }
+        try await eventually(within: .seconds(30)) {
+            issuers.allSatisfy { $0.statuses.allSatisfy { $0.lastError?.code == "unavailable" && $0.nextTry != nil } }
+        }
+        #expect(try await world.store.list(RenewalRecords.names).isEmpty)
+        #expect(try await world.store.list(RenewalRecords.authorities).count == 1)
+        // A request is completed with the reason.
+        let outcome = Mutex<RenewalOutcome?>(nil)
+        #expect(issuers[0].renew(CertificateName("1.test")!) { answer in outcome.withLock { $0 = answer } })
+        try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
+        isDown.withLock { $0 = false }
+        try await expectReturn(world, issuers, 60)
+        task.cancel()
+        await task.value
+        stores.forEach { $0.close() }
+    }
+
+    @Test("A limit of the account is one record, and one name asks again at its time before the others")
+    func accountLimit() async throws {
+        let world = IssuingWorld()
+        let end = Instant.now.wall + 4
+        world.ca.with { $0.rateLimitedUntil = end }
+        let issuer = world.issuer(world.settings((0..<40).map { ["\($0).test"] }, change: quick))
+        let task = Task { await issuer.run() }
+        try await eventually(within: .seconds(30)) { issuer.authorityHolds[TestCA.directory.text] != nil }
+        let refused = world.orders
+        #expect((1...16).contains(refused))
+        try await eventually(within: .seconds(30)) { world.ca.with { $0.issuedCount } > 0 }
+        #expect(Instant.now.wall >= end)
+        try await expectReturn(world, [issuer], 40)
+        #expect(world.orders <= refused + 1 + 40)
+        task.cancel()
+        await task.value
+    }
+
     @Test(
         "A challenge that cannot be presented is a failure with its reason, and the order is kept for the next attempt"
     )
@@ -334,6 +408,22 @@ struct IssuerTests {
         #expect(world.troubles.count == 1)
         task.cancel()
         await task.value
+    }
+}
+
+/// Fails at once while the CA is down.
+private struct FailingTransport: ACMETransport {
+    let ca: MemoryAuthority
+    let isDown: @Sendable () -> Bool
+
+    init(_ ca: MemoryAuthority, _ isDown: @escaping @Sendable () -> Bool) {
+        self.ca = ca
+        self.isDown = isDown
+    }
+
+    func send(_ request: ACMERequest, trust: OutboundTrust) async throws(ACMETransportError) -> ACMEResponse {
+        if isDown() { throw ACMETransportError("connection refused", .permanent) }
+        return try await ca.send(request, trust: trust)
     }
 }
 

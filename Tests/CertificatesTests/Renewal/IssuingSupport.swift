@@ -150,6 +150,17 @@ final class IssuingWorld: Sendable {
             }
         }
     }
+    /// The number of reports that the CA has closed or opened.
+    var authorityEvents: Int {
+        events.withLock { events in
+            events.count { event in
+                switch event {
+                case .authorityClosed, .authorityOpened: true
+                default: false
+                }
+            }
+        }
+    }
     var troubles: [IssuanceError] {
         events.withLock { events in
             events.compactMap { event in if case .error(_, let error) = event { error } else { nil } }

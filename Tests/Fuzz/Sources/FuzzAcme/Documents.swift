@@ -54,7 +54,14 @@ func checkRecords(_ bytes: [UInt8]) {
         switch RetryPolicy.next(state, authorities: ["https://ca.test/dir", "b"], settings: "s", now: now) {
         case .attempt: break
         case .wait(let until): precondition(until > now, "a wait until a time in the past")
+        case .blocked: preconditionFailure("no CA is closed")
         }
+    }
+    if let hold = try? AuthorityHold(json: bytes, place: "hold") {
+        precondition((try? AuthorityHold(json: hold.json, place: "hold")) == hold, "another hold")
+    }
+    if let budget = try? IssuanceBudget(json: bytes, place: "budget") {
+        precondition((try? IssuanceBudget(json: budget.json, place: "budget")) == budget, "another budget")
     }
     if let record = try? AccountRecord(json: bytes, place: "account") {
         precondition((try? AccountRecord(json: record.json, place: "account")) == record, "another account")

@@ -1,0 +1,44 @@
+package import Formats
+
+/// The stored record of a CA that accepts no orders at the moment, because it is out of order or limits the account. It
+/// applies to all names and replicas, and is removed when the CA has accepted an order.
+package struct AuthorityHold: Equatable, Sendable {
+    /// The time of the first failure, by the CA's clock as far as that is known.
+    package var since: UnixTime
+    /// The time of the next attempt, which one replica makes with one name.
+    package var notBefore: UnixTime
+    /// The time in seconds from the write of this version to ``notBefore``. A replica whose clock is wrong waits for no
+    /// longer than this.
+    package var pause: Int64
+    /// The failure, for display.
+    package var error: RenewalState.LastError
+
+    init(since: UnixTime, notBefore: UnixTime, pause: Int64, error: RenewalState.LastError) {
+        self.since = since
+        self.notBefore = notBefore
+        self.pause = pause
+        self.error = error
+    }
+
+    /// Parses a stored record.
+    ///
+    /// - Parameter place: The name of the record in error messages.
+    package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
+        let reader = try DocumentReader(bytes, place)
+        guard let since = try reader.time("since") else { throw reader.error("since", "is missing") }
+        guard let notBefore = try reader.time("not_before") else { throw reader.error("not_before", "is missing") }
+        guard let error = try reader.object("error") else { throw reader.error("error", "is missing") }
+        self.since = since
+        self.notBefore = notBefore
+        pause = min(max(try reader.integer("pause") ?? 0, 0), AuthorityGate.Timing.longestPause)
+        self.error = try RenewalState.LastError(error)
+    }
+
+    package var json: [UInt8] {
+        let fields: [String: JSONValue] = [
+            "since": .string(since.rfc3339), "not_before": .string(notBefore.rfc3339), "pause": .integer(pause),
+            "error": .object(error.fields),
+        ]
+        return fields.json
+    }
+}

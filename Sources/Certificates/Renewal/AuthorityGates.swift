@@ -1,0 +1,178 @@
+import ACME
+import Formats
+import NIOCore
+import Store
+import Synchronization
+import Threads
+
+/// The ``ACME/AuthorityGate`` of each configured CA, shared by all renewers of a process, and the task that drives them.
+final class AuthorityGates: Sendable {
+    private let gates: Mutex<[String: AuthorityGate]>
+    private let store: any Store
+    private let records: RenewalRecords
+    private let directories: ACMEDirectoryCache
+    private let onEvent: @Sendable (RenewalEvent) -> Void
+    /// Sent when a gate may have something to do.
+    private let signal = AsyncSignal()
+
+    /// - Parameter authorities: The directory URLs of the CAs.
+    init(
+        _ authorities: [String],
+        timing: AuthorityGate.Timing,
+        store: any Store,
+        records: RenewalRecords,
+        directories: ACMEDirectoryCache,
+        onEvent: @escaping @Sendable (RenewalEvent) -> Void
+    ) {
+        gates = Mutex(Dictionary(uniqueKeysWithValues: Set(authorities).map { ($0, AuthorityGate(timing)) }))
+        self.store = store
+        self.records = records
+        self.directories = directories
+        self.onEvent = onEvent
+    }
+
+    // MARK: Names
+
+    /// Returns the CAs from which this name may not be ordered now.
+    func closed(for key: StoreKey) -> Set<String> {
+        gates.withLock { gates in Set(gates.filter { !$0.value.admits(key.name) }.keys) }
+    }
+
+    /// The holds in effect, by directory URL.
+    var holds: [String: AuthorityHold] { gates.withLock { $0.compactMapValues(\.hold) } }
+
+    /// Lets a name wait for the CAs that are closed. Returns `false` if one of them has opened meanwhile.
+    func wait(_ key: StoreKey, for closed: Set<String>) -> Bool {
+        defer { signal.send() }
+        return gates.withLock { gates in
+            for authority in closed where gates[authority]?.wait(key.name) == false { return false }
+            return true
+        }
+    }
+
+    /// Removes a name that is not due any more.
+    func leave(_ key: StoreKey) {
+        gates.withLock { gates in
+            for authority in gates.keys { gates[authority]?.leave(key.name, now: now(authority)) }
+        }
+    }
+
+    /// Records a failure. Returns whether it concerns the CA as a whole, so that it is no failure of the name.
+    func failed(_ failure: ACMEFailure, by key: StoreKey, at authority: String) -> Bool {
+        defer { signal.send() }
+        return gates.withLock { gates in
+            gates[authority]?.failed(
+                failure,
+                by: key.name,
+                authority: authority,
+                now: now(authority),
+                random: .random(in: .min ... .max)
+            ) ?? false
+        }
+    }
+
+    /// Records that a CA has accepted an order.
+    func succeeded(by key: StoreKey, at authority: String) {
+        let wasClosed = gates.withLock { gates in
+            let wasClosed = gates[authority]?.hold != nil
+            gates[authority]?.succeeded(by: key.name, now: now(authority))
+            return wasClosed
+        }
+        if wasClosed { signal.send() }
+    }
+
+    private func now(_ authority: String) -> Instant {
+        let now = Instant.now
+        return Instant(uptime: now.uptime, wall: directories.serverTime(at: authority, wall: now.wall))
+    }
+
+    // MARK: The task
+
+    /// Drives the gates until the task is cancelled. Called once.
+    ///
+    /// - Parameter wake: Called with the last components of the keys of the names that may decide again.
+    func run(wake: @escaping @Sendable ([String]) -> Void) async {
+        await withDiscardingTaskGroup { group in
+            group.addTask { await self.observeRecords() }
+            group.addTask {
+                while !Task.isCancelled {
+                    var next: NIODeadline?
+                    for authority in self.gates.withLock({ $0.keys.sorted() }) {
+                        guard let due = await self.drive(authority, wake) else { continue }
+                        next = min(next ?? due, due)
+                    }
+                    if let next {
+                        await self.signal.wait(atMost: .nanoseconds(max(0, (next - .now()).nanoseconds)))
+                    } else {
+                        await self.signal.wait()
+                    }
+                }
+            }
+        }
+    }
+
+    private func observeRecords() async {
+        for await changes in store.changes(RenewalRecords.authorities) {
+            gates.withLock { gates in
+                for authority in gates.keys {
+                    let name = Fingerprint.of(authority)
+                    if changes.contains(where: { $0.key.name == name }) { gates[authority]?.changed() }
+                }
+            }
+            signal.send()
+        }
+    }
+
+    /// Performs the actions of one gate.
+    ///
+    /// - Returns: The time of the next action, or `nil` if it depends on a report.
+    private func drive(_ authority: String, _ wake: ([String]) -> Void) async -> NIODeadline? {
+        while !Task.isCancelled {
+            switch update(authority, { $0.next(now: $1) }) {
+            case .wait(let until): return until
+            case .wake(let keys): wake(keys)
+            case .report(.closed(let hold, let waiting)):
+                onEvent(.authorityClosed(authority: authority, hold, waiting: waiting))
+            case .report(.opened(let seconds, let waiting)):
+                onEvent(.authorityOpened(authority: authority, seconds: seconds, waiting: waiting))
+            case .load:
+                await access(authority) { () throws(StoreError) in
+                    let stored = try await self.records.hold(at: authority)
+                    self.update(authority) { $0.loaded(stored?.hold, version: stored?.version, now: $1) }
+                }
+            case .write(let hold, let version):
+                await access(authority) { () throws(StoreError) in
+                    let version = try await self.records.write(hold, at: authority, replacing: version)
+                    self.update(authority) { $0.written(version: version, now: $1, random: .random(in: .min ... .max)) }
+                }
+            case .remove(let version):
+                await access(authority) { () throws(StoreError) in
+                    try await self.records.removeHold(at: authority, version: version)
+                    self.update(authority) { gate, _ in gate.removed() }
+                }
+            }
+        }
+        return nil
+    }
+
+    private func access(_ authority: String, _ body: () async throws(StoreError) -> Void) async {
+        do throws(StoreError) {
+            try await body()
+        } catch {
+            switch error.code {
+            case .exists, .conflict, .notFound, .unconfirmed: update(authority) { gate, _ in gate.conflicted() }
+            default: update(authority) { $0.storeFailed(now: $1) }
+            }
+        }
+    }
+
+    @discardableResult
+    private func update<Result>(_ authority: String, _ body: (inout AuthorityGate, Instant) -> Result) -> Result {
+        let now = now(authority)
+        return gates.withLock { gates in
+            guard var gate = gates[authority] else { preconditionFailure("every configured CA has a gate") }
+            defer { gates[authority] = gate }
+            return body(&gate, now)
+        }
+    }
+}

@@ -1,0 +1,82 @@
+import ACME
+import Formats
+package import Store
+
+/// The records that belong to no certificate: the budget of certificates on demand, and the holds of CAs. They are
+/// written without a lease: of several replicas that replace the same version one succeeds, and the others decide again.
+extension RenewalRecords {
+    package static let budget: StoreKey = "acme/on-demand/budget"
+    package static let authorities: StoreKey = "acme/authorities"
+
+    /// Requests the first orders for hosts from the budget of the cluster. A record that cannot be parsed is treated as
+    /// missing.
+    func requestOrders(
+        for hosts: [WaitingHosts.Entry],
+        limits: IssuanceBudget.Limits,
+        now: UnixTime
+    ) async throws(IssuanceError) -> [IssuanceBudget.Decision] {
+        for _ in 0..<Self.attempts {
+            do throws(StoreError) {
+                let stored = try await newest(Self.budget)
+                let old = stored.flatMap { try? IssuanceBudget(json: $0.bytes, place: Self.budget.path) }
+                var budget = old ?? IssuanceBudget()
+                let decisions = hosts.map { budget.request($0.host, for: $0.token, limits: limits, now: now) }
+                if budget != old ?? IssuanceBudget() {
+                    _ = try await write(budget.json, to: Self.budget, replacing: stored?.version)
+                }
+                return decisions
+            } catch {
+                switch error.code {
+                case .exists, .conflict, .notFound, .unconfirmed: continue
+                default: throw IssuanceError(error)
+                }
+            }
+        }
+        throw IssuanceError("\(Self.budget): changes faster than it can be replaced; trying again")
+    }
+
+    /// Returns the hold of a CA with its version, or `nil` if there is none. A record that cannot be parsed is removed.
+    func hold(at authority: String) async throws(StoreError) -> (hold: AuthorityHold, version: UInt64)? {
+        let key = Self.authority(authority)
+        guard let stored = try await newest(key) else { return nil }
+        guard let hold = try? AuthorityHold(json: stored.bytes, place: key.path) else {
+            try await store.write(key, .remove(stored.version))
+            return nil
+        }
+        return (hold, stored.version)
+    }
+
+    /// Writes the hold of a CA, and returns its version.
+    ///
+    /// - Parameter version: The version that it replaces, or `nil` if there is none.
+    func write(
+        _ hold: AuthorityHold,
+        at authority: String,
+        replacing version: UInt64?
+    ) async throws(StoreError) -> UInt64 {
+        try await write(hold.json, to: Self.authority(authority), replacing: version)
+    }
+
+    func removeHold(at authority: String, version: UInt64) async throws(StoreError) {
+        try await store.write(Self.authority(authority), .remove(version))
+    }
+
+    private static func authority(_ directory: String) -> StoreKey { child(authorities, Fingerprint.of(directory)) }
+
+    private func write(
+        _ bytes: [UInt8],
+        to key: StoreKey,
+        replacing version: UInt64?
+    ) async throws(StoreError) -> UInt64 {
+        try await store.write(key, version.map { .replace($0, bytes) } ?? .create(bytes))
+    }
+
+    private func newest(_ key: StoreKey) async throws(StoreError) -> StoredValue? {
+        do throws(StoreError) {
+            return try await store.read(key)
+        } catch {
+            guard error.code == .notFound else { throw error }
+            return nil
+        }
+    }
+}
