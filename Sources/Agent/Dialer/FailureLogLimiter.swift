@@ -1,17 +1,48 @@
-import NIOCore
+package import Logging
+package import NIOCore
 
-/// Limits the log lines of a failure that repeats to one per minute.
-struct FailureLogLimiter {
-    static let interval = TimeAmount.minutes(1)
+/// Decides whether and how a failure that repeats is logged: the first time, and then at intervals that double from a
+/// minute to an hour.
+///
+/// The refusal of a token is a warning at first, and an error if it persists: the token may have been created so recently
+/// that the gateway does not know it yet.
+package struct FailureLogLimiter {
+    package static let interval = TimeAmount.minutes(1)
+    package static let longestInterval = TimeAmount.hours(1)
+    /// The time after which the refusal of a token is an error.
+    package static let refusalGrace = TimeAmount.seconds(5)
+    /// The maximum number of failures that are remembered.
+    static let limit = 32
 
-    private var last: (kind: AttachFailure.Kind, message: String, at: NIODeadline)?
+    private struct Key: Hashable {
+        let kind: AttachFailure.Kind
+        let message: String
+    }
 
-    /// Whether `failure` is to be logged: it differs from the last one that was, or the interval has passed.
-    mutating func shouldLog(_ failure: AttachFailure, now: NIODeadline) -> Bool {
-        if let last, last.kind == failure.kind, last.message == failure.message, now - last.at < Self.interval {
-            return false
+    private struct Entry {
+        /// The time of the next line.
+        var next: NIODeadline
+        /// The interval after the next line.
+        var interval = FailureLogLimiter.interval
+    }
+
+    private var entries: [Key: Entry] = [:]
+
+    package init() {}
+
+    /// The level at which to log a failure, or `nil` if it is not to be logged.
+    package mutating func level(of failure: AttachFailure, now: NIODeadline) -> Logger.Level? {
+        let key = Key(kind: failure.kind, message: failure.message)
+        guard var entry = entries[key] else {
+            if entries.count >= Self.limit { entries.removeAll() }
+            let isRefusal = failure.kind == .authFailed
+            entries[key] = Entry(next: now + (isRefusal ? Self.refusalGrace : Self.interval))
+            return isRefusal ? .warning : .error
         }
-        last = (failure.kind, failure.message, now)
-        return true
+        guard now >= entry.next else { return nil }
+        entry.next = now + entry.interval
+        entry.interval = min(entry.interval * 2, Self.longestInterval)
+        entries[key] = entry
+        return .error
     }
 }

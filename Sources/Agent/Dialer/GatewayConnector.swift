@@ -43,7 +43,9 @@ struct GatewayConnector: Sendable {
                     fraction: .random(in: 0..<1)
                 )
                 if wasLive { limiter = FailureLogLimiter() }
-                if limiter.shouldLog(failure, now: .now()) { log(failure, wasLive: wasLive, delay: delay) }
+                if let level = limiter.level(of: failure, now: .now()) {
+                    log(failure, level: wasLive ? .warning : level, wasLive: wasLive, delay: delay)
+                }
             }
             do { try await Task.sleep(for: .nanoseconds(delay.nanoseconds)) } catch { return }
         }
@@ -51,17 +53,13 @@ struct GatewayConnector: Sendable {
 
     private var isStopping: Bool { Task.isCancelled || context.isDraining }
 
-    private func log(_ failure: AttachFailure, wasLive: Bool, delay: TimeAmount) {
+    private func log(_ failure: AttachFailure, level: Logger.Level, wasLive: Bool, delay: TimeAmount) {
         var metadata: Logger.Metadata = [
             "gateway": "\(gateway)", "error": "\(failure.kind.rawValue)", "reason": "\(failure.message)",
             "retry_in_ms": "\(delay.nanoseconds / 1_000_000)",
         ]
         if let remedy = failure.remedy { metadata["remedy"] = "\(remedy)" }
-        if wasLive {
-            context.log.warning("tunnel lost", metadata: metadata)
-        } else {
-            context.log.error("attach failed", metadata: metadata)
-        }
+        context.log.log(level: level, wasLive ? "tunnel lost" : "attach failed", metadata: metadata)
     }
 
     /// Dials the addresses of the gateway in turn until one responds. Each attempt starts at another address.

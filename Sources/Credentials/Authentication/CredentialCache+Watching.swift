@@ -1,5 +1,5 @@
 import Formats
-import NIOCore
+package import NIOCore
 package import Store
 import Synchronization
 import Threads
@@ -34,7 +34,7 @@ extension CredentialCache {
     package func run(onChange: @escaping @Sendable (CredentialChanges) -> Void) async {
         let changes = store.changes(CredentialDocument.prefix)
         let inbox = Inbox()
-        let signal = AsyncSignal()
+        let signal = signal
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
                 for await batch in changes {
@@ -57,6 +57,24 @@ extension CredentialCache {
         }
     }
 
+    /// Reads one credential at once, for an agent whose token the watch may not have delivered yet.
+    ///
+    /// - Throws: An error of the store, `notFound` if it has no such credential.
+    package func refresh(id: String, within limit: TimeAmount) async throws(StoreError) {
+        let stored = try await store.read(CredentialDocument.key(id: id), within: limit)
+        // Only a newer version is news. What an older one means is for the watch to find out.
+        guard table.withLock({ stored.version > $0.entries[id]?.version ?? 0 }) else { return }
+        apply(CredentialDocument.key(id: id), .success(stored), keyring())
+        publishChanges()
+        signal.send()
+    }
+
+    /// Replaces the snapshot. ``run(onChange:)`` reports the changes.
+    private func publishChanges() {
+        guard let (before, now) = publish() else { return }
+        unreported.withLock { $0.formUnion(CredentialTable.changes(from: before, to: now)) }
+    }
+
     private func poll(
         _ arrived: [StoreKey: StoreChange],
         _ watcher: inout CredentialWatcher
@@ -70,7 +88,11 @@ extension CredentialCache {
         for change in arrived.values where isNew(change) { watcher.due[change.key] = change }
         let again = watcher.popUnusable(Self.retries)
         if !watcher.due.isEmpty || !again.isEmpty { await read(again, &watcher, keyring) }
-        var changes = publish().map { CredentialTable.changes(from: $0.before, to: $0.now) } ?? CredentialChanges()
+        publishChanges()
+        var changes = unreported.withLock { changes in
+            defer { changes = CredentialChanges() }
+            return changes
+        }
         let now = clock()
         let expired = expiredSecrets(from: watcher.now, to: now)
         if !expired.isEmpty { changes.changed = Set(changes.changed).union(expired).sorted() }

@@ -3,6 +3,7 @@ package import Logging
 package import NIOCore
 package import Store
 import Synchronization
+import Threads
 
 /// The credentials against which a running gateway authenticates agents.
 ///
@@ -22,6 +23,10 @@ package final class CredentialCache: Sendable {
     private let counts = Mutex(Counts())
     /// A hash that no token has. An unknown id is compared with it, so that the comparison takes as long as for a known id.
     private let placeholder = SecretHash(of: IssuedToken().secret)
+    /// Wakes the task of ``run(onChange:)``.
+    let signal = AsyncSignal()
+    /// The changes that ``run(onChange:)`` has not reported yet.
+    let unreported = Mutex(CredentialChanges())
 
     private struct Counts {
         var statistics = CredentialStatistics()
@@ -52,25 +57,37 @@ package final class CredentialCache: Sendable {
     package func verify(id: String, secret: String, from address: SocketAddress, now: NIODeadline)
         -> AuthenticationResult
     {
+        let (result, isKnown) = check(id: id, secret: secret)
+        return counts.withLock { counts in
+            guard case .refused(let refusal, _) = result else {
+                counts.statistics.granted += 1
+                return result
+            }
+            counts.statistics.refused[refusal, default: 0] += 1
+            let wait = counts.limiter.fail(AddressKey(address), id: isKnown ? id : nil, now: now)
+            if wait != nil { counts.statistics.limited += 1 }
+            return .refused(refusal, retryAfter: wait)
+        }
+    }
+
+    /// Whether a token is accepted now. Counts nothing.
+    package func accepts(id: String, secret: String) -> Bool {
+        if case .granted = check(id: id, secret: secret).result { true } else { false }
+    }
+
+    private func check(id: String, secret: String) -> (result: AuthenticationResult, isKnown: Bool) {
         let credential = IssuedToken.isID(id) ? snapshot.withLock { $0[id] } : nil
         let hash = SecretHash(of: secret.utf8.count <= Self.secretLimit ? secret : "")
         let found = matching(hash, of: credential)
         let refusal: CredentialRefusal
         switch (credential, found) {
         case (let credential?, let found?) where !credential.isRevoked && found.isAccepted(at: clock()):
-            counts.withLock { $0.statistics.granted += 1 }
-            return .granted(credential, secret: hash)
+            return (.granted(credential, secret: hash), true)
         case (let credential?, _?): refusal = credential.isRevoked ? .revoked : .expiredSecret
         case (_?, nil): refusal = .wrongSecret
         case (nil, _): refusal = .unknown
         }
-        let wait = counts.withLock { counts in
-            counts.statistics.refused[refusal, default: 0] += 1
-            let wait = counts.limiter.fail(AddressKey(address), id: credential?.id, now: now)
-            if wait != nil { counts.statistics.limited += 1 }
-            return wait
-        }
-        return .refused(refusal, retryAfter: wait)
+        return (.refused(refusal, retryAfter: nil), credential != nil)
     }
 
     /// Compares with the maximum number of hashes that a credential may have, regardless of how many it has.
@@ -107,29 +124,28 @@ package final class CredentialCache: Sendable {
     /// - Returns: The previous snapshot and the new one, or `nil` if the table has not changed.
     @discardableResult
     func publish() -> (before: [String: Credential], now: [String: Credential])? {
-        let (revision, new, unusable, problems) = table.withLock { table in
-            (table.revision, table.credentials, table.unusable.count, table.drainProblemChanges())
+        publishedRevision.withLock { published in
+            let (revision, new, unusable, problems) = table.withLock { table in
+                (table.revision, table.credentials, table.unusable.count, table.drainProblemChanges())
+            }
+            if published == revision { return nil }
+            published = revision
+            for problem in problems.new {
+                logger.error("credential unusable; its last valid version is kept", metadata: ["error": "\(problem)"])
+            }
+            for id in problems.resolved { logger.notice("credential usable again", metadata: ["token_id": "\(id)"]) }
+            let old = snapshot.withLock { snapshot in
+                defer { snapshot = new }
+                return snapshot
+            }
+            let valid = new.values.count { !$0.isRevoked }
+            counts.withLock { counts in
+                counts.statistics.valid = valid
+                counts.statistics.revoked = new.count - valid
+                counts.statistics.unusable = unusable
+                for problem in problems.new { counts.statistics.faults[CredentialFault(problem), default: 0] += 1 }
+            }
+            return (old, new)
         }
-        let isPublished = publishedRevision.withLock { published in
-            defer { published = revision }
-            return published == revision
-        }
-        if isPublished { return nil }
-        for problem in problems.new {
-            logger.error("credential unusable; its last valid version is kept", metadata: ["error": "\(problem)"])
-        }
-        for id in problems.resolved { logger.notice("credential usable again", metadata: ["token_id": "\(id)"]) }
-        let old = snapshot.withLock { snapshot in
-            defer { snapshot = new }
-            return snapshot
-        }
-        let valid = new.values.count { !$0.isRevoked }
-        counts.withLock { counts in
-            counts.statistics.valid = valid
-            counts.statistics.revoked = new.count - valid
-            counts.statistics.unusable = unusable
-            for problem in problems.new { counts.statistics.faults[CredentialFault(problem), default: 0] += 1 }
-        }
-        return (old, new)
     }
 }

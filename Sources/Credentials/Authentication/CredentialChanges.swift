@@ -14,4 +14,10 @@ package struct CredentialChanges: Sendable, Equatable {
     }
 
     package var isEmpty: Bool { ended.isEmpty && changed.isEmpty && added.isEmpty }
+
+    mutating func formUnion(_ later: CredentialChanges) {
+        ended += later.ended
+        changed += later.changed
+        added += later.added
+    }
 }

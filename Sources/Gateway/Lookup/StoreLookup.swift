@@ -13,7 +13,7 @@ import Synchronization
 /// 3. The returned future is completed on the loop of the request, which then looks into the memory again.
 ///
 /// Any client can name any id. Bounded are therefore the concurrent reads, their duration, their rate in total and for
-/// each address, and the waiting requests; and an id is not read again for a moment. What exceeds a limit is not read:
+/// each address, and the waiting requests; and a missing id is not read again for a moment. What exceeds a limit is not read:
 /// the request is answered from memory, as all are while the store does not respond.
 package final class StoreLookup: Sendable {
     /// The maximum number of concurrent reads.
@@ -24,15 +24,15 @@ package final class StoreLookup: Sendable {
     package static let rate = 64
     /// The timeout of one read.
     package static let timeout = TimeAmount.seconds(2)
-    /// The time for which an id is not read again.
-    package static let lifetime = TimeAmount.milliseconds(250)
+    /// The time for which an id that the store does not have is not read again.
+    package static let missingLifetime = TimeAmount.milliseconds(250)
 
     fileprivate struct State {
         /// The requests that wait for each id.
         var waiting: [String: [EventLoopPromise<Void>]] = [:]
         var waiters = 0
-        /// The ids that were read, each with the time at which it may be read again. Bounded by ``rate``.
-        var recent: [String: NIODeadline] = [:]
+        /// The ids that the store did not have, each with the time at which it may be read again. Bounded by ``rate``.
+        var missing: [String: NIODeadline] = [:]
         /// Counts the reads for each address.
         var clients = FailureLimiter()
         /// The time at which the next read would begin if all were spread evenly.
@@ -91,18 +91,18 @@ package final class StoreLookup: Sendable {
     }
 
     private func perform(_ id: String) async {
-        var isKnown = true
+        var isMissing = false
         do throws(StoreError) {
             try await load(id)
         } catch {
             // Other failures may be transient, so the next request reads again.
-            isKnown = error.code == .notFound
+            isMissing = error.code == .notFound
         }
         let now = NIODeadline.now()
         let waiting = state.withLock { state in
-            if isKnown {
-                state.recent = state.recent.filter { $0.value > now }
-                state.recent[id] = now + Self.lifetime
+            if isMissing {
+                state.missing = state.missing.filter { $0.value > now }
+                state.missing[id] = now + Self.missingLifetime
             }
             return state.end(id)
         }
@@ -114,7 +114,7 @@ extension StoreLookup.State {
     /// Whether a read may begin, which is counted then.
     fileprivate mutating func begin(_ id: String, _ client: SocketAddress?, _ now: NIODeadline) -> Bool {
         let start = max(next, now)
-        guard waiting.count < StoreLookup.readLimit, recent[id].map({ $0 <= now }) ?? true,
+        guard waiting.count < StoreLookup.readLimit, missing[id].map({ $0 <= now }) ?? true,
             start < now + .seconds(1), client.map({ clients.fail(AddressKey($0), id: nil, now: now) == nil }) ?? true
         else { return false }
         next = start + .nanoseconds(1_000_000_000 / Int64(StoreLookup.rate))

@@ -34,6 +34,7 @@ extension GatewayAssembly {
             group.addTask { await presence.run() }
             group.addTask { await publishSessionCount() }
             group.addTask { await credentials.run { sessions.credentialsChanged($0) } }
+            group.addTask { await sessions.lookup.run() }
             group.addTask { await watch.run() }
             if let challenges { group.addTask { await challenges.run() } }
             group.addTask { await StoreStateMonitor.run(shared.store, logger: logger) }

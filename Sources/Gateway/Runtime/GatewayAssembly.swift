@@ -122,6 +122,7 @@ struct GatewayAssembly: Sendable {
         sessions = AgentSessionManager(
             registry: registry,
             credentials: credentials,
+            store: shared.store,
             metrics: metrics,
             lifecycle: lifecycle,
             logger: logger,

@@ -13,7 +13,8 @@ import Tunnel
 ///
 /// 1. `sessionEstablished(_:)`: DTLS is established, and this object becomes the handler of the control stream. The
 ///    transport closes the session if the agent does not authenticate in time.
-/// 2. HELLO arrives (``admit(_:)``). The token is verified by ``CredentialCache``, the offer is checked by
+/// 2. HELLO arrives (``receive(_:)``). A token that is not accepted is read from the store once, since a command may have
+///    created or rotated it just now. Then (``admit(_:)``) it is verified by ``CredentialCache``, the offer is checked by
 ///    ``AgentAdmission``, and ``AgentRegistry`` grants a place. If one of these fails, ERROR is sent and the session is
 ///    closed shortly after (``refuse(_:_:log:_:code:wait:retryAfter:)``).
 /// 3. Otherwise WELCOME is sent and the ``Attachment`` is added to the registry: requests open streams on the session
@@ -25,6 +26,8 @@ import Tunnel
 final class AgentSession: SessionHandler {
     private enum State {
         case awaitingHello
+        /// The credential of the agent's token is being read from the store.
+        case awaitingCredential
         case serving(Attachment)
         /// The agent was refused, or the session is closed.
         case closed
@@ -68,10 +71,10 @@ final class AgentSession: SessionHandler {
             var metadata = manager.metadata(attachment)
             metadata["reason"] = "\(Self.describe(reason))"
             manager.logger.info("agent detached", metadata: metadata)
-        case .awaitingHello:
+        case .awaitingHello, .awaitingCredential:
             if case .notAuthenticated = reason { manager.metrics.authFailures[.timeout].increment() }
             manager.logger.debug(
-                "session closed before HELLO",
+                "session closed before WELCOME",
                 metadata: ["remote": "\(session.remoteAddress.text)", "reason": "\(Self.describe(reason))"]
             )
         case .closed: break
@@ -97,8 +100,8 @@ final class AgentSession: SessionHandler {
 
     private func handle(_ message: ControlMessage) {
         switch (message, state) {
-        case (.hello(let hello), .awaitingHello): admit(hello)
-        case (.hello, .serving): closeForViolation("a second HELLO")
+        case (.hello(let hello), .awaitingHello): receive(hello)
+        case (.hello, .serving), (.hello, .awaitingCredential): closeForViolation("a second HELLO")
         case (.services(let services), .serving(let attachment)): update(attachment, services)
         case (.goaway, .serving(let attachment)):
             if attachment.move(from: .active, to: .leaving) || attachment.move(from: .suspended, to: .leaving) {
@@ -111,6 +114,24 @@ final class AgentSession: SessionHandler {
             )
         case (_, .awaitingHello): closeForViolation("a message before HELLO")
         default: break
+        }
+    }
+
+    private func receive(_ hello: Hello) {
+        guard let session else { return }
+        // The store is read for every reason of a refusal, so that the timing does not tell the peer which one it is.
+        guard IssuedToken.isID(hello.tokenID), !manager.lifecycle.isDraining,
+            !manager.credentials.accepts(id: hello.tokenID, secret: hello.secret),
+            let read = manager.lookup.read(
+                hello.tokenID,
+                for: session.remoteAddress,
+                on: session.loop,
+                now: .now()
+            )
+        else { return admit(hello) }
+        state = .awaitingCredential
+        read.assumeIsolated().whenComplete { _ in
+            if case .awaitingCredential = self.state { self.admit(hello) }
         }
     }
 
@@ -132,7 +153,15 @@ final class AgentSession: SessionHandler {
         switch result {
         case .refused(let refusal, let retryAfter):
             // The secret is not logged, and the peer does not learn the reason.
-            refuse(hello, .credential, log: refusal.rawValue, "the token is not accepted", retryAfter: retryAfter)
+            refuse(
+                hello,
+                .credential,
+                // Anyone can present an unknown id.
+                level: refusal == .unknown ? .notice : .warning,
+                log: refusal.rawValue,
+                "the token is not accepted",
+                retryAfter: retryAfter
+            )
         case .granted(let credential, let secret):
             do throws(AgentAdmission.Rejection) {
                 let admission = try AgentAdmission.check(
@@ -247,6 +276,7 @@ final class AgentSession: SessionHandler {
     private func refuse(
         _ hello: Hello,
         _ reason: GatewayMetrics.AuthFailure,
+        level: Logger.Level = .warning,
         log: String,
         _ message: String,
         code: HopCode = .authFailed,
@@ -256,7 +286,8 @@ final class AgentSession: SessionHandler {
         manager.metrics.authFailures[reason].increment()
         // Attempts beyond the failure limit are not logged, so that an attacker cannot fill the log.
         if retryAfter == nil {
-            manager.logger.warning(
+            manager.logger.log(
+                level: level,
                 "agent refused",
                 metadata: [
                     "remote": "\(session.map { $0.remoteAddress.text } ?? "")",

@@ -4,6 +4,7 @@ import HopProtocol
 import Logging
 import NIOCore
 import Observability
+import Store
 import Transport
 import Tunnel
 
@@ -19,10 +20,13 @@ final class AgentSessionManager: Sendable {
     let incarnation: String
     /// Called with the hosts that an agent offers, for certificates to cover them.
     let hostsChanged: @Sendable ([HostPattern]) -> Void
+    /// Reads the credentials of tokens that are not accepted, since they may have been created just now.
+    let lookup: StoreLookup
 
     init(
         registry: AgentRegistry,
         credentials: CredentialCache,
+        store: any Store,
         metrics: GatewayMetrics,
         lifecycle: Lifecycle,
         logger: Logger,
@@ -35,6 +39,9 @@ final class AgentSessionManager: Sendable {
         self.logger = logger
         self.incarnation = RunID.random().description
         self.hostsChanged = hostsChanged
+        lookup = StoreLookup(store: store) { id throws(StoreError) in
+            try await credentials.refresh(id: id, within: StoreLookup.timeout)
+        }
     }
 
     // MARK: Superseding

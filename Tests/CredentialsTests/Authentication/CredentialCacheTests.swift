@@ -1,6 +1,7 @@
 import Credentials
 import Formats
 import Foundation
+import NIOCore
 import Store
 import TestSupport
 import Testing
@@ -41,6 +42,36 @@ struct CredentialCacheTests {
             #expect(cache.credential(id: token.id) == nil)
             #expect(cache.statistics.valid == 1 && cache.statistics.revoked == 1)
             #expect(observed().changed.isEmpty && log.all.isEmpty)
+        }
+    }
+
+    @Test(
+        "A credential that is read early is accepted at once, and its changes are reported once",
+        .timeLimit(.minutes(1)),
+        arguments: TestStore.Driver.allCases
+    )
+    func early(_ driver: TestStore.Driver) async throws {
+        let store = try TestStore(driver)
+        let cache = store.cache(log.logger)
+        try await cache.load()
+        func refresh(_ token: IssuedToken) async throws { try await cache.refresh(id: token.id, within: .seconds(5)) }
+        await #expect(throws: StoreError.self) { try await refresh(IssuedToken()) }
+        let token = try await store.editor.create(name: "web").token
+        #expect(!cache.accepts(id: token.id, secret: token.secret))
+        try await refresh(token)
+        #expect(try cache.verify(token).isGranted)
+        try await watching(cache) { observed in
+            let new = try await store.editor.rotate("web", grace: .zero).token
+            try await refresh(token)
+            #expect(try cache.verify(new).isGranted && !cache.verify(token).isGranted)
+            _ = try await store.editor.revoke("web")
+            try await refresh(token)
+            #expect(try cache.verify(new).refusal == .revoked)
+            try await refresh(token)
+            let control = try await store.editor.create(name: "control").token
+            try await eventually { observed().added.contains(control.id) }
+            let ended = observed().ended
+            #expect(ended == [token.id])
         }
     }
 

@@ -73,7 +73,9 @@ struct HTTPChallengesTests {
         let rig = Rig()
         try await rig.put(try challenge("alpn", .tlsALPN01))
         #expect(try await future(rig.lookUp("alpn")).get()?.keyAuthorization == nil)
-        guard case .known(nil) = rig.lookUp("alpn") else {
+        let now = NIODeadline.now()
+        #expect(try await future(rig.lookUp("missing", at: now)).get()?.keyAuthorization == nil)
+        guard case .known(nil) = rig.lookUp("missing", at: now) else {
             Issue.record("read again")
             return
         }

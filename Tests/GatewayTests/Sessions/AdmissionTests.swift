@@ -62,6 +62,44 @@ struct AdmissionTests {
         }
     }
 
+    @Test("A token works as soon as it is created or rotated, and until it is revoked", .timeLimit(.minutes(1)))
+    func fresh() async throws {
+        let log = try TestLog()
+        try await TestGateway.with(hasToken: false, log: log) { gateway in
+            let token = try await gateway.edit { try await $0.create(name: "demo").token }
+            let old = try await TestAgent.attach(to: gateway, tokenID: token.id, secret: token.secret)
+            let rotated = try await gateway.edit { try await $0.rotate("demo", grace: .zero).token }
+            let new = try await TestAgent.attach(to: gateway, tokenID: token.id, secret: rotated.secret)
+            try await eventually("the end of the old secret's session", within: .seconds(2)) { old.closed != nil }
+            #expect(try !log.lines.contains { $0.contains("agent refused") })
+            _ = try await gateway.edit { try await $0.revoke("demo") }
+            try await eventually("the end of the session", within: .seconds(2)) { new.closed != nil }
+            let late = try await TestAgent.attach(
+                to: gateway,
+                tokenID: token.id,
+                secret: rotated.secret,
+                isReady: false
+            )
+            try await eventually("the refusal") { late.closed != nil }
+            #expect(late.error?.code == .authFailed)
+        }
+    }
+
+    @Test("An unknown token is logged as a notice, a wrong secret as a warning")
+    func levels() async throws {
+        let log = try TestLog()
+        try await TestGateway.with(log: log) { gateway in
+            for id in [nil, IssuedToken().id] {
+                let agent = try await TestAgent.attach(to: gateway, tokenID: id, secret: "nonsense", isReady: false)
+                try await eventually("the session is closed") { agent.closed != nil }
+            }
+            let lines = try log.lines.filter { $0.contains("agent refused") }
+            #expect(lines.count == 2)
+            #expect(lines[0].contains("warning") && lines[0].contains("wrong_secret"))
+            #expect(lines[1].contains("notice") && lines[1].contains("unknown"))
+        }
+    }
+
     @Test("A revoked token ends its sessions and is refused afterwards")
     func revoked() async throws {
         try await TestGateway.with { gateway in

@@ -9,7 +9,8 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// A whole gateway in this process on ports that the system chose, with a data folder of its own and one token.
+/// A whole gateway in this process on ports that the system chose, with a data folder of its own, and with one token or an
+/// empty store.
 final class TestGateway: Sendable {
     let process: GatewayProcess
     let token: IssuedToken
@@ -24,6 +25,7 @@ final class TestGateway: Sendable {
         hosts: [String] = ["*.agent.test"],
         maxAgents: Int? = nil,
         loops: Int = 2,
+        hasToken: Bool = true,
         log: TestLog? = nil,
         _ change: (inout GatewayConfiguration) -> Void = { _ in }
     ) async throws -> TestGateway {
@@ -44,8 +46,11 @@ final class TestGateway: Sendable {
             Route(host: "absent.test", agent: "nobody", service: "web"),
         ]
         change(&configuration)
-        let token = try await edit(configuration) { editor in
-            try await editor.create(name: "demo", services: services, hosts: hosts, maxAgents: maxAgents).token
+        var token = IssuedToken()
+        if hasToken {
+            token = try await edit(configuration) { editor in
+                try await editor.create(name: "demo", services: services, hosts: hosts, maxAgents: maxAgents).token
+            }
         }
         var logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         logger.logLevel = .critical
@@ -101,6 +106,7 @@ final class TestGateway: Sendable {
         hosts: [String] = ["*.agent.test"],
         maxAgents: Int? = nil,
         loops: Int = 2,
+        hasToken: Bool = true,
         log: TestLog? = nil,
         _ change: (inout GatewayConfiguration) -> Void = { _ in },
         _ body: (TestGateway) async throws -> Void
@@ -110,6 +116,7 @@ final class TestGateway: Sendable {
             hosts: hosts,
             maxAgents: maxAgents,
             loops: loops,
+            hasToken: hasToken,
             log: log,
             change
         )
