@@ -74,6 +74,7 @@ struct StatusCommand: AsyncParsableCommand {
             ["agents", status.text("agents") + states(status, "agent_states")],
             ["connections", status.text("connections")],
         ]
+        rows += (status["warnings"]?.array ?? []).map { ["warning", $0.displayText ?? "?"] }
         return rows
     }
 

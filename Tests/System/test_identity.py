@@ -72,12 +72,27 @@ def test_a_revoked_token_ends_its_sessions_and_is_refused(bench):
     assert_refused(stack.gateway, stack.agent, "revoked|auth", "revoked|auth|refused|token")
 
 
-def test_a_token_made_while_the_gateway_runs_is_known_soon(bench):
+def test_a_token_works_as_soon_as_its_command_returns(bench):
+    """The first on an empty store, and one after a rotation: the agent attaches without a word about its token."""
     gateway, origin = new_gateway(bench)
-    gateway.create_token("first")
-    time_limit = time.monotonic() + 5
-    Agent(bench, gateway, gateway.create_token("demo"), origin.port).start(wait=False)
-    gateway.wait_serving(timeout=time_limit - time.monotonic())
+    token = gateway.create_token("demo")
+    for turn in range(2):
+        agent = Agent(bench, gateway, token, origin.port, name=f"agent-{turn}").start()
+        assert "attach failed" not in agent.process.log(), agent.process.log()
+        agent.process.kill()
+        rotated = gateway.cli("token", "rotate", "demo", "--config", str(gateway.config_path)).stdout
+        token = re.search(r"hgt_\S+", rotated)[0]
+    assert "agent refused" not in gateway.process.log()
+
+
+def test_a_refused_token_is_a_warning_and_then_an_error(bench):
+    gateway, origin = new_gateway(bench)
+    agent = Agent(bench, gateway, "hgt_aaaaaaaaaaaaaaaa." + "A" * 43, origin.port).start(wait=False)
+    agent.process.wait_log('"level":"error","msg":"attach failed"', 20)
+    lines = [line["level"] for line in agent.process.log_objects() if line["msg"] == "attach failed"]
+    assert lines == ["warning", "error"]
+    refusals = [line["level"] for line in gateway.process.log_objects() if line["msg"] == "agent refused"]
+    assert refusals and set(refusals) == {"notice"}
 
 
 def test_a_service_outside_the_token_is_refused(bench):

@@ -19,12 +19,16 @@ package struct AdminReports: Sendable {
     let registry: AgentRegistry
     let connections: @Sendable () -> Int
     let certificates: @Sendable () -> [CertificateEntry]
+    /// Returns what an operator should change, given the hosts that agents offer.
+    let warnings: @Sendable (Set<HostPattern>) -> [String]
 
     // MARK: /v1/status
 
     func status() -> [String: JSONValue] {
         let replicas = ReplicaCounts(watch.replicas, now: .now())
-        let summary = Self.summary(certificates(), registry.rows.map(AgentEntry.init))
+        let agents = registry.rows.map(AgentEntry.init)
+        let summary = Self.summary(certificates(), agents)
+        let warnings = warnings(Set(agents.lazy.flatMap(\.hosts))).sorted().prefix(AdminPage.worstLimit)
         return summary.merging([
             "name": .string(name),
             "version": .string(version),
@@ -38,6 +42,7 @@ package struct AdminReports: Sendable {
                 Dictionary(uniqueKeysWithValues: replicas.counts.map { ($0.key.rawValue, .integer(Int64($0.value))) })
             ),
             "connections": .integer(Int64(connections())),
+            "warnings": .array(warnings.map { .string($0) }),
         ]) { $1 }
     }
 

@@ -98,18 +98,26 @@ final class ACMEService: Sendable {
     /// warning once for each wildcard that expects one.
     func hostsChanged(_ hosts: [HostPattern]) {
         issuer.updateServedHosts(hosts.map(\.description))
-        for host in hosts {
-            guard case .below = host, onDemand.hosts.contains(where: { $0.covers(host) || host.covers($0) }),
-                let name = CertificateName(host.description), served.coverage(of: name) == .none,
-                reportedWildcards.withLock({ $0.count < Self.reportLimit && $0.insert(host).inserted })
-            else { continue }
+        for host in uncoveredWildcards(hosts)
+        where reportedWildcards.withLock({ $0.count < Self.reportLimit && $0.insert(host).inserted }) {
             logger.warning(
                 "wildcard of an agent gets no certificate on demand",
-                metadata: [
-                    "host": "\(host)",
-                    "remedy": "let the agent offer each host by name, or add the wildcard to acme.names (dns-01)",
-                ]
+                metadata: ["host": "\(host)", "remedy": "\(Self.wildcardRemedy)"]
             )
+        }
+    }
+
+    static let wildcardRemedy =
+        "let the agent offer each host by name, or add the wildcard to acme.names (dns-01)"
+
+    /// The wildcards among hosts that agents offer which no certificate covers, although hosts below them may get one on
+    /// demand.
+    func uncoveredWildcards(_ hosts: some Sequence<HostPattern>) -> [HostPattern] {
+        hosts.filter { host in
+            guard case .below = host, onDemand.hosts.contains(where: { $0.covers(host) || host.covers($0) }),
+                let name = CertificateName(host.description)
+            else { return false }
+            return served.coverage(of: name) == .none
         }
     }
 

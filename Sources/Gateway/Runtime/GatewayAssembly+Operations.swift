@@ -1,5 +1,6 @@
 import Certificates
 import Cluster
+import Formats
 import Logging
 import NIOCore
 import Observability
@@ -100,7 +101,12 @@ extension GatewayAssembly {
             watch: watch,
             registry: registry,
             connections: { edge.connections.load(ordering: .relaxed) },
-            certificates: entries
+            certificates: entries,
+            warnings: { hosts in
+                (acmeService?.uncoveredWildcards(hosts) ?? []).map {
+                    "\($0) of an agent gets no certificate on demand: \(ACMEService.wildcardRemedy)"
+                }
+            }
         )
         return AdminSources(
             status: { reports.status() },

@@ -6,6 +6,7 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import Observability
+import Settings
 import Store
 import Synchronization
 import TestSupport
@@ -196,6 +197,29 @@ struct AdminTests {
         #expect(try post(AdminResponder.bodyLimit) == 202)
         #expect(try post(AdminResponder.bodyLimit + 1) == 413)
         await server.close()
+    }
+
+    @Test("The status warns of an agent's wildcard below which no host gets a certificate on demand")
+    func warnings() async throws {
+        let folder = ScratchFolder()
+        defer { folder.remove() }
+        let file = folder.write("token", Self.token)
+        try await TestGateway.with({ configuration in
+            configuration.adminTokenFile = file
+            var acme = ACMEConfiguration.forTests
+            acme.onDemand.hosts = [.below("agent.test")]
+            configuration.acme = acme
+        }) { gateway in
+            var configuration = GatewayConfiguration()
+            configuration.adminTokenFile = file
+            configuration.adminListen.port = try #require(gateway.process.adminAddress.port)
+            let client = try await AdminClient(configuration)
+            _ = try await TestAgent.attach(to: gateway, hosts: ["exact.agent.test"])
+            #expect(try client.get("/v1/status")["warnings"] == .array([]))
+            _ = try await TestAgent.attach(to: gateway, hosts: ["*.x.agent.test"])
+            let warnings = try client.get("/v1/status")["warnings"]?.strings ?? []
+            #expect(warnings.count == 1 && warnings[0].hasPrefix("*.x.agent.test of an agent gets no certificate"))
+        }
     }
 
     @Test("A running gateway reports on itself, its store and its cluster without secrets")
