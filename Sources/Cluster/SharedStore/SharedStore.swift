@@ -1,6 +1,7 @@
 import NIOCore
 package import Store
 import Synchronization
+import Threads
 
 /// The store of this process and the identity of its cluster.
 ///
@@ -11,12 +12,12 @@ package final class SharedStore: Sendable {
     static let interval = Duration.seconds(1)
 
     package let store: any Store
-    private let keyFile: String?
+    private let mounted: MountedKeys?
     private let current: Mutex<ClusterIdentity>
 
-    private init(store: any Store, keyFile: String?, cluster: ClusterIdentity) {
+    private init(store: any Store, mounted: MountedKeys?, cluster: ClusterIdentity) {
         self.store = store
-        self.keyFile = keyFile
+        self.mounted = mounted
         self.current = Mutex(cluster)
     }
 
@@ -38,17 +39,17 @@ package final class SharedStore: Sendable {
     ) async throws(StoreError) -> SharedStore {
         switch configuration.driver {
         case .memory:
-            return SharedStore(store: MemoryStore(), keyFile: nil, cluster: .ephemeral())
+            return SharedStore(store: MemoryStore(), mounted: nil, cluster: .ephemeral())
         case .volume:
-            let mounted = try configuration.mountedKeys()
+            let mounted = try await MountedKeys(configuration)
             var options = VolumeStore.Options()
             options.disposable = disposable
             let (store, cluster) = try await VolumeStore.open(
                 path: configuration.folder,
-                mounted: mounted,
+                mounted: mounted?.keys,
                 options: options
             )
-            return SharedStore(store: store, keyFile: configuration.clusterKeyFile, cluster: cluster)
+            return SharedStore(store: store, mounted: mounted, cluster: cluster)
         }
     }
 
@@ -69,11 +70,12 @@ package final class SharedStore: Sendable {
         _ configuration: SharedStoreConfiguration
     ) async throws(StoreError) -> (shared: SharedStore, volume: VolumeStore) {
         guard configuration.driver == .volume else { throw onlyInMemory }
+        let mounted = try await MountedKeys(configuration)
         let (store, cluster) = try await VolumeStore.openFounded(
             path: configuration.folder,
-            mounted: try configuration.mountedKeys()
+            mounted: mounted?.keys
         )
-        return (SharedStore(store: store, keyFile: configuration.clusterKeyFile, cluster: cluster), store)
+        return (SharedStore(store: store, mounted: mounted, cluster: cluster), store)
     }
 
     private static var onlyInMemory: StoreError {
@@ -89,13 +91,16 @@ package final class SharedStore: Sendable {
     /// Applies rotations of the cluster's keys until the task is cancelled.
     ///
     /// - Parameter onProblem: Called once for each new problem. The previous keys stay in use.
-    package func run(onProblem: @Sendable (StoreError) -> Void) async {
+    package func run(onProblem: @escaping @Sendable (StoreError) -> Void) async {
         guard let volume else { return }
+        let keys = mounted.map { poll($0, onProblem) }
+        defer { keys?.stop() }
         var known: StoreError?
         while !Task.isCancelled {
+            // Repeated until there is a thread; the failures are counted.
+            _ = keys?.start()
             do throws(StoreError) {
-                let mounted = try await mountedKeys()
-                if let cluster = try await volume.readCluster(mounted: mounted) { try apply(cluster) }
+                if let cluster = try await volume.readCluster(mounted: keys?.value) { try apply(cluster) }
                 known = nil
             } catch {
                 // Transient errors are part of the store's state, which is reported elsewhere.
@@ -106,11 +111,27 @@ package final class SharedStore: Sendable {
         }
     }
 
-    /// Reads the mounted keys on a separate thread, since a mounted secret may hang like any volume.
-    private func mountedKeys() async throws(StoreError) -> [ClusterKey]? {
-        guard let keyFile else { return nil }
-        return try await onThread("cluster-key", deadline: .seconds(10), place: keyFile) { () throws(StoreError) in
-            try SharedStoreConfiguration.keys(in: keyFile)
+    /// Reads the mounted keys on a thread of its own, since a mounted secret may hang like any volume.
+    private func poll(
+        _ mounted: MountedKeys,
+        _ onProblem: @escaping @Sendable (StoreError) -> Void
+    ) -> PolledValue<[ClusterKey], StoreError> {
+        PolledValue(mounted.keys, name: "cluster-key", interval: Self.interval / 2, onProblem: onProblem) {
+            () throws(StoreError) in try SharedStoreConfiguration.keys(in: mounted.path)
+        }
+    }
+
+    /// The file of a mounted secret, and the keys that it contained at the start.
+    private struct MountedKeys {
+        let path: String
+        let keys: [ClusterKey]
+
+        init?(_ configuration: SharedStoreConfiguration) async throws(StoreError) {
+            guard let path = configuration.clusterKeyFile else { return nil }
+            self.path = path
+            keys = try await onThread("cluster-key", deadline: .seconds(10), place: path) { () throws(StoreError) in
+                try SharedStoreConfiguration.keys(in: path)
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 package import NIOCore
+import Threads
 
 extension VolumeStore {
     /// Opens the store in a folder and determines which cluster it belongs to; an empty folder founds a new one.
@@ -19,7 +20,7 @@ extension VolumeStore {
             try volume.prepare()
             return (volume, try volume.openCluster(mounted: mounted))
         }
-        return (VolumeStore(volume: volume, options: options), cluster)
+        return (try started(volume, options), cluster)
     }
 
     /// Opens the store in a folder for callers that must not found a cluster, such as commands.
@@ -47,7 +48,16 @@ extension VolumeStore {
             guard let cluster = try volume.readCluster(mounted: mounted) else { throw unfounded }
             return (volume, cluster)
         }
-        return (VolumeStore(volume: volume, options: options), cluster)
+        return (try started(volume, options), cluster)
+    }
+}
+
+extension VolumeStore {
+    /// Creates the store with its timer thread, which the deadlines of all calls depend on.
+    private static func started(_ volume: Volume, _ options: Options) throws(StoreError) -> VolumeStore {
+        let store = VolumeStore(volume: volume, options: options)
+        guard store.timers.start() else { throw StoreError(.busy, volume.files.root, ThreadLimit.message) }
+        return store
     }
 }
 
