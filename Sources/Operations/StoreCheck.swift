@@ -61,7 +61,7 @@ package struct StoreCheck: Sendable {
             let volume = try Volume.at(root, creating: false, mayBeLink: root == configuration.path)
             if root == configuration.path {
                 // Without the store's folder the abilities of the volume are tested in the configured folder itself.
-                report.remarks.append("no cluster yet; the first gateway that starts creates one")
+                reportUnfounded(&report)
                 try measure(volume, &report)
                 try? volume.files.removeFolder("tmp")
                 return report
@@ -115,6 +115,17 @@ package struct StoreCheck: Sendable {
 
     // MARK: The cluster
 
+    private func reportUnfounded(_ report: inout StoreCheckReport) {
+        guard let cluster = configuration.cluster else {
+            report.remarks.append("no cluster yet; the first gateway that starts founds one")
+            return
+        }
+        report.problems.append(
+            "\(configuration.path): there is no cluster, and store.cluster names \(cluster): mount its volume there, or "
+                + "restore a backup"
+        )
+    }
+
     private func cluster(_ volume: Volume, _ report: inout StoreCheckReport) {
         do throws(StoreError) {
             let mounted = try configuration.mountedKeys()
@@ -127,10 +138,11 @@ package struct StoreCheck: Sendable {
                     )
                     return
                 }
-                report.remarks.append("no cluster yet; the first gateway that starts creates one")
+                reportUnfounded(&report)
                 return
             }
             report.cluster = cluster
+            try configuration.require(cluster.id)
             report.credentials = try volume.keys("agents").count
             for path in try volume.strayKeys(cluster) {
                 report.remarks.append("\(path): is not a key of this cluster; it can be deleted")

@@ -22,14 +22,13 @@ package enum ExternalProgram {
     ///   - seconds: The time after which the program is killed.
     package static func run(_ words: [String], input: String = "", seconds: Int = 20) async throws -> Result {
         let result: Swift.Result<Result, ProgramNotStarted> = await withCheckedContinuation { continuation in
-            let isStarted = startThread("program") {
+            startThread("program") {
                 do throws(ProgramNotStarted) {
                     continuation.resume(returning: .success(try runBlocking(words, input: input, seconds: seconds)))
                 } catch {
                     continuation.resume(returning: .failure(error))
                 }
             }
-            if !isStarted { continuation.resume(returning: .failure(ProgramNotStarted(code: EAGAIN))) }
         }
         return try result.get()
     }

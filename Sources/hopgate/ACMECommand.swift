@@ -52,7 +52,7 @@ struct ACMECheckCommand: AsyncParsableCommand {
         guard let acme = configuration.acme else {
             throw Failure("ACME is not in use: set acme.names, or acme.on_demand.hosts, in the gateway's configuration")
         }
-        let (_, store) = try await SharedStore.openExisting(configuration.store)
+        let (_, store) = try await CommandStore.open(configuration)
         defer { store.close() }
         var ports = ACMECheck.Ports()
         ports.http = httpPort
@@ -66,7 +66,7 @@ struct ACMECheckCommand: AsyncParsableCommand {
             authorities: acme.renewalAuthorities
         )
         let findings = await ACMECheck(name, settings, store: store, ports: ports, version: version).run()
-        print(Terminal.table(findings.map { [$0.verdict.rawValue, $0.subject, $0.message] }))
+        try Terminal.print(Terminal.table(findings.map { [$0.verdict.rawValue, $0.subject, $0.message] }))
         let count = findings.count { $0.verdict == .bad }
         guard count == 0 else {
             throw Failure("\(count) of \(findings.count) checks would keep a CA from issuing for \(name)")

@@ -23,6 +23,7 @@ struct AuthorityCommand: AsyncParsableCommand {
     var json = false
 
     private struct Description: Encodable {
+        let store: String
         let path: String?
         let sha256: String
         let pin: String
@@ -33,16 +34,22 @@ struct AuthorityCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let (_, store) = try await SharedStore.openForCommand(try options.load().store)
+        let configuration = try options.load()
+        let (_, store) = try await CommandStore.open(configuration, isFounding: true)
         defer { store.close() }
         let root = try await DevelopmentRoot.obtain(in: store)
         if pem {
-            print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")
+            try Terminal.print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")
         } else if json {
-            let description = Description(path: root.path, sha256: root.fingerprint, pin: root.pin)
-            print(try TokenDescription.json(description))
+            let description = Description(
+                store: configuration.store.path,
+                path: root.path,
+                sha256: root.fingerprint,
+                pin: root.pin
+            )
+            try Terminal.print(TokenDescription.json(description))
         } else {
-            print(Terminal.table([["root", root.path ?? "-"], ["pin", root.pin]]))
+            try Terminal.print(Terminal.table([["root", root.path ?? "-"], ["pin", root.pin]]))
         }
     }
 }

@@ -33,7 +33,7 @@ struct BackupCommand: AsyncParsableCommand {
             let backup = try Backup(try BackupFile.open(file), mounted: mounted)
             return Terminal.info("Can be restored: \(backup.summary).")
         }
-        let (_, store) = try await SharedStore.openExisting(configuration.store)
+        let (_, store) = try await CommandStore.open(configuration)
         defer { store.close() }
         let volume = store.volume
         let now = Date()
@@ -83,10 +83,11 @@ struct RestoreCommand: AsyncParsableCommand {
             throw Failure("store.driver is \"memory\", which does not persist data; restore into a volume")
         }
         let backup = try Backup(try BackupFile.open(file), mounted: try configuration.store.mountedKeys())
+        try configuration.store.require(backup.cluster)
         let path = configuration.store.folder
         try await onThread("restore", deadline: .minutes(60), place: path) { () throws(StoreError) in
             try Volume.at(path, creating: true).restore(backup)
         }
-        Terminal.info("Restored \(backup.summary).")
+        Terminal.info("Restored into \(configuration.store.path): \(backup.summary).")
     }
 }

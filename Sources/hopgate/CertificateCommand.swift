@@ -28,7 +28,7 @@ enum CertificateSupport {
         _ options: ConfigurationOptions
     ) async throws -> (served: ServedCertificates, store: VolumeStore) {
         let configuration = try options.load()
-        let (_, store) = try await SharedStore.openExisting(configuration.store)
+        let (_, store) = try await CommandStore.open(configuration)
         return (
             try await ServedCertificates.inspect(
                 configuration.servedCertificates(check: TLSIdentities.check),

@@ -45,7 +45,7 @@ struct CertificateImportCommand: AsyncParsableCommand {
         }
         let called = try name.map { try CertificateSupport.name($0) } ?? first
         let place = try called.storeKey
-        let (_, store) = try await SharedStore.openForCommand(configuration.store)
+        let (_, store) = try await CommandStore.open(configuration, isFounding: true)
         defer { store.close() }
         let generation = try await CertificateSet.publish(certificate, as: place, origin: "import", in: store)
         let status = CertificateStatus(
@@ -55,7 +55,7 @@ struct CertificateImportCommand: AsyncParsableCommand {
             origin: "import",
             certificate: certificate
         )
-        print(json ? Terminal.json(.object(status.document(now: Date()))) : "\(place)/\(generation)")
+        try Terminal.print(json ? Terminal.json(.object(status.document(now: Date()))) : "\(place)/\(generation)")
         report(status, configuration)
     }
 

@@ -21,7 +21,7 @@ struct CertificateListCommand: AsyncParsableCommand {
         let now = Date()
         let statuses = served.statuses
         if json {
-            print(Terminal.json(.array(statuses.map { .object($0.document(now: now)) })))
+            try Terminal.print(Terminal.json(.array(statuses.map { .object($0.document(now: now)) })))
         } else if statuses.isEmpty {
             Terminal.info("There are no certificates; a start with \"development_ca: auto\" creates a development CA.")
         } else {
@@ -36,7 +36,9 @@ struct CertificateListCommand: AsyncParsableCommand {
                     status.certificate?.issuer ?? "-",
                 ]
             }
-            print(Terminal.table([["NAMES", "SOURCE", "NOT AFTER", "STATE", "PLACE", "SHA256", "ISSUER"]] + rows))
+            try Terminal.print(
+                Terminal.table([["NAMES", "SOURCE", "NOT AFTER", "STATE", "PLACE", "SHA256", "ISSUER"]] + rows)
+            )
         }
         let problems = statuses.compactMap(\.problem)
         guard problems.isEmpty else {

@@ -36,7 +36,7 @@ struct CertificateRenewCommand: AsyncParsableCommand {
             switch report.text("state") {
             case "ordering": try await Task.sleep(for: .milliseconds(250))
             case "issued":
-                return print("\(name) has a new certificate, valid until \(report.text("not_after")).")
+                return try Terminal.print("\(name) has a new certificate, valid until \(report.text("not_after")).")
             case "held":
                 throw Failure("\(name): no attempt is allowed before \(report.text("until")): \(report.text("error"))")
             default: throw Failure("\(name): \(report.text("error"))")

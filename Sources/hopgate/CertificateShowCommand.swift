@@ -59,12 +59,12 @@ struct CertificateShowCommand: AsyncParsableCommand {
             guard let certificate = found.certificate else {
                 throw Failure("\(found.place): \(found.state(now: Date()))")
             }
-            print(String(decoding: certificate.chainPEM, as: UTF8.self), terminator: "")
+            try Terminal.print(String(decoding: certificate.chainPEM, as: UTF8.self), terminator: "")
         } else if json {
             let fields = found.document(now: Date()).merging(issuing?.fields ?? [:]) { $1 }
-            print(Terminal.json(.object(fields)))
+            try Terminal.print(Terminal.json(.object(fields)))
         } else {
-            print(Terminal.table(Self.rows(found) + (issuing?.rows ?? [])))
+            try Terminal.print(Terminal.table(Self.rows(found) + (issuing?.rows ?? [])))
         }
         if let problem = found.problem { throw Failure("\(problem)") }
     }
@@ -75,9 +75,9 @@ struct CertificateShowCommand: AsyncParsableCommand {
         let state = "is not issued yet"
         if json {
             let fields: [String: JSONValue] = ["place": .string(issuing.key.path), "state": .string(state)]
-            print(Terminal.json(.object(fields.merging(issuing.fields) { $1 })))
+            try Terminal.print(Terminal.json(.object(fields.merging(issuing.fields) { $1 })))
         } else {
-            print(Terminal.table([["state", state], ["place", issuing.key.path]] + issuing.rows))
+            try Terminal.print(Terminal.table([["state", state], ["place", issuing.key.path]] + issuing.rows))
         }
         throw Failure("the certificate for \(name) \(state)")
     }

@@ -11,8 +11,8 @@ import Store
 struct ClusterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cluster",
-        abstract: "List the replicas, and change the cluster's key.",
-        subcommands: [ClusterStatusCommand.self, RotateKeyCommand.self],
+        abstract: "List the replicas, show the cluster, and change its key.",
+        subcommands: [ClusterStatusCommand.self, ClusterShowCommand.self, RotateKeyCommand.self],
         defaultSubcommand: ClusterStatusCommand.self
     )
 }
@@ -30,7 +30,7 @@ struct ClusterStatusCommand: AsyncParsableCommand {
 
     func run() async throws {
         let answer = try await options.client().get("/v1/replicas")
-        if json { return print(String(decoding: answer.json, as: UTF8.self)) }
+        if json { return try Terminal.print(String(decoding: answer.json, as: UTF8.self)) }
         let rows = (answer["replicas"]?.objects ?? []).map { replica in
             [
                 replica.text("incarnation") + (replica["self"] == .bool(true) ? " *" : ""),
@@ -39,7 +39,43 @@ struct ClusterStatusCommand: AsyncParsableCommand {
                 replica["keys"]?.strings?.first ?? "?", replica.text("problem", absent: ""),
             ]
         }
-        print(Terminal.table([["REPLICA", "NAME", "VERSION", "STATE", "SESSIONS", "SILENT", "KEY", ""]] + rows))
+        try Terminal.print(
+            Terminal.table([["REPLICA", "NAME", "VERSION", "STATE", "SESSIONS", "SILENT", "KEY", ""]] + rows)
+        )
+    }
+}
+
+struct ClusterShowCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show",
+        abstract: "Show the id of the store's cluster, for store.cluster, and its keys."
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Flag(help: "Print a JSON object.")
+    var json = false
+
+    func run() async throws {
+        let configuration = try options.load()
+        let (shared, store) = try await CommandStore.open(configuration)
+        store.close()
+        let cluster = shared.cluster
+        let keys = cluster.keyring.keys.map(\.id)
+        if json {
+            let fields: [String: JSONValue] = [
+                "id": .string(cluster.id), "store": .string(configuration.store.path),
+                "keys": .array(keys.map { .string($0) }), "key_on_volume": .bool(cluster.isKeyOnVolume),
+            ]
+            return try Terminal.print(Terminal.json(.object(fields)))
+        }
+        let place = cluster.isKeyOnVolume ? "on the volume" : "mounted"
+        try Terminal.print(
+            Terminal.table([
+                ["cluster", cluster.id], ["store", configuration.store.path],
+                ["keys", "\(keys.joined(separator: ", ")) (\(place))"],
+            ])
+        )
     }
 }
 
@@ -69,7 +105,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
         rotation.timeout = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
         let isMounted = configuration.store.clusterKeyFile != nil
         if isMounted { Terminal.info(Self.mountedSteps) }
-        let (_, volume) = try await SharedStore.openExisting(configuration.store)
+        let (_, volume) = try await CommandStore.open(configuration)
         defer { volume.close() }
         let store = configuration.store
         let mounted: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in
@@ -81,7 +117,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
             options: rotation,
             report: { Terminal.info(Self.text($0)) }
         ).run()
-        print(Terminal.table([["cluster", cluster.id], ["key", cluster.keyring.signing.id]]))
+        try Terminal.print(Terminal.table([["cluster", cluster.id], ["key", cluster.keyring.signing.id]]))
         let old = cluster.keyring.keys.dropFirst().map(\.id)
         guard !old.isEmpty, !isMounted else { return }
         Terminal.info("Still valid: \(old.joined(separator: ", ")).")

@@ -25,7 +25,7 @@ struct ConfigCheckCommand: ParsableCommand {
             let certificate = try files.load()
             try certificate.require(TLSIdentities.check)
         }
-        print(
+        try Terminal.print(
             try GatewayConfiguration.check(
                 file: options.configuration.config,
                 environment: ConfigurationOptions.environment,

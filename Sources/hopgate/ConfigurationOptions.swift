@@ -13,8 +13,12 @@ struct ConfigurationOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Another name of --store-path.", valueName: "folder"))
     var acmeCacheDir: String?
 
+    @Option(help: ArgumentHelp("The id of the only cluster to use; none is founded then.", valueName: "id"))
+    var storeCluster: String?
+
     var flags: [String: String] {
-        ["store.path": storePath, "acme_cache_dir": acmeCacheDir].compactMapValues(\.self)
+        ["store.path": storePath, "acme_cache_dir": acmeCacheDir, "store.cluster": storeCluster]
+            .compactMapValues(\.self)
     }
 
     /// Loads the configuration.

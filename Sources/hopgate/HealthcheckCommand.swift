@@ -34,6 +34,6 @@ struct HealthcheckCommand: ParsableCommand {
         guard answer.status == 200 else {
             throw Failure("\(probe.url) returned \(answer.status):\n\(answer.body)")
         }
-        print(answer.body, terminator: answer.body.hasSuffix("\n") ? "" : "\n")
+        try Terminal.print(answer.body, terminator: answer.body.hasSuffix("\n") ? "" : "\n")
     }
 }

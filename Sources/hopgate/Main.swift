@@ -6,22 +6,33 @@ import Gateway
 import Glibc
 import Settings
 import Store
-import Threads
 
 /// The entry point: runs a command and turns its errors into a message on standard error and an exit code.
 @main
 enum Main {
-    /// Isolated to the main thread, because other threads may be unavailable before the first check.
-    @MainActor
     static func main() async {
+        // A reader that closes its pipe is an error of a write.
+        signal(SIGPIPE, SIG_IGN)
+        if let (word, command) = HopGate.unknownCommand(in: CommandLine.arguments.dropFirst()) {
+            Terminal.error("there is no command \"\(word)\"\n\n\(HopGate.helpMessage(for: command))")
+            exit(2)
+        }
         do {
             var command = try HopGate.parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
-                guard ThreadLimit.allows(4) else { throw Failure(ThreadLimit.message) }
                 try await asynchronous.run()
             } else {
                 try command.run()
             }
+        } catch {
+            finish(error)
+        }
+    }
+
+    private static func printAndExit(_ text: String) -> Never {
+        do {
+            try Terminal.print(text)
+            exit(0)
         } catch {
             finish(error)
         }
@@ -50,11 +61,29 @@ enum Main {
             exit(1)
         default:
             // Errors of the parser: help and version go to standard output and succeed, the others are wrong usage.
-            if HopGate.exitCode(for: error).isSuccess { HopGate.exit(withError: error) }
+            if HopGate.exitCode(for: error).isSuccess { printAndExit(HopGate.fullMessage(for: error)) }
             let isUsage = HopGate.exitCode(for: error) == .validationFailure
             Terminal.error(isUsage ? HopGate.fullMessage(for: error) : "\(error)", prefix: isUsage ? "" : "hopgate: ")
             exit(isUsage ? 2 : 1)
         }
+    }
+}
+
+extension HopGate {
+    /// Returns the first word that should be the name of a command and is none, and the command above it.
+    static func unknownCommand(in arguments: some Sequence<String>) -> (
+        word: String, command: any ParsableCommand.Type
+    )? {
+        var command: any ParsableCommand.Type = HopGate.self
+        for word in arguments {
+            let commands = command.configuration.subcommands
+            guard !commands.isEmpty, !word.hasPrefix("-"), word != "help" else { return nil }
+            guard let next = commands.first(where: { $0.configuration.commandName == word }) else {
+                return (word, command)
+            }
+            command = next
+        }
+        return nil
     }
 }
 

@@ -25,16 +25,18 @@ struct StatusCommand: AsyncParsableCommand {
         let client = try await options.client()
         let status = try client.get("/v1/status")
         if json {
-            guard all else { return print(Terminal.json(.object(status))) }
-            print(Terminal.json(.object(["gateway": .object(status)])))
+            guard all else { return try Terminal.print(Terminal.json(.object(status))) }
+            try Terminal.print(Terminal.json(.object(["gateway": .object(status)])))
             for (name, item) in [("certificates", "certificate"), ("agents", "agent")] {
                 try client.pages(name) { page in
-                    for entry in page { print(Terminal.json(.object([item: .object(entry)]))) }
+                    guard !page.isEmpty else { return }
+                    let lines = page.map { Terminal.json(.object([item: .object($0)])) }
+                    try Terminal.print(lines.joined(separator: "\n"))
                 }
             }
             return
         }
-        print(Terminal.table(Self.rows(status)))
+        try Terminal.print(Terminal.table(Self.rows(status)))
         try show("certificates", Self.certificates, status, client)
         try show("agents", Self.agents, status, client)
     }
@@ -52,9 +54,9 @@ struct StatusCommand: AsyncParsableCommand {
             try client.pages(name) { entries += $0 }
         }
         guard !entries.isEmpty else { return }
-        print("\n" + Terminal.table(table(entries)))
+        try Terminal.print("\n" + Terminal.table(table(entries)))
         let more = (status[name]?.integer ?? 0) - Int64(entries.count)
-        if !all, more > 0 { print("and \(more) more; --all shows them") }
+        if !all, more > 0 { try Terminal.print("and \(more) more; --all shows them") }
     }
 
     private static func rows(_ status: [String: JSONValue]) -> [[String]] {

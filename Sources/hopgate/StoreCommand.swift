@@ -30,7 +30,9 @@ struct StoreCheckCommand: AsyncParsableCommand {
 
     func run() async throws {
         let report = await StoreCheck(try options.load().store).run()
-        print(json ? String(decoding: report.json.json, as: UTF8.self) : report.text(table: Terminal.table))
+        try Terminal.print(
+            json ? String(decoding: report.json.json, as: UTF8.self) : report.text(table: Terminal.table)
+        )
         guard report.isUsable else { throw ExitCode(1) }
     }
 }

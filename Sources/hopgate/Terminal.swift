@@ -3,20 +3,50 @@ import Formats
 import Glibc
 import Settings
 
-/// Output of commands. Results go to standard output with `print`; messages go to standard error with these functions.
+/// Output of commands: results go to standard output, messages to standard error.
 enum Terminal {
+    /// Writes a result to standard output.
+    ///
+    /// - Throws: A failure if it was not written completely, such as on a full disk, so that no command that was to
+    ///   print a secret or a certificate succeeds without it.
+    static func print(_ text: String, terminator: String = "\n") throws {
+        guard write(text + terminator, to: STDOUT_FILENO) else { throw incomplete("standard output") }
+        // A full disk or a lost server may show up only now. Pipes and terminals cannot be flushed.
+        guard fsync(STDOUT_FILENO) == 0 || errno == EINVAL || errno == EROFS || errno == ENOTSUP else {
+            throw incomplete("standard output")
+        }
+    }
+
+    /// Writes a message that has a part of the result, such as a join string, to standard error.
+    static func require(info message: String) throws {
+        guard write(message + "\n", to: STDERR_FILENO) else { throw incomplete("standard error") }
+    }
+
+    private static func incomplete(_ place: String) -> Failure {
+        Failure("\(place): \(String(cString: strerror(errno))); the output is incomplete")
+    }
+
+    /// Writes a text. Returns whether that succeeded; `errno` has the reason if not.
+    private static func write(_ text: String, to number: Int32) -> Bool {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { Glibc.write(number, $0.baseAddress, $0.count) }
+            if count < 0 {
+                guard errno == EINTR else { return false }
+                continue
+            }
+            bytes = bytes.dropFirst(count)
+        }
+        return true
+    }
+
     static func error(_ message: String, prefix: String = "hopgate: ") {
         info(prefix + message)
     }
 
-    /// Writes a message to standard error.
+    /// Writes a message to standard error, if that is possible.
     static func info(_ message: String) {
-        var bytes = Array((message + "\n").utf8)[...]
-        while !bytes.isEmpty {
-            let count = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
-            guard count > 0 else { return }
-            bytes = bytes.dropFirst(count)
-        }
+        _ = write(message + "\n", to: STDERR_FILENO)
     }
 
     /// The value as JSON on one line.

@@ -29,10 +29,12 @@ struct TokenDescription: Encodable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case id, name, services, hosts, created, revoked, secrets, token, join, command
+        case store, id, name, services, hosts, created, revoked, secrets, token, join, command
         case maxAgents = "max_agents"
     }
 
+    /// The folder of the store, for output that is a single object.
+    var store: String?
     var id: String
     var name: String
     var services: [String]
@@ -46,7 +48,8 @@ struct TokenDescription: Encodable {
     /// The command that enrols an agent.
     var command: String?
 
-    init(_ credential: Credential) {
+    init(_ credential: Credential, store: String? = nil) {
+        self.store = store
         id = credential.id
         name = credential.name
         services = credential.services.map(\.description)
@@ -57,8 +60,8 @@ struct TokenDescription: Encodable {
         secrets = credential.secrets.map { Secret(notAfter: $0.notAfter?.description) }
     }
 
-    init(_ credential: Credential, token: IssuedToken, enrolment: Enrolment) {
-        self.init(credential)
+    init(_ credential: Credential, store: String, token: IssuedToken, enrolment: Enrolment) {
+        self.init(credential, store: store)
         self.token = token.text
         join = enrolment.joinString(for: token)
         command = join.map { Enrolment.command(for: credential, join: "--join \($0)") }
@@ -91,16 +94,14 @@ struct TokenCommandContext {
 
     /// Loads the configuration and opens the store.
     ///
-    /// - Parameter creatingCluster: Whether an empty folder becomes a new cluster. `false` for commands that only read.
+    /// - Parameter creatingCluster: Whether an empty folder that the operator has named becomes a new cluster. `false`
+    ///   for commands that only read.
     static func open(
         _ options: ConfigurationOptions,
         creatingCluster: Bool = false
     ) async throws -> TokenCommandContext {
         let configuration = try options.load()
-        let shared =
-            try await creatingCluster
-            ? SharedStore.openForCommand(configuration.store).shared
-            : SharedStore.openExisting(configuration.store).shared
+        let shared = try await CommandStore.open(configuration, isFounding: creatingCluster).shared
         return TokenCommandContext(configuration: configuration, shared: shared)
     }
 
@@ -131,11 +132,18 @@ struct TokenCommandContext {
 
 /// The output for a new secret: the token on standard output, and its use on standard error.
 enum TokenOutput {
-    static func show(_ token: IssuedToken, _ credential: Credential, _ enrolment: Enrolment, json: Bool) throws {
-        let description = TokenDescription(credential, token: token, enrolment: enrolment)
-        print(json ? try TokenDescription.json(description) : token.text)
+    /// - Throws: A failure if the token or the join string was not written completely.
+    static func show(
+        _ token: IssuedToken,
+        _ credential: Credential,
+        _ enrolment: Enrolment,
+        store: String,
+        json: Bool
+    ) throws {
+        let description = TokenDescription(credential, store: store, token: token, enrolment: enrolment)
+        try Terminal.print(json ? try TokenDescription.json(description) : token.text)
         if let command = description.command {
-            Terminal.info("Enrol an agent (3000 is the port of its service):\n\n    \(command)\n")
+            try Terminal.require(info: "Enrol an agent (3000 is the port of its service):\n\n    \(command)\n")
         }
         Terminal.info("Token and join string are shown only once; the store keeps a hash of the secret.")
         for note in enrolment.notes { Terminal.info(note) }

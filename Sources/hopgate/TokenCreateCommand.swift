@@ -85,11 +85,15 @@ struct TokenCreateCommand: AsyncParsableCommand {
         switch outcome {
         case .created(let token, let credential):
             Terminal.info("Token \(token.id) for \"\(name)\": \(TokenOutput.summary(credential)).")
-            try show(token, credential, enrolment)
+            do {
+                try show(token, credential, enrolment, context)
+            } catch let failure as Failure where joinFile == nil {
+                throw await revoked(token, after: failure, editor)
+            }
             try await reportOthers(editor, except: token.id)
         case .renewed(let token, let credential):
             Terminal.info("Token \(token.id) for \"\(name)\" has a new secret, because the file had no valid one.")
-            try show(token, credential, enrolment)
+            try show(token, credential, enrolment, context)
         case .rewritten(let credential):
             Terminal.info("\(joinFile ?? "") now has the gateway's present addresses, with token \(credential.id).")
         case .kept(let credential):
@@ -97,12 +101,28 @@ struct TokenCreateCommand: AsyncParsableCommand {
         }
     }
 
-    private func show(_ token: IssuedToken, _ credential: Credential, _ enrolment: Enrolment) throws {
-        guard let joinFile else { return try TokenOutput.show(token, credential, enrolment, json: json) }
-        if json { print(try TokenDescription.json(TokenDescription(credential))) }
+    private func show(
+        _ token: IssuedToken,
+        _ credential: Credential,
+        _ enrolment: Enrolment,
+        _ context: TokenCommandContext
+    ) throws {
+        let store = context.configuration.store.path
+        guard let joinFile else { return try TokenOutput.show(token, credential, enrolment, store: store, json: json) }
+        if json { try Terminal.print(TokenDescription.json(TokenDescription(credential, store: store))) }
         let command = Enrolment.command(for: credential, join: "--join-file \(joinFile)")
         Terminal.info("The join string is in \(joinFile). An agent that can read it joins with:\n\n    \(command)\n")
         for note in enrolment.notes { Terminal.info(note) }
+    }
+
+    /// Revokes a token that could not be printed.
+    private func revoked(_ token: IssuedToken, after failure: Failure, _ editor: CredentialEditor) async -> Failure {
+        do {
+            _ = try await editor.revoke(token.id)
+            return Failure("\(failure.message); token \(token.id) was revoked again")
+        } catch {
+            return Failure("\(failure.message); revoke the token: hopgate token revoke \(token.id) (\(error))")
+        }
     }
 
     private func reportOthers(_ editor: CredentialEditor, except id: String) async throws {

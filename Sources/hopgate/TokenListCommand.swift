@@ -15,7 +15,7 @@ struct TokenListCommand: AsyncParsableCommand {
         defer { context.close() }
         let (credentials, problems) = try await context.editor.list()
         if json {
-            print(try TokenDescription.json(credentials.map { TokenDescription($0) }))
+            try Terminal.print(TokenDescription.json(credentials.map { TokenDescription($0) }))
         } else if credentials.isEmpty {
             Terminal.info("There are no tokens. Create one with: hopgate token create NAME")
         } else {
@@ -28,7 +28,9 @@ struct TokenListCommand: AsyncParsableCommand {
                     credential.created,
                 ]
             }
-            print(Terminal.table([["ID", "NAME", "STATE", "SERVICES", "HOSTS", "AGENTS", "CREATED"]] + rows))
+            try Terminal.print(
+                Terminal.table([["ID", "NAME", "STATE", "SERVICES", "HOSTS", "AGENTS", "CREATED"]] + rows)
+            )
         }
         guard problems.isEmpty else {
             throw Failure("some tokens cannot be read:\n" + problems.map(\.description).joined(separator: "\n"))

@@ -23,7 +23,7 @@ struct TokenRevokeCommand: AsyncParsableCommand {
         let context = try await TokenCommandContext.open(options)
         defer { context.close() }
         let revoked = try await context.editor.revoke(token, all: all)
-        if json { print(try TokenDescription.json(revoked)) }
+        if json { try Terminal.print(TokenDescription.json(revoked)) }
         for id in revoked { Terminal.info("Revoked token \(id).") }
         if revoked.isEmpty { Terminal.info("The token was revoked before.") }
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Cluster
 import Credentials
 import Gateway
 
@@ -43,6 +44,10 @@ struct TokenRotateCommand: AsyncParsableCommand {
         let before = credential.secrets.dropFirst().first?.notAfter.map { "is accepted until \($0)" }
         let rest = "The previous secret \(before ?? "is no longer accepted")."
         Terminal.info("Token \(issued.id) for \"\(credential.name)\" has a new secret. \(rest)")
-        try TokenOutput.show(issued, credential, enrolment, json: json)
+        do {
+            try TokenOutput.show(issued, credential, enrolment, store: context.configuration.store.path, json: json)
+        } catch let failure as Failure {
+            throw Failure("\(failure.message); rotate the token again: hopgate token rotate \(issued.id)")
+        }
     }
 }

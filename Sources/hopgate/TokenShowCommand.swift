@@ -22,9 +22,9 @@ struct TokenShowCommand: AsyncParsableCommand {
         defer { context.close() }
         let found = try await context.editor.find(token)
         if json {
-            print(try TokenDescription.json(found.map { TokenDescription($0) }))
+            try Terminal.print(TokenDescription.json(found.map { TokenDescription($0) }))
         } else {
-            print(found.map(Self.text).joined(separator: "\n\n"))
+            try Terminal.print(found.map(Self.text).joined(separator: "\n\n"))
         }
     }
 

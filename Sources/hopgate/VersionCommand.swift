@@ -3,8 +3,8 @@ import ArgumentParser
 struct VersionCommand: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "version", abstract: "Print the version.")
 
-    func run() {
-        print("hopgate \(version)")
+    func run() throws {
+        try Terminal.print("hopgate \(version)")
     }
 }
 

@@ -45,6 +45,27 @@ struct MessageTests {
         #expect(order.certificate?.text == "https://ca.test/acme/cert/mAt3")
     }
 
+    @Test("The largest record of an order can be read again: 100 names, two tasks for each, the longest tokens")
+    func largestOrderRecord() throws {
+        let label = String(repeating: "n", count: 60)
+        let names = (100..<200).map { "\($0).\(label).\(label).\(label).\(label).test" }
+        let token = String(repeating: "t", count: 128)
+        let tasks = (names + names).map { name -> JSONValue in
+            .object([
+                "type": .string("dns-01"), "name": .string(name), "token": .string(token),
+                "key_authorization": .string("\(token).\(String(repeating: "k", count: 43))"),
+            ])
+        }
+        let fields: [String: JSONValue] = [
+            "directory": .string(Self.origin.text), "order": .string("https://ca.test/order/1"),
+            "names": .array(names.map { .string($0) }), "key": .string(LeafKey().pem),
+            "created": .string("2027-01-15T08:00:00Z"), "tasks": .array(tasks),
+        ]
+        let record = try OrderRecord(json: fields.json, place: "order")
+        #expect(record.tasks.count == 200 && record.json.count > ACMELimits.document)
+        #expect(try OrderRecord(json: record.json, place: "order") == record)
+    }
+
     @Test("The authorization of RFC 8555 §7.1.4, with challenges that are not known")
     func authorization() throws {
         let text = """

@@ -20,7 +20,7 @@ struct KeyRotationTests {
         private let replicas = Mutex<[SharedStore]>([])
 
         init(credentials: Int = 3) async throws {
-            (store, first) = try await VolumeStore.open(path: folder.file("v2"), mounted: nil)
+            (store, first, _) = try await VolumeStore.open(path: folder.file("v2"), mounted: nil)
             for number in 0..<credentials {
                 let key = try StoreKey("agents/token\(number)")
                 let sealed = SealedDocument.seal(
@@ -245,7 +245,7 @@ struct KeyRotationTests {
         let folder = ScratchFolder()
         defer { folder.remove() }
         let keys = (0..<2).map { _ in ClusterKey.generate { .random(in: .min ... .max) } }
-        let (store, cluster) = try await VolumeStore.open(path: folder.file("v2"), mounted: [keys[0]])
+        let (store, cluster, _) = try await VolumeStore.open(path: folder.file("v2"), mounted: [keys[0]])
         defer { store.close() }
         let sealed = SealedDocument.seal(Array("{}".utf8), .credential, context: "agents/a/1", with: keys[0])
         try await store.write("agents/a", .create(sealed))

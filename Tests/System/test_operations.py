@@ -69,7 +69,7 @@ def test_a_check_of_an_empty_folder_founds_nothing(bench):
     assert list(gateway.data.iterdir()) == []
     for words in (["status"], ["drain"], ["cluster", "rotate-key"], ["backup", "x.tar"]):
         done = run(gateway, *words, check=False)
-        assert done.returncode == 1 and "there is no cluster yet" in done.stderr, done.stderr
+        assert done.returncode == 1 and "there is no cluster" in done.stderr, done.stderr
     assert list(gateway.data.iterdir()) == []
 
 
@@ -250,6 +250,124 @@ def test_a_store_that_goes_away_is_reported_and_comes_back_without_a_restart(ben
     changes = ("store degraded", "store recovered")
     lines = [line for line in gateway.process.log_objects(since) if line["msg"].startswith(changes)]
     assert len(lines) == 2, lines
+
+
+# -- founding
+
+
+def test_a_gateway_reports_that_it_founds_a_cluster_and_uses_no_other(bench):
+    gateway = Gateway(bench).start()
+    founded = json.loads(gateway.process.wait_log("cluster founded", 5))
+    shown = json.loads(run(gateway, "cluster", "show", "--json").stdout)
+    assert founded["cluster"] == shown["id"] and founded["path"] == shown["store"] == str(gateway.data)
+    gateway.process.stop()
+    gateway.settings["store"]["cluster"] = shown["id"]
+    gateway.write_config()
+    gateway.start()
+    assert "cluster founded" not in gateway.process.log()
+    gateway.process.stop()
+    # The volume is not mounted at the next start.
+    away = gateway.folder / "away"
+    gateway.data.rename(away)
+    gateway.data.mkdir(mode=0o700)
+    for words in (["run"], ["token", "create", "x"], ["store", "check"]):
+        done = run(gateway, *words, check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode == 1 and f"store.cluster names {shown['id']}" in said, said
+    assert not list(gateway.data.iterdir())
+
+
+def test_commands_name_their_store_and_found_none_in_the_default_folder(bench):
+    home = bench.folder / "home"
+    home.mkdir()
+    environment = {**ENVIRONMENT, "HOME": str(home), "XDG_DATA_HOME": str(home / "data")}
+    # As another user, who cannot write to /var/lib/hopgate.
+    user = dict(user=65534, group=65534) if os.access("/var/lib/hopgate", os.W_OK) else {}
+    if user:
+        os.chown(home, 65534, 65534)
+    for words in (["token", "create", "x"], ["ca"]):
+        done = subprocess.run(
+            [HOPGATE, *words], capture_output=True, text=True, timeout=20, env=environment, cwd=home, **user
+        )
+        assert done.returncode == 1 and done.stdout == "" and "--store-path" in done.stderr, done.stderr
+    assert not list(home.iterdir())
+    place = home / "named"
+    done = subprocess.run(
+        [HOPGATE, "token", "create", "x", "--store-path", str(place), "--json"],
+        capture_output=True, text=True, timeout=20, env=environment, check=True,
+    )
+    assert done.stderr.startswith("Founded cluster ") and f" in {place}." in done.stderr.splitlines()[0]
+    assert json.loads(done.stdout)["store"] == str(place)
+    done = subprocess.run(
+        [HOPGATE, "token", "list", "--store-path", str(place)],
+        capture_output=True, text=True, timeout=20, env=environment, check=True,
+    )
+    assert done.stderr.startswith(f"Store {place}, cluster "), done.stderr
+
+
+# -- output
+
+
+OUTPUTS = [
+    ["token", "create", "full"], ["token", "create", "full", "--json"], ["token", "rotate", "first"],
+    ["token", "rotate", "first", "--json"], ["token", "list"], ["token", "list", "--json"], ["token", "show", "first"],
+    ["token", "show", "first", "--json"], ["token", "revoke", "other", "--json"], ["ca"], ["ca", "--pem"],
+    ["ca", "--json"], ["cert", "list"], ["cert", "list", "--json"], ["cert", "show", "app.test"],
+    ["cert", "show", "app.test", "--pem"], ["cert", "show", "app.test", "--json"],
+    ["cert", "import", "--cert", "CERT", "--key", "KEY"], ["cert", "import", "--cert", "CERT", "--key", "KEY", "--json"],
+    ["backup", "-"], ["cluster", "show"], ["cluster", "show", "--json"], ["cluster", "status"],
+    ["cluster", "status", "--json"], ["cluster", "rotate-key"], ["status"], ["status", "--json"], ["status", "--all"],
+    ["store", "check"], ["store", "check", "--json"], ["config", "check"], ["healthcheck"],
+]
+"""Every command that prints a result. tokens `first` and `other` and a certificate of app.test exist."""
+
+
+def test_a_result_that_cannot_be_written_is_a_failure_of_every_command(bench):
+    gateway = Gateway(bench).start()
+    for name in ("first", "other"):
+        run(gateway, "token", "create", name)
+    cert, key = gateway.folder / "cert.pem", gateway.folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
+         "-subj", "/CN=x", "-addext", "subjectAltName=DNS:app.test", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )
+    run(gateway, "cert", "import", "--cert", str(cert), "--key", str(key))
+    config = ["--config", str(gateway.config_path)]
+    for words in [*OUTPUTS, ["version"], ["--help"], ["token", "--help"]]:
+        words = [{"CERT": str(cert), "KEY": str(key)}.get(word, word) for word in words]
+        arguments = [HOPGATE, *words, *([] if words[0] in ("version", "--help") or "--help" in words else config)]
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                arguments, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=ENVIRONMENT
+            )
+        assert done.returncode == 1 and "standard output: " in done.stderr, (words, done)
+        assert "No space left on device" in done.stderr, (words, done)
+        # The same command prints its result elsewhere.
+        if words[:2] not in (["token", "create"], ["token", "revoke"], ["cluster", "rotate-key"]):
+            done = subprocess.run(arguments, capture_output=True, timeout=60, env=ENVIRONMENT)
+            assert done.returncode == 0 and done.stdout, (words, done)
+    # A token that could not be printed does not stay valid.
+    full = [token for token in json.loads(run(gateway, "token", "list", "--json").stdout) if token["name"] == "full"]
+    assert len(full) == 2 and all(token["revoked"] for token in full), full
+
+
+def test_a_join_string_that_cannot_be_written_revokes_its_token(bench):
+    gateway = Gateway(bench, tunnel_addresses=["gateway.test:443"]).start()
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [HOPGATE, "token", "create", "x", "--config", str(gateway.config_path)],
+            stdout=subprocess.PIPE, stderr=full, timeout=20, env=ENVIRONMENT,
+        )
+    assert done.returncode == 1
+    assert json.loads(run(gateway, "token", "list", "--json").stdout)[0]["revoked"]
+
+
+def test_a_mistyped_command_shows_the_commands_that_exist(bench):
+    for words, sibling in ((["tokn"], "healthcheck"), (["cluster", "stats"], "rotate-key"), (["cert", "lst"], "import")):
+        done = subprocess.run([HOPGATE, *words, "--json"], capture_output=True, text=True, timeout=20, env=ENVIRONMENT)
+        assert done.returncode == 2 and done.stdout == "", done
+        assert done.stderr.startswith(f'hopgate: there is no command "{words[-1]}"') and sibling in done.stderr, done
 
 
 # -- backup and restore

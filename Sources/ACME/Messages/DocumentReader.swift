@@ -7,13 +7,23 @@ struct DocumentReader {
     /// The location of the object in error messages, such as `order.identifiers[3]`.
     let place: String
 
+    /// Reads a message of a CA.
     init(_ bytes: [UInt8], _ place: String) throws(ACMEMessageError) {
         guard bytes.count <= ACMELimits.document else {
             throw ACMEMessageError(place, "has \(bytes.count) bytes; at most \(ACMELimits.document) are read")
         }
+        try self.init(bytes, place, Self.limits)
+    }
+
+    /// Reads a record that this client has written, which may be larger than any message of a CA: it combines several.
+    init(record bytes: [UInt8], _ place: String) throws(ACMEMessageError) {
+        try self.init(bytes, place, JSONLimits())
+    }
+
+    private init(_ bytes: [UInt8], _ place: String, _ limits: JSONLimits) throws(ACMEMessageError) {
         let value: JSONValue
         do throws(JSONError) {
-            value = try JSONValue(json: bytes, limits: Self.limits)
+            value = try JSONValue(json: bytes, limits: limits)
         } catch {
             throw ACMEMessageError(place, "is not JSON that can be read: \(error)")
         }

@@ -25,7 +25,7 @@ package struct AccountRecord: Equatable, Sendable {
     ///
     /// - Parameter place: The name of the record in error messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        let reader = try DocumentReader(bytes, place)
+        let reader = try DocumentReader(record: bytes, place)
         directory = try reader.ownURL("directory")
         guard let key = AccountKey(pem: try reader.string("key")) else {
             throw reader.error("key", "is not a P-256 key")

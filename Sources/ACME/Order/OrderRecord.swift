@@ -30,7 +30,7 @@ package struct OrderRecord: Equatable, Sendable {
     ///
     /// - Parameter place: The name of the record in error messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        let reader = try DocumentReader(bytes, place)
+        let reader = try DocumentReader(record: bytes, place)
         directory = try reader.ownURL("directory")
         order = try reader.url("order", from: directory)
         var names: [CertificateName] = []

@@ -86,7 +86,7 @@ package struct IssuanceBudget: Equatable, Sendable {
     ///
     /// - Parameter place: The name of the record in error messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        guard let reader = try DocumentReader(bytes, place).object("grants") else { return }
+        guard let reader = try DocumentReader(record: bytes, place).object("grants") else { return }
         for host in reader.fields.keys {
             let parts = try reader.string(host).split(separator: " ", maxSplits: 1)
             guard parts.count == 2, let at = UnixTime(rfc3339: String(parts[0])) else {

@@ -43,7 +43,7 @@ package struct RenewalState: Equatable, Sendable {
     ///
     /// - Parameter place: The name of the record in error messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        let reader = try DocumentReader(bytes, place)
+        let reader = try DocumentReader(record: bytes, place)
         failures = Int(min(max(try reader.integer("failures") ?? 0, 0), 1_000_000))
         nextTry = try reader.time("next_try")
         settings = try reader.optionalString("settings")

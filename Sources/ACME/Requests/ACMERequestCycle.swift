@@ -38,8 +38,7 @@ struct ACMERequestCycle {
     let key: AccountKey?
     /// The URL of new nonces, set by the owner once the directory is known.
     var newNonce: ACMEURL?
-    /// The difference to the CA's clock, or `nil` until the CA has responded.
-    private(set) var clock: ClockSkew?
+    private(set) var clock = ClockSkew()
     /// Whether the last call was, or may have been, sent more than once, so that the CA may have processed it before.
     private(set) var wasRepeated = false
 
@@ -63,14 +62,12 @@ struct ACMERequestCycle {
     }
 
     /// Starts the deadline of the order. Called once, before the first call.
-    ///
-    /// - Parameter limit: The time for all calls, in place of that of an order, which a `Retry-After` may extend.
-    mutating func start(now: Instant, within limit: TimeAmount? = nil) {
-        deadline = now.uptime + (limit ?? ACMELimits.orderTime)
-        lastDeadline = limit == nil ? now.uptime + ACMELimits.longestOrderTime : deadline
+    mutating func start(now: Instant) {
+        deadline = now.uptime + ACMELimits.orderTime
+        lastDeadline = now.uptime + ACMELimits.longestOrderTime
     }
 
-    func serverTime(_ now: Instant) -> UnixTime { clock?.serverTime(at: now.wall) ?? now.wall }
+    func serverTime(_ now: Instant) -> UnixTime { clock.serverTime(at: now.wall) }
 
     /// Starts a call.
     ///
@@ -91,9 +88,7 @@ struct ACMERequestCycle {
     }
 
     mutating func received(_ response: ACMEResponse, now: Instant) -> Action {
-        var clock = clock ?? ClockSkew()
         if let date = response.date { clock.update(date: date, wall: now.wall) }
-        self.clock = clock
         switch phase {
         case .fetchingNonce:
             if let nonce = response.nonce { nonces.add(nonce) }

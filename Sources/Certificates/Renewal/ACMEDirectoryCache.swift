@@ -16,35 +16,27 @@ final class ACMEDirectoryCache: Sendable {
 
     private let entries = Mutex<[String: Entry]>([:])
     /// The registrations in progress, by directory URL.
-    private let registrations = Mutex<[String: Task<Registration, Never>]>([:])
+    private let registrations = Mutex<[String: Task<AccountRegistration.Outcome, Never>]>([:])
 
-    private typealias Registration = Result<Result<AccountRecord, ACMEFailure>, IssuanceError>
-
-    /// Registers the account at a CA. Concurrent callers share one registration, so that a start with many names performs
-    /// it once.
-    func registration(by client: ACMEClient) async throws(IssuanceError) -> Result<AccountRecord, ACMEFailure> {
+    /// Returns the directory and the account of a CA. Concurrent callers share one registration, so that a start with
+    /// many names performs it once.
+    func registration(at authority: String, _ registration: AccountRegistration) async -> AccountRegistration.Outcome {
         let task = registrations.withLock { registrations in
-            if let running = registrations[client.id] { return running }
+            if let running = registrations[authority] { return running }
             let task = Task {
-                let outcome: Registration
-                do throws(IssuanceError) {
-                    outcome = .success(try await client.register())
-                } catch {
-                    outcome = .failure(error)
-                }
-                self.registrations.withLock { $0[client.id] = nil }
+                let outcome = await registration.run()
+                self.registrations.withLock { $0[authority] = nil }
                 return outcome
             }
-            registrations[client.id] = task
+            registrations[authority] = task
             return task
         }
         // All callers are cancelled together, at shutdown.
-        let outcome = await withTaskCancellationHandler {
+        return await withTaskCancellationHandler {
             await task.value
         } onCancel: {
             task.cancel()
         }
-        return try outcome.get()
     }
 
     /// Returns the cached directory, or `nil` if it has to be fetched.
@@ -55,17 +47,23 @@ final class ACMEDirectoryCache: Sendable {
         }
     }
 
-    /// Stores what a state machine has learned.
+    /// Stores the results of a state machine.
     ///
-    /// - Parameter clock: The difference to the CA's clock, or `nil` if the CA has not responded.
-    func update(_ authority: String, directory: ACMEDirectory?, clock: ClockSkew?, now: NIODeadline = .now()) {
+    /// - Parameter hasAnswered: Whether the CA has responded, so that its clock is known.
+    func update(
+        _ authority: String,
+        directory: ACMEDirectory?,
+        clock: ClockSkew,
+        hasAnswered: Bool,
+        now: NIODeadline = .now()
+    ) {
         entries.withLock { entries in
             var entry = entries[authority] ?? Entry()
             if let directory, directory != entry.directory || entry.directoryEnd <= now {
                 entry.directory = directory
                 entry.directoryEnd = now + Self.directoryTime
             }
-            entry.clock = clock ?? entry.clock
+            if hasAnswered { entry.clock = clock }
             entries[authority] = entry
         }
     }

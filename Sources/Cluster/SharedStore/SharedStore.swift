@@ -1,7 +1,6 @@
 import NIOCore
 package import Store
 import Synchronization
-import Threads
 
 /// The store of this process and the identity of its cluster.
 ///
@@ -12,12 +11,15 @@ package final class SharedStore: Sendable {
     static let interval = Duration.seconds(1)
 
     package let store: any Store
-    private let mounted: MountedKeys?
+    /// Whether this process has founded the cluster.
+    package let isFounder: Bool
+    private let keyFile: String?
     private let current: Mutex<ClusterIdentity>
 
-    private init(store: any Store, mounted: MountedKeys?, cluster: ClusterIdentity) {
+    private init(store: any Store, keyFile: String? = nil, cluster: ClusterIdentity, isFounder: Bool = false) {
         self.store = store
-        self.mounted = mounted
+        self.keyFile = keyFile
+        self.isFounder = isFounder
         self.current = Mutex(cluster)
     }
 
@@ -29,53 +31,77 @@ package final class SharedStore: Sendable {
 
     // MARK: Opening
 
-    /// Opens the store, and creates the cluster if the store is empty.
+    /// Opens the store, and founds the cluster if the store is empty and the configuration names no cluster.
     ///
     /// - Parameter disposable: The prefixes whose removed keys are deleted from the volume after some minutes.
-    /// - Throws: `stalled` if the volume does not respond within ten seconds.
+    /// - Throws: `stalled` if the volume does not respond within ten seconds, `foreign` if the store belongs to another
+    ///   cluster than the configured one.
     package static func open(
         _ configuration: SharedStoreConfiguration,
         disposable: [StoreKey] = []
     ) async throws(StoreError) -> SharedStore {
-        switch configuration.driver {
-        case .memory:
-            return SharedStore(store: MemoryStore(), mounted: nil, cluster: .ephemeral())
-        case .volume:
-            let mounted = try await MountedKeys(configuration)
-            var options = VolumeStore.Options()
-            options.disposable = disposable
-            let (store, cluster) = try await VolumeStore.open(
-                path: configuration.folder,
-                mounted: mounted?.keys,
-                options: options
-            )
-            return SharedStore(store: store, mounted: mounted, cluster: cluster)
+        guard configuration.driver == .volume else {
+            return SharedStore(store: MemoryStore(), cluster: .ephemeral())
         }
+        var options = VolumeStore.Options()
+        options.disposable = disposable
+        if configuration.cluster != nil { return try await openExisting(configuration, options).shared }
+        let (store, cluster, isFounder) = try await VolumeStore.open(
+            path: configuration.folder,
+            mounted: try configuration.mountedKeys(),
+            options: options
+        )
+        return SharedStore(
+            store: store,
+            keyFile: configuration.clusterKeyFile,
+            cluster: cluster,
+            isFounder: isFounder
+        )
     }
 
     /// Opens the store for a command, which needs the volume driver because it has no access to the memory of the running
-    /// gateway. Creates the cluster if the store is empty.
+    /// gateway. Founds the cluster if the store is empty and the operator has named its folder.
     package static func openForCommand(
         _ configuration: SharedStoreConfiguration
     ) async throws(StoreError) -> (shared: SharedStore, volume: VolumeStore) {
+        guard configuration.isPathExplicit || configuration.driver != .volume else {
+            return try await openExisting(configuration)
+        }
         let shared = try await open(configuration)
         guard let volume = shared.volume else { throw onlyInMemory }
         return (shared, volume)
     }
 
-    /// Opens the store for a command that must not create a cluster.
+    /// Opens the store for a caller that must not found a cluster.
     ///
-    /// - Throws: `notFound` if the store has no cluster.
+    /// - Throws: `notFound` if the store has no cluster, `foreign` if it belongs to another one than the configured one.
     package static func openExisting(
-        _ configuration: SharedStoreConfiguration
+        _ configuration: SharedStoreConfiguration,
+        _ options: VolumeStore.Options = VolumeStore.Options()
     ) async throws(StoreError) -> (shared: SharedStore, volume: VolumeStore) {
         guard configuration.driver == .volume else { throw onlyInMemory }
-        let mounted = try await MountedKeys(configuration)
+        let remedy =
+            if let cluster = configuration.cluster {
+                "store.cluster names \(cluster): mount its volume there, or restore a backup"
+            } else if configuration.isPathExplicit {
+                "the first start of a gateway founds one. Is store.path that of the gateway?"
+            } else {
+                "this is the default folder, in which only a gateway founds one; start it, or name the gateway's folder "
+                    + "(store.path, HOPGATE_STORE_PATH or --store-path)"
+            }
         let (store, cluster) = try await VolumeStore.openFounded(
             path: configuration.folder,
-            mounted: mounted?.keys
+            mounted: try configuration.mountedKeys(),
+            remedy: remedy,
+            options: options
         )
-        return (SharedStore(store: store, mounted: mounted, cluster: cluster), store)
+        do throws(StoreError) {
+            try configuration.require(cluster.id)
+        } catch {
+            store.close()
+            throw error
+        }
+        return (SharedStore(store: store, keyFile: configuration.clusterKeyFile, cluster: cluster), store)
     }
 
     private static var onlyInMemory: StoreError {
@@ -91,16 +117,13 @@ package final class SharedStore: Sendable {
     /// Applies rotations of the cluster's keys until the task is cancelled.
     ///
     /// - Parameter onProblem: Called once for each new problem. The previous keys stay in use.
-    package func run(onProblem: @escaping @Sendable (StoreError) -> Void) async {
+    package func run(onProblem: @Sendable (StoreError) -> Void) async {
         guard let volume else { return }
-        let keys = mounted.map { poll($0, onProblem) }
-        defer { keys?.stop() }
         var known: StoreError?
         while !Task.isCancelled {
-            // Repeated until there is a thread; the failures are counted.
-            _ = keys?.start()
             do throws(StoreError) {
-                if let cluster = try await volume.readCluster(mounted: keys?.value) { try apply(cluster) }
+                let mounted = try await mountedKeys()
+                if let cluster = try await volume.readCluster(mounted: mounted) { try apply(cluster) }
                 known = nil
             } catch {
                 // Transient errors are part of the store's state, which is reported elsewhere.
@@ -111,27 +134,11 @@ package final class SharedStore: Sendable {
         }
     }
 
-    /// Reads the mounted keys on a thread of its own, since a mounted secret may hang like any volume.
-    private func poll(
-        _ mounted: MountedKeys,
-        _ onProblem: @escaping @Sendable (StoreError) -> Void
-    ) -> PolledValue<[ClusterKey], StoreError> {
-        PolledValue(mounted.keys, name: "cluster-key", interval: Self.interval / 2, onProblem: onProblem) {
-            () throws(StoreError) in try SharedStoreConfiguration.keys(in: mounted.path)
-        }
-    }
-
-    /// The file of a mounted secret, and the keys that it contained at the start.
-    private struct MountedKeys {
-        let path: String
-        let keys: [ClusterKey]
-
-        init?(_ configuration: SharedStoreConfiguration) async throws(StoreError) {
-            guard let path = configuration.clusterKeyFile else { return nil }
-            self.path = path
-            keys = try await onThread("cluster-key", deadline: .seconds(10), place: path) { () throws(StoreError) in
-                try SharedStoreConfiguration.keys(in: path)
-            }
+    /// Reads the mounted keys on a separate thread, since a mounted secret may hang like any volume.
+    private func mountedKeys() async throws(StoreError) -> [ClusterKey]? {
+        guard let keyFile else { return nil }
+        return try await onThread("cluster-key", deadline: .seconds(10), place: keyFile) { () throws(StoreError) in
+            try SharedStoreConfiguration.keys(in: keyFile)
         }
     }
 
@@ -146,7 +153,8 @@ package final class SharedStore: Sendable {
             throw StoreError(
                 .foreign,
                 volume?.volume.files.root ?? "",
-                "belongs to cluster \(cluster.id) and this gateway to \(known); mount the previous volume"
+                "belongs to cluster \(cluster.id) and this gateway to \(known): nothing is written to it; mount the previous "
+                    + "volume, or restart the gateway to join the other cluster"
             )
         }
     }

@@ -14,6 +14,10 @@ package struct SharedStoreConfiguration: Sendable, Equatable {
     package var driver = Driver.volume
     /// The folder, which need not exist yet.
     package var path: String
+    /// Whether the operator has named the folder. Commands found no cluster in a folder that is only the default.
+    package var isPathExplicit = true
+    /// The id of the only cluster that may be used, which is never founded; `nil` to accept and found any.
+    package var cluster: String?
     /// The file of a mounted secret with the cluster's keys, of which the first signs. `nil` if the key is in the store.
     package var clusterKeyFile: String?
     /// The time without a heartbeat after which the holder of a lease is considered dead. From 1 s to 5 min, and equal on
@@ -34,6 +38,16 @@ extension SharedStoreConfiguration {
     /// - Returns: The keys, or `nil` if the key is in the store.
     package func mountedKeys() throws(StoreError) -> [ClusterKey]? {
         try clusterKeyFile.map { path throws(StoreError) in try Self.keys(in: path) }
+    }
+
+    /// Verifies that a store or a backup is that of the configured cluster, if one is configured.
+    package func require(_ found: String) throws(StoreError) {
+        guard let cluster, cluster != found else { return }
+        throw StoreError(
+            .foreign,
+            path,
+            "belongs to cluster \(found), but store.cluster names \(cluster); mount the right volume, or correct the setting"
+        )
     }
 
     static func keys(in path: String) throws(StoreError) -> [ClusterKey] {

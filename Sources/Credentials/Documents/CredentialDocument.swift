@@ -9,8 +9,8 @@ package import Store
 package struct CredentialDocument: Sendable {
     package static let prefix: StoreKey = "agents"
     static let format: Int64 = 1
-    /// The maximum size in bytes.
-    package static let sizeLimit = 64 * 1024
+    /// The maximum size in bytes: more than the longest names and patterns take.
+    package static let sizeLimit = 128 * 1024
     /// The maximum number of patterns of each kind.
     static let patternLimit = 256
     package static let maxAgentsRange = 1...1_000_000

@@ -40,11 +40,11 @@ package struct AdminClient: Sendable {
     }
 
     /// Reads the list `/v1/NAME` page by page, and calls `body` with the entries of each.
-    package func pages(_ name: String, _ body: ([[String: JSONValue]]) -> Void) throws(AdminClientError) {
+    package func pages(_ name: String, _ body: ([[String: JSONValue]]) throws -> Void) throws {
         var after: String?
         repeat {
             let page = try get("/v1/\(name)" + (after.map { "?after=\($0)" } ?? ""))
-            body((page[name]?.array ?? []).compactMap(\.object))
+            try body((page[name]?.array ?? []).compactMap(\.object))
             after = page["next"]?.string
         } while after != nil
     }

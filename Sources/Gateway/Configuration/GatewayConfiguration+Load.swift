@@ -114,7 +114,22 @@ extension GatewayConfiguration {
         let path = storePath(root, section) ?? Setting(DataDirectory.standard(environment: environment), .fallback)
         section.record("path", masked(path.value), path.origin)
         var result = SharedStoreConfiguration(path: path.value)
+        result.isPathExplicit = path.origin != .fallback
         result.driver = section.choice("driver", default: result.driver).value
+        let cluster = section.optional("cluster", absent: "any") { text throws(FormatError) in
+            guard text.utf8.count == 32, Hex.bytes(text) != nil else {
+                throw FormatError(
+                    "\(quoted(text)) is not the id of a cluster",
+                    "Write the 32 hexadecimal digits that \"hopgate cluster show\" prints."
+                )
+            }
+            return text.lowercased()
+        }
+        result.cluster = cluster?.value
+        if let cluster, result.driver == .memory {
+            let remedy = "The memory of a process is a new cluster each time: use store.driver volume, or remove it."
+            section.report("cluster", cluster.origin, FormatError("needs a volume", remedy))
+        }
         let lease = section.duration("lease_ttl", default: .seconds(15), in: .seconds(1) ... .seconds(300))
         result.leaseTTL = TimeAmount(lease.value)
         result.clusterKeyFile = root.readableFile("cluster_key_file", isRequired: false)?.value

@@ -57,6 +57,7 @@ package struct GatewayConfiguration: Sendable, Equatable {
         adminListen = ListenAddress(host: "127.0.0.1", port: 9091)
         name = ProcessName.standard(environment: environment, fallback: "gateway")
         store = SharedStoreConfiguration(path: DataDirectory.standard(environment: environment))
+        store.isPathExplicit = false
         tunnelAddresses = []
         routes = []
         certificates = []

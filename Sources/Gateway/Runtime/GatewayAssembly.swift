@@ -47,6 +47,12 @@ struct GatewayAssembly: Sendable {
         logger: Logger
     ) async throws -> GatewayAssembly {
         let shared = try await SharedStore.open(configuration.store, disposable: [ChallengeTask.prefix])
+        if shared.isFounder {
+            logger.notice(
+                "cluster founded",
+                metadata: ["cluster": "\(shared.cluster.id)", "path": "\(configuration.store.path)"]
+            )
+        }
         do {
             let certificates = try await loadCertificates(configuration, shared, logger)
             let credentials = CredentialCache(store: shared.store, keyring: { shared.keyring }, logger: logger)

@@ -1,12 +1,21 @@
 extension Volume {
-    /// Reads which cluster this store belongs to, or founds a new one. Of several processes that start at the same time
+    /// Reads which cluster this store belongs to, or founds one. Of several processes that start at the same time
     /// on an empty store exactly one founds it, by one link(2); the others delete the key that they have created and
     /// read the winner's.
     ///
-    /// - Parameter mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
-    package func openCluster(mounted: [ClusterKey]?) throws(StoreError) -> ClusterIdentity {
+    /// - Parameters:
+    ///   - mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
+    ///   - onFounding: Called when this call has founded the cluster.
+    package func openCluster(
+        mounted: [ClusterKey]?,
+        onFounding: () -> Void = {}
+    ) throws(StoreError) -> ClusterIdentity {
+        var isFounder = false
         for _ in 0..<Self.attempts {
-            if let found = try readCluster(mounted: mounted) { return found }
+            if let found = try readCluster(mounted: mounted) {
+                if isFounder { onFounding() }
+                return found
+            }
             // Credentials without a cluster belong to a damaged store, not to a new one.
             guard try namesIfPresent(in: "agents")?.isEmpty ?? true else {
                 throw StoreError(
@@ -24,6 +33,7 @@ extension Volume {
             let document = ClusterDocument(cluster: key.foundedClusterID, keys: [key.id])
             do {
                 try write(ClusterDocument.key, .create(document.sealed(version: 1, with: key)))
+                isFounder = true
             } catch {
                 switch error.code {
                 case .exists, .conflict:

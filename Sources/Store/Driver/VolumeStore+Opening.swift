@@ -1,5 +1,4 @@
 package import NIOCore
-import Threads
 
 extension VolumeStore {
     /// Opens the store in a folder and determines which cluster it belongs to; an empty folder founds a new one.
@@ -8,37 +7,39 @@ extension VolumeStore {
     ///   - path: The path of `STORE/v2`; created if it does not exist.
     ///   - mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
     ///   - deadline: The longest time that the volume may take. A call that hangs is abandoned on its own thread.
+    /// - Returns: Also whether this call has founded the cluster.
     package static func open(
         path: String,
         mounted: [ClusterKey]?,
         options: Options = Options(),
         deadline: TimeAmount = .seconds(10)
-    ) async throws(StoreError) -> (store: VolumeStore, cluster: ClusterIdentity) {
-        let (volume, cluster) = try await onThread("store-opener", deadline: deadline, place: path) {
-            () throws(StoreError) -> (Volume, ClusterIdentity) in
+    ) async throws(StoreError) -> (store: VolumeStore, cluster: ClusterIdentity, isFounder: Bool) {
+        let (volume, cluster, isFounder) = try await onThread("store-opener", deadline: deadline, place: path) {
+            () throws(StoreError) -> (Volume, ClusterIdentity, Bool) in
             let volume = try Volume.at(path, creating: true)
             try volume.prepare()
-            return (volume, try volume.openCluster(mounted: mounted))
+            var isFounder = false
+            let cluster = try volume.openCluster(mounted: mounted) { isFounder = true }
+            return (volume, cluster, isFounder)
         }
-        return (try started(volume, options), cluster)
+        volume.pin(to: cluster)
+        return (VolumeStore(volume: volume, options: options), cluster, isFounder)
     }
 
-    /// Opens the store in a folder for callers that must not found a cluster, such as commands.
+    /// Opens the store in a folder for callers that must not found a cluster.
     ///
+    /// - Parameter remedy: The remedy for the error that there is no cluster.
     /// - Throws: `notFound` if there is no cluster.
     package static func openFounded(
         path: String,
         mounted: [ClusterKey]?,
+        remedy: String = "the first start of a gateway creates one. Is store.path that of the gateway?",
         options: Options = Options(),
         deadline: TimeAmount = .seconds(10)
     ) async throws(StoreError) -> (store: VolumeStore, cluster: ClusterIdentity) {
         let (volume, cluster) = try await onThread("store-opener", deadline: deadline, place: path) {
             () throws(StoreError) -> (Volume, ClusterIdentity) in
-            let unfounded = StoreError(
-                .notFound,
-                path,
-                "there is no cluster yet; the first start of a gateway creates one. Is store.path that of the gateway?"
-            )
+            let unfounded = StoreError(.notFound, path, "there is no cluster; \(remedy)")
             let volume: Volume
             do throws(StoreError) {
                 volume = try Volume.at(path, creating: false)
@@ -48,16 +49,8 @@ extension VolumeStore {
             guard let cluster = try volume.readCluster(mounted: mounted) else { throw unfounded }
             return (volume, cluster)
         }
-        return (try started(volume, options), cluster)
-    }
-}
-
-extension VolumeStore {
-    /// Creates the store with its timer thread, which the deadlines of all calls depend on.
-    private static func started(_ volume: Volume, _ options: Options) throws(StoreError) -> VolumeStore {
-        let store = VolumeStore(volume: volume, options: options)
-        guard store.timers.start() else { throw StoreError(.busy, volume.files.root, ThreadLimit.message) }
-        return store
+        volume.pin(to: cluster)
+        return (VolumeStore(volume: volume, options: options), cluster)
     }
 }
 

@@ -100,6 +100,7 @@ extension Volume {
     /// Writes a folder of durable files under a temporary name, which no reader uses.
     func writeFolder(_ set: [String: [UInt8]]) throws(StoreError) -> String {
         let path = "\(Self.temporaries)/\(nonce())"
+        try requireOwnVolume()
         do {
             try files.makeFolder(path)
         } catch {

@@ -41,6 +41,7 @@ extension Volume {
     /// Writes a complete file under a temporary name, which no reader uses. After a failed fsync the file is deleted
     /// and never synced again.
     func writeTemporary(_ bytes: [UInt8], durable: Bool) throws(StoreError) -> String {
+        try requireOwnVolume()
         let path = "\(Self.temporaries)/\(nonce())"
         do {
             try write(bytes, path, durable: durable)
@@ -84,6 +85,7 @@ extension Volume {
     /// published in them later must not depend on that process.
     func ensureFolder(_ path: String) throws(StoreError) {
         guard !path.isEmpty else { return }
+        try requireOwnVolume()
         let above = Self.folder(of: path)
         do {
             try files.makeFolder(path)

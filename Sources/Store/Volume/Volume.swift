@@ -19,6 +19,8 @@ package final class Volume: Sendable {
     package let now: @Sendable () -> NIODeadline
     let random: @Sendable () -> UInt64
     private let counters = Mutex(StoreCounts())
+    /// Verifies before a write that the volume at the path still is the one that was opened, if that was asked for.
+    let verification = Mutex<(@Sendable (Volume) throws(StoreError) -> Void)?>(nil)
     /// The newest version of each key at some time; see ``prune(_:_:atMost:)``.
     let versionObservations = Mutex([String: VersionObservation]())
 
@@ -41,6 +43,11 @@ package final class Volume: Sendable {
 
     func count(_ counter: any WritableKeyPath<StoreCounts, UInt64> & Sendable) {
         counters.withLock { $0[keyPath: counter] &+= 1 }
+    }
+
+    /// Throws `gone` if another volume stands at the path now. Called before anything is created.
+    func requireOwnVolume() throws(StoreError) {
+        if let verify = verification.withLock({ $0 }) { try verify(self) }
     }
 
     /// Returns the absolute path, for messages.

@@ -1,4 +1,5 @@
 import Cluster
+import Foundation
 import Glibc
 import Store
 import Synchronization
@@ -29,5 +30,89 @@ struct SharedStoreTests {
         #expect(shared.cluster == before)
         #expect(problems.withLock { $0.filter { $0.code == .foreign }.count } == 1)
         #expect(problems.withLock { $0.last?.reason.contains(before.id) } == true)
+    }
+
+    @Test("The first open founds a cluster and says so; with store.cluster none is founded and no other is used")
+    func founding() async throws {
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        func code(_ configuration: SharedStoreConfiguration, _ text: String) async -> StoreError.Code? {
+            let error = await #expect(throws: StoreError.self) {
+                try await SharedStore.open(configuration).close()
+            }
+            #expect(error?.reason.contains(text) == true, "\(error?.description ?? "")")
+            return error?.code
+        }
+        var configuration = SharedStoreConfiguration(path: scratch.file("store"))
+        configuration.cluster = String(repeating: "0", count: 32)
+        #expect(await code(configuration, "store.cluster names 0000") == .notFound)
+        #expect(scratch.names() == [])
+        configuration.cluster = nil
+        let founder = try await SharedStore.open(configuration)
+        founder.close()
+        #expect(founder.isFounder)
+        let second = try await SharedStore.open(configuration)
+        second.close()
+        #expect(!second.isFounder)
+        configuration.cluster = String(repeating: "0", count: 32)
+        #expect(await code(configuration, founder.cluster.id) == .foreign)
+        configuration.cluster = founder.cluster.id
+        let third = try await SharedStore.open(configuration)
+        third.close()
+        #expect(third.cluster.id == founder.cluster.id)
+    }
+
+    @Test("A command founds a cluster in a folder that the operator has named, and in no default folder")
+    func commands() async throws {
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        var configuration = SharedStoreConfiguration(path: scratch.file("store"))
+        configuration.isPathExplicit = false
+        let error = await #expect(throws: StoreError.self) {
+            _ = try await SharedStore.openForCommand(configuration)
+        }
+        #expect(error?.code == .notFound && error?.reason.contains("--store-path") == true)
+        #expect(scratch.names() == [])
+        configuration.isPathExplicit = true
+        let shared = try await SharedStore.openForCommand(configuration).shared
+        shared.close()
+        #expect(shared.isFounder)
+        configuration.isPathExplicit = false
+        try await SharedStore.openForCommand(configuration).shared.close()
+    }
+
+    @Test("Nothing is written to another cluster's volume that appears at the path, nor to an empty one")
+    func replacedVolume() async throws {
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        let folder = scratch.file("store")
+        let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
+        defer { shared.close() }
+        try await shared.store.write("agents/a", .create([1]))
+        let journal = try await shared.store.journal(
+            JournalOptions(
+                incarnation: { Incarnation(milliseconds: 1) { .random(in: .min ... .max) } },
+                info: { _ in [1] }
+            )
+        )
+        try await journal.flush()
+        for isFounded in [true, false] {
+            #expect(rename(folder, scratch.file("away")) == 0)
+            if isFounded {
+                try await SharedStore.open(SharedStoreConfiguration(path: folder)).close()
+            } else {
+                mkdir(folder, 0o700)
+                mkdir(folder + "/v2", 0o700)
+            }
+            let before = try FileManager.default.subpathsOfDirectory(atPath: folder).sorted()
+            try await eventually("the store counts as gone") { shared.store.state == .gone }
+            let error = await #expect(throws: StoreError.self) { try await shared.store.write("agents/b", .create([2])) }
+            #expect(error?.code == .gone)
+            #expect(try FileManager.default.subpathsOfDirectory(atPath: folder).sorted() == before)
+            try FileManager.default.removeItem(atPath: folder)
+            #expect(rename(scratch.file("away"), folder) == 0)
+            try await eventually("the store is healthy again") { shared.store.state == .healthy }
+        }
+        #expect(try await shared.store.read("agents/a").bytes == [1])
     }
 }

@@ -26,6 +26,20 @@ struct CredentialEditorTests {
         }
     }
 
+    @Test("The largest token that can be created can be read", arguments: TestStore.Driver.allCases)
+    func largest(_ driver: TestStore.Driver) async throws {
+        let store = try TestStore(driver)
+        let label = String(repeating: "h", count: 62)
+        let (token, _) = try await store.editor.create(
+            name: String(repeating: "n", count: 63),
+            services: (100..<356).map { "\($0)-" + String(repeating: "s", count: 58) + "*" },
+            hosts: (100..<356).map { "*.\($0).\(label).\(label).\(label).\(String(repeating: "t", count: 55))" },
+            maxAgents: 1_000_000
+        )
+        for _ in 0..<Credential.secretLimit { _ = try await store.editor.rotate(token.id) }
+        #expect(try await store.editor.find(token.id).first?.hosts.count == 256)
+    }
+
     @Test("The document is sealed and holds the hash, never the secret", arguments: TestStore.Driver.allCases)
     func document(_ driver: TestStore.Driver) async throws {
         let store = try TestStore(driver)

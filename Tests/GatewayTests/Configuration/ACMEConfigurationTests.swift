@@ -178,6 +178,20 @@ struct ACMEConfigurationTests {
         #expect(shown.contains("store.path /a F:1"))
     }
 
+    @Test("store.cluster is the id of a cluster, of a volume; the default folder is not an explicit one")
+    func cluster() throws {
+        let id = String(repeating: "0a", count: 16)
+        #expect(try file.load().store.cluster == nil && !file.load().store.isPathExplicit)
+        #expect(try file.load("store: {cluster: \(id)}\n").store.cluster == id)
+        #expect(try file.load(environment: ["HOPGATE_STORE_CLUSTER": id.uppercased()]).store.cluster == id)
+        #expect(try file.load(flags: ["store-cluster": id]).store.cluster == id)
+        #expect(file.problems("store: {cluster: mine}\n").first?.contains("is not the id of a cluster") == true)
+        #expect(file.problems("store: {driver: memory, cluster: '\(id)'}\n").first?.contains("needs a volume") == true)
+        #expect(try file.load("store: {path: /a}\n").store.isPathExplicit)
+        #expect(try file.load(environment: ["HOPGATE_STORE_PATH": "/a"]).store.isPathExplicit)
+        #expect(try file.load("acme_cache_dir: /a\n").store.isPathExplicit)
+    }
+
     @Test("The lease TTL is between one second and five minutes")
     func leaseTime() throws {
         #expect(try file.load().store.leaseTTL == .seconds(15))

@@ -37,7 +37,7 @@ struct EnrolmentTests {
         in store: any Store = MemoryStore()
     ) async throws -> Enrolment {
         var configuration = GatewayConfiguration()
-        configuration.store.path = folder.file("data")
+        configuration.store = SharedStoreConfiguration(path: folder.file("data"))
         configuration.dtlsListen = listen
         configuration.tunnelAddresses = configured
         return try await Enrolment(configuration, gateways: named, store: store, check: TLSIdentities.check)

@@ -264,7 +264,7 @@ import Testing
                 "http_listen 0.0.0.0:8080 default", "https_listen 0.0.0.0:1443 --https-listen",
                 "dtls_listen 0.0.0.0:1443 default", "ops_listen 0.0.0.0:9090 default",
                 "admin_listen 127.0.0.1:9091 default", "name gateway-0 default", "store.path /d F:1",
-                "store.driver volume default", "store.lease_ttl 15s default", "tunnel_addresses none default",
+                "store.driver volume default", "store.cluster any default", "store.lease_ttl 15s default", "tunnel_addresses none default",
                 "loops 2 HOPGATE_LOOPS",
                 "log_level info default", "log_format auto default",
                 "shutdown_grace 30s default", "timeouts.tls_handshake 10s default", "timeouts.header 10s default",

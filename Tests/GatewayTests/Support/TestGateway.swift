@@ -37,7 +37,7 @@ final class TestGateway: Sendable {
         configuration.dtlsListen = configuration.httpsListen
         configuration.opsListen = ListenAddress(host: "127.0.0.1", port: 0)
         configuration.adminListen = ListenAddress(host: "127.0.0.1", port: 0)
-        configuration.store.path = folder
+        configuration.store = SharedStoreConfiguration(path: folder)
         configuration.loops = loops
         configuration.routes = [
             Route(host: "app.test", agent: "demo", service: "web"),

@@ -74,9 +74,11 @@ struct VersionFileTests {
         for isCommand in [true, false] {
             let error = await #expect(throws: StoreError.self) {
                 let path = scratch.file("v2")
-                _ =
-                    try await isCommand
-                    ? VolumeStore.openFounded(path: path, mounted: nil) : VolumeStore.open(path: path, mounted: nil)
+                if isCommand {
+                    _ = try await VolumeStore.openFounded(path: path, mounted: nil)
+                } else {
+                    _ = try await VolumeStore.open(path: path, mounted: nil)
+                }
             }
             #expect(error?.code == .olderFormat && error?.reason.contains("move it away") == true)
         }
