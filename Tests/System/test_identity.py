@@ -73,16 +73,21 @@ def test_a_revoked_token_ends_its_sessions_and_is_refused(bench):
 
 
 def test_a_token_works_as_soon_as_its_command_returns(bench):
-    """The first on an empty store, and one after a rotation: the agent attaches without a word about its token."""
+    """The first on an empty store, and one after a rotation: the agent attaches without a word about its token. A
+    rotation without grace and a revocation end sessions within two seconds."""
     gateway, origin = new_gateway(bench)
     token = gateway.create_token("demo")
+    agents = []
     for turn in range(2):
-        agent = Agent(bench, gateway, token, origin.port, name=f"agent-{turn}").start()
-        assert "attach failed" not in agent.process.log(), agent.process.log()
-        agent.process.kill()
-        rotated = gateway.cli("token", "rotate", "demo", "--config", str(gateway.config_path)).stdout
+        agents.append(Agent(bench, gateway, token, origin.port, name=f"agent-{turn}").start())
+        assert "attach failed" not in agents[turn].process.log(), agents[turn].process.log()
+        grace = ["--grace", "0s"] if turn == 0 else []
+        rotated = gateway.cli("token", "rotate", "demo", *grace, "--config", str(gateway.config_path)).stdout
         token = re.search(r"hgt_\S+", rotated)[0]
-    assert "agent refused" not in gateway.process.log()
+    assert "agent refused" not in gateway.process.log(), gateway.process.log()
+    agents[0].process.wait_log("tunnel lost", 2)
+    gateway.revoke_token(token)
+    agents[1].process.wait_log("tunnel lost", 2)
 
 
 def test_a_refused_token_is_a_warning_and_then_an_error(bench):
