@@ -39,6 +39,13 @@ package struct RenewalState: Equatable, Sendable {
         }
     }
 
+    /// The latest time of an attempt that was made, is planned or is not allowed before; `nil` for a name that was never
+    /// tried.
+    package var lastUse: UnixTime? {
+        let times = [nextTry, lastError?.at, renewal?.at, renewal?.nextPoll, holds.values.max()]
+        return times.compactMap(\.self).max()
+    }
+
     /// Parses a stored state.
     ///
     /// - Parameter place: The name of the record in error messages.

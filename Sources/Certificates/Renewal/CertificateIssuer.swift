@@ -107,6 +107,7 @@ package final class CertificateIssuer: Sendable {
         let first = state.withLock { Array($0.renewers.values) }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.admitHosts() }
+            group.addTask { await self.removeAbandonedRecords() }
             group.addTask {
                 await self.shared.gates.run { keys in
                     for key in keys { (try? CertificateSet.prefix.child(key)).flatMap(self.renewer)?.wake() }

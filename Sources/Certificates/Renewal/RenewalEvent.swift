@@ -20,6 +20,8 @@ package enum RenewalEvent: Sendable {
     case budgetUsedUp(host: CertificateName, token: String, until: UnixTime)
     /// The number of managed hosts on demand has reached its limit. Reported once in ten minutes.
     case tooManyOnDemand(limit: Int)
+    /// An expired certificate of a host on demand that no agent offers any more was removed.
+    case removed(CertificateName)
     /// No attempt was possible, for a reason other than the CA's. Reported again only if the error changes.
     case error(names: [CertificateName], IssuanceError)
 }

@@ -25,6 +25,11 @@ package struct RenewalRecords: Sendable {
         self.store = store
     }
 
+    /// Returns the keys of the records of one certificate.
+    static func keys(of certificate: StoreKey) -> [StoreKey] {
+        [child(names, certificate.name), child(orders, certificate.name)]
+    }
+
     // MARK: Accounts
 
     /// Returns the account at a CA, which is created if there is none. Its key is stored when this returns, so that all

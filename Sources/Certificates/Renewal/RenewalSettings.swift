@@ -20,14 +20,18 @@ package struct RenewalSettings: Sendable {
     package struct OnDemand: Sendable {
         /// The limits of first orders in the whole cluster. Renewals do not count.
         package var limits: IssuanceBudget.Limits
+        /// Whether a host matches a configured pattern.
+        package var covers: @Sendable (CertificateName) -> Bool
         /// Returns whether a host may have a certificate. Called for every client's hello, from any thread.
         package var eligibility: @Sendable (CertificateName) -> Eligibility
 
         package init(
             limits: IssuanceBudget.Limits,
+            covers: @escaping @Sendable (CertificateName) -> Bool,
             eligibility: @escaping @Sendable (CertificateName) -> Eligibility
         ) {
             self.limits = limits
+            self.covers = covers
             self.eligibility = eligibility
         }
     }

@@ -77,6 +77,8 @@ struct ACMEReports: Sendable {
                 "limit of certificates on demand reached",
                 metadata: ["limit": "\(limit)", "remedy": "use a wildcard certificate"]
             )
+        case .removed(let name):
+            logger.info("expired certificate removed", metadata: Self.metadata([name], [:]))
         case .error(let names, let error):
             logger.error(
                 "certificate renewal failed; retrying",

@@ -54,10 +54,12 @@ final class ACMEService: Sendable {
         }
         var onDemand: RenewalSettings.OnDemand?
         if !acme.onDemand.hosts.isEmpty {
-            onDemand = RenewalSettings.OnDemand(limits: acme.onDemand.limits) { name in
-                guard case .dns(let host) = name, acme.onDemand.allows(.exact(host)), let token = owner(host) else {
-                    return .refused
-                }
+            let covers: @Sendable (CertificateName) -> Bool = { name in
+                guard case .dns(let host) = name, !host.hasPrefix("*.") else { return false }
+                return acme.onDemand.allows(.exact(host))
+            }
+            onDemand = RenewalSettings.OnDemand(limits: acme.onDemand.limits, covers: covers) { name in
+                guard covers(name), let token = owner(name.description) else { return .refused }
                 return switch served.coverage(of: name) {
                 case .none: .offered(token: token)
                 case .own: .certified
