@@ -1,15 +1,17 @@
 // slowfs: shows a folder through a file system (FUSE) whose faults can be switched on and off at run time.
 //
-//   slowfs FOLDER MOUNTPOINT [CACHE_SECONDS]
+//   slowfs FOLDER MOUNTPOINT [CACHE_SECONDS [ABSENT_SECONDS]]
 //
-// The program forwards every call to FOLDER, and prints "up" when it is mounted. Attributes, names and absent names are
-// cached for CACHE_SECONDS, as an NFS client does; without it nothing is cached. Commands are lines on standard input
-// and take effect at once, even for calls that already hang. A fault applies to calls at PATH and below (as seen in the
-// mount, from "/"), or to all calls; with "changes" only to those that modify the file system. The first matching fault
-// applies:
-//   hang [changes] [PATH]       calls wait, and only a kill ends them, as on a hard NFS mount
-//   fail ERROR [changes] [PATH] calls fail with EIO, ESTALE, ENOSPC or EROFS
-//   delay MS [changes] [PATH]   calls are delayed
+// The program forwards every call to FOLDER, and prints "up" when it is mounted. Attributes and names are cached for
+// CACHE_SECONDS, as an NFS client does, absent names for ABSENT_SECONDS, the same by default; without it nothing is
+// cached. (An NFS client forgets absent names when it learns that their folder has changed; this program does not.)
+// Commands are lines on standard input and take effect at once, even for calls that already hang. A fault applies to calls at PATH and below (as seen in the
+// mount, from "/"), or to all calls; with "changes" only to those that modify the file system, with "contents" only to
+// those that open, read or write a file, so that its name and attributes, and all other files of its folder, work: the
+// kernel locks a folder while it looks up a name. The first matching fault applies:
+//   hang [changes|contents] [PATH]       calls wait, and only a kill ends them, as on a hard NFS mount
+//   fail ERROR [changes|contents] [PATH] calls fail with EIO, ESTALE, ENOSPC or EROFS
+//   delay MS [changes|contents] [PATH]   calls are delayed
 //   heal                        removes all faults; waiting calls continue
 //   stats                       prints one line of counters
 // At the end of standard input all faults are removed, the file system is unmounted, and the program exits.
@@ -28,17 +30,19 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RULES = 16, THREADS = 512, CHANGES = 1 };
+enum { RULES = 16, THREADS = 512 };
+enum { CHANGES = 1, CONTENTS = 2 };  // properties of a call; a fault applies to calls with all of its own
 enum kind { HANG, FAIL, DELAY };
 
 struct rule {
     enum kind kind;
-    int number, only_changes;  // the errno, or milliseconds
+    int number;  // the errno, or milliseconds
+    int only;    // CHANGES, CONTENTS, or 0 for all calls
     char path[512];
 };
 
 static int base;  // the folder
-static double cache_seconds;
+static double cache_seconds, absent_seconds;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed;
 static struct rule rules[RULES];
@@ -52,9 +56,9 @@ static int is_below(const char *path, const char *folder) {
     return length == 0 || (strncmp(path, folder, length) == 0 && (path[length] == 0 || path[length] == '/'));
 }
 
-static const struct rule *rule_for(const char *path, const char *other, int changes) {
+static const struct rule *rule_for(const char *path, const char *other, int properties) {
     for (int i = 0; i < rule_count; i++) {
-        if (rules[i].only_changes && !changes) continue;
+        if (rules[i].only & ~properties) continue;
         if (is_below(path, rules[i].path) || (other && is_below(other, rules[i].path))) return &rules[i];
     }
     return NULL;
@@ -83,14 +87,14 @@ static struct timespec in_milliseconds(int ms) {
 }
 
 // Applies the faults to a call, before it is forwarded. Returns 0, or the negative errno to fail with.
-static int gate2(const char *path, const char *other, int changes) {
+static int gate2(const char *path, const char *other, int properties) {
     int answer = 0, was_hung = 0;
     pid_t thread = fuse_get_context()->pid;
     if (!path) path = "";
     pthread_mutex_lock(&lock);
     calls++;
     for (;;) {
-        const struct rule *rule = rule_for(path, other, changes);
+        const struct rule *rule = rule_for(path, other, properties);
         if (!rule || rule->kind != HANG) {
             if (rule && rule->kind == FAIL) {
                 failed++;
@@ -99,7 +103,7 @@ static int gate2(const char *path, const char *other, int changes) {
                 struct timespec due = in_milliseconds(rule->number);
                 delayed++;
                 while (pthread_cond_timedwait(&changed, &lock, &due) != ETIMEDOUT)
-                    if (rule_for(path, other, changes) != rule) break;
+                    if (rule_for(path, other, properties) != rule) break;
             }
             break;
         }
@@ -118,11 +122,11 @@ static int gate2(const char *path, const char *other, int changes) {
     return answer;
 }
 
-static int gate(const char *path, int changes) { return gate2(path, NULL, changes); }
+static int gate(const char *path, int properties) { return gate2(path, NULL, properties); }
 
-#define PASS(path, changes)                        \
+#define PASS(path, properties)                     \
     do {                                           \
-        int answer_ = gate(path, changes);         \
+        int answer_ = gate(path, properties);      \
         if (answer_ < 0) return answer_;           \
     } while (0)
 #define ANSWER(call) ((call) < 0 ? -errno : 0)
@@ -136,7 +140,8 @@ static void *fs_init(struct fuse_conn_info *connection, struct fuse_config *conf
     (void)connection;
     config->use_ino = 1;
     config->hard_remove = 1;
-    config->entry_timeout = config->attr_timeout = config->negative_timeout = cache_seconds;
+    config->entry_timeout = config->attr_timeout = cache_seconds;
+    config->negative_timeout = absent_seconds;
     return NULL;
 }
 
@@ -176,12 +181,12 @@ static int opened(int number, struct fuse_file_info *file) {
 }
 
 static int fs_open(const char *path, struct fuse_file_info *file) {
-    PASS(path, (file->flags & O_ACCMODE) != O_RDONLY);
+    PASS(path, CONTENTS | ((file->flags & O_ACCMODE) != O_RDONLY ? CHANGES : 0));
     return opened(openat(base, real(path), file->flags | O_CLOEXEC), file);
 }
 
 static int fs_create(const char *path, mode_t mode, struct fuse_file_info *file) {
-    PASS(path, CHANGES);
+    PASS(path, CHANGES | CONTENTS);
     return opened(openat(base, real(path), file->flags | O_CREAT | O_CLOEXEC, mode), file);
 }
 
@@ -192,19 +197,19 @@ static int fs_release(const char *path, struct fuse_file_info *file) {
 }
 
 static int fs_read(const char *path, char *bytes, size_t size, off_t offset, struct fuse_file_info *file) {
-    PASS(path, 0);
+    PASS(path, CONTENTS);
     ssize_t count = pread(file->fh, bytes, size, offset);
     return count < 0 ? -errno : (int)count;
 }
 
 static int fs_write(const char *path, const char *bytes, size_t size, off_t offset, struct fuse_file_info *file) {
-    PASS(path, CHANGES);
+    PASS(path, CHANGES | CONTENTS);
     ssize_t count = pwrite(file->fh, bytes, size, offset);
     return count < 0 ? -errno : (int)count;
 }
 
 static int fs_truncate(const char *path, off_t size, struct fuse_file_info *file) {
-    PASS(path, CHANGES);
+    PASS(path, CHANGES | CONTENTS);
     if (file) return ANSWER(ftruncate(file->fh, size));
     int number = openat(base, real(path), O_WRONLY | O_CLOEXEC);
     if (number < 0) return -errno;
@@ -214,12 +219,12 @@ static int fs_truncate(const char *path, off_t size, struct fuse_file_info *file
 }
 
 static int fs_fallocate(const char *path, int mode, off_t offset, off_t size, struct fuse_file_info *file) {
-    PASS(path, CHANGES);
+    PASS(path, CHANGES | CONTENTS);
     return ANSWER(fallocate(file->fh, mode, offset, size));
 }
 
 static int fs_fsync(const char *path, int only_data, struct fuse_file_info *file) {
-    PASS(path, CHANGES);
+    PASS(path, CHANGES | CONTENTS);
     return ANSWER(only_data ? fdatasync(file->fh) : fsync(file->fh));
 }
 
@@ -349,8 +354,8 @@ static int command(char *line) {
         return 0;
     }
     word = strtok_r(NULL, " \n", &rest);
-    if (word && strcmp(word, "changes") == 0) {
-        rule.only_changes = 1;
+    if (word && (strcmp(word, "changes") == 0 || strcmp(word, "contents") == 0)) {
+        rule.only = strcmp(word, "changes") == 0 ? CHANGES : CONTENTS;
         word = strtok_r(NULL, " \n", &rest);
     }
     if (word) snprintf(rule.path, sizeof rule.path, "%s", strcmp(word, "/") == 0 ? "" : word);
@@ -389,11 +394,12 @@ static void *obey(void *unused) {
 
 int main(int count, char **words) {
     if (count < 3) {
-        fprintf(stderr, "usage: slowfs FOLDER MOUNTPOINT [CACHE_SECONDS]\n");
+        fprintf(stderr, "usage: slowfs FOLDER MOUNTPOINT [CACHE_SECONDS [ABSENT_SECONDS]]\n");
         return 2;
     }
     mountpoint = words[2];
     cache_seconds = count > 3 ? atof(words[3]) : 0;
+    absent_seconds = count > 4 ? atof(words[4]) : cache_seconds;
     base = open(words[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (base < 0) {
         perror(words[1]);

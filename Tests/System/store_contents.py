@@ -1,11 +1,14 @@
-"""The files of a store, read and written without the programs; credentials in bulk."""
+"""The files of a store, read and written without the programs: credentials in bulk, and private keys that remain in
+files."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import struct
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import Iterable, Iterator
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-FORMAT = "v1"
+FORMAT = "v2"
 BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -57,14 +60,18 @@ def create_credentials(store: Path, count: int, hosts: Iterable[str] = ()) -> li
         folder = store / FORMAT / "agents" / id
         folder.mkdir(0o700, parents=True)
         file = folder / "1.json"
-        file.write_bytes(sealer.seal(document, f"agents/{id}/1"))
+        head = f"HGV2 value 0 {secrets.token_hex(16)}\n".encode()
+        file.write_bytes(head + sealer.seal(document, f"agents/{id}/1"))
         file.chmod(0o600)
         tokens.append(f"hgt_{id}.{secret}")
     (store / FORMAT / "agents").chmod(0o700)
     return tokens
 
 
-# -- all files
+# -- private keys
+
+PRIVATE_KEY = re.compile(rb"-----BEGIN (?:EC )?PRIVATE KEY-----(.+?)-----END", re.DOTALL)
+
 
 def files(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Every file below a folder with its contents."""
@@ -75,3 +82,35 @@ def files(folder: Path) -> Iterator[tuple[Path, bytes]]:
                 yield path, path.read_bytes()
             except FileNotFoundError:
                 continue
+
+
+def private_keys(folder: Path, name: str) -> dict[bytes, list[Path]]:
+    """The PEM private keys in the files below a folder whose path or text has this name, each as DER."""
+    found: dict[bytes, list[Path]] = {}
+    for path, content in files(folder):
+        if name not in str(path) and name.encode() not in content:
+            continue
+        for text in PRIVATE_KEY.findall(content):
+            key = base64.b64decode(re.sub(rb"\\n|\s", b"", text.replace(rb"\/", b"/")))
+            found.setdefault(key, []).append(path)
+    return found
+
+
+def files_with_key(folder: Path, der: bytes) -> list[Path]:
+    """The files that contain a private key in any usual encoding: DER, PEM, base64url or hexadecimal."""
+    return [path for path, content in files(folder) if any(form in content for form in _forms(der))]
+
+
+def _forms(der: bytes) -> list[bytes]:
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+    scalar = load_der_private_key(der, None).private_numbers().private_value
+    raw = scalar.to_bytes((scalar.bit_length() + 7) // 8, "big")
+    forms = [raw, raw.hex().encode(), raw.hex().upper().encode()]
+    # Within base64 of more bytes than these the alignment is one of three; the first and last characters vary.
+    for shift in range(3):
+        text = base64.b64encode(bytes(shift) + raw)[4:-4]
+        # Lines of PEM have 64 characters, so that one half at least is within a line.
+        for part in (text[:16], text[16:32]):
+            forms += [part, part.translate(bytes.maketrans(b"+/", b"-_")), part.replace(b"/", rb"\/")]
+    return forms

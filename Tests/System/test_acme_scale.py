@@ -1,4 +1,5 @@
-"""ACME with thousands of names."""
+"""ACME with thousands of names: a CA that is down, an account that is rate-limited, and a client with random names.
+HOPGATE_LONG=1 runs the full size: 2,500 names, and an outage of ten minutes."""
 
 from __future__ import annotations
 
@@ -7,11 +8,139 @@ import socket
 import ssl
 import string
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
 
 from acme_gateways import AcmeGateway, acme_agent
-from acme_stub import Stub
-from harness import Origin
+from acme_scripts import Hold, refuse
+from acme_stub import ANY, Stub
+from fleet import events
+from harness import IS_LONG, Bench, Origin, eventually
 from store_contents import FORMAT
+from volumes import Volume
+
+NAMES, OUTAGE = (2_500, 600) if IS_LONG else (250, 30)
+LIMITED = 50  # names of the account that is rate-limited
+PAUSE = 12  # seconds for which the CA limits it; dates of a CA are whole seconds
+pytestmark = pytest.mark.timeout(900 if IS_LONG else 150)
+
+
+# -- outages and limits of a CA, which take a while and are observed at the same time
+
+
+@dataclass
+class Trouble:
+    """Two replicas and their CA."""
+
+    stub: Stub
+    gateways: list[AcmeGateway]
+    began: float
+    marks: dict[str, int]
+
+    @classmethod
+    def begin(cls, bench: Bench, stub: Stub, name: str, count: int) -> Trouble:
+        names = [f"{name}-{number}.example.test" for number in range(count)]
+        volume = Volume(bench, name)
+        gateways = [
+            AcmeGateway(bench, stub, names, f"{name}-gateway-{n}", volume=volume, lease_ttl="15s") for n in (1, 2)
+        ]
+        began = time.monotonic()
+        for gateway in gateways:
+            gateway.start(wait=False)
+        for gateway in gateways:
+            gateway.wait_ready(30)
+        return cls(stub, gateways, began, {gateway.name: gateway.process.log_start for gateway in gateways})
+
+    def records(self) -> list[str]:
+        """The CAs that are recorded as not to be asked."""
+        return [path.name for path in (self.gateways[0].data / FORMAT / "acme" / "authorities").glob("[!.]*")]
+
+    def lines(self, gateway: AcmeGateway) -> list[dict]:
+        """The gateway's log lines about the CA."""
+        found = events(gateway, self.marks[gateway.name])
+        return [line for line in found if line["level"] in ("warning", "error") or "ca" in line]
+
+
+class AccountLimit(Hold):
+    """Refuses orders for a while, and holds those that come after it."""
+
+    until = 0.0
+
+    def before(self, call):
+        self.until = self.until or call.at + PAUSE
+        if call.at < self.until - 2:
+            return refuse(429, "rateLimited", "too many orders", str(PAUSE)).before(call)
+        return super().before(call)
+
+
+@pytest.fixture(scope="module")
+def troubles(module_bench, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stubs")
+    with ExitStack() as stubs:
+        down, limit = (stubs.enter_context(Stub(folder / name)) for name in ("down", "limit"))
+        down.go_down()
+        limit.script("newOrder", AccountLimit(), times=ANY)
+        yield {
+            "down": Trouble.begin(module_bench, down, "down", NAMES),
+            "limit": Trouble.begin(module_bench, limit, "limit", LIMITED),
+        }
+
+
+def test_a_limit_of_the_account_is_one_record_and_one_retry(troubles):
+    """The names wait for the CA together, and one order tries whether it accepts orders again."""
+    trouble = troubles["limit"]
+    stub = trouble.stub
+    first = eventually(lambda: stub.of("newOrder"), 20, "an order is refused")[0].at
+    eventually(lambda: time.monotonic() > first + PAUSE - 3, PAUSE, "the limit has almost passed")
+    # Those that were on their way when the first one was refused.
+    early = stub.of("newOrder")
+    assert all(call.at < first + 5 for call in early), [call.at - first for call in early]
+    assert len(trouble.records()) == 1
+    for gateway in trouble.gateways:
+        loud = [line for line in trouble.lines(gateway) if line["level"] != "info"]
+        assert len(loud) <= 1, loud
+
+    again = eventually(lambda: stub.of("newOrder", since=first + PAUSE - 2), PAUSE + 20, "the CA is asked again")[0]
+    quiet = time.monotonic() + 4
+    eventually(lambda: time.monotonic() > quiet, 5, "a while has passed")
+    assert len(stub.of("newOrder", since=first + PAUSE - 2)) == 1, "it is one retry"
+    stub.forget_scripts()
+    eventually(stub.certificates, 10, "the retry is an order like any other")
+    print(f"{len(early)} orders refused at first; then one after {again.at - first:.1f} s")
+
+
+def test_an_outage_of_the_ca_is_told_once_a_minute_and_ends_for_all_names(troubles):
+    """The first attempts take half a minute. Then the replica that made them reports it, for all."""
+    trouble = troubles["down"]
+    stub, gateways = trouble.stub, trouble.gateways
+    lines = lambda: [line for gateway in gateways for line in trouble.lines(gateway)]  # noqa: E731
+    eventually(lines, 60, "the outage is reported")
+    eventually(lambda: time.monotonic() > trouble.began + OUTAGE, OUTAGE, "the outage lasted")
+    down = time.monotonic() - trouble.began
+    assert len(lines()) <= 1 + down // 60, (len(lines()), lines()[:5])
+    assert all(gateway.ops("/readyz", quiet=True) == 200 for gateway in gateways)
+    assert len(trouble.records()) == 1
+    gateway = trouble.gateways[0]
+    status = gateway.command("status").stdout
+
+    back = time.monotonic()
+    stub.come_back()
+    eventually(lambda: stub.orders(), 60, "orders start within a minute")
+    started = time.monotonic() - back
+    eventually(lambda: len(stub.certificates()) == NAMES, 30 + NAMES, "all certificates are issued")
+    issued = time.monotonic() - back
+    print(f"{NAMES} names, an outage of {down:.0f} s: orders after {started:.1f} s, all issued after {issued:.1f} s")
+    assert len(stub.orders()) == NAMES and stub.violations == []
+    assert str(NAMES) in status
+
+
+def test_all_names_get_their_certificate_once_the_limit_is_over(troubles):
+    stub = troubles["limit"].stub
+    eventually(lambda: len(stub.certificates()) == LIMITED, 90, "all certificates are issued")
+    assert stub.violations == [] and len(stub.orders()) == LIMITED
+
 
 # -- names that a client makes up
 

@@ -1,13 +1,16 @@
-"""A store of the size of a large installation."""
+"""A store of the size of a large installation, and what a removal leaves in it."""
 
 from __future__ import annotations
 
 import time
 
+from acme_authority import IssuingAuthority
+from acme_gateways import AcmeGateway
+from acme_stub import Stub
 from fleet import listed_tokens
 from harness import Agent, Gateway
-from store_contents import create_credentials
-from volumes import SmallVolume
+from store_contents import create_credentials, files_with_key, private_keys
+from volumes import SmallVolume, Volume
 
 
 def command(gateway: Gateway, *words: str) -> str:
@@ -31,3 +34,26 @@ def test_a_store_with_twenty_thousand_files_is_restored_from_its_backup(bench):
     assert listed_tokens(restored).keys() == listed_tokens(gateway).keys()
     restored.start()
     Agent(bench, restored, tokens[-1], 1).start()
+
+
+def test_a_removed_certificate_leaves_no_private_key_on_the_volume(bench, tmp_path):
+    """Neither of the one that was served, nor of those before it, however they came into the store."""
+    volume, name, imported = Volume(bench), "app.example.test", "imported.example.test"
+    with Stub(tmp_path / "stub") as stub:
+        gateway = AcmeGateway(bench, stub, [name], volume=volume).start()
+        leaf = gateway.wait_issued(name)
+        keys = set(private_keys(volume.store, name))
+        gateway.command("cert", "renew", name)
+        gateway.wait_issued(name, than=leaf)
+        keys |= set(private_keys(volume.store, name))
+        assert len(keys) == 2, "the keys are found where they are"
+        gateway.process.stop()
+        # It is ordered again as long as it is configured.
+        AcmeGateway(bench, stub, ["other.example.test"], volume=volume).start()
+        files = IssuingAuthority(tmp_path / "issuer").server(imported)
+        gateway.command("cert", "import", "--cert", str(files[0]), "--key", str(files[1]))
+        keys |= set(private_keys(volume.store, imported))
+        assert len(keys) == 3 and all(files_with_key(volume.store, key) for key in keys)
+        for removed in (name, imported):
+            gateway.command("cert", "remove", removed)
+        assert not [path for key in keys for path in files_with_key(volume.store, key)]

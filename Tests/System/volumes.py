@@ -109,19 +109,28 @@ class SmallVolume(Volume):
 class SlowVolume(Volume):
     """A folder behind slowfs.c; `send_command` sets its faults.
 
-    cache_seconds: the time for which the kernel caches attributes, names and absent names, as an NFS client does.
+    cache_seconds: the time for which the kernel caches attributes and names, as an NFS client does.
+    absent_seconds: the same for absent names; by default as long.
     backing: the folder of another such volume, which is then visible through two mounts, as on two machines.
     """
 
-    def __init__(self, bench: Bench, name: str = "volume", cache_seconds: float = 0, backing: Optional[Path] = None):
+    def __init__(
+        self,
+        bench: Bench,
+        name: str = "volume",
+        cache_seconds: float = 0,
+        backing: Optional[Path] = None,
+        absent_seconds: Optional[float] = None,
+    ):
         super().__init__(bench, name)
-        self.name, self.cache_seconds = name, cache_seconds
+        self.name = name
+        self.cache = [str(cache_seconds), str(cache_seconds if absent_seconds is None else absent_seconds)]
         self.backing = backing or bench.subfolder(f"{name}-backing")
         self.start()
 
     def start(self) -> None:
         binary = compiled("slowfs", self.bench.tools, flags=("-I/usr/include/fuse3", "-lfuse3", "-pthread"))
-        command = [binary, self.backing, self.path, str(self.cache_seconds)]
+        command = [binary, self.backing, self.path, *self.cache]
         # Not one of the bench's processes, since it must outlive those that use it.
         self.process = Process(self.name, command, self.bench.folder, pipes=True)
         if self.process.child.stdout.readline() != "up\n":

@@ -1,0 +1,136 @@
+"""One file of the store that hangs on one machine: the rest of the store works there, and every replica sees all others
+alive. HOPGATE_LONG=1 lets each file hang for a minute."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import Callable, Iterator
+
+import pytest
+
+from client import Connection
+from fleet import Fleet, attach
+from harness import IS_LONG, Gateway, eventually, token_id
+from store_contents import FORMAT
+from volumes import SlowVolume
+
+HOLD = 60 if IS_LONG else 12  # seconds, longer than a call of the store waits
+pytestmark = pytest.mark.timeout(120 + HOLD)
+
+
+class Views:
+    """Records in a thread which replicas each gateway reports as not active, whether it is ready, and how many threads
+    it has, in a `with` block."""
+
+    PAUSE = 0.25
+
+    def __init__(self, gateways: list[Gateway], admin_token: str):
+        self.gateways, self.admin_token = gateways, admin_token
+        self.incarnations = {g.name: self._ask(g, "/v1/status")["incarnation"] for g in gateways}
+        self.names = {incarnation: name for name, incarnation in self.incarnations.items()}
+        self.missed: dict[tuple[str, str], int] = defaultdict(int)  # (observer, observed) → samples
+        self.unready: dict[str, list] = defaultdict(list)
+        self.threads = {gateway.name: gateway.process.threads for gateway in gateways}
+        self.most_threads = dict(self.threads)
+        self.samples = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Views:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _ask(self, gateway: Gateway, path: str) -> dict:
+        with Connection(("127.0.0.1", gateway.admin_port), "localhost", None, timeout=5) as connection:
+            response = connection.request("GET", path, [("Authorization", f"Bearer {self.admin_token}")])
+        assert response.status == 200, response.text
+        return json.loads(response.body)
+
+    def active(self, gateway: Gateway) -> set[str]:
+        """The gateways that a gateway reports as active."""
+        replicas = self._ask(gateway, "/v1/replicas")["replicas"]
+        return {self.names.get(r["incarnation"], "?") for r in replicas if r["state"] == "active"}
+
+    def all_active(self) -> bool:
+        return all(self.active(gateway) >= set(self.incarnations) for gateway in self.gateways)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.PAUSE):
+            self.samples += 1
+            for gateway in self.gateways:
+                for name in set(self.incarnations) - self.active(gateway):
+                    self.missed[gateway.name, name] += 1
+                if (status := gateway.ops("/readyz", quiet=True)) != 200:
+                    self.unready[gateway.name].append(status)
+                self.most_threads[gateway.name] = max(self.most_threads[gateway.name], gateway.process.threads)
+
+
+# The files that hang, below the folder of the store. The value is one that changes meanwhile.
+FILES: dict[str, Callable[[Fleet, Views], str]] = {
+    "value": lambda fleet, views: f"agents/{token_id(fleet.tokens['late'])}/2.json",
+    "cluster document": lambda fleet, views: "cluster.json/1",
+    "key in the store": lambda fleet, views: "keys",
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_that_hangs_is_the_only_one(bench, file: str):
+    """Each replica has its own mount, and the file hangs on the first one. A new token is known everywhere, and
+    all replicas see each other."""
+    first = SlowVolume(bench, "volume-0")
+    volumes = [first, *(SlowVolume(bench, f"volume-{n}", backing=first.backing) for n in (1, 2))]
+    fleet, views = watched(bench, volumes)
+    path = f"/{first.store.name}/{FORMAT}/{FILES[file](fleet, views)}"
+    with fleet.load(rate=50) as load, holding(fleet, views, path, threads=4):
+        fleet.gateways[1].token("rotate", "late")
+        token = fleet.gateways[1].create_token("new")
+        began = time.monotonic()
+        accepted = max(attach(fleet, "new", gateway, token, 5) for gateway in fleet.gateways) - began
+    print(f"{file}: a new token accepted after {accepted:.1f} s; {load.verdict()}")
+    assert not views.missed, dict(views.missed)
+    assert load.failures == []
+
+
+def watched(bench, volumes: list[SlowVolume], **settings) -> tuple[Fleet, Views]:
+    token = secrets.token_hex(32)
+    token_file = bench.folder / "admin-token"
+    token_file.write_text(token)
+    token_file.chmod(0o600)
+    fleet = Fleet(bench, volumes, admin_token_file=str(token_file), **settings)
+    views = Views(fleet.gateways, token)
+    eventually(views.all_active, 10, "every gateway sees the others")
+    return fleet, views
+
+
+@contextmanager
+def holding(fleet: Fleet, views: Views, path: str, threads: int) -> Iterator[None]:
+    """Lets the contents of a file hang on the first machine for long. All replicas stay ready, none logs more than the
+    fault, and each has at most so many further threads."""
+    marks = {gateway.name: gateway.process.mark() for gateway in fleet.gateways}
+    with views:
+        fleet.volume.send_command(f"hang contents {path}")
+        end = time.monotonic() + HOLD
+        yield
+        eventually(lambda: time.monotonic() > end, HOLD + 1, "the file hung for long")
+        hung = fleet.volume.stats()["hung_now"]
+        fleet.volume.heal()
+    eventually(views.all_active, 10, "every gateway sees the others again")
+    for gateway in fleet.gateways:
+        eventually(lambda g=gateway: g.process.threads <= views.threads[g.name] + 1, 10, "as many threads as before")
+    added = {name: most - views.threads[name] for name, most in views.most_threads.items()}
+    print(f"{path}: {hung} calls hung, further threads {added}")
+    assert hung > 0, "nothing was tested"
+    assert not views.unready
+    assert max(added.values()) <= threads, added
+    lines = [line for g in fleet.gateways for line in g.process.log_objects(marks[g.name])]
+    loud = [l for l in lines if l["level"] in ("warning", "error") and l["msg"] != "agent refused"]
+    assert len(loud) <= 2, loud
