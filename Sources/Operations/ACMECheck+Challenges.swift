@@ -14,38 +14,21 @@ extension ACMECheck {
     /// The time within which a replica answers a challenge that is new in the store.
     private static let settlingTime = TimeAmount.seconds(6)
 
-    func challenges(at addresses: [String]) async -> [Finding] {
-        var findings: [Finding] = []
-        // A CA tries the next kind after a failure: one that works is enough.
-        var good: ChallengeKind?
-        for kind in settings.challenges where kind != .dns01 {
-            // The token is random, so a server that answers it reads this store.
-            let task = ChallengeTask(kind, name, token: Self.token, key: AccountKey())
-            do throws(StoreError) {
-                try await store.write(task.storeKey, .create(task.document))
-            } catch {
-                findings.append(
-                    Finding(
-                        subject: kind.rawValue,
-                        verdict: .bad,
-                        message: "a challenge cannot be written to the store: \(error)"
-                    )
-                )
-                continue
-            }
-            var found: [Finding] = []
-            for address in addresses {
-                switch kind {
-                case .http01: found.append(await http(task, address))
-                case .tlsALPN01: found.append(await tls(task, address))
-                case .dns01: break
-                }
-            }
-            _ = try? await store.write(task.storeKey, .remove(nil))
-            findings += found.map { finding in good.map { finding.excused(by: $0) } ?? finding }
-            if found.allSatisfy({ $0.verdict == .good }) { good = good ?? kind }
+    func challenge(_ kind: ChallengeKind, at addresses: [String]) async -> [Finding] {
+        // The token is random, so a server that answers it reads this store.
+        let task = ChallengeTask(kind, name, token: Self.token, key: AccountKey())
+        do throws(StoreError) {
+            try await store.write(task.storeKey, .create(task.document))
+        } catch {
+            let message = "a challenge cannot be written to the store: \(error)"
+            return [Finding(subject: kind.rawValue, verdict: .bad, message: message)]
         }
-        return findings
+        var found: [Finding] = []
+        for address in addresses {
+            found.append(await kind == .http01 ? http(task, address) : tls(task, address))
+        }
+        _ = try? await store.write(task.storeKey, .remove(nil))
+        return found
     }
 
     private static var token: String {
@@ -126,10 +109,10 @@ extension ACMECheck {
 }
 
 extension ACMECheck.Finding {
-    /// Returns the finding with a bad verdict relaxed, since a preferred kind of challenge works.
-    fileprivate func excused(by kind: ChallengeKind) -> Self {
+    /// Returns the finding with a bad verdict relaxed, since another way works.
+    func excused(by way: String) -> Self {
         guard verdict == .bad else { return self }
-        return Self(subject: subject, verdict: .unclear, message: "\(message); not needed while \(kind.rawValue) works")
+        return Self(subject: subject, verdict: .unclear, message: "\(message); not needed while \(way) works")
     }
 }
 

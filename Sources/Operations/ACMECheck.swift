@@ -88,19 +88,53 @@ package struct ACMECheck: Sendable {
         self.version = version
     }
 
+    /// One of several ways to the same end, such as a kind of challenge, with its findings.
+    package typealias Way = (name: String, findings: [Finding])
+
     /// Runs all checks, in the order in which an order depends on them.
     package func run() async -> [Finding] {
         var findings = [configuration]
         let isWildcard = name.description.hasPrefix("*.")
-        if isWildcard || !settings.challenges.contains(where: { $0 != .dns01 }) {
-            findings.append(hook)
-        } else {
-            let addresses: [String]
-            (addresses, findings) = resolve(findings)
-            if !addresses.isEmpty { findings += await challenges(at: addresses) }
+        // The kinds that an order uses for this name.
+        let kinds = settings.challenges.filter { kind in
+            switch kind {
+            case .dns01: if case .address = name { false } else { true }
+            case .http01, .tlsALPN01: !isWildcard
+            }
         }
-        for authority in settings.authorities { findings.append(await check(authority)) }
-        return findings
+        var ways: [Way] = []
+        if kinds.contains(where: { $0 != .dns01 }) {
+            let (addresses, dns) = resolve()
+            if addresses.isEmpty {
+                ways += dns.map { [("http-01", [$0])] } ?? []
+            } else {
+                findings += [dns].compactMap(\.self)
+            }
+            for kind in kinds where kind != .dns01 && !addresses.isEmpty {
+                ways.append((kind.rawValue, await challenge(kind, at: addresses)))
+            }
+        }
+        if kinds.contains(.dns01) { ways.append(("dns-01", [hook])) }
+        if kinds.isEmpty { findings.append(unprovable) }
+        var authorities: [Way] = []
+        for configured in settings.authorities {
+            authorities.append((configured.authority.directory.text, [await check(configured)]))
+        }
+        // After a failure the gateway tries the next kind, and the next CA: one that works is enough.
+        return findings + Self.needingOne(of: ways) + Self.needingOne(of: authorities)
+    }
+
+    /// Returns the findings of all ways. Bad ones are relaxed if another way works.
+    package static func needingOne(of ways: [Way]) -> [Finding] {
+        let best =
+            ways.first { $0.findings.allSatisfy { $0.verdict == .good } }
+            ?? ways.first { $0.findings.allSatisfy { $0.verdict != .bad } }
+        return ways.flatMap { way in
+            way.findings.map { finding in
+                guard let best, best.name != way.name else { return finding }
+                return finding.excused(by: best.name)
+            }
+        }
     }
 
     // MARK: Configuration
@@ -139,19 +173,29 @@ package struct ACMECheck: Sendable {
         return Finding(subject: subject, verdict: .bad, message: message)
     }
 
+    private var unprovable: Finding {
+        let message =
+            "no kind of challenge in acme.challenge can be used for \(name): wildcards need dns-01, addresses "
+            + "cannot have it"
+        return Finding(subject: "challenge", verdict: .bad, message: message)
+    }
+
     // MARK: DNS
 
-    private func resolve(_ findings: [Finding]) -> (addresses: [String], findings: [Finding]) {
-        if case .address(let text) = name { return ([text], findings) }
+    /// Resolves the name.
+    ///
+    /// - Returns: The addresses, and the finding about them; `nil` for a name that is an address.
+    private func resolve() -> (addresses: [String], finding: Finding?) {
+        if case .address(let text) = name { return ([text], nil) }
         let subject = "DNS"
         let (addresses, problem) = Self.addresses(of: name.description)
         guard addresses.isEmpty else {
             let message = "\(name) resolves to \(addresses.joined(separator: ", "))"
-            return (addresses, findings + [Finding(subject: subject, verdict: .good, message: message)])
+            return (addresses, Finding(subject: subject, verdict: .good, message: message))
         }
         let remedy = "create an A or AAAA record that points to the gateway; verify it with: dig \(name)"
         let message = "\(name) has no address (\(problem)); \(remedy)"
-        return ([], findings + [Finding(subject: subject, verdict: .bad, message: message)])
+        return ([], Finding(subject: subject, verdict: .bad, message: message))
     }
 
     private static func addresses(of host: String) -> (addresses: [String], problem: String) {

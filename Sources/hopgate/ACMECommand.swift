@@ -1,3 +1,4 @@
+import ACME
 import ArgumentParser
 import Certificates
 import Cluster
@@ -9,9 +10,16 @@ import Store
 struct ACMECommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "acme",
-        abstract: "Check the issuance of certificates by CAs.",
-        subcommands: [ACMECheckCommand.self]
+        abstract: "Check the issuance of certificates by CAs, and manage accounts at them.",
+        subcommands: [ACMECheckCommand.self, ACMEForgetAccountCommand.self]
     )
+
+    static func settings(_ configuration: GatewayConfiguration) throws -> ACMEConfiguration {
+        guard let acme = configuration.acme else {
+            throw Failure("ACME is not in use: set acme.names, or acme.on_demand.hosts, in the gateway's configuration")
+        }
+        return acme
+    }
 }
 
 struct ACMECheckCommand: AsyncParsableCommand {
@@ -49,9 +57,7 @@ struct ACMECheckCommand: AsyncParsableCommand {
     func run() async throws {
         let name = try CertificateSupport.name(name)
         let configuration = try options.load()
-        guard let acme = configuration.acme else {
-            throw Failure("ACME is not in use: set acme.names, or acme.on_demand.hosts, in the gateway's configuration")
-        }
+        let acme = try ACMECommand.settings(configuration)
         let (_, store) = try await CommandStore.open(configuration)
         defer { store.close() }
         var ports = ACMECheck.Ports()
@@ -72,5 +78,38 @@ struct ACMECheckCommand: AsyncParsableCommand {
             throw Failure("\(count) of \(findings.count) checks would keep a CA from issuing for \(name)")
         }
         Terminal.info("No obstacle to issuing for \(name) was found from this machine.")
+    }
+}
+
+struct ACMEForgetAccountCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "forget-account",
+        abstract: "Remove the cluster's account at a CA from the store, with its key.",
+        discussion: """
+            For an account that the CA has closed, or a damaged record. The next order registers a new account; the CA \
+            is not told of it. Certificates are not affected.
+            """
+    )
+
+    @OptionGroup var options: ConfigurationOptions
+
+    @Argument(help: ArgumentHelp("The CA's directory URL, if several are configured.", valueName: "url"))
+    var directory: String?
+
+    func run() async throws {
+        let configuration = try options.load()
+        let configured = try ACMECommand.settings(configuration).renewalAuthorities.map(\.authority.directory)
+        // A CA that is no longer configured may have an account, too.
+        let urls = directory.map { [ACMEURL($0)].compactMap(\.self) } ?? configured
+        guard let url = urls.first, urls.count == 1 else {
+            let known = configured.map(\.text).joined(separator: ", ")
+            throw ValidationError("Name the CA by the URL of its directory; configured: \(known).")
+        }
+        let (_, store) = try await CommandStore.open(configuration)
+        defer { store.close() }
+        guard try await RenewalRecords(store).removeAccount(at: url) else {
+            throw Failure("the store has no account at \(url)")
+        }
+        Terminal.info("Removed the account at \(url).")
     }
 }

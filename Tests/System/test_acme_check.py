@@ -99,6 +99,15 @@ def test_a_good_name_is_good_and_nothing_is_ordered(bench, stub):
     done = check.run("--https-port", str(free_port()))
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^\?\?  tls-alpn-01 .*not needed while http-01 works$", done.stdout, re.MULTILINE), done.stdout
+    # Nor does it matter that the preferred one fails: the gateway tries the other one next. The same holds for CAs.
+    check.gateway.settings["acme"]["challenge"] = ["tls-alpn-01", "http-01"]
+    dead = {**check.gateway.settings["acme"]["ca"][0], "directory": f"https://127.0.0.1:{free_port()}/directory"}
+    check.gateway.settings["acme"]["ca"].insert(0, dead)
+    check.gateway.write_config()
+    done = check.run("--https-port", str(free_port()))
+    assert done.returncode == 0 and "No obstacle" in done.stderr, done.stdout + done.stderr
+    assert re.search(r"^\?\?  tls-alpn-01 .*not needed while http-01 works$", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(rf"^\?\?  CA .*not needed while {re.escape(stub.directory)} works$", done.stdout, re.MULTILINE)
     assert stub.violations == []
 
 
@@ -135,3 +144,15 @@ def test_each_obstacle_is_named_with_its_remedy(bench, stub):
     config["ca_bundle"] = str(stub.root)
     check.gateway.write_config()
     check.assert_fails("directory", "certificate|verif|trust")
+
+
+def test_an_account_is_forgotten_and_the_next_one_is_new(bench, stub):
+    check = Check(bench, stub)
+    check.gateway.process.wait_log(f"{NAME}.*", 20)
+    assert check.run().returncode == 0 and len(stub.book.accounts) == 1
+    config = ["--config", str(check.gateway.config_path)]
+    done = check.gateway.cli("acme", "forget-account", *config)
+    assert f"Removed the account at {stub.directory}" in done.stderr, done.stderr
+    again = check.gateway.cli("acme", "forget-account", stub.directory, *config, check=False)
+    assert again.returncode == 1 and "no account" in again.stderr, again.stderr
+    assert check.run().returncode == 0 and len(stub.book.accounts) == 2

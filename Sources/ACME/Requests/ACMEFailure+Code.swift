@@ -95,8 +95,7 @@ extension ACMEFailure.Code {
         case .timedOut: "the CA is slow; the same order is continued"
         case .orderInvalid: "no action is needed; it is retried with a new order"
         case .accountClosed:
-            "the account was closed at the CA; remove its key from the store to get a new account, then: "
-                + "hopgate cert renew NAME"
+            "the account was closed at the CA; get a new one: hopgate acme forget-account, then: hopgate cert renew NAME"
         case .wrongCertificate: "the CA issued something else than was ordered; it is retried with a new order"
         case .noUsableChallenge:
             "allow one of the offered kinds in acme.challenge; wildcards need dns-01, addresses cannot have it"

@@ -41,7 +41,7 @@ package struct RenewalRecords: Sendable {
                 do throws(ACMEMessageError) {
                     return try AccountRecord(json: bytes, place: key.path)
                 } catch {
-                    throw IssuanceError("\(error); remove \(key) from the store to get a new account")
+                    throw IssuanceError("\(error); to get a new account: hopgate acme forget-account \(directory)")
                 }
             }
             do throws(StoreError) {
@@ -57,6 +57,19 @@ package struct RenewalRecords: Sendable {
     /// Stores an account. Replicas that register the same key write the same value, so the last write wins.
     package func put(_ account: AccountRecord) async throws(IssuanceError) {
         try await put(Self.child(Self.accounts, Fingerprint.of(account.directory.text)), account.json)
+    }
+
+    /// Removes the account at a CA with its key. The next order registers a new one.
+    ///
+    /// - Returns: Whether there was one.
+    package func removeAccount(at directory: ACMEURL) async throws(StoreError) -> Bool {
+        do throws(StoreError) {
+            try await store.write(Self.child(Self.accounts, Fingerprint.of(directory.text)), .remove(nil))
+            return true
+        } catch {
+            guard error.code == .notFound else { throw error }
+            return false
+        }
     }
 
     // MARK: Names
