@@ -145,14 +145,14 @@ let package = Package(
             name: "hopgate",
             dependencies: [
                 "ACME", "Certificates", "Cluster", "Credentials", "Files", "Formats", "Gateway", "Observability",
-                "Operations", "Settings", "Store", nioCore, argumentParser,
+                "Operations", "Settings", "Store", "Threads", nioCore, argumentParser,
             ],
             swiftSettings: strict,
             linkerSettings: staticRuntime
         ),
         .executableTarget(
             name: "hopagent",
-            dependencies: ["Agent", "Formats", "Observability", "Settings", argumentParser, logging],
+            dependencies: ["Agent", "Formats", "Observability", "Settings", "Threads", argumentParser, logging],
             swiftSettings: strict,
             linkerSettings: staticRuntime
         ),

@@ -65,6 +65,11 @@ package final class Agent: Sendable {
         let configuration = context.configuration
         let dtls = try makeDTLSContext()
         let count = max(1, min(configuration.gateways.count, System.coreCount))
+        // Also those for the resolution of names. SwiftNIO would end the process.
+        let threads = count + System.coreCount + 2
+        guard ThreadLimit.allows(threads) else {
+            throw AgentError("\(threads) threads are needed: \(ThreadLimit.message)")
+        }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: count + 1)
         let loops = Array(group.makeIterator())
         let monitor = LoopMonitor(loops: loops, metrics: context.metrics.registry)

@@ -34,7 +34,7 @@ extension ServedCertificates {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.watchStore() }
             group.addTask { await self.readStore() }
-            group.addTask { await self.watchTime() }
+            group.addTask { await self.watchTime(thread) }
             group.addTask { await self.obtainRoot() }
             group.addTask {
                 while await self.changed.wait() {
@@ -62,13 +62,16 @@ extension ServedCertificates {
         }
     }
 
-    private func watchTime() async {
-        while (try? await Task.sleep(for: Self.tick)) != nil {
+    private func watchTime(_ thread: PollingThread?) async {
+        repeat {
+            // Repeated until there is a thread; the failures are counted.
+            _ = thread?.start()
             if stored.hasPending { pending.send() }
-            guard let development else { continue }
-            if development.needsReload, await development.reload() { changed.send() }
-            if development.needsRenewal(now: Date()) { changed.send() }
-        }
+            if let development {
+                if development.needsReload, await development.reload() { changed.send() }
+                if development.needsRenewal(now: Date()) { changed.send() }
+            }
+        } while (try? await Task.sleep(for: Self.tick)) != nil
     }
 
     /// Obtains the root once the store works again, if the gateway started without it.

@@ -225,28 +225,32 @@ package struct ACMECheck: Sendable {
 
     private func check(_ configured: RenewalSettings.Authority) async -> Finding {
         let authority = configured.authority
-        let client = OutboundClient(userAgent: "hopgate/\(version)")
-        let registration = AccountRegistration(
-            authority,
-            trust: configured.trust,
-            transport: OutboundTransport(client),
+        let outbound = OutboundClient(userAgent: "hopgate/\(version)")
+        let client = ACMEClient(
+            configured,
+            transport: OutboundTransport(outbound),
             records: RenewalRecords(store)
         )
-        let outcome = await registration.run(patience: Self.authorityTimeout, registersAgain: true)
-        await client.close()
+        let outcome: Result<AccountRecord, ACMEFailure>
         let subject = "CA"
+        do throws(IssuanceError) {
+            outcome = try await client.register(within: Self.authorityTimeout, registersAgain: true)
+        } catch {
+            await outbound.close()
+            return Finding(subject: subject, verdict: .bad, message: "\(error)")
+        }
+        await outbound.close()
         switch outcome {
-        case .ready(let directory, let account):
-            if let profile = settings.profile, directory.profiles[profile] == nil {
-                let offered = directory.profiles.keys.sorted().joined(separator: ", ")
+        case .success(let account):
+            if let profile = settings.profile, let profiles = client.directory?.profiles, profiles[profile] == nil {
+                let offered = profiles.keys.sorted().joined(separator: ", ")
                 let message = "\(authority.directory) has no profile \"\(profile)\"; it offers: \(offered)"
                 return Finding(subject: subject, verdict: .bad, message: message)
             }
             let message = "\(authority.directory) answers; the account is \(account.url?.text ?? "not registered")"
             return Finding(subject: subject, verdict: .good, message: message)
-        case .failed(let failure):
+        case .failure(let failure):
             return Finding(subject: subject, verdict: .bad, message: "\(authority.directory): \(failure)")
-        case .interrupted(let error): return Finding(subject: subject, verdict: .bad, message: "\(error)")
         }
     }
 }

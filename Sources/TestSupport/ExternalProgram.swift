@@ -22,13 +22,14 @@ package enum ExternalProgram {
     ///   - seconds: The time after which the program is killed.
     package static func run(_ words: [String], input: String = "", seconds: Int = 20) async throws -> Result {
         let result: Swift.Result<Result, ProgramNotStarted> = await withCheckedContinuation { continuation in
-            startThread("program") {
+            let isStarted = startThread("program") {
                 do throws(ProgramNotStarted) {
                     continuation.resume(returning: .success(try runBlocking(words, input: input, seconds: seconds)))
                 } catch {
                     continuation.resume(returning: .failure(error))
                 }
             }
+            if !isStarted { continuation.resume(returning: .failure(ProgramNotStarted(code: EAGAIN))) }
         }
         return try result.get()
     }

@@ -4,27 +4,35 @@
 /// - Parameters:
 ///   - name: The name of the thread; at most 15 bytes.
 ///   - limit: The longest time to wait.
-///   - timeout: The error after that time.
-/// - Throws: The error of `body`, or `timeout`.
+///   - timeout: The error after that time, or when the task is cancelled.
+///   - refused: The error if no thread could be started.
+/// - Throws: The error of `body`, `timeout` or `refused`.
 package func withBlockingThread<Value: Sendable, Failure: Error>(
     _ name: String,
     limit: Duration,
     timeout: Failure,
+    refused: Failure,
+    starter: ThreadStarter = startThread,
     _ body: @escaping @Sendable () throws(Failure) -> Value
 ) async throws(Failure) -> Value {
-    let timers = TimerThread(name: "\(name.prefix(9))-timer")
-    defer { timers.close() }
-    let (deadline, overflow) = uptimeNanoseconds().addingReportingOverflow(limit.clampedNanoseconds)
-    let result: Result<Value, Failure> = await withCheckedContinuation { continuation in
-        let call = PendingCall(continuation, dropped: timeout)
-        startThread(name) {
-            do throws(Failure) {
-                call.resume(.success(try body()))
-            } catch {
-                call.resume(.failure(error))
-            }
+    let (results, feed) = AsyncStream.makeStream(of: Result<Value, Failure>.self)
+    let isStarted = starter(name) {
+        do throws(Failure) {
+            feed.yield(.success(try body()))
+        } catch {
+            feed.yield(.failure(error))
         }
-        timers.schedule(uptimeNanoseconds: overflow ? .max : deadline) { call.resume(.failure(timeout)) }
     }
+    guard isStarted else { throw refused }
+    let result = await withTaskGroup(of: Result<Value, Failure>?.self) { group in
+        group.addTask { await results.first { _ in true } }
+        group.addTask {
+            try? await Task.sleep(for: limit)
+            return nil
+        }
+        defer { group.cancelAll() }
+        return await group.next() ?? nil
+    }
+    guard let result else { throw timeout }
     return try result.get()
 }

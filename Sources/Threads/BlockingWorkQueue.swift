@@ -10,6 +10,7 @@ package final class BlockingWorkQueue: @unchecked Sendable {
     private static let patienceNanoseconds = patience.clampedNanoseconds
 
     private struct Job {
+        var number: UInt64
         var body: @Sendable () -> Void
         var submitted: UInt64
     }
@@ -18,11 +19,13 @@ package final class BlockingWorkQueue: @unchecked Sendable {
     private let usual: Int
     private let limit: Int
     private let queueLimit: Int
+    private let starter: ThreadStarter
     private let condition = ThreadCondition()
     // Guarded by the condition's lock.
     private var queue = Deque<Job>()
     private var threads = 0
     private var idle = 0
+    private var lastNumber: UInt64 = 0
     private var isClosed = false
 
     /// - Parameters:
@@ -30,30 +33,51 @@ package final class BlockingWorkQueue: @unchecked Sendable {
     ///   - usual: The number of threads that stay. They are started as jobs need them.
     ///   - limit: The highest number of threads, including those that hang.
     ///   - queueLimit: The highest number of waiting jobs.
-    package init(name: String, usual: Int, limit: Int, queueLimit: Int) {
+    package init(
+        name: String,
+        usual: Int,
+        limit: Int,
+        queueLimit: Int,
+        starter: @escaping ThreadStarter = startThread
+    ) {
         self.name = name
         self.usual = usual
         self.limit = limit
         self.queueLimit = queueLimit
+        self.starter = starter
     }
 
     /// Appends a job.
     ///
-    /// - Returns: `false` if the queue is full or closed. The job is not performed.
+    /// - Returns: `false` if the queue is full or closed, or has no thread and none could be started. The job is not
+    ///   performed.
     package func submit(_ body: @escaping @Sendable () -> Void) -> Bool {
-        let (isAccepted, starts) = condition.withLock { () -> (Bool, Bool) in
-            guard !isClosed, queue.count < queueLimit else { return (false, false) }
-            queue.append(Job(body: body, submitted: uptimeNanoseconds()))
+        let (number, starts) = condition.withLock { () -> (UInt64?, Bool) in
+            guard !isClosed, queue.count < queueLimit else { return (nil, false) }
+            lastNumber += 1
+            queue.append(Job(number: lastNumber, body: body, submitted: uptimeNanoseconds()))
             condition.signal()
             let starts = idle < queue.count && threads < usual
             if starts { threads += 1 }
-            return (true, starts)
+            return (lastNumber, starts)
         }
-        if starts { start() }
-        return isAccepted
+        guard let number else { return false }
+        return !starts || start() || withdraw(number)
     }
 
-    /// Adds a thread if no thread is idle and the first job has waited for ``patience``. The owner calls it a few times per second.
+    /// Removes a job that no thread would perform.
+    ///
+    /// - Returns: `false` if it was removed.
+    private func withdraw(_ number: UInt64) -> Bool {
+        condition.withLock {
+            guard threads == 0, let index = queue.firstIndex(where: { $0.number == number }) else { return true }
+            queue.remove(at: index)
+            return false
+        }
+    }
+
+    /// Adds a thread if no thread is idle and the first job has waited for ``patience``. The owner calls it a few times
+    /// per second, which also repeats a start that failed.
     ///
     /// - Parameter now: The current uptime.
     package func growIfStuck(uptimeNanoseconds now: UInt64) {
@@ -64,7 +88,7 @@ package final class BlockingWorkQueue: @unchecked Sendable {
             threads += 1
             return true
         }
-        if starts { start() }
+        if starts { _ = start() }
     }
 
     /// Drops the waiting jobs and refuses new ones. Each thread ends when its job returns.
@@ -82,8 +106,11 @@ package final class BlockingWorkQueue: @unchecked Sendable {
     /// The number of threads, including those that hang.
     package var threadCount: Int { condition.withLock { threads } }
 
-    private func start() {
-        startThread(name) { [self] in run() }
+    /// Starts a thread that is counted already.
+    private func start() -> Bool {
+        if starter(name, { [self] in run() }) { return true }
+        condition.withLock { threads -= 1 }
+        return false
     }
 
     private func run() {

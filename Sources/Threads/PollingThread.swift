@@ -1,22 +1,37 @@
 /// A thread that does one piece of blocking work at once, and again after each interval or ``wake()``.
 ///
-/// Slow storage may block the work for long: nothing waits for it, and neither does ``stop()``. The thread ends when its
-/// owner stops or releases this object, once the work that is under way has returned.
+/// Slow storage may block the work for long: nothing waits for it, and neither does ``stop()``. A thread that hangs is
+/// not replaced. It ends when its owner stops or releases this object, once the work that is under way has returned.
 package final class PollingThread: Sendable {
+    private let name: String
     private let core: Core
+    private let starter: ThreadStarter
 
-    /// Starts the thread.
-    ///
     /// - Parameters:
     ///   - name: The name of the thread; at most 15 bytes.
     ///   - interval: The time between the end of one run and the start of the next.
-    package init(name: String, interval: Duration, body: @escaping @Sendable () -> Void) {
-        let core = Core(interval: interval, body: body)
-        self.core = core
-        startThread(name) { core.run() }
+    package init(
+        name: String,
+        interval: Duration,
+        starter: @escaping ThreadStarter = startThread,
+        body: @escaping @Sendable () -> Void
+    ) {
+        self.name = name
+        self.starter = starter
+        core = Core(interval: interval, body: body)
     }
 
     deinit { stop() }
+
+    /// Starts the thread, unless it has been started before.
+    ///
+    /// - Returns: `false` if the system has no thread left; the owner calls this again later.
+    package func start() -> Bool {
+        guard core.begin() else { return true }
+        if starter(name, { [core] in core.run() }) { return true }
+        core.abandon()
+        return false
+    }
 
     /// Starts the next run at once, or after the one that is under way.
     package func wake() { core.wake() }
@@ -30,6 +45,7 @@ package final class PollingThread: Sendable {
         private let body: @Sendable () -> Void
         private let condition = ThreadCondition()
         // Guarded by the condition's lock.
+        private var isStarted = false
         private var isDue = false
         private var isStopped = false
 
@@ -37,6 +53,16 @@ package final class PollingThread: Sendable {
             self.interval = interval.clampedNanoseconds
             self.body = body
         }
+
+        /// - Returns: Whether the caller has to start the thread.
+        func begin() -> Bool {
+            condition.withLock {
+                defer { isStarted = true }
+                return !isStarted && !isStopped
+            }
+        }
+
+        func abandon() { condition.withLock { isStarted = false } }
 
         func wake() {
             condition.withLock {

@@ -1,26 +1,16 @@
 import Glibc
 
+/// A function that starts a thread: ``startThread(_:_:)``, or in tests one that fails.
+package typealias ThreadStarter = @Sendable (_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool
+
 /// Starts a detached thread on which every signal is blocked that the process does not raise itself.
 ///
 /// Signals are the main thread's, and a write to a closed pipe shall fail with `EPIPE`. Threads that the new one starts,
 /// as libcurl does to look up names, inherit the mask.
 ///
 /// - Parameter name: The name in debuggers and in `/proc`; at most 15 bytes.
-/// - Precondition: The system has a thread left. Where it is not certain, use ``startThreadIfPossible(_:_:)``.
-package func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) {
-    let failure = createThread(name, body)
-    precondition(failure == 0, "no thread could be started: \(String(cString: strerror(failure)))")
-}
-
-/// Starts a thread as ``startThread(_:_:)`` does.
-///
-/// - Returns: Whether it was started. `false` if the system has no thread left.
-package func startThreadIfPossible(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
-    createThread(name, body) == 0
-}
-
-/// - Returns: 0, or the error number of `pthread_create`.
-private func createThread(_ name: String, _ body: @escaping @Sendable () -> Void) -> Int32 {
+/// - Returns: `false` if the system has no thread or memory left. The body is not called then.
+package func startThread(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
     let start = Unmanaged.passRetained(ThreadStart(name: name, body: body))
     var mask = blockedSignals()
     var before = sigset_t()
@@ -37,8 +27,13 @@ private func createThread(_ name: String, _ body: @escaping @Sendable () -> Void
         start.toOpaque()
     )
     pthread_sigmask(SIG_SETMASK, &before, nil)
-    if failure == 0 { pthread_detach(thread) } else { start.release() }
-    return failure
+    guard failure == 0 else {
+        start.release()
+        ThreadLimit.recordFailure()
+        return false
+    }
+    pthread_detach(thread)
+    return true
 }
 
 /// All signals but those that a thread's own fault raises: if they were blocked, a crash would leave no backtrace.

@@ -7,13 +7,30 @@ package final class TimerThread: @unchecked Sendable {
     private var timers: [UInt64: (due: UInt64, body: @Sendable () -> Void)] = [:]
     private var earliest: UInt64?
     private var lastNumber: UInt64 = 0
+    private var isStarted = false
     private var isClosed = false
+    private let name: String
+    private let starter: ThreadStarter
 
-    /// Starts the thread, which runs until ``close()``.
-    ///
     /// - Parameter name: The name of the thread; at most 15 bytes.
-    package init(name: String) {
-        startThread(name) { [self] in run() }
+    package init(name: String, starter: @escaping ThreadStarter = startThread) {
+        self.name = name
+        self.starter = starter
+    }
+
+    /// Starts the thread, which runs until ``close()``, unless it has been started before. ``schedule(uptimeNanoseconds:_:)``
+    /// does it as well.
+    ///
+    /// - Returns: `false` if the system has no thread left. No call is made before a later attempt succeeds.
+    @discardableResult
+    package func start() -> Bool {
+        let starts = condition.withLock {
+            defer { isStarted = true }
+            return !isStarted && !isClosed
+        }
+        guard starts, !starter(name, { [self] in run() }) else { return true }
+        condition.withLock { isStarted = false }
+        return false
     }
 
     /// Schedules a call. After ``close()`` it does nothing.
@@ -22,7 +39,8 @@ package final class TimerThread: @unchecked Sendable {
     /// - Returns: A number for ``cancel(_:)``.
     @discardableResult
     package func schedule(uptimeNanoseconds due: UInt64, _ body: @escaping @Sendable () -> Void) -> UInt64 {
-        condition.withLock {
+        start()
+        return condition.withLock {
             lastNumber += 1
             guard !isClosed else { return lastNumber }
             timers[lastNumber] = (due, body)

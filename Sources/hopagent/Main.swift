@@ -2,14 +2,18 @@ import Agent
 import ArgumentParser
 import Glibc
 import Settings
+import Threads
 
 /// Runs a command, and converts the error that it throws to a message on standard error and an exit code.
 @main
 enum Main {
+    /// Isolated to the main thread, because other threads may be unavailable before the first check.
+    @MainActor
     static func main() async {
         do {
             var command = try HopAgent.parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
+                guard ThreadLimit.allows(4) else { throw Failure(ThreadLimit.message) }
                 try await asynchronous.run()
             } else {
                 try command.run()

@@ -6,10 +6,13 @@ import Gateway
 import Glibc
 import Settings
 import Store
+import Threads
 
 /// The entry point: runs a command and turns its errors into a message on standard error and an exit code.
 @main
 enum Main {
+    /// Isolated to the main thread, because other threads may be unavailable before the first check.
+    @MainActor
     static func main() async {
         // A reader that closes its pipe is an error of a write.
         signal(SIGPIPE, SIG_IGN)
@@ -20,6 +23,7 @@ enum Main {
         do {
             var command = try HopGate.parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {
+                guard ThreadLimit.allows(4) else { throw Failure(ThreadLimit.message) }
                 try await asynchronous.run()
             } else {
                 try command.run()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 import content
 from client import Connection
-from harness import Stack, eventually
+from harness import ENVIRONMENT, HOPAGENT, HOPGATE, Stack, eventually
 from http1 import Ending
 
 
@@ -133,3 +138,61 @@ def test_the_redirecting_listener_closes_with_the_gateway(bench):
     for port in (stack.gateway.http_port, stack.gateway.https_port, stack.gateway.ops_port):
         with pytest.raises(ConnectionError):
             Connection(("127.0.0.1", port), "app.localhost", None, timeout=2)
+
+
+PROGRAMS = {
+    HOPGATE: """
+store: {driver: memory}
+loops: 1
+https_listen: 127.0.0.1:0
+http_listen: 127.0.0.1:0
+dtls_listen: 127.0.0.1:0
+ops_listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+""",
+    HOPAGENT: """
+gateways: ["127.0.0.1:9"]
+token: hgt_abcdefghijklmnop.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+ops_listen: "off"
+services: {web: 127.0.0.1:1}
+""",
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=["gateway", "agent"])
+def test_a_low_limit_of_threads_ends_the_start_with_a_message(program: str):
+    """The limit is that of a user who has no other process. Below it the program neither hangs nor crashes."""
+    folder = Path(tempfile.mkdtemp(prefix="hop-threads-"))
+    folder.chmod(0o755)
+    user = 61_000 + os.getpid() % 4_000
+    try:
+        binary, config = folder / Path(program).name, folder / "config.yaml"
+        shutil.copy(program, binary)
+        config.write_text(PROGRAMS[program])
+        refused, limit = 0, 1
+        while True:
+            with (folder / "log").open("wb") as log:
+                child = subprocess.Popen(
+                    ["prlimit", f"--nproc={limit}", str(binary), "run", "--config", str(config)],
+                    user=user,
+                    group=user,
+                    extra_groups=[],
+                    cwd="/",
+                    env={**ENVIRONMENT, "HOME": str(folder)},
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            try:
+                log_text = (folder / "log").read_text
+                eventually(lambda: child.poll() is not None or '"level"' in log_text(), 10, "a message")
+                if child.poll() is None:
+                    break
+                assert child.returncode == 1 and "raise the limit of processes and threads" in log_text(), log_text()
+            finally:
+                child.kill()
+                child.wait()
+            refused, limit = refused + 1, limit + 1
+            assert limit < 64
+        assert refused > 4
+    finally:
+        shutil.rmtree(folder)

@@ -8,13 +8,14 @@ struct ThreadTests {
     private enum Failure: Error, Equatable {
         case timeout
         case dropped
+        case refused
         case body
     }
 
     @Test("A thread has its name, and no signal but faults reaches it")
     func start() async throws {
         let found = Observed<(name: String, mask: sigset_t)?>(nil)
-        startThread("test-thread") {
+        let isStarted = startThread("test-thread") {
             var mask = sigset_t()
             pthread_sigmask(SIG_SETMASK, nil, &mask)
             var name = [UInt8](repeating: 0, count: 32)
@@ -24,15 +25,13 @@ struct ThreadTests {
             let result = (name: String(decoding: name[..<count], as: UTF8.self), mask: mask)
             found.update { [result] in $0 = result }
         }
+        #expect(isStarted)
         try await found.wait { $0 != nil }
         guard let (name, blocked) = found.value else { return }
         var mask = blocked
         #expect(name == "test-thread\n")
         for signal in [SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGCHLD, SIGUSR1] { #expect(sigismember(&mask, signal) == 1) }
         for fault in [SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGABRT] { #expect(sigismember(&mask, fault) == 0) }
-        let ran = Observed(false)
-        #expect(startThreadIfPossible("test") { ran.update { $0 = true } })
-        try await ran.wait { $0 }
     }
 
     @Test("The queue performs jobs in order and refuses those beyond its bound")
@@ -134,10 +133,12 @@ struct ThreadTests {
         var thread: PollingThread? = PollingThread(name: "test", interval: .seconds(600)) {
             runs.update { $0 += 1 }
         }
+        #expect(thread?.start() == true && thread?.start() == true)
         try await runs.wait { $0 == 1 }
         thread?.wake()
         try await runs.wait { $0 == 2 }
         let frequent = PollingThread(name: "test", interval: .milliseconds(1)) { runs.update { $0 += 1 } }
+        #expect(frequent.start())
         try await runs.wait { $0 > 10 }
         frequent.stop()
         thread = nil
@@ -163,19 +164,28 @@ struct ThreadTests {
     @Test("Blocking work returns its result or error, and is abandoned at the deadline")
     func blockingWork() async throws {
         let limit = Duration.seconds(600)
-        let value = try await withBlockingThread("test", limit: limit, timeout: Failure.timeout) {
-            () throws(Failure) -> Int in 7
+        func perform<Value: Sendable>(
+            _ limit: Duration,
+            starter: ThreadStarter = startThread,
+            _ body: @escaping @Sendable () throws(Failure) -> Value
+        ) async throws(Failure) -> Value {
+            try await withBlockingThread(
+                "test",
+                limit: limit,
+                timeout: .timeout,
+                refused: .refused,
+                starter: starter,
+                body
+            )
         }
+        let value = try await perform(limit) { () throws(Failure) -> Int in 7 }
         #expect(value == 7)
         let gate = Gate()
         let fails: @Sendable () throws(Failure) -> Void = { () throws(Failure) in throw .body }
         let hangs: @Sendable () throws(Failure) -> Void = { () throws(Failure) in gate.pass() }
-        await #expect(throws: Failure.body) {
-            try await withBlockingThread("test", limit: limit, timeout: Failure.timeout, fails)
-        }
-        await #expect(throws: Failure.timeout) {
-            try await withBlockingThread("test", limit: .milliseconds(1), timeout: Failure.timeout, hangs)
-        }
+        await #expect(throws: Failure.body) { try await perform(limit, fails) }
+        await #expect(throws: Failure.timeout) { try await perform(.milliseconds(1), hangs) }
+        await #expect(throws: Failure.refused) { try await perform(limit, starter: { _, _ in false }, hangs) }
         gate.open()
     }
 

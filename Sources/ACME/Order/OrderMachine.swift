@@ -21,8 +21,8 @@ package import NIOCore
 /// and the presented tasks before they are presented. The owner checks before each action that it still holds its
 /// lease. It may drop the machine at any time: ``presented`` then lists what has to be cleaned up, and the next holder
 /// of the lease continues from the ``OrderRecord``.
-package struct OrderMachine: ~Copyable {
-    package enum Action: Equatable, Sendable {
+package struct OrderMachine: ACMEMachine, ~Copyable {
+    package enum Action: ACMEAction, Equatable {
         /// Send the request. Next: ``OrderMachine/received(_:now:)`` or ``OrderMachine/requestFailed(_:_:now:)``.
         case send(ACMERequest)
         /// Wait until the deadline. Next: ``OrderMachine/waited(now:)``, not earlier.
@@ -44,6 +44,14 @@ package struct OrderMachine: ~Copyable {
         case accountReady(ACMEDirectory)
         /// The order failed. Remove its record unless ``ACMEFailure/keepsOrder`` is set.
         case failed(ACMEFailure)
+
+        package var exchange: ACMEExchange? {
+            switch self {
+            case .send(let request): .send(request)
+            case .wait(let until): .wait(until: until)
+            default: nil
+            }
+        }
     }
 
     enum State: Equatable {
@@ -81,6 +89,8 @@ package struct OrderMachine: ~Copyable {
     let plan: OrderPlan?
     let authority: ACMEAuthority
     let random: @Sendable () -> UInt64
+    /// The time for the account alone, or `nil` if that of an order applies.
+    private var limit: TimeAmount?
     var requests: ACMERequestCycle
     var state = State.idle
 
@@ -147,13 +157,17 @@ package struct OrderMachine: ~Copyable {
     }
 
     /// Creates a machine that fetches the directory, and registers or updates the account as needed.
+    ///
+    /// - Parameter limit: The time after which the machine fails.
     package init(
         accountOnly authority: ACMEAuthority,
         account: AccountRecord,
         directory: ACMEDirectory? = nil,
+        limit: TimeAmount = ACMELimits.orderTime,
         random: @escaping @Sendable () -> UInt64
     ) {
         self.init(nil, authority, account, directory, random)
+        self.limit = limit
     }
 
     private init(
@@ -173,14 +187,13 @@ package struct OrderMachine: ~Copyable {
         mayOrderBeGone = false
     }
 
-    /// The difference to the CA's clock, as far as it is known.
-    package var clock: ClockSkew { requests.clock }
+    package var clock: ClockSkew? { requests.clock }
 
     // MARK: Inputs
 
     package mutating func start(now: Instant) -> Action {
         precondition(state == .idle, "a machine is started once")
-        requests.start(now: now)
+        requests.start(now: now, within: limit)
         return directory == nil ? call(.directory, now) : handleDirectory(now)
     }
 

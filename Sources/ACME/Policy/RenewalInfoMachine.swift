@@ -7,8 +7,8 @@ package import NIOCore
 /// It is driven like ``OrderMachine``: each input method returns one ``Action``, the owner performs it and reports the
 /// result with the method that the action's comment names. ``Action/completed(_:pause:)`` and ``Action/failed(_:)`` end
 /// the machine. Requests are not signed, so neither an account nor a lease is needed, and only the result is stored.
-package struct RenewalInfoMachine: ~Copyable {
-    package enum Action: Equatable, Sendable {
+package struct RenewalInfoMachine: ACMEMachine, ~Copyable {
+    package enum Action: ACMEAction, Equatable {
         /// Send the request. Next: ``RenewalInfoMachine/received(_:now:)`` or
         /// ``RenewalInfoMachine/requestFailed(_:_:now:)``.
         case send(ACMERequest)
@@ -20,6 +20,14 @@ package struct RenewalInfoMachine: ~Copyable {
         /// The request failed. The next one is due after ``RenewalPolicy/pollPause``; until then the certificate's
         /// dates decide.
         case failed(ACMEFailure)
+
+        package var exchange: ACMEExchange? {
+            switch self {
+            case .send(let request): .send(request)
+            case .wait(let until): .wait(until: until)
+            case .completed, .failed: nil
+            }
+        }
     }
 
     package private(set) var directory: ACMEDirectory?
@@ -44,7 +52,7 @@ package struct RenewalInfoMachine: ~Copyable {
         requests = ACMERequestCycle(key: nil, random: random)
     }
 
-    package var clock: ClockSkew { requests.clock }
+    package var clock: ClockSkew? { requests.clock }
 
     package mutating func start(now: Instant) -> Action {
         requests.start(now: now)

@@ -38,7 +38,8 @@ struct ACMERequestCycle {
     let key: AccountKey?
     /// The URL of new nonces, set by the owner once the directory is known.
     var newNonce: ACMEURL?
-    private(set) var clock = ClockSkew()
+    /// The difference to the CA's clock, or `nil` until the CA has responded.
+    private(set) var clock: ClockSkew?
     /// Whether the last call was, or may have been, sent more than once, so that the CA may have processed it before.
     private(set) var wasRepeated = false
 
@@ -62,12 +63,14 @@ struct ACMERequestCycle {
     }
 
     /// Starts the deadline of the order. Called once, before the first call.
-    mutating func start(now: Instant) {
-        deadline = now.uptime + ACMELimits.orderTime
-        lastDeadline = now.uptime + ACMELimits.longestOrderTime
+    ///
+    /// - Parameter limit: The time for all calls, in place of that of an order, which a `Retry-After` may extend.
+    mutating func start(now: Instant, within limit: TimeAmount? = nil) {
+        deadline = now.uptime + (limit ?? ACMELimits.orderTime)
+        lastDeadline = limit == nil ? now.uptime + ACMELimits.longestOrderTime : deadline
     }
 
-    func serverTime(_ now: Instant) -> UnixTime { clock.serverTime(at: now.wall) }
+    func serverTime(_ now: Instant) -> UnixTime { clock?.serverTime(at: now.wall) ?? now.wall }
 
     /// Starts a call.
     ///
@@ -88,7 +91,9 @@ struct ACMERequestCycle {
     }
 
     mutating func received(_ response: ACMEResponse, now: Instant) -> Action {
+        var clock = clock ?? ClockSkew()
         if let date = response.date { clock.update(date: date, wall: now.wall) }
+        self.clock = clock
         switch phase {
         case .fetchingNonce:
             if let nonce = response.nonce { nonces.add(nonce) }

@@ -43,9 +43,9 @@ final class ProgramRun: Sendable {
     func run() async -> Outcome {
         await withCheckedContinuation { continuation in
             state.withLock { $0.continuation = continuation }
-            let isStarted = startThreadIfPossible("dns-hook") { self.execute() }
+            let isStarted = startThread("dns-hook") { self.execute() }
             if !isStarted {
-                finish(.notStarted("no thread could be started for it; check the thread limit of this machine"))
+                finish(.notStarted(ThreadLimit.message))
             }
         }
     }

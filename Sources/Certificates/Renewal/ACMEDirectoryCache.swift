@@ -16,27 +16,35 @@ final class ACMEDirectoryCache: Sendable {
 
     private let entries = Mutex<[String: Entry]>([:])
     /// The registrations in progress, by directory URL.
-    private let registrations = Mutex<[String: Task<AccountRegistration.Outcome, Never>]>([:])
+    private let registrations = Mutex<[String: Task<Registration, Never>]>([:])
 
-    /// Returns the directory and the account of a CA. Concurrent callers share one registration, so that a start with
-    /// many names performs it once.
-    func registration(at authority: String, _ registration: AccountRegistration) async -> AccountRegistration.Outcome {
+    private typealias Registration = Result<Result<AccountRecord, ACMEFailure>, IssuanceError>
+
+    /// Registers the account at a CA. Concurrent callers share one registration, so that a start with many names performs
+    /// it once.
+    func registration(by client: ACMEClient) async throws(IssuanceError) -> Result<AccountRecord, ACMEFailure> {
         let task = registrations.withLock { registrations in
-            if let running = registrations[authority] { return running }
+            if let running = registrations[client.id] { return running }
             let task = Task {
-                let outcome = await registration.run()
-                self.registrations.withLock { $0[authority] = nil }
+                let outcome: Registration
+                do throws(IssuanceError) {
+                    outcome = .success(try await client.register())
+                } catch {
+                    outcome = .failure(error)
+                }
+                self.registrations.withLock { $0[client.id] = nil }
                 return outcome
             }
-            registrations[authority] = task
+            registrations[client.id] = task
             return task
         }
         // All callers are cancelled together, at shutdown.
-        return await withTaskCancellationHandler {
+        let outcome = await withTaskCancellationHandler {
             await task.value
         } onCancel: {
             task.cancel()
         }
+        return try outcome.get()
     }
 
     /// Returns the cached directory, or `nil` if it has to be fetched.
@@ -47,23 +55,17 @@ final class ACMEDirectoryCache: Sendable {
         }
     }
 
-    /// Stores the results of a state machine.
+    /// Stores what a state machine has learned.
     ///
-    /// - Parameter hasAnswered: Whether the CA has responded, so that its clock is known.
-    func update(
-        _ authority: String,
-        directory: ACMEDirectory?,
-        clock: ClockSkew,
-        hasAnswered: Bool,
-        now: NIODeadline = .now()
-    ) {
+    /// - Parameter clock: The difference to the CA's clock, or `nil` if the CA has not responded.
+    func update(_ authority: String, directory: ACMEDirectory?, clock: ClockSkew?, now: NIODeadline = .now()) {
         entries.withLock { entries in
             var entry = entries[authority] ?? Entry()
             if let directory, directory != entry.directory || entry.directoryEnd <= now {
                 entry.directory = directory
                 entry.directoryEnd = now + Self.directoryTime
             }
-            if hasAnswered { entry.clock = clock }
+            entry.clock = clock ?? entry.clock
             entries[authority] = entry
         }
     }

@@ -20,12 +20,9 @@ extension CertificateRenewer {
         }
         let directories = shared.settings.directories
         let driver = OrderDriver(
+            client: shared.client(of: authority),
             certificate: key,
-            trust: authority.trust,
-            transport: shared.transport,
             presenter: shared.presenter,
-            records: shared.records,
-            directories: shared.directories,
             lease: lease,
             isDue: { situation.isDue(authorities: directories, now: $0) },
             onAccepted: {
@@ -35,14 +32,13 @@ extension CertificateRenewer {
         )
         let renewalID = situation.issuer == directory ? situation.facts?.renewalID : nil
         let plan = shared.settings.plan(names, at: authority, replacing: renewalID, after: situation.state)
-        switch await driver.run(plan) {
+        switch try await driver.run(plan) {
         // The order of the present certificate was not removed when that was published. A new one follows.
         case .issued(let issued) where issued.facts.id == situation.facts?.id:
             try await shared.records.removeOrder(of: key, under: lease)
         case .issued(let issued): try await publish(issued, situation, authority, lease)
         case .failed(let failure): try await recordFailure(failure, situation, directory, lease)
         case .notDue: shared.gates.leave(key)
-        case .interrupted(let error): throw error
         }
     }
 
@@ -146,13 +142,7 @@ extension CertificateRenewer {
         guard let facts = situation.facts, let renewalID = facts.renewalID, let plan = situation.renewal,
             let authority = shared.settings.authorities.first(where: { $0.authority.id == directory })
         else { return }
-        let request = RenewalInfoRequest(
-            authority: authority.authority,
-            trust: authority.trust,
-            transport: shared.transport,
-            directories: shared.directories
-        )
-        let outcome = await request.run(renewalID)
+        let outcome = try await shared.client(of: authority).renewalInfo(renewalID)
         let now = shared.directories.serverTime(at: directory, wall: Instant.now.wall)
         var state = situation.state
         switch outcome {
@@ -167,7 +157,6 @@ extension CertificateRenewer {
                 random: UInt64.random(in: .min ... .max)
             )
         case .failed: state.renewal = RenewalPolicy.planAfterFailure(plan, now: now)
-        case .interrupted: return
         }
         try await shared.records.put(state, of: key, under: lease)
     }

@@ -43,6 +43,10 @@ final class CertificateRenewer: Sendable {
         let permits: AsyncSemaphore
         let permitsOnDemand: AsyncSemaphore
         let onEvent: @Sendable (RenewalEvent) -> Void
+
+        func client(of authority: RenewalSettings.Authority) -> ACMEClient {
+            ACMEClient(authority, transport: transport, records: records, directories: directories)
+        }
     }
 
     let signal = AsyncSignal()

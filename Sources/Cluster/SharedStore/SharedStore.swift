@@ -1,6 +1,7 @@
 import NIOCore
 package import Store
 import Synchronization
+import Threads
 
 /// The store of this process and the identity of its cluster.
 ///
@@ -13,12 +14,12 @@ package final class SharedStore: Sendable {
     package let store: any Store
     /// Whether this process has founded the cluster.
     package let isFounder: Bool
-    private let keyFile: String?
+    private let mounted: MountedKeys?
     private let current: Mutex<ClusterIdentity>
 
-    private init(store: any Store, keyFile: String? = nil, cluster: ClusterIdentity, isFounder: Bool = false) {
+    private init(store: any Store, mounted: MountedKeys?, cluster: ClusterIdentity, isFounder: Bool = false) {
         self.store = store
-        self.keyFile = keyFile
+        self.mounted = mounted
         self.isFounder = isFounder
         self.current = Mutex(cluster)
     }
@@ -41,22 +42,18 @@ package final class SharedStore: Sendable {
         disposable: [StoreKey] = []
     ) async throws(StoreError) -> SharedStore {
         guard configuration.driver == .volume else {
-            return SharedStore(store: MemoryStore(), cluster: .ephemeral())
+            return SharedStore(store: MemoryStore(), mounted: nil, cluster: .ephemeral())
         }
         var options = VolumeStore.Options()
         options.disposable = disposable
         if configuration.cluster != nil { return try await openExisting(configuration, options).shared }
+        let mounted = try await MountedKeys(configuration)
         let (store, cluster, isFounder) = try await VolumeStore.open(
             path: configuration.folder,
-            mounted: try configuration.mountedKeys(),
+            mounted: mounted?.keys,
             options: options
         )
-        return SharedStore(
-            store: store,
-            keyFile: configuration.clusterKeyFile,
-            cluster: cluster,
-            isFounder: isFounder
-        )
+        return SharedStore(store: store, mounted: mounted, cluster: cluster, isFounder: isFounder)
     }
 
     /// Opens the store for a command, which needs the volume driver because it has no access to the memory of the running
@@ -89,9 +86,10 @@ package final class SharedStore: Sendable {
                 "this is the default folder, in which only a gateway founds one; start it, or name the gateway's folder "
                     + "(store.path, HOPGATE_STORE_PATH or --store-path)"
             }
+        let mounted = try await MountedKeys(configuration)
         let (store, cluster) = try await VolumeStore.openFounded(
             path: configuration.folder,
-            mounted: try configuration.mountedKeys(),
+            mounted: mounted?.keys,
             remedy: remedy,
             options: options
         )
@@ -101,7 +99,7 @@ package final class SharedStore: Sendable {
             store.close()
             throw error
         }
-        return (SharedStore(store: store, keyFile: configuration.clusterKeyFile, cluster: cluster), store)
+        return (SharedStore(store: store, mounted: mounted, cluster: cluster), store)
     }
 
     private static var onlyInMemory: StoreError {
@@ -117,13 +115,16 @@ package final class SharedStore: Sendable {
     /// Applies rotations of the cluster's keys until the task is cancelled.
     ///
     /// - Parameter onProblem: Called once for each new problem. The previous keys stay in use.
-    package func run(onProblem: @Sendable (StoreError) -> Void) async {
+    package func run(onProblem: @escaping @Sendable (StoreError) -> Void) async {
         guard let volume else { return }
+        let keys = mounted.map { poll($0, onProblem) }
+        defer { keys?.stop() }
         var known: StoreError?
         while !Task.isCancelled {
+            // Repeated until there is a thread; the failures are counted.
+            _ = keys?.start()
             do throws(StoreError) {
-                let mounted = try await mountedKeys()
-                if let cluster = try await volume.readCluster(mounted: mounted) { try apply(cluster) }
+                if let cluster = try await volume.readCluster(mounted: keys?.value) { try apply(cluster) }
                 known = nil
             } catch {
                 // Transient errors are part of the store's state, which is reported elsewhere.
@@ -134,11 +135,27 @@ package final class SharedStore: Sendable {
         }
     }
 
-    /// Reads the mounted keys on a separate thread, since a mounted secret may hang like any volume.
-    private func mountedKeys() async throws(StoreError) -> [ClusterKey]? {
-        guard let keyFile else { return nil }
-        return try await onThread("cluster-key", deadline: .seconds(10), place: keyFile) { () throws(StoreError) in
-            try SharedStoreConfiguration.keys(in: keyFile)
+    /// Reads the mounted keys on a thread of its own, since a mounted secret may hang like any volume.
+    private func poll(
+        _ mounted: MountedKeys,
+        _ onProblem: @escaping @Sendable (StoreError) -> Void
+    ) -> PolledValue<[ClusterKey], StoreError> {
+        PolledValue(mounted.keys, name: "cluster-key", interval: Self.interval / 2, onProblem: onProblem) {
+            () throws(StoreError) in try SharedStoreConfiguration.keys(in: mounted.path)
+        }
+    }
+
+    /// The file of a mounted secret, and the keys that it contained at the start.
+    private struct MountedKeys {
+        let path: String
+        let keys: [ClusterKey]
+
+        init?(_ configuration: SharedStoreConfiguration) async throws(StoreError) {
+            guard let path = configuration.clusterKeyFile else { return nil }
+            self.path = path
+            keys = try await onThread("cluster-key", deadline: .seconds(10), place: path) { () throws(StoreError) in
+                try SharedStoreConfiguration.keys(in: path)
+            }
         }
     }
 

@@ -46,9 +46,16 @@ package enum AdminPage {
 
     /// The rows that a summary shows: those with the lowest ranks.
     static func worst<Row>(_ rows: [Row], rank: (Row) -> (Int, Int64)) -> [Row] {
-        let ranks = rows.map(rank)
-        let order = rows.indices.sorted { (ranks[$0].0, ranks[$0].1, $0) < (ranks[$1].0, ranks[$1].1, $1) }
-        return order.prefix(worstLimit).map { rows[$0] }
+        var worst: [(rank: (Int, Int64), row: Row)] = []
+        for row in rows {
+            let rank = rank(row)
+            if worst.count == worstLimit {
+                guard rank < worst[worstLimit - 1].rank else { continue }
+                worst.removeLast()
+            }
+            worst.insert((rank, row), at: worst.firstIndex { rank < $0.rank } ?? worst.endIndex)
+        }
+        return worst.map(\.row)
     }
 
     /// The number of rows in each state.

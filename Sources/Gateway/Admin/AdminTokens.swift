@@ -16,21 +16,12 @@ package final class AdminTokens: Sendable {
     private enum Source: Sendable {
         /// The tokens of all current keys, so that a key rotation locks no operator out.
         case keyring(@Sendable () -> ClusterKeyring)
-        case file
-    }
-
-    private struct State {
-        /// The keyring that the digests were derived from.
-        var keyring: ClusterKeyring?
-        /// The SHA-256 digests of the accepted tokens.
-        var digests: [SHA256Digest] = []
-        /// The latest problem with the file, or `nil`; a problem is reported once.
-        var problem: String?
+        case file(PolledValue<SHA256Digest, AdminTokenError>)
     }
 
     private let source: Source
-    private let state = Mutex(State())
-    private let thread = Mutex<PollingThread?>(nil)
+    /// The keyring that was read last, and the digests of its tokens.
+    private let derived = Mutex<(keyring: ClusterKeyring, digests: [SHA256Digest])?>(nil)
 
     /// Creates an instance that accepts the tokens of the keyring. The closure is called for each request.
     package init(keyring: @escaping @Sendable () -> ClusterKeyring) {
@@ -40,19 +31,25 @@ package final class AdminTokens: Sendable {
     /// Creates an instance that accepts the token in a file. A polling thread reads the file again every two seconds.
     ///
     /// - Parameter onProblem: Called once for each new problem; the last valid token stays accepted.
-    /// - Throws: If the file does not hold a valid token now.
-    package init(file: String, onProblem: @escaping @Sendable (String) -> Void) throws(AdminTokenError) {
-        source = .file
-        let token = try Self.read(file)
-        state.withLock { $0.digests = [Self.digest(token)] }
-        let thread = PollingThread(name: "admin-token", interval: Self.readInterval) { [weak self] in
-            self?.readAgain(file, onProblem)
-        }
-        self.thread.withLock { $0 = thread }
+    /// - Throws: If the file does not hold a valid token now, or if no thread could be started.
+    package init(
+        file: String,
+        onProblem: @escaping @Sendable (AdminTokenError) -> Void
+    ) throws(AdminTokenError) {
+        let read = { @Sendable () throws(AdminTokenError) in Self.digest(try Self.read(file)) }
+        let token = PolledValue(
+            try read(),
+            name: "admin-token",
+            interval: Self.readInterval,
+            onProblem: onProblem,
+            read: read
+        )
+        guard token.start() else { throw AdminTokenError("admin_token_file: \(file): \(ThreadLimit.message)") }
+        source = .file(token)
     }
 
     package func stop() {
-        thread.withLock { $0?.stop() }
+        if case .file(let token) = source { token.stop() }
     }
 
     /// Whether the token is accepted. Takes constant time, so that it reveals nothing about the accepted tokens.
@@ -62,31 +59,18 @@ package final class AdminTokens: Sendable {
         return digests.reduce(false) { found, good in digest == good || found }
     }
 
+    /// The SHA-256 digests of the accepted tokens.
     private var digests: [SHA256Digest] {
-        guard case .keyring(let current) = source else { return state.withLock { $0.digests } }
-        let keyring = current()
-        return state.withLock { state in
-            if state.keyring != keyring {
-                state.keyring = keyring
-                state.digests = keyring.adminTokens.map(Self.digest)
+        switch source {
+        case .file(let token): return [token.value]
+        case .keyring(let current):
+            let keyring = current()
+            return derived.withLock { derived in
+                if let derived, derived.keyring == keyring { return derived.digests }
+                let digests = keyring.adminTokens.map(Self.digest)
+                derived = (keyring, digests)
+                return digests
             }
-            return state.digests
-        }
-    }
-
-    private func readAgain(_ file: String, _ onProblem: @Sendable (String) -> Void) {
-        do {
-            let token = try Self.read(file)
-            state.withLock { state in
-                state.digests = [Self.digest(token)]
-                state.problem = nil
-            }
-        } catch {
-            let isNew = state.withLock { state in
-                defer { state.problem = error.description }
-                return state.problem != error.description
-            }
-            if isNew { onProblem(error.description) }
         }
     }
 

@@ -78,16 +78,20 @@ package final class StoreLookup: Sendable {
         return promise?.futureResult
     }
 
-    /// Performs the reads until the task is cancelled, then completes all waiting requests. Called once.
+    /// Performs the reads until the task is cancelled, which completes all waiting requests at once. Called once.
     package func run() async {
-        await withDiscardingTaskGroup { group in
-            for await id in ids { group.addTask { await self.perform(id) } }
+        await withTaskCancellationHandler {
+            await withDiscardingTaskGroup { group in
+                for await id in ids { group.addTask { await self.perform(id) } }
+            }
+        } onCancel: {
+            // A read may hang for longer than the event loops run.
+            let waiting = state.withLock { state in
+                state.isClosed = true
+                return state.waiting.keys.flatMap { state.end($0) }
+            }
+            for promise in waiting { promise.succeed() }
         }
-        let waiting = state.withLock { state in
-            state.isClosed = true
-            return state.waiting.keys.flatMap { state.end($0) }
-        }
-        for promise in waiting { promise.succeed() }
     }
 
     private func perform(_ id: String) async {

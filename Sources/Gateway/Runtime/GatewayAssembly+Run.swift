@@ -4,6 +4,7 @@ import Credentials
 import Logging
 import NIOCore
 import Store
+import Threads
 
 /// The background work of a gateway: everything that observes the store.
 extension GatewayAssembly {
@@ -33,6 +34,7 @@ extension GatewayAssembly {
             }
             group.addTask { await presence.run() }
             group.addTask { await publishSessionCount() }
+            group.addTask { await reportThreadFailures() }
             group.addTask { await credentials.run { sessions.credentialsChanged($0) } }
             group.addTask { await sessions.lookup.run() }
             group.addTask { await watch.run() }
@@ -48,6 +50,21 @@ extension GatewayAssembly {
         while !Task.isCancelled {
             presence.update { $0.sessions = UInt32(clamping: registry.count) }
             try? await Task.sleep(for: .seconds(1))
+        }
+    }
+
+    /// Reports threads that could not be started, at most once per minute. Their owners try again.
+    private func reportThreadFailures() async {
+        var reported = 0
+        while (try? await Task.sleep(for: .seconds(1))) != nil {
+            let count = ThreadLimit.failureCount
+            guard count > reported else { continue }
+            reported = count
+            logger.error(
+                "thread start failed; retrying",
+                metadata: ["count": "\(count)", "remedy": "\(ThreadLimit.remedy)"]
+            )
+            try? await Task.sleep(for: .seconds(59))
         }
     }
 
@@ -81,6 +98,7 @@ extension GatewayAssembly {
                 logger.warning("volume lacks a feature that the store needs", metadata: ["problem": "\(problem)"])
             }
         } catch {
+            guard !Task.isCancelled else { return }
             logger.warning("volume self-test failed", metadata: ["error": "\(error)"])
         }
     }

@@ -71,9 +71,14 @@ package final class GatewayProcess: Sendable {
         output: LogOutput?,
         logger: Logger
     ) async throws -> GatewayProcess {
+        // The event loops, those for the resolution of names, and the gateway's own. SwiftNIO would end the process.
+        let loops = configuration.loops ?? System.coreCount
+        guard ThreadLimit.allows(loops + System.coreCount + 8) else {
+            throw GatewayStartError("\(loops + System.coreCount + 8) threads are needed: \(ThreadLimit.message)")
+        }
         let assembly = try await GatewayAssembly.open(configuration, version: version, output: output, logger: logger)
         assembly.observeVolume()
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.loops ?? System.coreCount)
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: loops)
         let opsGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
             let process = GatewayProcess(assembly, try await run(assembly, group, opsGroup))

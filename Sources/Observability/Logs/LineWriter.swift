@@ -37,14 +37,15 @@ package final class LineWriter: @unchecked Sendable {
         var pending: [UInt8] = []
         /// The number of lines dropped since the last notice.
         var unreported = 0
+        var isStarted = false
         var isWriting = false
         var isWaiting = false
         var isStopping = false
         var hasStopped = false
     }
 
-    /// Creates a writer and starts its thread, which runs until ``stop(seconds:)``. The caller keeps the descriptor
-    /// open as long.
+    /// Creates a writer. Its thread is started by the first line, or by a later one if the system has no thread left,
+    /// and runs until ``stop(seconds:)``. The caller keeps the descriptor open as long.
     ///
     /// - Parameter dropNotice: Makes the line, newline included, that reports dropped lines.
     package init(
@@ -65,7 +66,22 @@ package final class LineWriter: @unchecked Sendable {
         pthread_cond_init(arrived, &attributes)
         pthread_cond_init(drained, &attributes)
         pthread_condattr_destroy(&attributes)
-        startThread("log-writer") { [self] in run() }
+    }
+
+    /// Starts the thread, unless it has been started before.
+    ///
+    /// - Returns: `false` if the system has no thread left.
+    @discardableResult
+    private func start() -> Bool {
+        pthread_mutex_lock(lock)
+        let starts = !state.isStarted
+        state.isStarted = true
+        pthread_mutex_unlock(lock)
+        guard starts, !startThread("log-writer", { [self] in run() }) else { return true }
+        pthread_mutex_lock(lock)
+        state.isStarted = false
+        pthread_mutex_unlock(lock)
+        return false
     }
 
     /// Frees the lock and the conditions. Runs only after the thread has ended, which holds a reference while it runs.
@@ -92,9 +108,11 @@ package final class LineWriter: @unchecked Sendable {
         }
         state.pending.append(contentsOf: line)
         let wake = state.isWaiting
+        let needsThread = !state.isStarted
         state.isWaiting = false
         pthread_mutex_unlock(lock)
         if wake { pthread_cond_signal(arrived) }
+        if needsThread { start() }
     }
 
     /// Waits until all lines that were buffered so far have been written.
@@ -105,7 +123,8 @@ package final class LineWriter: @unchecked Sendable {
         wait(seconds: seconds) { ($0.pending.isEmpty && !$0.isWriting) || $0.hasStopped }
     }
 
-    /// Writes the buffered lines and ends the thread. Later lines are dropped.
+    /// Writes the buffered lines and ends the thread. Later lines are dropped. If no thread could be started, the lines
+    /// are written by the caller.
     ///
     /// - Returns: `false` if `seconds` passed first.
     @discardableResult
@@ -115,6 +134,7 @@ package final class LineWriter: @unchecked Sendable {
         state.isWaiting = false
         pthread_mutex_unlock(lock)
         pthread_cond_signal(arrived)
+        if !start() { run() }
         return wait(seconds: seconds) { $0.hasStopped }
     }
 

@@ -1,6 +1,7 @@
 import Glibc
 import NIOCore
 import Synchronization
+import Threads
 
 extension MetricsRegistry {
     /// Registers the standard `process_*` metrics and `build_info`. Called once for a registry.
@@ -19,6 +20,10 @@ extension MetricsRegistry {
         }
         process("virtual_memory_bytes", .gauge, "Virtual memory size in bytes.") { ProcessFacts.memory?.virtual }
         process("open_fds", .gauge, "Number of open file descriptors.") { ProcessFacts.openDescriptors }
+        collectedCounter(
+            "thread_start_failures_total",
+            help: "Threads that could not be started because of a limit of the system."
+        ) { Double(ThreadLimit.failureCount) }
         process("max_fds", .gauge, "Maximum number of open file descriptors.") { ProcessFacts.maximumDescriptors }
     }
 

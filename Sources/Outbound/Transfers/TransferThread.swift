@@ -70,7 +70,7 @@ final class TransferThread: Sendable {
         case .busy: pending.finish(.failure(.busy(pending.redactedURL, limits.waiting)))
         case .closed: pending.finish(.failure(.closed(pending.redactedURL, mayHaveArrived: false)))
         case .starts:
-            if !startThreadIfPossible("outbound", { [self] in run() }) { fail("no thread could be started") }
+            if !startThread("outbound", { [self] in run() }) { fail(ThreadLimit.message) }
         }
     }
 

@@ -8,7 +8,7 @@ import Threads
 ///   - name: The name of the thread; at most 15 bytes.
 ///   - limit: The longest time to wait.
 ///   - place: The path that the error names.
-/// - Throws: The error of `body`, or `stalled` after `limit`.
+/// - Throws: The error of `body`, `stalled` after `limit`, or `busy` if no thread could be started.
 package func onThread<Result: Sendable>(
     _ name: String,
     deadline limit: TimeAmount,
@@ -16,7 +16,9 @@ package func onThread<Result: Sendable>(
     _ body: @escaping @Sendable () throws(StoreError) -> Result
 ) async throws(StoreError) -> Result {
     let timeout = StoreError(.stalled, place, "the volume does not answer; is its server up?")
-    return try await withBlockingThread(name, limit: .nanoseconds(limit.nanoseconds), timeout: timeout, body)
+    let refused = StoreError(.busy, place, ThreadLimit.message)
+    let limit = Duration.nanoseconds(limit.nanoseconds)
+    return try await withBlockingThread(name, limit: limit, timeout: timeout, refused: refused, body)
 }
 
 extension TimerThread {

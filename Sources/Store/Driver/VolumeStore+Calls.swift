@@ -13,8 +13,8 @@ extension VolumeStore {
     ///   - queue: The queue whose threads do the work.
     ///   - operation: The kind of operation that the duration is reported as, or `nil` to report nothing.
     ///   - limit: The longest time that the caller waits, capped at ``Options/callDeadline``.
-    /// - Throws: The error of `body`, `stalled` at the deadline, `busy` if the queue is full, `closed` if the store is
-    ///   closed.
+    /// - Throws: The error of `body`, `stalled` at the deadline, `busy` if the queue is full or no thread could be
+    ///   started, `closed` if the store is closed.
     func perform<Result: Sendable>(
         on queue: BlockingWorkQueue,
         _ operation: StoreOperation? = nil,
@@ -26,6 +26,10 @@ extension VolumeStore {
         let deadline = NIODeadline.now() + min(limit ?? options.callDeadline, options.callDeadline)
         let result: Swift.Result<Result, StoreError> = await withCheckedContinuation { continuation in
             let call = PendingCall(continuation, dropped: Self.closed)
+            guard timers.start() else {
+                call.resume(.failure(StoreError(.busy, volume.files.root, ThreadLimit.message)))
+                return
+            }
             // Weak: a job that hangs must not keep its caller from learning that the store was closed.
             let isAccepted = queue.submit { [weak self, weak call] in
                 guard call?.isWaiting == true else { return }
@@ -42,9 +46,13 @@ extension VolumeStore {
             guard isAccepted else {
                 let isClosed = shared.withLock { $0.isClosed }
                 let (code, reason): (StoreError.Code, String) =
-                    isClosed
-                    ? (.closed, "the store was closed")
-                    : (.busy, "too many calls are waiting for the volume; try again later")
+                    if isClosed {
+                        (.closed, "the store was closed")
+                    } else if queue.threadCount == 0 {
+                        (.busy, ThreadLimit.message)
+                    } else {
+                        (.busy, "too many calls are waiting for the volume; try again later")
+                    }
                 call.resume(.failure(StoreError(code, volume.files.root, reason)))
                 return
             }

@@ -1,4 +1,5 @@
 package import NIOCore
+import Threads
 
 extension VolumeStore {
     /// Opens the store in a folder and determines which cluster it belongs to; an empty folder founds a new one.
@@ -23,7 +24,7 @@ extension VolumeStore {
             return (volume, cluster, isFounder)
         }
         volume.pin(to: cluster)
-        return (VolumeStore(volume: volume, options: options), cluster, isFounder)
+        return (try started(volume, options), cluster, isFounder)
     }
 
     /// Opens the store in a folder for callers that must not found a cluster.
@@ -50,7 +51,14 @@ extension VolumeStore {
             return (volume, cluster)
         }
         volume.pin(to: cluster)
-        return (VolumeStore(volume: volume, options: options), cluster)
+        return (try started(volume, options), cluster)
+    }
+
+    /// Creates the store with its timer thread, which the deadlines of all calls depend on.
+    private static func started(_ volume: Volume, _ options: Options) throws(StoreError) -> VolumeStore {
+        let store = VolumeStore(volume: volume, options: options)
+        guard store.timers.start() else { throw StoreError(.busy, volume.files.root, ThreadLimit.message) }
+        return store
     }
 }
 

@@ -8,12 +8,13 @@ extension VolumeStore {
     /// The time between two probes for free space on a healthy volume.
     private static let betweenSpaceProbes = TimeAmount.seconds(4)
 
-    /// Adds readers when the existing ones hang, and probes for free space.
+    /// Adds readers when the existing ones hang, starts threads that could not be started before, and probes for free
+    /// space.
     func scheduleUpkeep() {
         let timers = timers
         timers.schedule(at: .now() + TimeAmount(BlockingWorkQueue.patience)) { [weak self] in
             guard let self else { return timers.close() }
-            readers.growIfStuck(uptimeNanoseconds: NIODeadline.now().uptimeNanoseconds)
+            for queue in [readers, writer] { queue.growIfStuck(uptimeNanoseconds: NIODeadline.now().uptimeNanoseconds) }
             probeSpace()
             scheduleUpkeep()
         }

@@ -1,6 +1,6 @@
 package import NIOCore
 import Synchronization
-import Threads
+package import Threads
 
 /// The store on a volume that all replicas mount: the default driver.
 ///
@@ -26,6 +26,7 @@ package final class VolumeStore: Store {
         package var readers = 2
         /// The highest number of reader threads.
         package var readersAtMost = 16
+        package var threadStarter: ThreadStarter = startThread
 
         package init() {}
     }
@@ -36,7 +37,7 @@ package final class VolumeStore: Store {
     let options: Options
     let writer: BlockingWorkQueue
     let readers: BlockingWorkQueue
-    let timers = TimerThread(name: "store-timer")
+    let timers: TimerThread
     let shared = Mutex(Shared())
 
     struct Shared {
@@ -56,12 +57,15 @@ package final class VolumeStore: Store {
         self.volume = volume
         self.options = options
         health = StoreHealth(now: volume.now())
-        writer = BlockingWorkQueue(name: "store-writer", usual: 1, limit: 1, queueLimit: 1_024)
+        let starter = options.threadStarter
+        timers = TimerThread(name: "store-timer", starter: starter)
+        writer = BlockingWorkQueue(name: "store-writer", usual: 1, limit: 1, queueLimit: 1_024, starter: starter)
         readers = BlockingWorkQueue(
             name: "store-reader",
             usual: options.readers,
             limit: options.readersAtMost,
-            queueLimit: 4_096
+            queueLimit: 4_096,
+            starter: starter
         )
         scheduleUpkeep()
         scheduleSweep(GarbageCollector(volume: volume, removedUnder: options.disposable))

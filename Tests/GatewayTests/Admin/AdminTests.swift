@@ -158,7 +158,7 @@ struct AdminTests {
         }
         write("  \(Self.token)\r\n")
         let problems = Mutex<[String]>([])
-        let tokens = try AdminTokens(file: path) { problem in problems.withLock { $0.append(problem) } }
+        let tokens = try AdminTokens(file: path) { problem in problems.withLock { $0.append("\(problem)") } }
         defer { tokens.stop() }
         #expect(tokens.accepts(Self.token) && !tokens.accepts(Self.token + "t") && !tokens.accepts(""))
         write("bad")

@@ -33,6 +33,36 @@ struct HangingTests {
         try await eventually { store.state == .healthy }
     }
 
+    @Test("Calls fail with the reason while there is no thread, and succeed when there is one")
+    func noThreads() async throws {
+        let (hasThreads, refusals) = (Observed(false), Observed(0))
+        var options = VolumeStore.Options()
+        let start = options.threadStarter
+        options.threadStarter = { name, body in
+            if hasThreads.value, start(name, body) { return true }
+            refusals.update { $0 += 1 }
+            return false
+        }
+        let opening = options
+        #expect(
+            await code { _ = try await VolumeStore.open(path: scratch.file("v1"), mounted: nil, options: opening) }
+                == .busy
+        )
+        let limited = VolumeStore(volume: store.volume, options: options)
+        defer { limited.close() }
+        #expect(await code { _ = try await limited.read("a") } == .busy)
+        hasThreads.update { $0 = true }
+        #expect(await code { _ = try await limited.read("a") } == .notFound)
+        // The usual readers hang, and no further one can be started until there are threads again.
+        gate.hang(true)
+        hasThreads.update { $0 = false }
+        let before = refusals.value
+        let reads = (0..<4).map { _ in Task { await code { _ = try await limited.read("a") } } }
+        try await refusals.wait { $0 > before + 1 }
+        gate.hang(false)
+        for read in reads { #expect(await read.value == .notFound) }
+    }
+
     @Test("A flush waits no longer than its limit")
     func flush() async throws {
         let journal = try await journal()
