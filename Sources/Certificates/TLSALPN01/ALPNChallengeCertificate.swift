@@ -1,4 +1,4 @@
-import ACME
+package import ACME
 import Crypto
 package import FoundationEssentials
 import SwiftASN1
@@ -8,6 +8,8 @@ import X509
 /// key authorization in a critical extension, so that only validators accept it (RFC 8737 §3). Its key is not used
 /// elsewhere.
 package struct ALPNChallengeCertificate: Sendable {
+    /// The protocol that a validator offers as the only one (RFC 8737 §4).
+    package static let applicationProtocol = "acme-tls/1"
     /// The time by which it is backdated, since clocks of validators may be behind.
     static let backdating: TimeInterval = 86_400
     /// The lifetime from now on. Names are validated within minutes; a challenge that lasts longer gets a new
@@ -25,7 +27,7 @@ package struct ALPNChallengeCertificate: Sendable {
     ///
     /// - Parameter now: The wall clock.
     package static func make(
-        _ challenge: ALPNChallenge,
+        _ challenge: ChallengeTask,
         now: Date = Date()
     ) throws(CertificatesError) -> ALPNChallengeCertificate {
         do {
@@ -35,9 +37,8 @@ package struct ALPNChallengeCertificate: Sendable {
                 OrganizationName("HopGate")
                 CommonName("ACME challenge")
             }
-            let digest = SHA256.hash(data: Array(challenge.keyAuthorization.utf8))
             var authorization = DER.Serializer()
-            try authorization.serialize(ASN1OctetString(contentBytes: Array(digest)[...]))
+            try authorization.serialize(ASN1OctetString(contentBytes: challenge.digest[...]))
             let certificate = try Certificate(
                 version: .v3,
                 serialNumber: .random(),

@@ -15,7 +15,7 @@ import Synchronization
 package final class ALPNChallenges: Sendable {
     /// The maximum number of names. Further challenges are rejected; none is displaced.
     package static let limit = 1_000
-    /// The time after which a challenge expires unless it is added again. A challenge that was not removed because of a
+    /// The time after which a challenge expires unless it is among the challenges again. A challenge that was not removed because of a
     /// failure thus does not delay connections indefinitely.
     package static let lifetime = TimeAmount.hours(1)
 
@@ -30,7 +30,7 @@ package final class ALPNChallenges: Sendable {
     }
 
     private struct Entry {
-        let challenge: ALPNChallenge
+        let challenge: ChallengeTask
         let context: NIOSSLContext
         var expiry: NIODeadline
     }
@@ -58,48 +58,14 @@ package final class ALPNChallenges: Sendable {
 
     // MARK: Changes, never on an event loop
 
-    /// Answers a challenge from now on, for ``lifetime``. It replaces an earlier one for the same name; adding the same
-    /// challenge again prolongs it.
+    /// Replaces all challenges: new ones are answered from now on for ``lifetime``, known ones are prolonged and keep
+    /// their context, all others are removed. Of two challenges for the same name the later one is used.
     ///
     /// Every connection that is accepted after the return is answered, so the CA may then be asked to validate.
     ///
-    /// - Throws: If there is no room, or the certificate or the context cannot be created.
-    package func add(_ challenge: ALPNChallenge, now: NIODeadline = .now()) throws(CertificatesError) {
-        let serverName = challenge.serverName
-        let isKnown = update(now) { entries in
-            guard entries[serverName]?.challenge == challenge else { return false }
-            entries[serverName]?.expiry = now + Self.lifetime
-            return true
-        }
-        if isKnown { return }
-        let entry = Entry(challenge: challenge, context: try Self.makeContext(challenge), expiry: now + Self.lifetime)
-        let hasRoom = update(now) { entries in
-            guard entries[serverName] != nil || entries.count < Self.limit else { return false }
-            entries[serverName] = entry
-            return true
-        }
-        guard hasRoom else {
-            throw CertificatesError(
-                .issuance,
-                challenge.name.description,
-                "\(Self.limit) names wait for their TLS-ALPN-01 validation already; its challenge is not answered"
-            )
-        }
-    }
-
-    /// Removes a challenge. A newer one for the same name stays.
-    package func remove(_ challenge: ALPNChallenge, now: NIODeadline = .now()) {
-        let serverName = challenge.serverName
-        update(now) { entries in
-            if entries[serverName]?.challenge == challenge { entries[serverName] = nil }
-        }
-    }
-
-    /// Replaces all challenges: new ones are added, known ones are prolonged and keep their context, all others are
-    /// removed. Of two challenges for the same name the later one is used.
-    ///
-    /// - Returns: The reasons why some challenges are not answered; the others are.
-    package func replace(with challenges: [ALPNChallenge], now: NIODeadline = .now()) -> [CertificatesError] {
+    /// - Returns: The reasons why some challenges are not answered: there is no room, or the certificate or the context
+    ///   cannot be created. The others are answered.
+    package func replace(with challenges: [ChallengeTask], now: NIODeadline = .now()) -> [CertificatesError] {
         let wanted = Dictionary(challenges.map { ($0.serverName, $0) }) { _, later in later }
         // Obsolete challenges are removed first, so that they do not count towards the limit.
         let new = update(now) { entries in
@@ -113,10 +79,27 @@ package final class ALPNChallenges: Sendable {
         var problems: [CertificatesError] = []
         for challenge in new.values {
             do throws(CertificatesError) {
-                try add(challenge, now: now)
+                try add(challenge, now)
             } catch { problems.append(error) }
         }
         return problems
+    }
+
+    private func add(_ challenge: ChallengeTask, _ now: NIODeadline) throws(CertificatesError) {
+        let serverName = challenge.serverName
+        let entry = Entry(challenge: challenge, context: try Self.makeContext(challenge), expiry: now + Self.lifetime)
+        let hasRoom = update(now) { entries in
+            guard entries[serverName] != nil || entries.count < Self.limit else { return false }
+            entries[serverName] = entry
+            return true
+        }
+        guard hasRoom else {
+            throw CertificatesError(
+                .issuance,
+                challenge.name.description,
+                "\(Self.limit) names wait for their TLS-ALPN-01 validation already; its challenge is not answered"
+            )
+        }
     }
 
     /// The names with a pending challenge, sorted.
@@ -139,7 +122,7 @@ package final class ALPNChallenges: Sendable {
         }
     }
 
-    private static func makeContext(_ challenge: ALPNChallenge) throws(CertificatesError) -> NIOSSLContext {
+    private static func makeContext(_ challenge: ChallengeTask) throws(CertificatesError) -> NIOSSLContext {
         let made = try ALPNChallengeCertificate.make(challenge)
         do {
             var configuration = TLSConfiguration.makeServerConfiguration(
@@ -147,7 +130,7 @@ package final class ALPNChallenges: Sendable {
                 privateKey: .privateKey(try NIOSSLPrivateKey(bytes: made.privateKey, format: .der))
             )
             configuration.minimumTLSVersion = .tlsv12
-            configuration.applicationProtocols = [ALPNChallenge.applicationProtocol]
+            configuration.applicationProtocols = [ALPNChallengeCertificate.applicationProtocol]
             configuration.shutdownTimeout = .seconds(1)
             return try NIOSSLContext(configuration: configuration)
         } catch {

@@ -182,14 +182,7 @@ package final class SharedChallenges: ChallengePresenter {
             let tasks = table.alpn
             // An update with the same challenges is not superfluous: it prolongs their lifetime.
             guard !tasks.isEmpty || !installed.isEmpty else { return [] }
-            var problems: [CertificatesError] = []
-            var challenges: [ALPNChallenge] = []
-            for task in tasks {
-                do throws(CertificatesError) {
-                    challenges.append(try ALPNChallenge(name: task.name, keyAuthorization: task.keyAuthorization))
-                } catch { problems.append(error) }
-            }
-            problems += alpn.replace(with: challenges)
+            let problems = alpn.replace(with: tasks)
             installed = tasks
             return problems
         }

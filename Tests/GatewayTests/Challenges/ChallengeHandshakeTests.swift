@@ -7,12 +7,10 @@ import Testing
 
 @Suite("TLS-ALPN-01 on the public port")
 struct ChallengeHandshakeTests {
-    private static let keyAuthorization = "token.thumbprint"
-
     private func answer(_ name: String, at gateway: TestGateway) throws {
-        try gateway.process.challenges.add(
-            ALPNChallenge(name: try #require(CertificateName(name)), keyAuthorization: Self.keyAuthorization)
-        )
+        let name = try #require(CertificateName(name))
+        let task = ChallengeTask(.tlsALPN01, name, token: "token", key: AccountKey())
+        #expect(gateway.process.challenges.replace(with: [task]).isEmpty)
     }
 
     private func port(_ gateway: TestGateway) throws -> String {
@@ -192,15 +190,11 @@ struct ChallengeHandshakeTests {
     @Test("acme-tls/1 is not negotiated without a challenge or after its removal")
     func over() async throws {
         try await TestGateway.with(loops: 1) { gateway in
-            let challenge = try ALPNChallenge(
-                name: try #require(CertificateName("app.test")),
-                keyAuthorization: Self.keyAuthorization
-            )
             for isOver in [false, true] {
                 if isOver {
-                    try gateway.process.challenges.add(challenge)
+                    try answer("app.test", at: gateway)
                     #expect(try await metric("tls_alpn_challenges_pending", at: gateway) == 1)
-                    gateway.process.challenges.remove(challenge)
+                    _ = gateway.process.challenges.replace(with: [])
                 }
                 let result = try await ExternalProgram.run([
                     "openssl", "s_client", "-connect", "127.0.0.1:\(port(gateway))", "-alpn", "acme-tls/1",

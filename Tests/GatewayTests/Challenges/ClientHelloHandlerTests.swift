@@ -59,9 +59,8 @@ struct ClientHelloHandlerTests {
 
     init() throws {
         challenges = ALPNChallenges(metrics: metrics)
-        try challenges.add(
-            ALPNChallenge(name: try #require(CertificateName("app.test")), keyAuthorization: "token.print")
-        )
+        let name = try #require(CertificateName("app.test"))
+        _ = challenges.replace(with: [ChallengeTask(.tlsALPN01, name, token: "token", key: AccountKey())])
         let handler = ClientHelloHandler(challenges: challenges, ordinary: recorder)
         try channel.pipeline.syncOperations.addHandlers([handler, recorder])
         try channel.connect(to: SocketAddress(ipAddress: "192.0.2.1", port: 443)).wait()
