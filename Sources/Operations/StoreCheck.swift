@@ -9,8 +9,12 @@ import Store
 package struct StoreCheck: Sendable {
     /// The timeout of the first call, which shows whether the volume hangs.
     static let firstCallTimeout = TimeAmount.seconds(10)
-    /// The timeout of the whole check.
+    /// The timeout of the whole check. A volume that answers slowly does not reach it: each part has its own time.
     static let deadline = TimeAmount.seconds(60)
+    /// The time for inspecting the names in the store.
+    static let inspectionTime = TimeAmount.seconds(20)
+    /// The time for counting values.
+    static let countingTime = TimeAmount.seconds(15)
 
     private let configuration: SharedStoreConfiguration
     private let heartbeatInterval: TimeAmount
@@ -66,7 +70,7 @@ package struct StoreCheck: Sendable {
                 try? volume.files.removeFolder("tmp")
                 return report
             }
-            let inspection = volume.inspect()
+            let inspection = volume.inspect(until: .now() + Self.inspectionTime)
             report.problems += inspection.problems
             report.remarks += inspection.remarks
             cluster(volume, &report)
@@ -143,7 +147,10 @@ package struct StoreCheck: Sendable {
             }
             report.cluster = cluster
             try configuration.require(cluster.id)
-            report.credentials = try volume.keys("agents").count
+            let end = NIODeadline.now() + Self.countingTime
+            report.credentials = try volume.countValues("agents", until: end)
+            report.certificates = try volume.countValues("certs", until: end)
+            report.accounts = try volume.countValues("acme/accounts", until: end)
             for path in try volume.strayKeys(cluster) {
                 report.remarks.append("\(path): is not a key of this cluster; it can be deleted")
             }
@@ -153,6 +160,7 @@ package struct StoreCheck: Sendable {
                 )
             }
             report.replicas = try replicas(volume, cluster.keyring)
+            report.remarks += report.replicas.compactMap(\.problem)
         } catch {
             report.problems.append(error.description)
         }
@@ -161,22 +169,31 @@ package struct StoreCheck: Sendable {
     private func replicas(_ volume: Volume, _ keyring: ClusterKeyring) throws(StoreError) -> [StoreCheckReport.Replica]
     {
         let before = try volume.heartbeats()
-        if before.values.contains(where: { $0?.state != .left }) {
+        if before.values.contains(where: { (try? $0.get().state) != .left }) {
             usleep(useconds_t(heartbeatInterval.nanoseconds / 1_000))
         }
         return ReplicaLiveness.compare(before, try volume.heartbeats()).map { liveness in
             let info = (try? volume.info(of: liveness.replica)).flatMap { bytes in
                 try? ReplicaInfo(bytes, of: liveness.replica, with: keyring)
             }
-            let state: ReplicaCounts.State =
-                switch liveness.heartbeat?.state {
-                case .left: .left
+            let state: ReplicaCounts.State? =
+                switch liveness.heartbeat.map(\.state) {
+                case .success(.left): .left
+                case .failure where liveness.isLive: nil
                 case _ where !liveness.isLive: .dead
-                case .starting: .starting
-                case .draining: .draining
+                case .success(.starting): .starting
+                case .success(.draining): .draining
                 default: .active
                 }
-            return StoreCheckReport.Replica(incarnation: liveness.replica, name: info?.name, state: state)
+            var problem: StoreError?
+            // The folder of a replica that was archived meanwhile is no problem.
+            if case .failure(let error) = liveness.heartbeat, error.code != .notFound { problem = error }
+            return StoreCheckReport.Replica(
+                incarnation: liveness.replica,
+                name: info?.name,
+                state: state,
+                problem: problem?.description
+            )
         }
     }
 }

@@ -9,7 +9,12 @@ package struct StoreCheckReport: Sendable {
         package var incarnation: Incarnation
         /// The name, or `nil` if the replica's description cannot be read.
         package var name: String?
-        package var state: ReplicaCounts.State
+        /// The state, or `nil` if the heartbeat cannot be read at the moment.
+        package var state: ReplicaCounts.State?
+        /// The reason why the heartbeat cannot be read.
+        package var problem: String?
+
+        fileprivate var stateText: String { state?.rawValue ?? "unknown" }
     }
 
     package var path: String
@@ -22,7 +27,10 @@ package struct StoreCheckReport: Sendable {
     package var timings: [StoreTiming] = []
     /// The cluster, or `nil` if there is none yet or it cannot be read.
     package var cluster: ClusterIdentity?
-    package var credentials = 0
+    package var credentials = ValueCount()
+    package var certificates = ValueCount()
+    /// The accounts at CAs.
+    package var accounts = ValueCount()
     package var replicas: [Replica] = []
 
     package init(path: String) {
@@ -74,7 +82,10 @@ extension StoreCheckReport {
                     "format": .integer(ClusterIdentity.format),
                     "keys": .array(cluster.keyring.keys.map { .string($0.id) }),
                     "key_on_volume": .bool(cluster.isKeyOnVolume),
-                    "credentials": .integer(Int64(credentials)),
+                    "credentials": .integer(Int64(credentials.count)),
+                    "certificates": .integer(Int64(certificates.count)),
+                    "acme_accounts": .integer(Int64(accounts.count)),
+                    "counts_complete": .bool([credentials, certificates, accounts].allSatisfy(\.isComplete)),
                 ])
             } ?? .null,
             "replicas": .array(
@@ -82,7 +93,8 @@ extension StoreCheckReport {
                     .object([
                         "incarnation": .string("\(replica.incarnation)"),
                         "name": replica.name.map { .string($0) } ?? .null,
-                        "state": .string(replica.state.rawValue),
+                        "state": .string(replica.stateText),
+                        "problem": replica.problem.map { .string($0) } ?? .null,
                     ])
                 }
             ),
@@ -114,7 +126,7 @@ extension StoreCheckReport {
             sections.append("Times in ms:\n" + table([["  ", "min", "median", "max"]] + rows))
         }
         if !replicas.isEmpty {
-            let rows = replicas.map { ["  \($0.incarnation)", $0.name ?? "?", $0.state.rawValue] }
+            let rows = replicas.map { ["  \($0.incarnation)", $0.name ?? "?", $0.stateText] }
             sections.append("Replicas:\n" + table(rows))
         }
         if !remarks.isEmpty { sections.append("Worth knowing:\n" + Self.lines(remarks)) }
@@ -139,9 +151,13 @@ extension StoreCheckReport {
                 ? "on the volume: read access to the volume is access to the cluster"
                 : "mounted: write access to the volume adds neither replicas nor credentials",
         ])
-        let live = replicas.count { $0.state != .dead && $0.state != .left }
-        rows.append(["replicas", "\(live) live, \(replicas.count - live) dead or left"])
+        let gone = replicas.count { $0.state == .dead || $0.state == .left }
+        let unknown = replicas.count { $0.state == nil }
+        let live = "\(replicas.count - gone - unknown) live, \(gone) dead or left"
+        rows.append(["replicas", unknown == 0 ? live : "\(live), \(unknown) unknown"])
         rows.append(["credentials", "\(credentials)"])
+        rows.append(["certificates", "\(certificates)"])
+        rows.append(["ACME accounts", "\(accounts)"])
         return rows
     }
 

@@ -7,21 +7,27 @@ package struct ReplicaLiveness: Equatable, Sendable {
     package static let interval = TimeAmount.seconds(3)
 
     package let replica: Incarnation
-    /// The heartbeat of the second read, or `nil` if it cannot be read.
-    package let heartbeat: Heartbeat?
+    /// The second read.
+    package let heartbeat: Reading
+    /// Whether the replica is live, as far as this can be told: one whose heartbeat cannot be read at the moment may be.
     package let isLive: Bool
+
+    /// The heartbeat of a replica, or the reason why it cannot be read.
+    package typealias Reading = Result<Heartbeat, StoreError>
 
     /// Compares two reads. Returns one element per replica of the second read, in the order of their names.
     package static func compare(
-        _ before: [Incarnation: Heartbeat?],
-        _ after: [Incarnation: Heartbeat?]
+        _ before: [Incarnation: Reading],
+        _ after: [Incarnation: Reading]
     ) -> [ReplicaLiveness] {
-        after.keys.sorted().map { replica in
-            let now = after[replica] ?? nil
-            // A replica that was missing in the first read has started since.
-            let earlier = before[replica]?.map(\.sequence) ?? 0
-            let hasMoved = now.map { $0.sequence > earlier && $0.state != .left } ?? false
-            return ReplicaLiveness(replica: replica, heartbeat: now, isLive: hasMoved)
+        after.sorted { $0.key < $1.key }.map { replica, heartbeat in
+            let isLive =
+                switch heartbeat {
+                // A replica that was missing in the first read has started since.
+                case .success(let now): now.sequence > (try? before[replica]?.get().sequence) ?? 0 && now.state != .left
+                case .failure(let error): error.isTransient
+                }
+            return ReplicaLiveness(replica: replica, heartbeat: heartbeat, isLive: isLive)
         }
     }
 }
@@ -40,15 +46,14 @@ extension Volume {
         return found
     }
 
-    /// Reads the heartbeats of all replicas; `nil` for those that cannot be read.
-    package func heartbeats() throws(StoreError) -> [Incarnation: Heartbeat?] {
-        var found: [Incarnation: Heartbeat?] = [:]
+    /// Reads the heartbeats of all replicas.
+    package func heartbeats() throws(StoreError) -> [Incarnation: ReplicaLiveness.Reading] {
+        var found: [Incarnation: ReplicaLiveness.Reading] = [:]
         for replica in try replicaFolders() {
             do throws(StoreError) {
-                found[replica] = .some(try heartbeat(of: replica))
+                found[replica] = .success(try heartbeat(of: replica))
             } catch {
-                guard !error.isTransient else { throw error }
-                found[replica] = .some(nil)
+                found[replica] = .failure(error)
             }
         }
         return found

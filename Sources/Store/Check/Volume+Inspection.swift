@@ -1,3 +1,5 @@
+package import NIOCore
+
 /// The files in a store's folder that should not be there, or have the wrong mode or kind.
 package struct VolumeInspection: Equatable, Sendable {
     /// The files that gateways refuse, each with its remedy.
@@ -44,16 +46,29 @@ extension Volume {
 
     /// Walks through the shared state of the store and checks kinds, modes, owners and names. Reads no contents and
     /// changes nothing.
-    package func inspect() -> VolumeInspection {
+    ///
+    /// - Parameter end: The time at which the walk stops, as on a volume that answers slowly.
+    package func inspect(until end: NIODeadline = .distantFuture) -> VolumeInspection {
         var result = VolumeInspection()
         var left = Self.inspectedEntries
-        inspect("", 0, &left, &result)
-        if left == 0 { result.remarks.append("only \(Self.inspectedEntries) names were inspected; there are more") }
+        inspect("", 0, &left, end, &result)
+        if left == 0 {
+            result.remarks.append("only \(Self.inspectedEntries) names were inspected; there are more")
+        } else if now() >= end {
+            let count = Self.inspectedEntries - left
+            result.remarks.append("only \(count) names were inspected in the time for it; there are more")
+        }
         result.finish()
         return result
     }
 
-    private func inspect(_ folder: String, _ depth: Int, _ left: inout Int, _ result: inout VolumeInspection) {
+    private func inspect(
+        _ folder: String,
+        _ depth: Int,
+        _ left: inout Int,
+        _ end: NIODeadline,
+        _ result: inout VolumeInspection
+    ) {
         let listing: FolderListing
         do {
             listing = try files.list(folder, fresh: false, limit: 200_000)
@@ -64,7 +79,7 @@ extension Volume {
         }
         checkMode(folder, listing.status, &result)
         for name in listing.names.sorted() {
-            guard left > 0 else { return }
+            guard left > 0, now() < end else { return }
             left -= 1
             let path = folder.isEmpty ? name : "\(folder)/\(name)"
             // Hints and similar files, whose names begin with a dot.
@@ -80,7 +95,7 @@ extension Volume {
                 // Temporary and archived folders are not shared state.
                 let isState = path != Self.temporaries && path != Self.tombs
                 if isState, depth < Self.inspectedDepth {
-                    inspect(path, depth + 1, &left, &result)
+                    inspect(path, depth + 1, &left, end, &result)
                 } else {
                     checkMode(path, status, &result)
                 }

@@ -25,7 +25,7 @@ extension VolumeStore {
     ) async throws(StoreError) -> [ReplicaLiveness] {
         let before = try await perform(on: readers) { volume throws(StoreError) in try volume.heartbeats() }
         // Replicas that have signed off need no second read.
-        guard before.values.contains(where: { $0?.state != .left }) else {
+        guard before.values.contains(where: { (try? $0.get().state) != .left }) else {
             return ReplicaLiveness.compare(before, before)
         }
         try await sleep(until: .now() + interval)

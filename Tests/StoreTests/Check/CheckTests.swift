@@ -53,6 +53,30 @@ struct CheckTests {
         #expect(inspection.problems.count == 11 && inspection.problems.last?.contains("40 more") == true)
     }
 
+    @Test("A volume that answers slowly ends the inspection and the counting, not the check")
+    func slow() throws {
+        let volume = try scratch.volume()
+        for number in 0..<20 { try volume.write(try StoreKey("agents/a\(number)"), .create([1])) }
+        try volume.write("agents/a0", .remove(nil))
+        let clock = Mutex(NIODeadline.uptimeNanoseconds(0))
+        let slow = Volume(
+            files: volume.files,
+            now: {
+                clock.withLock { now in
+                    now = now + .milliseconds(100)
+                    return now
+                }
+            }
+        )
+        let inspection = slow.inspect(until: .uptimeNanoseconds(0) + .seconds(1))
+        #expect(inspection.problems.isEmpty && inspection.remarks.count == 1)
+        #expect(inspection.remarks.first?.contains("names were inspected in the time for it") == true)
+        let part = try slow.countValues("agents", until: clock.withLock { $0 } + .seconds(1))
+        #expect(!part.isComplete && (1...12).contains(part.count) && "\(part)".hasPrefix("at least"))
+        let all = try slow.countValues("agents", until: .distantFuture)
+        #expect(all.isComplete && all.count == 19 && "\(all)" == "19")
+    }
+
     @Test("Every duration is measured often enough to have a median, and no file is left behind")
     func timings() throws {
         let volume = try scratch.volume()
@@ -81,19 +105,21 @@ struct CheckTests {
 
     @Test("A replica is live if its heartbeat moves between two reads")
     func liveness() {
-        let replicas = (0..<4).map { _ in randomIncarnation() }.sorted()
+        let replicas = (0..<6).map { _ in randomIncarnation() }.sorted()
         func beat(_ replica: Incarnation, _ sequence: UInt64, _ state: Heartbeat.State = .active) -> Heartbeat {
             Heartbeat(incarnation: replica, sequence: sequence, state: state)
         }
-        let before: [Incarnation: Heartbeat?] = [
-            replicas[0]: beat(replicas[0], 5), replicas[1]: beat(replicas[1], 5), replicas[2]: beat(replicas[2], 5),
-        ]
-        let after: [Incarnation: Heartbeat?] = [
-            replicas[0]: beat(replicas[0], 8), replicas[1]: beat(replicas[1], 5),
-            replicas[2]: beat(replicas[2], 6, .left), replicas[3]: beat(replicas[3], 1),
-        ]
-        let liveness = ReplicaLiveness.compare(before, after)
-        #expect(liveness.map(\.replica) == replicas && liveness.map(\.isLive) == [true, false, false, true])
+        let before = [beat(replicas[0], 5), beat(replicas[1], 5), beat(replicas[2], 5), beat(replicas[4], 5)]
+        let after = [beat(replicas[0], 8), beat(replicas[1], 5), beat(replicas[2], 6, .left), beat(replicas[3], 1)]
+        func readings(_ beats: [Heartbeat]) -> [Incarnation: ReplicaLiveness.Reading] {
+            Dictionary(uniqueKeysWithValues: beats.map { ($0.incarnation, .success($0)) })
+        }
+        var second = readings(after)
+        second[replicas[4]] = .failure(StoreError(.transient, "hb", "EIO"))
+        second[replicas[5]] = .failure(StoreError(.corrupt, "hb", "no valid slot"))
+        let liveness = ReplicaLiveness.compare(readings(before), second)
+        #expect(liveness.map(\.replica) == replicas)
+        #expect(liveness.map(\.isLive) == [true, false, false, true, true, false])
     }
 
     @Test("Operations are reported with their durations")
