@@ -63,13 +63,14 @@ struct AuthorityGateTests {
         let gate = GateBox()
         gate.loaded(nil, version: nil, now: instant(0))
         #expect(gate.admits("a"))
-        gate.succeeded(by: "b", now: instant(1))
+        gate.succeeded(by: "b", now: instant(3))
         #expect(gate.fail(Self.outage, at: 5) == false)
         #expect(gate.fail(ACMEFailure(.caa, .order, "x"), at: 6) == false)
         let named = ACMEFailure(.rateLimited, .order, "x", identifier: "a", retry: .notBefore(.latest))
         #expect(gate.fail(named, at: 7) == false)
         #expect(gate.admits("a") && gate.hold == nil)
-        #expect(gate.fail(Self.outage, at: 30) == true)
+        // No other name has succeeded since this attempt began.
+        #expect(gate.fail(Self.outage, at: 11) == true)
         #expect(!gate.admits("a") && gate.hold?.error.code == "unavailable")
     }
 
@@ -150,12 +151,20 @@ private final class GateBox {
     func conflicted() { gate.conflicted() }
     func next(now: Instant) -> AuthorityGate.Action { gate.next(now: now) }
 
+    /// Records the failure of an attempt that lasted three seconds.
     func fail(_ failure: ACMEFailure, by key: String = "a", at second: Int64) -> Bool {
         let now = Instant(
             uptime: .uptimeNanoseconds(UInt64(second + 1_000) * 1_000_000_000),
             wall: World.start + second
         )
-        return gate.failed(failure, by: key, authority: "ca", now: now, random: 0)
+        return gate.failed(
+            failure,
+            by: key,
+            authority: "ca",
+            since: now.uptime - .seconds(3),
+            now: now,
+            random: 0
+        )
     }
 }
 
@@ -229,6 +238,7 @@ private final class Replicas {
                     failure,
                     by: attempt.key,
                     authority: "ca",
+                    since: now.uptime - .seconds(32),
                     now: now,
                     random: random
                 )

@@ -8,7 +8,7 @@ package import NIOCore
 /// the hold ends, one replica replaces the record by a claim, and lets one name make an attempt. If the CA accepts the
 /// order, the record is removed and all names are released, spread over half a minute; otherwise there is a new hold.
 ///
-/// Names, the *keys*, report at any time: ``wait(_:)``, ``failed(_:by:authority:now:random:)``, ``succeeded(by:now:)``.
+/// Names, the *keys*, report at any time: ``wait(_:)``, ``failed(_:by:authority:since:now:random:)``, ``succeeded(by:now:)``.
 /// One task performs the actions that ``next(now:random:)`` returns, one after another, and reports the results of
 /// ``Action/load``, ``Action/write(_:replacing:)`` and ``Action/remove(version:)``. After ``Action/wait(until:)`` it calls
 /// again at that time, or when something was reported. The wall clock of all times is the CA's.
@@ -122,11 +122,13 @@ package struct AuthorityGate {
 
     /// Records a failed attempt.
     ///
+    /// - Parameter start: The time at which the attempt began.
     /// - Returns: Whether the failure concerns the CA as a whole, so that it is not the name's.
     package mutating func failed(
         _ failure: ACMEFailure,
         by key: String,
         authority: String,
+        since start: NIODeadline,
         now: Instant,
         random: UInt64
     ) -> Bool {
@@ -134,7 +136,10 @@ package struct AuthorityGate {
             succeeded(by: key, now: now)
             return false
         }
-        if failure.code != .rateLimited, let lastSuccess, now.uptime - lastSuccess < Self.freshness {
+        // The CA has served another name since, and just now.
+        if failure.code != .rateLimited, let lastSuccess, lastSuccess > start,
+            now.uptime - lastSuccess < Self.freshness
+        {
             leave(key, now: now)
             return false
         }

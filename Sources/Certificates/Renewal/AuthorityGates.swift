@@ -58,13 +58,14 @@ final class AuthorityGates: Sendable {
     }
 
     /// Records a failure. Returns whether it concerns the CA as a whole, so that it is no failure of the name.
-    func failed(_ failure: ACMEFailure, by key: StoreKey, at authority: String) -> Bool {
+    func failed(_ failure: ACMEFailure, by key: StoreKey, at authority: String, since start: NIODeadline) -> Bool {
         defer { signal.send() }
         return gates.withLock { gates in
             gates[authority]?.failed(
                 failure,
                 by: key.name,
                 authority: authority,
+                since: start,
                 now: now(authority),
                 random: .random(in: .min ... .max)
             ) ?? false

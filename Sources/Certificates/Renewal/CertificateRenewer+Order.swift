@@ -32,12 +32,13 @@ extension CertificateRenewer {
         )
         let renewalID = situation.issuer == directory ? situation.facts?.renewalID : nil
         let plan = shared.settings.plan(names, at: authority, replacing: renewalID, after: situation.state)
+        let start = NIODeadline.now()
         switch try await driver.run(plan) {
         // The order of the present certificate was not removed when that was published. A new one follows.
         case .issued(let issued) where issued.facts.id == situation.facts?.id:
             try await shared.records.removeOrder(of: key, under: lease)
-        case .issued(let issued): try await publish(issued, situation, authority, lease)
-        case .failed(let failure): try await recordFailure(failure, situation, directory, lease)
+        case .issued(let issued): try await publish(issued, situation, authority, start, lease)
+        case .failed(let failure): try await recordFailure(failure, situation, directory, start, lease)
         case .notDue: shared.gates.leave(key)
         }
     }
@@ -47,6 +48,7 @@ extension CertificateRenewer {
         _ issued: IssuedCertificate,
         _ situation: CertificateSituation,
         _ authority: RenewalSettings.Authority,
+        _ start: NIODeadline,
         _ lease: any StoreLease
     ) async throws(IssuanceError) {
         let directory = authority.authority.id
@@ -60,7 +62,7 @@ extension CertificateRenewer {
             )
         } catch {
             let failure = ACMEFailure(.wrongCertificate, .certificate, "\(error)")
-            return try await recordFailure(failure, situation, directory, lease)
+            return try await recordFailure(failure, situation, directory, start, lease)
         }
         let generation: Generation
         do throws(StoreError) {
@@ -100,10 +102,11 @@ extension CertificateRenewer {
         _ failure: ACMEFailure,
         _ situation: CertificateSituation,
         _ directory: String,
+        _ start: NIODeadline,
         _ lease: any StoreLease
     ) async throws(IssuanceError) {
         let now = shared.directories.serverTime(at: directory, wall: Instant.now.wall)
-        let isOfAuthority = shared.gates.failed(failure, by: key, at: directory)
+        let isOfAuthority = shared.gates.failed(failure, by: key, at: directory, since: start)
         var new = situation
         new.state =
             isOfAuthority
