@@ -29,10 +29,14 @@ extension ServedCertificates {
                 if configured.reload() { changed.send() }
             }
         defer { thread?.stop() }
+        let watch = store.watch(.below(CertificateSet.prefix)) { [weak self] batch in
+            self?.receive(batch.changes)
+            return []
+        }
+        defer { watch.cancel() }
         // Reports the problems of the start.
         changed.send()
         await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.watchStore() }
             group.addTask { await self.readStore() }
             group.addTask { await self.watchTime(thread) }
             group.addTask { await self.obtainRoot() }
@@ -46,13 +50,9 @@ extension ServedCertificates {
         }
     }
 
-    private func watchStore() async {
-        for await changes in store.changes(CertificateSet.prefix) {
-            if stored.enqueue(changes) { pending.send() }
-            if let development, changes.contains(where: { $0.key == CertificateSet.developmentCA }) {
-                if await development.reload() { changed.send() }
-            }
-        }
+    private func receive(_ changes: [WatchedChange]) {
+        if stored.enqueue(changes.map { StoreChange($0) }) { pending.send() }
+        if changes.contains(where: { $0.key == CertificateSet.developmentCA }) { development?.requestReload() }
     }
 
     private func readStore() async {

@@ -93,8 +93,12 @@ final class AuthorityGates: Sendable {
     ///
     /// - Parameter wake: Called with the last components of the keys of the names that may decide again.
     func run(wake: @escaping @Sendable ([String]) -> Void) async {
+        let watch = store.watch(.below(RenewalRecords.authorities)) { [weak self] batch in
+            if !batch.changes.isEmpty { self?.observe(batch.changes) }
+            return []
+        }
+        defer { watch.cancel() }
         await withDiscardingTaskGroup { group in
-            group.addTask { await self.observeRecords() }
             group.addTask {
                 while !Task.isCancelled {
                     var next: NIODeadline?
@@ -112,16 +116,14 @@ final class AuthorityGates: Sendable {
         }
     }
 
-    private func observeRecords() async {
-        for await changes in store.changes(RenewalRecords.authorities) {
-            gates.withLock { gates in
-                for authority in gates.keys {
-                    let name = Fingerprint.of(authority)
-                    if changes.contains(where: { $0.key.name == name }) { gates[authority]?.changed() }
-                }
+    private func observe(_ changes: [WatchedChange]) {
+        gates.withLock { gates in
+            for authority in gates.keys {
+                let name = Fingerprint.of(authority)
+                if changes.contains(where: { $0.key.name == name }) { gates[authority]?.changed() }
             }
-            signal.send()
         }
+        signal.send()
     }
 
     /// Performs the actions of one gate.

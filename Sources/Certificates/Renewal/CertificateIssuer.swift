@@ -105,23 +105,23 @@ package final class CertificateIssuer: Sendable {
     /// Runs all renewers until the task is cancelled. Called once.
     package func run() async {
         let first = state.withLock { Array($0.renewers.values) }
+        // The renewers whose certificate or state another replica has changed have to look again.
+        let watches = [CertificateSet.prefix, RenewalRecords.names].map { prefix in
+            shared.store.watch(.below(prefix)) { [weak self] batch in
+                for change in batch.changes { self?.wake(change.key.name) }
+                return []
+            }
+        }
+        defer { for watch in watches { watch.cancel() } }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.admitHosts() }
             group.addTask { await self.removeAbandonedRecords() }
-            group.addTask {
-                await self.shared.gates.run { keys in
-                    for key in keys { (try? CertificateSet.prefix.child(key)).flatMap(self.renewer)?.wake() }
-                }
-            }
-            group.addTask { await self.watch(CertificateSet.prefix) { $0 } }
-            group.addTask { await self.watch(RenewalRecords.names) { try? CertificateSet.prefix.child($0.name) } }
+            group.addTask { await self.shared.gates.run { for name in $0 { self.wake(name) } } }
             for renewer in first { group.addTask { await self.run(renewer) } }
             for await renewer in arrivals { group.addTask { await self.run(renewer) } }
             group.cancelAll()
         }
     }
-
-    private func renewer(_ key: StoreKey) -> CertificateRenewer? { state.withLock { $0.renewers[key] } }
 
     private func run(_ renewer: CertificateRenewer) async {
         // A renewer that was created before this task started arrives twice.
@@ -132,15 +132,8 @@ package final class CertificateIssuer: Sendable {
         }
     }
 
-    /// Wakes the renewers whose certificate or state another replica has changed.
-    ///
-    /// - Parameter certificate: Returns the certificate that a changed key belongs to.
-    private func watch(_ prefix: StoreKey, _ certificate: @Sendable (StoreKey) -> StoreKey?) async {
-        for await changes in shared.store.changes(prefix) {
-            for change in changes {
-                guard let key = certificate(change.key) else { continue }
-                renewer(key)?.wake()
-            }
-        }
+    private func wake(_ name: String) {
+        guard let key = try? CertificateSet.prefix.child(name) else { return }
+        state.withLock { $0.renewers[key] }?.wake()
     }
 }

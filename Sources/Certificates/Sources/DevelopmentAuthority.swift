@@ -82,7 +82,10 @@ final class DevelopmentAuthority: Sendable {
         }
     }
 
-    /// Whether a change of the root could not be read yet.
+    /// Records that the root has changed in the store.
+    func requestReload() { state.withLock { $0.needsReload = true } }
+
+    /// Whether a change of the root was not read yet.
     var needsReload: Bool { state.withLock { $0.needsReload } }
 
     @discardableResult

@@ -2,6 +2,30 @@ import NIOCore
 import Store
 import Synchronization
 
+/// A change of a key's newest version or generation.
+struct StoreChange {
+    enum Revision {
+        case version
+        case generation(Generation)
+    }
+
+    let key: StoreKey
+    /// The newest revision, or `nil` if the key's folder is gone.
+    let newest: Revision?
+}
+
+extension StoreChange {
+    init(_ change: WatchedChange) {
+        key = change.key
+        newest =
+            switch change.content {
+            case .generation(let generation): .generation(generation)
+            case .removed(version: nil): nil
+            case .removed, .value, .unreadable: .version
+            }
+    }
+}
+
 /// The certificates of the store as this process last read them: the last good one of each, also while the store
 /// fails.
 final class StoredCertificates: Sendable {

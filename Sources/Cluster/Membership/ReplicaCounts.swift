@@ -26,9 +26,9 @@ package struct ReplicaCounts: Equatable, Sendable {
     }
 
     package static func state(of replica: ReplicaStatus, now: NIODeadline) -> State {
-        if replica.heartbeat?.state == .left { return .left }
-        guard ReplicaWatch.isLive(replica, now: now) else { return .dead }
-        return switch replica.heartbeat?.state {
+        if replica.status?.state == .left { return .left }
+        guard replica.isLive(now: now) else { return .dead }
+        return switch replica.status?.state {
         case .starting: .starting
         case .draining: .draining
         default: .active

@@ -11,23 +11,9 @@ import Synchronization
 package final class ReplicaPresence: Sendable {
     private static let interval = Duration.milliseconds(500)
 
-    /// The fields of the heartbeat that the process sets.
-    package struct HeartbeatContent: Sendable, Equatable {
-        package var state = Heartbeat.State.starting
-        package var sessions: UInt32 = 0
-        /// The announcements of peers that this process has acknowledged; at most ``Heartbeat/seenLimit``.
-        package var seen: [Heartbeat.Seen] = []
-
-        func apply(to heartbeat: inout Heartbeat) {
-            heartbeat.state = state
-            heartbeat.sessions = sessions
-            heartbeat.seen = seen
-        }
-    }
-
     private struct State {
-        var journal: (any StoreJournal)?
-        var content = HeartbeatContent()
+        var member: (any StoreMember)?
+        var status = MemberStatus()
     }
 
     private let shared: SharedStore
@@ -47,41 +33,49 @@ package final class ReplicaPresence: Sendable {
     }
 
     /// The incarnation of this process. It changes if peers have declared the process dead.
-    package var incarnation: Incarnation { state.withLock { $0.journal?.incarnation } ?? first }
+    package var incarnation: Incarnation { state.withLock { $0.member?.incarnation } ?? first }
 
-    /// Changes the fields of the next heartbeats.
-    package func update(_ change: (inout HeartbeatContent) -> Void) {
-        let (journal, content) = state.withLock { state in
-            let before = state.content
-            change(&state.content)
-            return (before == state.content ? nil : state.journal, state.content)
-        }
-        journal?.update { content.apply(to: &$0) }
+    package var hasJoined: Bool { state.withLock { $0.member != nil } }
+
+    /// The mark that covers what this process has written, or `nil` while it has not joined.
+    package var mark: Mark? { state.withLock { $0.member }?.mark }
+
+    /// This process as the other replicas see it, or `nil` while it has not joined.
+    func status(movedAt: NIODeadline) -> ReplicaStatus? {
+        let (member, status) = state.withLock { ($0.member, $0.status) }
+        guard let member else { return nil }
+        var own = ReplicaStatus(incarnation: member.incarnation)
+        own.info = ReplicaInfo(name: name, version: version, keys: shared.keyring.keys.map(\.id))
+        (own.status, own.movedAt) = (status, movedAt)
+        return own
     }
 
-    /// Increments the count of announcements in the next heartbeat.
-    ///
-    /// - Returns: The new count. A replica that acknowledges it has read the store after this call. `nil` while this
-    ///   process has no heartbeat in the store.
-    package func announce() -> UInt64? { state.withLock { $0.journal }?.announce() }
+    /// Changes the fields of the next heartbeats.
+    package func update(_ change: (inout MemberStatus) -> Void) {
+        let (member, status) = state.withLock { state in
+            let before = state.status
+            change(&state.status)
+            return (before == state.status ? nil : state.member, state.status)
+        }
+        member?.update { $0 = status }
+    }
 
     /// Waits until the fields that were set before this call are on the volume.
     package func flush(within limit: TimeAmount) async throws(StoreError) {
-        try await state.withLock { $0.journal }?.flush(within: limit)
+        try await state.withLock { $0.member }?.flush(within: limit)
     }
 
     /// Records in the heartbeat that this process leaves, and waits no longer than a healthy volume needs: a volume that
     /// hangs does not delay the exit.
     package func leave() async {
-        guard let journal = state.withLock({ $0.journal }) else { return }
-        journal.update { $0.state = .left }
-        try? await journal.flush(within: StoreHealth.limit)
+        update { $0.state = .left }
+        try? await flush(within: StoreHealth.limit)
     }
 
     /// Joins the cluster as soon as the volume permits, then keeps the description current, until the task is cancelled.
     package func run() async {
         var hasLogged = false
-        while !Task.isCancelled, state.withLock({ $0.journal == nil }) {
+        while !Task.isCancelled, state.withLock({ $0.member == nil }) {
             do throws(StoreError) {
                 try await join()
             } catch {
@@ -97,15 +91,15 @@ package final class ReplicaPresence: Sendable {
             try? await Task.sleep(for: Self.interval)
             guard shared.keyring != keys else { continue }
             keys = shared.keyring
-            state.withLock { $0.journal }?.renewInfo()
+            state.withLock { $0.member }?.renewInfo()
         }
     }
 
     private func join() async throws(StoreError) {
         let (shared, name, version, logger, first) = (shared, name, version, logger, first)
         let names = Mutex([first])
-        let journal = try await shared.store.journal(
-            JournalOptions(
+        let member = try await shared.store.join(
+            JoinOptions(
                 incarnation: {
                     names.withLock { $0.popLast() }
                         ?? Incarnation(milliseconds: first.milliseconds) { UInt64.random(in: .min ... .max) }
@@ -123,10 +117,10 @@ package final class ReplicaPresence: Sendable {
                 }
             )
         )
-        let content = state.withLock { state -> HeartbeatContent in
-            state.journal = journal
-            return state.content
+        let status = state.withLock { state in
+            state.member = member
+            return state.status
         }
-        journal.update { content.apply(to: &$0) }
+        member.update { $0 = status }
     }
 }

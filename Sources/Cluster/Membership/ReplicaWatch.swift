@@ -1,116 +1,90 @@
 package import Logging
 package import NIOCore
-import Store
+package import Store
 import Synchronization
 
-/// Polls the journals of all replicas once a second, or twice a second while ``setUrgent(_:)`` asks for it, and archives
-/// replicas that have been dead for long.
+/// The replicas of the cluster as this process knows them. Archives replicas that have been dead for long.
 package final class ReplicaWatch: Sendable {
-    static let interval = Duration.seconds(1)
-    static let urgentInterval = Duration.milliseconds(500)
-    /// The age above which a heartbeat is no sign of life any more, provided that the local store works.
-    package static let stale = TimeAmount.seconds(5)
+    private static let interval = Duration.seconds(1)
+    /// The age of a heartbeat above which its replica is not waited for. A heartbeat is due every second, so the replica
+    /// has probably died, and a lease that it held has passed to another one.
+    private static let heartbeatAgeLimit = TimeAmount.milliseconds(2_500)
+    private static let waitInterval = TimeAmount.milliseconds(50)
+
+    private struct State {
+        /// The other replicas.
+        var replicas: [Incarnation: ReplicaStatus] = [:]
+        /// Whether the other replicas are known. Until then their absence means nothing.
+        var hasListed = false
+        /// The last time at which the local store worked.
+        var lastHealthy = NIODeadline.now()
+        var observation: MemberObservation?
+    }
 
     private let shared: SharedStore
+    private let presence: ReplicaPresence
     private let logger: Logger
-    private let current = Mutex<[ReplicaStatus]>([])
-    private let listener = Mutex<(@Sendable () -> Void)?>(nil)
-    private let isUrgent = Atomic(false)
-    private let hasCompletedPoll = Atomic(false)
+    private let state = Mutex(State())
 
-    package init(shared: SharedStore, logger: Logger) {
+    package init(shared: SharedStore, presence: ReplicaPresence, logger: Logger) {
         self.shared = shared
+        self.presence = presence
         self.logger = logger
     }
 
-    /// The replicas as of the last poll.
-    package var replicas: [ReplicaStatus] { current.withLock { $0 } }
-
-    /// Whether the first poll is complete. Until then ``replicas`` is empty, which does not mean that there are none.
-    package var hasPolled: Bool { hasCompletedPoll.load(ordering: .relaxed) }
-
-    /// Sets whether replicas are polled more often, because announcements of peers are expected.
-    package func setUrgent(_ isUrgent: Bool) { self.isUrgent.store(isUrgent, ordering: .relaxed) }
-
-    /// Registers the one listener that is called, on any thread, when a replica is seen to have announced a change.
-    package func onAnnouncement(_ body: @escaping @Sendable () -> Void) { listener.withLock { $0 = body } }
-
-    package static func isLive(_ replica: ReplicaStatus, now: NIODeadline) -> Bool {
-        guard let heartbeat = replica.heartbeat, heartbeat.state != .left, let moved = replica.movedAt else {
-            return false
-        }
-        return now - moved < stale
+    /// The replicas, this process included.
+    package var replicas: [ReplicaStatus] {
+        let isHealthy = shared.store.state == .healthy
+        let (others, lastHealthy) = state.withLock { ($0.replicas.values, $0.lastHealthy) }
+        let own = presence.status(movedAt: isHealthy ? .now() : lastHealthy)
+        return (others.filter { $0.incarnation != own?.incarnation } + [own].compactMap(\.self))
+            .sorted { $0.incarnation < $1.incarnation }
     }
 
-    /// Polls until the task is cancelled.
+    /// Observes the replicas until the task is cancelled. Called once.
     package func run() async {
+        let observation = shared.store.observeMembers { [weak self] in self?.record($0) }
+        state.withLock { $0.observation = observation }
         var detector = DeadReplicaDetector()
-        while !Task.isCancelled {
-            let found = try? await poll()
-            if let found {
-                let before = current.withLock { current in
-                    defer { current = found }
-                    return Self.announcements(of: current)
+        var keyring = shared.keyring
+        while (try? await Task.sleep(for: Self.interval)) != nil {
+            let (store, now) = (shared.store.state, NIODeadline.now())
+            let isRotated = shared.keyring != keyring
+            keyring = shared.keyring
+            let others = state.withLock { state in
+                if store == .healthy { state.lastHealthy = now }
+                if isRotated { for name in state.replicas.keys { state.replicas[name]?.openInfo(with: keyring) } }
+                return Array(state.replicas.values)
+            }
+            for replica in detector.observe(others, state: store, now: now) { await archive(replica) }
+        }
+        state.withLock { $0.observation = nil }
+    }
+
+    private func record(_ event: MemberEvent) {
+        let keyring = shared.keyring
+        state.withLock { state in
+            func update(_ name: Incarnation, _ change: (inout ReplicaStatus) -> Void) {
+                change(&state.replicas[name, default: ReplicaStatus(incarnation: name)])
+            }
+            switch event {
+            case .listed(let names):
+                state.hasListed = true
+                for name in names { update(name) { _ in } }
+            case .joined(let name, .success(let info)):
+                update(name) { replica in
+                    replica.problem = nil
+                    replica.sealedInfo = info
+                    replica.openInfo(with: keyring)
                 }
-                hasCompletedPoll.store(true, ordering: .relaxed)
-                if Self.announcements(of: found) != before { notifyListener() }
+            case .joined(let name, .failure(let error)): update(name) { $0.problem = error }
+            case .status(let name, let status, let seen, let at):
+                update(name) { ($0.status, $0.seen, $0.movedAt) = (status, seen, at) }
+            case .problem(let name, let problem): update(name) { $0.problem = problem }
+            case .gone(let name): state.replicas[name] = nil
+            case .rows: break
             }
-            let dead = detector.observe(found, state: shared.store.state, now: .now())
-            for replica in dead { await archive(replica) }
-            let isUrgent = isUrgent.load(ordering: .relaxed)
-            try? await Task.sleep(for: isUrgent ? Self.urgentInterval : Self.interval)
         }
-    }
-
-    /// Reads all replicas concurrently, so that one whose files hang does not delay the others.
-    private func poll() async throws(StoreError) -> [ReplicaStatus] {
-        let known = Dictionary(uniqueKeysWithValues: replicas.map { ($0.incarnation, $0) })
-        let all = try await shared.store.replicas()
-        return await withTaskGroup(of: ReplicaStatus.self) { group in
-            for incarnation in all {
-                let before = known[incarnation] ?? ReplicaStatus(incarnation: incarnation)
-                group.addTask { await self.poll(before) }
-            }
-            var found: [ReplicaStatus] = []
-            for await status in group {
-                found.append(status)
-                let isNew = current.withLock { current in
-                    guard let index = current.firstIndex(where: { $0.incarnation == status.incarnation }) else {
-                        return false
-                    }
-                    defer { current[index] = status }
-                    return current[index].heartbeat?.published != status.heartbeat?.published
-                }
-                if isNew { notifyListener() }
-            }
-            return found.sorted { $0.incarnation < $1.incarnation }
-        }
-    }
-
-    private func poll(_ before: ReplicaStatus) async -> ReplicaStatus {
-        var status = before
-        let observation = await shared.store.observe(before.incarnation)
-        status.heartbeat = observation.lastHeartbeat?.heartbeat ?? status.heartbeat
-        status.movedAt = observation.lastHeartbeat?.movedAt ?? status.movedAt
-        status.problem = observation.problem
-        do throws(StoreError) {
-            let bytes = try await shared.store.info(of: before.incarnation)
-            status.info = try ReplicaInfo(bytes, of: before.incarnation, with: shared.keyring)
-        } catch {
-            status.problem = status.problem ?? error
-        }
-        return status
-    }
-
-    private func notifyListener() {
-        let body = listener.withLock { $0 }
-        body?()
-    }
-
-    private static func announcements(of replicas: [ReplicaStatus]) -> [Incarnation: UInt64] {
-        var announcements: [Incarnation: UInt64] = [:]
-        for replica in replicas { announcements[replica.incarnation] = replica.heartbeat?.published }
-        return announcements
     }
 
     private func archive(_ replica: ReplicaStatus) async {
@@ -121,5 +95,49 @@ package final class ReplicaWatch: Sendable {
             let metadata: Logger.Metadata = ["incarnation": "\(replica.incarnation)", "error": "\(error)"]
             logger.debug("dead replica not archived", metadata: metadata)
         }
+    }
+
+    // MARK: Waiting for others
+
+    /// Waits until every live replica has acted on everything that this process has written so far.
+    ///
+    /// A replica reads the heartbeats of the others once a second, polls its watches if one announces a change, and
+    /// states in its own heartbeat, at most 50 ms later, what it has acted on. This takes a second as a rule.
+    ///
+    /// - Returns: The live replicas that have not done so within `limit`.
+    package func waitUntilSeen(within limit: TimeAmount) async -> [Incarnation] {
+        let deadline = NIODeadline.now() + limit
+        // A process that has just started does not know its peers yet, and they do not know it.
+        while !(state.withLock { $0.hasListed } && presence.hasJoined), await sleep(until: deadline) {}
+        guard let mark = presence.mark else { return pending(nil) }
+        guard !pending(mark).isEmpty else { return [] }
+        // A failed flush needs no handling: no replica acts on the changes then.
+        try? await presence.flush(within: deadline - .now())
+        state.withLock { $0.observation }?.hurry(until: deadline)
+        while true {
+            let late = pending(mark)
+            guard !late.isEmpty, await sleep(until: deadline) else { return late }
+        }
+    }
+
+    /// The other live replicas that have not acted on what a mark covers; all live ones if it is `nil`.
+    private func pending(_ mark: Mark?) -> [Incarnation] {
+        let (now, own) = (NIODeadline.now(), presence.incarnation)
+        let pending = state.withLock { $0.replicas.values }.filter { replica in
+            guard replica.incarnation != own, !(mark.map { replica.seen.covers($0) } ?? false) else { return false }
+            // A replica that was listed and not read yet.
+            guard let moved = replica.movedAt else { return replica.problem?.isTransient ?? true }
+            return replica.isLive(now: now) && now - moved < Self.heartbeatAgeLimit
+        }
+        return pending.map(\.incarnation).sorted()
+    }
+
+    /// Sleeps for a moment, or until the deadline.
+    ///
+    /// - Returns: `false` if the deadline has passed or the task was cancelled.
+    private func sleep(until deadline: NIODeadline) async -> Bool {
+        let left = min(Self.waitInterval, deadline - .now())
+        guard left > .zero else { return false }
+        return (try? await Task.sleep(for: .nanoseconds(left.nanoseconds))) != nil
     }
 }

@@ -7,26 +7,37 @@ import Threads
 
 /// The credentials against which a running gateway authenticates agents.
 ///
-/// Look-ups read an immutable snapshot from any thread; ``run(onChange:)`` watches the store and replaces the snapshot as
-/// a whole. A document that cannot be read or is not genuine keeps its last valid version, and is logged once.
+/// Look-ups read memory from any thread. ``load()`` begins to watch the store, and ``run(onChange:)`` reports changes. A
+/// document that cannot be read or is not genuine keeps its last valid version, and is logged once.
 package final class CredentialCache: Sendable {
     /// The maximum length of a secret in bytes. Longer texts cannot be secrets and are not hashed.
     private static let secretLimit = 256
 
-    let store: any Store
-    let keyring: @Sendable () -> ClusterKeyring
-    let logger: Logger
-    let clock: @Sendable () -> UnixTime
-    let table = Mutex(CredentialTable())
-    private let snapshot = Mutex<[String: Credential]>([:])
-    private let publishedRevision = Mutex<UInt64>(0)
+    /// The longest time without progress while the credentials are loaded.
+    private static let patience = TimeAmount.seconds(10)
+    /// The interval at which expired secrets are looked for.
+    private static let interval = Duration.milliseconds(500)
+
+    private let store: any Store
+    private let logger: Logger
+    private let clock: @Sendable () -> UnixTime
+    private let values: WatchedValues<Credential, CredentialError>
     private let counts = Mutex(Counts())
+    /// The changes since ``load()`` that are not reported yet.
+    private let pending = Mutex<PendingChanges?>(nil)
+    private let changed = AsyncSignal()
     /// A hash that no token has. An unknown id is compared with it, so that the comparison takes as long as for a known id.
     private let placeholder = SecretHash(of: IssuedToken().secret)
     /// Wakes the task of ``run(onChange:)``.
     let signal = AsyncSignal()
     /// The changes that ``run(onChange:)`` has not reported yet.
     let unreported = Mutex(CredentialChanges())
+
+    private struct PendingChanges {
+        var ended: Set<String> = []
+        var changed: Set<String> = []
+        var added: Set<String> = []
+    }
 
     private struct Counts {
         var statistics = CredentialStatistics()
@@ -43,9 +54,15 @@ package final class CredentialCache: Sendable {
         clock: @escaping @Sendable () -> UnixTime = { .now() }
     ) {
         self.store = store
-        self.keyring = keyring
         self.logger = logger
         self.clock = clock
+        values = WatchedValues { key, stored in
+            do throws(CredentialError) {
+                return .success(try CredentialDocument(stored, id: key.name, keyring: keyring()).credential)
+            } catch {
+                return .failure(error)
+            }
+        }
     }
 
     // MARK: Look-ups
@@ -76,7 +93,7 @@ package final class CredentialCache: Sendable {
     }
 
     private func check(id: String, secret: String) -> (result: AuthenticationResult, isKnown: Bool) {
-        let credential = IssuedToken.isID(id) ? snapshot.withLock { $0[id] } : nil
+        let credential = IssuedToken.isID(id) ? values[id] : nil
         let hash = SecretHash(of: secret.utf8.count <= Self.secretLimit ? secret : "")
         let found = matching(hash, of: credential)
         let refusal: CredentialRefusal
@@ -104,7 +121,7 @@ package final class CredentialCache: Sendable {
 
     /// The present state of a credential, or `nil` if it is revoked or removed. Checked for each stream.
     package func credential(id: String) -> Credential? {
-        guard let credential = snapshot.withLock({ $0[id] }), !credential.isRevoked else { return nil }
+        guard let credential = values[id], !credential.isRevoked else { return nil }
         return credential
     }
 
@@ -117,35 +134,95 @@ package final class CredentialCache: Sendable {
         counts.withLock { $0.statistics }
     }
 
-    // MARK: The snapshot
+    // MARK: Changes
 
-    /// Replaces the snapshot with the contents of the table, and logs changed problems.
+    /// Reads all credentials. Called before the gateway accepts agents. A document that cannot be used is logged and
+    /// left out.
     ///
-    /// - Returns: The previous snapshot and the new one, or `nil` if the table has not changed.
-    @discardableResult
-    func publish() -> (before: [String: Credential], now: [String: Credential])? {
-        publishedRevision.withLock { published in
-            let (revision, new, unusable, problems) = table.withLock { table in
-                (table.revision, table.credentials, table.unusable.count, table.drainProblemChanges())
+    /// - Throws: An error of the store if its credentials cannot be read.
+    package func load() async throws(StoreError) {
+        values.watch(store, .below(CredentialDocument.prefix)) { [weak self] in self?.record($0) }
+        try await values.waitUntilComplete(patience: Self.patience)
+        pending.withLock { $0 = PendingChanges() }
+    }
+
+    /// Reads one credential at once, for an agent whose token the watch may not have delivered yet.
+    ///
+    /// - Throws: An error of the store, `notFound` if it has no such credential.
+    package func refresh(id: String, within limit: TimeAmount) async throws(StoreError) {
+        let key = CredentialDocument.key(id: id)
+        values.insert(try await store.read(key, within: limit), at: key)
+    }
+
+    /// Reports changes until the task is cancelled. Called once, after ``load()``.
+    ///
+    /// - Parameter onChange: Called after credentials have changed. Calls do not overlap.
+    package func run(onChange: @escaping @Sendable (CredentialChanges) -> Void) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                while (try? await Task.sleep(for: Self.interval)) != nil { self.changed.send() }
             }
-            if published == revision { return nil }
-            published = revision
-            for problem in problems.new {
+            var then = clock()
+            while await changed.wait() {
+                let now = clock()
+                let expired = expiredSecrets(from: then, to: now)
+                then = now
+                let pending = pending.withLock { pending in
+                    defer { pending = PendingChanges() }
+                    return pending ?? PendingChanges()
+                }
+                let changes = CredentialChanges(
+                    ended: pending.ended.sorted(),
+                    changed: pending.changed.union(expired).sorted(),
+                    added: pending.added.sorted()
+                )
+                if !changes.isEmpty { onChange(changes) }
+            }
+            group.cancelAll()
+        }
+    }
+
+    /// Counts, logs and collects changes. Called on threads of the store.
+    private func record(_ batch: [WatchedValues<Credential, CredentialError>.Change]) {
+        counts.withLock { counts in
+            for change in batch {
+                counts.statistics.count(change.before.value, -1)
+                counts.statistics.count(change.after.value, 1)
+                counts.statistics.unusable +=
+                    (change.after.problem == nil ? 0 : 1) - (change.before.problem == nil ? 0 : 1)
+                if let problem = change.newProblem {
+                    counts.statistics.faults[CredentialFault(problem), default: 0] += 1
+                }
+            }
+        }
+        for change in batch {
+            if let problem = change.newProblem {
                 logger.error("credential unusable; its last valid version is kept", metadata: ["error": "\(problem)"])
+            } else if change.before.problem != nil, change.after.problem == nil {
+                logger.notice("credential usable again", metadata: ["token_id": "\(change.name)"])
             }
-            for id in problems.resolved { logger.notice("credential usable again", metadata: ["token_id": "\(id)"]) }
-            let old = snapshot.withLock { snapshot in
-                defer { snapshot = new }
-                return snapshot
+        }
+        pending.withLock { pending in
+            for change in batch where change.isOfValue {
+                let wasValid = change.before.value?.isRevoked == false
+                let isValid = change.after.value?.isRevoked == false
+                switch (wasValid, isValid) {
+                case (true, false): pending?.ended.insert(change.name)
+                case (false, true): pending?.added.insert(change.name)
+                case (true, true): pending?.changed.insert(change.name)
+                case (false, false): break
+                }
             }
-            let valid = new.values.count { !$0.isRevoked }
-            counts.withLock { counts in
-                counts.statistics.valid = valid
-                counts.statistics.revoked = new.count - valid
-                counts.statistics.unusable = unusable
-                for problem in problems.new { counts.statistics.faults[CredentialFault(problem), default: 0] += 1 }
-            }
-            return (old, new)
+        }
+        changed.send()
+    }
+
+    /// The ids of the credentials with a secret that expired between the two times.
+    private func expiredSecrets(from then: UnixTime, to now: UnixTime) -> [String] {
+        guard then < now else { return [] }
+        return values.entries.compactMap { id, entry in
+            let isExpired = entry.value?.secrets.contains { $0.notAfter.map { then < $0 && $0 <= now } ?? false }
+            return isExpired == true ? id : nil
         }
     }
 }

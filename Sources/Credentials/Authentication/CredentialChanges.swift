@@ -1,4 +1,4 @@
-/// The ids of the credentials that differ between two snapshots.
+/// The ids of the credentials that have changed since the last report.
 package struct CredentialChanges: Sendable, Equatable {
     /// The revoked and removed credentials. The sessions that use them have to end.
     package var ended: [String]
@@ -14,10 +14,4 @@ package struct CredentialChanges: Sendable, Equatable {
     }
 
     package var isEmpty: Bool { ended.isEmpty && changed.isEmpty && added.isEmpty }
-
-    mutating func formUnion(_ later: CredentialChanges) {
-        ended += later.ended
-        changed += later.changed
-        added += later.added
-    }
 }

@@ -14,4 +14,10 @@ package struct CredentialStatistics: Sendable, Equatable {
     package var unusable: Int = 0
 
     package init() {}
+
+    /// Adds a credential to the gauges, or subtracts it.
+    mutating func count(_ credential: Credential?, _ difference: Int) {
+        guard let credential else { return }
+        if credential.isRevoked { revoked += difference } else { valid += difference }
+    }
 }

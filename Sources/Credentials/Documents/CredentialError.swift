@@ -15,8 +15,6 @@ package struct CredentialError: Error, Equatable, CustomStringConvertible {
         case malformed
         /// A join file cannot be read or written.
         case joinFile
-        /// The newest version in the store is older than one that was read before.
-        case rolledBack
         /// The store failed, or the document is not genuine.
         case store(StoreError.Code)
     }
@@ -38,10 +36,10 @@ package struct CredentialError: Error, Equatable, CustomStringConvertible {
     /// Whether the document is wrong. Otherwise the store did not respond as it should.
     var isOfDocument: Bool {
         switch code {
-        case .malformed, .rolledBack: true
+        case .malformed: true
         case .store(let code):
             switch code {
-            case .corrupt, .foreign, .newerFormat, .refused, .tooLarge, .badName, .denied: true
+            case .corrupt, .foreign, .newerFormat, .rolledBack, .refused, .tooLarge, .badName, .denied: true
             default: false
             }
         default: false
@@ -67,7 +65,7 @@ package enum CredentialFault: String, CaseIterable, Sendable {
         self =
             switch error.code {
             case .malformed, .invalid, .notFound, .ambiguous, .revoked, .joinFile: .malformed
-            case .rolledBack: .rolledBack
+            case .store(.rolledBack): .rolledBack
             case .store(.corrupt): .mac
             case .store(.foreign): .foreign
             case .store(.newerFormat): .format

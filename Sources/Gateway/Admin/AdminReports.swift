@@ -109,7 +109,7 @@ package struct AdminReports: Sendable {
                         "version": replica.info.map { .string($0.version) } ?? .null,
                         "keys": replica.info.map { .array($0.keys.map { .string($0) }) } ?? .null,
                         "state": .string(ReplicaCounts.state(of: replica, now: now).rawValue),
-                        "sessions": replica.heartbeat.map { .integer(Int64($0.sessions)) } ?? .null,
+                        "sessions": replica.status.map { .integer(Int64($0.sessions)) } ?? .null,
                         "silent_seconds": replica.movedAt.map { .seconds(now - $0) } ?? .null,
                         "problem": replica.problem.map { .string($0.description) } ?? .null,
                     ])

@@ -1,4 +1,4 @@
-import ACME
+package import ACME
 import Certificates
 package import Logging
 package import NIOCore
@@ -8,9 +8,9 @@ package import Store
 /// Answers HTTP-01 validators (RFC 8555 §8.3) on every replica.
 ///
 /// A validator may reach a replica that has not yet heard of a challenge which another replica has just presented. So a
-/// token that is not in the ``ChallengeTable`` is read from the store by a ``StoreLookup``, within its limits: an HTTP
-/// connection calls ``token(in:)`` and ``lookUp(_:for:on:now:)`` on its event loop, and counts the result with
-/// ``count(_:)`` or ``recordAnswer(_:client:)``.
+/// token that is not in memory is read from the store by a ``StoreLookup``, within its limits: an HTTP connection calls
+/// ``token(in:)`` and ``lookUp(_:for:on:now:)`` on its event loop, and counts the result with ``count(_:)`` or
+/// ``recordAnswer(_:client:)``.
 ///
 /// A request for an unknown token is then handled as any other request, since a service behind the gateway may have an
 /// ACME client of its own; if no route matches, the client receives 404.
@@ -23,25 +23,24 @@ package final class HTTPChallenges: Sendable {
 
     package enum Lookup {
         /// The challenge, or `nil` if the token is unknown.
-        case known(ChallengeTable.Answer?)
+        case known(ChallengeTask?)
         /// The store is being read; the future belongs to the loop of the request.
-        case pending(EventLoopFuture<ChallengeTable.Answer?>)
+        case pending(EventLoopFuture<ChallengeTask?>)
     }
 
     package static let path = "/.well-known/acme-challenge/"
 
-    private let table: ChallengeTable
+    private let pending: PendingChallenges
     private let lookup: StoreLookup
     private let logger: Logger
     private let results: CounterTable<Result>
 
-    package init(table: ChallengeTable, store: any Store, metrics: MetricsRegistry, logger: Logger) {
-        self.table = table
+    package init(pending: PendingChallenges, store: any Store, metrics: MetricsRegistry, logger: Logger) {
+        self.pending = pending
         lookup = StoreLookup(store: store) { token throws(StoreError) in
             let key = ChallengeTask.storeKey(token: token)
-            let stored = try await store.read(key, within: StoreLookup.timeout)
-            // A value that cannot be parsed is logged by the poll of the folder.
-            if let task = try? ChallengeTask(document: stored.bytes, at: key) { _ = table.insert(task) }
+            // A value that cannot be used is logged by the watch.
+            pending.insert(try await store.read(key, within: StoreLookup.timeout), at: key)
         }
         self.logger = logger
         results = metrics.counters(
@@ -68,18 +67,17 @@ package final class HTTPChallenges: Sendable {
         on loop: any EventLoop,
         now: NIODeadline
     ) -> Lookup {
-        if let answer = table.answer(token) { return .known(answer) }
-        let table = table
+        if let task = pending.http(token) { return .known(task) }
+        let pending = pending
         let read = lookup.read(token, for: client, on: loop, now: now)
-        return read.map { .pending($0.map { table.answer(token) }) } ?? .known(nil)
+        return read.map { .pending($0.map { pending.http(token) }) } ?? .known(nil)
     }
 
     package func count(_ result: Result) { results[result].increment() }
 
-    /// Counts an answered request, and logs the first one for each challenge.
-    package func recordAnswer(_ answer: ChallengeTable.Answer, client: String) {
+    /// Counts and logs an answered request.
+    package func recordAnswer(_ answer: ChallengeTask, client: String) {
         count(.answered)
-        guard answer.isFirst else { return }
         logger.debug("HTTP-01 challenge answered", metadata: ["name": "\(answer.name)", "client": "\(client)"])
     }
 

@@ -1,3 +1,4 @@
+import ACME
 import HopProtocol
 import NIOCore
 
@@ -31,7 +32,7 @@ extension HTTP1Connection {
     }
 
     private func sendChallenge(
-        _ answer: ChallengeTable.Answer,
+        _ answer: ChallengeTask,
         _ request: EdgeRequest,
         _ challenges: HTTPChallenges
     ) {

@@ -8,21 +8,17 @@ import Threads
 
 /// The background work of a gateway: everything that observes the store.
 extension GatewayAssembly {
-    /// Installs the reports of the volume, from its first read on.
+    /// Installs the reports of the volume.
     func observeVolume() {
-        let (logger, metrics) = (logger, metrics)
-        shared.volume?.onProblem { key, problem in
-            logger.error(
-                "store entry rejected; its last valid version is kept",
-                metadata: ["key": "\(key)", "error": "\(problem)"]
-            )
-        }
+        let metrics = metrics
         shared.volume?.onOperation { metrics.store($0, took: $1) }
     }
 
     /// Observes the store until the task is cancelled. Called once, by the owner of the gateway.
     func run() async {
         let logger = logger
+        // What has joined the cluster is expected to see the challenges of others.
+        challenges?.watch()
         await withDiscardingTaskGroup { group in
             group.addTask {
                 await shared.run {

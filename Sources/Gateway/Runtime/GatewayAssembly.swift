@@ -84,7 +84,8 @@ struct GatewayAssembly: Sendable {
         self.certificates = certificates
         self.credentials = credentials
         presence = ReplicaPresence(shared: shared, name: configuration.name, version: version, logger: logger)
-        watch = ReplicaWatch(shared: shared, logger: logger)
+        let watch = ReplicaWatch(shared: shared, presence: presence, logger: logger)
+        self.watch = watch
 
         let router = Router(routes: RouteTable(configuration.routes))
         registry = AgentRegistry(router: router, credentials: credentials)
@@ -92,7 +93,7 @@ struct GatewayAssembly: Sendable {
         if let acme = configuration.acme {
             let challenges = SharedChallenges(
                 store: shared.store,
-                barrier: HeartbeatBarrier(store: shared.store, presence: presence, watch: watch),
+                waitForOthers: { await watch.waitUntilSeen(within: $0) },
                 alpn: alpn,
                 metrics: metrics.registry,
                 logger: logger

@@ -58,128 +58,42 @@ extension MemoryStore {
     }
 }
 
-// MARK: Journals
+// MARK: Members
 
-/// The journal of a process whose store is in its own memory. Changes are visible at once; nothing is durable.
-final class MemoryJournal: StoreJournal {
+/// The only member of a store in memory. No other process observes it.
+final class MemoryMember: StoreMember {
     private let store: MemoryStore
+    let incarnation: Incarnation
 
-    init(store: MemoryStore) {
+    init(store: MemoryStore, incarnation: Incarnation) {
         self.store = store
+        self.incarnation = incarnation
     }
 
-    var incarnation: Incarnation {
-        store.contents.withLock { $0.journal ?? Incarnation(high: 0, low: 0) }
-    }
-
-    func put(key: [UInt8], value: [UInt8]) {
-        precondition(key.count <= JournalRecord.keyLimit && value.count <= JournalRecord.valueLimit)
-        change { $0.view?.table.apply(.put(key: key, value: value)) }
-    }
-
-    func remove(key: [UInt8]) {
-        change { $0.view?.table.apply(.remove(key: key)) }
-    }
-
-    func update(_ change: @escaping @Sendable (inout Heartbeat) -> Void) {
-        self.change { $0.beat(change) }
-    }
-
-    func announce() -> UInt64 {
-        change { $0.beat { $0.published &+= 1 } }
-        return store.contents.withLock { contents in
-            contents.journal.flatMap { contents.journals[$0]?.observation.lastHeartbeat?.heartbeat.published } ?? 0
-        }
-    }
-
-    func renewInfo() {
-        store.contents.withLock { contents in
-            guard let own = contents.journal, var journal = contents.journals[own] else { return }
-            journal.info = journal.options.info(own)
-            contents.journals[own] = journal
-        }
-    }
+    var mark: Mark { Mark() }
+    func update(_ change: @escaping @Sendable (inout MemberStatus) -> Void) {}
+    func put(key: [UInt8], value: [UInt8]) throws(StoreError) { try JournalRecord.requireSize(key: key, value: value) }
+    func remove(key: [UInt8]) {}
+    func renewInfo() {}
 
     func flush(within limit: TimeAmount) async throws(StoreError) {
         guard store.contents.withLock({ !$0.isClosed }) else {
-            throw StoreError(.closed, "journal", "the store was closed")
+            throw StoreError(.closed, "the store", "was closed")
         }
-    }
-
-    /// Applies a change. If the journal has been archived, it starts again under a new incarnation, as on a volume.
-    private func change(_ body: (inout ReplicaObservation) -> Void) {
-        let restarted = store.contents.withLock { contents -> (JournalOptions, Incarnation)? in
-            guard let own = contents.journal, var journal = contents.journals[own] ?? contents.archived else {
-                return nil
-            }
-            let wasArchived = contents.journals[own] == nil
-            body(&journal.observation)
-            guard wasArchived else {
-                journal.observation.beat { _ in }
-                contents.journals[own] = journal
-                return nil
-            }
-            let new = journal.options.incarnation()
-            journal.info = journal.options.info(new)
-            journal.observation.beat { $0.incarnation = new }
-            contents.journals[new] = journal
-            contents.journal = new
-            contents.archived = nil
-            return (journal.options, new)
-        }
-        if let (options, new) = restarted { options.onNewIncarnation(new) }
     }
 }
 
 extension MemoryStore {
-    package func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal {
-        let incarnation = options.incarnation()
-        let first = Heartbeat(incarnation: incarnation, sequence: 1)
-        let observation = ReplicaObservation(
-            lastHeartbeat: LastHeartbeat(heartbeat: first, movedAt: .now()),
-            view: ReplicaView(heartbeat: first, table: JournalTable()),
-            problem: nil
-        )
-        let isFirst = contents.withLock { contents in
-            guard contents.journal == nil, !contents.isClosed else { return false }
-            contents.journal = incarnation
-            contents.journals[incarnation] = Journal(
-                observation: observation,
-                info: options.info(incarnation),
-                options: options
-            )
-            return true
-        }
-        guard isFirst else {
-            throw StoreError(.closed, "journal", "the store is closed or already has a journal")
-        }
-        return MemoryJournal(store: self)
+    package func join(_ options: JoinOptions) async throws(StoreError) -> any StoreMember {
+        MemoryMember(store: self, incarnation: options.incarnation())
     }
 
-    package func replicas() async throws(StoreError) -> [Incarnation] {
-        contents.withLock { $0.journals.keys.sorted() }
+    package func observeMembers(_ deliver: @escaping @Sendable (MemberEvent) -> Void) -> MemberObservation {
+        deliver(.listed([]))
+        return MemberObservation()
     }
 
-    package func info(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
-        guard let info = contents.withLock({ $0.journals[replica]?.info }) else { throw Self.unknown(replica) }
-        return info
-    }
-
-    package func observe(_ replica: Incarnation) async -> ReplicaObservation {
-        contents.withLock { $0.journals[replica]?.observation }
-            ?? ReplicaObservation(lastHeartbeat: nil, view: nil, problem: Self.unknown(replica))
-    }
-
-    package func archive(_ replica: Incarnation) async throws(StoreError) {
-        let isKnown = contents.withLock { contents in
-            guard let journal = contents.journals.removeValue(forKey: replica) else { return false }
-            if contents.journal == replica { contents.archived = journal }
-            return true
-        }
-        guard isKnown else { throw Self.unknown(replica) }
-    }
-
-    private static func unknown(_ replica: Incarnation) -> StoreError {
-        StoreError(.notFound, "replicas/\(replica)", "there is no such replica")
+    package func archive(_ member: Incarnation) async throws(StoreError) {
+        throw StoreError(.notFound, "replicas/\(member)", "there is no such replica")
     }
 }

@@ -4,7 +4,7 @@ import Synchronization
 /// A store in the memory of one process, for a single replica without a volume and for tests. Nothing survives the
 /// process; otherwise it behaves as ``Store`` specifies, and the conformance tests run against it too.
 ///
-/// Every call takes one lock and returns at once; feeds and hooks are called after the lock has been released.
+/// Every call takes one lock and returns at once; watches are notified after the lock has been released.
 package final class MemoryStore: Store {
     struct Contents {
         /// Values and their newest version numbers; `bytes` is `nil` for a removed value.
@@ -15,23 +15,8 @@ package final class MemoryStore: Store {
         var epochs: [StoreKey: UInt64] = [:]
         /// The epochs of the leases that are held.
         var holders: [StoreKey: UInt64] = [:]
-        /// The feeds of the watches, by prefix.
-        var feeds: [StoreKey: [ChangeFeed]] = [:]
-        /// The journals that have not been archived.
-        var journals: [Incarnation: Journal] = [:]
-        /// The current incarnation of this process's journal, or `nil` if none was started.
-        var journal: Incarnation?
-        /// This process's journal while it is archived, until its next change restarts it.
-        var archived: Journal?
-        /// The closure passed to ``MemoryStore/onPublished(_:)``.
-        var hook: (@Sendable (StoreKey) -> Void)?
+        var watches: [MemoryWatch] = []
         var isClosed = false
-    }
-
-    struct Journal {
-        var observation: ReplicaObservation
-        var info: [UInt8]
-        var options: JournalOptions
     }
 
     let contents = Mutex(Contents())
@@ -40,49 +25,33 @@ package final class MemoryStore: Store {
 
     package var state: StoreState { .healthy }
 
-    package func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) {
-        contents.withLock { $0.hook = body }
-    }
-
-    package func refresh(_ keys: [StoreKey]) {}
-
     package func close() {
-        let feeds = contents.withLock { contents in
+        let watches = contents.withLock { contents in
             contents.isClosed = true
-            defer { contents.feeds = [:] }
-            return contents.feeds
+            defer { contents.watches = [] }
+            return contents.watches
         }
-        for feed in feeds.values.joined() { feed.finish() }
+        for watch in watches { watch.thread.withLock { $0 = nil } }
     }
 
-    /// Changes the contents under the lock and notifies feeds and hook after releasing it.
+    /// Changes the contents under the lock and notifies the watches after releasing it.
     func change<Result: Sendable>(
         _ key: StoreKey,
-        _ body: (inout Contents) throws(StoreError) -> (Result, StoreChange.Revision)
+        _ body: (inout Contents) throws(StoreError) -> Result
     ) throws(StoreError) -> Result {
-        let outcome = contents.withLock { contents -> Swift.Result<(Result, Notification), StoreError> in
+        let outcome = contents.withLock {
+            contents -> Swift.Result<(Result, WatchedChange?, [MemoryWatch]), StoreError> in
             guard !contents.isClosed else { return .failure(StoreError(.closed, key.path, "the store was closed")) }
             do throws(StoreError) {
-                let (result, revision) = try body(&contents)
-                if let own = contents.journal { contents.journals[own]?.observation.beat { $0.published &+= 1 } }
-                let feeds = key.parent.flatMap { contents.feeds[$0] } ?? []
-                let change = StoreChange(key: key, newest: revision)
-                return .success((result, Notification(change: change, feeds: feeds, hook: contents.hook)))
+                let result = try body(&contents)
+                return .success((result, contents.newest(key), contents.watches.filter { $0.scope.contains(key) }))
             } catch {
                 return .failure(error)
             }
         }
-        let (result, notification) = try outcome.get()
-        for feed in notification.feeds { feed.offer([notification.change]) }
-        notification.hook?(key)
+        let (result, change, watches) = try outcome.get()
+        if let change { for watch in watches { watch.deliver(WatchBatch(changes: [change])) } }
         return result
-    }
-
-    /// A change, and the feeds and hook to notify of it.
-    struct Notification {
-        let change: StoreChange
-        let feeds: [ChangeFeed]
-        let hook: (@Sendable (StoreKey) -> Void)?
     }
 }
 
@@ -137,7 +106,7 @@ extension MemoryStore {
             case .remove(nil): guard before?.bytes != nil else { throw Self.notFound(key) }
             }
             contents.values[key] = (version + 1, change.bytes)
-            return (version + 1, .version(version + 1))
+            return version + 1
         }
     }
 
@@ -157,7 +126,7 @@ extension MemoryStore {
             let mine = Generation(epoch: epoch, counter: counter)
             let stored = StoredGeneration(generation: mine, files: files)
             contents.generations[key] = (contents.generations[key] ?? []).suffix(1) + [stored]
-            return (mine, .generation(mine))
+            return mine
         }
     }
 
@@ -175,40 +144,11 @@ extension MemoryStore {
         throw StoreError(.notFound, key.path, "has no usable generation")
     }
 
-    package func changes(_ prefix: StoreKey) -> StoreChanges {
-        let feed = ChangeFeed()
-        let (existing, isClosed) = contents.withLock { contents -> ([StoreChange], Bool) in
-            contents.feeds[prefix, default: []].removeAll { $0.isFinished }
-            contents.feeds[prefix, default: []].append(feed)
-            let values = contents.values.filter { $0.key.parent == prefix }.map {
-                StoreChange(key: $0.key, newest: .version($0.value.version))
-            }
-            let sets = contents.generations.filter { $0.key.parent == prefix }.compactMap { key, all in
-                all.last.map { StoreChange(key: key, newest: .generation($0.generation)) }
-            }
-            return (values + sets, contents.isClosed)
-        }
-        feed.offer(existing)
-        if isClosed { feed.finish() }
-        return StoreChanges(feed: feed)
-    }
-
     private static func notFound(_ key: StoreKey) -> StoreError {
         StoreError(.notFound, key.path, "there is no such value")
     }
 
     private static func conflict(_ key: StoreKey, _ newest: UInt64) -> StoreError {
         StoreError(.conflict(newest: newest), key.path, "was changed by another writer; read it again")
-    }
-}
-
-extension ReplicaObservation {
-    /// Changes the heartbeat and advances its sequence number, as every change of a journal in memory does.
-    mutating func beat(_ change: (inout Heartbeat) -> Void) {
-        guard var heartbeat = lastHeartbeat?.heartbeat else { return }
-        change(&heartbeat)
-        heartbeat.sequence += 1
-        lastHeartbeat = LastHeartbeat(heartbeat: heartbeat, movedAt: .now())
-        view?.heartbeat = heartbeat
     }
 }

@@ -7,10 +7,10 @@ import Synchronization
 /// - *Values*: small documents with a version number each. A change names the version that it replaces, so of several
 ///   concurrent writers one succeeds and the others get `conflict`. A write under a *lease* is fenced.
 /// - *Generations*: sets of files published in one step under a *lease*, whose epoch fences out earlier holders.
-/// - *Watches*: ``changes(_:)`` reports new versions and generations below a prefix.
-/// - *Journals*: one per process, written by that process alone: a heartbeat and rows that the other replicas read.
+/// - *Watches*: ``watch(_:_:)`` delivers values and every change of them; see ``WatchedValues``.
+/// - *Members*: one per process that has joined: a status and rows, which it alone writes and the others observe.
 ///
-/// A process opens one store at start-up, starts its journal once, and closes the store at its end. All methods may be
+/// A process opens one store at start-up, joins once, and closes the store at its end. All methods may be
 /// called from any thread. Every call may take long and has its own deadline (``StoreError/Code/stalled``); none may be
 /// awaited on the data path. After an error other than `exists`, `conflict`, `notFound`, `tooLarge`, `badName` and
 /// `fenced` a change may have happened or may still happen: read again before repeating it.
@@ -50,8 +50,9 @@ package protocol Store: Sendable {
         under lease: (any StoreLease)?
     ) async throws(StoreError) -> UInt64
 
-    /// Returns the changes one level below a prefix: first everything that exists, then each change within two seconds.
-    func changes(_ prefix: StoreKey) -> StoreChanges
+    /// Watches keys: first everything that exists is delivered, then each change within two seconds. Of several changes
+    /// of a key in a short time only the last may be delivered. Users decode and keep values with ``WatchedValues``.
+    func watch(_ scope: WatchScope, _ deliver: @escaping WatchDelivery) -> StoreWatch
 
     /// Waits for a lease and acquires it. Called only when there is work to do under it.
     ///
@@ -73,37 +74,19 @@ package protocol Store: Sendable {
         accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
     ) async throws(StoreError) -> StoredGeneration
 
-    /// Starts the journal of this process. Called once per store.
-    func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal
+    /// Makes this process a member. Called once per store, after the watches have begun.
+    func join(_ options: JoinOptions) async throws(StoreError) -> any StoreMember
 
-    /// Returns the incarnations that have a journal, dead or alive, this process included.
-    func replicas() async throws(StoreError) -> [Incarnation]
+    /// Observes the other members, each at its own pace: one whose files hang delays no other. Called once per store.
+    func observeMembers(_ deliver: @escaping @Sendable (MemberEvent) -> Void) -> MemberObservation
 
-    /// Returns the information that a replica publishes in addition to its heartbeat; see ``JournalOptions/info``.
-    func info(of replica: Incarnation) async throws(StoreError) -> [UInt8]
-
-    /// Reads the journal of a replica once and returns all that is known of the replica. A failed read leaves the last
-    /// known heartbeat and rows in place and is reported in ``ReplicaObservation/problem``.
-    func observe(_ replica: Incarnation) async -> ReplicaObservation
-
-    /// Reads the journal of a replica once, waiting at most `limit`.
-    func observe(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation
-
-    /// Moves the journal of a dead replica to the archive (`tombs/` on a volume). A replica that is alive after all
-    /// restarts under a new incarnation.
-    func archive(_ replica: Incarnation) async throws(StoreError)
-
-    /// Polls these keys now, because a peer has announced that it published them.
-    func refresh(_ keys: [StoreKey])
-
-    /// Sets a closure that is called with every key that this process publishes, on a thread of the store, so that the
-    /// peers can be notified.
-    func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void)
+    /// Archives a dead member. A member that is alive after all joins again under a new incarnation.
+    func archive(_ member: Incarnation) async throws(StoreError)
 
     /// The current condition of the store. Returns at once.
     var state: StoreState { get }
 
-    /// Closes the store: stops its threads, finishes its watches and stops renewing its leases. Returns at once;
+    /// Closes the store: stops its threads, ends its watches and stops renewing its leases. Returns at once;
     /// pending calls fail with `closed`.
     func close()
 }
@@ -127,10 +110,6 @@ extension Store {
 extension Store {
     package func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue {
         try await read(key)
-    }
-
-    package func observe(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation {
-        await observe(replica)
     }
 }
 
@@ -165,81 +144,4 @@ package protocol StoreLease: AnyObject, Sendable {
 
     /// Releases the lease, so that a waiting process need not wait for the time to live.
     func release() async
-}
-
-/// The parameters of ``Store/journal(_:)``.
-package struct JournalOptions: Sendable {
-    /// Creates the name of this process: called at the start, and again whenever others have archived its journal.
-    package var incarnation: @Sendable () -> Incarnation
-    /// Returns the information that a replica publishes in addition to its heartbeat (the file `card`), sealed; at most
-    /// ``Volume/infoLimit`` bytes.
-    package var info: @Sendable (Incarnation) -> [UInt8]
-    /// Called with each new name after the first, when the rows have already been published under it.
-    package var onNewIncarnation: @Sendable (Incarnation) -> Void
-
-    package init(
-        incarnation: @escaping @Sendable () -> Incarnation,
-        info: @escaping @Sendable (Incarnation) -> [UInt8],
-        onNewIncarnation: @escaping @Sendable (Incarnation) -> Void = { _ in }
-    ) {
-        self.incarnation = incarnation
-        self.info = info
-        self.onNewIncarnation = onNewIncarnation
-    }
-}
-
-/// The journal of this process. Calls from any thread return at once; the changes become durable and visible shortly
-/// after.
-package protocol StoreJournal: AnyObject, Sendable {
-    /// The name under which this process writes its journal now.
-    var incarnation: Incarnation { get }
-
-    /// Sets a row.
-    ///
-    /// - Parameters:
-    ///   - key: At most ``JournalRecord/keyLimit`` bytes.
-    ///   - value: At most ``JournalRecord/valueLimit`` bytes.
-    func put(key: [UInt8], value: [UInt8])
-
-    /// Removes a row.
-    func remove(key: [UInt8])
-
-    /// Changes the fields of the heartbeat that belong to the caller: state, sessions, load, seen.
-    func update(_ change: @escaping @Sendable (inout Heartbeat) -> Void)
-
-    /// Increments the heartbeat's `published` count, so that the replicas that observe this one poll the store again.
-    ///
-    /// - Returns: The new count. A replica whose heartbeat reports this count or a higher one as seen has polled the
-    ///   store after this call.
-    func announce() -> UInt64
-
-    /// Writes the replica information again, because ``JournalOptions/info`` returns something new for this
-    /// incarnation.
-    func renewInfo()
-
-    /// Returns when every earlier change is durable, or throws the error of the write.
-    ///
-    /// - Parameter limit: The longest time to wait.
-    /// - Throws: `stalled` if it took longer; the changes may still be written.
-    func flush(within limit: TimeAmount) async throws(StoreError)
-}
-
-extension StoreJournal {
-    package func flush() async throws(StoreError) { try await flush(within: .seconds(10)) }
-}
-
-/// The knowledge about a replica after a read of its journal.
-package struct ReplicaObservation: Sendable {
-    /// The newest heartbeat and the time at which it last moved, or `nil` if none was ever read.
-    package var lastHeartbeat: LastHeartbeat?
-    /// The last valid view of the rows, or `nil` if there was none.
-    package var view: ReplicaView?
-    /// The error of the last read, or `nil` if it succeeded.
-    package var problem: StoreError?
-
-    package init(lastHeartbeat: LastHeartbeat?, view: ReplicaView?, problem: StoreError?) {
-        self.lastHeartbeat = lastHeartbeat
-        self.view = view
-        self.problem = problem
-    }
 }

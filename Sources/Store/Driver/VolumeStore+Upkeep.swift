@@ -25,7 +25,7 @@ extension VolumeStore {
     private func probeSpace() {
         let isFull = health.needsSpaceProbe
         let isDue = shared.withLock { shared -> Bool in
-            guard isFull || shared.journal != nil, !shared.isProbing, shared.nextSpaceProbe <= .now() else {
+            guard isFull || shared.member != nil, !shared.isProbing, shared.nextSpaceProbe <= .now() else {
                 return false
             }
             shared.isProbing = true

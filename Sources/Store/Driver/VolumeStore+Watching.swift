@@ -1,12 +1,17 @@
-package import NIOCore
+import NIOCore
 import Synchronization
 import Threads
 
-/// One consumer's watch of a prefix. Its polls are jobs of the store's readers, one at a time.
+/// One watch of a user. Its polls are jobs of the store's readers, one at a time; the parts of an urgent round are
+/// further jobs, several at a time.
 final class WatchSubscription: Sendable {
-    let feed = ChangeFeed()
-    private let watch: ThreadConfined<PrefixWatch>
-    private let onProblem: @Sendable (StoreKey, StoreError) -> Void
+    /// The highest number of parts that are read at the same time. A fast volume needs no more than there are usual
+    /// readers; on a slow one the readers grow.
+    private static let partLimit = 12
+
+    let scope: WatchScope
+    private let watch: Mutex<PrefixWatch>
+    private let deliver: WatchDelivery
     private let state = Mutex(State())
 
     private struct State {
@@ -15,16 +20,28 @@ final class WatchSubscription: Sendable {
         var needsAnotherPoll = false
         /// The keys that the next poll has to inspect.
         var enqueued: Set<StoreKey> = []
-        /// The problems that have been reported.
-        var problems: [StoreKey: StoreError.Code] = [:]
+        /// The number of parts that are queued or being read.
+        var parts = 0
+        var hasReportedCompletion = false
+        var failure: StoreError?
+        /// The changes of other members that had been announced when the last poll began.
+        var announced = Mark()
+        /// The changes of other members that have been delivered.
+        var covered = Mark()
+        var isCancelled = false
     }
 
-    init(volume: Volume, prefix: StoreKey, onProblem: @escaping @Sendable (StoreKey, StoreError) -> Void) {
-        watch = ThreadConfined(PrefixWatch(volume: volume, prefix: prefix))
-        self.onProblem = onProblem
+    init(volume: Volume, scope: WatchScope, isDisposable: Bool, deliver: @escaping WatchDelivery) {
+        self.scope = scope
+        watch = Mutex(PrefixWatch(volume: volume, scope: scope, isDisposable: isDisposable))
+        self.deliver = deliver
     }
 
-    /// Adds a key that a peer has announced to the next poll.
+    func cancel() { state.withLock { $0.isCancelled = true } }
+
+    var isCancelled: Bool { state.withLock { $0.isCancelled } }
+
+    /// Adds a key that this process has changed to the next poll.
     func enqueue(_ key: StoreKey) {
         state.withLock { state in
             state.enqueued.insert(key)
@@ -32,10 +49,16 @@ final class WatchSubscription: Sendable {
         }
     }
 
+    /// Makes another poll follow the one in progress, because a member has announced a change.
+    func requestPoll() { state.withLock { $0.needsAnotherPoll = $0.isPolling } }
+
+    /// The changes of other members that have been delivered.
+    var covered: Mark { state.withLock { $0.covered } }
+
     /// Marks a poll as started. Returns `false` if one is in progress.
     func begin() -> Bool {
         state.withLock { state in
-            guard !state.isPolling else { return false }
+            guard !state.isPolling, !state.isCancelled else { return false }
             state.isPolling = true
             state.needsAnotherPoll = false
             return true
@@ -43,147 +66,143 @@ final class WatchSubscription: Sendable {
     }
 
     /// Polls once and ends the poll that ``begin()`` started. Returns whether another should follow at once.
-    func poll() -> Bool {
+    ///
+    /// - Parameter announced: The changes that other members have announced.
+    func poll(after announced: Mark) -> Bool {
         let enqueued = state.withLock { state in
             defer { state.enqueued = [] }
             return state.enqueued
         }
-        for key in enqueued { watch.value.enqueue(key) }
+        let result = watch.withLock { watch -> Result<[WatchedChange], StoreError> in
+            for key in enqueued { watch.enqueue(key) }
+            do throws(StoreError) { return .success(try watch.poll()) } catch { return .failure(error) }
+        }
         var needsImmediatePoll = false
-        if let changes = try? watch.value.poll() {
-            feed.offer(changes)
-            report(watch.value.problems)
-            needsImmediatePoll = watch.value.needsImmediatePoll && !feed.isFinished
+        switch result {
+        case .success(let changes):
+            state.withLock { $0.announced = announced }
+            finish(changes)
+            needsImmediatePoll = watch.withLock { $0.needsImmediatePoll }
+        case .failure(let error): report(failure: error)
         }
         return end() || needsImmediatePoll
-    }
-
-    /// Reports each new problem of a key once. A volume that does not respond is part of the store's state, not a
-    /// problem of a key.
-    private func report(_ problems: [StoreKey: StoreError]) {
-        let lasting = problems.filter { !$0.value.isTransient }
-        let new = state.withLock { state in
-            defer { state.problems = lasting.mapValues(\.code) }
-            return lasting.filter { state.problems[$0.key] != $0.value.code }
-        }
-        for (key, problem) in new.sorted(by: { $0.key < $1.key }) { onProblem(key, problem) }
     }
 
     /// Marks the poll as ended. Returns whether another should follow at once.
     func end() -> Bool {
         state.withLock { state in
             state.isPolling = false
-            return state.needsAnotherPoll
+            return state.needsAnotherPoll && !state.isCancelled
         }
     }
-}
 
-/// A replica whose journal this store reads.
-final class ObservedReplica: Sendable {
-    private let reader: Mutex<ThreadConfined<JournalReader>>
-    /// The result of the last read, returned while another read hangs.
-    private let last = Mutex(ReplicaObservation(lastHeartbeat: nil, view: nil, problem: nil))
-
-    init(volume: Volume, replica: Incarnation) {
-        reader = Mutex(ThreadConfined(JournalReader(volume: volume, replica: replica)))
+    /// Takes a part of an urgent round, or returns `nil` if there is none or enough are being read.
+    func nextPart() -> WatchPart? {
+        let isFree = state.withLock { state in
+            guard state.parts < Self.partLimit, !state.isCancelled else { return false }
+            state.parts += 1
+            return true
+        }
+        guard isFree else { return nil }
+        if let part = watch.withLock({ $0.nextPart() }) { return part }
+        state.withLock { $0.parts -= 1 }
+        finish([])
+        return nil
     }
 
-    var observation: ReplicaObservation { last.withLock { $0 } }
+    /// Reads a part and delivers what has changed.
+    func read(_ part: WatchPart) {
+        let findings = part.read()
+        finish(watch.withLock { $0.record(findings) })
+        state.withLock { $0.parts -= 1 }
+    }
 
-    /// Reads the journal, unless another thread is reading it.
-    func poll(_ volume: Volume) -> ReplicaObservation {
-        let observation = reader.withLockIfAvailable { reader in
-            var problem: StoreError?
-            do throws(StoreError) {
-                try volume.revalidate(Volume.replicas)
-                _ = try reader.value.poll()
-            } catch {
-                problem = error
-            }
-            let observation = ReplicaObservation(
-                lastHeartbeat: reader.value.lastHeartbeat,
-                view: reader.value.view,
-                problem: problem
-            )
-            last.withLock { $0 = observation }
-            return observation
+    /// Gives a part back that cannot be read now.
+    func cancel(_ part: WatchPart) {
+        watch.withLock { $0.cancel(part) }
+        state.withLock { $0.parts -= 1 }
+    }
+
+    /// Delivers changes, and the completion of the first pass if they were the last.
+    private func finish(_ changes: [WatchedChange]) {
+        let hadFailure = state.withLock { $0.failure.take() != nil }
+        let rejected = changes.isEmpty && !hadFailure ? [] : deliver(WatchBatch(changes: changes))
+        let (isComplete, isCurrent) = watch.withLock { watch in
+            watch.finish(changes, rejecting: rejected)
+            return (watch.isComplete, watch.isCurrent)
         }
-        if let observation { return observation }
-        var before = self.observation
-        before.problem = StoreError(
-            .stalled,
-            volume.files.root,
-            "a read of this replica's journal is still in progress"
-        )
-        return before
+        let isFirst = state.withLock { state in
+            if isCurrent { state.covered = state.announced }
+            guard isComplete else { return false }
+            defer { state.hasReportedCompletion = true }
+            return !state.hasReportedCompletion
+        }
+        if isFirst { _ = deliver(WatchBatch(isComplete: true)) }
+    }
+
+    private func report(failure: StoreError) {
+        let isNew = state.withLock { state in
+            defer { state.failure = failure }
+            return state.failure != failure
+        }
+        if isNew { _ = deliver(WatchBatch(failure: failure)) }
     }
 }
 
 extension VolumeStore {
-    package func changes(_ prefix: StoreKey) -> StoreChanges {
-        let subscription = WatchSubscription(volume: volume, prefix: prefix) { [weak self] key, problem in
-            let hook = self?.shared.withLock { $0.problemHook }
-            hook?(key, problem)
-        }
+    package func watch(_ scope: WatchScope, _ deliver: @escaping WatchDelivery) -> StoreWatch {
+        let isDisposable = options.disposable.contains { scope == .below($0) }
+        let subscription = WatchSubscription(
+            volume: volume,
+            scope: scope,
+            isDisposable: isDisposable,
+            deliver: deliver
+        )
         let isOpen = shared.withLock { shared in
-            if !shared.isClosed { shared.watches[prefix, default: []].append(subscription) }
+            if !shared.isClosed { shared.watches.append(subscription) }
             return !shared.isClosed
         }
-        if isOpen { pollPeriodically(subscription, prefix) } else { subscription.feed.finish() }
-        return StoreChanges(feed: subscription.feed)
-    }
-
-    package func refresh(_ keys: [StoreKey]) {
-        for key in keys {
-            guard let prefix = key.parent else { continue }
-            for subscription in shared.withLock({ $0.watches[prefix] ?? [] }) {
-                subscription.enqueue(key)
-                submitPoll(of: subscription)
-            }
+        if isOpen { pollPeriodically(subscription) }
+        return StoreWatch { [weak self] in
+            subscription.cancel()
+            self?.shared.withLock { $0.watches.removeAll { $0 === subscription } }
         }
     }
 
-    package func observe(_ replica: Incarnation) async -> ReplicaObservation {
-        await observe(replica, within: options.callDeadline)
-    }
-
-    package func observe(_ replica: Incarnation, within limit: TimeAmount) async -> ReplicaObservation {
-        let volume = volume
-        let observed = shared.withLock { shared in
-            if let known = shared.observed[replica] { return known }
-            // More than there ever are live replicas: most of these are dead and will not be asked for again.
-            if shared.observed.count >= 1_024 { shared.observed.removeAll() }
-            let new = ObservedReplica(volume: volume, replica: replica)
-            shared.observed[replica] = new
-            return new
-        }
-        do throws(StoreError) {
-            return try await perform(on: readers, within: limit) { volume throws(StoreError) in
-                observed.poll(volume)
-            }
-        } catch {
-            var observation = observed.observation
-            observation.problem = error
-            return observation
+    /// Polls a key now, because this process has changed it.
+    func refresh(_ key: StoreKey) {
+        for subscription in shared.withLock({ $0.watches }) where subscription.scope.contains(key) {
+            subscription.enqueue(key)
+            submitPoll(of: subscription)
         }
     }
 
-    private func pollPeriodically(_ subscription: WatchSubscription, _ prefix: StoreKey) {
-        guard !subscription.feed.isFinished else {
-            shared.withLock { $0.watches[prefix]?.removeAll { $0 === subscription } }
-            return
-        }
+    private func pollPeriodically(_ subscription: WatchSubscription) {
+        guard !subscription.isCancelled else { return }
         submitPoll(of: subscription)
-        timers.schedule(at: .now() + options.watchInterval) { [weak self] in
-            self?.pollPeriodically(subscription, prefix)
-        }
+        timers.schedule(at: .now() + options.watchInterval) { [weak self] in self?.pollPeriodically(subscription) }
     }
 
-    private func submitPoll(of subscription: WatchSubscription) {
+    func submitPoll(of subscription: WatchSubscription) {
         guard subscription.begin() else { return }
         let isAccepted = readers.submit { [weak self] in
-            if subscription.poll() { self?.submitPoll(of: subscription) }
+            guard let self else { return }
+            let needsAnother = subscription.poll(after: shared.withLock { $0.announced })
+            submitParts(of: subscription)
+            updateSeen()
+            if needsAnother { submitPoll(of: subscription) }
         }
         if !isAccepted { _ = subscription.end() }
+    }
+
+    private func submitParts(of subscription: WatchSubscription) {
+        while let part = subscription.nextPart() {
+            let isAccepted = readers.submit { [weak self] in
+                subscription.read(part)
+                self?.submitParts(of: subscription)
+                self?.updateSeen()
+            }
+            guard isAccepted else { return subscription.cancel(part) }
+        }
     }
 }

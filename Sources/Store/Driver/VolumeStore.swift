@@ -10,8 +10,8 @@ package import Threads
 /// - A few *reader* threads do reads, listings and polls; while some hang, others are added.
 /// - One *timer* thread fires deadlines, renewals and polls, and touches no file.
 ///
-/// The gateway creates one with ``open(path:mounted:options:deadline:)``, sets the hooks before the first watch, and
-/// calls ``close()`` at its end. Every method may be called from any thread; hooks are called on threads of the store.
+/// The gateway creates one with ``open(path:mounted:options:deadline:)`` and calls ``close()`` at its end. Every method
+/// may be called from any thread.
 package final class VolumeStore: Store {
     /// The deadlines, intervals and sizes of a store.
     package struct Options: Sendable {
@@ -42,14 +42,16 @@ package final class VolumeStore: Store {
 
     struct Shared {
         var isClosed = false
-        var watches: [StoreKey: [WatchSubscription]] = [:]
-        var observed: [Incarnation: ObservedReplica] = [:]
-        var journal: VolumeJournal?
+        var watches: [WatchSubscription] = []
+        var members: MemberReader?
+        var member: VolumeMember?
+        /// The changes that the other members have announced in their heartbeats.
+        var announced = Mark()
+        /// The changes that all watches have delivered.
+        var seen = Mark()
         /// Whether a probe for free space is queued or running.
         var isProbing = false
         var nextSpaceProbe = NIODeadline.uptimeNanoseconds(0)
-        var publishedHook: (@Sendable (StoreKey) -> Void)?
-        var problemHook: (@Sendable (StoreKey, StoreError) -> Void)?
         var operationHook: (@Sendable (StoreOperation, TimeAmount) -> Void)?
     }
 
@@ -76,34 +78,21 @@ package final class VolumeStore: Store {
     package var state: StoreState { health.state(now: .now()) }
 
     package func close() {
-        let (watches, journal) = shared.withLock { shared in
+        let (watches, member) = shared.withLock { shared in
             defer {
-                shared.watches = [:]
-                shared.observed = [:]
-                shared.journal = nil
-                shared.publishedHook = nil
-                shared.problemHook = nil
+                shared.watches = []
+                shared.members = nil
+                shared.member = nil
                 shared.operationHook = nil
             }
             shared.isClosed = true
-            return (shared.watches, shared.journal)
+            return (shared.watches, shared.member)
         }
-        for watch in watches.values.joined() { watch.feed.finish() }
-        journal?.close()
+        for watch in watches { watch.cancel() }
+        member?.close()
         timers.close()
         writer.close()
         readers.close()
-    }
-
-    /// Sets a closure that is called once for each new problem of a watched key, on a thread of the store: its folder
-    /// is open to other users, or a symbolic link stands in its place. What is known of the key stays valid. Called
-    /// before the first watch begins.
-    package func onProblem(_ body: @escaping @Sendable (StoreKey, StoreError) -> Void) {
-        shared.withLock { $0.problemHook = body }
-    }
-
-    package func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) {
-        shared.withLock { $0.publishedHook = body }
     }
 }
 
@@ -187,10 +176,6 @@ extension VolumeStore {
         }
     }
 
-    package func replicas() async throws(StoreError) -> [Incarnation] {
-        try await perform(on: readers, .list) { volume throws(StoreError) in try volume.replicaFolders() }
-    }
-
     package func info(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
         try await perform(on: readers, .read) { volume throws(StoreError) in try volume.info(of: replica) }
     }
@@ -217,10 +202,8 @@ extension VolumeStore {
                 throw error
             }
         }
-        let (journal, hook) = shared.withLock { ($0.journal, $0.publishedHook) }
-        journal?.update { $0.published &+= 1 }
-        hook?(key)
-        refresh([key])
+        shared.withLock { $0.member }?.recordWrite()
+        refresh(key)
         return result
     }
 }

@@ -22,17 +22,6 @@ package struct Heartbeat: Equatable, Sendable {
         case left = 4
     }
 
-    /// The highest `published` of a peer that this replica has acted on.
-    package struct Seen: Equatable, Sendable {
-        package var replica: Incarnation
-        package var published: UInt64
-
-        package init(replica: Incarnation, published: UInt64) {
-            self.replica = replica
-            self.published = published
-        }
-    }
-
     package struct Flags: OptionSet, Sendable {
         package let rawValue: UInt32
 
@@ -42,6 +31,12 @@ package struct Heartbeat: Equatable, Sendable {
 
         /// The rows that the mesh has are newer than the log.
         package static let rowsNewerThanLog = Flags(rawValue: 1)
+
+        /// The number of times that the replica's information was written, modulo 256.
+        var infoRevision: UInt8 {
+            get { UInt8(truncatingIfNeeded: rawValue >> 8) }
+            set { self = Flags(rawValue: rawValue & ~0xff00 | UInt32(newValue) << 8) }
+        }
     }
 
     package static let slotSize = 4_096
@@ -62,8 +57,8 @@ package struct Heartbeat: Equatable, Sendable {
     package var logLength: UInt64
     /// The number of changes that this replica has published in the whole store.
     package var published: UInt64
-    /// The peers' changes that this replica has processed; at most ``seenLimit`` entries.
-    package var seen: [Seen]
+    /// The peers' changes that this replica has acted on; ``seenLimit`` peers at most are written.
+    package var seen: Mark
     package var flags: Flags
     /// The number of agent sessions at this replica.
     package var sessions: UInt32
@@ -77,7 +72,7 @@ package struct Heartbeat: Equatable, Sendable {
         generation: UInt64 = 1,
         logLength: UInt64 = 0,
         published: UInt64 = 0,
-        seen: [Seen] = [],
+        seen: Mark = Mark(),
         flags: Flags = [],
         sessions: UInt32 = 0,
         load: UInt32 = 0
@@ -95,7 +90,7 @@ package struct Heartbeat: Equatable, Sendable {
     }
 
     package func encoded() -> [UInt8] {
-        let seen = seen.prefix(Self.seenLimit)
+        let seen = seen.counts.sorted { $0.key < $1.key }.suffix(Self.seenLimit)
         var writer = ByteWriter()
         writer.write(Self.magic)
         writer.write(UInt16(1))
@@ -107,9 +102,9 @@ package struct Heartbeat: Equatable, Sendable {
         writer.write(logLength)
         writer.write(published)
         writer.write(UInt32(seen.count))
-        for peer in seen {
-            writer.write(peer.replica)
-            writer.write(peer.published)
+        for (peer, published) in seen {
+            writer.write(peer)
+            writer.write(published)
         }
         writer.write(flags.rawValue)
         writer.write(sessions)
@@ -139,10 +134,10 @@ package struct Heartbeat: Equatable, Sendable {
             let count = reader.read(UInt32.self).map({ Int($0) }),
             count <= Self.seenLimit, size >= Self.smallest + 24 * count
         else { return nil }
-        var seen: [Seen] = []
+        var seen = Mark()
         for _ in 0..<count {
             guard let replica = reader.readIncarnation(), let number = reader.read(UInt64.self) else { return nil }
-            seen.append(Seen(replica: replica, published: number))
+            seen.include(number, of: replica)
         }
         guard let flags = reader.read(UInt32.self), let sessions = reader.read(UInt32.self),
             let load = reader.read(UInt32.self)

@@ -1,16 +1,5 @@
 package import NIOCore
 
-/// The valid content of a replica's journal at one heartbeat. Replaced as a whole.
-package struct ReplicaView: Equatable, Sendable {
-    package var heartbeat: Heartbeat
-    package var table: JournalTable
-
-    package init(heartbeat: Heartbeat, table: JournalTable) {
-        self.heartbeat = heartbeat
-        self.table = table
-    }
-}
-
 /// The newest heartbeat of a replica, and the time at which the reader saw it move, on the reader's monotonic clock. It
 /// is known even while the rows cannot be read.
 package struct LastHeartbeat: Equatable, Sendable {
@@ -23,21 +12,37 @@ package struct LastHeartbeat: Equatable, Sendable {
     }
 }
 
+/// The changes of a replica's rows since they were read last.
+package enum RowChanges: Equatable, Sendable {
+    /// All rows. Rows that are not among them are gone.
+    case all(JournalTable)
+    /// Changes in their order.
+    case records([JournalRecord])
+}
+
+extension JournalTable {
+    package mutating func apply(_ changes: RowChanges) {
+        switch changes {
+        case .all(let table): self = table
+        case .records(let records): for record in records { apply(record) }
+        }
+    }
+}
+
 /// Reads the journal of one replica.
 ///
-/// The owner calls ``poll()`` about once a second. It reads the heartbeat, the files of its generation (only what was
-/// appended, if the generation is the same), and the heartbeat again, because the writer may have started a new
-/// generation meanwhile. ``view`` and ``lastHeartbeat`` keep the last valid state even if later polls fail. Confined to
-/// one thread at a time.
+/// The owner calls ``poll()`` about once a second. It reads the heartbeat, then what was appended to the files of its
+/// generation, and if it has read one, the heartbeat again, because the writer may have started a new generation
+/// meanwhile. The reader keeps no rows, only its position. Confined to one thread at a time.
 package final class JournalReader {
     package static let snapshotLimit = 256 << 20
     package static let logLimit = 256 << 20
 
     package let replica: Incarnation
-    /// The last valid view, or `nil` before the first.
-    package private(set) var view: ReplicaView?
     /// The newest heartbeat and when it moved, or `nil` if none was read.
     package private(set) var lastHeartbeat: LastHeartbeat?
+    /// The heartbeat up to which the rows were returned, or `nil` before the first.
+    package private(set) var position: Heartbeat?
     private let volume: Volume
     private let folder: String
 
@@ -47,19 +52,23 @@ package final class JournalReader {
         folder = "\(Volume.replicas)/\(replica)"
     }
 
-    /// Reads the journal once. Returns whether heartbeat or rows are newer than before; after any error the view is
-    /// unchanged.
+    /// Reads the journal once. Returns the changes of the rows, or `nil` if there are none; after an error the next poll
+    /// returns them.
     ///
     /// - Throws: `notFound` if the folder is gone, provided that the caller has just revalidated `replicas`.
-    package func poll() throws(StoreError) -> Bool {
+    package func poll() throws(StoreError) -> RowChanges? {
         for _ in 0..<3 {
             let before = try heartbeat()
-            // After a torn write the older slot is the valid one again: keep the newer view.
-            if let view, before.sequence <= view.heartbeat.sequence { return false }
-            guard let table = try table(for: before) else { continue }
+            // After a torn write the older slot is the valid one again.
+            if let position, before.sequence <= position.sequence { return nil }
+            if before.generation == position?.generation, before.logLength == position?.logLength {
+                position = before
+                return nil
+            }
+            guard let changes = try changes(until: before) else { continue }
             guard try heartbeat().generation == before.generation else { continue }
-            view = ReplicaView(heartbeat: before, table: table)
-            return true
+            position = before
+            return changes
         }
         volume.count(\.transient)
         throw StoreError(
@@ -69,30 +78,35 @@ package final class JournalReader {
         )
     }
 
-    /// Returns the rows as of a heartbeat, or `nil` if its files are gone or not visible yet and the poll has to start
+    /// Reads the rows as of a heartbeat. Returns `nil` if its files are gone or not visible yet and the poll has to start
     /// over.
-    private func table(for heartbeat: Heartbeat) throws(StoreError) -> JournalTable? {
+    private func changes(until heartbeat: Heartbeat) throws(StoreError) -> RowChanges? {
         let generation = heartbeat.generation
-        var table: JournalTable
-        var position: UInt64 = 0
-        if let view, view.heartbeat.generation == generation, view.heartbeat.logLength <= heartbeat.logLength {
-            table = view.table
-            position = view.heartbeat.logLength
-        } else {
-            let path = "\(folder)/s.\(generation).snap"
-            guard let bytes = try bytes(path, from: 0, to: nil) else { return nil }
-            guard let decoded = JournalSnapshot.decode(bytes, incarnation: replica, generation: generation) else {
-                throw volume.corrupt(path, "is not a valid snapshot of this replica and generation")
-            }
-            table = decoded
+        if let position, position.generation == generation, position.logLength <= heartbeat.logLength {
+            return try records(of: generation, from: position.logLength, to: heartbeat.logLength).map { .records($0) }
         }
-        guard position < heartbeat.logLength else { return table }
+        let path = "\(folder)/s.\(generation).snap"
+        guard let bytes = try bytes(path, from: 0, to: nil) else { return nil }
+        guard var table = JournalSnapshot.decode(bytes, incarnation: replica, generation: generation) else {
+            throw volume.corrupt(path, "is not a valid snapshot of this replica and generation")
+        }
+        guard let records = try records(of: generation, from: 0, to: heartbeat.logLength) else { return nil }
+        table.apply(.records(records))
+        return .all(table)
+    }
+
+    private func records(
+        of generation: UInt64,
+        from start: UInt64,
+        to end: UInt64
+    ) throws(StoreError) -> [JournalRecord]? {
+        guard start < end else { return [] }
         let path = "\(folder)/s.\(generation).log"
-        guard let log = try bytes(path, from: position, to: heartbeat.logLength) else { return nil }
-        guard table.apply(log: log, from: position, incarnation: replica, generation: generation) else {
+        guard let log = try bytes(path, from: start, to: end) else { return nil }
+        guard let records = JournalRecord.records(log, from: start, incarnation: replica, generation: generation) else {
             throw volume.corrupt(path, "is damaged before the length that the heartbeat states")
         }
-        return table
+        return records
     }
 
     private func heartbeat() throws(StoreError) -> Heartbeat {

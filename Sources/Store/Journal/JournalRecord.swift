@@ -28,6 +28,20 @@ package enum JournalRecord: Equatable, Sendable {
         }
     }
 
+    /// Checks the size of a row before it is admitted: agents choose its content.
+    ///
+    /// - Throws: `tooLarge`.
+    static func requireSize(key: [UInt8], value: [UInt8]) throws(StoreError) {
+        guard key.count <= keyLimit, value.count <= valueLimit else {
+            throw StoreError(
+                .tooLarge,
+                "a row of the journal",
+                "has a key of at most \(keyLimit) bytes and a value of at most \(valueLimit); this one has "
+                    + "\(key.count) and \(value.count)"
+            )
+        }
+    }
+
     private var payload: [UInt8] {
         var writer = ByteWriter()
         switch self {
@@ -54,6 +68,26 @@ package enum JournalRecord: Equatable, Sendable {
         writer.write(type)
         bytes += writer.bytes
         bytes += payload
+    }
+
+    /// Decodes the bytes of a log, the first of which is at `start`. Returns `nil` if any record is damaged.
+    package static func records(
+        _ bytes: [UInt8],
+        from start: UInt64,
+        incarnation: Incarnation,
+        generation: UInt64
+    ) -> [JournalRecord]? {
+        bytes.withUnsafeBytes { buffer in
+            var reader = ByteReader(buffer)
+            var records: [JournalRecord] = []
+            while reader.remaining > 0 {
+                let offset = start + UInt64(reader.position)
+                let record = read(&reader, incarnation: incarnation, generation: generation, offset: offset)
+                guard let record else { return nil }
+                records.append(record)
+            }
+            return records
+        }
     }
 
     /// Decodes the record at the reader's position and advances past it. Returns `nil` if it is damaged or truncated.

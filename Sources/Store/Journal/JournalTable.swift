@@ -15,31 +15,6 @@ package struct JournalTable: Equatable, Sendable {
         case .unknown: break
         }
     }
-
-    /// Applies the bytes of a log, the first of which is at `start`. Returns `false` if any record is damaged; the
-    /// table is then unusable.
-    package mutating func apply(
-        log bytes: [UInt8],
-        from start: UInt64,
-        incarnation: Incarnation,
-        generation: UInt64
-    ) -> Bool {
-        bytes.withUnsafeBytes { buffer in
-            var reader = ByteReader(buffer)
-            while reader.remaining > 0 {
-                let offset = start + UInt64(reader.position)
-                let record = JournalRecord.read(
-                    &reader,
-                    incarnation: incarnation,
-                    generation: generation,
-                    offset: offset
-                )
-                guard let record else { return false }
-                apply(record)
-            }
-            return true
-        }
-    }
 }
 
 /// The file format of a whole table, `s.<gen>.snap`: a header, and a put record for each row.

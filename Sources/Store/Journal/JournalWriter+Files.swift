@@ -45,6 +45,7 @@ extension JournalWriter {
     func writeInfo() throws(StoreError) {
         guard let info = newInfo else { return }
         try volume.put("\(folder)/card", info)
+        heartbeat.flags.infoRevision &+= 1
         newInfo = nil
     }
 

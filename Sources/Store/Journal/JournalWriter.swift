@@ -72,9 +72,8 @@ package final class JournalWriter {
     package var incarnation: Incarnation { heartbeat.incarnation }
     var folder: String { "\(Volume.replicas)/\(heartbeat.incarnation)" }
 
-    /// Sets a row. Setting a row to its current value does nothing.
+    /// Sets a row, whose size the caller has checked. Setting a row to its current value does nothing.
     package func put(key: [UInt8], value: [UInt8]) {
-        precondition(key.count <= JournalRecord.keyLimit && value.count <= JournalRecord.valueLimit)
         guard table.rows[key] != value else { return }
         change(.put(key: key, value: value))
     }

@@ -20,6 +20,8 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case refused
         /// The file is damaged or not made by a gateway: a wrong checksum, a wrong MAC, an unreadable format.
         case corrupt
+        /// The newest version is older than one that was read before.
+        case rolledBack
         /// The file was written by a newer release in a format that this one does not read.
         case newerFormat
         /// The store was written by an older release in a format that this one does not read.

@@ -145,3 +145,14 @@ package enum ValueWrite: Sendable {
 
 /// The result of reading one of several keys.
 package typealias StoreReading = (key: StoreKey, value: Result<StoredValue, StoreError>)
+
+/// The result of looking at a key: `nil` if its folder has no version.
+package typealias KeyFinding = Result<KeyState?, StoreError>
+
+package enum KeyState: Sendable {
+    /// The newest version is the known one.
+    case known
+    case value(StoredValue)
+    case removed(version: UInt64)
+    case generation(Generation)
+}

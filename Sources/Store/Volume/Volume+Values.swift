@@ -66,7 +66,7 @@ extension Volume {
         found.reserveCapacity(keys.count)
         for key in keys {
             do throws(StoreError) {
-                guard let value = try value(of: newest(key, in: folder), key) else { continue }
+                guard let value = try value(of: newest(key, known: nil, in: folder), key) else { continue }
                 found.append((key, .success(value)))
             } catch {
                 found.append((key, .failure(error)))
@@ -75,26 +75,54 @@ extension Volume {
         return found
     }
 
-    /// Returns the newest version of a key: one listing and one file, if there is no race.
+    /// Determines the newest version of a key, and reads it unless it is known: one listing and at most one file.
+    ///
+    /// - Parameter above: The folder of the prefix, if it is open.
+    func inspect(_ key: StoreKey, known: UInt64?, in above: (any OpenFolder)? = nil) -> KeyFinding {
+        do throws(StoreError) {
+            guard let found = try newest(key, known: known, in: above) else {
+                let generation = (try namesIfPresent(in: key.path))?.lazy.compactMap { Generation($0) }.max()
+                return .success(generation.map { .generation($0) })
+            }
+            if found.version == known { return .success(.known) }
+            return .success(try value(of: found, key).map { .value($0) } ?? .removed(version: found.version))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    /// Returns the newest version of a key, without its content if it is the known one.
     ///
     /// Probing for the next version by name would be cheaper, but would leave a negative entry in the cache of a
     /// network file system just when that version is created.
-    private func newest(_ key: StoreKey, in above: any OpenFolder) throws(StoreError) -> StoredVersion? {
+    private func newest(
+        _ key: StoreKey,
+        known: UInt64?,
+        in above: (any OpenFolder)?
+    ) throws(StoreError) -> StoredVersion? {
         do throws(StoreError) {
-            let (folder, listing) = try call { () throws(FileFault) in
-                let folder = try above.openFolder(key.name)
+            let (folder, listing) = try call { () throws(FileFault) -> ((any OpenFolder)?, FolderListing) in
+                guard let folder = try above?.openFolder(key.name) else {
+                    return (nil, try files.list(key.path, fresh: true, limit: Self.nameLimit))
+                }
                 return (folder, try folder.list(limit: Self.nameLimit))
             }
             let names = try names(of: listing, in: key.path)
             if let version = names.lazy.compactMap({ VersionName.version($0, key: key) }).max() {
+                if version == known { return StoredVersion(version: version, file: []) }
                 let name = VersionName.name(of: version, key: key)
+                guard let folder else {
+                    let file = try readFile("\(key)/\(name)", limit: VersionFile.sizeLimit)
+                    return StoredVersion(version: version, file: file)
+                }
                 let file = try call { () throws(FileFault) in try folder.open(name) }
-                let bytes = try contents(of: file, "\(key.path)/\(name)", limit: VersionFile.sizeLimit).bytes
+                let bytes = try contents(of: file, "\(key)/\(name)", limit: VersionFile.sizeLimit).bytes
                 return StoredVersion(version: version, file: bytes)
             }
         } catch {
             guard error.code == .notFound || error.fault?.kind == .stale else { throw error }
         }
+        // No such key, a stale listing, or a version that was pruned meanwhile.
         return try newest(key, fresh: true)
     }
 

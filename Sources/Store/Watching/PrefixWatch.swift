@@ -1,35 +1,20 @@
 package import NIOCore
 
-/// A change of a key's newest version or generation.
-package struct StoreChange: Hashable, Sendable {
-    /// The newest version or generation of a key.
-    package enum Revision: Hashable, Sendable {
-        case version(UInt64)
-        case generation(Generation)
-    }
-
-    package let key: StoreKey
-    /// The newest version or generation, which may be a tombstone, or `nil` if the key's folder is gone.
-    package let newest: Revision?
-
-    package init(key: StoreKey, newest: Revision?) {
-        self.key = key
-        self.newest = newest
-    }
-}
-
-/// Watches the keys one level below a prefix by polling. Neither inotify nor modification times are used, because
-/// network file systems do not implement them reliably.
+/// Watches keys by polling, and reads what has changed. Neither inotify nor modification times are used, because network
+/// file systems do not implement them reliably.
 ///
 /// The owner calls ``poll()`` once per ``interval``, and again at once while ``needsImmediatePoll`` is set;
-/// ``enqueue(_:)`` adds a key that a peer has announced. A poll does three things:
+/// ``enqueue(_:)`` adds a key that was changed by this process. A poll does three things:
 /// - It reads the hints of ``Volume/writeHint(for:)`` (one listing) and inspects the keys that they name.
-/// - It inspects again the keys that failed in the last poll.
+/// - It inspects again the keys that failed in the last poll, or whose value the user could not use.
 /// - It inspects one slice of a *round*, in which every key is inspected. However many keys there are and however slow
 ///   the volume is, a hinted key waits for one slice at most.
 ///
 /// Slices take at most a tenth of the time, and a round starts once a second at most. The first round, and one after
-/// missed hints, runs without pauses. Confined to one thread at a time; creates no threads and no timers.
+/// missed hints, is urgent: the owner reads it in parts, which ``nextPart()`` returns, on as many threads as it likes.
+/// Each batch of findings is delivered and then reported with ``finish(_:rejecting:)``.
+///
+/// Confined to one thread at a time except for ``WatchPart/read()``; creates no threads and no timers.
 package final class PrefixWatch {
     /// The time between two polls.
     package static let interval = TimeAmount.seconds(1)
@@ -44,52 +29,81 @@ package final class PrefixWatch {
     static let minimumKeys = 16
     /// The highest number of hinted keys per poll; the others wait for the next poll, which follows at once.
     static let hintedKeysPerPoll = 256
+    /// The number of keys of a part: few enough to be read before others lose patience, even over a slow network.
+    static let partSize = 64
     /// The shortest time between the two lookups after which a missing folder counts as removed.
     static let secondLookupDelay = TimeAmount.milliseconds(500)
     /// The highest number of queued hinted keys; beyond it a full round replaces them.
     private static let hintedKeyLimit = 65_536
 
-    package let prefix: StoreKey
+    /// The delivered state of a key.
+    private struct Known: Equatable {
+        var version: UInt64
+        var generation: Generation?
+        /// The bytes, if the watch is of one key.
+        var bytes: [UInt8]?
+        /// Whether the user could not use the value, so that it is delivered again.
+        var isRejected = false
+    }
+
+    package let scope: WatchScope
     private let volume: Volume
-    /// The newest version or generation of each key, as reported.
-    private var known: [StoreKey: StoreChange.Revision] = [:]
-    /// The keys that were hinted at or announced and not inspected since.
+    private let isDisposable: Bool
+    private var known: [StoreKey: Known] = [:]
+    /// The keys that were hinted at or enqueued and not inspected since.
     private var hinted = KeyQueue()
-    /// The keys that could not be read last time, or whose folder was not found once.
+    /// The keys that could not be read or used last time, or whose folder was not found once.
     private var retries = KeyQueue()
     /// The keys that remain in the current round.
     private var round = KeyQueue()
-    /// Whether the current round runs without pauses.
+    /// Whether the current round is read in parts.
     private var isUrgent = false
     /// Whether hints were missed, so that a full round has to start.
-    private var needsFullRound = false
+    private var needsFullRound = true
+    /// The keys whose findings are being read or delivered. No other inspection of them starts meanwhile.
+    private var inFlight: Set<StoreKey> = []
+    /// The keys that failed in their last inspection, but not in the one before.
+    private var unsettled: Set<StoreKey> = []
     /// The keys whose folder was not found, and when that was first seen.
     private var missing: [StoreKey: NIODeadline] = [:]
     /// The number of the newest hint that was read, or `nil` before the first poll.
     private var newestHint: UInt64?
     private var nextSlice = NIODeadline.uptimeNanoseconds(0)
+    private var hasListed = false
+    /// Whether every key of the first round was delivered or could not be read twice.
+    package private(set) var isComplete = false
     /// The keys whose last inspection failed, and the error.
     package private(set) var problems: [StoreKey: StoreError] = [:]
 
-    package init(volume: Volume, prefix: StoreKey) {
+    /// - Parameter isDisposable: Whether all keys below the prefix may vanish at once. Otherwise an empty prefix stands
+    ///   for a volume that is not mounted.
+    package init(volume: Volume, scope: WatchScope, isDisposable: Bool = false) {
         self.volume = volume
-        self.prefix = prefix
+        self.scope = scope
+        self.isDisposable = isDisposable
+    }
+
+    /// Whether everything that the last poll knew of as changed was delivered.
+    package var isCurrent: Bool {
+        isComplete && hinted.isEmpty && !isUrgent && inFlight.isEmpty && unsettled.isEmpty
     }
 
     /// Whether the next poll should follow at once.
-    package var needsImmediatePoll: Bool { !hinted.isEmpty || isUrgent && !round.isEmpty }
+    package var needsImmediatePoll: Bool { !hinted.isEmpty && inFlight.isEmpty }
 
-    /// Adds a key that a peer has announced as changed; the next poll inspects it.
+    /// Adds a key that has changed; the next poll inspects it.
     package func enqueue(_ key: StoreKey) {
-        guard key.parent == prefix else { return }
+        guard scope.contains(key) else { return }
         guard hinted.count < Self.hintedKeyLimit else { return needsFullRound = true }
         hinted.append(key)
     }
 
-    /// Polls once. Returns the changes that were found; the polls of the first round return every key.
+    // MARK: Polling
+
+    /// Polls once and returns the changes that were found.
     ///
     /// - Throws: The failure to list the prefix itself; no key counts as removed then.
-    package func poll() throws(StoreError) -> [StoreChange] {
+    package func poll() throws(StoreError) -> [WatchedChange] {
         let began = volume.now()
         if try readHints() { needsFullRound = true }
         let isDue = began >= nextSlice
@@ -97,20 +111,20 @@ package final class PrefixWatch {
             round.extend(by: try allKeys())
             isUrgent = needsFullRound
             needsFullRound = false
+            hasListed = true
         }
-        var changes: [StoreChange] = []
+        var changes: [WatchedChange] = []
         // Keys that fail now are inspected again by the next poll, not by this one.
-        let retryCount = retries.count
-        inspect(\.hinted, atMost: Self.hintedKeysPerPoll, until: .distantFuture, &changes)
+        let (hintedCount, retryCount) = (min(hinted.count, Self.hintedKeysPerPoll), retries.count)
+        inspect(\.hinted, atMost: hintedCount, until: .distantFuture, &changes)
         inspect(\.retries, atMost: retryCount, until: began + Self.retryTime, &changes)
-        if isDue || isUrgent {
-            inspect(\.round, atMost: .max, until: began + Self.sliceTime, &changes)
-            if round.isEmpty { isUrgent = false }
+        if isDue, !isUrgent {
+            inspect(\.round, atMost: round.count, until: began + Self.sliceTime, &changes)
             let cost = volume.now() - began
             let pause = max(Self.interval, .nanoseconds(cost.nanoseconds * Self.pauseFactor))
             nextSlice = began + pause - .milliseconds(1)
         }
-        return changes.sorted { $0.key < $1.key }
+        return changes
     }
 
     /// Inspects keys from a queue until a limit is reached.
@@ -118,36 +132,123 @@ package final class PrefixWatch {
         _ queue: ReferenceWritableKeyPath<PrefixWatch, KeyQueue>,
         atMost limit: Int,
         until end: NIODeadline,
-        _ changes: inout [StoreChange]
+        _ changes: inout [WatchedChange]
     ) {
         var count = 0
         while count < limit, count < Self.minimumKeys || volume.now() < end, let key = self[keyPath: queue].next() {
             count += 1
-            if let change = inspect(key) { changes.append(change) }
+            guard !inFlight.contains(key) else {
+                self[keyPath: queue].append(key)
+                continue
+            }
+            let finding = volume.inspect(key, known: knownVersion(key))
+            if let change = record(key, finding) { changes.append(change) }
         }
     }
 
-    private func inspect(_ key: StoreKey) -> StoreChange? {
-        do throws(StoreError) {
-            let revision = try newestRevision(of: key)
-            problems[key] = nil
-            guard let revision else { return isGone(key) ? StoreChange(key: key, newest: nil) : nil }
-            missing[key] = nil
-            guard known[key] != revision else { return nil }
-            known[key] = revision
-            return StoreChange(key: key, newest: revision)
-        } catch {
-            problems[key] = error
-            retries.append(key)
+    /// Takes the next part of an urgent round, or returns `nil` if nothing is left of it.
+    package func nextPart() -> WatchPart? {
+        guard isUrgent else { return nil }
+        var keys: [(StoreKey, UInt64?)] = []
+        while keys.count < Self.partSize, let key = round.next() {
+            // A key in flight has just been inspected.
+            if inFlight.insert(key).inserted { keys.append((key, knownVersion(key))) }
+        }
+        if keys.isEmpty {
+            isUrgent = false
+            completeIfDone()
             return nil
         }
+        guard case .below(let prefix) = scope else { return WatchPart(volume: volume, prefix: nil, keys: keys) }
+        return WatchPart(volume: volume, prefix: prefix, keys: keys)
     }
 
-    /// Whether a folder counts as gone: two consecutive lookups, not right after each other, did not find it.
+    /// Gives a part back that was not read.
+    package func cancel(_ part: WatchPart) {
+        for (key, _) in part.keys { inFlight.remove(key) }
+        round.extend(by: Set(part.keys.map(\.key)))
+        isUrgent = true
+    }
+
+    /// Records the findings of a part and returns the changes.
+    package func record(_ findings: [(key: StoreKey, finding: KeyFinding)]) -> [WatchedChange] {
+        let changes = findings.compactMap { record($0.key, $0.finding) }
+        let changed = Set(changes.map(\.key))
+        for (key, _) in findings where !changed.contains(key) { inFlight.remove(key) }
+        completeIfDone()
+        return changes
+    }
+
+    /// Records that changes were delivered.
+    ///
+    /// - Parameter rejected: The keys whose values could not be used.
+    package func finish(_ changes: [WatchedChange], rejecting rejected: [StoreKey]) {
+        for change in changes { inFlight.remove(change.key) }
+        for key in rejected where known[key] != nil {
+            known[key]?.isRejected = true
+            retries.append(key)
+        }
+        completeIfDone()
+    }
+
+    private func completeIfDone() {
+        guard !isComplete, hasListed, round.isEmpty, inFlight.isEmpty, unsettled.isEmpty else { return }
+        isComplete = true
+    }
+
+    // MARK: Keys
+
+    /// The version whose file need not be read again.
+    private func knownVersion(_ key: StoreKey) -> UInt64? {
+        guard !keepsBytes, let known = known[key], !known.isRejected else { return nil }
+        return known.version
+    }
+
+    /// Whether a value is compared by its bytes, not by its version.
+    private var keepsBytes: Bool { if case .only = scope { true } else { false } }
+
+    private func record(_ key: StoreKey, _ finding: KeyFinding) -> WatchedChange? {
+        let content = content(key, finding)
+        guard let content else { return nil }
+        inFlight.insert(key)
+        return WatchedChange(key: key, content: content)
+    }
+
+    private func content(_ key: StoreKey, _ finding: KeyFinding) -> WatchedChange.Content? {
+        if case .failure(let error) = finding {
+            let before = problems.updateValue(error, forKey: key)
+            retries.append(key)
+            if before == nil, error.isTransient { unsettled.insert(key) } else { unsettled.remove(key) }
+            // A volume that does not respond is part of the store's state, not a problem of a key.
+            return error.isTransient || before == error ? nil : .unreadable(error)
+        }
+        problems[key] = nil
+        unsettled.remove(key)
+        guard case .success(let state?) = finding else { return isGone(key) ? .removed(version: nil) : nil }
+        missing[key] = nil
+        switch state {
+        case .known: return nil
+        case .generation(let generation):
+            guard known[key]?.generation != generation else { return nil }
+            known[key] = Known(version: 0, generation: generation)
+            return .generation(generation)
+        case .removed(let version):
+            known[key] = Known(version: version)
+            return .removed(version: version)
+        case .value(let stored):
+            let new = Known(version: stored.version, bytes: keepsBytes ? stored.bytes : nil)
+            guard !keepsBytes || known[key] != new else { return nil }
+            known[key] = new
+            return .value(stored)
+        }
+    }
+
+    /// Whether a folder counts as gone: two lookups, not right after each other, did not find it, and other keys are
+    /// there.
     private func isGone(_ key: StoreKey) -> Bool {
         guard known[key] != nil else { return false }
         let now = volume.now()
-        guard let since = missing[key], now - since >= Self.secondLookupDelay else {
+        guard let since = missing[key], now - since >= Self.secondLookupDelay, isMounted else {
             missing[key] = missing[key] ?? now
             retries.append(key)
             return false
@@ -157,12 +258,23 @@ package final class PrefixWatch {
         return true
     }
 
+    /// Whether the prefix is there, and other keys in it: the absence of all keys means that another volume is mounted.
+    private var isMounted: Bool {
+        guard case .below(let prefix) = scope else { return true }
+        guard let names = try? volume.namesIfPresent(in: prefix.path) else { return false }
+        return isDisposable || !names.isEmpty
+    }
+
     /// Reads new hints. Returns whether hints were missed, so that every key has to be inspected.
     private func readHints() throws(StoreError) -> Bool {
+        guard case .below(let prefix) = scope else { return false }
         let numbers = try volume.hintNumbers(prefix.path)
         let newest = numbers.last ?? 0
+        guard let before = newestHint else {
+            newestHint = newest
+            return true
+        }
         defer { newestHint = newest }
-        guard let before = newestHint else { return true }
         guard newest != before else { return false }
         guard newest > before, newest - before <= Volume.hintsKept / 2 else { return true }
         for number in before + 1...newest {
@@ -173,6 +285,10 @@ package final class PrefixWatch {
     }
 
     private func allKeys() throws(StoreError) -> Set<StoreKey> {
+        guard case .below(let prefix) = scope else {
+            if case .only(let key) = scope { return [key] }
+            return []
+        }
         var keys = Set(known.keys)
         guard let names = try volume.namesIfPresent(in: prefix.path) else {
             // A prefix is never removed, so its absence is a failure.
@@ -185,20 +301,19 @@ package final class PrefixWatch {
             }
             return []
         }
-        for name in names { keys.insert(try prefix.child(name)) }
+        for name in names { keys.insert(prefix.child(listed: name)) }
         return keys
     }
+}
 
-    private func newestRevision(of key: StoreKey) throws(StoreError) -> StoreChange.Revision? {
-        let names: [String]
-        do {
-            names = try volume.names(in: key.path, fresh: true)
-        } catch {
-            guard error.code == .notFound else { throw error }
-            guard let again = try volume.namesIfPresent(in: key.path) else { return nil }
-            names = again
-        }
-        if let version = names.lazy.compactMap({ VersionName.version($0, key: key) }).max() { return .version(version) }
-        return names.lazy.compactMap { Generation($0) }.max().map { .generation($0) }
+/// Some keys of a round, to be read on any thread.
+package struct WatchPart: Sendable {
+    let volume: Volume
+    let prefix: StoreKey?
+    let keys: [(key: StoreKey, known: UInt64?)]
+
+    package func read() -> [(key: StoreKey, finding: KeyFinding)] {
+        let folder = prefix.flatMap { try? volume.files.openFolder($0.path) }
+        return keys.map { ($0.key, volume.inspect($0.key, known: $0.known, in: folder)) }
     }
 }

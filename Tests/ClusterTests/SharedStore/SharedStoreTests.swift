@@ -89,8 +89,8 @@ struct SharedStoreTests {
         let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
         defer { shared.close() }
         try await shared.store.write("agents/a", .create([1]))
-        let journal = try await shared.store.journal(
-            JournalOptions(
+        let journal = try await shared.store.join(
+            JoinOptions(
                 incarnation: { Incarnation(milliseconds: 1) { .random(in: .min ... .max) } },
                 info: { _ in [1] }
             )

@@ -55,7 +55,7 @@ struct ALPNChallengesTests {
         let all = try (0..<ALPNChallenges.limit).map { try challenge("n\($0).test") }
         #expect(challenges.replace(with: all, now: start).isEmpty)
         let problems = challenges.replace(with: all + [try challenge("app.test")], now: start)
-        #expect(problems.map(\.path) == ["app.test"] && problems.first?.reason.contains("1000 names") == true)
+        #expect(problems.map(\.path) == ["app.test"] && problems.first?.reason.contains("4096 names") == true)
         #expect(names.count == ALPNChallenges.limit)
         let changed = [try challenge("n0.test", "other")] + all.dropFirst()
         #expect(challenges.replace(with: changed, now: start).isEmpty)

@@ -111,7 +111,7 @@ final class HeldStore: Store {
         _ change: ValueWrite,
         under lease: (any StoreLease)?
     ) async throws(StoreError) -> UInt64 { try await inner.write(key, change, under: lease) }
-    func changes(_ prefix: StoreKey) -> StoreChanges { inner.changes(prefix) }
+    func watch(_ scope: WatchScope, _ deliver: @escaping WatchDelivery) -> StoreWatch { inner.watch(scope, deliver) }
     func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease {
         try await inner.lease(name, options)
     }
@@ -125,15 +125,11 @@ final class HeldStore: Store {
         files: [String],
         accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
     ) async throws(StoreError) -> StoredGeneration { try await inner.newest(key, files: files, accepts: accepts) }
-    func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal {
-        try await inner.journal(options)
+    func join(_ options: JoinOptions) async throws(StoreError) -> any StoreMember { try await inner.join(options) }
+    func observeMembers(_ deliver: @escaping @Sendable (MemberEvent) -> Void) -> MemberObservation {
+        inner.observeMembers(deliver)
     }
-    func replicas() async throws(StoreError) -> [Incarnation] { try await inner.replicas() }
-    func info(of replica: Incarnation) async throws(StoreError) -> [UInt8] { try await inner.info(of: replica) }
-    func observe(_ replica: Incarnation) async -> ReplicaObservation { await inner.observe(replica) }
-    func archive(_ replica: Incarnation) async throws(StoreError) { try await inner.archive(replica) }
-    func refresh(_ keys: [StoreKey]) { inner.refresh(keys) }
-    func onPublished(_ body: @escaping @Sendable (StoreKey) -> Void) { inner.onPublished(body) }
+    func archive(_ member: Incarnation) async throws(StoreError) { try await inner.archive(member) }
     var state: StoreState { held.withLock { $0.state } }
     func close() { inner.close() }
 }

@@ -13,14 +13,14 @@ struct HTTPChallengesTests {
     /// Challenges over a store whose reads can be delayed.
     private final class Rig: Sendable {
         let store = HeldStore()
-        let table = ChallengeTable()
+        let pending = PendingChallenges()
         let challenges: HTTPChallenges
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let task: Task<Void, Never>
 
         init() {
             let challenges = HTTPChallenges(
-                table: table,
+                pending: pending,
                 store: store,
                 metrics: MetricsRegistry(namespace: "hopgate"),
                 logger: quiet
@@ -42,7 +42,7 @@ struct HTTPChallengesTests {
 
     private struct NotPending: Error {}
 
-    private func future(_ lookup: HTTPChallenges.Lookup) throws -> EventLoopFuture<ChallengeTable.Answer?> {
+    private func future(_ lookup: HTTPChallenges.Lookup) throws -> EventLoopFuture<ChallengeTask?> {
         guard case .pending(let future) = lookup else {
             Issue.record("no read: \(lookup)")
             throw NotPending()

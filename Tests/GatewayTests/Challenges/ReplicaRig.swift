@@ -1,4 +1,7 @@
+import ACME
+import Certificates
 import Cluster
+import Dispatch
 import FoundationEssentials
 import Gateway
 import Logging
@@ -13,45 +16,55 @@ import Testing
 final class ReplicaRig: Sendable {
     let shared: SharedStore
     let presence: ReplicaPresence
-    let barrier: HeartbeatBarrier
+    let watch: ReplicaWatch
     let challenges: SharedChallenges
     let alpn: ALPNChallenges
     private let tasks: [Task<Void, Never>]
+    private let stuck: StoreWatch?
+    private let isStopped = DispatchSemaphore(value: 0)
 
     /// - Parameters:
     ///   - path: The folder of the store, or `nil` for a store in memory.
-    ///   - observes: Whether the replica polls and acknowledges challenges.
+    ///   - observes: Whether the replica's watches deliver challenges. Otherwise one of them is stuck.
     init(_ path: String?, observes: Bool = true) async throws {
         var configuration = SharedStoreConfiguration(path: path ?? "")
         configuration.driver = path == nil ? .memory : .volume
         let shared = try await SharedStore.open(configuration)
         let presence = ReplicaPresence(shared: shared, name: "test", version: "test", logger: quiet)
         presence.update { $0.state = .active }
-        let watch = ReplicaWatch(shared: shared, logger: quiet)
-        barrier = HeartbeatBarrier(store: shared.store, presence: presence, watch: watch)
+        let watch = ReplicaWatch(shared: shared, presence: presence, logger: quiet)
         let metrics = MetricsRegistry(namespace: "hopgate")
         alpn = ALPNChallenges(metrics: metrics)
         let challenges = SharedChallenges(
             store: shared.store,
-            barrier: barrier,
+            waitForOthers: { await watch.waitUntilSeen(within: $0) },
             alpn: alpn,
             metrics: metrics,
             logger: quiet
         )
-        tasks = [
-            Task { await presence.run() }, Task { await watch.run() },
-            Task { if observes { await challenges.run() } },
-        ]
-        (self.shared, self.presence, self.challenges) = (shared, presence, challenges)
-        try await eventually("the first poll") { watch.hasPolled && presence.announce() != nil }
+        challenges.watch()
+        stuck =
+            observes
+            ? nil
+            : shared.store.watch(.below(ChallengeTask.prefix)) { [isStopped] _ in
+                isStopped.wait()
+                isStopped.signal()
+                return []
+            }
+        tasks = [Task { await presence.run() }, Task { await watch.run() }, Task { await challenges.run() }]
+        (self.shared, self.presence, self.challenges, self.watch) = (shared, presence, challenges, watch)
+        try await eventually("the replica has joined") { presence.hasJoined }
     }
 
     /// Waits until this replica knows this number of others.
     func knows(_ count: Int) async throws {
-        try await eventually("\(count) other replicas") { self.barrier.announcedChanges().count == count }
+        try await eventually("\(count) other replicas") {
+            self.watch.replicas.count { $0.isLive(now: .now()) } == count + 1
+        }
     }
 
     func stop() {
+        isStopped.signal()
         for task in tasks { task.cancel() }
         shared.close()
     }

@@ -138,7 +138,7 @@ struct CheckTests {
         _ = try await store.publish("certs/x", ["a": [1]], under: lease)
         await lease.release()
         let name = randomIncarnation()
-        _ = try await store.journal(JournalOptions(incarnation: { name }, info: { _ in [1] }))
+        _ = try await store.join(JoinOptions(incarnation: { name }, info: { _ in [1] }))
         try await eventually { Set(seen.withLock { $0 }) == Set(StoreOperation.allCases) }
     }
 

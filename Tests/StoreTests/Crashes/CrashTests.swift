@@ -113,12 +113,12 @@ struct CrashTests {
                 #expect(!isDone)
                 return
             }
-            let reader = JournalReader(volume: volume, replica: incarnation)
-            _ = try reader.poll()
-            let view = try #require(reader.view)
+            let journal = MirroredJournal(volume: volume, replica: incarnation)
+            try journal.poll()
+            let table = try #require(journal.table)
             // The rows are those after some number of whole commits.
-            #expect(view.table.rows.count % 5 == 0 && (!isDone || view.table.rows.count == rows.count))
-            for (key, value) in rows.prefix(view.table.rows.count) { #expect(view.table.rows[key] == value) }
+            #expect(table.rows.count % 5 == 0 && (!isDone || table.rows.count == rows.count))
+            for (key, value) in rows.prefix(table.rows.count) { #expect(table.rows[key] == value) }
             #expect(try volume.info(of: incarnation) == bytes("card"))
         }
     }

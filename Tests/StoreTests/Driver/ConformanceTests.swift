@@ -1,6 +1,7 @@
 import Foundation
 import NIOCore
 import Store
+import Synchronization
 import TestSupport
 import Testing
 
@@ -124,20 +125,39 @@ struct ConformanceTests {
         #expect(await code { try await store.write("agents/larger", .create(most + [7])) } == .tooLarge)
     }
 
-    @Test("A watch of a prefix reports the existing keys and then every change", arguments: Driver.allCases)
+    @Test(
+        "A watch delivers the existing values and then every change, again if it cannot be used",
+        arguments: Driver.allCases
+    )
     func watching(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
         try await store.write("agents/a", .create([1]))
-        var changes = store.changes("agents").makeAsyncIterator()
-        #expect(await changes.next() == [StoreChange(key: "agents/a", newest: .version(1))])
+        let delivered = Mutex<[WatchedChange]>([])
+        let isComplete = Atomic(false)
+        let rejections = Atomic(3)
+        let watch = store.watch(.below("agents")) { batch in
+            delivered.withLock { $0 += batch.changes }
+            if batch.isComplete { isComplete.store(true, ordering: .relaxed) }
+            // The third version is refused three times.
+            return batch.changes.filter { $0.isVersion(3) && rejections.subtract(1, ordering: .relaxed).oldValue > 0 }
+                .map(\.key)
+        }
+        func expect(_ changes: [WatchedChange.Content]) async throws {
+            try await eventually("\(changes)") { delivered.withLock { $0.count >= changes.count } }
+            #expect(delivered.withLock { $0.map(\.content) } == changes)
+            delivered.withLock { $0 = [] }
+        }
+        try await expect([.value(StoredValue(bytes: [1], version: 1))])
+        try await eventually("the first pass") { isComplete.load(ordering: .relaxed) }
         try await store.write("agents/a", .replace(1, [2]))
-        #expect(await changes.next() == [StoreChange(key: "agents/a", newest: .version(2))])
+        try await expect([.value(StoredValue(bytes: [2], version: 2))])
         try await store.write("acme/elsewhere", .create([1]))
+        try await store.write("agents/a", .replace(2, [3]))
+        try await expect(Array(repeating: .value(StoredValue(bytes: [3], version: 3)), count: 4))
         try await store.write("agents/a", .remove(nil))
-        #expect(await changes.next() == [StoreChange(key: "agents/a", newest: .version(3))])
-        store.close()
-        #expect(await changes.next() == nil)
+        try await expect([.removed(version: 4)])
+        watch.cancel()
     }
 
     @Test("A lease has one holder at a time, and each holder a higher epoch", arguments: Driver.allCases)
@@ -185,65 +205,21 @@ struct ConformanceTests {
         #expect(try await store.newest(key, files: names) { _ in true }.files == set("3"))
     }
 
-    @Test("A journal publishes rows and heartbeats to the other replicas", arguments: Driver.allCases)
-    func journals(_ driver: Driver) async throws {
-        let (store, owner) = try driver.open()
-        defer { withExtendedLifetime(owner) { store.close() } }
-        let journal = try await store.journal(
-            JournalOptions(incarnation: { randomIncarnation() }, info: { bytes("card of \($0)") })
-        )
-        let name = journal.incarnation
-        #expect(try await store.replicas() == [name])
-        #expect(try await store.info(of: name) == bytes("card of \(name)"))
-        journal.put(key: [1], value: bytes("one"))
-        journal.put(key: [2], value: bytes("two"))
-        journal.remove(key: [1])
-        journal.update { $0.state = .active }
-        try await journal.flush()
-        let observation = await store.observe(name)
-        #expect(observation.problem == nil)
-        #expect(observation.view?.table.rows == [[2]: bytes("two")])
-        #expect(observation.lastHeartbeat?.heartbeat.state == .active)
-        let published = observation.lastHeartbeat?.heartbeat.published ?? 0
-        try await store.write("agents/x", .create([1]))
-        try await journal.flush()
-        #expect(await store.observe(name).lastHeartbeat?.heartbeat.published == published + 1)
-        // An announcement increments the count like a change.
-        #expect(journal.announce() == published + 2)
-        try await journal.flush()
-        #expect(await store.observe(name, within: .seconds(5)).lastHeartbeat?.heartbeat.published == published + 2)
-        #expect(await store.observe(randomIncarnation()).problem?.code == .notFound)
-    }
-
-    @Test("A live replica that is archived returns under a new name with all its rows", arguments: Driver.allCases)
-    func archived(_ driver: Driver) async throws {
-        let (store, owner) = try driver.open()
-        defer { withExtendedLifetime(owner) { store.close() } }
-        let journal = try await store.journal(
-            JournalOptions(incarnation: { randomIncarnation() }, info: { bytes("card of \($0)") })
-        )
-        let before = journal.incarnation
-        journal.put(key: [1], value: bytes("one"))
-        try await journal.flush()
-        try await store.archive(before)
-        journal.put(key: [2], value: bytes("two"))
-        try await eventually { journal.incarnation != before }
-        try await journal.flush()
-        let after = journal.incarnation
-        #expect(try await store.replicas() == [after])
-        #expect(try await store.info(of: after) == bytes("card of \(after)"))
-        #expect(await store.observe(after).view?.table.rows == [[1]: bytes("one"), [2]: bytes("two")])
-    }
-
     @Test("A closed store fails every call at once", arguments: Driver.allCases)
     func closed(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
-        let journal = try await store.journal(
-            JournalOptions(incarnation: { randomIncarnation() }, info: { _ in [1] })
+        let journal = try await store.join(
+            JoinOptions(incarnation: { randomIncarnation() }, info: { _ in [1] })
         )
         withExtendedLifetime(owner) { store.close() }
         #expect(await code { try await store.write("agents/a", .create([1])) } == .closed)
         #expect(await code { try await journal.flush() } == .closed)
         #expect(await code { _ = try await store.lease("a", LeaseOptions()) } == .closed)
+    }
+}
+
+extension WatchedChange {
+    fileprivate func isVersion(_ version: UInt64) -> Bool {
+        if case .value(let stored) = content { stored.version == version } else { false }
     }
 }

@@ -10,10 +10,14 @@ struct HangingFileSystem: FileSystem {
         private let condition = NSCondition()
         private var isClosed = false
         private var isFull = false
+        /// The only path whose opening hangs, or `nil` if every call does.
+        private var path: String?
+        private var waiting = 0
 
-        func hang(_ isHanging: Bool) {
+        func hang(_ isHanging: Bool, at path: String? = nil) {
             condition.lock()
             isClosed = isHanging
+            self.path = path
             condition.broadcast()
             condition.unlock()
         }
@@ -22,14 +26,19 @@ struct HangingFileSystem: FileSystem {
             condition.withLock { self.isFull = isFull }
         }
 
-        func pass() {
+        /// The number of calls that hang now.
+        var waitingCount: Int { condition.withLock { waiting } }
+
+        func pass(_ path: String? = nil) {
             condition.lock()
-            while isClosed { condition.wait() }
+            waiting += 1
+            while isClosed, self.path == nil || self.path == path { condition.wait() }
+            waiting -= 1
             condition.unlock()
         }
 
         func passWithNewFile(_ path: String) throws(FileFault) {
-            pass()
+            pass(path)
             guard condition.withLock({ !isFull }) else { throw FileFault(.open, path, ENOSPC) }
         }
     }
@@ -40,7 +49,7 @@ struct HangingFileSystem: FileSystem {
     var root: String { files.root }
 
     func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
-        if access == .createNew { try gate.passWithNewFile(path) } else { gate.pass() }
+        if access == .createNew { try gate.passWithNewFile(path) } else { gate.pass(path) }
         return try files.open(path, access)
     }
 

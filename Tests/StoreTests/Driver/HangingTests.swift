@@ -17,8 +17,8 @@ struct HangingTests {
         store = VolumeStore(volume: Volume(files: files))
     }
 
-    private func journal() async throws -> any StoreJournal {
-        try await store.journal(JournalOptions(incarnation: { randomIncarnation() }, info: { _ in [1] }))
+    private func journal() async throws -> any StoreMember {
+        try await store.join(JoinOptions(incarnation: { randomIncarnation() }, info: { _ in [1] }))
     }
 
     @Test("A full volume is detected although only heartbeats are written, and so is its recovery")

@@ -16,7 +16,7 @@ struct FormatTests {
         generation: 3,
         logLength: 4_096,
         published: 41,
-        seen: [Heartbeat.Seen(replica: peer, published: 17)],
+        seen: Mark([peer: 17]),
         flags: .rowsNewerThanLog,
         sessions: 12,
         load: 250
@@ -49,7 +49,10 @@ struct FormatTests {
         to table: JournalTable = JournalTable()
     ) -> JournalTable? {
         var table = table
-        return table.apply(log: log, from: start, incarnation: incarnation, generation: generation) ? table : nil
+        let records = JournalRecord.records(log, from: start, incarnation: incarnation, generation: generation)
+        guard let records else { return nil }
+        table.apply(.records(records))
+        return table
     }
 
     @Test("A heartbeat")

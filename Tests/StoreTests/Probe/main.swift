@@ -44,8 +44,8 @@ do {
     case "write":
         let volume = try volume(arguments[2])
         let store = VolumeStore(volume: volume)
-        let journal = try await store.journal(
-            JournalOptions(
+        let member = try await store.join(
+            JoinOptions(
                 incarnation: { Incarnation(milliseconds: 1) { UInt64.random(in: .min ... .max) } },
                 info: { Array("card of \($0)".utf8) }
             )
@@ -58,7 +58,7 @@ do {
                 return options
             }()
         )
-        printLine("ready", journal.incarnation)
+        printLine("ready", member.incarnation)
         var number = UInt64.random(in: 0...1_000_000)
         while true {
             number += 1
@@ -72,8 +72,8 @@ do {
             }
             let published = try await store.publish("certs/site", ["a": bytes, "b": bytes], under: lease)
             printLine("generation", published)
-            journal.put(key: Array("row \(number % 50)".utf8), value: bytes)
-            if number % 7 == 0 { try await journal.flush() }
+            try member.put(key: Array("row \(number % 50)".utf8), value: bytes)
+            if number % 7 == 0 { try await member.flush() }
         }
     case "lease":
         let store = VolumeStore(volume: try volume(arguments[2]))

@@ -31,13 +31,12 @@ struct ProcessTests {
     func killed() async throws {
         let scratch = ScratchFolder()
         let volume = try scratch.volume()
-        let view = ValueView(volume: volume, prefix: "agents") { _, value throws(StoreError) in
-            guard isWhole(value.bytes) else { throw StoreError(.corrupt, "agents/shared", "is torn") }
-            return value.version
+        let polled = PolledValues(volume: volume, prefix: "agents") { key, value throws(StoreError) in
+            guard isWhole(value.bytes) else { throw StoreError(.corrupt, key.path, "is torn") }
         }
         var promisedVersion: UInt64 = 0
         var promisedGeneration: Generation?
-        var readers: [Incarnation: JournalReader] = [:]
+        var readers: [Incarnation: MirroredJournal] = [:]
         for round in 0..<100 {
             let probe = try Probe(["write", scratch.file("v2")])
             try await eventually { probe.lines.count > 3 || !probe.isRunning }
@@ -53,17 +52,17 @@ struct ProcessTests {
                     promisedGeneration = max(promisedGeneration ?? generation, generation)
                 }
             }
-            let report = try view.poll()
-            #expect(report.problems.isEmpty, "round \(round)")
-            #expect(try #require(view.values["agents/shared"]) >= promisedVersion)
+            try polled.poll()
+            #expect(polled.problems.isEmpty, "round \(round)")
+            #expect(try #require(polled.current["shared"]).version >= promisedVersion)
             let stored = try volume.newest("certs/site", files: ["a", "b"])
             #expect(stored.files["a"] == stored.files["b"] && isWhole(stored.files["a"] ?? []))
             #expect(stored.generation >= (promisedGeneration ?? stored.generation))
             for replica in try volume.replicaFolders() {
-                let reader = readers[replica] ?? JournalReader(volume: volume, replica: replica)
+                let reader = readers[replica] ?? MirroredJournal(volume: volume, replica: replica)
                 readers[replica] = reader
-                _ = try reader.poll()
-                #expect(reader.view?.table.rows.values.allSatisfy(isWhole) == true)
+                try reader.poll()
+                #expect(reader.table?.rows.values.allSatisfy(isWhole) == true)
                 #expect(try volume.info(of: replica) == bytes("card of \(replica)"))
             }
         }

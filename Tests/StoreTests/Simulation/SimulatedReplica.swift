@@ -14,9 +14,9 @@ final class SimulatedReplica: @unchecked Sendable {
     private let clockOffset: UInt64
     private let clockRate: Double
     private(set) var journal: JournalWriter!
-    private(set) var view: ValueView<[UInt8]>!
+    private(set) var polled: PolledValues!
     private(set) var sites: StoredGeneration?
-    private(set) var journals: [Incarnation: JournalReader] = [:]
+    private(set) var journals: [Incarnation: MirroredJournal] = [:]
     /// The start time of the last complete poll.
     private(set) var lastPoll: UInt64 = 0
     private(set) var lastProblem: String?
@@ -231,11 +231,10 @@ final class SimulatedReplica: @unchecked Sendable {
     }
 
     private func poll() {
-        view = ValueView(volume: volume, prefix: "agents") { key, value throws(StoreError) in
+        polled = PolledValues(volume: volume, prefix: "agents") { key, value throws(StoreError) in
             guard SimulatedWorld.counter(in: value.bytes, of: key) != nil else {
                 throw StoreError(.corrupt, key.path, "has a wrong checksum")
             }
-            return value.bytes
         }
         while isAlive {
             let began = world.scheduler.now
@@ -253,17 +252,19 @@ final class SimulatedReplica: @unchecked Sendable {
     }
 
     private func pollValues() -> Bool {
-        let good = view.values
-        guard let report = attempt({ () throws(StoreError) in try view.poll() }) else { return false }
-        for (key, bytes) in good where view.values[key] == nil {
-            world.violation("replica \(number) lost its valid view of \(key), which had \(bytes.count) bytes")
-        }
-        for key in report.changed where SimulatedWorld.keys.contains(key) {
-            if let bytes = view.values[key], let version = SimulatedWorld.counter(in: bytes, of: key) {
-                world.sawValue(key, StoredValue(bytes: bytes, version: version), by: number)
+        let before = polled.current
+        guard attempt({ () throws(StoreError) in try polled.poll() }) != nil else { return false }
+        let now = polled.current
+        for (name, value) in before {
+            if now[name] == nil { world.violation("replica \(number) lost its valid view of \(name)") }
+            if let new = now[name], new.version < value.version {
+                world.violation("replica \(number) went back to version \(new.version) of \(name)")
             }
         }
-        let problem = report.problems.first { $0.key != SimulatedWorld.damagedKey && $0.value.isTransient }
+        for key in SimulatedWorld.keys {
+            if let value = now[key.name], value != before[key.name] { world.sawValue(key, value, by: number) }
+        }
+        let problem = polled.problems.first { $0.key != SimulatedWorld.damagedKey.name && $0.value.isTransient }
         if let problem { pollProblem = "\(problem)" }
         return problem == nil
     }
@@ -292,17 +293,17 @@ final class SimulatedReplica: @unchecked Sendable {
         journals = journals.filter { replicas.contains($0.key) }
         var isComplete = true
         for replica in replicas {
-            let reader = journals[replica] ?? JournalReader(volume: volume, replica: replica)
+            let reader = journals[replica] ?? MirroredJournal(volume: volume, replica: replica)
             journals[replica] = reader
             let confirmed = world.committed[replica] ?? 0
-            let hasView = reader.view != nil
+            let hasTable = reader.table != nil
             if attempt({ () throws(StoreError) in try reader.poll() }) == nil {
                 // A dead replica cannot repair a heartbeat that was damaged by an intruder and a crash.
                 isComplete = isComplete && world.disturbed.contains(replica) && !world.lives(replica)
                 pollProblem = lastProblem
-                if hasView, reader.view == nil { world.violation("a damaged journal erased a valid view") }
-            } else if let view = reader.view {
-                world.sawJournal(view, of: replica, confirmed: confirmed, by: number)
+                if hasTable, reader.table == nil { world.violation("a damaged journal erased valid rows") }
+            } else if let table = reader.table, let heartbeat = reader.reader.position {
+                world.sawJournal(table, at: heartbeat, of: replica, confirmed: confirmed, by: number)
             }
         }
         return isComplete

@@ -168,7 +168,7 @@ extension SimulatedWorld {
             }
             for key in Self.keys + [Self.damagedKey] {
                 let stored = try? truth.read(key)
-                if stored?.bytes != replica.view.values[key] {
+                if stored != replica.polled.current[key.name] {
                     violation("replica \(replica.number) does not know version \(stored?.version ?? 0) of \(key)")
                 }
                 if let confirmed = acknowledged[key], stored?.version ?? 0 < confirmed {
@@ -183,8 +183,7 @@ extension SimulatedWorld {
                     violation("replica \(other.number) never started a journal")
                     continue
                 }
-                let known = replica.journals[journal.incarnation]?.view
-                if known?.table != journal.table {
+                if replica.journals[journal.incarnation]?.table != journal.table {
                     violation("replica \(replica.number) does not know the rows of replica \(other.number)")
                 }
             }

@@ -166,13 +166,19 @@ final class SimulatedWorld: @unchecked Sendable {
         }
     }
 
-    func sawJournal(_ view: ReplicaView, of replica: Incarnation, confirmed: UInt64, by reader: Int) {
+    func sawJournal(
+        _ table: JournalTable,
+        at heartbeat: Heartbeat,
+        of replica: Incarnation,
+        confirmed: UInt64,
+        by reader: Int
+    ) {
         guard let tables = tables[replica] else { return violation("a journal of an unknown replica: \(replica)") }
-        if !tables.contains(view.table) {
+        if !tables.contains(table) {
             violation("replica \(reader) saw a table of \(replica) that never existed")
         }
-        if view.heartbeat.sequence < confirmed, !archived.contains(replica), !disturbed.contains(replica) {
-            violation("replica \(reader) saw heartbeat \(view.heartbeat.sequence) of \(replica) after \(confirmed)")
+        if heartbeat.sequence < confirmed, !archived.contains(replica), !disturbed.contains(replica) {
+            violation("replica \(reader) saw heartbeat \(heartbeat.sequence) of \(replica) after \(confirmed)")
         }
     }
 }

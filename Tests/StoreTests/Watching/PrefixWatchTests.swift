@@ -23,8 +23,8 @@ struct PrefixWatchTests {
         let began = prefix.now
         #expect(try prefix.run(seconds: 60) { prefix.reported.count == Self.keys })
         #expect(Set(prefix.reported.map(\.change.key)).count == Self.keys)
-        // Two calls a key, and the hints before each slice.
-        #expect(prefix.now - began < 30 * Self.second)
+        // Four calls a key, and the polls in between.
+        #expect(prefix.now - began < 45 * Self.second)
         // The round is finished, and no key is reported again.
         try prefix.run(seconds: 10)
         #expect(prefix.reported.count == Self.keys && !prefix.watch.needsImmediatePoll)
@@ -43,7 +43,7 @@ struct PrefixWatchTests {
                 prefix.put(number, version: version)
                 prefix.hint(number)
             }
-            let change = StoreChange(key: WatchedPrefix.key(number), newest: .version(version))
+            let change = WatchedPrefix.change(number, version: version)
             #expect(try prefix.run(seconds: 40) { prefix.reported.contains { $0.change == change } })
             let at = prefix.reported.first { $0.change == change }?.at ?? .max
             #expect(at - moment < 2 * Self.second, "version \(version) of \(number)")
@@ -63,7 +63,7 @@ struct PrefixWatchTests {
         }
         let began = prefix.now
         #expect(try prefix.run(seconds: 20) { prefix.reported.count == 2_001 })
-        #expect(prefix.now - began < 6 * Self.second)
+        #expect(prefix.now - began < 10 * Self.second)
     }
 
     @Test("Changes without a hint are all found within a round, and rounds take a tenth of the time")
@@ -109,7 +109,7 @@ struct PrefixWatchTests {
         #expect(try prefix.watch.poll().isEmpty && prefix.watch.poll().isEmpty)
         prefix.put(20, version: 1)
         try prefix.run(seconds: 10)
-        #expect(prefix.reported.map(\.change) == [StoreChange(key: WatchedPrefix.key(10), newest: nil)])
+        #expect(prefix.reported.map(\.change) == [WatchedPrefix.change(10, version: nil)])
     }
 
     @Test("A problem of a key stays known until the key can be read, and thousands of them do not delay other keys")

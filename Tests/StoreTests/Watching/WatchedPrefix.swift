@@ -16,7 +16,7 @@ final class WatchedPrefix: @unchecked Sendable {
     private(set) var busy: UInt64 = 0
     private(set) var longest: UInt64 = 0
     /// The reported changes, and when they were reported.
-    private(set) var reported: [(change: StoreChange, at: UInt64)] = []
+    private(set) var reported: [(change: WatchedChange, at: UInt64)] = []
     private var hints = 0
     private var interruption: (at: UInt64, body: () throws -> Void)?
 
@@ -27,7 +27,7 @@ final class WatchedPrefix: @unchecked Sendable {
         clock.owner = self
         let files = SimulatedFileSystem(volume: server) { [unowned self] _, _ in pass() }
         let volume = Volume(files: files, now: { .uptimeNanoseconds(clock.now()) })
-        watch = PrefixWatch(volume: volume, prefix: Self.prefix)
+        watch = PrefixWatch(volume: volume, scope: .below(Self.prefix))
         for number in 0..<keys { put(number, version: 1) }
     }
 
@@ -36,12 +36,18 @@ final class WatchedPrefix: @unchecked Sendable {
         return key
     }
 
+    /// The change to a version, or the removal of a folder.
+    static func change(_ number: Int, version: UInt64?) -> WatchedChange {
+        let value = version.map { StoredValue(bytes: Array("\($0)".utf8), version: $0) }
+        return WatchedChange(key: key(number), content: value.map { .value($0) } ?? .removed(version: nil))
+    }
+
     // MARK: Changes by other processes
 
     /// Adds a version without a hint.
     func put(_ number: Int, version: UInt64) {
         let folder = server.find(Self.key(number).path) ?? make(in: server.find(Self.prefix.path)!, "k\(number)", true)
-        _ = make(in: folder, "\(version).json", false)
+        _ = make(in: folder, "\(version).json", false, storedFile(Array("\(version)".utf8)))
     }
 
     func removeFolder(_ number: Int) {
@@ -87,10 +93,11 @@ final class WatchedPrefix: @unchecked Sendable {
         let end = now + seconds * 1_000_000_000
         while now < end {
             let began = now
-            let changes = try watch.poll()
+            report(try watch.poll())
             busy += now - began
             longest = max(longest, now - began)
-            reported += changes.map { ($0, now) }
+            // An urgent round takes the time until the next poll.
+            while now < began + 1_000_000_000, let part = watch.nextPart() { report(watch.record(part.read())) }
             if isDone() { return true }
             if !watch.needsImmediatePoll { now = max(began + 1_000_000_000, now) }
             if let (moment, body) = interruption, now >= moment {
@@ -99,6 +106,11 @@ final class WatchedPrefix: @unchecked Sendable {
             }
         }
         return false
+    }
+
+    private func report(_ changes: [WatchedChange]) {
+        reported += changes.map { ($0, now) }
+        watch.finish(changes, rejecting: [])
     }
 
     func clearReports() { (reported, busy) = ([], 0) }

@@ -33,7 +33,9 @@ func checkSnapshot(_ bytes: [UInt8]) {
 
 func checkLog(_ bytes: [UInt8]) {
     var table = JournalTable()
-    guard table.apply(log: bytes, from: 0, incarnation: incarnation, generation: 3) else { return }
+    let records = JournalRecord.records(bytes, from: 0, incarnation: incarnation, generation: 3)
+    guard let records else { return }
+    table.apply(.records(records))
     precondition(table.rows.count <= bytes.count, "more rows than bytes")
 }
 

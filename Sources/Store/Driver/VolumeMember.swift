@@ -2,18 +2,22 @@ import NIOCore
 import Synchronization
 import Threads
 
-/// The journal of this process on a ``VolumeStore``.
+/// This process as a member on a ``VolumeStore``: the owner of its journal.
 ///
 /// Collects changes from any thread under a lock and applies them in jobs of the store's writer thread, at most one at
 /// a time. A timer starts the next job when a change or a heartbeat is due.
-final class VolumeJournal: StoreJournal {
+final class VolumeMember: StoreMember {
+    /// The highest number of changed rows that wait for the volume.
+    private static let pendingRowLimit = 262_144
+
     private struct State {
         var incarnation: Incarnation
         /// Rows that changed since the last commit began; `nil` for a removed row.
         var rows: [[UInt8]: [UInt8]?] = [:]
-        /// The heartbeat as the caller wants it. Only the fields that belong to the caller count; see
-        /// ``Heartbeat/adopt(_:)``.
-        var desired: Heartbeat
+        var status = MemberStatus()
+        /// The number of changes that this process has published.
+        var published: UInt64 = 0
+        var seen = Mark()
         var isChanged = false
         /// Whether the replica information has to be written again.
         var isInfoStale = false
@@ -33,7 +37,7 @@ final class VolumeJournal: StoreJournal {
     private let writer: BlockingWorkQueue
     private let timers: TimerThread
     private let health: StoreHealth
-    private let options: JournalOptions
+    private let options: JoinOptions
     /// Confined to jobs of the writer.
     private let journal: ThreadConfined<JournalWriter>
     private let commitInterval: TimeAmount
@@ -41,7 +45,7 @@ final class VolumeJournal: StoreJournal {
     private let state: Mutex<State>
 
     /// - Parameter journal: A writer on which ``JournalWriter/begin(as:info:now:)`` has succeeded.
-    init(store: VolumeStore, options: JournalOptions, journal: JournalWriter) {
+    init(store: VolumeStore, options: JoinOptions, journal: JournalWriter) {
         volume = store.volume
         writer = store.writer
         timers = store.timers
@@ -50,15 +54,28 @@ final class VolumeJournal: StoreJournal {
         self.journal = ThreadConfined(journal)
         commitInterval = journal.pace.commitInterval
         recordDuration = { [weak store] in store?.record(.heartbeat, $0) }
-        state = Mutex(State(incarnation: journal.incarnation, desired: journal.heartbeat))
+        state = Mutex(State(incarnation: journal.incarnation))
         scheduleTick(at: .now())
     }
 
     var incarnation: Incarnation { state.withLock { $0.incarnation } }
 
-    func put(key: [UInt8], value: [UInt8]) {
-        precondition(key.count <= JournalRecord.keyLimit && value.count <= JournalRecord.valueLimit)
-        state.withLock { $0.rows[key] = .some(value) }
+    var mark: Mark { state.withLock { Mark([$0.incarnation: $0.published]) } }
+
+    func put(key: [UInt8], value: [UInt8]) throws(StoreError) {
+        try JournalRecord.requireSize(key: key, value: value)
+        let isAccepted = state.withLock { state in
+            guard state.rows.count < Self.pendingRowLimit || state.rows[key] != nil else { return false }
+            state.rows[key] = .some(value)
+            return true
+        }
+        guard isAccepted else {
+            throw StoreError(
+                .full,
+                volume.files.root,
+                "\(Self.pendingRowLimit) changed rows wait for the volume already"
+            )
+        }
         scheduleTick(at: .now())
     }
 
@@ -67,22 +84,20 @@ final class VolumeJournal: StoreJournal {
         scheduleTick(at: .now())
     }
 
-    func update(_ change: @escaping @Sendable (inout Heartbeat) -> Void) {
-        state.withLock { state in
-            change(&state.desired)
-            state.isChanged = true
-        }
-        scheduleTick(at: .now())
-    }
+    func update(_ change: @escaping @Sendable (inout MemberStatus) -> Void) { changeState { change(&$0.status) } }
 
-    func announce() -> UInt64 {
-        let number = state.withLock { state in
-            state.desired.published &+= 1
+    /// Counts a change of a value that this process has written.
+    func recordWrite() { changeState { $0.published &+= 1 } }
+
+    /// Publishes which changes of others this process has acted on.
+    func update(seen: Mark) { changeState { $0.seen = seen } }
+
+    private func changeState(_ change: (inout State) -> Void) {
+        state.withLock { state in
+            change(&state)
             state.isChanged = true
-            return state.desired.published
         }
         scheduleTick(at: .now())
-        return number
     }
 
     func renewInfo() {
@@ -105,7 +120,7 @@ final class VolumeJournal: StoreJournal {
                 return true
             }
             if !isOpen {
-                call.resume(.failure(StoreError(.closed, root, "the journal was closed")))
+                call.resume(.failure(StoreError(.closed, root, "the store was closed")))
                 timers.cancel(timer)
             }
             scheduleTick(at: .now())
@@ -120,7 +135,7 @@ final class VolumeJournal: StoreJournal {
             return (state.flushes + state.flushing, state.timer)
         }
         timers.cancel(timer)
-        for flush in flushes { flush(.failure(StoreError(.closed, volume.files.root, "the journal was closed"))) }
+        for flush in flushes { flush(.failure(StoreError(.closed, volume.files.root, "the store was closed"))) }
     }
 
     /// Ensures that a job of the writer starts at the given time or earlier.
@@ -154,7 +169,7 @@ final class VolumeJournal: StoreJournal {
     /// Applies the collected changes and commits what is due. Runs on the writer's thread.
     private func tick() {
         let journal = journal.value
-        let (rows, desired, flushes, isInfoStale) = state.withLock { state in
+        let (rows, content, flushes, isInfoStale) = state.withLock { state in
             defer {
                 state.rows = [:]
                 state.isChanged = false
@@ -162,12 +177,19 @@ final class VolumeJournal: StoreJournal {
                 state.flushing = state.flushes
                 state.flushes = []
             }
-            return (state.rows, state.desired, state.flushes, state.isInfoStale)
+            let content = (status: state.status, published: state.published, seen: state.seen)
+            return (state.rows, content, state.flushes, state.isInfoStale)
         }
         for (key, value) in rows {
             if let value { journal.put(key: key, value: value) } else { journal.remove(key: key) }
         }
-        journal.update { $0.adopt(desired) }
+        journal.update { heartbeat in
+            heartbeat.state = content.status.state
+            heartbeat.sessions = content.status.sessions
+            heartbeat.load = content.status.load
+            heartbeat.published = content.published
+            heartbeat.seen = content.seen
+        }
         if isInfoStale { journal.replace(info: options.info(journal.incarnation)) }
         var failure: StoreError?
         let began = volume.now()
@@ -213,7 +235,7 @@ final class VolumeJournal: StoreJournal {
 }
 
 extension VolumeStore {
-    package func journal(_ options: JournalOptions) async throws(StoreError) -> any StoreJournal {
+    package func join(_ options: JoinOptions) async throws(StoreError) -> any StoreMember {
         let (pace, health) = (self.options.pace, health)
         let incarnation = options.incarnation()
         let info = options.info(incarnation)
@@ -228,29 +250,17 @@ extension VolumeStore {
             }
             return ThreadConfined(journal)
         }
-        let journal = VolumeJournal(store: self, options: options, journal: begun.value)
-        let isFirst = shared.withLock { shared in
-            guard !shared.isClosed, shared.journal == nil else { return false }
-            shared.journal = journal
-            return true
+        let member = VolumeMember(store: self, options: options, journal: begun.value)
+        let seen = shared.withLock { shared -> Mark? in
+            guard !shared.isClosed, shared.member == nil else { return nil }
+            shared.member = member
+            return shared.seen
         }
-        guard isFirst else {
-            journal.close()
-            throw StoreError(.closed, volume.files.root, "the store is closed or already has a journal")
+        guard let seen else {
+            member.close()
+            throw StoreError(.closed, volume.files.root, "the store is closed, or this process has already joined")
         }
-        return journal
-    }
-}
-
-extension Heartbeat {
-    /// Copies the fields that belong to the user of a journal. The flag about the log belongs to the writer.
-    fileprivate mutating func adopt(_ desired: Heartbeat) {
-        let logState = flags.intersection(.rowsNewerThanLog)
-        state = desired.state
-        published = desired.published
-        seen = desired.seen
-        flags = desired.flags.subtracting(.rowsNewerThanLog).union(logState)
-        sessions = desired.sessions
-        load = desired.load
+        member.update(seen: seen)
+        return member
     }
 }

@@ -1,0 +1,66 @@
+import Synchronization
+import Threads
+
+/// One watch of a ``MemoryStore``.
+final class MemoryWatch: Sendable {
+    let scope: WatchScope
+    private let delivery: WatchDelivery
+    /// The keys whose values could not be used.
+    private let rejected = Mutex<Set<StoreKey>>([])
+    /// Delivers the rejected keys again. `nil` if the watch has ended.
+    let thread = Mutex<PollingThread?>(nil)
+
+    init(scope: WatchScope, delivery: @escaping WatchDelivery) {
+        self.scope = scope
+        self.delivery = delivery
+    }
+
+    func deliver(_ batch: WatchBatch) {
+        let rejected = delivery(batch)
+        self.rejected.withLock { all in
+            for change in batch.changes { all.remove(change.key) }
+            all.formUnion(rejected)
+        }
+    }
+
+    func retry(_ read: (Set<StoreKey>) -> [WatchedChange]) {
+        let keys = rejected.withLock { $0 }
+        if !keys.isEmpty { deliver(WatchBatch(changes: read(keys))) }
+    }
+}
+
+extension MemoryStore {
+    package func watch(_ scope: WatchScope, _ deliver: @escaping WatchDelivery) -> StoreWatch {
+        let watch = MemoryWatch(scope: scope, delivery: deliver)
+        let existing = contents.withLock { contents -> [WatchedChange] in
+            if !contents.isClosed { contents.watches.append(watch) }
+            return Set(contents.values.keys).union(contents.generations.keys).filter { scope.contains($0) }.compactMap {
+                contents.newest($0)
+            }
+        }
+        watch.deliver(WatchBatch(changes: existing))
+        watch.deliver(WatchBatch(isComplete: true))
+        let thread = PollingThread(name: "memory-watch", interval: .milliseconds(250)) { [weak self, weak watch] in
+            guard let self else { return }
+            watch?.retry { keys in self.contents.withLock { contents in keys.compactMap { contents.newest($0) } } }
+        }
+        watch.thread.withLock { $0 = contents.withLock { $0.isClosed } ? nil : thread }
+        return StoreWatch { [weak self] in
+            self?.contents.withLock { $0.watches.removeAll { $0 === watch } }
+            watch.thread.withLock { $0 = nil }
+        }
+    }
+}
+
+extension MemoryStore.Contents {
+    /// Returns the newest state of a key, or `nil` if it never had a value.
+    func newest(_ key: StoreKey) -> WatchedChange? {
+        if let generation = generations[key]?.last?.generation {
+            return WatchedChange(key: key, content: .generation(generation))
+        }
+        return values[key].map { version, bytes in
+            let content = bytes.map { WatchedChange.Content.value(StoredValue(bytes: $0, version: version)) }
+            return WatchedChange(key: key, content: content ?? .removed(version: version))
+        }
+    }
+}

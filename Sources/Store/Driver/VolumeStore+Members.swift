@@ -1,0 +1,253 @@
+import NIOCore
+import Synchronization
+import Threads
+
+/// Another member, read by one job of the readers at a time.
+final class ObservedMember: Sendable {
+    let name: Incarnation
+    private let reader: Mutex<JournalReader>
+    private let state = Mutex(State())
+
+    private struct State {
+        /// The start of the read that is queued or under way.
+        var reading: NIODeadline?
+        /// The sequence number of the heartbeat that was delivered.
+        var sequence: UInt64 = 0
+        /// The revision of the information that was delivered.
+        var infoRevision: UInt8?
+        var infoProblem: StoreError?
+        var problem: StoreError?
+        /// The number of listings in a row without this member.
+        var misses = 0
+    }
+
+    init(volume: Volume, name: Incarnation) {
+        self.name = name
+        reader = Mutex(JournalReader(volume: volume, replica: name))
+    }
+
+    /// Marks a read as started. Returns `false` if one is under way.
+    func begin(now: NIODeadline) -> Bool {
+        state.withLock { state in
+            guard state.reading == nil else { return false }
+            state.reading = now
+            return true
+        }
+    }
+
+    func end() { state.withLock { $0.reading = nil } }
+
+    /// Records that a listing did or did not contain the member. Returns whether it is gone: two listings in a row
+    /// have to agree.
+    func isGone(isListed: Bool) -> Bool {
+        state.withLock { state in
+            state.misses = isListed ? 0 : state.misses + 1
+            return state.misses >= 2
+        }
+    }
+
+    /// Records a failure. Returns whether it is a new one.
+    func record(_ problem: StoreError?) -> Bool {
+        state.withLock { state in
+            defer { state.problem = problem }
+            return state.problem?.code != problem?.code
+        }
+    }
+
+    /// Whether a read has been under way for longer than the store tolerates.
+    func hangs(now: NIODeadline) -> Bool {
+        state.withLock { $0.reading.map { now - $0 > StoreHealth.limit } ?? false }
+    }
+
+    /// Reads the journal and delivers what is new.
+    ///
+    /// - Returns: The number of changes that the member has announced, or `nil` if it has no heartbeat.
+    func read(_ volume: Volume, _ deliver: (MemberEvent) -> Void) -> UInt64? {
+        let (result, last) = reader.withLock { reader in
+            do throws(StoreError) {
+                return (Result<RowChanges?, StoreError>.success(try reader.poll()), reader.lastHeartbeat)
+            } catch {
+                return (.failure(error), reader.lastHeartbeat)
+            }
+        }
+        if let last { deliverInfo(last.heartbeat.flags.infoRevision, volume, deliver) }
+        if let last, state.withLock({ $0.sequence }) < last.heartbeat.sequence {
+            let heartbeat = last.heartbeat
+            state.withLock { $0.sequence = heartbeat.sequence }
+            let status = MemberStatus(state: heartbeat.state, sessions: heartbeat.sessions, load: heartbeat.load)
+            deliver(.status(name, status, seen: heartbeat.seen, at: last.movedAt))
+        }
+        switch result {
+        case .success(let changes):
+            if record(nil) { deliver(.problem(name, nil)) }
+            if let changes { deliver(.rows(name, changes)) }
+        case .failure(let error):
+            if record(error) { deliver(.problem(name, error)) }
+        }
+        return last?.heartbeat.published
+    }
+
+    /// Reads the information once for each revision.
+    private func deliverInfo(_ revision: UInt8, _ volume: Volume, _ deliver: (MemberEvent) -> Void) {
+        guard state.withLock({ $0.infoRevision != revision }) else { return }
+        do throws(StoreError) {
+            let info = try volume.info(of: name)
+            state.withLock { ($0.infoRevision, $0.infoProblem) = (revision, nil) }
+            deliver(.joined(name, info: .success(info)))
+        } catch {
+            let isNew = state.withLock { state in
+                defer { state.infoProblem = error }
+                return state.infoProblem != error
+            }
+            if isNew { deliver(.joined(name, info: .failure(error))) }
+        }
+    }
+}
+
+/// The observation of all other members.
+final class MemberReader: Sendable {
+    let deliver: @Sendable (MemberEvent) -> Void
+    let state = Mutex(State())
+
+    struct State {
+        var members: [Incarnation: ObservedMember] = [:]
+        var isListing = false
+        var hasListed = false
+        /// The time until which the members are read more often.
+        var hurriedUntil = NIODeadline.uptimeNanoseconds(0)
+    }
+
+    init(deliver: @escaping @Sendable (MemberEvent) -> Void) {
+        self.deliver = deliver
+    }
+}
+
+extension VolumeStore {
+    /// The time between two reads of a member from which an answer is expected.
+    private static let hurriedInterval = TimeAmount.milliseconds(150)
+
+    package func observeMembers(_ deliver: @escaping @Sendable (MemberEvent) -> Void) -> MemberObservation {
+        let reader = MemberReader(deliver: deliver)
+        let isFirst = shared.withLock { shared in
+            guard !shared.isClosed, shared.members == nil else { return false }
+            shared.members = reader
+            return true
+        }
+        precondition(isFirst || shared.withLock { $0.isClosed }, "the members of a store are observed once")
+        if isFirst { pollMembers(reader) }
+        return MemberObservation(
+            hurry: { [weak self] end in self?.hurry(reader, until: end) },
+            end: { [weak self] in self?.shared.withLock { $0.members = nil } }
+        )
+    }
+
+    /// Lists and reads all members once, and again after the interval of a watch.
+    private func pollMembers(_ reader: MemberReader) {
+        guard shared.withLock({ $0.members === reader }) else { return }
+        listMembers(reader)
+        readMembers(reader)
+        timers.schedule(at: .now() + options.watchInterval) { [weak self] in self?.pollMembers(reader) }
+    }
+
+    private func hurry(_ reader: MemberReader, until end: NIODeadline) {
+        let isFirst = reader.state.withLock { state in
+            defer { state.hurriedUntil = max(state.hurriedUntil, end) }
+            return state.hurriedUntil < .now()
+        }
+        if isFirst { readHurriedly(reader) }
+    }
+
+    private func readHurriedly(_ reader: MemberReader) {
+        guard shared.withLock({ $0.members === reader }), reader.state.withLock({ $0.hurriedUntil >= .now() }) else {
+            return
+        }
+        readMembers(reader)
+        timers.schedule(at: .now() + Self.hurriedInterval) { [weak self] in self?.readHurriedly(reader) }
+    }
+
+    private func listMembers(_ reader: MemberReader) {
+        let begins = reader.state.withLock { state in
+            defer { state.isListing = true }
+            return !state.isListing
+        }
+        guard begins else { return }
+        let volume = volume
+        let isAccepted = readers.submit { [weak self] in
+            let listed = try? volume.replicaFolders()
+            reader.state.withLock { $0.isListing = false }
+            if let listed { self?.apply(listed, to: reader) }
+        }
+        if !isAccepted { reader.state.withLock { $0.isListing = false } }
+    }
+
+    private func apply(_ listed: [Incarnation], to reader: MemberReader) {
+        let own = shared.withLock { $0.member }?.incarnation
+        let others = Set(listed).subtracting([own].compactMap(\.self))
+        let (isFirst, gone) = reader.state.withLock { state in
+            for name in others where state.members[name] == nil {
+                state.members[name] = ObservedMember(volume: volume, name: name)
+            }
+            let gone = state.members.values.filter { $0.isGone(isListed: others.contains($0.name)) }.map(\.name)
+            for name in gone { state.members[name] = nil }
+            defer { state.hasListed = true }
+            return (!state.hasListed, gone)
+        }
+        for name in gone {
+            shared.withLock { $0.announced.forget(name) }
+            reader.deliver(.gone(name))
+        }
+        if isFirst {
+            reader.deliver(.listed(others.sorted()))
+            readMembers(reader)
+        }
+    }
+
+    private func readMembers(_ reader: MemberReader) {
+        let (volume, now) = (volume, NIODeadline.now())
+        for member in reader.state.withLock({ Array($0.members.values) }) {
+            guard member.begin(now: now) else {
+                if member.hangs(now: now) {
+                    let stalled = StoreError(
+                        .stalled,
+                        "\(volume.files.root)/replicas/\(member.name)",
+                        "does not answer"
+                    )
+                    if member.record(stalled) { reader.deliver(.problem(member.name, stalled)) }
+                }
+                continue
+            }
+            let isAccepted = readers.submit { [weak self] in
+                let published = member.read(volume, reader.deliver)
+                member.end()
+                if let published { self?.recordAnnouncement(published, of: member.name) }
+            }
+            if !isAccepted { member.end() }
+        }
+    }
+
+    /// Polls the watches if a member has announced a change.
+    private func recordAnnouncement(_ published: UInt64, of member: Incarnation) {
+        let watches = shared.withLock { shared -> [WatchSubscription]? in
+            let before = shared.announced
+            shared.announced.include(published, of: member)
+            return shared.announced == before ? nil : shared.watches
+        }
+        guard let watches else { return }
+        for watch in watches {
+            watch.requestPoll()
+            submitPoll(of: watch)
+        }
+        updateSeen()
+    }
+
+    /// Publishes what all watches have delivered.
+    func updateSeen() {
+        let update = shared.withLock { shared -> (VolumeMember, Mark)? in
+            let seen = shared.watches.reduce(shared.announced) { $0.intersection($1.covered) }
+            guard seen != shared.seen else { return nil }
+            shared.seen = seen
+            return shared.member.map { ($0, seen) }
+        }
+        if let (member, seen) = update { member.update(seen: seen) }
+    }
+}

@@ -1,0 +1,190 @@
+import Glibc
+import NIOCore
+import Store
+import Synchronization
+import TestSupport
+import Testing
+
+/// One process of a cluster on a shared folder: a member that observes the others.
+private final class Process: Sendable {
+    let store: VolumeStore
+    let member: any StoreMember
+    private let events = Mutex(Events())
+    private let observation = Mutex<MemberObservation?>(nil)
+
+    struct Events {
+        var listed: [Incarnation]?
+        var infos: [Incarnation: [UInt8]] = [:]
+        var seen: [Incarnation: Mark] = [:]
+        var moved: [Incarnation: Int] = [:]
+        var statuses: [Incarnation: MemberStatus] = [:]
+        var rows: [Incarnation: JournalTable] = [:]
+        var problems: [Incarnation: StoreError] = [:]
+        var gone: [Incarnation] = []
+    }
+
+    init(_ volume: Volume) async throws {
+        store = VolumeStore(volume: volume)
+        member = try await store.join(
+            JoinOptions(incarnation: { randomIncarnation() }, info: { bytes("card of \($0)") })
+        )
+        let observation = store.observeMembers { [weak self] event in self?.record(event) }
+        self.observation.withLock { $0 = observation }
+    }
+
+    var seen: Events { events.withLock { $0 } }
+
+    func close() { store.close() }
+
+    private func record(_ event: MemberEvent) {
+        events.withLock { events in
+            switch event {
+            case .listed(let members): events.listed = members
+            case .joined(let member, .success(let info)): events.infos[member] = info
+            case .joined(let member, .failure(let error)): events.problems[member] = error
+            case .status(let member, let status, let seen, _):
+                events.statuses[member] = status
+                events.seen[member] = seen
+                events.moved[member, default: 0] += 1
+            case .rows(let member, let changes): events.rows[member, default: JournalTable()].apply(changes)
+            case .problem(let member, let problem): events.problems[member] = problem
+            case .gone(let member):
+                events.gone.append(member)
+                events.rows[member] = nil
+            }
+        }
+    }
+}
+
+@Suite("Members of a cluster on a shared folder", .timeLimit(.minutes(2)))
+struct MemberTests {
+    let scratch = ScratchFolder()
+
+    /// A further file system and volume on the folder, as another process has them.
+    private func volume() throws -> Volume { try scratch.volume() }
+
+    @Test("A member publishes what it is, its status and its rows to the others, and sees nothing of itself")
+    func rows() async throws {
+        let (first, second) = (try await Process(volume()), try await Process(volume()))
+        defer { for process in [first, second] { process.close() } }
+        let name = first.member.incarnation
+        try first.member.put(key: [1], value: bytes("one"))
+        try first.member.put(key: [2], value: bytes("two"))
+        first.member.remove(key: [1])
+        first.member.update { $0 = MemberStatus(state: .active, sessions: 7, load: 9) }
+        try await first.member.flush()
+        try await eventually { second.seen.rows[name]?.rows == [[2]: bytes("two")] }
+        try await eventually { second.seen.statuses[name] == MemberStatus(state: .active, sessions: 7, load: 9) }
+        #expect(second.seen.infos[name] == bytes("card of \(name)"))
+        #expect(second.seen.infos[second.member.incarnation] == nil)
+        try first.member.put(key: [3], value: bytes("three"))
+        try await eventually { second.seen.rows[name]?.rows == [[2]: bytes("two"), [3]: bytes("three")] }
+    }
+
+    @Test("A row that is too large is refused with an error")
+    func sizes() async throws {
+        let process = try await Process(volume())
+        defer { process.close() }
+        let (key, value) = ([UInt8](repeating: 1, count: 255), [UInt8](repeating: 2, count: 32_768))
+        try process.member.put(key: key, value: value)
+        #expect(await code { try process.member.put(key: key + [1], value: value) } == .tooLarge)
+        #expect(await code { try process.member.put(key: key, value: value + [2]) } == .tooLarge)
+    }
+
+    @Test("A live member that is archived returns under a new name with all its rows")
+    func archived() async throws {
+        let (first, second) = (try await Process(volume()), try await Process(volume()))
+        defer { for process in [first, second] { process.close() } }
+        let before = first.member.incarnation
+        try first.member.put(key: [1], value: bytes("one"))
+        try await eventually { second.seen.rows[before]?.rows.count == 1 }
+        try await second.store.archive(before)
+        try first.member.put(key: [2], value: bytes("two"))
+        try await eventually { first.member.incarnation != before }
+        let after = first.member.incarnation
+        try await eventually { second.seen.gone == [before] }
+        try await eventually { second.seen.rows[after]?.rows == [[1]: bytes("one"), [2]: bytes("two")] }
+        #expect(second.seen.infos[after] == bytes("card of \(after)"))
+        #expect(await code { try await second.store.archive(randomIncarnation()) } == .notFound)
+    }
+
+    @Test("A member states that it has seen a change when all its watches have delivered it, and not before")
+    func marks() async throws {
+        let (first, second) = (try await Process(volume()), try await Process(volume()))
+        defer { for process in [first, second] { process.close() } }
+        let reader = second.member.incarnation
+        let delivered = Mutex<[StoreKey]>([])
+        let isHeld = Atomic(true)
+        let watch = second.store.watch(.below("acme/challenges")) { batch in
+            guard !batch.changes.isEmpty else { return [] }
+            while isHeld.load(ordering: .relaxed) { usleep(1_000) }
+            delivered.withLock { $0 += batch.changes.map(\.key) }
+            return []
+        }
+        defer { watch.cancel() }
+        try await eventually { first.seen.moved[reader] != nil && second.seen.moved[first.member.incarnation] != nil }
+        try await first.store.write("acme/challenges/a", .create([1]))
+        try await first.store.write("acme/challenges/b", .create([1]))
+        let mark = first.member.mark
+        let moved = first.seen.moved[reader] ?? 0
+        // The reader's heartbeats arrive, but do not cover the mark while a delivery is under way.
+        try await eventually { first.seen.moved[reader] ?? 0 >= moved + 3 }
+        #expect(first.seen.seen[reader]?.covers(mark) == false)
+        isHeld.store(false, ordering: .relaxed)
+        try await eventually { first.seen.seen[reader]?.covers(mark) == true }
+        #expect(Set(delivered.withLock { $0 }) == ["acme/challenges/a", "acme/challenges/b"])
+    }
+
+    @Test("A prefix that does not exist at the start: its first key, a replacement and a removal arrive within 2 s")
+    func missingPrefix() async throws {
+        let (first, second) = (VolumeStore(volume: try volume()), VolumeStore(volume: try volume()))
+        defer { for store in [first, second] { store.close() } }
+        let newest = Mutex<(content: WatchedChange.Content, at: NIODeadline)?>(nil)
+        let isComplete = Atomic(false)
+        let watch = second.watch(.below("acme/challenges")) { batch in
+            if batch.isComplete { isComplete.store(true, ordering: .relaxed) }
+            if let change = batch.changes.last { newest.withLock { $0 = (change.content, .now()) } }
+            return []
+        }
+        defer { watch.cancel() }
+        try await eventually { isComplete.load(ordering: .relaxed) }
+        let steps: [(ValueWrite, WatchedChange.Content)] = [
+            (.create([1]), .value(StoredValue(bytes: [1], version: 1))),
+            (.replace(1, [2]), .value(StoredValue(bytes: [2], version: 2))),
+            (.remove(2), .removed(version: 3)),
+        ]
+        for (write, content) in steps {
+            try await first.write("acme/challenges/a", write)
+            let written = NIODeadline.now()
+            try await eventually("\(content)") { newest.withLock { $0?.content } == content }
+            #expect(newest.withLock { ($0?.at ?? .distantFuture) - written } < .seconds(2))
+        }
+    }
+
+    @Test(
+        "A member whose heartbeat or card hangs delays no other, and one thread waits for it",
+        arguments: ["hb", "card"]
+    )
+    func hanging(_ file: String) async throws {
+        let (first, second) = (try await Process(volume()), try await Process(volume()))
+        let hung = second.member.incarnation
+        let files = HangingFileSystem(files: try PosixFileSystem(path: scratch.file("v2"), creating: false))
+        files.gate.hang(true, at: "replicas/\(hung)/\(file)")
+        let observer = try await Process(Volume(files: files))
+        defer {
+            files.gate.hang(false)
+            for process in [first, second, observer] { process.close() }
+        }
+        let name = first.member.incarnation
+        try await eventually { observer.seen.problems[hung]?.code == .stalled }
+        // The other member is seen at every heartbeat, and so are new ones.
+        let third = try await Process(volume())
+        defer { third.close() }
+        let moved = observer.seen.moved[name] ?? 0
+        try await eventually { observer.seen.moved[name] ?? 0 >= moved + 5 }
+        try await eventually { observer.seen.moved[third.member.incarnation] ?? 0 >= 2 }
+        #expect(files.gate.waitingCount == 1)
+        files.gate.hang(false)
+        try await eventually { observer.seen.problems[hung] == nil && observer.seen.moved[hung] ?? 0 >= 2 }
+    }
+}
