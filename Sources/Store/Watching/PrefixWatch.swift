@@ -107,7 +107,9 @@ package final class PrefixWatch {
         let began = volume.now()
         if try readHints() { needsFullRound = true }
         let isDue = began >= nextSlice
-        if needsFullRound || isDue && round.isEmpty {
+        // While the parts of the first round are being read, which may take longer than the interval, no other begins:
+        // it would postpone the completion, without end if there are many keys.
+        if needsFullRound || isDue && round.isEmpty && (isComplete || inFlight.isEmpty) {
             round.extend(by: try allKeys())
             isUrgent = needsFullRound
             needsFullRound = false

@@ -31,6 +31,13 @@ struct PrefixWatchTests {
         #expect(prefix.longest < Self.second)
     }
 
+    @Test("The first round is complete when its last part was read, however long that takes")
+    func slowParts() throws {
+        let prefix = try WatchedPrefix(keys: 200)
+        try prefix.readParts(pausing: 2 * Self.second)
+        #expect(prefix.reported.count == 200 && prefix.watch.isComplete)
+    }
+
     @Test("A hinted change is reported within two seconds, during the first round too", arguments: [false, true])
     func hinted(_ isSettled: Bool) throws {
         var random = SeededGenerator(seed: 3)

@@ -108,6 +108,19 @@ final class WatchedPrefix: @unchecked Sendable {
         return false
     }
 
+    /// Polls, and reads all parts of the round, as other threads do. Before each part is read another poll follows a pause
+    /// in nanoseconds.
+    func readParts(pausing pause: UInt64) throws {
+        report(try watch.poll())
+        var parts: [WatchPart] = []
+        while let part = watch.nextPart() { parts.append(part) }
+        for part in parts {
+            now += pause
+            report(try watch.poll())
+            report(watch.record(part.read()))
+        }
+    }
+
     private func report(_ changes: [WatchedChange]) {
         reported += changes.map { ($0, now) }
         watch.finish(changes, rejecting: [])
