@@ -92,26 +92,22 @@ final class AuthorityGates: Sendable {
     /// Drives the gates until the task is cancelled. Called once.
     ///
     /// - Parameter wake: Called with the last components of the keys of the names that may decide again.
-    func run(wake: @escaping @Sendable ([String]) -> Void) async {
+    func run(wake: ([String]) -> Void) async {
         let watch = store.watch(.below(RenewalRecords.authorities)) { [weak self] batch in
             if !batch.changes.isEmpty { self?.observe(batch.changes) }
             return []
         }
         defer { watch.cancel() }
-        await withDiscardingTaskGroup { group in
-            group.addTask {
-                while !Task.isCancelled {
-                    var next: NIODeadline?
-                    for authority in self.gates.withLock({ $0.keys.sorted() }) {
-                        guard let due = await self.drive(authority, wake) else { continue }
-                        next = min(next ?? due, due)
-                    }
-                    if let next {
-                        await self.signal.wait(atMost: .nanoseconds(max(0, (next - .now()).nanoseconds)))
-                    } else {
-                        await self.signal.wait()
-                    }
-                }
+        while !Task.isCancelled {
+            var next: NIODeadline?
+            for authority in gates.withLock({ $0.keys.sorted() }) {
+                guard let due = await drive(authority, wake) else { continue }
+                next = min(next ?? due, due)
+            }
+            if let next {
+                await signal.wait(atMost: .nanoseconds(max(0, (next - .now()).nanoseconds)))
+            } else {
+                await signal.wait()
             }
         }
     }

@@ -472,7 +472,7 @@ struct IssuerTests {
         let task = Task { await issuer.run() }
         try await eventually(within: .seconds(30)) { world.troubles.count == 1 }
         #expect("\(world.troubles[0])".contains("acme/accounts/"))
-        #expect("\(world.troubles[0])".contains("remove"))
+        #expect("\(world.troubles[0])".contains("hopgate acme forget-account \(TestCA.directory)"))
         try await world.store.write(key, .remove(nil))
         try await published(world, "a.test")
         #expect(world.troubles.count == 1)
