@@ -109,18 +109,31 @@ final class ACMEService: Sendable {
         }
     }
 
-    static let wildcardRemedy =
+    private static let wildcardRemedy =
         "let the agent offer each host by name, or add the wildcard to acme.names (dns-01)"
 
     /// The wildcards among hosts that agents offer which no certificate covers, although hosts below them may get one on
     /// demand.
-    func uncoveredWildcards(_ hosts: some Sequence<HostPattern>) -> [HostPattern] {
+    private func uncoveredWildcards(_ hosts: some Sequence<HostPattern>) -> [HostPattern] {
         hosts.filter { host in
             guard case .below = host, onDemand.hosts.contains(where: { $0.covers(host) || host.covers($0) }),
                 let name = CertificateName(host.description)
             else { return false }
             return served.coverage(of: name) == .none
         }
+    }
+
+    /// Returns what an operator should know: CAs that accept no orders, and wildcards without a certificate.
+    ///
+    /// - Parameter hosts: The hosts that agents offer.
+    func warnings(hosts: Set<HostPattern>) -> [String] {
+        let held = issuer.authorityHolds.map { authority, hold in
+            "the CA \(authority) accepts no orders; next attempt at \(hold.notBefore): \(hold.error.message)"
+        }
+        return held
+            + uncoveredWildcards(hosts).map {
+                "\($0) of an agent gets no certificate on demand: \(Self.wildcardRemedy)"
+            }
     }
 
     /// Requests a new certificate.

@@ -102,11 +102,7 @@ extension GatewayAssembly {
             registry: registry,
             connections: { edge.connections.load(ordering: .relaxed) },
             certificates: entries,
-            warnings: { hosts in
-                (acmeService?.uncoveredWildcards(hosts) ?? []).map {
-                    "\($0) of an agent gets no certificate on demand: \(ACMEService.wildcardRemedy)"
-                }
-            }
+            warnings: { acmeService?.warnings(hosts: $0) ?? [] }
         )
         return AdminSources(
             status: { reports.status() },
