@@ -79,14 +79,8 @@ extension AgentConfiguration {
         switch trust {
         case .system: "the system's roots"
         case .caFile(let path): "CA file \(quoted(path))"
-        case .pin(let digest): hex(digest)
+        case .pin(let digest): "sha256:\(Hex.string(digest))"
         }
-    }
-
-    private static func hex(_ bytes: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef".utf8)
-        let text = bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }
-        return "sha256:" + String(decoding: text, as: UTF8.self)
     }
 }
 

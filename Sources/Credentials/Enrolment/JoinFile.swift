@@ -17,22 +17,11 @@ package struct JoinFile: Sendable {
     /// - Throws: An error if something else than a plain file exists at the path, or if it cannot be read.
     package func read() throws(CredentialError) -> String? {
         guard try exists() else { return nil }
-        let number = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
-        guard number >= 0 else { throw failure("open") }
-        defer { close(number) }
-        var bytes: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 4_096)
-        // A file above the limit is not a join string, so the rest is not read.
-        while bytes.count <= JoinString.sizeLimit {
-            let count = chunk.withUnsafeMutableBytes { Glibc.read(number, $0.baseAddress, $0.count) }
-            if count == 0 { break }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw failure("read")
-            }
-            bytes += chunk[..<count]
+        do throws(FileError) {
+            return String(decoding: try ConfiguredFile.read(path, limit: JoinString.sizeLimit), as: UTF8.self)
+        } catch {
+            throw CredentialError(.joinFile, error.description)
         }
-        return String(decoding: bytes, as: UTF8.self)
     }
 
     /// Creates or replaces the file.

@@ -1,3 +1,5 @@
+import Formats
+
 /// Functions on the path of a request, for matching only: the original bytes are forwarded.
 ///
 /// On hosts with path routes, an ambiguous path is refused. Otherwise the gateway could choose a route by one
@@ -35,7 +37,7 @@ enum RequestPath {
             case UInt8(ascii: "\\"), 0x00...0x20, 0x7F, UInt8(ascii: "#"): return true
             case UInt8(ascii: "."): break
             case UInt8(ascii: "%"):
-                guard let high = bytes.next().flatMap(hexadecimal), let low = bytes.next().flatMap(hexadecimal) else {
+                guard let high = bytes.next().flatMap(Hex.digit), let low = bytes.next().flatMap(Hex.digit) else {
                     return true
                 }
                 switch high << 4 | low {
@@ -61,7 +63,7 @@ enum RequestPath {
             guard var byte = bytes.next() else { return nil }
             consumed &+= 1
             if byte == UInt8(ascii: "%") {
-                guard let high = bytes.next().flatMap(hexadecimal), let low = bytes.next().flatMap(hexadecimal) else {
+                guard let high = bytes.next().flatMap(Hex.digit), let low = bytes.next().flatMap(Hex.digit) else {
                     return nil
                 }
                 byte = high << 4 | low
@@ -75,14 +77,5 @@ enum RequestPath {
 
     private static func isDotSegment(_ length: Int, _ onlyDots: Bool) -> Bool {
         onlyDots && (length == 1 || length == 2)
-    }
-
-    private static func hexadecimal(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): byte &- UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): byte &- UInt8(ascii: "a") &+ 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): byte &- UInt8(ascii: "A") &+ 10
-        default: nil
-        }
     }
 }

@@ -16,7 +16,7 @@ import Threads
 /// again, a notice states how many were lost. If a write fails, the rest of the batch is discarded and counted in the
 /// same way, without a notice: the process continues without its log.
 ///
-/// `@unchecked Sendable`: `state` is accessed under `lock` only; all else is immutable or atomic.
+/// `@unchecked Sendable`: `state` is accessed under the condition's lock only; all else is immutable or atomic.
 package final class LineWriter: @unchecked Sendable {
     /// The maximum number of buffered bytes, not counting the batch that is being written.
     package let capacity: Int
@@ -25,14 +25,12 @@ package final class LineWriter: @unchecked Sendable {
     private let dropNotice: @Sendable (_ dropped: Int) -> [UInt8]
     private let droppedLines = Atomic<Int>(0)
 
-    private let lock: UnsafeMutablePointer<pthread_mutex_t>
-    /// Signalled when lines arrive for an idle thread, or when it must stop.
-    private let arrived: UnsafeMutablePointer<pthread_cond_t>
-    /// Signalled when everything that was buffered has been written.
-    private let drained: UnsafeMutablePointer<pthread_cond_t>
+    /// Signalled when lines arrive for an idle thread, when it must stop, and when everything that was buffered has been
+    /// written.
+    private let condition = ThreadCondition()
     private var state = State()
 
-    /// The mutable state, guarded by `lock`.
+    /// The mutable state, guarded by the condition's lock.
     private struct State {
         var pending: [UInt8] = []
         /// The number of lines dropped since the last notice.
@@ -56,16 +54,6 @@ package final class LineWriter: @unchecked Sendable {
         self.descriptor = descriptor
         self.capacity = capacity
         self.dropNotice = dropNotice
-        self.lock = .allocate(capacity: 1)
-        self.arrived = .allocate(capacity: 1)
-        self.drained = .allocate(capacity: 1)
-        pthread_mutex_init(lock, nil)
-        var attributes = pthread_condattr_t()
-        pthread_condattr_init(&attributes)
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-        pthread_cond_init(arrived, &attributes)
-        pthread_cond_init(drained, &attributes)
-        pthread_condattr_destroy(&attributes)
     }
 
     /// Starts the thread, unless it has been started before.
@@ -73,25 +61,13 @@ package final class LineWriter: @unchecked Sendable {
     /// - Returns: `false` if the system has no thread left.
     @discardableResult
     private func start() -> Bool {
-        pthread_mutex_lock(lock)
-        let starts = !state.isStarted
-        state.isStarted = true
-        pthread_mutex_unlock(lock)
+        let starts = condition.withLock {
+            defer { state.isStarted = true }
+            return !state.isStarted
+        }
         guard starts, !startThread("log-writer", { [self] in run() }) else { return true }
-        pthread_mutex_lock(lock)
-        state.isStarted = false
-        pthread_mutex_unlock(lock)
+        condition.withLock { state.isStarted = false }
         return false
-    }
-
-    /// Frees the lock and the conditions. Runs only after the thread has ended, which holds a reference while it runs.
-    deinit {
-        pthread_cond_destroy(arrived)
-        pthread_cond_destroy(drained)
-        pthread_mutex_destroy(lock)
-        arrived.deallocate()
-        drained.deallocate()
-        lock.deallocate()
     }
 
     /// The number of lines lost since the start.
@@ -99,19 +75,17 @@ package final class LineWriter: @unchecked Sendable {
 
     /// Buffers one line, newline included. Never waits for the descriptor.
     package func write(_ line: [UInt8]) {
-        pthread_mutex_lock(lock)
-        guard !state.hasStopped, state.pending.count + line.count <= capacity else {
-            state.unreported += 1
-            pthread_mutex_unlock(lock)
-            droppedLines.wrappingAdd(1, ordering: .relaxed)
-            return
+        let (isDropped, needsThread) = condition.withLock {
+            guard !state.hasStopped, state.pending.count + line.count <= capacity else {
+                state.unreported += 1
+                return (true, false)
+            }
+            state.pending.append(contentsOf: line)
+            if state.isWaiting { condition.broadcast() }
+            state.isWaiting = false
+            return (false, !state.isStarted)
         }
-        state.pending.append(contentsOf: line)
-        let wake = state.isWaiting
-        let needsThread = !state.isStarted
-        state.isWaiting = false
-        pthread_mutex_unlock(lock)
-        if wake { pthread_cond_signal(arrived) }
+        if isDropped { droppedLines.wrappingAdd(1, ordering: .relaxed) }
         if needsThread { start() }
     }
 
@@ -129,27 +103,23 @@ package final class LineWriter: @unchecked Sendable {
     /// - Returns: `false` if `seconds` passed first.
     @discardableResult
     package func stop(seconds: Int = 1) -> Bool {
-        pthread_mutex_lock(lock)
-        state.isStopping = true
-        state.isWaiting = false
-        pthread_mutex_unlock(lock)
-        pthread_cond_signal(arrived)
+        condition.withLock {
+            state.isStopping = true
+            state.isWaiting = false
+            condition.broadcast()
+        }
         if !start() { run() }
         return wait(seconds: seconds) { $0.hasStopped }
     }
 
     private func wait(seconds: Int, until isDone: (State) -> Bool) -> Bool {
-        var deadline = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &deadline)
-        deadline.tv_sec += seconds
-        pthread_mutex_lock(lock)
-        defer { pthread_mutex_unlock(lock) }
-        while !isDone(state) {
-            guard pthread_cond_timedwait(drained, lock, &deadline) != ETIMEDOUT else {
-                return isDone(state)
+        let deadline = uptimeNanoseconds() + UInt64(seconds) * 1_000_000_000
+        return condition.withLock {
+            while !isDone(state) {
+                guard condition.wait(until: deadline) else { return isDone(state) }
             }
+            return true
         }
-        return true
     }
 }
 
@@ -168,24 +138,24 @@ extension LineWriter {
     ///
     /// - Returns: `false` if the writer was stopped and everything has been written.
     private func nextBatch(into batch: inout [UInt8]) -> Bool {
-        pthread_mutex_lock(lock)
-        defer { pthread_mutex_unlock(lock) }
-        state.isWriting = false
-        while state.pending.isEmpty && state.unreported == 0 {
-            pthread_cond_broadcast(drained)
-            if state.isStopping {
-                state.hasStopped = true
-                return false
+        let notice: Int? = condition.withLock {
+            state.isWriting = false
+            while state.pending.isEmpty && state.unreported == 0 {
+                condition.broadcast()
+                if state.isStopping {
+                    state.hasStopped = true
+                    return nil
+                }
+                state.isWaiting = true
+                while state.isWaiting { condition.wait() }
             }
-            state.isWaiting = true
-            while state.isWaiting { pthread_cond_wait(arrived, lock) }
+            swap(&batch, &state.pending)
+            defer { state.unreported = 0 }
+            state.isWriting = true
+            return state.unreported
         }
-        swap(&batch, &state.pending)
-        if state.unreported > 0 {
-            batch.append(contentsOf: dropNotice(state.unreported))
-            state.unreported = 0
-        }
-        state.isWriting = true
+        guard let notice else { return false }
+        if notice > 0 { batch.append(contentsOf: dropNotice(notice)) }
         return true
     }
 

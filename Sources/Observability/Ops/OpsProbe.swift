@@ -1,4 +1,5 @@
 import Glibc
+import Threads
 
 /// A blocking HTTP/1.1 client for one request to a listener for operators, with one deadline for the whole exchange.
 /// The command line uses it to ask the running process.
@@ -151,11 +152,7 @@ package struct OpsProbe: Sendable {
     }
 
     /// Monotonic milliseconds.
-    private static func now() -> Int {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
-    }
+    private static func now() -> Int { Int(uptimeNanoseconds() / 1_000_000) }
 
     private func failure(_ reason: String) -> OpsProbeError { OpsProbeError(url: url, reason: reason) }
 }

@@ -71,11 +71,7 @@ package struct ClusterKey: Sendable, Equatable {
 
     /// Whether a MAC is valid. Compares in constant time.
     package func isMAC(_ mac: [UInt8], _ purpose: Purpose, context: String, of bytes: [UInt8]) -> Bool {
-        let right = authenticate(purpose, context, bytes)
-        guard right.count == mac.count else { return false }
-        var difference: UInt8 = 0
-        for (one, other) in zip(right, mac) { difference |= one ^ other }
-        return difference == 0
+        constantTimeEquals(authenticate(purpose, context, bytes), mac)
     }
 
     private func authenticate(_ purpose: Purpose, _ context: String, _ bytes: [UInt8]) -> [UInt8] {

@@ -1,3 +1,4 @@
+import Formats
 package import HopProtocol
 package import NIOCore
 
@@ -230,7 +231,7 @@ package struct OriginResponseParser {
                 return
             }
             var index = 0
-            while index < line - 1, let digit = Self.hexDigit(bytes[index]) {
+            while index < line - 1, let digit = Hex.digit(bytes[index]) {
                 size = size << 4 | UInt64(digit)
                 digits += 1
                 index += 1
@@ -251,15 +252,6 @@ package struct OriginResponseParser {
         }
         input.moveReaderIndex(forwardBy: line + 1)
         return size
-    }
-
-    private static func hexDigit(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): byte &- UInt8(ascii: "0")
-        case UInt8(ascii: "a")...UInt8(ascii: "f"): byte &- UInt8(ascii: "a") &+ 10
-        case UInt8(ascii: "A")...UInt8(ascii: "F"): byte &- UInt8(ascii: "A") &+ 10
-        default: nil
-        }
     }
 
     private mutating func readTrailers() throws(OriginError) -> FieldSection? {

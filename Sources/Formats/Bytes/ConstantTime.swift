@@ -1,0 +1,7 @@
+/// Compares two arrays in a time that depends on their lengths only, not on the position of the first difference.
+package func constantTimeEquals(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+    guard left.count == right.count else { return false }
+    var difference: UInt8 = 0
+    for index in left.indices { difference |= left[index] ^ right[index] }
+    return difference == 0
+}
