@@ -394,7 +394,7 @@ private struct Forger {
             "{\"a\":" + String(repeating: "[", count: 20_000) + "}",
             body.replacing(/"secrets":\[[^\]]*\]/, with: "\"secrets\":[]"),
         ]
-        let large = "{\"a\":\"" + String(repeating: "x", count: 70_000) + "\"}"
+        let large = "{\"a\":\"" + String(repeating: "x", count: CredentialDocument.sizeLimit) + "\"}"
         return unsealed.map { bytes in Attack(fault: .mac) { _ in bytes } }
             + malformed.map { text in Attack(fault: .malformed) { sealed(text, $0) } }
             + [
