@@ -187,4 +187,38 @@ struct MemberTests {
         files.gate.hang(false)
         try await eventually { observer.seen.problems[hung] == nil && observer.seen.moved[hung] ?? 0 >= 2 }
     }
+
+    @Test("An idle member reads one heartbeat of each other one a second, no card, no rows and nothing of its own")
+    func idle() async throws {
+        let others = [try await Process(volume()), try await Process(volume()), try await Process(volume())]
+        for (number, other) in others.enumerated() {
+            try await other.store.write(StoreKey("agents/a\(number)"), .create([1]))
+            try other.member.put(key: [1], value: [2])
+            try await other.member.flush()
+        }
+        let files = CountingFileSystem(files: try PosixFileSystem(path: scratch.file("v2"), creating: false))
+        let idle = try await Process(Volume(files: files))
+        let watch = idle.store.watch(.below("agents")) { _ in [] }
+        defer {
+            watch.cancel()
+            for process in others + [idle] { process.close() }
+        }
+        let names = others.map(\.member.incarnation)
+        try await eventually { names.allSatisfy { idle.seen.moved[$0] ?? 0 >= 3 && idle.seen.rows[$0] != nil } }
+        let before = idle.seen.moved
+        files.counts.reset()
+        try await eventually { names.allSatisfy { idle.seen.moved[$0] ?? 0 >= (before[$0] ?? 0) + 8 } }
+        let counts = files.counts.all
+        let beats = names.map { (idle.seen.moved[$0] ?? 0) - (before[$0] ?? 0) }.max() ?? 0
+        for name in names {
+            let opened = counts.filter { $0.key.hasPrefix("open replicas/\(name)/") }
+            #expect(Set(opened.keys) == ["open replicas/\(name)/hb"])
+            #expect(opened.values.reduce(0, +) <= 2 * beats)
+        }
+        let own = counts.filter { $0.key.contains("\(idle.member.incarnation)") && $0.key.contains("card") }
+        #expect(own.isEmpty)
+        let total = counts.values.reduce(0, +)
+        print("NOTE \(total) calls in \(beats) heartbeats with 3 others and 3 keys")
+        #expect(total <= 20 * beats)
+    }
 }
