@@ -8,8 +8,8 @@ import Threads
 /// Everything that replicas share is read through ``store``. The keys that seal documents are in ``keyring``, which
 /// reflects a rotation within two seconds while ``run(onProblem:)`` runs.
 package final class SharedStore: Sendable {
-    /// The interval at which cluster.json and the mounted keys are read again.
-    static let interval = Duration.seconds(1)
+    /// The interval at which changes of cluster.json and of the mounted keys are applied.
+    private static let interval = Duration.milliseconds(500)
 
     package let store: any Store
     /// Whether this process has founded the cluster.
@@ -119,20 +119,28 @@ package final class SharedStore: Sendable {
         guard let volume else { return }
         let keys = mounted.map { poll($0, onProblem) }
         defer { keys?.stop() }
+        let isChanged = Atomic(true)
+        let watch = store.watch(.only(.clusterDocument)) { batch in
+            if !batch.changes.isEmpty { isChanged.store(true, ordering: .relaxed) }
+            return []
+        }
+        defer { watch.cancel() }
+        var applied: [ClusterKey]?
         var known: StoreError?
-        while !Task.isCancelled {
+        repeat {
             // Repeated until there is a thread; the failures are counted.
             _ = keys?.start()
+            let mounted = keys?.value
+            guard isChanged.exchange(false, ordering: .relaxed) || known != nil || mounted != applied else { continue }
             do throws(StoreError) {
-                if let cluster = try await volume.readCluster(mounted: keys?.value) { try apply(cluster) }
-                known = nil
+                if let cluster = try await volume.readCluster(mounted: mounted) { try apply(cluster) }
+                (applied, known) = (mounted, nil)
             } catch {
                 // Transient errors are part of the store's state, which is reported elsewhere.
                 if !error.isTransient, error != known { onProblem(error) }
                 known = error
             }
-            try? await Task.sleep(for: Self.interval)
-        }
+        } while (try? await Task.sleep(for: Self.interval)) != nil
     }
 
     /// Reads the mounted keys on a thread of its own, since a mounted secret may hang like any volume.
@@ -140,7 +148,7 @@ package final class SharedStore: Sendable {
         _ mounted: MountedKeys,
         _ onProblem: @escaping @Sendable (StoreError) -> Void
     ) -> PolledValue<[ClusterKey], StoreError> {
-        PolledValue(mounted.keys, name: "cluster-key", interval: Self.interval / 2, onProblem: onProblem) {
+        PolledValue(mounted.keys, name: "cluster-key", interval: Self.interval, onProblem: onProblem) {
             () throws(StoreError) in try SharedStoreConfiguration.keys(in: mounted.path)
         }
     }

@@ -86,5 +86,5 @@ extension StoreKey: ExpressibleByStringLiteral {
 
 extension StoreKey {
     /// The key of the document that names the cluster and its keys.
-    static let clusterDocument: StoreKey = "cluster.json"
+    package static let clusterDocument: StoreKey = "cluster.json"
 }
