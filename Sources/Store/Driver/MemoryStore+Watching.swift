@@ -7,7 +7,7 @@ final class MemoryWatch: Sendable {
     private let delivery: WatchDelivery
     /// The keys whose values could not be used.
     private let rejected = Mutex<Set<StoreKey>>([])
-    /// Delivers the rejected keys again. `nil` if the watch has ended.
+    /// Delivers the rejected keys again, once there are any. `nil` if the watch has ended.
     let thread = Mutex<PollingThread?>(nil)
 
     init(scope: WatchScope, delivery: @escaping WatchDelivery) {
@@ -21,6 +21,8 @@ final class MemoryWatch: Sendable {
             for change in batch.changes { all.remove(change.key) }
             all.formUnion(rejected)
         }
+        // A later delivery starts it if the system has no thread left now.
+        if !rejected.isEmpty { _ = thread.withLock { $0?.start() } }
     }
 
     func retry(_ read: (Set<StoreKey>) -> [WatchedChange]) {
@@ -38,13 +40,13 @@ extension MemoryStore {
                 contents.newest($0)
             }
         }
-        watch.deliver(WatchBatch(changes: existing))
-        watch.deliver(WatchBatch(isComplete: true))
         let thread = PollingThread(name: "memory-watch", interval: .milliseconds(250)) { [weak self, weak watch] in
             guard let self else { return }
             watch?.retry { keys in self.contents.withLock { contents in keys.compactMap { contents.newest($0) } } }
         }
         watch.thread.withLock { $0 = contents.withLock { $0.isClosed } ? nil : thread }
+        watch.deliver(WatchBatch(changes: existing))
+        watch.deliver(WatchBatch(isComplete: true))
         return StoreWatch { [weak self] in
             self?.contents.withLock { $0.watches.removeAll { $0 === watch } }
             watch.thread.withLock { $0 = nil }
