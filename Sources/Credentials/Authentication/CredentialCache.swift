@@ -142,7 +142,9 @@ package final class CredentialCache: Sendable {
     /// - Throws: An error of the store if its credentials cannot be read.
     package func load() async throws(StoreError) {
         values.watch(store, .below(CredentialDocument.prefix)) { [weak self] in self?.record($0) }
-        try await values.waitUntilComplete(patience: Self.patience)
+        if try await !values.waitUntilComplete(patience: Self.patience) {
+            logger.warning("credentials not read completely; the others follow when the store answers")
+        }
         pending.withLock { $0 = PendingChanges() }
     }
 

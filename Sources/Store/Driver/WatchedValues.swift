@@ -84,16 +84,19 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
     /// Waits until the first pass is complete. At most one task waits at a time.
     ///
     /// - Parameter patience: The longest time without any progress.
-    /// - Throws: The failure of the watch, or `stalled` if the store has stopped to answer.
-    package func waitUntilComplete(patience: TimeAmount) async throws(StoreError) {
+    /// - Returns: Whether the pass is complete. Otherwise the store has stopped to answer for some values.
+    /// - Throws: The failure of the watch, or `stalled` if nothing was delivered at all.
+    @discardableResult
+    package func waitUntilComplete(patience: TimeAmount) async throws(StoreError) -> Bool {
         var (deliveries, end) = (0, NIODeadline.now() + patience)
         while true {
             let state = state.withLock { (isComplete: $0.isComplete, deliveries: $0.deliveries, failure: $0.failure) }
-            if state.isComplete { return }
+            if state.isComplete { return true }
             if let failure = state.failure, !failure.isTransient { throw failure }
             if state.deliveries != deliveries { (deliveries, end) = (state.deliveries, .now() + patience) }
             let left = end - .now()
             guard left > .zero, !Task.isCancelled else {
+                if state.failure == nil, state.deliveries > 0 { return false }
                 throw state.failure ?? StoreError(.stalled, "the store", "does not answer; is its server up?")
             }
             await progress.wait(atMost: .nanoseconds(left.nanoseconds))

@@ -29,8 +29,8 @@ package final class PrefixWatch {
     static let minimumKeys = 16
     /// The highest number of hinted keys per poll; the others wait for the next poll, which follows at once.
     static let hintedKeysPerPoll = 256
-    /// The number of keys of a part: few enough to be read before others lose patience, even over a slow network.
-    static let partSize = 64
+    /// The number of keys of a part: few enough that a file that hangs holds up few others.
+    static let partSize = 16
     /// The shortest time between the two lookups after which a missing folder counts as removed.
     static let secondLookupDelay = TimeAmount.milliseconds(500)
     /// The highest number of queued hinted keys; beyond it a full round replaces them.

@@ -100,4 +100,20 @@ struct HangingTests {
         #expect(codes == Array(repeating: StoreError.Code.closed, count: 44))
         withExtendedLifetime(held) {}
     }
+
+    @Test("A value that hangs holds up few others, and those follow when it answers")
+    func hangingValue() async throws {
+        defer { store.close() }
+        for number in 0..<200 { try await store.write(StoreKey("agents/k\(number)"), .create([UInt8(number)])) }
+        gate.hang(true, at: "agents/k7/1.json")
+        defer { gate.hang(false) }
+        let values = WatchedValues<UInt8, StoreError> { _, stored in stored.map { $0.bytes[0] } }
+        values.watch(store, .below("agents")) { _ in }
+        #expect(try await !values.waitUntilComplete(patience: .seconds(1)))
+        #expect(values["k7"] == nil && values.entries.count >= 184)
+        #expect(gate.waitingCount == 1)
+        gate.hang(false)
+        #expect(try await values.waitUntilComplete(patience: .seconds(10)))
+        #expect((0..<200).allSatisfy { values["k\($0)"] == UInt8($0) })
+    }
 }
