@@ -15,8 +15,9 @@ import pytest
 
 from client import Connection
 from fleet import Fleet, attach
-from harness import IS_LONG, Gateway, eventually, token_id
+from harness import IS_LONG, Gateway, Stack, eventually, token_id
 from store_contents import FORMAT
+from test_certificates import Authority
 from volumes import SlowVolume
 
 HOLD = 60 if IS_LONG else 12  # seconds, longer than a call of the store waits
@@ -134,3 +135,44 @@ def holding(fleet: Fleet, views: Views, path: str, threads: int) -> Iterator[Non
     lines = [line for g in fleet.gateways for line in g.process.log_objects(marks[g.name])]
     loud = [l for l in lines if l["level"] in ("warning", "error") and l["msg"] != "agent refused"]
     assert len(loud) <= 2, loud
+
+
+def test_mounted_secrets_that_hang_cost_no_threads(bench):
+    """The cluster's keys, the admin token and a certificate are on a volume that hangs: each has one thread, which is
+    never replaced, and what was read last stays valid."""
+    volume = SlowVolume(bench, "secrets")
+    keys, admin, certificate, key = (volume.path / name for name in ("keys", "admin", "tls.crt", "tls.key"))
+    keys.write_text("1" * 64 + "\n")
+    admin.write_text("a" * 64)
+    for source, target in zip(Authority(bench.folder).leaf("filed.localhost"), (certificate, key)):
+        target.write_bytes(source.read_bytes())
+    stack = Stack(
+        bench,
+        cluster_key_file=str(keys),
+        admin_token_file=str(admin),
+        certificates=[{"cert": str(certificate), "key": str(key)}],
+        development_ca="on",
+    )
+    gateway = stack.gateway
+
+    def is_accepted(token: str) -> bool:
+        with Connection(("127.0.0.1", gateway.admin_port), "localhost", None, timeout=5) as connection:
+            return connection.request("GET", "/v1/status", [("Authorization", f"Bearer {token}")]).status == 200
+
+    before = gateway.process.threads
+    volume.send_command("hang")
+    eventually(lambda: volume.stats()["hung_now"] == 3, 5, "all three files hang")
+    most, end = 0, time.monotonic() + HOLD
+
+    def is_over() -> bool:
+        nonlocal most
+        most = max(most, gateway.process.threads)
+        assert stack.request("GET", "/bytes/10").status == 200
+        return time.monotonic() > end
+
+    eventually(is_over, HOLD + 5, "the files hung for long")
+    assert is_accepted("a" * 64) and gateway.ops("/readyz", quiet=True) == 200
+    assert volume.stats()["hung_now"] == 3 and most <= before + 1, (before, most)
+    volume.heal()
+    admin.write_text("b" * 64)
+    eventually(lambda: is_accepted("b" * 64), 10, "the new admin token is accepted")
