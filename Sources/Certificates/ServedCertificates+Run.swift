@@ -1,13 +1,11 @@
 import FoundationEssentials
-import Store
 import Threads
 
 extension ServedCertificates {
     /// The pause between two readings of the configured files. Including the reading itself they are
     /// checked at least every two seconds.
     package static let interval = Duration.milliseconds(1_800)
-    /// The pause between two retries of what the store could not answer, and between two checks of the development
-    /// leaf's age.
+    /// The pause between two checks of the development CA, whose root may have changed and whose leaf gets old.
     private static let tick = Duration.seconds(1)
     /// The pause between two attempts to obtain the development root.
     private static let rootPause = Duration.seconds(5)
@@ -29,15 +27,9 @@ extension ServedCertificates {
                 if configured.reload() { changed.send() }
             }
         defer { thread?.stop() }
-        let watch = store.watch(.below(CertificateSet.prefix)) { [weak self] batch in
-            self?.receive(batch.changes)
-            return []
-        }
-        defer { watch.cancel() }
         // Reports the problems of the start.
         changed.send()
         await withTaskGroup(of: Void.self) { group in
-            group.addTask { await self.readStore() }
             group.addTask { await self.watchTime(thread) }
             group.addTask { await self.obtainRoot() }
             group.addTask {
@@ -50,23 +42,10 @@ extension ServedCertificates {
         }
     }
 
-    private func receive(_ changes: [WatchedChange]) {
-        if stored.enqueue(changes.map { StoreChange($0) }) { pending.send() }
-        if changes.contains(where: { $0.key == CertificateSet.developmentCA }) { development?.requestReload() }
-    }
-
-    private func readStore() async {
-        while await pending.wait() {
-            await stored.readPending()
-            changed.send()
-        }
-    }
-
     private func watchTime(_ thread: PollingThread?) async {
         repeat {
             // Repeated until there is a thread; the failures are counted.
             _ = thread?.start()
-            if stored.hasPending { pending.send() }
             if let development {
                 if development.needsReload, await development.reload() { changed.send() }
                 if development.needsRenewal(now: Date()) { changed.send() }

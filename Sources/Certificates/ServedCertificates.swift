@@ -1,7 +1,6 @@
 package import ACME
 package import FoundationEssentials
-import NIOCore
-package import Store
+import Store
 import Synchronization
 import Threads
 
@@ -37,19 +36,12 @@ package final class ServedCertificates: Sendable {
         }
     }
 
-    /// The time for which a start may read certificates from the store. The remaining ones are read while the gateway
-    /// runs.
-    private static let loadTime = TimeAmount.seconds(10)
-
-    let store: any Store
     let configured: ConfiguredCertificates
     let stored: StoredCertificates
     /// The development CA, or `nil` if it is off.
     let development: DevelopmentAuthority?
     /// Signals that the snapshot may have to be rebuilt.
     let changed = AsyncSignal()
-    /// Signals that there are changes to read from the store.
-    let pending = AsyncSignal()
     private let current = Mutex(Current())
 
     private struct Current {
@@ -60,30 +52,30 @@ package final class ServedCertificates: Sendable {
         var reported: [String: CertificatesError] = [:]
     }
 
-    private init(_ settings: Settings, store: any Store) {
-        self.store = store
+    private init(_ settings: Settings, _ set: CertificateSet) {
         configured = ConfiguredCertificates(settings.files, check: settings.check)
-        stored = StoredCertificates(store: store, check: settings.check)
-        development = settings.usesDevelopmentCA ? DevelopmentAuthority(store: store, names: settings.names) : nil
+        stored = StoredCertificates(set, check: settings.check)
+        development = settings.usesDevelopmentCA ? DevelopmentAuthority(set, names: settings.names) : nil
     }
 
     // MARK: Opening
 
-    /// Reads every source once, and creates the development root if it is needed and missing.
+    /// Reads every source once, and creates the development root if it is needed and missing. All certificates of a
+    /// store that works are read when this returns.
     ///
     /// - Throws: If a configured file cannot be used, or if there is no certificate at all. A store that does not
     ///   respond is an error only if no other source has a certificate.
     package static func open(
         _ settings: Settings,
-        store: any Store,
+        store set: CertificateSet,
         now: Date = Date()
     ) async throws(CertificatesError) -> ServedCertificates {
-        let served = ServedCertificates(settings, store: store)
+        let served = ServedCertificates(settings, set)
         _ = served.configured.reload()
         if let problem = served.configured.problem { throw problem }
         var failure: CertificatesError?
         do throws(StoreError) {
-            try await served.stored.load(until: .now() + loadTime)
+            try await served.watchStore()
         } catch {
             failure = CertificatesError(error)
         }
@@ -100,19 +92,27 @@ package final class ServedCertificates: Sendable {
     /// Reads every source once for a command, without creating anything. Problems are in ``statuses``.
     package static func inspect(
         _ settings: Settings,
-        store: any Store,
+        store set: CertificateSet,
         now: Date = Date()
     ) async throws(CertificatesError) -> ServedCertificates {
-        let served = ServedCertificates(settings, store: store)
+        let served = ServedCertificates(settings, set)
         _ = served.configured.reload()
         do throws(StoreError) {
-            try await served.stored.load(until: .distantFuture)
+            try await served.watchStore()
         } catch {
             throw CertificatesError(error)
         }
         _ = await served.development?.reload()
         served.rebuild(now: now)
         return served
+    }
+
+    private func watchStore() async throws(StoreError) {
+        let (changed, development) = (changed, development)
+        try await stored.open { names in
+            if names.contains(CertificateSet.developmentCA.name) { development?.requestReload() }
+            changed.send()
+        }
     }
 
     private static let nothing = CertificatesError(

@@ -93,12 +93,13 @@ package final class KeyRotation: Sendable {
         let old = all.keys.dropFirst()
         guard !old.isEmpty else { return cluster }
         try await waitUntilSigning(all.signing)
-        // A credential that could not be sealed again may be genuine under an old key only, and is lost without it.
+        // A document that could not be sealed again may be genuine under an old key only, and is lost without it.
         if let (place, problem) = try await reseal(all).first {
             throw StoreError(
                 .refused,
                 place.path,
-                "\(problem); the old keys are kept: repair or revoke it (hopgate token revoke), then run this again"
+                "\(problem); the old keys are kept: repair or remove it (hopgate token revoke, hopgate cert remove), then run "
+                    + "this again"
             )
         }
         for key in old.reversed() {
@@ -125,11 +126,11 @@ package final class KeyRotation: Sendable {
         return cluster
     }
 
-    /// Seals every credential that is not sealed with the first key again with that key.
+    /// Seals every credential and certificate that is not sealed with the first key again with that key.
     ///
-    /// - Returns: The credentials that could not be sealed.
+    /// - Returns: The documents that could not be sealed.
     private func reseal(_ keyring: ClusterKeyring) async throws(StoreError) -> [(key: StoreKey, problem: String)] {
-        let sealing = CredentialResealing(store: store, keyring: keyring)
+        let sealing = Resealing(store: store, keyring: keyring)
         let result = try await sealing.run()
         report(.resealed(result.count))
         for (key, problem) in result.skipped { report(.skipped(key, problem)) }

@@ -7,10 +7,10 @@ import Store
 struct AuthorityCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "ca",
-        abstract: "Print the path of the development CA's root certificate, and its pin.",
+        abstract: "Print the pin of the development CA's root certificate, or the certificate.",
         discussion: """
-            The root is created if there is none yet, once for all replicas. Agents trust it by the file (ca) or the \
-            pin, browsers and curl by the file. It is used for names that no other certificate covers.
+            The root is created if there is none yet, once for all replicas. Agents trust it by the certificate \
+            (ca) or the pin, browsers and curl by the certificate. It is used for names that no other certificate covers.
             """
     )
 
@@ -24,7 +24,7 @@ struct AuthorityCommand: AsyncParsableCommand {
 
     private struct Description: Encodable {
         let store: String
-        let path: String?
+        let place: String
         let sha256: String
         let pin: String
     }
@@ -35,21 +35,21 @@ struct AuthorityCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try options.load()
-        let (_, store) = try await CommandStore.open(configuration, isFounding: true)
+        let (shared, store) = try await CommandStore.open(configuration, isFounding: true)
         defer { store.close() }
-        let root = try await DevelopmentRoot.obtain(in: store)
+        let root = try await DevelopmentRoot.obtain(in: shared.certificates)
         if pem {
             try Terminal.print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")
         } else if json {
             let description = Description(
                 store: configuration.store.path,
-                path: root.path,
+                place: CertificateSet.developmentCA.path,
                 sha256: root.fingerprint,
                 pin: root.pin
             )
             try Terminal.print(TokenDescription.json(description))
         } else {
-            try Terminal.print(Terminal.table([["root", root.path ?? "-"], ["pin", root.pin]]))
+            try Terminal.print(Terminal.table([["root", CertificateSet.developmentCA.path], ["pin", root.pin]]))
         }
     }
 }

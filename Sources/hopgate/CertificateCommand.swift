@@ -28,11 +28,11 @@ enum CertificateSupport {
         _ options: ConfigurationOptions
     ) async throws -> (served: ServedCertificates, store: VolumeStore) {
         let configuration = try options.load()
-        let (_, store) = try await CommandStore.open(configuration)
+        let (shared, store) = try await CommandStore.open(configuration)
         return (
             try await ServedCertificates.inspect(
                 configuration.servedCertificates(check: TLSIdentities.check),
-                store: store
+                store: shared.certificates
             ), store
         )
     }

@@ -45,17 +45,20 @@ struct CertificateImportCommand: AsyncParsableCommand {
         }
         let called = try name.map { try CertificateSupport.name($0) } ?? first
         let place = try called.storeKey
-        let (_, store) = try await CommandStore.open(configuration, isFounding: true)
+        let (shared, store) = try await CommandStore.open(configuration, isFounding: true)
         defer { store.close() }
-        let generation = try await CertificateSet.publish(certificate, as: place, origin: "import", in: store)
+        let certificates = shared.certificates
+        let version = try await certificates.withLease(of: place) { lease throws(StoreError) in
+            try await certificates.write(certificate, as: place, origin: "import", under: lease)
+        }
         let status = CertificateStatus(
             source: .store,
             place: place.path,
-            generation: generation,
+            version: version,
             origin: "import",
             certificate: certificate
         )
-        try Terminal.print(json ? Terminal.json(.object(status.document(now: Date()))) : "\(place)/\(generation)")
+        try Terminal.print(json ? Terminal.json(.object(status.document(now: Date()))) : "\(place)/\(version)")
         report(status, configuration)
     }
 

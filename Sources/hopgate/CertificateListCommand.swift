@@ -31,7 +31,7 @@ struct CertificateListCommand: AsyncParsableCommand {
                     status.source.rawValue,
                     status.certificate.map { CertificateStatus.time($0.notValidAfter) } ?? "-",
                     status.state(now: now),
-                    status.generation.map { "\(status.place)/\($0)" } ?? status.place,
+                    status.version.map { "\(status.place)/\($0)" } ?? status.place,
                     status.certificate.map { String(Hex.string($0.leafSHA256).prefix(16)) } ?? "-",
                     status.certificate?.issuer ?? "-",
                 ]

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Certificates
+import Cluster
 import Gateway
 import Store
 
@@ -17,12 +18,17 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
 
     func run() async throws {
         let key = try CertificateSupport.name(name).storeKey
-        let (served, store) = try await CertificateSupport.inspect(options)
+        let (shared, store) = try await CommandStore.open(try options.load())
         defer { store.close() }
-        guard served.statuses.contains(where: { $0.source == .store && $0.place == key.path }) else {
+        let certificates = shared.certificates
+        do throws(StoreError) {
+            try await certificates.withLease(of: key) { lease throws(StoreError) in
+                try await certificates.remove(key, under: lease)
+            }
+        } catch {
+            guard error.code == .notFound else { throw error }
             throw Failure("the store has no certificate named \(name); \"hopgate cert list\" shows them")
         }
-        _ = try await CertificateSet.remove(key, in: store)
         Terminal.info("Removed \(key).")
     }
 }

@@ -86,7 +86,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
         var rows = [
             ["source", status.source.rawValue], ["state", status.state(now: Date())], ["place", status.place],
         ]
-        if let generation = status.generation { rows.append(["generation", "\(generation)"]) }
+        if let version = status.version { rows.append(["version", "\(version)"]) }
         if let origin = status.origin { rows.append(["origin", origin]) }
         guard let certificate = status.certificate else { return rows }
         if !certificate.names.isEmpty { rows.append(["names", CertificateSupport.names(certificate)]) }

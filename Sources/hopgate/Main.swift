@@ -105,7 +105,7 @@ extension CertificatesError {
     var isConfiguration: Bool {
         switch code {
         case .file(.system), .store, .issuance: false
-        case .file, .malformed, .unsupported, .keyMismatch, .chainOrder, .incomplete, .missing: true
+        case .file, .malformed, .unsupported, .keyMismatch, .chainOrder, .missing: true
         }
     }
 }

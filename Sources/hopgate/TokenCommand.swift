@@ -122,7 +122,7 @@ struct TokenCommandContext {
         return try await Enrolment(
             configuration,
             gateways: addresses,
-            store: shared.store,
+            store: shared.certificates,
             check: TLSIdentities.check
         )
     }

@@ -1,6 +1,7 @@
 import ACME
 import Certificates
 import Dispatch
+import Formats
 import Foundation
 import NIOCore
 import Store
@@ -18,22 +19,41 @@ extension ScratchFolder {
     func store() throws -> VolumeStore { VolumeStore(volume: try volume()) }
 
     /// Creates a store behind a file system that counts calls. Its prefixes are polled ten times a second.
-    func observedStore(polledFolder: String = "", quiet: [String] = []) throws -> (
+    func observedStore(polledFolder: String = "") throws -> (
         store: VolumeStore, files: ObservedFileSystem
     ) {
         try volume().prepare()
         let posix = try PosixFileSystem(path: file("v2"), creating: false)
-        let files = ObservedFileSystem(posix, polledFolder: polledFolder, quiet: quiet)
+        let files = ObservedFileSystem(posix, polledFolder: polledFolder)
         var options = VolumeStore.Options()
         options.watchInterval = .milliseconds(100)
         return (VolumeStore(volume: Volume(files: files), options: options), files)
     }
 }
 
-/// Publishes a certificate the way `hopgate cert import` does.
+/// The keys of the cluster that the tests are.
+let testKeyring = ClusterIdentity.ephemeral().keyring
+
+extension Store {
+    var certificates: CertificateSet { CertificateSet(self) { testKeyring } }
+}
+
+/// Stores a certificate the way `hopgate cert import` does.
 @discardableResult
-func publish(_ test: TestCertificate, as key: StoreKey, in store: any Store) async throws -> Generation {
-    try await CertificateSet.publish(try test.loaded(), as: key, origin: "import", in: store)
+func publish(_ test: TestCertificate, as key: StoreKey, in store: any Store) async throws -> UInt64 {
+    let certificate = try test.loaded()
+    return try await store.certificates.withLease(of: key) { lease throws(StoreError) in
+        try await store.certificates.write(certificate, as: key, origin: "import", under: lease)
+    }
+}
+
+/// Stores a sealed document of any contents in the place of a certificate.
+func plant(chain: String, key: String, at place: StoreKey, in store: any Store) async throws {
+    let fields: [String: JSONValue] = [
+        "format": .integer(1), "source": .string("import"), "chain": .string(chain), "key": .string(key),
+    ]
+    let bytes = SealedDocument.seal(fields.json, .certificate, context: place.path, with: testKeyring.signing)
+    try await store.put(place, bytes)
 }
 
 func names(_ test: TestCertificate) -> [CertificateName] { test.names.compactMap { CertificateName($0) } }
@@ -73,17 +93,13 @@ final class ObservedFileSystem: FileSystem {
     }
 
     private let files: PosixFileSystem
-    private let quiet: [String]
     private let polledFolder: String
     private let state = Mutex(State())
 
-    /// - Parameters:
-    ///   - polledFolder: The folder of hints that every poll of a prefix lists.
-    ///   - quiet: The paths whose status is no longer requested.
-    init(_ files: PosixFileSystem, polledFolder: String = "", quiet: [String] = []) {
+    /// - Parameter polledFolder: The folder of hints that every poll of a prefix lists.
+    init(_ files: PosixFileSystem, polledFolder: String = "") {
         self.files = files
         self.polledFolder = polledFolder
-        self.quiet = quiet
     }
 
     /// Makes calls below this path fail with EIO; `nil` ends the failures.
@@ -91,12 +107,11 @@ final class ObservedFileSystem: FileSystem {
 
     var failures: Int { state.withLock { $0.failures } }
 
-    /// The number of listings of the prefix since one of the quiet paths was last requested.
-    var pollsInQuiet: Int { state.withLock { $0.polls } }
+    /// The number of polls of the prefix.
+    var polls: Int { state.withLock { $0.polls } }
 
     private func observe(_ call: FileFault.Call, _ path: String) throws(FileFault) {
         let isFailing = state.withLock { state in
-            if quiet.contains(where: { path.hasPrefix($0) }) { state.polls = 0 }
             if path == polledFolder, call == .list { state.polls += 1 }
             let isFailing = state.failing.map { path.hasPrefix($0) } ?? false
             if isFailing { state.failures += 1 }

@@ -97,15 +97,16 @@ class AcmeGateway(Gateway):
 
     # -- the store
 
-    def generations(self, name: str) -> list[Path]:
-        """The generations of a certificate in ascending order."""
+    def versions(self, name: str) -> list[Path]:
+        """The versions of a certificate in ascending order."""
         folder = self.data / "v2" / "certs" / name.replace("*.", "_wildcard.")
-        return sorted(folder.glob("gen-*"))
+        return sorted(folder.glob("*.json"), key=lambda path: int(path.stem))
 
     def published(self, name: str) -> tuple[x509.Certificate, float]:
-        """The newest generation and the time (wall clock) at which its folder was published."""
-        newest = self.generations(name)[-1]
-        return x509.load_pem_x509_certificate((newest / "fullchain.pem").read_bytes()), newest.stat().st_ctime
+        """The newest version and the time (wall clock) at which it was published."""
+        newest = self.versions(name)[-1]
+        chain = json.loads(newest.read_bytes().split(b"\n", 1)[1])["chain"]
+        return x509.load_pem_x509_certificate(chain.encode()), newest.stat().st_ctime
 
     # -- the admin port
 

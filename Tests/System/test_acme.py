@@ -89,7 +89,7 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
                 eventually(lambda: gateway.report(name)["ca"] == pebble.directory, 5, f"the status of {name}")
                 assert gateway.report(name)["last_error"] is None
                 assert len(log_lines(gateway, name, level="warning")) == 0
-                assert gateway.gauge("certificate_generation", name) >= 1
+                assert gateway.gauge("certificate_version", name) >= 1
                 renewal = gateway.renewal(name)
                 end = gateway.gauge("certificate_not_after_timestamp_seconds", name)
                 assert time.time() + 50 * 86_400 < renewal < end - 25 * 86_400
@@ -203,7 +203,7 @@ def test_certificates_of_sixty_seconds_are_renewed_three_times_under_load(bench,
     assert pebble.counts == (1, 4, 4)
     wait_total(gateways, 4)
     assert max(delays) < 2
-    assert len({gateway.gauge("certificate_generation", APP) for gateway in gateways}) == 1
+    assert len({gateway.gauge("certificate_version", APP) for gateway in gateways}) == 1
     print(
         f"3 renewals in {seconds:.0f} s, served by both after {max(delays):.2f} s at most; {load.verdict()}; "
         f"{handshakes.count} new connections, {len(handshakes.failures)} failed"
@@ -247,7 +247,7 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
     second = gateway.wait_issued(APP, 10, than=first)
     assert pebble.counts == (1, 1, 1) and key and account_key(gateway) == key
     assert APP in output
-    assert len(gateway.generations(APP)) == 2 and gateway.published(APP)[0] == second
+    assert len(gateway.versions(APP)) == 2 and gateway.published(APP)[0] == second
 
     # It stops: the certificates stay served, and the command reports the problem.
     pebble.stop()

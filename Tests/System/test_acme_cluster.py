@@ -53,14 +53,14 @@ def test_eight_that_start_at_once_have_one_account_and_one_order_a_name(bench):
             for gateway in gateways:
                 gateway.wait_ready(30)
             for name in (one, others[0]):
-                eventually(lambda: gateways[0].generations(name), 30, f"{name} is published")
+                eventually(lambda: gateways[0].versions(name), 30, f"{name} is published")
                 certificate, moment = gateways[0].published(name)
                 served = served_everywhere(gateways, name, certificate.serial_number, 10)
                 delays.append(served - moment)
             seconds.append(time.monotonic() - began)
             counts = [new - old for new, old in zip(pebble.counts, before)]
             assert counts == [1, 2, 2], f"round {number}: accounts, orders, certificates {counts}"
-            assert len(gateways[0].generations(one)) == 1
+            assert len(gateways[0].versions(one)) == 1
             for gateway in gateways:
                 gateway.process.kill()
         print(
@@ -170,7 +170,7 @@ def test_a_holder_that_was_stopped_and_wakes_up_publishes_nothing_older(bench, t
         rest[0].command("cert", "renew", APP)
         second = rest[0].wait_issued(APP, 10, than=first)
         served_everywhere(rest, APP, second.serial_number, 3)
-        generations = [path.name for path in rest[0].generations(APP)]
+        versions = [path.name for path in rest[0].versions(APP)]
 
         sleeper.process.signal(signal.SIGCONT)
         woken = time.time()
@@ -180,7 +180,7 @@ def test_a_holder_that_was_stopped_and_wakes_up_publishes_nothing_older(bench, t
         quiet = time.monotonic() + 3
         while time.monotonic() < quiet:
             assert {gateway.leaf(APP).serial_number for gateway in trio.gateways} == {second.serial_number}
-        assert [path.name for path in rest[0].generations(APP)] == generations
+        assert [path.name for path in rest[0].versions(APP)] == versions
         assert len(stub.orders()) == 2 and len(stub.book.accounts) == 1
         print(
             f"stopped: another published after {taken:.1f} s; woken: it served the newer one after {served - woken:.1f} s "

@@ -204,7 +204,7 @@ def test_nothing_that_a_ca_does_harms_the_gateway_or_other_names(bench, tmp_path
         for case, what in cases.items():
             assert stub.count("newOrder", named(case)) == 1, case
             assert len(stub.orders(named(case))) == what.orders, case
-            assert not gateways[0].generations(named(case)), case
+            assert not gateways[0].versions(named(case)), case
         # An order that never completes is polled at growing intervals.
         eventually(lambda: stub.count("order", slow_one) >= 4, 20, "it is polled again")
         seconds = time.monotonic() - began

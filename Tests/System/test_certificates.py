@@ -229,14 +229,12 @@ def test_two_gateways_on_one_store_have_one_development_root(bench):
     for gateway in (first, second):
         gateway.wait_ready()
     root = first.ca_file
-    paths = set()
+    pins = set()
     for gateway in (first, second):
         with Connection(("127.0.0.1", gateway.https_port), "app.localhost", trusting(root)) as connection:
             assert connection.request("GET", "/").status == 503
-        described = json.loads(gateway.cli("ca", "--json", *config(gateway)).stdout)
-        assert Path(described["path"]).read_text() == Path(root).read_text()
-        paths.add(described["path"])
-    assert len(paths) == 1
+        pins.add(json.loads(gateway.cli("ca", "--json", *config(gateway)).stdout)["pin"])
+    assert len(pins) == 1
     assert second.cli("ca", "--pem", *config(second)).stdout == Path(root).read_text()
 
 
@@ -298,7 +296,7 @@ def test_the_development_ca_covers_what_an_import_does_not(bench):
     eventually(is_new, 3, "the imported certificate is served")
     assert gateway.request("GET", "/", host="other.localhost").status == 503
     gateway.cli("cert", "remove", "app.localhost", *config(gateway))
-    assert not [p for p in gateway.data.rglob("v2/certs/app.localhost/*/key.pem") if p.read_bytes()]
+    assert not [p for p in gateway.data.rglob("v2/certs/app.localhost/*.json") if b"PRIVATE" in p.read_bytes()]
 
     def is_old() -> bool:
         try:
@@ -324,7 +322,7 @@ def test_certificates_are_listed_and_shown_without_their_keys(bench):
     assert again > place
     for _ in range(2):
         import_pair(gateway, pair)
-    assert len(list(gateway.data.glob("v2/certs/_wildcard.wild.localhost/gen-*"))) == 2
+    assert len(list(gateway.data.glob("v2/certs/_wildcard.wild.localhost/*.json"))) == 2
     gateway.start()
     outputs = [gateway.cli("cert", "list", *config(gateway)).stdout]
     outputs.append(gateway.cli("cert", "list", "--json", *config(gateway)).stdout)
@@ -420,39 +418,30 @@ def test_a_bad_pair_is_refused_and_says_why(bench):
     assert not list(gateway.data.glob("v2/certs/app*"))
 
 
-def test_a_bad_generation_keeps_the_last_good_one_and_is_counted(bench):
+def test_a_document_placed_by_hand_keeps_the_last_good_one_and_is_counted(bench):
     authority = Authority(bench.folder)
     gateway = Gateway(bench, routes=ROUTES)
     pair = authority.leaf("app.localhost")
-    place = import_pair(gateway, pair).strip()
+    place = Path(import_pair(gateway, pair).strip())
     gateway.start()
     assert served_serial(gateway.https_port) == serial(pair[0])
-    # Added by hand: a newer generation with a key that does not match.
-    epoch, counter = place.rsplit("gen-", 1)[1].split("-")
-    bad = gateway.data / "v2" / place.rsplit("/", 1)[0] / f"gen-{epoch}-{int(counter) + 1:06}"
-    other = authority.leaf("app.localhost")
-    scratch = gateway.data / "v2" / "tmp" / "bad"
-    scratch.mkdir(mode=0o700)
-    for name, content in (
-        ("fullchain.pem", other[0].read_bytes()),
-        ("key.pem", pair[1].read_bytes()),
-        ("meta.json", b"{}"),
-    ):
-        (scratch / name).write_bytes(content)
-        (scratch / name).chmod(0o600)
-    scratch.rename(bad)
-    gateway.process.wait_log("does not belong", 5)
+    # A newer version, edited by hand.
+    folder = gateway.data / "v2" / place.parent
+    forged = folder / f"{int(place.name) + 1}.json"
+    forged.write_bytes((folder / f"{place.name}.json").read_bytes().replace(b'"import"', b'"imported"'))
+    forged.chmod(0o600)
+    gateway.process.wait_log("wrong MAC", 5)
     assert served_serial(gateway.https_port) == serial(pair[0])
-    assert gateway.metrics()['hopgate_certificate_problems{reason="key_mismatch"}'] == 1
+    assert gateway.metrics()['hopgate_certificate_problems{reason="store"}'] == 1
     done = gateway.cli("cert", "list", *config(gateway), check=False)
-    assert done.returncode == 1 and "key does not fit" in done.stdout
+    assert done.returncode == 1 and "wrong MAC" in done.stderr
     new = authority.leaf("app.localhost")
     import_pair(gateway, new)
     eventually(lambda: served_serial(gateway.https_port) == serial(new[0]), 3, "a good one is served again")
     eventually(
-        lambda: gateway.metrics()['hopgate_certificate_problems{reason="key_mismatch"}'] == 0, 3, "nothing is wrong"
+        lambda: gateway.metrics()['hopgate_certificate_problems{reason="store"}'] == 0, 3, "nothing is wrong"
     )
-    assert len([line for line in gateway.process.log().splitlines() if "does not belong" in line]) == 1
+    assert len([line for line in gateway.process.log().splitlines() if "wrong MAC" in line]) == 1
 
 
 def test_without_any_certificate_the_start_says_what_to_do(bench):

@@ -61,7 +61,7 @@ extension CertificateIssuer {
         let now = shared.directories.serverTime(at: authority, wall: Instant.now.wall)
         guard state.withLock({ $0.renewers[key] == nil }), await isAbandoned(key, now) else { return }
         do throws(StoreError) {
-            let lease = try await CertificateSet.lease(of: key, in: shared.store) { options in
+            let lease = try await shared.certificates.lease(of: key) { options in
                 options.timeToLive = settings.leaseTime
                 options.patience = .nanoseconds(settings.leaseTime.nanoseconds * 2) + .seconds(5)
             }
@@ -80,9 +80,9 @@ extension CertificateIssuer {
     }
 
     private func removeRecords(of key: StoreKey, under lease: any StoreLease) async throws(StoreError) {
-        let found = try await CertificateSet.newest(key, in: shared.store, check: { _ in })
+        let found = try await shared.certificates.read(key)
         if found.authority != nil, isOnDemand(key), let name = CertificateName(storeKey: key) {
-            _ = try await CertificateSet.remove(key, in: shared.store, under: lease)
+            try await shared.certificates.remove(key, under: lease)
             shared.onEvent(.removed(name))
         }
         for record in RenewalRecords.keys(of: key) {
@@ -98,7 +98,7 @@ extension CertificateIssuer {
     /// that is not known.
     private func isAbandoned(_ key: StoreKey, _ now: UnixTime) async -> Bool {
         do {
-            let found = try await CertificateSet.newest(key, in: shared.store, check: { _ in })
+            let found = try await shared.certificates.read(key)
             // What cannot be parsed is not judged.
             guard found.rejection == nil else { return false }
             var uses = [

@@ -1,6 +1,6 @@
 package import ACME
 import NIOCore
-package import Store
+import Store
 import Synchronization
 import Threads
 
@@ -27,22 +27,25 @@ package final class CertificateIssuer: Sendable {
     }
 
     /// - Parameters:
+    ///   - certificates: The certificates in the store, where those that are obtained are written.
     ///   - transport: Carries requests to the CAs.
     ///   - presenter: Presents the responses to challenges.
     ///   - onEvent: Called with each event, from any thread.
     package init(
         _ settings: RenewalSettings,
-        store: any Store,
+        certificates: CertificateSet,
         transport: any ACMETransport,
         presenter: any ChallengePresenter,
         onEvent: @escaping @Sendable (RenewalEvent) -> Void
     ) {
         self.settings = settings
+        let store = certificates.store
         let records = RenewalRecords(store)
         let directories = ACMEDirectoryCache()
         shared = CertificateRenewer.Shared(
             settings: settings,
             store: store,
+            certificates: certificates,
             records: records,
             transport: transport,
             presenter: presenter,

@@ -41,7 +41,7 @@ extension CertificateRenewer {
     private func waitForLease() async -> WaitResult {
         let time = shared.settings.leaseTime
         do throws(StoreError) {
-            let lease = try await CertificateSet.lease(of: key, in: shared.store) { options in
+            let lease = try await shared.certificates.lease(of: key) { options in
                 options.timeToLive = time
                 // Long enough to detect that the holder is dead. Then other certificates get the permit.
                 options.patience = .nanoseconds(time.nanoseconds * 2) + .seconds(5)

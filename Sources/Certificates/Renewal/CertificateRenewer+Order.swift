@@ -64,14 +64,13 @@ extension CertificateRenewer {
             let failure = ACMEFailure(.wrongCertificate, .certificate, "\(error)")
             return try await recordFailure(failure, situation, directory, start, lease)
         }
-        let generation: Generation
+        let version: UInt64
         do throws(StoreError) {
-            generation = try await CertificateSet.publish(
+            version = try await shared.certificates.write(
                 certificate,
                 as: key,
                 origin: "acme",
                 authority: directory,
-                in: shared.store,
                 under: lease
             )
         } catch {
@@ -79,7 +78,7 @@ extension CertificateRenewer {
             throw IssuanceError(error)
         }
         let facts = issued.facts
-        shared.onEvent(.issued(names: names, authority: directory, generation: generation, notAfter: facts.notAfter))
+        shared.onEvent(.issued(names: names, authority: directory, version: version, notAfter: facts.notAfter))
         completeRequests(.issued(notAfter: facts.notAfter))
         try await shared.records.removeOrder(of: key, under: lease)
         var new = situation

@@ -33,6 +33,7 @@ final class CertificateRenewer: Sendable {
     struct Shared: Sendable {
         let settings: RenewalSettings
         let store: any Store
+        let certificates: CertificateSet
         let records: RenewalRecords
         let transport: any ACMETransport
         let presenter: any ChallengePresenter
@@ -178,7 +179,7 @@ final class CertificateRenewer: Sendable {
         let known = try await shared.records.state(of: key)
         let finding: CertificateSet.Finding
         do throws(StoreError) {
-            finding = try await CertificateSet.newest(key, in: shared.store, check: { _ in })
+            finding = try await shared.certificates.read(key)
         } catch {
             throw IssuanceError(error)
         }

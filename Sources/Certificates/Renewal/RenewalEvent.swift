@@ -5,7 +5,7 @@ package import Store
 /// An event of a certificate, for the log and the metrics. It is reported once, by the replica that caused it.
 package enum RenewalEvent: Sendable {
     case ordering(names: [CertificateName], authority: String)
-    case issued(names: [CertificateName], authority: String, generation: Generation, notAfter: UnixTime)
+    case issued(names: [CertificateName], authority: String, version: UInt64, notAfter: UnixTime)
     /// - Parameter nextTry: The time of the next attempt by the CA's clock, or `nil` if another CA is tried at once.
     case failed(names: [CertificateName], authority: String, ACMEFailure, nextTry: UnixTime?)
     /// A CA accepts no orders: it is out of order or limits the account. Reported at most once a minute for each CA.

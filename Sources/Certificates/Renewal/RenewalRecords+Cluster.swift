@@ -17,7 +17,7 @@ extension RenewalRecords {
     ) async throws(IssuanceError) -> [IssuanceBudget.Decision] {
         for _ in 0..<Self.attempts {
             do throws(StoreError) {
-                let stored = try await newest(Self.budget)
+                let stored = try await store.readIfPresent(Self.budget)
                 let old = stored.flatMap { try? IssuanceBudget(json: $0.bytes, place: Self.budget.path) }
                 var budget = old ?? IssuanceBudget()
                 let decisions = hosts.map { budget.request($0.host, for: $0.token, limits: limits, now: now) }
@@ -38,7 +38,7 @@ extension RenewalRecords {
     /// Returns the hold of a CA with its version, or `nil` if there is none. A record that cannot be parsed is removed.
     func hold(at authority: String) async throws(StoreError) -> (hold: AuthorityHold, version: UInt64)? {
         let key = Self.authority(authority)
-        guard let stored = try await newest(key) else { return nil }
+        guard let stored = try await store.readIfPresent(key) else { return nil }
         guard let hold = try? AuthorityHold(json: stored.bytes, place: key.path) else {
             try await store.write(key, .remove(stored.version))
             return nil
@@ -69,14 +69,5 @@ extension RenewalRecords {
         replacing version: UInt64?
     ) async throws(StoreError) -> UInt64 {
         try await store.write(key, version.map { .replace($0, bytes) } ?? .create(bytes))
-    }
-
-    private func newest(_ key: StoreKey) async throws(StoreError) -> StoredValue? {
-        do throws(StoreError) {
-            return try await store.read(key)
-        } catch {
-            guard error.code == .notFound else { throw error }
-            return nil
-        }
     }
 }

@@ -15,8 +15,8 @@ package import Store
 /// | `acme/on-demand/budget` | ``ACME/IssuanceBudget`` |
 package struct RenewalRecords: Sendable {
     package static let accounts: StoreKey = "acme/accounts"
-    package static let names: StoreKey = "acme/names"
-    package static let orders: StoreKey = "acme/orders"
+    package static let names = CertificateSet.names
+    package static let orders = CertificateSet.orders
     static let attempts = 8
 
     let store: any Store
@@ -81,14 +81,13 @@ package struct RenewalRecords: Sendable {
         return (try? RenewalState(json: bytes, place: key.path)) ?? RenewalState()
     }
 
-    /// - Parameter lease: The lease of the certificate. Nothing is written if it was lost.
+    /// - Parameter lease: The lease of the certificate, which fences the write.
     package func put(
         _ state: RenewalState,
         of certificate: StoreKey,
         under lease: any StoreLease
     ) async throws(IssuanceError) {
-        try await check(lease)
-        try await put(Self.child(Self.names, certificate.name), state.json)
+        try await put(Self.child(Self.names, certificate.name), state.json, under: lease)
     }
 
     // MARK: Orders
@@ -106,29 +105,18 @@ package struct RenewalRecords: Sendable {
         of certificate: StoreKey,
         under lease: any StoreLease
     ) async throws(IssuanceError) {
-        try await check(lease)
-        try await put(Self.child(Self.orders, certificate.name), order.json)
+        try await put(Self.child(Self.orders, certificate.name), order.json, under: lease)
     }
 
     package func removeOrder(of certificate: StoreKey, under lease: any StoreLease) async throws(IssuanceError) {
-        try await check(lease)
         do throws(StoreError) {
-            try await store.write(Self.child(Self.orders, certificate.name), .remove(nil))
+            try await store.write(Self.child(Self.orders, certificate.name), .remove(nil), under: lease)
         } catch {
             guard error.code == .notFound else { throw IssuanceError(error) }
         }
     }
 
     // MARK: Values
-
-    /// Checks the lease before a write. A write cannot be fenced as a publication is; the gap between the two is short.
-    private func check(_ lease: any StoreLease) async throws(IssuanceError) {
-        do throws(StoreError) {
-            try await lease.check()
-        } catch {
-            throw IssuanceError(error)
-        }
-    }
 
     static func child(_ prefix: StoreKey, _ name: String) -> StoreKey {
         guard let key = try? prefix.child(name) else {
@@ -139,35 +127,22 @@ package struct RenewalRecords: Sendable {
 
     private func bytes(_ key: StoreKey) async throws(IssuanceError) -> [UInt8]? {
         do throws(StoreError) {
-            return try await store.read(key).bytes
+            return try await store.readIfPresent(key)?.bytes
         } catch {
-            guard error.code == .notFound else { throw IssuanceError(error) }
-            return nil
+            throw IssuanceError(error)
         }
     }
 
-    /// Replaces the value of a key unconditionally.
-    private func put(_ key: StoreKey, _ bytes: [UInt8]) async throws(IssuanceError) {
-        for _ in 0..<Self.attempts {
-            do throws(StoreError) {
-                let old: StoredValue
-                do throws(StoreError) {
-                    old = try await store.read(key)
-                } catch {
-                    guard error.code == .notFound else { throw error }
-                    try await store.write(key, .create(bytes))
-                    return
-                }
-                if old.bytes != bytes { try await store.write(key, .replace(old.version, bytes)) }
-                return
-            } catch {
-                switch error.code {
-                case .exists, .conflict, .unconfirmed: continue
-                default: throw IssuanceError(error)
-                }
-            }
+    private func put(
+        _ key: StoreKey,
+        _ bytes: [UInt8],
+        under lease: (any StoreLease)? = nil
+    ) async throws(IssuanceError) {
+        do throws(StoreError) {
+            try await store.put(key, bytes, under: lease)
+        } catch {
+            throw IssuanceError(error)
         }
-        throw IssuanceError("\(key): it is changed concurrently; try again")
     }
 }
 

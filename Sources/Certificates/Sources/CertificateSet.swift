@@ -1,109 +1,135 @@
-import Formats
+package import FoundationEssentials
+import NIOCore
 package import Store
-import Synchronization
 
-/// A certificate in the store: a key below `certs/`, each generation of which has three files.
-///
-/// `meta.json` records who published it (`source`) and when. What is served does not depend on it, except that a source
-/// of `removed` means that the certificate is no longer to be served.
-package enum CertificateSet {
+/// The certificates in the store: one value for each below `certs/`, written under the lease with the same name below
+/// `locks/`.
+package struct CertificateSet: Sendable {
     package static let prefix: StoreKey = "certs"
     /// The key of the development CA's root, which is not served itself.
     package static let developmentCA: StoreKey = "certs/development-ca"
 
-    package static let chainFile = "fullchain.pem"
-    package static let keyFile = "key.pem"
-    package static let metaFile = "meta.json"
-    static let removed = "removed"
+    /// The prefixes of the records of issuance, which are written under the lease of the certificate, too.
+    static let names: StoreKey = "acme/names"
+    static let orders: StoreKey = "acme/orders"
 
-    /// The result of reading a key.
-    struct Finding: Sendable {
-        /// The newest usable generation.
-        var generation: Generation?
-        /// The certificate, or `nil` if none was published, none is usable, or it was removed.
-        var certificate: ServerCertificate?
-        var origin: String?
-        /// The directory URL of the CA that issued the certificate by ACME.
-        var authority: String?
-        var isRemoved = false
-        /// The reason why a newer generation is not usable.
-        var rejection: CertificatesError?
+    package let store: any Store
+    /// Returns the current keys of the cluster.
+    let keyring: @Sendable () -> ClusterKeyring
+
+    package init(_ store: any Store, keyring: @escaping @Sendable () -> ClusterKeyring) {
+        self.store = store
+        self.keyring = keyring
     }
 
-    /// Reads the newest generation whose key fits its leaf and that the TLS libraries take. Dates are not judged.
-    static func newest(
+    /// The result of reading a key.
+    package struct Finding: Sendable {
+        /// The newest version, or `nil` if there is no certificate.
+        package var version: UInt64?
+        /// The certificate, or `nil` if there is none or it is not usable.
+        package var certificate: ServerCertificate?
+        package var origin: String?
+        /// The directory URL of the CA that issued the certificate by ACME.
+        package var authority: String?
+        /// The reason why the certificate is not usable.
+        package var rejection: CertificatesError?
+
+        /// The finding, or the reason why the certificate is not usable.
+        var usable: Result<Finding, CertificatesError> { rejection.map { .failure($0) } ?? .success(self) }
+    }
+
+    // MARK: Reading
+
+    /// Reads a certificate. It is usable if its key fits its leaf and the TLS libraries take it. Dates are not judged.
+    package func read(
         _ key: StoreKey,
-        in store: any Store,
-        check: @escaping CertificateCheck
+        check: CertificateCheck = { _ in }
     ) async throws(StoreError) -> Finding {
-        let candidates = CheckedCertificates(place: key.path, check: check)
-        var finding = Finding()
-        do throws(StoreError) {
-            let stored = try await store.newest(key, files: [chainFile, keyFile, metaFile]) { candidates.accept($0) }
-            finding.generation = stored.generation
-            finding.isRemoved = isRemoved(stored.files)
-            finding.certificate = candidates.accepted
-            let meta = stored.files[metaFile].flatMap { [String: JSONValue](json: $0) }
-            finding.origin = meta?["source"]?.string
-            finding.authority = meta?["authority"]?.string
+        do {
+            return finding(try await store.read(key), at: key, check: check)
         } catch {
             guard error.code == .notFound else { throw error }
+            return Finding()
         }
-        finding.rejection = candidates.rejection
+    }
+
+    /// Decodes and checks a stored certificate.
+    func finding(_ stored: StoredValue, at key: StoreKey, check: CertificateCheck) -> Finding {
+        var finding = Finding(version: stored.version)
+        do throws(CertificatesError) {
+            let document: CertificateDocument
+            do throws(StoreError) {
+                document = try CertificateDocument(stored, at: key, keyring())
+            } catch {
+                throw CertificatesError(error)
+            }
+            finding.origin = document.source
+            finding.authority = document.authority
+            let certificate = try ServerCertificate(
+                chain: document.chain,
+                key: document.key,
+                chainPath: key.path,
+                keyPath: key.path
+            )
+            try certificate.require(check)
+            finding.certificate = certificate
+        } catch {
+            finding.rejection = error
+        }
         return finding
     }
 
-    /// The number of the highest generation, usable or not.
-    static func highestGeneration(_ key: StoreKey, in store: any Store) async throws(StoreError) -> Generation? {
+    // MARK: Writing
+
+    /// Waits for the lease under which a certificate, and the records of its issuance, are written.
+    package func lease(
+        of key: StoreKey,
+        _ change: (inout LeaseOptions) -> Void = { _ in }
+    ) async throws(StoreError) -> any StoreLease {
+        var options = LeaseOptions(guards: [key] + [Self.names, Self.orders].compactMap { try? $0.child(key.name) })
+        change(&options)
+        return try await store.lease(key, options)
+    }
+
+    /// Stores a certificate in the place of the present one. Returns its version.
+    ///
+    /// - Parameters:
+    ///   - origin: The publisher: `import`, `acme` or `development-ca`.
+    ///   - authority: The directory URL of the CA that issued the certificate by ACME.
+    ///   - now: The wall clock, for display only.
+    package func write(
+        _ certificate: ServerCertificate,
+        as key: StoreKey,
+        origin: String,
+        authority: String? = nil,
+        under lease: any StoreLease,
+        now: Date = Date()
+    ) async throws(StoreError) -> UInt64 {
+        let document = CertificateDocument(certificate, source: origin, authority: authority, now: now)
+        let bytes = document.sealed(at: key, with: keyring().signing)
+        return try await store.put(key, bytes, under: lease)
+    }
+
+    /// Removes a certificate, with its private key.
+    ///
+    /// - Throws: `notFound` if there is none.
+    package func remove(_ key: StoreKey, under lease: any StoreLease) async throws(StoreError) {
+        try await store.write(key, .remove(nil), under: lease)
+    }
+
+    /// Performs a change by hand under the lease of a certificate, which is waited for up to a minute.
+    package func withLease<Result: Sendable>(
+        of key: StoreKey,
+        _ body: (any StoreLease) async throws(StoreError) -> Result
+    ) async throws(StoreError) -> Result {
+        let lease = try await lease(of: key) { $0.patience = .minutes(1) }
         do throws(StoreError) {
-            return try await store.newest(key, files: []) { _ in true }.generation
+            let result = try await body(lease)
+            await lease.release()
+            return result
         } catch {
-            guard error.code == .notFound else { throw error }
-            return nil
-        }
-    }
-
-    fileprivate static func isRemoved(_ files: [String: [UInt8]]) -> Bool {
-        guard files[chainFile]?.isEmpty == true, files[keyFile]?.isEmpty == true else { return false }
-        return files[metaFile].flatMap { [String: JSONValue](json: $0)?["source"]?.string } == removed
-    }
-}
-
-/// The outcome of checking the generations of one key, from the highest down to the accepted one.
-private final class CheckedCertificates: Sendable {
-    private struct State {
-        var accepted: ServerCertificate?
-        /// The problem of the highest generation.
-        var rejection: CertificatesError?
-    }
-
-    private let place: String
-    private let check: CertificateCheck
-    private let state = Mutex(State())
-
-    init(place: String, check: @escaping CertificateCheck) {
-        self.place = place
-        self.check = check
-    }
-
-    var accepted: ServerCertificate? { state.withLock { $0.accepted } }
-    var rejection: CertificatesError? { state.withLock { $0.rejection } }
-
-    func accept(_ files: [String: [UInt8]]) -> Bool {
-        if CertificateSet.isRemoved(files) { return true }
-        do throws(CertificatesError) {
-            let certificate = try ServerCertificate(
-                chain: files[CertificateSet.chainFile] ?? [],
-                key: files[CertificateSet.keyFile] ?? [],
-                chainPath: "\(place)/\(CertificateSet.chainFile)",
-                keyPath: "\(place)/\(CertificateSet.keyFile)"
-            )
-            try certificate.require(check)
-            state.withLock { $0.accepted = certificate }
-            return true
-        } catch {
-            state.withLock { $0.rejection = $0.rejection ?? error }
-            return false
+            await lease.release()
+            throw error
         }
     }
 }

@@ -18,11 +18,11 @@ final class DevelopmentAuthority: Sendable {
         var needsReload = false
     }
 
-    private let store: any Store
+    private let set: CertificateSet
     private let state: Mutex<State>
 
-    init(store: any Store, names: [String]) {
-        self.store = store
+    init(_ set: CertificateSet, names: [String]) {
+        self.set = set
         state = Mutex(State(requested: names, known: Set(names)))
     }
 
@@ -34,7 +34,7 @@ final class DevelopmentAuthority: Sendable {
             return CertificateStatus(
                 source: .development,
                 place: CertificateSet.developmentCA.path,
-                generation: state.root?.generation,
+                version: state.root?.version,
                 origin: DevelopmentRoot.origin,
                 certificate: state.root?.pair,
                 problem: state.problem
@@ -58,7 +58,7 @@ final class DevelopmentAuthority: Sendable {
     /// Reads the root, or creates it.
     func obtain(now: Date) async throws(CertificatesError) {
         do throws(CertificatesError) {
-            adopt(try await DevelopmentRoot.obtain(in: store, now: now))
+            adopt(try await DevelopmentRoot.obtain(in: set, now: now))
         } catch {
             state.withLock { $0.problem = error }
             throw error
@@ -70,7 +70,7 @@ final class DevelopmentAuthority: Sendable {
     func reload() async -> Bool {
         state.withLock { $0.needsReload = true }
         do throws(CertificatesError) {
-            let found = try await DevelopmentRoot.read(in: store)
+            let found = try await DevelopmentRoot.read(in: set)
             state.withLock { $0.needsReload = false }
             return found.map { adopt($0) } ?? false
         } catch {
@@ -92,7 +92,7 @@ final class DevelopmentAuthority: Sendable {
     private func adopt(_ root: DevelopmentRoot) -> Bool {
         state.withLock { state in
             state.problem = nil
-            guard root.generation > state.root?.generation ?? Generation(epoch: 0, counter: 0) else { return false }
+            guard root.version > state.root?.version ?? 0 else { return false }
             if state.root?.fingerprint != root.fingerprint { state.leaf = nil }
             state.root = root
             return true

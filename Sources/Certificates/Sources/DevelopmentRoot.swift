@@ -1,14 +1,14 @@
 import Crypto
 import Formats
 import FoundationEssentials
-package import Store
+import Store
 import SwiftASN1
 import X509
 
 /// The root of the development CA: created once for a store, valid for ten years, trusted only by clients that were
 /// given a copy.
 ///
-/// It is stored as the only generation of `certs/development-ca`, so all replicas have the same one.
+/// It is stored as `certs/development-ca`, so all replicas have the same one.
 package struct DevelopmentRoot: Sendable {
     static let lifetime: TimeInterval = 3_650 * 86_400
     /// The time by which certificates are backdated, since clocks of other machines may be behind.
@@ -22,9 +22,8 @@ package struct DevelopmentRoot: Sendable {
     package var certificateSHA256: [UInt8] { pair.leafSHA256 }
     /// The pin that agents are configured with.
     package var pin: String { "sha256:\(fingerprint)" }
-    /// The path of the certificate file, or `nil` if the store is not a folder.
-    package let path: String?
-    package let generation: Generation
+    /// The version in the store.
+    package let version: UInt64
 
     /// The certificate and its private key.
     let pair: ServerCertificate
@@ -32,7 +31,7 @@ package struct DevelopmentRoot: Sendable {
     let key: Certificate.PrivateKey
     var certificate: Certificate { pair.leaf }
 
-    init(_ pair: ServerCertificate, generation: Generation, path: String?) throws(CertificatesError) {
+    init(_ pair: ServerCertificate, version: UInt64) throws(CertificatesError) {
         do {
             document = try PEMDocument(pemString: String(decoding: pair.chainPEM, as: UTF8.self))
             key = try Certificate.PrivateKey(pemEncoded: String(decoding: pair.keyPEM, as: UTF8.self))
@@ -40,8 +39,7 @@ package struct DevelopmentRoot: Sendable {
             throw CertificatesError(.malformed, pair.origin, "the development root cannot be used: \(error)")
         }
         self.pair = pair
-        self.generation = generation
-        self.path = path
+        self.version = version
     }
 
     /// Creates a new key and its certificate.

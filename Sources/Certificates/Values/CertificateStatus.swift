@@ -1,6 +1,6 @@
 package import Formats
 package import FoundationEssentials
-package import Store
+import Store
 
 /// The source of a certificate, in order of precedence: of two certificates for one name the first source's is served.
 package enum CertificateSource: String, Sendable {
@@ -17,8 +17,8 @@ package struct CertificateStatus: Sendable {
     package let source: CertificateSource
     /// The path of the certificate file, or its key in the store.
     package let place: String
-    /// The generation, if the certificate is from the store.
-    package var generation: Generation?
+    /// The version, if the certificate is from the store.
+    package var version: UInt64?
     /// The publisher of a stored certificate, such as `import`.
     package var origin: String?
     /// The directory URL of the CA that issued it by ACME.
@@ -31,7 +31,7 @@ package struct CertificateStatus: Sendable {
     package init(
         source: CertificateSource,
         place: String,
-        generation: Generation? = nil,
+        version: UInt64? = nil,
         origin: String? = nil,
         authority: String? = nil,
         certificate: ServerCertificate? = nil,
@@ -39,7 +39,7 @@ package struct CertificateStatus: Sendable {
     ) {
         self.source = source
         self.place = place
-        self.generation = generation
+        self.version = version
         self.origin = origin
         self.authority = authority
         self.certificate = certificate
@@ -55,7 +55,6 @@ package struct CertificateStatus: Sendable {
                 case .malformed, .chainOrder: "is damaged"
                 case .unsupported: "cannot be served"
                 case .keyMismatch: "key does not fit"
-                case .incomplete: "is incomplete"
                 case .issuance: "cannot be issued"
                 case .missing: "is missing"
                 }
@@ -75,7 +74,7 @@ package struct CertificateStatus: Sendable {
             "state": .string(state(now: now)),
             "names": .array([]),
         ]
-        if let generation { fields["generation"] = .string("\(generation)") }
+        if let version { fields["version"] = .integer(Int64(clamping: version)) }
         if let origin { fields["origin"] = .string(origin) }
         if let authority { fields["ca"] = .string(authority) }
         if let problem { fields["problem"] = .string("\(problem)") }

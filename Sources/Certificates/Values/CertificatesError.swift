@@ -16,8 +16,6 @@ package struct CertificatesError: Error, Equatable, CustomStringConvertible {
         case keyMismatch
         /// The chain is not in the order of issuance.
         case chainOrder
-        /// A generation in the store lacks files.
-        case incomplete
         /// A certificate could not be created.
         case issuance
         /// No certificate exists at all, or none of that name.
@@ -54,7 +52,6 @@ extension CertificatesError {
         case malformed
         case unsupported
         case keyMismatch = "key_mismatch"
-        case incomplete
         case issuance
     }
 
@@ -65,7 +62,6 @@ extension CertificatesError {
         case .malformed, .chainOrder: .malformed
         case .unsupported: .unsupported
         case .keyMismatch: .keyMismatch
-        case .incomplete: .incomplete
         case .issuance: .issuance
         }
     }

@@ -70,7 +70,6 @@ package struct CertificateEntry: Sendable {
             ]) { $1 }
         }
         var fields = served.document(now: now)
-        fields["epoch"] = served.generation.map { .integer(Int64(clamping: $0.epoch)) }
         guard let renewal else { return fields }
         let names = fields["names"]
         // The renewal state has null for what is not known yet, before its first pass; the served certificate knows more.

@@ -2,7 +2,6 @@ package import Certificates
 package import Credentials
 import HopProtocol
 package import Settings
-package import Store
 
 extension Enrolment {
     /// Determines the enrolment parameters of a gateway with this configuration.
@@ -14,7 +13,7 @@ extension Enrolment {
     package init(
         _ configuration: GatewayConfiguration,
         gateways given: [HostPort],
-        store: any Store,
+        store: CertificateSet,
         check: @escaping CertificateCheck
     ) async throws {
         guard given.count <= JoinString.gatewayLimit else {

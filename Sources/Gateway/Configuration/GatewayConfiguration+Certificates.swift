@@ -1,7 +1,8 @@
 import ACME
 package import Certificates
+package import Cluster
 import Settings
-package import Store
+import Store
 
 extension GatewayConfiguration {
     package var usesDevelopmentCA: Bool {
@@ -36,11 +37,16 @@ extension GatewayConfiguration {
     /// first certificate, and agents that use it could no longer connect.
     package func tunnelPin(
         hosts: [String],
-        in store: any Store,
+        in set: CertificateSet,
         check: @escaping @Sendable (ServerCertificate) throws -> Void
     ) async throws(CertificatesError) -> [UInt8]? {
         guard usesDevelopmentCA, acme?.mayAnswer(at: hosts) != true else { return nil }
-        return try await ServedCertificates.open(servedCertificates(check: check), store: store)
+        return try await ServedCertificates.open(servedCertificates(check: check), store: set)
             .tunnelPin(hosts: hosts)
     }
+}
+
+extension SharedStore {
+    /// The certificates in the store.
+    package var certificates: CertificateSet { CertificateSet(store) { [self] in keyring } }
 }

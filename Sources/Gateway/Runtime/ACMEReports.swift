@@ -34,13 +34,13 @@ struct ACMEReports: Sendable {
         switch event {
         case .ordering(let names, let authority):
             logger.info("certificate order started", metadata: Self.metadata(names, ["ca": "\(authority)"]))
-        case .issued(let names, let authority, let generation, let notAfter):
+        case .issued(let names, let authority, let version, let notAfter):
             orders[.issued].increment()
             logger.notice(
                 "certificate issued",
                 metadata: Self.metadata(
                     names,
-                    ["ca": "\(authority)", "generation": "\(generation)", "not_after": "\(notAfter)"]
+                    ["ca": "\(authority)", "version": "\(version)", "not_after": "\(notAfter)"]
                 )
             )
         case .failed(let names, let authority, let failure, let nextTry):

@@ -80,7 +80,7 @@ final class ACMEService: Sendable {
         let reports = ACMEReports(metrics: metrics, logger: logger)
         let issuer = CertificateIssuer(
             settings,
-            store: shared.store,
+            certificates: shared.certificates,
             transport: OutboundTransport(client),
             presenter: CombinedPresenter(presenters),
             onEvent: { reports.report($0) }

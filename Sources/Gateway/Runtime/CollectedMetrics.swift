@@ -67,17 +67,15 @@ struct CollectedMetrics {
             }
         }
         registry.collect(
-            "certificate_generation",
+            "certificate_version",
             .gauge,
-            help: "Number within its epoch of the newest generation of a certificate in the store.",
+            help: "Version of a certificate in the store.",
             labelNames: ["name"]
-        ) { samples in Self.generations(certificates) { samples.add(Double($0.counter), [$1]) } }
-        registry.collect(
-            "certificate_epoch",
-            .gauge,
-            help: "Epoch of the lease under which the newest generation of a certificate in the store was published.",
-            labelNames: ["name"]
-        ) { samples in Self.generations(certificates) { samples.add(Double($0.epoch), [$1]) } }
+        ) { samples in
+            for status in certificates.statuses {
+                if let version = status.version { samples.add(Double(version), [Self.name(status)]) }
+            }
+        }
         registry.collect(
             "certificate_problems",
             .gauge,
@@ -145,13 +143,6 @@ struct CollectedMetrics {
     private static func name(_ status: CertificateStatus) -> String {
         let key = try? StoreKey(status.place)
         return key.flatMap { CertificateName(storeKey: $0) }?.description ?? status.place
-    }
-
-    /// Calls `body` for each certificate of the store with its generation and its name there.
-    private static func generations(_ certificates: ServedCertificates, _ body: (Generation, String) -> Void) {
-        for status in certificates.statuses {
-            if let generation = status.generation { body(generation, name(status)) }
-        }
     }
 
     private static func sum(_ tunnels: TunnelListener, _ read: (TransportCounters) -> Int) -> Double {

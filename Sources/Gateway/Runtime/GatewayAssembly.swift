@@ -147,12 +147,10 @@ struct GatewayAssembly: Sendable {
     ) async throws(CertificatesError) -> ServedCertificates {
         let certificates = try await ServedCertificates.open(
             configuration.servedCertificates(check: TLSIdentities.check),
-            store: shared.store
+            store: shared.certificates
         )
         if let root = certificates.developmentRoot {
-            var metadata: Logger.Metadata = ["fingerprint": "\(root.pin)"]
-            if let path = root.path { metadata["root"] = "\(path)" }
-            logger.notice("development CA in use", metadata: metadata)
+            logger.notice("development CA in use", metadata: ["fingerprint": "\(root.pin)"])
         }
         return certificates
     }

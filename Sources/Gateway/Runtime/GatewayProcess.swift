@@ -20,9 +20,9 @@ package final class GatewayProcess: Sendable {
     package let dtlsAddress: SocketAddress
     package let opsAddress: SocketAddress
     package let adminAddress: SocketAddress
-    /// The root of the development CA, or `nil` if that is not in use. The path is `nil` if the store is in memory.
-    package var developmentRoot: (path: String?, pin: String, pem: [UInt8])? {
-        assembly.certificates.developmentRoot.map { ($0.path, $0.pin, $0.certificatePEM) }
+    /// The root of the development CA, or `nil` if that is not in use.
+    package var developmentRoot: (pin: String, pem: [UInt8])? {
+        assembly.certificates.developmentRoot.map { ($0.pin, $0.certificatePEM) }
     }
     /// The TLS-ALPN-01 challenges that this replica answers.
     package var challenges: ALPNChallenges { assembly.edge.alpnChallenges }

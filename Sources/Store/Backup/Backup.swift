@@ -106,8 +106,6 @@ extension Backup {
         var files: [File] = []
         var folders: Set<String> = []
         var values: Set<StoreKey> = []
-        var generations: [StoreKey: Set<Generation>] = [:]
-        var sizes: [String: Int] = [:]
         for entry in entries {
             let name = StoreKey.printable(entry.name)
             guard let item = BackupItem(entry.name) else {
@@ -116,24 +114,12 @@ extension Backup {
             guard entry.range.count <= item.sizeLimit else {
                 throw StoreError(.tooLarge, place, "\(name) is larger than the \(item.sizeLimit) bytes it may have")
             }
-            switch item {
-            case .value(let key, _):
-                guard values.insert(key).inserted else {
-                    throw StoreError(.corrupt, place, "holds two versions of \(key)")
-                }
-            case .file(let key, let generation, _):
-                generations[key, default: []].insert(generation)
-                sizes["\(key)/\(generation)", default: 0] += 1
-            case .key: break
+            if case .value(let key, _) = item, !values.insert(key).inserted {
+                throw StoreError(.corrupt, place, "holds two versions of \(key)")
             }
             var above = Volume.folder(of: item.path)
             while !above.isEmpty, folders.insert(above).inserted { above = Volume.folder(of: above) }
             files.append((item, entry))
-        }
-        guard generations.values.allSatisfy({ $0.count <= Volume.generationsKept }),
-            sizes.values.allSatisfy({ $0 <= Volume.filesPerGeneration })
-        else {
-            throw StoreError(.corrupt, place, "holds more generations or files of a certificate than a store keeps")
         }
         if let both = files.first(where: { folders.contains($0.item.path) }) {
             throw StoreError(.corrupt, place, "holds \(both.item.path) as a file and as a folder")
@@ -181,18 +167,14 @@ extension Backup {
         _ keyring: ClusterKeyring,
         _ archive: ArchiveFile
     ) throws(StoreError) {
-        for case (.value(let key, let version), let entry) in files {
-            guard key == ClusterDocument.key || key.parent == BackupItem.agents else { continue }
-            let place = "\(archive.place): \(key)/\(version)"
-            let file = try VersionFile(try archive.read(entry.range), place: place)
+        for case (.value(let key, let version), let entry) in files where SealedDocument.isSealed(key) {
+            let file = try VersionFile(archive.read(entry.range), place: "\(archive.place): \(key)/\(version)")
             if file.isRemoved { continue }
-            _ = try SealedDocument.open(
-                file.bytes,
-                key == ClusterDocument.key ? .cluster : .credential,
-                context: "\(key)/\(version)",
-                with: keyring,
-                place: place
-            )
+            do {
+                _ = try SealedDocument.open(StoredValue(bytes: file.bytes, version: version), at: key, with: keyring)
+            } catch {
+                throw StoreError(error.code, "\(archive.place): \(error.place)", error.reason)
+            }
         }
     }
 }

@@ -51,24 +51,15 @@ extension Volume {
         if mounted == nil {
             for key in cluster.keyring.keys { try backup.add(.key(id: key.id), key.storedBytes) }
         }
-        for key in try keys(BackupItem.agents) {
-            try collect(value: key, into: &backup) { value throws(StoreError) in
-                let context = "\(key)/\(value.version)"
-                let place = displayPath(context)
-                _ = try SealedDocument.open(
-                    value.bytes,
-                    .credential,
-                    context: context,
-                    with: cluster.keyring,
-                    place: place
-                )
-            }
-        }
-        for folder in BackupItem.folders { try collect(folder, into: &backup) }
+        for folder in BackupItem.folders { try collect(folder, cluster.keyring, into: &backup) }
     }
 
-    /// Collects the values and generations below a folder, at any depth.
-    private func collect(_ folder: StoreKey, into backup: inout BackupWriter) throws(StoreError) {
+    /// Collects the values below a folder, at any depth.
+    private func collect(
+        _ folder: StoreKey,
+        _ keyring: ClusterKeyring,
+        into backup: inout BackupWriter
+    ) throws(StoreError) {
         for name in (try namesIfPresent(in: folder.path) ?? []).sorted() {
             let path = "\(folder)/\(name)"
             let status: FileStatus
@@ -78,82 +69,36 @@ extension Volume {
                 if error.kind == .missing { continue }
                 throw storeError(for: error)
             }
-            // The versions and generations of the folder itself were collected with its key.
-            if VersionName.version(name, key: folder) != nil || Generation(name) != nil { continue }
+            // The versions of the folder itself were collected with its key.
+            if VersionName.version(name, key: folder) != nil { continue }
             guard status.kind == .folder, let key = try? folder.child(name) else {
                 backup.notes.append("\(displayPath(path)): is not a file of the store, left out")
                 continue
             }
             let inner = try namesIfPresent(in: path) ?? []
-            if inner.contains(where: { Generation($0) != nil }) {
-                try collect(generations: key, into: &backup)
-            }
             if inner.contains(where: { VersionName.version($0, key: key) != nil }) {
-                try collect(value: key, into: &backup) { _ in }
+                try collect(value: key, keyring, into: &backup)
             }
-            try collect(key, into: &backup)
+            try collect(key, keyring, into: &backup)
         }
     }
 
     private func collect(
         value key: StoreKey,
-        into backup: inout BackupWriter,
-        _ check: (StoredValue) throws(StoreError) -> Void
+        _ keyring: ClusterKeyring,
+        into backup: inout BackupWriter
     ) throws(StoreError) {
         let newest: StoredVersion
         do {
             guard let found = try self.newest(key, fresh: true) else { return }
-            if let value = try self.value(of: found, key) { try check(value) }
+            if let value = try value(of: found, key), SealedDocument.isSealed(key) {
+                _ = try SealedDocument.open(value, at: key, with: keyring)
+            }
             newest = found
         } catch {
             return try backup.skip(error)
         }
         try backup.add(.value(key, version: newest.version), newest.file)
-    }
-
-    private func collect(generations key: StoreKey, into backup: inout BackupWriter) throws(StoreError) {
-        for _ in 0..<3 {
-            var sets: [(Generation, [(String, [UInt8])])] = []
-            do throws(StoreError) {
-                for generation in try generations(key).suffix(Self.generationsKept) {
-                    guard let set = try collect(key, generation, into: &backup) else { continue }
-                    sets.append((generation, set))
-                }
-            } catch {
-                // Superseded and deleted while it was read: start over.
-                guard error.code == .notFound else { throw error }
-                continue
-            }
-            for (generation, set) in sets {
-                for (name, bytes) in set { try backup.add(.file(key, generation, name: name), bytes) }
-            }
-            return
-        }
-        throw StoreError(.transient, displayPath(key.path), "changes faster than it can be read; try again")
-    }
-
-    /// Reads the files of a generation. Returns `nil` if it was left out.
-    private func collect(
-        _ key: StoreKey,
-        _ generation: Generation,
-        into backup: inout BackupWriter
-    ) throws(StoreError) -> [(String, [UInt8])]? {
-        let folder = "\(key)/\(generation)"
-        do throws(StoreError) {
-            let names = try names(in: folder, fresh: true)
-            guard (1...Self.filesPerGeneration).contains(names.count) else {
-                throw StoreError(.corrupt, displayPath(folder), "is not a complete generation")
-            }
-            var set: [(String, [UInt8])] = []
-            for name in names.sorted() {
-                set.append((name, try readFile("\(folder)/\(name)", limit: Self.generationFileLimit)))
-            }
-            return set
-        } catch {
-            guard error.code != .notFound else { throw error }
-            try backup.skip(error)
-            return nil
-        }
     }
 }
 

@@ -8,17 +8,11 @@ extension Volume {
         try prepare()
         try requireUnfounded()
         try requireNothingElse(backup)
-        let generations = Dictionary(grouping: backup.files.compactMap(GenerationFile.init)) { $0.folder }
         // Credentials first: a gateway does not found a new cluster when there are credentials.
         for phase in [Phase.credentials, .keys, .others] {
             for file in backup.files where Phase(file.item) == phase {
                 try place(file.item.path, try backup.content(of: file))
             }
-        }
-        for (folder, set) in generations.sorted(by: { $0.key < $1.key }) {
-            var contents: [String: [UInt8]] = [:]
-            for file in set { contents[file.name] = try backup.content(of: file.file) }
-            try place(generation: folder, contents)
         }
         for file in backup.files where Phase(file.item) == .cluster {
             try requireUnfounded()
@@ -29,29 +23,14 @@ extension Volume {
 
     /// The order in which files are written.
     private enum Phase {
-        case credentials, keys, others, generations, cluster
+        case credentials, keys, others, cluster
 
         init(_ item: BackupItem) {
             switch item {
             case .value(ClusterDocument.key, _): self = .cluster
             case .value(let key, _): self = key.parent == BackupItem.agents ? .credentials : .others
             case .key: self = .keys
-            case .file: self = .generations
             }
-        }
-    }
-
-    /// A file of a generation, grouped by folder.
-    private struct GenerationFile {
-        let folder: String
-        let name: String
-        let file: Backup.File
-
-        init?(_ file: Backup.File) {
-            guard case .file(let key, let generation, let name) = file.item else { return nil }
-            folder = "\(key)/\(generation)"
-            self.name = name
-            self.file = file
         }
     }
 }
@@ -72,7 +51,7 @@ extension Volume {
     /// Verifies that every file in the way of the backup was written by an earlier attempt at this restore.
     private func requireNothingElse(_ backup: Backup) throws(StoreError) {
         let known = Set(backup.files.map(\.item.path))
-        for folder in [BackupItem.agents] + BackupItem.folders {
+        for folder in BackupItem.folders {
             for path in try filesBelow(folder.path, depth: StoreKey.depthLimit) where !known.contains(path) {
                 throw StoreError(
                     .exists(newest: 0),
@@ -103,24 +82,6 @@ extension Volume {
         guard try create(path, bytes) else {
             throw StoreError(.exists(newest: 0), displayPath(path), "has other contents; restore into an empty folder")
         }
-    }
-
-    private func place(generation folder: String, _ set: [String: [UInt8]]) throws(StoreError) {
-        try ensureFolder(Self.folder(of: folder))
-        let temporary = try writeFolder(set)
-        defer { erase(temporary) }
-        do {
-            try files.rename(temporary, to: folder)
-        } catch {
-            guard try isPublished(set, at: folder, after: error) else {
-                throw StoreError(
-                    .exists(newest: 0),
-                    displayPath(folder),
-                    "has other contents; restore into an empty folder"
-                )
-            }
-        }
-        try confirm(folder: Self.folder(of: folder))
     }
 
     /// Withdraws cluster.json if a gateway that was started meanwhile, before there were credentials, has founded a

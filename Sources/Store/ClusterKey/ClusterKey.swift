@@ -11,6 +11,7 @@ package struct ClusterKey: Sendable, Equatable {
         case replicaInfo = "card"
         case cluster
         case credential
+        case certificate
         case backup
     }
 

@@ -31,6 +31,44 @@ package enum SealedDocument {
         return bytes
     }
 
+    /// Seals the value of a key whose values are sealed.
+    ///
+    /// - Parameter version: The version that the value will have.
+    package static func seal(
+        _ body: [UInt8],
+        at key: StoreKey,
+        version: UInt64,
+        with signing: ClusterKey
+    ) -> [UInt8] {
+        guard let (purpose, context) = kind(of: key, version) else { preconditionFailure("\(key) is not sealed") }
+        return seal(body, purpose, context: context, with: signing)
+    }
+
+    /// Verifies the value of a key whose values are sealed, and returns the object without its MAC.
+    package static func open(
+        _ stored: StoredValue,
+        at key: StoreKey,
+        with keyring: ClusterKeyring
+    ) throws(StoreError) -> [UInt8] {
+        guard let (purpose, context) = kind(of: key, stored.version) else {
+            preconditionFailure("\(key) is not sealed")
+        }
+        return try open(stored.bytes, purpose, context: context, with: keyring, place: "\(key)/\(stored.version)")
+    }
+
+    /// Whether the values of a key are sealed.
+    static func isSealed(_ key: StoreKey) -> Bool { kind(of: key, 0) != nil }
+
+    /// The purpose and the context of a sealed value, or `nil` if the values of the key are not sealed. Where the context
+    /// has the version, an older version cannot take the place of a newer one. Certificates are rewritten by the driver
+    /// when a lease changes hands, so their context is the key alone.
+    private static func kind(of key: StoreKey, _ version: UInt64) -> (ClusterKey.Purpose, String)? {
+        if key == .clusterDocument { return (.cluster, "\(key)/\(version)") }
+        guard let prefix = key.parent else { return nil }
+        if prefix == "agents" { return (.credential, "\(key)/\(version)") }
+        return prefix == "certs" ? (.certificate, key.path) : nil
+    }
+
     /// Verifies a document and returns the object without its MAC.
     ///
     /// - Parameter place: The location for messages.

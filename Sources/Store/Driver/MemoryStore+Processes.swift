@@ -42,8 +42,7 @@ extension MemoryStore {
             if contents.withLock({ $0.isClosed }) { break }
             let epoch = contents.withLock { contents -> UInt64? in
                 guard contents.holders[name] == nil, !contents.isClosed else { return nil }
-                let floor = options.fencing.flatMap { contents.generations[$0]?.last?.generation.epoch } ?? 0
-                let epoch = max(contents.epochs[name] ?? 0, floor) + 1
+                let epoch = max(contents.epochs[name] ?? 0, options.notBelow) + 1
                 contents.epochs[name] = epoch
                 contents.holders[name] = epoch
                 return epoch

@@ -36,9 +36,7 @@ extension MemoryStore {
         let watch = MemoryWatch(scope: scope, delivery: deliver)
         let existing = contents.withLock { contents -> [WatchedChange] in
             if !contents.isClosed { contents.watches.append(watch) }
-            return Set(contents.values.keys).union(contents.generations.keys).filter { scope.contains($0) }.compactMap {
-                contents.newest($0)
-            }
+            return contents.values.keys.filter { scope.contains($0) }.compactMap { contents.newest($0) }
         }
         let thread = PollingThread(name: "memory-watch", interval: .milliseconds(250)) { [weak self, weak watch] in
             guard let self else { return }
@@ -57,10 +55,7 @@ extension MemoryStore {
 extension MemoryStore.Contents {
     /// Returns the newest state of a key, or `nil` if it never had a value.
     func newest(_ key: StoreKey) -> WatchedChange? {
-        if let generation = generations[key]?.last?.generation {
-            return WatchedChange(key: key, content: .generation(generation))
-        }
-        return values[key].map { version, bytes in
+        values[key].map { version, bytes in
             let content = bytes.map { WatchedChange.Content.value(StoredValue(bytes: $0, version: version)) }
             return WatchedChange(key: key, content: content ?? .removed(version: version))
         }

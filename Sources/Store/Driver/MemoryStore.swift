@@ -9,8 +9,6 @@ package final class MemoryStore: Store {
     struct Contents {
         /// Values and their newest version numbers; `bytes` is `nil` for a removed value.
         var values: [StoreKey: (version: UInt64, bytes: [UInt8]?)] = [:]
-        /// The last two generations of each key, oldest first.
-        var generations: [StoreKey: [StoredGeneration]] = [:]
         /// The epoch of each lease's newest holder.
         var epochs: [StoreKey: UInt64] = [:]
         /// The epochs of the leases that are held.
@@ -55,7 +53,7 @@ package final class MemoryStore: Store {
     }
 }
 
-// MARK: Values and generations
+// MARK: Values
 
 extension MemoryStore {
     package func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
@@ -79,7 +77,7 @@ extension MemoryStore {
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {
         contents.withLock { contents in
-            Set(contents.values.keys).union(contents.generations.keys).filter { $0.parent == prefix }.sorted()
+            contents.values.keys.filter { $0.parent == prefix }.sorted()
         }
     }
 
@@ -108,40 +106,6 @@ extension MemoryStore {
             contents.values[key] = (version + 1, change.bytes)
             return version + 1
         }
-    }
-
-    package func publish(
-        _ key: StoreKey,
-        _ files: [String: [UInt8]],
-        under lease: any StoreLease
-    ) async throws(StoreError) -> Generation {
-        try await lease.check()
-        let epoch = lease.epoch
-        return try change(key) { contents throws(StoreError) in
-            let before = contents.generations[key]?.last?.generation
-            if let before, before.epoch > epoch {
-                throw StoreError(.fenced, key.path, "epoch \(before.epoch) has already published")
-            }
-            let counter = before?.epoch == epoch ? (before?.counter ?? 0) + 1 : 1
-            let mine = Generation(epoch: epoch, counter: counter)
-            let stored = StoredGeneration(generation: mine, files: files)
-            contents.generations[key] = (contents.generations[key] ?? []).suffix(1) + [stored]
-            return mine
-        }
-    }
-
-    package func newest(
-        _ key: StoreKey,
-        files: [String],
-        accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
-    ) async throws(StoreError) -> StoredGeneration {
-        for stored in contents.withLock({ $0.generations[key] ?? [] }).reversed() {
-            let wanted = stored.files.filter { files.contains($0.key) }
-            if wanted.count == Set(files).count, accepts(wanted) {
-                return StoredGeneration(generation: stored.generation, files: wanted)
-            }
-        }
-        throw StoreError(.notFound, key.path, "has no usable generation")
     }
 
     private static func notFound(_ key: StoreKey) -> StoreError {

@@ -5,8 +5,8 @@ import Synchronization
 ///
 /// The store has four parts, which share one set of keys:
 /// - *Values*: small documents with a version number each. A change names the version that it replaces, so of several
-///   concurrent writers one succeeds and the others get `conflict`. A write under a *lease* is fenced.
-/// - *Generations*: sets of files published in one step under a *lease*, whose epoch fences out earlier holders.
+///   concurrent writers one succeeds and the others get `conflict`.
+/// - *Leases*: of the processes that wait for one, one holds it at a time; a write under it is fenced.
 /// - *Watches*: ``watch(_:_:)`` delivers values and every change of them; see ``WatchedValues``.
 /// - *Members*: one per process that has joined: a status and rows, which it alone writes and the others observe.
 ///
@@ -60,20 +60,6 @@ package protocol Store: Sendable {
     ///   was cancelled.
     func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease
 
-    /// Publishes a set of files in one step, under a lease that fences this key. Readers use the highest generation.
-    func publish(
-        _ key: StoreKey,
-        _ files: [String: [UInt8]],
-        under lease: any StoreLease
-    ) async throws(StoreError) -> Generation
-
-    /// Returns the highest generation that is complete and that `accepts` approves.
-    func newest(
-        _ key: StoreKey,
-        files: [String],
-        accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
-    ) async throws(StoreError) -> StoredGeneration
-
     /// Makes this process a member. Called once per store, after the watches have begun.
     func join(_ options: JoinOptions) async throws(StoreError) -> any StoreMember
 
@@ -98,6 +84,39 @@ extension Store {
         try await write(key, change, under: nil)
     }
 
+    /// Returns the newest version of a value, or `nil` if there is none.
+    package func readIfPresent(_ key: StoreKey) async throws(StoreError) -> StoredValue? {
+        do {
+            return try await read(key)
+        } catch {
+            guard error.code == .notFound else { throw error }
+            return nil
+        }
+    }
+
+    /// Creates or replaces a value, regardless of the present one. Of several writers at the same time the last one wins. Returns
+    /// the version that has the bytes.
+    @discardableResult
+    package func put(
+        _ key: StoreKey,
+        _ bytes: [UInt8],
+        under lease: (any StoreLease)? = nil
+    ) async throws(StoreError) -> UInt64 {
+        for _ in 0..<8 {
+            do throws(StoreError) {
+                let newest = try await readIfPresent(key)
+                if let newest, newest.bytes == bytes { return newest.version }
+                return try await write(key, newest.map { .replace($0.version, bytes) } ?? .create(bytes), under: lease)
+            } catch {
+                switch error.code {
+                case .exists, .conflict, .notFound, .unconfirmed: continue
+                default: throw error
+                }
+            }
+        }
+        throw StoreError(.busy, key.path, "is changed concurrently; try again")
+    }
+
     /// Reads all values one level below a prefix, in no particular order.
     package func readAll(_ prefix: StoreKey) async throws(StoreError) -> [StoreReading] {
         let all = Mutex<[StoreReading]>([])
@@ -110,21 +129,6 @@ extension Store {
 extension Store {
     package func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue {
         try await read(key)
-    }
-}
-
-/// The parameters of ``Store/lease(_:_:)``.
-package struct LeaseOptions: Sendable {
-    /// The key whose generations are published under this lease, if any. A new holder's epoch is higher than all of
-    /// theirs.
-    package var fencing: StoreKey?
-    /// The time without a renewal after which the holder is considered dead.
-    package var timeToLive = TimeAmount.seconds(15)
-    /// The longest time to wait for the lease.
-    package var patience = TimeAmount.minutes(10)
-
-    package init(fencing: StoreKey? = nil) {
-        self.fencing = fencing
     }
 }
 

@@ -7,8 +7,6 @@ package enum StoreOperation: String, CaseIterable, Sendable {
     case list
     /// Creating, replacing and removing values.
     case write
-    /// Publishing generations.
-    case publish
     /// Acquiring, renewing and checking a lease.
     case lease
     /// A heartbeat of this process's journal, written and read back.

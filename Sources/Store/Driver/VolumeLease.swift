@@ -98,17 +98,18 @@ extension VolumeStore {
         let volume = volume
         func newCandidate() -> ThreadConfined<LeaseCandidate> {
             ThreadConfined(
-                LeaseCandidate(volume: volume, name: name, fencing: options.fencing, timeToLive: options.timeToLive)
+                LeaseCandidate(volume: volume, lease: name, options: options, name: self.options.processName)
             )
         }
         var candidate = newCandidate()
         let deadline = NIODeadline.now() + options.patience
+        var holder: String?
         while !Task.isCancelled {
             guard NIODeadline.now() < deadline else {
                 throw StoreError(
                     .stalled,
                     volume.displayPath("locks/\(name)"),
-                    "the lease is held by another process; try again later"
+                    "the lease is held by \(holder ?? "another process"); try again later"
                 )
             }
             var next = NIODeadline.now() + options.timeToLive.third
@@ -118,7 +119,9 @@ extension VolumeStore {
                     try polled.value.poll(now: volume.now())
                 }
                 switch step {
-                case .wait(let until): next = until
+                case .wait(let until, let name):
+                    next = until
+                    holder = name ?? holder
                 case .acquire(let epoch):
                     // The job creates the `VolumeLease`, so the lease is renewed however late this task resumes.
                     let lease = try await perform(on: writer, .lease) { _ throws(StoreError) in

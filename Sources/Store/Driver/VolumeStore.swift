@@ -22,6 +22,8 @@ package final class VolumeStore: Store {
         package var pace = JournalWriter.Pace()
         /// The prefixes whose removed keys are deleted for good; see ``GarbageCollector``.
         package var disposable: [StoreKey] = []
+        /// The name of this process in the records of its leases, for people.
+        package var processName = LeaseRecord.processName
         /// The number of reader threads while none of them hangs.
         package var readers = 2
         /// The highest number of reader threads.
@@ -96,7 +98,7 @@ package final class VolumeStore: Store {
     }
 }
 
-// MARK: Values and generations
+// MARK: Values
 
 extension VolumeStore {
     package func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
@@ -154,28 +156,6 @@ extension VolumeStore {
         return try await write(key) { _ throws(StoreError) in try lease.write(key, change) }
     }
 
-    package func publish(
-        _ key: StoreKey,
-        _ files: [String: [UInt8]],
-        under lease: any StoreLease
-    ) async throws(StoreError) -> Generation {
-        try await lease.check()
-        let epoch = lease.epoch
-        return try await write(key, .publish) { volume throws(StoreError) in
-            try volume.publish(key, files, epoch: epoch)
-        }
-    }
-
-    package func newest(
-        _ key: StoreKey,
-        files: [String],
-        accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
-    ) async throws(StoreError) -> StoredGeneration {
-        try await perform(on: readers, .read) { volume throws(StoreError) in
-            try volume.newest(key, files: files, accepts: accepts)
-        }
-    }
-
     package func info(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
         try await perform(on: readers, .read) { volume throws(StoreError) in try volume.info(of: replica) }
     }
@@ -186,13 +166,12 @@ extension VolumeStore {
 
     /// Changes a key on the writer's thread, records whether the volume had space, and announces the change: to peers
     /// by hook and heartbeat, to the own watches directly.
-    private func write<Result: Sendable>(
+    private func write(
         _ key: StoreKey,
-        _ operation: StoreOperation = .write,
-        _ body: @escaping @Sendable (Volume) throws(StoreError) -> Result
-    ) async throws(StoreError) -> Result {
+        _ body: @escaping @Sendable (Volume) throws(StoreError) -> UInt64
+    ) async throws(StoreError) -> UInt64 {
         let health = health
-        let result = try await perform(on: writer, operation) { volume throws(StoreError) in
+        let result = try await perform(on: writer, .write) { volume throws(StoreError) in
             do throws(StoreError) {
                 let result = try body(volume)
                 health.recordSpace(isAvailable: true)

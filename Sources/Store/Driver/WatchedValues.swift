@@ -148,7 +148,7 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
                 let isKnown = state.withLock { $0.entries[change.key.name].map { $0.isKnown(stored.version) } ?? false }
                 return (change.key, change.content, isKnown ? nil : decode(change.key, .success(stored)))
             case .unreadable(let error): return (change.key, change.content, decode(change.key, .failure(error)))
-            case .removed, .generation: return (change.key, change.content, nil)
+            case .removed: return (change.key, change.content, nil)
             }
         }
         let onChange = state.withLock { state in
@@ -186,7 +186,6 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
             guard version >= entry.version else { return true }
             (entry.version, entry.value, entry.problem) = (version, nil, nil)
             return true
-        case .generation: return true
         case .unreadable: version = .max
         case .value(let stored): version = stored.version
         }

@@ -9,21 +9,20 @@ package import NIOCore
 package final class HeldLease {
     private let volume: Volume
     private let lock: LeaseFolder
-    package let timeToLive: TimeAmount
     private var record: LeaseRecord
     /// The start time of the last successful renewal.
     private var renewedAt: NIODeadline
     private var isLost = false
 
-    init(volume: Volume, lock: LeaseFolder, record: LeaseRecord, timeToLive: TimeAmount, since: NIODeadline) {
+    init(volume: Volume, lock: LeaseFolder, record: LeaseRecord, since: NIODeadline) {
         self.volume = volume
         self.lock = lock
         self.record = record
-        self.timeToLive = timeToLive
         renewedAt = since
     }
 
     package var epoch: UInt64 { record.epoch }
+    package var timeToLive: TimeAmount { record.timeToLive }
 
     /// Whether the lease is held. Once `false`, others may acquire the lease and nothing may be done under it.
     package func isHeld(now: NIODeadline) -> Bool {
@@ -55,10 +54,8 @@ package final class HeldLease {
     /// - Throws: `fenced` if it is not.
     package func check() throws(StoreError) {
         guard isHeld(now: volume.now()) else { throw lost("it was not renewed in time") }
-        let (epochs, floor) = try lock.epochs()
-        guard let top = epochs.last, top == epoch, floor <= epoch else {
-            throw lost("epoch \(max(epochs.last ?? 0, floor)) has taken it over")
-        }
+        let top = try lock.epochs().last ?? 0
+        guard top == epoch else { throw lost(top > epoch ? "epoch \(top) has taken it over" : "its file was deleted") }
         guard let found = try lock.record(epoch), found.record.holder == record.holder else {
             throw lost("its file was replaced by another process")
         }
@@ -86,8 +83,7 @@ package final class HeldLease {
         } catch {
             guard error.kind == .missing else { throw volume.storeError(for: error) }
             // The name may be missing in a cache only.
-            let (epochs, _) = try lock.epochs()
-            guard epochs.contains(epoch) else { throw lost("its file was deleted") }
+            guard try lock.epochs().contains(epoch) else { throw lost("its file was deleted") }
             throw volume.storeError(for: error)
         }
         let bytes = try volume.contents(of: file, path, limit: LeaseRecord.fileSize).bytes

@@ -3,15 +3,20 @@ package import NIOCore
 /// A process that waits for a lease.
 ///
 /// Epochs are files created by link(2). The candidate judges the holder by its own monotonic clock: a holder whose file
-/// did not change for the time to live is considered dead. Nothing is deleted to unlock.
+/// did not change for the time to live, the holder's or its own, whichever is longer, is considered dead. Nothing is
+/// deleted to unlock.
+///
+/// An earlier holder that was considered dead may wake up between its check and its write. After the new holder has
+/// written each guarded key once, such a write finds the next version taken, and then its epoch outdated.
 ///
 /// The owner calls ``poll(now:)`` until it returns ``Step/acquire(epoch:)``, each time not before the returned
 /// deadline, and then ``acquire(_:)``. Confined to one thread at a time; creates no threads and no timers.
 package final class LeaseCandidate {
     /// The next action of the owner.
     package enum Step: Equatable, Sendable {
-        /// The lease is held by another process; poll again at the deadline.
-        case wait(until: NIODeadline)
+        /// The lease is held by another process, whose name is known unless its file is damaged; poll again at the
+        /// deadline.
+        case wait(until: NIODeadline, holder: String?)
         /// The lease is free or its holder is dead; call ``LeaseCandidate/acquire(_:)`` with this epoch.
         case acquire(epoch: UInt64)
     }
@@ -25,53 +30,88 @@ package final class LeaseCandidate {
 
     private let volume: Volume
     private let lock: LeaseFolder
+    private let options: LeaseOptions
     private let holder: Incarnation
-    private let timeToLive: TimeAmount
+    private let name: String
     /// The last observation, and the time after it was first made; it has not changed since.
     private var observation: Observation?
     private var since = NIODeadline.uptimeNanoseconds(0)
+    /// Whether an earlier holder may be alive and believe that it holds the lease, because it did not release it.
+    private var hasUnreleasedHolder = false
 
     /// - Parameters:
-    ///   - name: The lease, `locks/<name>`.
-    ///   - fencing: A key whose generations are published under this lease, or `nil`. Their epochs count too, so that a
-    ///     lost folder of locks cannot bring an old epoch back.
-    ///   - timeToLive: The time without a renewal after which a holder is considered dead.
-    package init(volume: Volume, name: StoreKey, fencing: StoreKey?, timeToLive: TimeAmount) {
+    ///   - lease: The lease, `locks/<lease>`.
+    ///   - name: The name of this process for people.
+    package init(volume: Volume, lease: StoreKey, options: LeaseOptions, name: String) {
         self.volume = volume
-        lock = LeaseFolder(volume: volume, name: name, fencing: fencing)
-        self.timeToLive = timeToLive
+        lock = LeaseFolder(volume: volume, name: lease)
+        self.options = options
+        self.name = name
         holder = Incarnation(high: volume.random(), low: volume.random())
     }
 
     /// Reads the newest epoch. A file that cannot be read right now is no evidence that the holder is dead or alive.
     package func poll(now began: NIODeadline) throws(StoreError) -> Step {
-        let (epochs, floor) = try lock.epochs()
-        guard let top = epochs.last, top >= floor else {
+        guard let top = try lock.epochs().last else {
             observation = nil
-            return .acquire(epoch: max(epochs.last ?? 0, floor) + 1)
+            let floor = try floor()
+            // The folder of the lease was lost, or there never was one.
+            hasUnreleasedHolder = floor > 0
+            return .acquire(epoch: max(floor, options.notBelow) + 1)
         }
         let seen = Observation(epoch: top, record: try lock.record(top)?.record)
-        if seen.record?.isReleased == true { return .acquire(epoch: top + 1) }
+        if seen.record?.isReleased == true {
+            hasUnreleasedHolder = false
+            return .acquire(epoch: try nextEpoch(after: top))
+        }
+        // The holder renews by its own time to live, which may be the longer one.
+        let timeToLive = max(options.timeToLive, seen.record?.timeToLive ?? .zero)
+        let holder = seen.record?.name
         guard seen == observation else {
             observation = seen
             since = volume.now()
-            return .wait(until: since + timeToLive.third)
+            return .wait(until: since + options.timeToLive.third, holder: holder)
         }
         // Unchanged from after the first observation until before this one.
-        if began - since >= timeToLive { return .acquire(epoch: top + 1) }
-        return .wait(until: min(volume.now() + timeToLive.third, since + timeToLive))
+        if began - since >= timeToLive {
+            hasUnreleasedHolder = true
+            return .acquire(epoch: try nextEpoch(after: top))
+        }
+        return .wait(until: min(volume.now() + options.timeToLive.third, since + timeToLive), holder: holder)
     }
 
-    /// Creates the epoch's file. Returns `nil` if another process created it or a newer one; the owner polls again.
+    private func nextEpoch(after top: UInt64) throws(StoreError) -> UInt64 {
+        max(top, try floor(), options.notBelow) + 1
+    }
+
+    /// The highest epoch that has written a guarded key, so that a lost folder of locks cannot bring an old epoch back.
+    private func floor() throws(StoreError) -> UInt64 {
+        var highest: UInt64 = 0
+        for key in options.guards { highest = max(highest, try volume.epoch(of: key)) }
+        return highest
+    }
+
+    /// Creates the epoch's file, and writes the guarded keys again if an earlier holder did not release the lease.
+    /// Returns `nil` if another process created this epoch or a newer one; the owner polls again.
     package func acquire(_ epoch: UInt64) throws(StoreError) -> HeldLease? {
         let began = volume.now()
-        let record = LeaseRecord(epoch: epoch, holder: holder, counter: 1, isReleased: false)
+        let record = LeaseRecord(
+            epoch: epoch,
+            holder: holder,
+            name: name,
+            timeToLive: options.timeToLive,
+            counter: 1,
+            isReleased: false
+        )
         try volume.ensureFolder(lock.path)
         guard try volume.create(lock.path(of: epoch), record.file()) else { return nil }
         // A process that was stopped between poll and link may have created a number that had been deleted.
-        let (epochs, floor) = try lock.epochs()
-        guard epochs.last == epoch, floor < epoch else { return nil }
+        let epochs = try lock.epochs()
+        guard epochs.last == epoch else { return nil }
         lock.deleteOld(epochs)
-        return HeldLease(volume: volume, lock: lock, record: record, timeToLive: timeToLive, since: began)
+        if hasUnreleasedHolder {
+            for key in options.guards { try volume.raise(key, to: epoch) }
+        }
+        return HeldLease(volume: volume, lock: lock, record: record, since: began)
     }
 }

@@ -5,27 +5,23 @@ struct LeaseFolder {
 
     let volume: Volume
     let path: String
-    let fencing: StoreKey?
 
-    init(volume: Volume, name: StoreKey, fencing: StoreKey?) {
+    init(volume: Volume, name: StoreKey) {
         self.volume = volume
         path = "locks/\(name)"
-        self.fencing = fencing
     }
 
     func path(of epoch: UInt64) -> String { "\(path)/\(epoch)" }
 
-    /// Returns the epochs in rising order and the highest epoch that has published (0 if none), bypassing every cache.
-    func epochs() throws(StoreError) -> (epochs: [UInt64], floor: UInt64) {
-        let epochs = try (volume.namesIfPresent(in: path) ?? []).compactMap { name -> UInt64? in
+    /// Returns the epochs in rising order, bypassing every cache.
+    func epochs() throws(StoreError) -> [UInt64] {
+        try (volume.namesIfPresent(in: path) ?? []).compactMap { name -> UInt64? in
             guard let epoch = UInt64(name), epoch > 0, epoch < .max, name == "\(epoch)" else {
                 volume.count(\.badNames)
                 return nil
             }
             return epoch
         }.sorted()
-        guard let fencing else { return (epochs, 0) }
-        return (epochs, try volume.generations(fencing).last?.epoch ?? 0)
     }
 
     /// Returns the record in an epoch's file, or `nil` if neither slot is valid or the file is not a regular, private

@@ -154,5 +154,4 @@ package enum KeyState: Sendable {
     case known
     case value(StoredValue)
     case removed(version: UInt64)
-    case generation(Generation)
 }

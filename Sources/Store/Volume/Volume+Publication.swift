@@ -81,6 +81,42 @@ extension Volume {
         }
     }
 
+    /// Writes a folder of durable files under a temporary name, which no reader uses.
+    func writeFolder(_ set: [String: [UInt8]]) throws(StoreError) -> String {
+        let path = "\(Self.temporaries)/\(nonce())"
+        try requireOwnVolume()
+        do {
+            try files.makeFolder(path)
+        } catch {
+            guard error.kind == .missing || error.kind == .exists else { throw storeError(for: error) }
+            if error.kind == .missing {
+                try ensureFolder(Self.temporaries)
+                try call { () throws(FileFault) in try files.makeFolder(path) }
+            }
+        }
+        do throws(FileFault) {
+            for (name, bytes) in set.sorted(by: { $0.key < $1.key }) {
+                try write(bytes, "\(path)/\(name)", durable: true)
+            }
+            try files.syncFolder(path)
+        } catch {
+            erase(path)
+            throw storeError(for: error)
+        }
+        return path
+    }
+
+    /// Removes a file, or a folder and its contents. Failures are ignored: what remains is swept later.
+    func erase(_ path: String, depth: Int = 3) {
+        guard depth > 0 else { return }
+        if let listing = try? files.list(path, fresh: false, limit: 100_000) {
+            for name in listing.names { erase("\(path)/\(name)", depth: depth - 1) }
+            try? files.removeFolder(path)
+        } else {
+            try? files.unlink(path)
+        }
+    }
+
     /// Creates a folder and its parents and makes their names durable, even those that another process created: what is
     /// published in them later must not depend on that process.
     func ensureFolder(_ path: String) throws(StoreError) {

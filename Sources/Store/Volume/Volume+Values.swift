@@ -80,10 +80,7 @@ extension Volume {
     /// - Parameter above: The folder of the prefix, if it is open.
     func inspect(_ key: StoreKey, known: UInt64?, in above: (any OpenFolder)? = nil) -> KeyFinding {
         do throws(StoreError) {
-            guard let found = try newest(key, known: known, in: above) else {
-                let generation = (try namesIfPresent(in: key.path))?.lazy.compactMap { Generation($0) }.max()
-                return .success(generation.map { .generation($0) })
-            }
+            guard let found = try newest(key, known: known, in: above) else { return .success(nil) }
             if found.version == known { return .success(.known) }
             return .success(try value(of: found, key).map { .value($0) } ?? .removed(version: found.version))
         } catch {
@@ -143,11 +140,7 @@ extension Volume {
             // A damaged version can be replaced and removed like a value.
             let before = newest.map { (try? VersionFile($0.file, place: "")) ?? VersionFile(nonce: "") }
             if let epoch, let before, before.epoch > epoch {
-                throw StoreError(
-                    .fenced,
-                    displayPath(key.path),
-                    "epoch \(before.epoch) has written it; the lease of epoch \(epoch) was lost"
-                )
+                throw fenced(key, by: before.epoch, epoch)
             }
             let version = newest?.version ?? 0
             let isPresent = before.map { !$0.isRemoved } ?? false
@@ -205,6 +198,35 @@ extension Volume {
         }
         if names == nil { names = try namesIfPresent(in: key.path) }
         return (names ?? []).compactMap { VersionName.version($0, key: key) }.sorted()
+    }
+
+    /// Returns the epoch of a key's newest version, or 0 if there is none.
+    func epoch(of key: StoreKey) throws(StoreError) -> UInt64 {
+        try newest(key, fresh: true).flatMap { try? VersionFile($0.file, place: "") }?.epoch ?? 0
+    }
+
+    /// Writes the newest version of a key again, with a new epoch; a key without versions is marked as removed.
+    func raise(_ key: StoreKey, to epoch: UInt64) throws(StoreError) {
+        try ensureFolder(key.path)
+        for _ in 0..<Self.attempts {
+            let newest = try newest(key, fresh: true)
+            var file = VersionFile(isRemoved: newest == nil, epoch: epoch, nonce: nonce())
+            if let newest {
+                // A damaged version stays what it is: a value that its readers refuse.
+                let before =
+                    (try? VersionFile(newest.file, place: ""))
+                    ?? VersionFile(nonce: "", bytes: Array(newest.file.prefix(Self.valueLimit)))
+                guard before.epoch < epoch else { throw fenced(key, by: before.epoch, epoch) }
+                file = VersionFile(isRemoved: before.isRemoved, epoch: epoch, nonce: nonce(), bytes: before.bytes)
+            }
+            if try add(key, after: newest?.version ?? 0, file) { return }
+        }
+        throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
+    }
+
+    private func fenced(_ key: StoreKey, by newer: UInt64, _ epoch: UInt64) -> StoreError {
+        let reason = "epoch \(newer) has written it; the lease of epoch \(epoch) was lost"
+        return StoreError(.fenced, displayPath(key.path), reason)
     }
 
     /// Links the version after `version`, which the caller has just seen as the newest. Returns `false` if another

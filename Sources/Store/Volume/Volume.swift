@@ -12,7 +12,7 @@ import Synchronization
 ///
 /// Every call blocks, possibly for ever. The threads of a ``VolumeStore`` make the calls, and so do commands and tests.
 /// The class itself is thread-safe: it holds counters and ``versionObservations`` under locks, everything else is on
-/// the volume. Extensions group the calls: values, generations, hints, replicas, cluster, backup, check.
+/// the volume. Extensions group the calls: values, hints, replicas, cluster, backup, check.
 package final class Volume: Sendable {
     package let files: any FileSystem
     /// The monotonic clock of this process.
@@ -70,7 +70,7 @@ package struct StoreCounts: Equatable, Sendable {
     package var repeatedReplies: UInt64 = 0
     /// Changes that lost a race.
     package var conflicts: UInt64 = 0
-    /// Versions and generations that this process published.
+    /// Versions that this process published.
     package var published: UInt64 = 0
 
     package init() {}

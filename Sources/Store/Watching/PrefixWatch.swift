@@ -39,7 +39,6 @@ package final class PrefixWatch {
     /// The delivered state of a key.
     private struct Known: Equatable {
         var version: UInt64
-        var generation: Generation?
         /// The bytes, if the watch is of one key.
         var bytes: [UInt8]?
         /// Whether the user could not use the value, so that it is delivered again.
@@ -230,10 +229,6 @@ package final class PrefixWatch {
         missing[key] = nil
         switch state {
         case .known: return nil
-        case .generation(let generation):
-            guard known[key]?.generation != generation else { return nil }
-            known[key] = Known(version: 0, generation: generation)
-            return .generation(generation)
         case .removed(let version):
             known[key] = Known(version: version)
             return .removed(version: version)

@@ -20,8 +20,6 @@ package struct WatchedChange: Equatable, Sendable {
         case value(StoredValue)
         /// The value was removed. `version` is that of the removal, or `nil` if nothing is left of the key.
         case removed(version: UInt64?)
-        /// The newest generation of a set of files.
-        case generation(Generation)
         /// The value cannot be used, for a lasting reason: its file is open to other users, too large, or not a file.
         /// What was delivered before stays valid.
         case unreadable(StoreError)

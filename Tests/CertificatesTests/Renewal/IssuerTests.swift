@@ -317,19 +317,18 @@ struct IssuerTests {
                 now: now - days * 86_400,
                 random: 0
             )
-            let lease = try await CertificateSet.lease(of: key(name), in: world.store)
+            let lease = try await world.store.certificates.lease(of: key(name))
             try await records.put(state, of: key(name), under: lease)
             await lease.release()
         }
         func publish(_ name: String, expiredDaysAgo days: Double, by authority: String?) async throws {
             let certificate = try TestCertificate(["\(name).test"], hours: -24 * 90 ... -24 * days).loaded()
-            let lease = try await CertificateSet.lease(of: key(name), in: world.store)
-            _ = try await CertificateSet.publish(
+            let lease = try await world.store.certificates.lease(of: key(name))
+            _ = try await world.store.certificates.write(
                 certificate,
                 as: key(name),
                 origin: authority == nil ? "import" : "acme",
                 authority: authority,
-                in: world.store,
                 under: lease
             )
             await lease.release()

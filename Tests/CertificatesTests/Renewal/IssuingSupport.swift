@@ -116,7 +116,7 @@ final class IssuingWorld: Sendable {
     ) -> CertificateIssuer {
         CertificateIssuer(
             settings,
-            store: store ?? self.store,
+            certificates: (store ?? self.store).certificates,
             transport: transport ?? ca,
             presenter: board
         ) { event in
@@ -127,18 +127,7 @@ final class IssuingWorld: Sendable {
     /// Returns the certificate that the store holds for this name.
     func certificate(_ name: String) async throws -> ServerCertificate? {
         let key = try CertificateName(name)!.storeKey
-        do throws(StoreError) {
-            let files = [CertificateSet.chainFile, CertificateSet.keyFile, CertificateSet.metaFile]
-            let stored = try await store.newest(key, files: files) { _ in true }
-            return try? ServerCertificate(
-                chain: stored.files[CertificateSet.chainFile]!,
-                key: stored.files[CertificateSet.keyFile]!,
-                chainPath: "chain",
-                keyPath: "key"
-            )
-        } catch {
-            return nil
-        }
+        return try? await store.certificates.read(key).certificate
     }
 
     var orders: Int { ca.with { ca in ca.payloads.count { $0.path == "/order-plz" } } }

@@ -16,34 +16,30 @@ struct DevelopmentCATests {
 
     private func open(_ store: any Store, names: [String] = [], now: Date = Date()) async throws -> ServedCertificates {
         let settings = ServedCertificates.Settings(files: [], usesDevelopmentCA: true, names: names)
-        return try await ServedCertificates.open(settings, store: store, now: now)
+        return try await ServedCertificates.open(settings, store: store.certificates, now: now)
     }
 
     @Test("The first start makes it, the second one reads it")
     func madeOnce() async throws {
         let store = try scratch.store()
         defer { store.close() }
-        #expect(try await DevelopmentRoot.read(in: store) == nil)
-        let first = try await DevelopmentRoot.obtain(in: store)
+        #expect(try await DevelopmentRoot.read(in: store.certificates) == nil)
+        let first = try await DevelopmentRoot.obtain(in: store.certificates)
         let other = try scratch.store()
         defer { other.close() }
-        let second = try await DevelopmentRoot.obtain(in: other)
-        #expect(first.fingerprint == second.fingerprint && first.generation == second.generation)
+        let second = try await DevelopmentRoot.obtain(in: other.certificates)
+        #expect(first.fingerprint == second.fingerprint && first.version == second.version)
         #expect(first.pin == "sha256:" + first.fingerprint)
-        let folder = "v2/certs/development-ca/\(first.generation)"
-        #expect(scratch.names(folder) == ["fullchain.pem", "key.pem", "meta.json"])
-        #expect(first.path?.hasSuffix("\(folder)/fullchain.pem") == true)
-        #expect(scratch.read("\(folder)/fullchain.pem") == first.certificatePEM)
-        for name in scratch.names(folder) { #expect(scratch.mode("\(folder)/\(name)") == 0o600) }
+        let folder = "v2/certs/development-ca"
+        #expect(scratch.names(folder) == ["1.json"] && scratch.mode("\(folder)/1.json") == 0o600)
         #expect(!String(decoding: first.certificatePEM, as: UTF8.self).contains("PRIVATE"))
     }
 
-    @Test("In memory it is the same, but has no path")
+    @Test("In memory it is the same")
     func memory() async throws {
         let store = MemoryStore()
-        let first = try await DevelopmentRoot.obtain(in: store)
-        #expect(try await DevelopmentRoot.obtain(in: store).pin == first.pin)
-        #expect(first.path == nil)
+        let first = try await DevelopmentRoot.obtain(in: store.certificates)
+        #expect(try await DevelopmentRoot.obtain(in: store.certificates).pin == first.pin)
     }
 
     @Test("Eight that start at once on an empty store end with one root, published once", arguments: 1...10)
@@ -52,7 +48,7 @@ struct DevelopmentCATests {
         defer { stores.forEach { $0.close() } }
         let pins = try await withThrowingTaskGroup(of: String.self) { group in
             for store in stores {
-                group.addTask { try await DevelopmentRoot.obtain(in: store).pin }
+                group.addTask { try await DevelopmentRoot.obtain(in: store.certificates).pin }
             }
             return try await group.reduce(into: [String]()) { $0.append($1) }
         }
@@ -63,12 +59,14 @@ struct DevelopmentCATests {
     @Test("A process that was killed while it made the root delays the others by its time to live at most")
     func killedHolder() async throws {
         let dead = try scratch.volume()
-        let candidate = LeaseCandidate(volume: dead, name: root, fencing: root, timeToLive: .seconds(4))
+        var options = LeaseOptions(guards: [root])
+        options.timeToLive = .seconds(4)
+        let candidate = LeaseCandidate(volume: dead, lease: root, options: options, name: "dead")
         let holder = try #require(try candidate.acquire(1))
         let store = try scratch.store()
         defer { withExtendedLifetime(holder) { store.close() } }
         let start = ContinuousClock.now
-        _ = try await DevelopmentRoot.obtain(in: store)
+        _ = try await DevelopmentRoot.obtain(in: store.certificates)
         // The limit tells it from a lease of the standard length, also on a machine that is busy.
         #expect(ContinuousClock.now - start < .seconds(14))
     }
@@ -78,16 +76,10 @@ struct DevelopmentCATests {
         let holder = try scratch.store()
         let store = try scratch.store()
         defer { [holder, store].forEach { $0.close() } }
-        let lease = try await CertificateSet.lease(of: root, in: holder) { $0.timeToLive = .minutes(1) }
-        async let waiting = DevelopmentRoot.obtain(in: store)
+        let lease = try await holder.certificates.lease(of: root) { $0.timeToLive = .minutes(1) }
+        async let waiting = DevelopmentRoot.obtain(in: store.certificates)
         let pair = try TestCertificate(["root"])
-        _ = try await CertificateSet.publish(
-            try pair.loaded(),
-            as: root,
-            origin: "development-ca",
-            in: holder,
-            under: lease
-        )
+        _ = try await holder.certificates.write(try pair.loaded(), as: root, origin: "development-ca", under: lease)
         #expect(try await waiting.fingerprint == Hex.string(try pair.loaded().leafSHA256))
         #expect(lease.isHeld)
     }
@@ -98,7 +90,7 @@ struct DevelopmentCATests {
         defer { store.close() }
         let served = try await open(store, names: ["App.Test", "*.wild.test", "10.1.2.3"])
         let authority = try #require(served.developmentRoot)
-        let path = try #require(authority.path)
+        let path = scratch.write("root.pem", authority.certificatePEM)
         let leaf = scratch.write("leaf.pem", served.snapshot.fallback.chainPEM)
         func verify(_ arguments: [String]) throws -> ExternalProgram.Result {
             try ExternalProgram.runBlocking(
@@ -161,7 +153,7 @@ struct DevelopmentCATests {
     @Test("A host that an agent serves enters the leaf at once, also on a volume that takes no writes")
     func readOnlyVolume() async throws {
         let store = try scratch.store()
-        let pin = try await DevelopmentRoot.obtain(in: store).pin
+        let pin = try await DevelopmentRoot.obtain(in: store.certificates).pin
         store.close()
         let files = ReadOnlyFileSystem(try PosixFileSystem(path: scratch.file("v2"), creating: false))
         let readOnly = VolumeStore(volume: Volume(files: files))
@@ -193,10 +185,10 @@ struct DevelopmentCATests {
     func damagedRoot() async throws {
         let store = try scratch.store()
         defer { store.close() }
-        let made = try await DevelopmentRoot.obtain(in: store)
-        let key = "v2/certs/development-ca/\(made.generation)/key.pem"
-        let foreign = Array(try TestCertificate(["x"]).key.utf8)
-        for bytes in [[], made.certificatePEM, [0xFF, 0x00], foreign] {
+        let made = try await DevelopmentRoot.obtain(in: store.certificates)
+        let key = "v2/certs/development-ca/1.json"
+        let edited = scratch.read(key).map { $0 == UInt8(ascii: "A") ? UInt8(ascii: "B") : $0 }
+        for bytes in [[], made.certificatePEM, [0xFF, 0x00], storedFile(Array("{}".utf8)), edited] {
             scratch.write(key, bytes)
             let error = await #expect(throws: CertificatesError.self) { try await open(store) }
             #expect(error?.path == "certs/development-ca")
@@ -211,21 +203,21 @@ struct DevelopmentCATests {
     @Test("With other certificates the start continues without a root, which is used once it exists")
     func laterRoot() async throws {
         let store = MemoryStore()
-        let lease = try await CertificateSet.lease(of: root, in: store)
-        _ = try await store.publish(root, [CertificateSet.chainFile: []], under: lease)
+        let lease = try await store.certificates.lease(of: root)
+        try await store.write(root, .create([]))
         let filed = try TestCertificate(["filed.test"])
         let files = CertificateFiles(
             certificate: scratch.write("chain.pem", filed.chain),
             key: scratch.write("key.pem", filed.key)
         )
         let settings = ServedCertificates.Settings(files: [files], usesDevelopmentCA: true)
-        let served = try await ServedCertificates.open(settings, store: store)
+        let served = try await ServedCertificates.open(settings, store: store.certificates)
         #expect(served.snapshot.certificates.count == 1 && served.developmentRoot == nil)
         #expect(served.statuses.last?.problem?.code == .malformed)
         let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
         defer { task.cancel() }
         let pair = try TestCertificate(["root"]).loaded()
-        _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: store, under: lease)
+        _ = try await store.certificates.write(pair, as: root, origin: "development-ca", under: lease)
         try await eventually { served.snapshot.certificates.count == 2 }
         #expect(served.statuses.allSatisfy { $0.problem == nil })
     }
@@ -238,8 +230,8 @@ struct DevelopmentCATests {
         let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
         defer { task.cancel() }
         let pair = try TestCertificate(["root"]).loaded()
-        let lease = try await CertificateSet.lease(of: root, in: store)
-        _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: store, under: lease)
+        let lease = try await store.certificates.lease(of: root)
+        _ = try await store.certificates.write(pair, as: root, origin: "development-ca", under: lease)
         let pin = "sha256:" + Hex.string(pair.leafSHA256)
         try await eventually { served.developmentRoot?.pin == pin && served.snapshot.fallback !== before }
     }
@@ -253,10 +245,10 @@ struct DevelopmentCATests {
         defer { task.cancel() }
         let other = try scratch.store()
         defer { other.close() }
-        files.fail("\(root)/gen-")
+        files.fail("\(root)/")
         let pair = try TestCertificate(["root"]).loaded()
-        let lease = try await CertificateSet.lease(of: root, in: other)
-        _ = try await CertificateSet.publish(pair, as: root, origin: "development-ca", in: other, under: lease)
+        let lease = try await other.certificates.lease(of: root)
+        _ = try await other.certificates.write(pair, as: root, origin: "development-ca", under: lease)
         await lease.release()
         try await eventually { files.failures > 0 }
         #expect(served.developmentRoot?.fingerprint != Hex.string(pair.leafSHA256))
@@ -267,10 +259,10 @@ struct DevelopmentCATests {
 
     @Test("A root that could not be read at the start is read later, and none is created in its place")
     func unreadableAtStart() async throws {
-        let made = try await DevelopmentRoot.obtain(in: try scratch.store())
+        let made = try await DevelopmentRoot.obtain(in: try scratch.store().certificates)
         let (store, files) = try scratch.observedStore()
         defer { store.close() }
-        files.fail("\(root)/gen-")
+        files.fail("\(root)/")
         let filed = try TestCertificate(["filed.test"])
         let settings = ServedCertificates.Settings(
             files: [
@@ -281,11 +273,11 @@ struct DevelopmentCATests {
             ],
             usesDevelopmentCA: true
         )
-        let served = try await ServedCertificates.open(settings, store: store)
+        let served = try await ServedCertificates.open(settings, store: store.certificates)
         #expect(served.developmentRoot == nil && files.failures > 0)
         let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
         defer { task.cancel() }
-        files.fail("\(root)/gen-")
+        files.fail("\(root)/")
         try await eventually { files.failures > 0 }
         #expect(served.developmentRoot == nil)
         files.fail(nil)

@@ -115,16 +115,6 @@ final class HeldStore: Store {
     func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease {
         try await inner.lease(name, options)
     }
-    func publish(
-        _ key: StoreKey,
-        _ files: [String: [UInt8]],
-        under lease: any StoreLease
-    ) async throws(StoreError) -> Generation { try await inner.publish(key, files, under: lease) }
-    func newest(
-        _ key: StoreKey,
-        files: [String],
-        accepts: @escaping @Sendable ([String: [UInt8]]) -> Bool
-    ) async throws(StoreError) -> StoredGeneration { try await inner.newest(key, files: files, accepts: accepts) }
     func join(_ options: JoinOptions) async throws(StoreError) -> any StoreMember { try await inner.join(options) }
     func observeMembers(_ deliver: @escaping @Sendable (MemberEvent) -> Void) -> MemberObservation {
         inner.observeMembers(deliver)

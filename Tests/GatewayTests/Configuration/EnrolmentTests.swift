@@ -1,3 +1,4 @@
+import Certificates
 import Cluster
 import Credentials
 import Gateway
@@ -9,6 +10,7 @@ import Testing
 @Suite("Enrolment parameters from the configuration")
 struct EnrolmentTests {
     private let folder = ScratchFolder()
+    private let keyring = ClusterIdentity.ephemeral().keyring
 
     @Test("Addresses come from the operator, the configuration, the listener, and last this machine")
     func addresses() async throws {
@@ -40,6 +42,11 @@ struct EnrolmentTests {
         configuration.store = SharedStoreConfiguration(path: folder.file("data"))
         configuration.dtlsListen = listen
         configuration.tunnelAddresses = configured
-        return try await Enrolment(configuration, gateways: named, store: store, check: TLSIdentities.check)
+        return try await Enrolment(
+            configuration,
+            gateways: named,
+            store: CertificateSet(store) { [keyring] in keyring },
+            check: TLSIdentities.check
+        )
     }
 }

@@ -164,7 +164,7 @@ struct ConformanceTests {
     func leases(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
-        let options = LeaseOptions(fencing: "certs/site")
+        let options = LeaseOptions(guards: ["certs/site"])
         let first = try await store.lease("site", options)
         #expect(first.epoch == 1 && first.isHeld)
         try await first.check()
@@ -180,29 +180,26 @@ struct ConformanceTests {
         await second.release()
     }
 
-    @Test(
-        "A set of files is published under a lease, and never over that of a later holder",
-        arguments: Driver.allCases
-    )
-    func generations(_ driver: Driver) async throws {
+    @Test("A write under a lease is refused once the lease is lost", arguments: Driver.allCases)
+    func fencing(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
         defer { withExtendedLifetime(owner) { store.close() } }
         let key: StoreKey = "certs/site"
-        let names = ["fullchain.pem", "key.pem"]
-        func set(_ text: String) -> [String: [UInt8]] { ["fullchain.pem": bytes(text), "key.pem": bytes("k" + text)] }
-        #expect(await code { _ = try await store.newest(key, files: names) { _ in true } } == .notFound)
-        let first = try await store.lease("site", LeaseOptions(fencing: key))
-        #expect(try await store.publish(key, set("1"), under: first) == Generation(epoch: 1, counter: 1))
-        #expect(try await store.publish(key, set("2"), under: first) == Generation(epoch: 1, counter: 2))
-        #expect(try await store.newest(key, files: names) { _ in true }.files == set("2"))
-        // If a reader rejects a generation it gets the one before.
-        let older = try await store.newest(key, files: names) { $0["key.pem"] != bytes("k2") }
-        #expect(older.generation == Generation(epoch: 1, counter: 1))
+        var options = LeaseOptions(guards: [key])
+        options.notBelow = 6
+        let first = try await store.lease("site", options)
+        #expect(first.epoch == 7)
+        #expect(try await store.write(key, .create(bytes("1")), under: first) == 1)
+        #expect(try await store.put(key, bytes("2"), under: first) == 2)
         await first.release()
-        let second = try await store.lease("site", LeaseOptions(fencing: key))
-        #expect(try await store.publish(key, set("3"), under: second) == Generation(epoch: 2, counter: 1))
-        #expect(await code { _ = try await store.publish(key, set("4"), under: first) } == .fenced)
-        #expect(try await store.newest(key, files: names) { _ in true }.files == set("3"))
+        let second = try await store.lease("site", LeaseOptions(guards: [key]))
+        #expect(second.epoch == 8)
+        for change in [ValueWrite.replace(2, bytes("3")), .remove(nil)] {
+            #expect(await code { try await store.write(key, change, under: first) } == .fenced)
+        }
+        #expect(try await store.write(key, .replace(2, bytes("4")), under: second) == 3)
+        #expect(try await store.read(key).bytes == bytes("4"))
+        await second.release()
     }
 
     @Test("A closed store fails every call at once", arguments: Driver.allCases)

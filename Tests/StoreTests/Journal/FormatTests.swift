@@ -1,4 +1,5 @@
 import Formats
+import NIOCore
 import Store
 import TestSupport
 import Testing
@@ -36,7 +37,9 @@ struct FormatTests {
             + "c0dd86db0200050072756e2d31"
     )
     static let leaseBytes = hex(
-        "48474c45415345310100010000000000090000000000000001563e3ab5d3d6764c61efb99302bd5b0500000000000000dcb395c6"
+        "48474c45415345320200010060ea0000090000000000000001563e3ab5d3d6764c61efb99302bd5b05000000000000006761"
+            + "74657761792d32202870726f6365737320313729000000000000000000000000000000000000000000000000000000000000"
+            + "0000000000000000000000007771f2bf"
     )
     static let table = JournalTable(rows: [bytes("run-1"): bytes(#"{"service":"web"}"#)])
 
@@ -88,7 +91,14 @@ struct FormatTests {
 
     @Test("A lease")
     func leases() {
-        let record = LeaseRecord(epoch: 9, holder: Self.incarnation, counter: 5, isReleased: true)
+        let record = LeaseRecord(
+            epoch: 9,
+            holder: Self.incarnation,
+            name: "gateway-2\n (process 17)",
+            timeToLive: .seconds(60),
+            counter: 5,
+            isReleased: true
+        )
         #expect(record.encoded() == Self.leaseBytes)
         #expect(Self.leaseBytes.withUnsafeBytes { LeaseRecord($0) } == record)
     }

@@ -1,3 +1,4 @@
+import Foundation
 import NIOCore
 import Store
 import Synchronization
@@ -23,12 +24,14 @@ struct HeldLeaseTests {
         return volume
     }
 
-    private func candidate() throws -> LeaseCandidate {
-        LeaseCandidate(volume: try volume(), name: "site", fencing: nil, timeToLive: Self.timeToLive)
+    private func candidate(_ timeToLive: TimeAmount = timeToLive, name: String = "waiting") throws -> LeaseCandidate {
+        var options = LeaseOptions(guards: ["certs/a", "certs/none"])
+        options.timeToLive = timeToLive
+        return LeaseCandidate(volume: try volume(), lease: "site", options: options, name: name)
     }
 
-    private func acquire() throws -> HeldLease {
-        let candidate = try candidate()
+    private func acquire(_ timeToLive: TimeAmount = timeToLive) throws -> HeldLease {
+        let candidate = try candidate(timeToLive, name: "gateway-2 (process 7)")
         guard case .acquire(let epoch) = try candidate.poll(now: time.now),
             let lease = try candidate.acquire(epoch)
         else { throw StoreError(.stalled, "locks/site", "the lease is not free") }
@@ -62,10 +65,88 @@ struct HeldLeaseTests {
         #expect(!lease.isHeld(now: time.now))
         #expect(throws: StoreError.self) { try lease.renew(now: time.now) }
         var next = try competitor.poll(now: time.now)
-        if case .wait(let deadline) = next {
+        if case .wait(let deadline, _) = next {
             time.advance(by: deadline - time.now + .seconds(1))
             next = try competitor.poll(now: time.now)
         }
         #expect(next == .acquire(epoch: lease.epoch + 1))
+    }
+
+    /// Polls until the lease can be acquired, and returns how long that took.
+    private func wait(_ competitor: LeaseCandidate, while renewing: () throws -> Void = {}) throws -> TimeAmount {
+        let start = time.now
+        while time.now - start < .minutes(10) {
+            switch try competitor.poll(now: time.now) {
+            case .acquire: return time.now - start
+            case .wait(let until, let holder):
+                #expect(holder == "gateway-2 (process 7)")
+                while time.now < until {
+                    time.advance(by: min(until - time.now, .seconds(1)))
+                    try renewing()
+                }
+            }
+        }
+        return .hours(1)
+    }
+
+    @Test(
+        "A waiting process with a shorter or a longer time to live than the holder waits for the longer one",
+        arguments: [(60, 15), (15, 60)] as [(Int64, Int64)]
+    )
+    func mixed(_ holder: Int64, _ waiting: Int64) throws {
+        let lease = try acquire(.seconds(holder))
+        // A holder that renews by its own time to live keeps the lease.
+        let living = try wait(try candidate(.seconds(waiting))) {
+            if time.now >= lease.nextRenewal, time.now < .uptimeNanoseconds(1_000_000_000_000) + .minutes(4) {
+                try lease.renew(now: time.now)
+            }
+        }
+        #expect(living >= .minutes(4))
+        // The renewals have ended.
+        let taken = living - .minutes(4)
+        #expect(taken <= .seconds(60 + 2 * max(holder, waiting) / 3 + 2))
+    }
+
+    @Test("After a holder that did not release the lease, none of its writes succeeds, even of keys that had no value")
+    func fenced() throws {
+        let old = try acquire()
+        _ = try old.write("certs/a", .create([1]))
+        let competitor = try candidate()
+        _ = try wait(competitor)
+        guard case .acquire(let epoch) = try competitor.poll(now: time.now) else { throw CancellationError() }
+        let new = try #require(try competitor.acquire(epoch))
+        // What an earlier holder writes that was stopped between its check and its write.
+        let volume = try volume()
+        for (key, change) in [("certs/a", ValueWrite.replace(1, [2])), ("certs/none", .create([2]))] {
+            let error = #expect(throws: StoreError.self) {
+                try volume.write(try StoreKey(key), change, epoch: old.epoch)
+            }
+            #expect(error?.code == .fenced)
+        }
+        #expect(try volume.read("certs/a") == StoredValue(bytes: [1], version: 2, epoch: new.epoch))
+        #expect(throws: StoreError.self) { try old.write("certs/a", .remove(nil)) }
+        _ = try new.write("certs/none", .create([3]))
+    }
+
+    @Test("After a release nothing is written again")
+    func released() throws {
+        let old = try acquire()
+        _ = try old.write("certs/a", .create([1]))
+        try old.release(now: time.now)
+        let new = try acquire()
+        #expect(new.epoch == 2)
+        #expect(try volume().read("certs/a") == StoredValue(bytes: [1], version: 1, epoch: 1))
+        #expect(throws: StoreError.self) { try old.write("certs/a", .replace(1, [2])) }
+    }
+
+    @Test("A lost folder of leases brings no old epoch back")
+    func lostFolder() throws {
+        let old = try acquire()
+        _ = try old.write("certs/a", .create([1]))
+        try FileManager.default.removeItem(atPath: scratch.file("v2/locks/site"))
+        let new = try acquire()
+        #expect(new.epoch == 2)
+        #expect(try volume().read("certs/a") == StoredValue(bytes: [1], version: 2, epoch: 2))
+        #expect(throws: StoreError.self) { try old.renew(now: time.now) }
     }
 }

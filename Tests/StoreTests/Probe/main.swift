@@ -1,8 +1,8 @@
 // A separate process that uses a store, for the tests that kill, stop and race processes.
 //
 //   StoreProbe found FOLDER START            opens the cluster at that instant of the monotonic clock, prints its ids
-//   StoreProbe write FOLDER                  writes values, generations and a journal until it is killed
-//   StoreProbe lease FOLDER TTL-MS           acquires a lease and publishes under it until it is fenced
+//   StoreProbe write FOLDER                  writes values and a journal until it is killed
+//   StoreProbe lease FOLDER TTL-MS           acquires a lease and writes under it until it is fenced
 
 import Glibc
 import NIOCore
@@ -53,7 +53,7 @@ do {
         let lease = try await store.lease(
             "site",
             {
-                var options = LeaseOptions(fencing: "certs/site")
+                var options = LeaseOptions(guards: ["certs/site"])
                 options.timeToLive = .milliseconds(300)
                 return options
             }()
@@ -70,20 +70,21 @@ do {
             } catch {
                 if error.code == .notFound { _ = try? await store.write("agents/shared", .create(bytes)) }
             }
-            let published = try await store.publish("certs/site", ["a": bytes, "b": bytes], under: lease)
-            printLine("generation", published)
+            printLine("site", try await store.put("certs/site", bytes, under: lease))
             try member.put(key: Array("row \(number % 50)".utf8), value: bytes)
             if number % 7 == 0 { try await member.flush() }
         }
     case "lease":
         let store = VolumeStore(volume: try volume(arguments[2]))
-        var options = LeaseOptions(fencing: "certs/site")
+        var options = LeaseOptions(guards: ["certs/site"])
         options.timeToLive = .milliseconds(Int64(arguments[3]) ?? 3_000)
         let lease = try await store.lease("site", options)
         printLine("held", lease.epoch)
+        var number = 0
         while true {
-            let text = Array("epoch \(lease.epoch)".utf8)
-            printLine("published", try await store.publish("certs/site", ["a": text], under: lease))
+            number += 1
+            let text = Array("epoch \(lease.epoch) \(number)".utf8)
+            printLine("written", try await store.put("certs/site", text, under: lease))
             usleep(20_000)
         }
     default: fail("no such command")

@@ -15,7 +15,7 @@ final class SimulatedReplica: @unchecked Sendable {
     private let clockRate: Double
     private(set) var journal: JournalWriter!
     private(set) var polled: PolledValues!
-    private(set) var sites: StoredGeneration?
+    private(set) var site: StoredValue?
     private(set) var journals: [Incarnation: MirroredJournal] = [:]
     /// The start time of the last complete poll.
     private(set) var lastPoll: UInt64 = 0
@@ -132,44 +132,45 @@ final class SimulatedReplica: @unchecked Sendable {
     private func acquireLeases() {
         while isAlive, !world.isQuiet {
             sleep(milliseconds: world.random.next() % 3_000)
-            let candidate = LeaseCandidate(
-                volume: volume,
-                name: "site",
-                fencing: SimulatedWorld.site,
-                timeToLive: .seconds(3)
-            )
+            var options = LeaseOptions(guards: [SimulatedWorld.site])
+            // The times to live differ, as during a change of the setting.
+            options.timeToLive = .seconds(number % 3 == 0 ? 5 : 3)
+            let candidate = LeaseCandidate(volume: volume, lease: "site", options: options, name: "replica \(number)")
             var won: HeldLease?
             while isAlive, !world.isQuiet, won == nil {
                 let step = attempt { () throws(StoreError) in try candidate.poll(now: now) }
                 switch step {
                 case .acquire(let epoch): won = attempt { () throws(StoreError) in try candidate.acquire(epoch) } ?? nil
-                case .wait(let until): sleep(until: until)
+                case .wait(let until, _): sleep(until: until)
                 case nil: sleep(milliseconds: 500)
                 }
             }
             guard let lease = won else { continue }
             world.acquiredLease(lease.epoch, by: number)
-            publish(under: lease)
+            write(under: lease)
         }
     }
 
-    /// Publishes under a lease until it is lost, released or abandoned.
-    private func publish(under lease: HeldLease) {
+    /// Writes under a lease until it is lost, released or abandoned.
+    private func write(under lease: HeldLease) {
         let rounds = world.random.next() % 5
         for round in 0..<rounds where isAlive {
             if world.random.chance(0.2) { sleep(milliseconds: world.random.next() % 6_000) }
             guard attempt({ () throws(StoreError) in try lease.renew(now: now) }) != nil else { return }
-            guard attempt({ () throws(StoreError) in try lease.check() }) != nil else { continue }
-            let content = "chain \(number) \(lease.epoch) \(round) \(world.random.next())"
-            let before = world.newestGeneration
-            let generation = attempt { () throws(StoreError) in
-                try volume.publish(
-                    SimulatedWorld.site,
-                    ["fullchain.pem": Array(content.utf8), "key.pem": Array("key of \(content)".utf8)],
-                    epoch: lease.epoch
-                )
+            let content = Array("site \(number) \(lease.epoch) \(round) \(world.random.next())".utf8)
+            let newestHolder = world.newestEpoch
+            _ = attempt { () throws(StoreError) in
+                let change: ValueWrite
+                do throws(StoreError) {
+                    change = .replace(try volume.read(SimulatedWorld.site).version, content)
+                } catch {
+                    guard error.code == .notFound else { throw error }
+                    change = .create(content)
+                }
+                let version = try lease.write(SimulatedWorld.site, change)
+                let stored = StoredValue(bytes: content, version: version, epoch: lease.epoch)
+                world.wroteSite(stored, afterAcquisitionOf: newestHolder)
             }
-            if let generation { world.published(generation, content, after: before) }
             sleep(milliseconds: world.random.next() % 900)
         }
         if world.random.chance(0.7) { _ = attempt { () throws(StoreError) in try lease.release(now: now) } }
@@ -270,19 +271,19 @@ final class SimulatedReplica: @unchecked Sendable {
     }
 
     private func pollSite() -> Bool {
-        let confirmed = world.newestGeneration
+        let confirmed = world.acknowledged[SimulatedWorld.site] ?? 0
         do {
-            let stored = try volume.newest(SimulatedWorld.site, files: ["fullchain.pem", "key.pem"])
-            world.sawGeneration(stored, atLeast: confirmed, by: number)
-            if let sites, stored.generation < sites.generation {
-                world.violation("replica \(number) went back from \(sites.generation) to \(stored.generation)")
+            let stored = try volume.read(SimulatedWorld.site)
+            world.sawSite(stored, atLeast: confirmed, by: number)
+            if let site, stored.version < site.version {
+                world.violation("replica \(number) went back from \(site.version) to \(stored.version)")
             }
-            sites = stored
+            site = stored
             return true
         } catch {
             guard error.code == .notFound else { return false }
-            if confirmed != nil, isAlive, !world.server.isUnmounted {
-                world.violation("replica \(number) found no generation although \(confirmed!) was published")
+            if confirmed > 0, isAlive, !world.server.isUnmounted {
+                world.violation("replica \(number) found no value although version \(confirmed) was written")
             }
             return true
         }

@@ -175,8 +175,8 @@ extension SimulatedWorld {
                     violation("\(key): version \(confirmed) was published and is lost")
                 }
             }
-            if let confirmed = newestGeneration, replica.sites.map({ $0.generation < confirmed }) ?? true {
-                violation("replica \(replica.number) does not know \(confirmed)")
+            if let confirmed = acknowledged[Self.site], replica.site?.version ?? 0 < confirmed {
+                violation("replica \(replica.number) does not know version \(confirmed) of \(Self.site)")
             }
             for other in replicas where other.isAlive {
                 guard let journal = other.journal else {

@@ -16,7 +16,7 @@ final class SimulatedWorld: @unchecked Sendable {
         var steps = 0
         var values = 0
         var leases = 0
-        var generations = 0
+        var sites = 0
         var commits = 0
         var fenced = 0
         var crashes = 0
@@ -31,7 +31,7 @@ final class SimulatedWorld: @unchecked Sendable {
             sum.steps += right.steps
             sum.values += right.values
             sum.leases += right.leases
-            sum.generations += right.generations
+            sum.sites += right.sites
             sum.commits += right.commits
             sum.fenced += right.fenced
             sum.crashes += right.crashes
@@ -65,8 +65,8 @@ final class SimulatedWorld: @unchecked Sendable {
     /// The content of each version of each key, as first seen by any replica.
     var contents: [StoreKey: [UInt64: [UInt8]]] = [:]
     var epochHolders: [UInt64: Int] = [:]
-    var newestGeneration: Generation?
-    var generationOwners: [Generation: String] = [:]
+    /// The epochs of the versions of ``site``.
+    var siteEpochs: [UInt64: UInt64] = [:]
     /// The tables that a reader of a journal may see.
     var tables: [Incarnation: [JournalTable]] = [:]
     /// The last heartbeat that was committed.
@@ -142,28 +142,41 @@ final class SimulatedWorld: @unchecked Sendable {
         epochHolders[epoch] = replica
     }
 
-    func published(_ generation: Generation, _ content: String, after before: Generation?) {
-        outcome.facts.generations += 1
-        if let other = generationOwners[generation], other != content {
-            violation("\(generation) was published twice")
+    /// The highest epoch that was acquired.
+    var newestEpoch: UInt64 { epochHolders.keys.max() ?? 0 }
+
+    /// Records a write under a lease.
+    ///
+    /// - Parameter newest: The highest epoch that was acquired before the write began.
+    func wroteSite(_ stored: StoredValue, afterAcquisitionOf newest: UInt64) {
+        outcome.facts.sites += 1
+        if newest > stored.epoch {
+            violation("epoch \(stored.epoch) wrote version \(stored.version) after epoch \(newest) was acquired")
         }
-        generationOwners[generation] = content
-        if let before, before > generation {
-            violation("\(generation) was published after \(before)")
-        }
-        newestGeneration = max(generation, newestGeneration ?? generation)
+        record(stored)
+        acknowledged[Self.site] = max(stored.version, acknowledged[Self.site] ?? 0)
     }
 
-    func sawGeneration(_ stored: StoredGeneration, atLeast confirmed: Generation?, by replica: Int) {
-        let chain = String(decoding: stored.files["fullchain.pem"] ?? [], as: UTF8.self)
-        let key = String(decoding: stored.files["key.pem"] ?? [], as: UTF8.self)
-        if key != "key of " + chain { violation("replica \(replica) read a torn pair: \(chain) / \(key)") }
-        if let owner = generationOwners[stored.generation], owner != chain {
-            violation("replica \(replica) read foreign contents of \(stored.generation)")
+    func sawSite(_ stored: StoredValue, atLeast confirmed: UInt64, by replica: Int) {
+        record(stored)
+        if stored.version < confirmed {
+            violation("replica \(replica) read version \(stored.version) after \(confirmed) had been written")
         }
-        if let confirmed, stored.generation < confirmed {
-            violation("replica \(replica) read \(stored.generation) after \(confirmed) had been published")
+    }
+
+    /// Records a version of the value that leases guard. Its epochs never decrease.
+    private func record(_ stored: StoredValue) {
+        if let known = contents[Self.site]?[stored.version], known != stored.bytes {
+            violation("version \(stored.version) of \(Self.site) has two contents")
         }
+        contents[Self.site, default: [:]][stored.version] = stored.bytes
+        siteEpochs = siteEpochs.filter { contents[Self.site]?[$0.key] != nil }
+        for (version, epoch) in siteEpochs where (version < stored.version) != (epoch <= stored.epoch) {
+            if version != stored.version, epoch != stored.epoch {
+                violation("version \(version) has epoch \(epoch), and \(stored.version) has \(stored.epoch)")
+            }
+        }
+        siteEpochs[stored.version] = stored.epoch
     }
 
     func sawJournal(

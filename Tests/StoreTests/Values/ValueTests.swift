@@ -48,18 +48,4 @@ struct ValueTests {
         let sibling = try key.parent?.child("other")
         #expect(sibling == "acme/le-1/other")
     }
-
-    @Test("The name of a generation parses in its canonical form only")
-    func generations() {
-        let generation = Generation(epoch: 12, counter: 3)
-        #expect(generation.description == "gen-0000000012-000003")
-        #expect(Generation("gen-0000000012-000003") == generation)
-        #expect(Generation(epoch: .max, counter: 1) > generation)
-        #expect(Generation(Generation(epoch: .max - 1, counter: 1).description) != nil)
-        #expect(Generation(Generation(epoch: .max, counter: 1).description) == nil)
-        for text in ["gen-12-3", "gen-0000000012-000003-1", "gen-0000000012", "gen--1-000001", "gen-+000000012-000003"]
-        {
-            #expect(Generation(text) == nil)
-        }
-    }
 }

@@ -1,11 +1,12 @@
 import Store
 
-/// Seals credentials with the current signing key, each as its next version. The credentials themselves do not change.
-struct CredentialResealing: Sendable {
+/// Seals credentials and certificates with the current signing key, each as its next version. The documents themselves
+/// do not change.
+struct Resealing: Sendable {
     struct Result: Sendable {
-        /// The number of credentials that were sealed again.
+        /// The number of documents that were sealed again.
         var count = 0
-        /// The credentials that could not be sealed again, and the reasons.
+        /// The documents that could not be sealed again, and the reasons.
         var skipped: [(key: StoreKey, problem: String)] = []
     }
 
@@ -15,15 +16,15 @@ struct CredentialResealing: Sendable {
     private enum Outcome {
         case upToDate
         case resealed
-        /// Another process changed the credential at the same time.
+        /// Another process changed the document at the same time.
         case conflict
         case skipped(String)
     }
 
-    /// Seals all credentials, and retries those that another process changed meanwhile.
+    /// Seals all documents, and retries those that another process changed meanwhile.
     func run() async throws(StoreError) -> Result {
         var result = Result()
-        var left = try await store.list("agents")
+        var left = try await store.list("agents") + store.list("certs")
         for _ in 0..<16 {
             var again: [StoreKey] = []
             for key in left {
@@ -37,33 +38,22 @@ struct CredentialResealing: Sendable {
             guard !again.isEmpty else { return result }
             left = again
         }
-        throw StoreError(.busy, store.volume.files.root, "credentials are changed concurrently; run this again")
+        throw StoreError(.busy, store.volume.files.root, "credentials or certificates are changed concurrently; run this again")
     }
 
     private func reseal(_ key: StoreKey) async throws(StoreError) -> Outcome {
         do {
             let value = try await store.read(key)
             guard SealedDocument.keyID(value.bytes) != keyring.signing.id else { return .upToDate }
-            let body = try SealedDocument.open(
-                value.bytes,
-                .credential,
-                context: "\(key)/\(value.version)",
-                with: keyring,
-                place: "\(key)/\(value.version)"
-            )
-            let sealed = SealedDocument.seal(
-                body,
-                .credential,
-                context: "\(key)/\(value.version + 1)",
-                with: keyring.signing
-            )
+            let body = try SealedDocument.open(value, at: key, with: keyring)
+            let sealed = SealedDocument.seal(body, at: key, version: value.version + 1, with: keyring.signing)
             try await store.write(key, .replace(value.version, sealed))
             return .resealed
         } catch {
             switch error.code {
             case .notFound: return .upToDate
             case .conflict, .exists, .unconfirmed: return .conflict
-            case .corrupt, .foreign, .refused, .tooLarge, .badName: return .skipped(error.description)
+            case .corrupt, .foreign, .newerFormat, .refused, .tooLarge, .badName: return .skipped(error.description)
             default: throw error
             }
         }
