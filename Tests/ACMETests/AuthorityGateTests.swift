@@ -119,6 +119,35 @@ struct AuthorityGateTests {
         #expect(behind.next(now: late) == .wait(until: instant(3_600).uptime))
     }
 
+    @Test("A rejected account waits for an hour, for the operator's request, or for other settings")
+    func rejectedAccount() {
+        let gate = GateBox(settings: "old")
+        gate.loaded(nil, version: nil, now: instant(0))
+        #expect(gate.fail(ACMEFailure(.termsNotAgreed, .account, "x"), at: 1) == true)
+        guard case .write(let hold, replacing: nil) = gate.next(now: instant(1)) else {
+            Issue.record("the hold is not written")
+            return
+        }
+        #expect(hold.pause == 3_600 && hold.settings == "old")
+        gate.written(version: 1, now: instant(1))
+        for key in ["a", "b", "c"] { #expect(gate.wait(key)) }
+        #expect(gate.next(now: instant(1)) == .wait(until: instant(3).uptime))
+        #expect(!gate.urge("d", now: instant(2)) && gate.urge("b", now: instant(2)))
+        guard case .write = gate.next(now: instant(2)) else {
+            Issue.record("the attempt is not claimed")
+            return
+        }
+        gate.written(version: 2, now: instant(2))
+        #expect(gate.next(now: instant(2)) == .wake(["b"]))
+        #expect(gate.admits("b") && !gate.admits("a"))
+
+        let changed = GateBox(settings: "new")
+        #expect(changed.wait("a"))
+        changed.loaded(hold, version: 1, now: instant(5))
+        #expect(changed.admits("a"))
+        #expect(changed.next(now: instant(5)) == .remove(version: 1))
+    }
+
     @Test("A rate limit whose text mentions the name, its domain or its set of names is the name's")
     func attribution() throws {
         for (detail, name) in [
@@ -139,7 +168,9 @@ struct AuthorityGateTests {
 
 /// A gate whose methods can be called in expectations.
 private final class GateBox {
-    private var gate = AuthorityGate()
+    private var gate: AuthorityGate
+
+    init(settings: String = "") { gate = AuthorityGate(settings: settings) }
 
     var hold: AuthorityHold? { gate.hold }
     func admits(_ key: String) -> Bool { gate.admits(key) }
@@ -149,6 +180,8 @@ private final class GateBox {
         gate.loaded(hold, version: version, now: now)
     }
     func conflicted() { gate.conflicted() }
+    func urge(_ key: String, now: Instant) -> Bool { gate.urge(key, now: now) }
+    func written(version: UInt64, now: Instant) { gate.written(version: version, now: now, random: 0) }
     func next(now: Instant) -> AuthorityGate.Action { gate.next(now: now) }
 
     /// Records the failure of an attempt that lasted three seconds.

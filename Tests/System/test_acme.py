@@ -112,7 +112,8 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
     error = blocked.wait_error(BLOCKED, "rejectedIdentifier")
     assert "another name" in error["remedy"]
     for gateway, code in ((stranger, "externalAccountRequired"), (blocked, "rejectedIdentifier")):
-        assert gateway.total("acme_failures_total", code=code) == 1
+        # What concerns all names is reported two seconds later, with their number.
+        eventually(lambda: gateway.total("acme_failures_total", code=code) == 1, 5, f"{code} is reported")
         assert gateway.ops("/readyz", quiet=True) == 200
         assert len([line for line in events(gateway, 0) if code in json.dumps(line)]) == 1
 

@@ -59,6 +59,7 @@ package struct AuthorityGate {
     private static let storePause = TimeAmount.seconds(5)
 
     private let timing: Timing
+    private let settings: String
     /// The hold in effect; it is to be stored if it differs from ``stored``.
     package private(set) var hold: AuthorityHold?
     private var stored: (hold: AuthorityHold, version: UInt64)?
@@ -81,6 +82,8 @@ package struct AuthorityGate {
     private var prober: (key: String, end: NIODeadline)?
     /// The name that caused the hold. Another one makes the next attempt if possible.
     private var culprit: String?
+    /// The name whose attempt the operator has requested.
+    private var urged: String?
     private var lastSuccess: NIODeadline?
 
     private var waiting: Set<String> = []
@@ -93,8 +96,10 @@ package struct AuthorityGate {
     private var isReportedClosed = false
     private var nextReport = NIODeadline.uptimeNanoseconds(0)
 
-    package init(_ timing: Timing = Timing()) {
+    /// - Parameter settings: A fingerprint of the settings of the CA and the account.
+    package init(_ timing: Timing = Timing(), settings: String = "") {
         self.timing = timing
+        self.settings = settings
     }
 
     // MARK: Names
@@ -108,6 +113,16 @@ package struct AuthorityGate {
     package mutating func wait(_ key: String) -> Bool {
         guard !admits(key) else { return false }
         waiting.insert(key)
+        return true
+    }
+
+    /// Makes an attempt by this name the next action, if the hold waits for the operator, who requested the attempt.
+    ///
+    /// - Returns: Whether there will be an attempt.
+    package mutating func urge(_ key: String, now: Instant) -> Bool {
+        guard let hold, hold.settings != nil, prober == nil, waiting.contains(key) else { return false }
+        due = now.uptime
+        urged = key
         return true
     }
 
@@ -149,7 +164,8 @@ package struct AuthorityGate {
             since: hold?.since ?? now.wall,
             notBefore: now.wall + pause,
             pause: pause,
-            error: RenewalState.LastError(failure, authority: authority, at: now.wall)
+            error: RenewalState.LastError(failure, authority: authority, at: now.wall),
+            settings: failure.retry == .afterADay ? settings : nil
         )
         due = now.uptime + .seconds(pause)
         prober = nil
@@ -161,6 +177,7 @@ package struct AuthorityGate {
 
     private func pause(_ failure: ACMEFailure, _ now: Instant, _ random: UInt64) -> Int64 {
         let own = timing.pause + Int64(random % UInt64(max(1, timing.pause / 5)))
+        if failure.retry == .afterADay { return Timing.longestPause }
         guard case .notBefore(let time) = failure.retry else { return own }
         let asked = max(1, time - now.wall)
         return min(failure.code == .rateLimited ? asked : max(asked, own), Timing.longestPause)
@@ -216,6 +233,12 @@ package struct AuthorityGate {
             return
         }
         guard stored?.version != version else { return }
+        guard (record.settings ?? settings) == settings else {
+            // The operator has changed what the hold waits for; the record is removed.
+            stored = (record, version)
+            open(now)
+            return
+        }
         if stored == nil {
             isReportedClosed = true
             report = nil
@@ -237,7 +260,8 @@ package struct AuthorityGate {
         var candidates = waiting
         if let culprit, candidates.count > 1 { candidates.remove(culprit) }
         guard !candidates.isEmpty else { return }
-        let key = candidates[candidates.index(candidates.startIndex, offsetBy: Int(random % UInt64(candidates.count)))]
+        let index = candidates.index(candidates.startIndex, offsetBy: Int(random % UInt64(candidates.count)))
+        let key = urged.take().flatMap { waiting.contains($0) ? $0 : nil } ?? candidates[index]
         waiting.remove(key)
         prober = (key, now.uptime + .seconds(timing.claim))
         woken = key

@@ -1,7 +1,7 @@
 package import Formats
 
-/// The stored record of a CA that accepts no orders at the moment, because it is out of order or limits the account. It
-/// applies to all names and replicas, and is removed when the CA has accepted an order.
+/// The stored record of a CA that accepts no orders at the moment, because it is out of order, or limits or rejects the
+/// account. It applies to all names and replicas, and is removed when the CA has accepted an order.
 package struct AuthorityHold: Equatable, Sendable {
     /// The time of the first failure, by the CA's clock as far as that is known.
     package var since: UnixTime
@@ -12,12 +12,16 @@ package struct AuthorityHold: Equatable, Sendable {
     package var pause: Int64
     /// The failure, for display.
     package var error: RenewalState.LastError
+    /// The fingerprint of the CA's settings, if the operator has to change something. With other settings the hold is
+    /// not in effect.
+    package var settings: String?
 
-    init(since: UnixTime, notBefore: UnixTime, pause: Int64, error: RenewalState.LastError) {
+    init(since: UnixTime, notBefore: UnixTime, pause: Int64, error: RenewalState.LastError, settings: String?) {
         self.since = since
         self.notBefore = notBefore
         self.pause = pause
         self.error = error
+        self.settings = settings
     }
 
     /// Parses a stored record.
@@ -32,13 +36,15 @@ package struct AuthorityHold: Equatable, Sendable {
         self.notBefore = notBefore
         pause = min(max(try reader.integer("pause") ?? 0, 0), AuthorityGate.Timing.longestPause)
         self.error = try RenewalState.LastError(error)
+        settings = try reader.optionalString("settings")
     }
 
     package var json: [UInt8] {
-        let fields: [String: JSONValue] = [
+        var fields: [String: JSONValue] = [
             "since": .string(since.rfc3339), "not_before": .string(notBefore.rfc3339), "pause": .integer(pause),
             "error": .object(error.fields),
         ]
+        fields["settings"] = settings.map { .string($0) }
         return fields.json
     }
 }

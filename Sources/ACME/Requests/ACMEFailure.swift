@@ -60,7 +60,9 @@ package struct ACMEFailure: Error, Equatable, Sendable {
     }
 
     /// Whether the failure concerns the CA or the account as a whole, so that other names would fail as well.
-    package var concernsAuthority: Bool { mayTryNextAuthority && (code != .rateLimited || identifier == nil) }
+    package var concernsAuthority: Bool {
+        step == .account || mayTryNextAuthority && (code != .rateLimited || identifier == nil)
+    }
 
     /// Returns the failure with the name that a rate limit is about, if its text mentions one: CAs limit certificates
     /// by name, domain and set of names, and do not use the field for it.

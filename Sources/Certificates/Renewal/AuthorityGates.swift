@@ -15,16 +15,18 @@ final class AuthorityGates: Sendable {
     /// Sent when a gate may have something to do.
     private let signal = AsyncSignal()
 
-    /// - Parameter authorities: The directory URLs of the CAs.
     init(
-        _ authorities: [String],
-        timing: AuthorityGate.Timing,
+        _ settings: RenewalSettings,
         store: any Store,
         records: RenewalRecords,
         directories: ACMEDirectoryCache,
         onEvent: @escaping @Sendable (RenewalEvent) -> Void
     ) {
-        gates = Mutex(Dictionary(uniqueKeysWithValues: Set(authorities).map { ($0, AuthorityGate(timing)) }))
+        let gates = settings.authorities.map { authority in
+            let fingerprint = Fingerprint.of(authority.parts.joined(separator: "\n"))
+            return (authority.authority.id, AuthorityGate(settings.gateTiming, settings: fingerprint))
+        }
+        self.gates = Mutex(Dictionary(gates) { first, _ in first })
         self.store = store
         self.records = records
         self.directories = directories
@@ -48,6 +50,17 @@ final class AuthorityGates: Sendable {
             for authority in closed where gates[authority]?.wait(key.name) == false { return false }
             return true
         }
+    }
+
+    /// Lets a name for which the operator has requested an attempt make it now, where a hold waits for the operator.
+    ///
+    /// - Returns: Whether there will be an attempt.
+    func urge(_ key: StoreKey) -> Bool {
+        let isUrged = gates.withLock { gates in
+            gates.keys.contains { gates[$0]?.urge(key.name, now: now($0)) ?? false }
+        }
+        if isUrged { signal.send() }
+        return isUrged
     }
 
     /// Removes a name that is not due any more.

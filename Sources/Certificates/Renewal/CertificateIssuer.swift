@@ -51,8 +51,7 @@ package final class CertificateIssuer: Sendable {
             presenter: presenter,
             directories: directories,
             gates: AuthorityGates(
-                settings.directories,
-                timing: settings.gateTiming,
+                settings,
                 store: store,
                 records: records,
                 directories: directories,

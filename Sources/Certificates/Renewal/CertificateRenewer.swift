@@ -24,6 +24,9 @@ final class CertificateRenewer: Sendable {
     /// suspended.
     private static let longestPause: Int64 = 3_600
 
+    /// The time after which a requested attempt that has not begun is requested again.
+    private static let urgedPause = Duration.seconds(10)
+
     let key: StoreKey
     let names: [CertificateName]
     let isOnDemand: Bool
@@ -99,7 +102,12 @@ final class CertificateRenewer: Sendable {
                     guard shared.gates.wait(key, for: closed) else { continue }
                     let hold = shared.gates.holds.filter { closed.contains($0.key) }.values
                         .min { $0.notBefore < $1.notBefore }
-                    await rest(situation, until: min(until, hold?.notBefore ?? until), hold?.error, wakes: until)
+                    // The request is completed by the attempt that it causes.
+                    if situation.isRequested, shared.gates.urge(key) {
+                        await signal.wait(atMost: Self.urgedPause)
+                    } else {
+                        await rest(situation, until: min(until, hold?.notBefore ?? until), hold?.error, wakes: until)
+                    }
                 case .order where isOnDemand && !isAllowed:
                     shared.gates.leave(key)
                     return .error("no attached agent offers exactly \(names[0]), or another certificate covers it")

@@ -14,6 +14,16 @@ package struct RenewalSettings: Sendable {
             self.authority = authority
             self.trust = trust
         }
+
+        /// The settings that the account and the connection to the CA depend on.
+        var parts: [String] {
+            var parts = ["authority", authority.id, "\(authority.agreesToTerms)"]
+            if let external = authority.externalAccount {
+                parts += ["external", external.keyID, Fingerprint.of(Hex.string(external.macKey))]
+            }
+            if case .file(let path) = trust { parts += ["trust", path] }
+            return parts + authority.contacts
+        }
     }
 
     /// The settings of certificates for hosts that agents offer.
@@ -112,15 +122,7 @@ package struct RenewalSettings: Sendable {
         var parts = names.map(\.description).sorted()
         parts += ["challenges"] + challenges.map(\.rawValue)
         parts += ["profile", profile ?? "", "issuer", preferredIssuer ?? "", "remarks", remarks]
-        for entry in authorities {
-            let authority = entry.authority
-            parts += ["authority", authority.id, "\(authority.agreesToTerms)"]
-            if let external = authority.externalAccount {
-                parts += ["external", external.keyID, Fingerprint.of(Hex.string(external.macKey))]
-            }
-            if case .file(let path) = entry.trust { parts += ["trust", path] }
-            parts += authority.contacts
-        }
+        parts += authorities.flatMap(\.parts)
         return Fingerprint.of(parts.joined(separator: "\n"))
     }
 }

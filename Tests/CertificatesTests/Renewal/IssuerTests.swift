@@ -421,6 +421,37 @@ struct IssuerTests {
         stores.forEach { $0.close() }
     }
 
+    @Test("An account that the CA rejects is one record, until the settings change")
+    func rejectedAccount() async throws {
+        let world = IssuingWorld()
+        world.ca.with { $0.terms = "https://ca.test/terms" }
+        let names = (0..<30).map { ["\($0).test"] }
+        let settings = world.settings(names) { $0.authorities[0].authority.agreesToTerms = false }
+        let issuer = world.issuer(settings)
+        let task = Task { await issuer.run() }
+        try await eventually(within: .seconds(30)) {
+            issuer.statuses.allSatisfy { $0.lastError?.code == "termsNotAgreed" && $0.nextTry != nil }
+        }
+        #expect(world.failures.isEmpty && world.accounts == 0)
+        #expect(try await world.store.list(RenewalRecords.names).isEmpty)
+        // A request is answered by an attempt.
+        let outcome = Mutex<RenewalOutcome?>(nil)
+        #expect(issuer.renew(CertificateName("7.test")!) { answer in outcome.withLock { $0 = answer } })
+        try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
+        guard case .failed(let failure) = outcome.withLock({ $0 }), failure.code == .termsNotAgreed else {
+            Issue.record("\(String(describing: outcome.withLock { $0 }))")
+            return
+        }
+        task.cancel()
+        await task.value
+        let changed = world.issuer(world.settings(names))
+        let changedTask = Task { await changed.run() }
+        try await eventually(within: .seconds(30)) { world.ca.with { $0.issuedCount } == 30 }
+        try await eventually(within: .seconds(30)) { changed.authorityHolds.isEmpty }
+        changedTask.cancel()
+        await changedTask.value
+    }
+
     @Test("A limit of the account is one record, and one name asks again at its time before the others")
     func accountLimit() async throws {
         let world = IssuingWorld()
