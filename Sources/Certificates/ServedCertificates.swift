@@ -43,6 +43,7 @@ package final class ServedCertificates: Sendable {
     /// Signals that the snapshot may have to be rebuilt.
     let changed = AsyncSignal()
     private let current = Mutex(Current())
+    private let storeObserver = Mutex<(@Sendable ([String]) -> Void)?>(nil)
 
     private struct Current {
         var snapshot: CertificateSnapshot?
@@ -109,11 +110,15 @@ package final class ServedCertificates: Sendable {
 
     private func watchStore() async throws(StoreError) {
         let (changed, development) = (changed, development)
-        try await stored.open { names in
+        try await stored.open { [weak self] names in
             if names.contains(CertificateSet.developmentCA.name) { development?.requestReload() }
             changed.send()
+            self?.storeObserver.withLock { $0 }?(names)
         }
     }
+
+    /// Sets a closure that is called, on any thread, with the names of keys whose certificate in the store has changed.
+    package func onStoreChange(_ body: @escaping @Sendable ([String]) -> Void) { storeObserver.withLock { $0 = body } }
 
     private static let nothing = CertificatesError(
         .missing,

@@ -107,18 +107,16 @@ package final class CertificateIssuer: Sendable {
     /// Runs all renewers until the task is cancelled. Called once.
     package func run() async {
         let first = state.withLock { Array($0.renewers.values) }
-        // The renewers whose certificate or state another replica has changed have to look again.
-        let watches = [CertificateSet.prefix, RenewalRecords.names].map { prefix in
-            shared.store.watch(.below(prefix)) { [weak self] batch in
-                for change in batch.changes { self?.wake(change.key.name) }
-                return []
-            }
+        // The renewers whose state another replica has changed have to look again.
+        let watch = shared.store.watch(.below(RenewalRecords.names)) { [weak self] batch in
+            self?.wake(batch.changes.map(\.key.name))
+            return []
         }
-        defer { for watch in watches { watch.cancel() } }
+        defer { watch.cancel() }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.admitHosts() }
             group.addTask { await self.removeAbandonedRecords() }
-            group.addTask { await self.shared.gates.run { for name in $0 { self.wake(name) } } }
+            group.addTask { await self.shared.gates.run { self.wake($0) } }
             for renewer in first { group.addTask { await self.run(renewer) } }
             for await renewer in arrivals { group.addTask { await self.run(renewer) } }
             group.cancelAll()
@@ -134,8 +132,11 @@ package final class CertificateIssuer: Sendable {
         }
     }
 
-    private func wake(_ name: String) {
-        guard let key = try? CertificateSet.prefix.child(name) else { return }
-        state.withLock { $0.renewers[key] }?.wake()
+    /// Makes the renewers of these names look again, because their certificates in the store have changed.
+    ///
+    /// - Parameter names: The last components of the keys.
+    package func wake(_ names: [String]) {
+        let renewers = state.withLock { $0.renewers }
+        for name in names { (try? CertificateSet.prefix.child(name)).flatMap { renewers[$0] }?.wake() }
     }
 }

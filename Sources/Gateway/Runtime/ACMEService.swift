@@ -86,6 +86,7 @@ final class ACMEService: Sendable {
             onEvent: { reports.report($0) }
         )
         reports.collect(issuer, metrics)
+        served.onStoreChange { issuer.wake($0) }
         self.issuer = issuer
         let request: @Sendable (String) -> Void = { issuer.requestCertificate(for: $0) }
         onServerName = onDemand == nil ? nil : request

@@ -89,6 +89,8 @@ final class IssuingWorld: Sendable {
     let ca: MemoryAuthority
     let store: any Store
     let events = Mutex<[RenewalEvent]>([])
+    /// The watches that tell issuers of changed certificates, as a gateway does.
+    private let watches = Mutex<[StoreWatch]>([])
 
     init(store: any Store = MemoryStore()) {
         let board = ChallengeBoard()
@@ -114,14 +116,21 @@ final class IssuingWorld: Sendable {
         store: (any Store)? = nil,
         transport: (any ACMETransport)? = nil
     ) -> CertificateIssuer {
-        CertificateIssuer(
+        let store = store ?? self.store
+        let issuer = CertificateIssuer(
             settings,
-            certificates: (store ?? self.store).certificates,
+            certificates: store.certificates,
             transport: transport ?? ca,
             presenter: board
         ) { event in
             self.events.withLock { $0.append(event) }
         }
+        let watch = store.watch(.below(CertificateSet.prefix)) { batch in
+            issuer.wake(batch.changes.map(\.key.name))
+            return []
+        }
+        watches.withLock { $0.append(watch) }
+        return issuer
     }
 
     /// Returns the certificate that the store holds for this name.
