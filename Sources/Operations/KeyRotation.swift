@@ -1,6 +1,7 @@
 import Cluster
 package import NIOCore
 package import Store
+import Synchronization
 
 /// Rotation of the cluster's key while replicas and agents keep running: adds a key, waits until every live replica knows
 /// it, signs with it and seals every credential again. If requested it then waits again and removes the old keys.
@@ -13,7 +14,7 @@ package final class KeyRotation: Sendable {
         package var retiresOld = false
         /// The time within which live replicas have to learn of a key.
         package var timeout = TimeAmount.seconds(60)
-        /// The time between the two reads that show whether a heartbeat moves.
+        /// The time within which the heartbeat of a live replica moves: three heartbeats.
         package var heartbeatInterval = ReplicaLiveness.interval
 
         package init() {}
@@ -30,7 +31,8 @@ package final class KeyRotation: Sendable {
         case retired(String)
     }
 
-    private let store: VolumeStore
+    private let store: any Store
+    private let members = ObservedReplicas()
     private let mounted: (@Sendable () throws(StoreError) -> [ClusterKey])?
     private let options: Options
     private let report: @Sendable (Event) -> Void
@@ -39,7 +41,7 @@ package final class KeyRotation: Sendable {
     ///   - mounted: Reads the mounted keys; `nil` if the key is on the volume.
     ///   - report: Called after every step.
     package init(
-        store: VolumeStore,
+        store: any Store,
         mounted: (@Sendable () throws(StoreError) -> [ClusterKey])?,
         options: Options,
         report: @escaping @Sendable (Event) -> Void
@@ -55,32 +57,33 @@ package final class KeyRotation: Sendable {
     /// - Returns: The cluster after the last step.
     /// - Throws: `stalled` if a live replica does not learn of a key in time.
     package func run() async throws(StoreError) -> ClusterIdentity {
+        let observation = store.observeMembers { [members] in members.record($0) }
+        defer { withExtendedLifetime(observation) {} }
         if mounted != nil { return try await resealWithMountedKeys() }
         var cluster = try await read()
         // Retiring the old keys of a finished rotation needs no new key.
         if cluster.rotatingTo == nil, !options.retiresOld || cluster.keyring.keys.count == 1 {
-            cluster = try await step { volume, cluster throws(StoreError) in
-                guard cluster.rotatingTo == nil else { return cluster }
-                return try volume.addKey(to: cluster)
+            let key = try await store.createClusterKey()
+            cluster = try await step { cluster throws(StoreError) in
+                cluster.rotatingTo == nil ? try cluster.adding(key) : nil
             }
+            // Another process was faster, so no document names this key.
+            if cluster.keyring[key.id] == nil { try? await store.removeClusterKey(key.id) }
             if let new = cluster.rotatingTo { report(.added(new.id)) }
         }
         if let new = cluster.rotatingTo {
             if cluster.keyring.signing != new {
                 try await wait { replica in replica.keys.contains(new.id) }
-                cluster = try await step { volume, cluster throws(StoreError) in
-                    guard cluster.rotatingTo == new, cluster.keyring.signing != new else { return cluster }
-                    return try volume.sign(with: new.id, in: cluster)
+                cluster = try await step { cluster throws(StoreError) in
+                    let isDue = cluster.rotatingTo == new && cluster.keyring.signing != new
+                    return isDue ? try cluster.signing(with: new.id) : nil
                 }
                 report(.signing(new.id))
             }
             // Before that a replica may still seal with the old key.
             try await waitUntilSigning(new)
             _ = try await reseal(cluster.keyring)
-            cluster = try await step { volume, cluster throws(StoreError) in
-                guard cluster.rotatingTo == new else { return cluster }
-                return try volume.finishRotation(in: cluster)
-            }
+            cluster = try await step { cluster in cluster.rotatingTo == new ? cluster.finishingRotation() : nil }
         }
         return options.retiresOld ? try await retire(cluster) : cluster
     }
@@ -103,10 +106,11 @@ package final class KeyRotation: Sendable {
             )
         }
         for key in old.reversed() {
-            cluster = try await step { volume, cluster throws(StoreError) in
-                guard cluster.keyring.signing == all.signing, cluster.keyring[key.id] != nil else { return cluster }
-                return try volume.retire(key.id, from: cluster)
+            cluster = try await step { cluster throws(StoreError) in
+                let isDue = cluster.keyring.signing == all.signing && cluster.keyring[key.id] != nil
+                return isDue ? try cluster.retiring(key.id) : nil
             }
+            if cluster.keyring[key.id] == nil { try? await store.removeClusterKey(key.id) }
             report(.retired(key.id))
         }
         // A command that read the old key earlier may have sealed with it since.
@@ -119,9 +123,7 @@ package final class KeyRotation: Sendable {
         var cluster = try await read()
         try await waitUntilSigning(cluster.keyring.signing)
         _ = try await reseal(cluster.keyring)
-        cluster = try await step { volume, cluster throws(StoreError) in
-            guard cluster.sealedBy != cluster.keyring.signing.id else { return cluster }
-            return try volume.resealCluster(cluster)
+        cluster = try await step { cluster in cluster.sealedBy == cluster.keyring.signing.id ? nil : cluster.resealed()
         }
         return cluster
     }
@@ -139,24 +141,23 @@ package final class KeyRotation: Sendable {
 
     private func read() async throws(StoreError) -> ClusterIdentity {
         guard let cluster = try await store.readCluster(mounted: try mounted?()) else {
-            throw StoreError(.notFound, store.volume.files.root, "there is no cluster yet")
+            throw StoreError(.notFound, "cluster.json", "is not there: the store has no cluster")
         }
         return cluster
     }
 
     /// Makes one change of cluster.json, and retries it after conflicts with other processes.
+    ///
+    /// - Parameter change: Returns the next version, or `nil` if there is nothing to do.
     private func step(
-        _ change: @escaping @Sendable (Volume, ClusterIdentity) throws(StoreError) -> ClusterIdentity
+        _ change: (ClusterIdentity) throws(StoreError) -> ClusterIdentity?
     ) async throws(StoreError) -> ClusterIdentity {
         for _ in 0..<16 {
-            let keys = try mounted?()
+            let cluster = try await read()
+            guard let next = try change(cluster) else { return cluster }
             do {
-                return try await store.changeCluster { volume throws(StoreError) in
-                    guard let cluster = try volume.readCluster(mounted: keys) else {
-                        throw StoreError(.notFound, volume.files.root, "there is no cluster any more")
-                    }
-                    return try change(volume, cluster)
-                }
+                try await store.replace(next)
+                return next
             } catch {
                 switch error.code {
                 // The change may have been made, by this process or another one: read again.
@@ -165,54 +166,111 @@ package final class KeyRotation: Sendable {
                 }
             }
         }
-        throw StoreError(.busy, store.volume.files.root, "the cluster's keys are changed concurrently; try again")
+        throw StoreError(.busy, "cluster.json", "is changed concurrently; try again")
     }
 }
 
 // MARK: Waiting for replicas
 
 extension KeyRotation {
+    private static let pause = Duration.milliseconds(100)
+
     private func waitUntilSigning(_ key: ClusterKey) async throws(StoreError) {
         try await wait { $0.keys.first == key.id }
     }
 
     /// Waits until the description of every live replica satisfies a condition.
     private func wait(_ isSatisfied: @Sendable (ReplicaInfo) -> Bool) async throws(StoreError) {
-        let deadline = NIODeadline.now() + options.timeout
+        let began = NIODeadline.now()
+        members.restart()
         var reported: [String] = []
         while true {
-            let missing = try await replicas(without: isSatisfied)
-            guard !missing.isEmpty else { return }
-            guard NIODeadline.now() < deadline else {
+            let keyring = try await read().keyring
+            let missing = members.missing { replica, info in
+                guard let info = try? ReplicaInfo(info, of: replica, with: keyring) else { return "\(replica)" }
+                return isSatisfied(info) ? nil : "\(info.name) (\(replica))"
+            }
+            let now = NIODeadline.now()
+            // Until then a live replica may not have shown that it lives.
+            let isKnown = now - began >= options.heartbeatInterval && members.hasListed
+            if isKnown, missing.isEmpty { return }
+            guard now - began < max(options.timeout, options.heartbeatInterval) else {
+                let reason =
+                    isKnown
+                    ? "these live replicas do not know the new key yet: \(missing.joined(separator: ", "))"
+                    : "the replicas cannot be listed"
                 throw StoreError(
                     .stalled,
-                    store.volume.files.root,
-                    "these live replicas do not know the new key yet: \(missing.joined(separator: ", ")); "
-                        + "nothing is lost: repair or stop them, then run this again"
+                    "replicas",
+                    "\(reason); nothing is lost: repair or stop them, then run this again"
                 )
             }
-            if missing != reported { report(.waiting(for: missing)) }
-            reported = missing
+            if isKnown, missing != reported {
+                report(.waiting(for: missing))
+                reported = missing
+            }
+            guard (try? await Task.sleep(for: Self.pause)) != nil else {
+                throw StoreError(.closed, "replicas", "the wait was cancelled")
+            }
+        }
+    }
+}
+
+/// The replicas that a rotation observes.
+private final class ObservedReplicas: Sendable {
+    private struct Replica {
+        var info: [UInt8]?
+        /// The number of times that its heartbeat was seen to move. The first heartbeat may be that of a dead replica.
+        var beats = -1
+        var state = Heartbeat.State.starting
+        var hasProblem = false
+
+        var withoutBeats: Replica {
+            var replica = self
+            replica.beats = min(beats, 0)
+            return replica
+        }
+
+        /// Whether it is live, as far as this can be told: one that cannot be read at the moment may be.
+        var isLive: Bool { state != .left && (beats > 0 || hasProblem) }
+    }
+
+    private struct State {
+        var hasListed = false
+        var replicas: [Incarnation: Replica] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    var hasListed: Bool { state.withLock { $0.hasListed } }
+
+    func record(_ event: MemberEvent) {
+        state.withLock { state in
+            switch event {
+            case .listed(let names):
+                state.hasListed = true
+                for name in names where state.replicas[name] == nil { state.replicas[name] = Replica() }
+            case .joined(let name, let info): state.replicas[name, default: Replica()].info = try? info.get()
+            case .status(let name, let status, _, _):
+                state.replicas[name, default: Replica()].beats += 1
+                state.replicas[name]?.state = status.state
+            case .problem(let name, let problem): state.replicas[name, default: Replica()].hasProblem = problem != nil
+            case .gone(let name): state.replicas[name] = nil
+            case .rows: break
+            }
         }
     }
 
-    private func replicas(without isSatisfied: (ReplicaInfo) -> Bool) async throws(StoreError) -> [String] {
-        let replicas = try await store.liveness(interval: options.heartbeatInterval)
-        let keyring = try await read().keyring
-        var missing: [String] = []
-        for replica in replicas where replica.isLive {
-            var name = "\(replica.replica)"
-            do throws(StoreError) {
-                let bytes = try await store.info(of: replica.replica)
-                let info = try ReplicaInfo(bytes, of: replica.replica, with: keyring)
-                if isSatisfied(info) { continue }
-                name = "\(info.name) (\(name))"
-            } catch {
-                // The description is being rewritten, or cannot be read: the replica counts as missing.
-                guard error.code != .stalled, error.code != .closed else { throw error }
-            }
-            missing.append(name)
-        }
-        return missing.sorted()
+    /// Forgets which replicas have shown that they are live.
+    func restart() {
+        state.withLock { state in state.replicas = state.replicas.mapValues { $0.withoutBeats } }
+    }
+
+    /// Returns the names of the live replicas for which `name` returns one, sorted.
+    ///
+    /// - Parameter name: Called with a replica and its information.
+    func missing(_ name: (Incarnation, [UInt8]) -> String?) -> [String] {
+        let live = state.withLock { $0.replicas.filter(\.value.isLive) }
+        return live.compactMap { name($0.key, $0.value.info ?? []) }.sorted()
     }
 }

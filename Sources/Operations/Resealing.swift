@@ -10,7 +10,7 @@ struct Resealing: Sendable {
         var skipped: [(key: StoreKey, problem: String)] = []
     }
 
-    let store: VolumeStore
+    let store: any Store
     let keyring: ClusterKeyring
 
     private enum Outcome {
@@ -38,7 +38,7 @@ struct Resealing: Sendable {
             guard !again.isEmpty else { return result }
             left = again
         }
-        throw StoreError(.busy, store.volume.files.root, "credentials or certificates are changed concurrently; run this again")
+        throw StoreError(.busy, "agents, certs", "credentials or certificates are changed concurrently; run this again")
     }
 
     private func reseal(_ key: StoreKey) async throws(StoreError) -> Outcome {

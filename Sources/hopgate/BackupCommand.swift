@@ -35,7 +35,7 @@ struct BackupCommand: AsyncParsableCommand {
         }
         let (_, store) = try await CommandStore.open(configuration)
         defer { store.close() }
-        let volume = store.volume
+        let volume = try Volume.at(configuration.store.folder, creating: false)
         let now = Date()
         let time = UInt64(max(0, now.timeIntervalSince1970))
         let created = now.formatted(.iso8601)

@@ -26,7 +26,7 @@ enum CertificateSupport {
     /// store.
     static func inspect(
         _ options: ConfigurationOptions
-    ) async throws -> (served: ServedCertificates, store: VolumeStore) {
+    ) async throws -> (served: ServedCertificates, store: any Store) {
         let configuration = try options.load()
         let (shared, store) = try await CommandStore.open(configuration)
         return (

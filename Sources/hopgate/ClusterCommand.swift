@@ -105,14 +105,14 @@ struct RotateKeyCommand: AsyncParsableCommand {
         rotation.timeout = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
         let isMounted = configuration.store.clusterKeyFile != nil
         if isMounted { Terminal.info(Self.mountedSteps) }
-        let (_, volume) = try await CommandStore.open(configuration)
-        defer { volume.close() }
-        let store = configuration.store
+        let (_, store) = try await CommandStore.open(configuration)
+        defer { store.close() }
+        let settings = configuration.store
         let mounted: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in
-            try store.mountedKeys() ?? []
+            try settings.mountedKeys() ?? []
         }
         let cluster = try await KeyRotation(
-            store: volume,
+            store: store,
             mounted: isMounted ? mounted : nil,
             options: rotation,
             report: { Terminal.info(Self.text($0)) }

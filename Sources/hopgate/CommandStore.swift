@@ -11,12 +11,12 @@ enum CommandStore {
     static func open(
         _ configuration: GatewayConfiguration,
         isFounding: Bool = false
-    ) async throws -> (shared: SharedStore, volume: VolumeStore) {
-        let opened =
+    ) async throws -> (shared: SharedStore, store: any Store) {
+        let shared =
             try await isFounding
             ? SharedStore.openForCommand(configuration.store) : SharedStore.openExisting(configuration.store)
-        let (id, path) = (opened.shared.cluster.id, configuration.store.path)
-        Terminal.info(opened.shared.isFounder ? "Founded cluster \(id) in \(path)." : "Store \(path), cluster \(id).")
-        return opened
+        let (id, path) = (shared.cluster.id, configuration.store.path)
+        Terminal.info(shared.isFounder ? "Founded cluster \(id) in \(path)." : "Store \(path), cluster \(id).")
+        return (shared, shared.store)
     }
 }

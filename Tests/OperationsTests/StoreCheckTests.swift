@@ -58,8 +58,7 @@ struct StoreCheckTests {
         let link = scratch.file("link")
         scratch.link("link", to: folder)
         #expect(await check { $0.path = link }.isUsable)
-        let (shared, store) = try await SharedStore.openExisting(SharedStoreConfiguration(path: link))
-        withExtendedLifetime(shared) { store.close() }
+        try await SharedStore.openExisting(SharedStoreConfiguration(path: link)).close()
         rename(folder + "/v2", folder + "/v2.real")
         symlink(folder + "/v2.real", folder + "/v2")
         let problems = await check().problems

@@ -24,9 +24,6 @@ package final class SharedStore: Sendable {
         self.current = Mutex(cluster)
     }
 
-    /// The volume below the store, or `nil` with the memory driver.
-    package var volume: VolumeStore? { store as? VolumeStore }
-
     package var cluster: ClusterIdentity { current.withLock { $0 } }
     package var keyring: ClusterKeyring { cluster.keyring }
 
@@ -46,7 +43,7 @@ package final class SharedStore: Sendable {
         }
         var options = VolumeStore.Options()
         options.disposable = disposable
-        if configuration.cluster != nil { return try await openExisting(configuration, options).shared }
+        if configuration.cluster != nil { return try await openExisting(configuration, options) }
         let mounted = try await MountedKeys(configuration)
         let (store, cluster, isFounder) = try await VolumeStore.open(
             path: configuration.folder,
@@ -60,13 +57,11 @@ package final class SharedStore: Sendable {
     /// gateway. Founds the cluster if the store is empty and the operator has named its folder.
     package static func openForCommand(
         _ configuration: SharedStoreConfiguration
-    ) async throws(StoreError) -> (shared: SharedStore, volume: VolumeStore) {
-        guard configuration.isPathExplicit || configuration.driver != .volume else {
+    ) async throws(StoreError) -> SharedStore {
+        guard configuration.driver == .volume, configuration.isPathExplicit else {
             return try await openExisting(configuration)
         }
-        let shared = try await open(configuration)
-        guard let volume = shared.volume else { throw onlyInMemory }
-        return (shared, volume)
+        return try await open(configuration)
     }
 
     /// Opens the store for a caller that must not found a cluster.
@@ -75,7 +70,7 @@ package final class SharedStore: Sendable {
     package static func openExisting(
         _ configuration: SharedStoreConfiguration,
         _ options: VolumeStore.Options = VolumeStore.Options()
-    ) async throws(StoreError) -> (shared: SharedStore, volume: VolumeStore) {
+    ) async throws(StoreError) -> SharedStore {
         guard configuration.driver == .volume else { throw onlyInMemory }
         let remedy =
             if let cluster = configuration.cluster {
@@ -99,7 +94,7 @@ package final class SharedStore: Sendable {
             store.close()
             throw error
         }
-        return (SharedStore(store: store, mounted: mounted, cluster: cluster), store)
+        return SharedStore(store: store, mounted: mounted, cluster: cluster)
     }
 
     private static var onlyInMemory: StoreError {
@@ -116,7 +111,8 @@ package final class SharedStore: Sendable {
     ///
     /// - Parameter onProblem: Called once for each new problem. The previous keys stay in use.
     package func run(onProblem: @escaping @Sendable (StoreError) -> Void) async {
-        guard let volume else { return }
+        // The memory of a process has no document, and its key never changes.
+        guard store.diagnostics.path != nil else { return }
         let keys = mounted.map { poll($0, onProblem) }
         defer { keys?.stop() }
         let isChanged = Atomic(true)
@@ -133,7 +129,7 @@ package final class SharedStore: Sendable {
             let mounted = keys?.value
             guard isChanged.exchange(false, ordering: .relaxed) || known != nil || mounted != applied else { continue }
             do throws(StoreError) {
-                if let cluster = try await volume.readCluster(mounted: mounted) { try apply(cluster) }
+                if let cluster = try await store.readCluster(mounted: mounted) { try apply(cluster) }
                 (applied, known) = (mounted, nil)
             } catch {
                 // Transient errors are part of the store's state, which is reported elsewhere.
@@ -177,7 +173,7 @@ package final class SharedStore: Sendable {
         guard cluster.id == known else {
             throw StoreError(
                 .foreign,
-                volume?.volume.files.root ?? "",
+                store.diagnostics.path ?? "the store",
                 "belongs to cluster \(cluster.id) and this gateway to \(known): nothing is written to it; mount the previous "
                     + "volume, or restart the gateway to join the other cluster"
             )

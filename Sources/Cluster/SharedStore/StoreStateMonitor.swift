@@ -63,7 +63,7 @@ extension StoreStateMonitor {
         var monitor = StoreStateMonitor(now: .now())
         while !Task.isCancelled {
             try? await Task.sleep(for: interval)
-            let failure = (store as? VolumeStore)?.health.failure
+            let failure = store.diagnostics.failure
             switch monitor.observe(store.state, reason: failure?.description, now: .now()) {
             case .degraded(let state, let reason):
                 var metadata: Logger.Metadata = ["state": "\(state.rawValue)"]

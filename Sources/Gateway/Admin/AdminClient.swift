@@ -30,8 +30,8 @@ package struct AdminClient: Sendable {
             token = ClusterKeyring(mounted).signing.adminToken
             return
         }
-        let (shared, volume) = try await SharedStore.openExisting(configuration.store)
-        defer { volume.close() }
+        let shared = try await SharedStore.openExisting(configuration.store)
+        defer { shared.close() }
         token = shared.keyring.signing.adminToken
     }
 

@@ -62,15 +62,14 @@ package struct AdminReports: Sendable {
 
     private func store() -> [String: JSONValue] {
         var fields: [String: JSONValue] = ["state": .string(shared.store.state.rawValue)]
-        guard let store = shared.volume else {
-            fields["driver"] = .string(SharedStoreConfiguration.Driver.memory.rawValue)
-            return fields
-        }
-        let counts = store.volume.counts
-        fields["driver"] = .string(SharedStoreConfiguration.Driver.volume.rawValue)
-        fields["path"] = .string(store.volume.files.root)
-        fields["round_trip_seconds"] = store.health.roundTrip.map { .seconds($0) } ?? .null
-        fields["last_error"] = store.health.failure.map { .string($0.description) } ?? .null
+        let store = shared.store.diagnostics
+        let driver: SharedStoreConfiguration.Driver = store.path == nil ? .memory : .volume
+        fields["driver"] = .string(driver.rawValue)
+        guard let path = store.path else { return fields }
+        let counts = store.counts
+        fields["path"] = .string(path)
+        fields["round_trip_seconds"] = store.roundTrip.map { .seconds($0) } ?? .null
+        fields["last_error"] = store.failure.map { .string($0.description) } ?? .null
         fields["refused"] = .object([
             "refused": .integer(Int64(clamping: counts.refused)),
             "too_large": .integer(Int64(clamping: counts.tooLarge)),

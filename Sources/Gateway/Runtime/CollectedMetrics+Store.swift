@@ -21,7 +21,7 @@ extension CollectedMetrics {
             help: "Files and names in the store that were not accepted, by reason.",
             labelNames: ["reason"]
         ) { samples in
-            let counts = shared.volume?.volume.counts ?? StoreCounts()
+            let counts = shared.store.diagnostics.counts
             samples.add(Double(counts.refused), ["refused"])
             samples.add(Double(counts.tooLarge), ["too_large"])
             samples.add(Double(counts.badNames), ["bad_name"])
@@ -31,7 +31,7 @@ extension CollectedMetrics {
             "store_transient_errors_total",
             help: "Calls of the volume that failed with a transient error, such as EIO and ESTALE."
         ) {
-            Double(shared.volume?.volume.counts.transient ?? 0)
+            Double(shared.store.diagnostics.counts.transient)
         }
     }
 

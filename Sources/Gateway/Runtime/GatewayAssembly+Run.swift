@@ -8,10 +8,10 @@ import Threads
 
 /// The background work of a gateway: everything that observes the store.
 extension GatewayAssembly {
-    /// Installs the reports of the volume.
-    func observeVolume() {
+    /// Installs the reports of the store.
+    func observeStore() {
         let metrics = metrics
-        shared.volume?.onOperation { metrics.store($0, took: $1) }
+        shared.store.onOperation { metrics.store($0, took: $1) }
     }
 
     /// Observes the store until the task is cancelled. Called once, by the owner of the gateway.
@@ -85,12 +85,8 @@ extension GatewayAssembly {
 
     /// Tests the volume once and logs the features that it lacks. Nothing waits for the result.
     private func selfTest() async {
-        guard let volume = shared.volume?.volume else { return }
         do throws(StoreError) {
-            let report = try await onThread("store-selftest", deadline: .seconds(60), place: volume.files.root) {
-                () throws(StoreError) in volume.selfTest()
-            }
-            for problem in report.problems {
+            for problem in try await shared.store.selfTest().problems {
                 logger.warning("volume lacks a feature that the store needs", metadata: ["problem": "\(problem)"])
             }
         } catch {

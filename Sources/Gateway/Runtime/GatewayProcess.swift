@@ -77,7 +77,7 @@ package final class GatewayProcess: Sendable {
             throw GatewayStartError("\(loops + System.coreCount + 8) threads are needed: \(ThreadLimit.message)")
         }
         let assembly = try await GatewayAssembly.open(configuration, version: version, output: output, logger: logger)
-        assembly.observeVolume()
+        assembly.observeStore()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: loops)
         let opsGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {

@@ -68,42 +68,25 @@ extension Volume {
                 if let key = try readKey(id, namedBy: place) { keys.append(key) }
             }
         }
-        guard !keys.isEmpty, mounted != nil || keys[0].id == document.keys[0] else {
-            throw StoreError(
-                .notFound,
-                displayPath("\(ClusterDocument.keyFolder)/\(document.keys[0])"),
-                "the key of cluster \(document.cluster) is not there (\(place) names it); restore it from a backup, or "
-                    + "mount it"
+        do throws(StoreError) {
+            return try ClusterIdentity(
+                stored,
+                document,
+                keys: keys,
+                isMounted: mounted != nil,
+                isKeyOnVolume: mounted == nil || keyIsOnVolume(document.keys),
+                place: place
             )
-        }
-        let keyring = ClusterKeyring(keys)
-        let context = ClusterDocument.context(stored.version)
-        do {
-            _ = try SealedDocument.open(stored.bytes, .cluster, context: context, with: keyring, place: place)
         } catch {
             count(\.corrupt)
-            guard error.code == .foreign, mounted != nil else { throw error }
-            throw StoreError(
-                .foreign,
-                place,
-                "cluster \(document.cluster) has another key than the mounted one; mount its key as a second line, "
-                    + "or use another volume"
-            )
+            throw error
         }
-        return ClusterIdentity(
-            id: document.cluster,
-            keyring: keyring,
-            isKeyOnVolume: mounted == nil || keyIsOnVolume(document.keys),
-            version: stored.version,
-            sealedBy: SealedDocument.keyID(stored.bytes) ?? "",
-            fields: document.fields
-        )
     }
 }
 
 extension Volume {
     /// Creates a key and its file. The file is durable before any document names the key.
-    func writeNewKey() throws(StoreError) -> ClusterKey {
+    package func writeNewKey() throws(StoreError) -> ClusterKey {
         let key = ClusterKey.generate(random: random)
         try ensureFolder(ClusterDocument.keyFolder)
         guard try create("\(ClusterDocument.keyFolder)/\(key.id)", key.storedBytes) else {
@@ -127,7 +110,7 @@ extension Volume {
     /// Reads a key file.
     ///
     /// - Parameter document: The location of cluster.json, which may be the damaged one of the two.
-    private func readKey(_ id: String, namedBy document: String) throws(StoreError) -> ClusterKey? {
+    func readKey(_ id: String, namedBy document: String) throws(StoreError) -> ClusterKey? {
         let path = "\(ClusterDocument.keyFolder)/\(id)"
         try revalidate(ClusterDocument.keyFolder)
         let bytes: [UInt8]
@@ -142,6 +125,11 @@ extension Volume {
         let key = ClusterKey(secret: bytes)
         guard key.id == id else { throw corrupt(path, "holds a different key than its name states\(remedy)") }
         return key
+    }
+
+    /// Deletes a key that no document names any more.
+    func removeKey(_ id: String) throws(StoreError) {
+        try call { () throws(FileFault) in try files.unlink("\(ClusterDocument.keyFolder)/\(id)") }
     }
 
     private func keyIsOnVolume(_ ids: [String]) -> Bool {

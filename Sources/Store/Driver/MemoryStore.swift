@@ -1,4 +1,4 @@
-import NIOCore
+package import NIOCore
 import Synchronization
 
 /// A store in the memory of one process, for a single replica without a volume and for tests. Nothing survives the
@@ -22,6 +22,19 @@ package final class MemoryStore: Store {
     package init() {}
 
     package var state: StoreState { .healthy }
+    package var diagnostics: StoreDiagnostics { StoreDiagnostics() }
+
+    package func onOperation(_ body: @escaping @Sendable (StoreOperation, TimeAmount) -> Void) {}
+
+    package func selfTest() async throws(StoreError) -> SelfTestReport { SelfTestReport() }
+
+    package func clusterKey(_ id: String, namedBy document: String) async throws(StoreError) -> ClusterKey? { nil }
+
+    package func createClusterKey() async throws(StoreError) -> ClusterKey {
+        throw StoreError(.unsupported, "the store", "is in memory and has no key that could be changed")
+    }
+
+    package func removeClusterKey(_ id: String) async throws(StoreError) {}
 
     package func close() {
         let watches = contents.withLock { contents in

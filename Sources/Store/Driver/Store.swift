@@ -69,8 +69,28 @@ package protocol Store: Sendable {
     /// Archives a dead member. A member that is alive after all joins again under a new incarnation.
     func archive(_ member: Incarnation) async throws(StoreError)
 
+    /// Returns a key of the cluster that the store holds, or `nil` if it is mounted or lost.
+    ///
+    /// - Parameter document: The version of cluster.json that names it, for messages.
+    func clusterKey(_ id: String, namedBy document: String) async throws(StoreError) -> ClusterKey?
+
+    /// Creates a key of the cluster, which is durable before any document names it.
+    func createClusterKey() async throws(StoreError) -> ClusterKey
+
+    /// Deletes a key of the cluster that no document names any more.
+    func removeClusterKey(_ id: String) async throws(StoreError)
+
     /// The current condition of the store. Returns at once.
     var state: StoreState { get }
+
+    /// The observations about the store's condition, for reports. Returns at once.
+    var diagnostics: StoreDiagnostics { get }
+
+    /// Sets a closure that is called after each operation, successful or not, with its duration, on a thread of the store.
+    func onOperation(_ body: @escaping @Sendable (StoreOperation, TimeAmount) -> Void)
+
+    /// Tests what the store's medium supports.
+    func selfTest() async throws(StoreError) -> SelfTestReport
 
     /// Closes the store: stops its threads, ends its watches and stops renewing its leases. Returns at once;
     /// pending calls fail with `closed`.

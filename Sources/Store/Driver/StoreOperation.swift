@@ -13,11 +13,37 @@ package enum StoreOperation: String, CaseIterable, Sendable {
     case heartbeat
 }
 
+/// The observations of a store about its own condition.
+package struct StoreDiagnostics: Sendable {
+    /// The folder of the store, or `nil` if it is in memory.
+    package var path: String?
+    /// The duration of the last round trip.
+    package var roundTrip: TimeAmount?
+    /// The last failure, or `nil` if the last round trip succeeded.
+    package var failure: StoreError?
+    package var counts = StoreCounts()
+}
+
 extension VolumeStore {
-    /// Sets a closure that is called after each operation, successful or not, with the time that the volume took, on a
-    /// thread of the store. An operation that hangs is reported when it returns.
+    package var diagnostics: StoreDiagnostics {
+        StoreDiagnostics(
+            path: volume.files.root,
+            roundTrip: health.roundTrip,
+            failure: health.failure,
+            counts: volume.counts
+        )
+    }
+
     package func onOperation(_ body: @escaping @Sendable (StoreOperation, TimeAmount) -> Void) {
         shared.withLock { $0.operationHook = body }
+    }
+
+    /// Uses a thread of its own, because the test takes many calls.
+    package func selfTest() async throws(StoreError) -> SelfTestReport {
+        let volume = volume
+        return try await onThread("store-selftest", deadline: .seconds(60), place: volume.files.root) {
+            () throws(StoreError) in volume.selfTest()
+        }
     }
 
     func record(_ operation: StoreOperation, _ duration: TimeAmount) {

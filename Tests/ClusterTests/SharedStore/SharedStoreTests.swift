@@ -74,11 +74,11 @@ struct SharedStoreTests {
         #expect(error?.code == .notFound && error?.reason.contains("--store-path") == true)
         #expect(scratch.names() == [])
         configuration.isPathExplicit = true
-        let shared = try await SharedStore.openForCommand(configuration).shared
+        let shared = try await SharedStore.openForCommand(configuration)
         shared.close()
         #expect(shared.isFounder)
         configuration.isPathExplicit = false
-        try await SharedStore.openForCommand(configuration).shared.close()
+        try await SharedStore.openForCommand(configuration).close()
     }
 
     @Test("Nothing is written to another cluster's volume that appears at the path, nor to an empty one")
@@ -106,7 +106,9 @@ struct SharedStoreTests {
             }
             let before = try FileManager.default.subpathsOfDirectory(atPath: folder).sorted()
             try await eventually("the store counts as gone") { shared.store.state == .gone }
-            let error = await #expect(throws: StoreError.self) { try await shared.store.write("agents/b", .create([2])) }
+            let error = await #expect(throws: StoreError.self) {
+                try await shared.store.write("agents/b", .create([2]))
+            }
             #expect(error?.code == .gone)
             #expect(try FileManager.default.subpathsOfDirectory(atPath: folder).sorted() == before)
             try FileManager.default.removeItem(atPath: folder)

@@ -120,7 +120,15 @@ final class HeldStore: Store {
         inner.observeMembers(deliver)
     }
     func archive(_ member: Incarnation) async throws(StoreError) { try await inner.archive(member) }
+    func clusterKey(_ id: String, namedBy document: String) async throws(StoreError) -> ClusterKey? {
+        try await inner.clusterKey(id, namedBy: document)
+    }
+    func createClusterKey() async throws(StoreError) -> ClusterKey { try await inner.createClusterKey() }
+    func removeClusterKey(_ id: String) async throws(StoreError) { try await inner.removeClusterKey(id) }
     var state: StoreState { held.withLock { $0.state } }
+    var diagnostics: StoreDiagnostics { inner.diagnostics }
+    func onOperation(_ body: @escaping @Sendable (StoreOperation, TimeAmount) -> Void) { inner.onOperation(body) }
+    func selfTest() async throws(StoreError) -> SelfTestReport { try await inner.selfTest() }
     func close() { inner.close() }
 }
 

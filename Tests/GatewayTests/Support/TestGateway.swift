@@ -84,7 +84,7 @@ final class TestGateway: Sendable {
         _ configuration: GatewayConfiguration,
         _ body: (CredentialEditor) async throws -> Result
     ) async throws -> Result {
-        let shared = try await SharedStore.openForCommand(configuration.store).shared
+        let shared = try await SharedStore.openForCommand(configuration.store)
         defer { shared.close() }
         return try await body(CredentialEditor(store: shared.store, keyring: shared.keyring))
     }

@@ -109,8 +109,10 @@ struct ClusterKeyTests {
     }
 
     @Test("A key is rotated in three steps; fields of later releases are kept")
-    func rotation() throws {
+    func rotation() async throws {
         let volume = try scratch.volume()
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
         let first = try volume.openCluster(mounted: nil)
         // A field that a later release has added.
         let stored = try volume.read("cluster.json")
@@ -126,15 +128,22 @@ struct ClusterKeyTests {
         try volume.write("cluster.json", .replace(1, sealed))
 
         let known = try volume.openCluster(mounted: nil)
-        let added = try volume.addKey(to: known)
+        let key = try await store.createClusterKey()
+        let added = try known.adding(key)
+        try await store.replace(added)
         #expect(added.keyring.keys.count == 2 && added.keyring.signing == first.keyring.signing)
         #expect(try volume.openCluster(mounted: nil) == added)
+        #expect(try await store.readCluster(mounted: nil) == added)
         let new = added.keyring.keys[1].id
-        let signed = try volume.sign(with: new, in: added)
+        let signed = try added.signing(with: new)
+        try await store.replace(signed)
         #expect(signed.keyring.signing.id == new)
-        #expect(throws: StoreError.self) { try volume.retire(new, from: signed) }
-        #expect(throws: StoreError.self) { try volume.sign(with: new, in: added) }
-        let retired = try volume.retire(first.keyring.signing.id, from: signed)
+        #expect(throws: StoreError.self) { try signed.retiring(new) }
+        #expect(throws: StoreError.self) { try signed.signing(with: "another") }
+        await #expect(throws: StoreError.self) { try await store.replace(added.signing(with: new)) }
+        let retired = try signed.retiring(first.keyring.signing.id)
+        try await store.replace(retired)
+        try await store.removeClusterKey(first.keyring.signing.id)
         #expect(retired.keyring.keys.map(\.id) == [new] && retired.id == first.id)
         #expect(try volume.openCluster(mounted: nil) == retired)
         #expect(scratch.names("v2/keys") == [new])

@@ -226,10 +226,14 @@ extension CrashTests {
 
     private func rotate(_ volume: Volume) throws(StoreError) {
         var cluster = try volume.openCluster(mounted: nil)
-        cluster = try volume.addKey(to: cluster)
-        let new = cluster.keyring.keys.last!.id
-        cluster = try volume.sign(with: new, in: cluster)
-        for key in cluster.keyring.keys.dropFirst() { cluster = try volume.retire(key.id, from: cluster) }
+        func write(_ next: ClusterIdentity) throws(StoreError) {
+            try volume.write("cluster.json", .replace(cluster.version, next.document))
+            cluster = next
+        }
+        let new = try volume.writeNewKey()
+        try write(cluster.adding(new))
+        try write(cluster.signing(with: new.id))
+        for key in cluster.keyring.keys.dropFirst() { try write(cluster.retiring(key.id)) }
     }
 }
 

@@ -1,0 +1,112 @@
+import Formats
+
+/// The steps of a key rotation. Each is the next version of cluster.json, which names the target key until the rotation
+/// is finished, so a rotation may be interrupted anywhere and continued by any process. Values, without I/O; see
+/// ``document``.
+extension ClusterIdentity {
+    /// Adds a key that verifies from now on: the first step of a rotation. The second is ``signing(with:)``, once the
+    /// information of every live replica lists the key.
+    package func adding(_ key: ClusterKey) throws(StoreError) -> ClusterIdentity {
+        guard keyring.keys.count < ClusterKeyFile.keyLimit else {
+            throw StoreError(
+                .tooLarge,
+                ClusterDocument.key.path,
+                "already lists \(ClusterKeyFile.keyLimit) keys; retire the old ones first"
+            )
+        }
+        var fields = fields
+        fields[Self.rotationField] = .string(key.id)
+        return next(keyring.keys + [key], fields)
+    }
+
+    /// Makes a key the signing key.
+    package func signing(with id: String) throws(StoreError) -> ClusterIdentity {
+        guard let key = keyring[id] else {
+            throw StoreError(.notFound, "\(ClusterDocument.keyFolder)/\(id)", "is not a key of this cluster")
+        }
+        return next([key] + keyring.keys.filter { $0 != key }, fields)
+    }
+
+    /// Finishes a rotation, once nothing is left that only an older key seals.
+    package func finishingRotation() -> ClusterIdentity {
+        var fields = fields
+        fields[Self.rotationField] = nil
+        return next(keyring.keys, fields)
+    }
+
+    /// Seals cluster.json with the signing key. Needed after a change of mounted keys, when its MAC is that of an older
+    /// key.
+    package func resealed() -> ClusterIdentity { next(keyring.keys, fields) }
+
+    /// Removes a key that no longer signs anything.
+    package func retiring(_ id: String) throws(StoreError) -> ClusterIdentity {
+        guard keyring.signing.id != id, let key = keyring[id] else {
+            throw StoreError(.notFound, "\(ClusterDocument.keyFolder)/\(id)", "is not a key that can be retired")
+        }
+        return next(keyring.keys.filter { $0 != key }, fields)
+    }
+
+    /// The content of cluster.json in this version.
+    package var document: [UInt8] {
+        ClusterDocument(cluster: id, keys: keyring.keys.map(\.id), keeping: fields)
+            .sealed(version: version, with: keyring.signing)
+    }
+
+    private func next(_ keys: [ClusterKey], _ fields: [String: JSONValue]) -> ClusterIdentity {
+        ClusterIdentity(
+            id: id,
+            keyring: ClusterKeyring(keys),
+            isKeyOnVolume: isKeyOnVolume,
+            version: version + 1,
+            sealedBy: keys[0].id,
+            fields: ClusterDocument(cluster: id, keys: keys.map(\.id), keeping: fields).fields
+        )
+    }
+}
+
+extension ClusterIdentity {
+    /// Verifies a version of cluster.json.
+    ///
+    /// - Parameters:
+    ///   - document: The parsed content of `stored`.
+    ///   - keys: The mounted keys, or those of `document` that are in the store, in its order.
+    ///   - place: The location for messages.
+    init(
+        _ stored: StoredValue,
+        _ document: ClusterDocument,
+        keys: [ClusterKey],
+        isMounted: Bool,
+        isKeyOnVolume: Bool,
+        place: String
+    ) throws(StoreError) {
+        guard !keys.isEmpty, isMounted || keys[0].id == document.keys[0] else {
+            throw StoreError(
+                .notFound,
+                "\(ClusterDocument.keyFolder)/\(document.keys[0])",
+                "the key of cluster \(document.cluster) is not there (\(place) names it); restore it from a backup, or "
+                    + "mount it"
+            )
+        }
+        let keyring = ClusterKeyring(keys)
+        let context = ClusterDocument.context(stored.version)
+        do {
+            _ = try SealedDocument.open(stored.bytes, .cluster, context: context, with: keyring, place: place)
+        } catch {
+            guard error.code == .foreign, isMounted else { throw error }
+            throw StoreError(
+                .foreign,
+                place,
+                "cluster \(document.cluster) has another key than the mounted one; mount its key as a second line, "
+                    + "or use another volume"
+            )
+        }
+        self.init(
+            id: document.cluster,
+            keyring: keyring,
+            isKeyOnVolume: isKeyOnVolume,
+            version: stored.version,
+            sealedBy: SealedDocument.keyID(stored.bytes) ?? "",
+            fields: document.fields
+        )
+    }
+}
