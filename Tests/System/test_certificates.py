@@ -374,6 +374,15 @@ def test_keys_of_all_kinds_serve_agents_and_clients(bench):
         context = trusting(str(authority.certificate))
         with Connection(("127.0.0.1", gateway.https_port), f"{kind}.localhost", context) as client:
             assert client.request("GET", "/bytes/100").status == 200, kind
+    # A peer that does not support the key of the certificate only learns that it was refused; the gateway says why.
+    subprocess.run(
+        ["openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{gateway.https_port}", "-alpn", "hop/1"]
+        + ["-servername", "ed25519.localhost", "-sigalgs", "ECDSA+SHA256:RSA+SHA256"],
+        input=b"",
+        capture_output=True,
+        timeout=20,
+    )
+    gateway.process.wait_log('"level":"warning","msg":"DTLS handshake failed".*in common', 5)
     cert, key = authority.leaf("ed448.localhost", key_kind="ed448")
     done = gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key), *config(gateway), check=False)
     assert done.returncode == 2 and "Ed25519" in done.stderr, done.stderr

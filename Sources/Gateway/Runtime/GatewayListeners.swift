@@ -1,3 +1,4 @@
+import DTLS
 import Logging
 import NIOCore
 import NIOPosix
@@ -56,8 +57,24 @@ struct GatewayListeners: Sendable {
         // Agents open no streams.
         settings.session.tunnel.maxStreams = 0
         settings.session.applicationProtocols = [TunnelProtocol.alpn]
+        let nextWarning = Mutex(NIODeadline.uptimeNanoseconds(0))
         settings.handshakeFailed = { address, reason in
-            logger.debug("DTLS handshake failed", metadata: ["remote": "\(address.text)", "reason": "\(reason)"])
+            // The peer only learns that it was refused, for example because it does not support the certificate's key.
+            let isUnexplained =
+                if case .handshakeFailed(let error?) = reason { error.code == .noCommonParameters } else { false }
+            let isWarning =
+                isUnexplained
+                && nextWarning.withLock { next in
+                    let now = NIODeadline.now()
+                    guard now >= next else { return false }
+                    next = now + .minutes(1)
+                    return true
+                }
+            logger.log(
+                level: isWarning ? .warning : .debug,
+                "DTLS handshake failed",
+                metadata: ["remote": "\(address.text)", "reason": "\(reason)"]
+            )
         }
         do {
             return try await TunnelListener.bind(
