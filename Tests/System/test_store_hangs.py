@@ -75,11 +75,11 @@ class Views:
                 self.most_threads[gateway.name] = max(self.most_threads[gateway.name], gateway.process.threads)
 
 
-# The files that hang, below the folder of the store. The value is one that changes meanwhile.
+# The files that hang, below the folder of the store. The value is one that changes meanwhile. The keys are not among
+# them: a running gateway reads them only when the cluster document has changed.
 FILES: dict[str, Callable[[Fleet, Views], str]] = {
     "value": lambda fleet, views: f"agents/{token_id(fleet.tokens['late'])}/2.json",
     "cluster document": lambda fleet, views: "cluster.json/1",
-    "key in the store": lambda fleet, views: "keys",
 }
 
 
