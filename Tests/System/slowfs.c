@@ -8,7 +8,8 @@
 // Commands are lines on standard input and take effect at once, even for calls that already hang. A fault applies to calls at PATH and below (as seen in the
 // mount, from "/"), or to all calls; with "changes" only to those that modify the file system, with "contents" only to
 // those that open, read or write a file, so that its name and attributes, and all other files of its folder, work: the
-// kernel locks a folder while it looks up a name. The first matching fault applies:
+// kernel locks a folder while it looks up a name. A PATH that begins with "*" stands for all paths that end with its
+// rest. The first matching fault applies:
 //   hang [changes|contents] [PATH]       calls wait, and only a kill ends them, as on a hard NFS mount
 //   fail ERROR [changes|contents] [PATH] calls fail with EIO, ESTALE, ENOSPC or EROFS
 //   delay MS [changes|contents] [PATH]   calls are delayed
@@ -56,6 +57,7 @@ static long calls, hung, hung_now, failed, delayed, killed;
 
 static int is_below(const char *path, const char *folder) {
     size_t length = strlen(folder);
+    if (*folder == '*') return strlen(path) >= length && strcmp(path + strlen(path) - (length - 1), folder + 1) == 0;
     return length == 0 || (strncmp(path, folder, length) == 0 && (path[length] == 0 || path[length] == '/'));
 }
 

@@ -18,6 +18,7 @@ from fleet import Fleet, attach
 from harness import IS_LONG, Gateway, Stack, eventually, token_id
 from store_contents import FORMAT
 from test_certificates import Authority
+from test_store_processes import wait_gone
 from volumes import SlowVolume
 
 HOLD = 60 if IS_LONG else 12  # seconds, longer than a call of the store waits
@@ -78,6 +79,7 @@ class Views:
 # The files that hang, below the folder of the store. The value is one that changes meanwhile. The keys are not among
 # them: a running gateway reads them only when the cluster document has changed.
 FILES: dict[str, Callable[[Fleet, Views], str]] = {
+    "heartbeat": lambda fleet, views: f"replicas/{views.incarnations['gateway-2']}/hb",
     "value": lambda fleet, views: f"agents/{token_id(fleet.tokens['late'])}/2.json",
     "cluster document": lambda fleet, views: "cluster.json/1",
 }
@@ -85,20 +87,49 @@ FILES: dict[str, Callable[[Fleet, Views], str]] = {
 
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_that_hangs_is_the_only_one(bench, file: str):
-    """Each replica has its own mount, and the file hangs on the first one. A new token is known everywhere, and
-    all replicas see each other."""
-    first = SlowVolume(bench, "volume-0")
-    volumes = [first, *(SlowVolume(bench, f"volume-{n}", backing=first.backing) for n in (1, 2))]
+    """Each replica has its own mount, and the file hangs on the first one. A new token and its revocation are known
+    everywhere, and the first replica may lose sight only of the one whose heartbeat hangs."""
+    volumes = mounts(bench)
     fleet, views = watched(bench, volumes)
-    path = f"/{first.store.name}/{FORMAT}/{FILES[file](fleet, views)}"
+    path = f"/{volumes[0].store.name}/{FORMAT}/{FILES[file](fleet, views)}"
     with fleet.load(rate=50) as load, holding(fleet, views, path, threads=4):
         fleet.gateways[1].token("rotate", "late")
         token = fleet.gateways[1].create_token("new")
         began = time.monotonic()
         accepted = max(attach(fleet, "new", gateway, token, 5) for gateway in fleet.gateways) - began
-    print(f"{file}: a new token accepted after {accepted:.1f} s; {load.verdict()}")
-    assert not views.missed, dict(views.missed)
+        for gateway in fleet.gateways:
+            gateway.wait_serving(host="new.localhost", timeout=2)
+        fleet.gateways[1].revoke_token(token)
+        began = time.monotonic()
+        revoked = max(wait_gone(gateway) for gateway in fleet.gateways) - began
+    print(f"{file}: a new token accepted after {accepted:.1f} s, revoked after {revoked:.1f} s; {load.verdict()}")
+    assert set(views.missed) <= ({("gateway-0", "gateway-2")} if file == "heartbeat" else set()), dict(views.missed)
     assert load.failures == []
+
+
+def test_a_card_that_hangs_hides_its_replica_only(bench):
+    """The third replica starts anew, and the first one cannot read what it says of itself."""
+    volumes = mounts(bench)
+    fleet, views = watched(bench, volumes)
+    third = fleet.gateways[2]
+    pair = Views(fleet.gateways[:2], views.admin_token)
+    third.process.kill()
+    with fleet.load(fleet.gateways[:2], rate=50) as load, holding(fleet, pair, "*/card", threads=4):
+        third.start()
+        token = third.create_token("new")
+        for gateway in fleet.gateways:
+            attach(fleet, "new", gateway, token, 5)
+        everyone = Views(fleet.gateways, views.admin_token)
+        for gateway in fleet.gateways[1:]:
+            eventually(lambda g=gateway: everyone.active(g) >= set(everyone.incarnations), 5, "it sees all")
+    eventually(everyone.all_active, 10, "every gateway sees the others")
+    assert not pair.missed and load.failures == []
+
+
+def mounts(bench) -> list[SlowVolume]:
+    """Three mounts of one folder, as on three machines."""
+    first = SlowVolume(bench, "volume-0")
+    return [first, *(SlowVolume(bench, f"volume-{n}", backing=first.backing) for n in (1, 2))]
 
 
 def watched(bench, volumes: list[SlowVolume], **settings) -> tuple[Fleet, Views]:
@@ -116,7 +147,7 @@ def watched(bench, volumes: list[SlowVolume], **settings) -> tuple[Fleet, Views]
 def holding(fleet: Fleet, views: Views, path: str, threads: int) -> Iterator[None]:
     """Lets the contents of a file hang on the first machine for long. All replicas stay ready, none logs more than the
     fault, and each has at most so many further threads."""
-    marks = {gateway.name: gateway.process.mark() for gateway in fleet.gateways}
+    marks = {gateway.name: gateway.process.mark() for gateway in views.gateways}
     with views:
         fleet.volume.send_command(f"hang contents {path}")
         end = time.monotonic() + HOLD
@@ -125,14 +156,14 @@ def holding(fleet: Fleet, views: Views, path: str, threads: int) -> Iterator[Non
         hung = fleet.volume.stats()["hung_now"]
         fleet.volume.heal()
     eventually(views.all_active, 10, "every gateway sees the others again")
-    for gateway in fleet.gateways:
+    for gateway in views.gateways:
         eventually(lambda g=gateway: g.process.threads <= views.threads[g.name] + 1, 10, "as many threads as before")
     added = {name: most - views.threads[name] for name, most in views.most_threads.items()}
     print(f"{path}: {hung} calls hung, further threads {added}")
     assert hung > 0, "nothing was tested"
     assert not views.unready
     assert max(added.values()) <= threads, added
-    lines = [line for g in fleet.gateways for line in g.process.log_objects(marks[g.name])]
+    lines = [line for g in views.gateways for line in g.process.log_objects(marks[g.name])]
     loud = [l for l in lines if l["level"] in ("warning", "error") and l["msg"] != "agent refused"]
     assert len(loud) <= 2, loud
 

@@ -2,8 +2,8 @@ import NIOCore
 import Synchronization
 import Threads
 
-/// One watch of a user. Its polls are jobs of the store's readers, one at a time; the parts of an urgent round are
-/// further jobs, several at a time.
+/// One watch of a user. Its polls are jobs of the store's readers, one at a time; the parts that they leave are further
+/// jobs, several at a time.
 final class WatchSubscription: Sendable {
     /// The highest number of parts that are read at the same time. A fast volume needs no more than there are usual
     /// readers; on a slow one the readers grow.
@@ -73,19 +73,18 @@ final class WatchSubscription: Sendable {
             defer { state.enqueued = [] }
             return state.enqueued
         }
-        let result = watch.withLock { watch -> Result<[WatchedChange], StoreError> in
+        let failure = watch.withLock { watch -> StoreError? in
             for key in enqueued { watch.enqueue(key) }
-            do throws(StoreError) { return .success(try watch.poll()) } catch { return .failure(error) }
+            do throws(StoreError) { try watch.poll() } catch { return error }
+            return nil
         }
-        var needsImmediatePoll = false
-        switch result {
-        case .success(let changes):
+        if let failure {
+            report(failure: failure)
+        } else {
             state.withLock { $0.announced = announced }
-            finish(changes)
-            needsImmediatePoll = watch.withLock { $0.needsImmediatePoll }
-        case .failure(let error): report(failure: error)
+            finish([])
         }
-        return end() || needsImmediatePoll
+        return end()
     }
 
     /// Marks the poll as ended. Returns whether another should follow at once.
@@ -96,7 +95,7 @@ final class WatchSubscription: Sendable {
         }
     }
 
-    /// Takes a part of an urgent round, or returns `nil` if there is none or enough are being read.
+    /// Takes a part, or returns `nil` if there is none or enough are being read.
     func nextPart() -> WatchPart? {
         let isFree = state.withLock { state in
             guard state.parts < Self.partLimit, !state.isCancelled else { return false }

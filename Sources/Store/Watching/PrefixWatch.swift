@@ -3,16 +3,18 @@ package import NIOCore
 /// Watches keys by polling, and reads what has changed. Neither inotify nor modification times are used, because network
 /// file systems do not implement them reliably.
 ///
-/// The owner calls ``poll()`` once per ``interval``, and again at once while ``needsImmediatePoll`` is set;
-/// ``enqueue(_:)`` adds a key that was changed by this process. A poll does three things:
-/// - It reads the hints of ``Volume/writeHint(for:)`` (one listing) and inspects the keys that they name.
-/// - It inspects again the keys that failed in the last poll, or whose value the user could not use.
-/// - It inspects one slice of a *round*, in which every key is inspected. However many keys there are and however slow
-///   the volume is, a hinted key waits for one slice at most.
+/// The owner calls ``poll()`` once per ``interval``; ``enqueue(_:)`` adds a key that was changed by this process. A poll
+/// makes keys due:
+/// - It reads the hints of ``Volume/writeHint(for:)`` (one listing), which name keys.
+/// - It adds some of the keys that failed before, or whose value the user could not use.
+/// - It lists the versions of one slice of a *round*, which covers every key, and adds those that have changed.
 ///
 /// Slices take at most a tenth of the time, and a round starts once a second at most. The first round, and one after
-/// missed hints, is urgent: the owner reads it in parts, which ``nextPart()`` returns, on as many threads as it likes.
-/// Each batch of findings is delivered and then reported with ``finish(_:rejecting:)``.
+/// missed hints, is urgent: its keys are not listed, but read.
+///
+/// Keys that are due or of an urgent round are read in parts, which ``nextPart()`` returns, on as many threads as the
+/// owner likes. A key that is due is a part of its own, so that a value that hangs delays no other key. Each batch of
+/// findings is delivered and then reported with ``finish(_:rejecting:)``.
 ///
 /// Confined to one thread at a time except for ``WatchPart/read()``; creates no threads and no timers.
 package final class PrefixWatch {
@@ -22,13 +24,11 @@ package final class PrefixWatch {
     static let pauseFactor: Int64 = 10
     /// The time after which a poll inspects no further keys of its round: with its other calls a tenth of two seconds.
     static let sliceTime = TimeAmount.milliseconds(180)
-    /// The time after which a poll inspects no further keys that failed before.
-    static let retryTime = TimeAmount.milliseconds(100)
-    /// The number of keys of each queue that a poll inspects even if it takes longer, so that a slow call does not stop
-    /// all progress.
+    /// The number of keys of a slice that a poll lists even if it takes longer, so that a slow call does not stop all
+    /// progress.
     static let minimumKeys = 16
-    /// The highest number of hinted keys per poll; the others wait for the next poll, which follows at once.
-    static let hintedKeysPerPoll = 256
+    /// The number of keys that failed before and are due after a poll.
+    static let retriesPerPoll = 32
     /// The number of keys of a part: few enough that a file that hangs holds up few others.
     static let partSize = 16
     /// The shortest time between the two lookups after which a missing folder counts as removed.
@@ -55,6 +55,8 @@ package final class PrefixWatch {
     private var retries = KeyQueue()
     /// The keys that remain in the current round.
     private var round = KeyQueue()
+    /// The keys that are read next, each as a part.
+    private var due = KeyQueue()
     /// Whether the current round is read in parts.
     private var isUrgent = false
     /// Whether hints were missed, so that a full round has to start.
@@ -84,11 +86,8 @@ package final class PrefixWatch {
 
     /// Whether everything that the last poll knew of as changed was delivered.
     package var isCurrent: Bool {
-        isComplete && hinted.isEmpty && !isUrgent && inFlight.isEmpty && unsettled.isEmpty
+        isComplete && hinted.isEmpty && due.isEmpty && !isUrgent && inFlight.isEmpty && unsettled.isEmpty
     }
-
-    /// Whether the next poll should follow at once.
-    package var needsImmediatePoll: Bool { !hinted.isEmpty && inFlight.isEmpty }
 
     /// Adds a key that has changed; the next poll inspects it.
     package func enqueue(_ key: StoreKey) {
@@ -99,10 +98,10 @@ package final class PrefixWatch {
 
     // MARK: Polling
 
-    /// Polls once and returns the changes that were found.
+    /// Polls once.
     ///
     /// - Throws: The failure to list the prefix itself; no key counts as removed then.
-    package func poll() throws(StoreError) -> [WatchedChange] {
+    package func poll() throws(StoreError) {
         let began = volume.now()
         if try readHints() { needsFullRound = true }
         let isDue = began >= nextSlice
@@ -114,41 +113,34 @@ package final class PrefixWatch {
             needsFullRound = false
             hasListed = true
         }
-        var changes: [WatchedChange] = []
-        // Keys that fail now are inspected again by the next poll, not by this one.
-        let (hintedCount, retryCount) = (min(hinted.count, Self.hintedKeysPerPoll), retries.count)
-        inspect(\.hinted, atMost: hintedCount, until: .distantFuture, &changes)
-        inspect(\.retries, atMost: retryCount, until: began + Self.retryTime, &changes)
-        if isDue, !isUrgent {
-            inspect(\.round, atMost: round.count, until: began + Self.sliceTime, &changes)
-            let cost = volume.now() - began
-            let pause = max(Self.interval, .nanoseconds(cost.nanoseconds * Self.pauseFactor))
-            nextSlice = began + pause - .milliseconds(1)
-        }
-        return changes
+        // Keys that fail now are due again after the next poll, not after this one.
+        for _ in 0..<min(retries.count, Self.retriesPerPoll) { retries.next().map { due.append($0) } }
+        while let key = hinted.next() { due.append(key) }
+        if isDue, !isUrgent { listSlice(began) }
     }
 
-    /// Inspects keys from a queue until a limit is reached.
-    private func inspect(
-        _ queue: ReferenceWritableKeyPath<PrefixWatch, KeyQueue>,
-        atMost limit: Int,
-        until end: NIODeadline,
-        _ changes: inout [WatchedChange]
-    ) {
+    /// Lists the versions of keys of the round until a slice's time is over.
+    private func listSlice(_ began: NIODeadline) {
         var count = 0
-        while count < limit, count < Self.minimumKeys || volume.now() < end, let key = self[keyPath: queue].next() {
+        while count < Self.minimumKeys || volume.now() < began + Self.sliceTime, let key = round.next() {
             count += 1
-            guard !inFlight.contains(key) else {
-                self[keyPath: queue].append(key)
+            let newest = try? volume.versions(key, fresh: true).last
+            if newest == nil || newest != knownVersion(key) || problems[key] != nil { due.append(key) }
+        }
+        let pause = max(Self.interval, .nanoseconds((volume.now() - began).nanoseconds * Self.pauseFactor))
+        nextSlice = began + pause - .milliseconds(1)
+    }
+
+    /// Takes the next part, or returns `nil` if no key is due and nothing is left of an urgent round.
+    package func nextPart() -> WatchPart? {
+        while let key = due.next() {
+            guard inFlight.insert(key).inserted else {
+                // It may have changed since it was read.
+                hinted.append(key)
                 continue
             }
-            let finding = volume.inspect(key, known: knownVersion(key))
-            if let change = record(key, finding) { changes.append(change) }
+            return WatchPart(volume: volume, prefix: nil, keys: [(key, knownVersion(key))])
         }
-    }
-
-    /// Takes the next part of an urgent round, or returns `nil` if nothing is left of it.
-    package func nextPart() -> WatchPart? {
         guard isUrgent else { return nil }
         var keys: [(StoreKey, UInt64?)] = []
         while keys.count < Self.partSize, let key = round.next() {
@@ -303,7 +295,7 @@ package final class PrefixWatch {
     }
 }
 
-/// Some keys of a round, to be read on any thread.
+/// Some keys, to be read on any thread.
 package struct WatchPart: Sendable {
     let volume: Volume
     let prefix: StoreKey?

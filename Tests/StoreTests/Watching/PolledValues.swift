@@ -32,9 +32,9 @@ final class PolledValues {
         return values.entries.compactMapValues(\.problem).merging(ofVolume) { first, _ in first }
     }
 
-    /// Polls once, and reads all of an urgent round.
+    /// Polls once, and reads all that is due.
     func poll() throws(StoreError) {
-        deliver(try watch.poll())
+        try watch.poll()
         while let part = watch.nextPart() { deliver(watch.record(part.read())) }
     }
 

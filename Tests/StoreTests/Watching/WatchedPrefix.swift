@@ -93,13 +93,13 @@ final class WatchedPrefix: @unchecked Sendable {
         let end = now + seconds * 1_000_000_000
         while now < end {
             let began = now
-            report(try watch.poll())
+            try watch.poll()
             busy += now - began
             longest = max(longest, now - began)
-            // An urgent round takes the time until the next poll.
-            while now < began + 1_000_000_000, let part = watch.nextPart() { report(watch.record(part.read())) }
+            // The parts take the time until the next poll.
+            while now < began + 1_000_000_000, let part = watch.nextPart() { finish(part) }
             if isDone() { return true }
-            if !watch.needsImmediatePoll { now = max(began + 1_000_000_000, now) }
+            now = max(began + 1_000_000_000, now)
             if let (moment, body) = interruption, now >= moment {
                 interruption = nil
                 try body()
@@ -111,15 +111,17 @@ final class WatchedPrefix: @unchecked Sendable {
     /// Polls, and reads all parts of the round, as other threads do. Before each part is read another poll follows a pause
     /// in nanoseconds.
     func readParts(pausing pause: UInt64) throws {
-        report(try watch.poll())
+        try watch.poll()
         var parts: [WatchPart] = []
         while let part = watch.nextPart() { parts.append(part) }
         for part in parts {
             now += pause
-            report(try watch.poll())
-            report(watch.record(part.read()))
+            try watch.poll()
+            finish(part)
         }
     }
+
+    func finish(_ part: WatchPart) { report(watch.record(part.read())) }
 
     private func report(_ changes: [WatchedChange]) {
         reported += changes.map { ($0, now) }
