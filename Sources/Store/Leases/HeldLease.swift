@@ -9,14 +9,16 @@ package import NIOCore
 package final class HeldLease {
     private let volume: Volume
     private let lock: LeaseFolder
+    private let guards: [StoreKey]
     private var record: LeaseRecord
     /// The start time of the last successful renewal.
     private var renewedAt: NIODeadline
     private var isLost = false
 
-    init(volume: Volume, lock: LeaseFolder, record: LeaseRecord, since: NIODeadline) {
+    init(volume: Volume, lock: LeaseFolder, guards: [StoreKey], record: LeaseRecord, since: NIODeadline) {
         self.volume = volume
         self.lock = lock
+        self.guards = guards
         self.record = record
         renewedAt = since
     }
@@ -43,10 +45,18 @@ package final class HeldLease {
         try write(isReleased: false, now: now)
     }
 
-    /// Releases the lease, so that a waiting process need not wait for the time to live.
+    /// Releases the lease, so that a waiting process need not wait for the time to live. If the holder has removed what
+    /// the lease guards, the folder of the lease is deleted, so that names that come and go leave nothing behind.
     package func release(now: NIODeadline) throws(StoreError) {
         defer { isLost = true }
         try write(isReleased: true, now: now)
+        var newest: UInt64 = 0
+        for key in guards {
+            guard try volume.value(of: volume.newest(key, fresh: true), key) == nil else { return }
+            newest = max(newest, try volume.epoch(of: key))
+        }
+        // The epoch of the next holder follows from a removed key.
+        if newest == epoch { lock.delete(upTo: epoch) }
     }
 
     /// Verifies that this epoch is the newest, bypassing every cache. Called before every action under the lease.

@@ -4,7 +4,7 @@ package import NIOCore
 ///
 /// Epochs are files created by link(2). The candidate judges the holder by its own monotonic clock: a holder whose file
 /// did not change for the time to live, the holder's or its own, whichever is longer, is considered dead. Nothing is
-/// deleted to unlock.
+/// deleted to unlock; a holder that has removed the guarded keys deletes the folder of the lease after its release.
 ///
 /// An earlier holder that was considered dead may wake up between its check and its write. After the new holder has
 /// written each guarded key once, such a write finds the next version taken, and then its epoch outdated.
@@ -104,7 +104,13 @@ package final class LeaseCandidate {
             isReleased: false
         )
         try volume.ensureFolder(lock.path)
-        guard try volume.create(lock.path(of: epoch), record.file()) else { return nil }
+        do throws(StoreError) {
+            guard try volume.create(lock.path(of: epoch), record.file()) else { return nil }
+        } catch {
+            // The last holder has deleted the folder since.
+            guard error.code != .notFound else { return nil }
+            throw error
+        }
         // A process that was stopped between poll and link may have created a number that had been deleted.
         let epochs = try lock.epochs()
         guard epochs.last == epoch else { return nil }
@@ -112,6 +118,6 @@ package final class LeaseCandidate {
         if hasUnreleasedHolder {
             for key in options.guards { try volume.raise(key, to: epoch) }
         }
-        return HeldLease(volume: volume, lock: lock, record: record, since: began)
+        return HeldLease(volume: volume, lock: lock, guards: options.guards, record: record, since: began)
     }
 }

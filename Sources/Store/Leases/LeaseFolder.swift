@@ -43,6 +43,13 @@ struct LeaseFolder {
         return found
     }
 
+    /// Deletes the folder after the release of an epoch, unless another process has created a newer one.
+    func delete(upTo released: UInt64) {
+        guard let epochs = try? epochs(), epochs.last == released else { return }
+        for epoch in epochs { try? volume.files.unlink(path(of: epoch)) }
+        try? volume.files.removeFolder(path)
+    }
+
     func deleteOld(_ epochs: [UInt64]) {
         guard let top = epochs.last else { return }
         for epoch in epochs where top - epoch > Self.epochsKept {

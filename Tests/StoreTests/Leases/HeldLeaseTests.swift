@@ -139,6 +139,37 @@ struct HeldLeaseTests {
         #expect(throws: StoreError.self) { try old.write("certs/a", .replace(1, [2])) }
     }
 
+    @Test("The folder of a lease is deleted with the release if no guarded key has a value, and epochs still rise")
+    func abandoned() throws {
+        let folder = scratch.file("v2/locks/site")
+        let first = try acquire()
+        _ = try first.write("certs/a", .create([1]))
+        try first.release(now: time.now)
+        #expect(FileManager.default.fileExists(atPath: folder))
+        let second = try acquire()
+        _ = try second.write("certs/a", .remove(nil))
+        // A competitor that has seen the folder polls again after it was deleted.
+        let competitor = try candidate()
+        guard case .wait = try competitor.poll(now: time.now) else {
+            Issue.record("the lease is held")
+            return
+        }
+        try second.release(now: time.now)
+        #expect(!FileManager.default.fileExists(atPath: folder))
+        guard case .acquire(let epoch) = try competitor.poll(now: time.now) else {
+            Issue.record("the lease is free")
+            return
+        }
+        #expect(epoch == 3)
+        #expect(throws: StoreError.self) { try second.write("certs/a", .create([2])) }
+        let third = try #require(try competitor.acquire(epoch))
+        try third.check()
+        _ = try third.write("certs/a", .create([3]))
+        // A newer epoch is never deleted.
+        try FileManager.default.copyItem(atPath: "\(folder)/3", toPath: "\(folder)/4")
+        #expect(throws: StoreError.self) { try third.check() }
+    }
+
     @Test("A lost folder of leases brings no old epoch back")
     func lostFolder() throws {
         let old = try acquire()
