@@ -1,6 +1,6 @@
 package import ACME
 package import FoundationEssentials
-import Store
+package import Store
 import Synchronization
 import Threads
 
@@ -106,6 +106,38 @@ package final class ServedCertificates: Sendable {
         _ = await served.development?.reload()
         served.rebuild(now: now)
         return served
+    }
+
+    /// Reads the certificate that is stored under a key, for a command that asks for one name. No other certificate of
+    /// the store is read.
+    ///
+    /// - Returns: The status, or `nil` if the certificate does not have the name or a configured file does: then every
+    ///   source has to be read.
+    package static func inspect(
+        _ key: StoreKey,
+        for name: CertificateName,
+        _ settings: Settings,
+        store set: CertificateSet
+    ) async throws(CertificatesError) -> CertificateStatus? {
+        let configured = ConfiguredCertificates(settings.files, check: settings.check)
+        _ = configured.reload()
+        guard !configured.certificates.contains(where: { $0.names.contains(name) }) else { return nil }
+        let finding: CertificateSet.Finding
+        do throws(StoreError) {
+            finding = try await set.read(key, check: settings.check)
+        } catch {
+            throw CertificatesError(error)
+        }
+        guard finding.rejection != nil || finding.certificate?.names.contains(name) == true else { return nil }
+        return CertificateStatus(
+            source: .store,
+            place: key.path,
+            version: finding.version,
+            origin: finding.origin,
+            authority: finding.authority,
+            certificate: finding.certificate,
+            problem: finding.rejection
+        )
     }
 
     private func watchStore() async throws(StoreError) {

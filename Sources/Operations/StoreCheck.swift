@@ -150,6 +150,9 @@ package struct StoreCheck: Sendable {
             let end = NIODeadline.now() + Self.countingTime
             report.credentials = try volume.countValues("agents", until: end)
             report.certificates = try volume.countValues("certs", until: end)
+            let leases = volume.leases(until: end)
+            report.leases = leases.found
+            if !leases.isComplete { report.remarks.append("not all leases could be read in the time for it") }
             report.accounts = try volume.countValues("acme/accounts", until: end)
             for path in try volume.strayKeys(cluster) {
                 report.remarks.append("\(path): is not a key of this cluster; it can be deleted")

@@ -31,6 +31,8 @@ package struct StoreCheckReport: Sendable {
     package var certificates = ValueCount()
     /// The accounts at CAs.
     package var accounts = ValueCount()
+    /// The leases that were not released.
+    package var leases: [LeaseFinding] = []
     package var replicas: [Replica] = []
 
     package init(path: String) {
@@ -88,6 +90,14 @@ extension StoreCheckReport {
                     "counts_complete": .bool([credentials, certificates, accounts].allSatisfy(\.isComplete)),
                 ])
             } ?? .null,
+            "leases": .array(
+                leases.map { lease in
+                    .object([
+                        "name": .string(lease.name), "holder": .string(lease.holder),
+                        "ttl_seconds": .integer(lease.timeToLive.nanoseconds / 1_000_000_000),
+                    ])
+                }
+            ),
             "replicas": .array(
                 replicas.map { replica in
                     .object([
@@ -129,11 +139,20 @@ extension StoreCheckReport {
             let rows = replicas.map { ["  \($0.incarnation)", $0.name ?? "?", $0.stateText] }
             sections.append("Replicas:\n" + table(rows))
         }
+        if !leases.isEmpty {
+            let rows = leases.prefix(Self.linesPerList).map { ["  \($0.name)", $0.holder] }
+            let more = leases.count - rows.count
+            let rest = more > 0 ? "\n  and \(more) more" : ""
+            sections.append("Leases that are held, or were left by a process that died:\n" + table(rows) + rest)
+        }
         if !remarks.isEmpty { sections.append("Worth knowing:\n" + Self.lines(remarks)) }
         if !problems.isEmpty { sections.append("Problems:\n" + Self.lines(problems)) }
         sections.append(isUsable ? "The store can be used." : "The store cannot be used as it is.")
         return sections.joined(separator: "\n\n")
     }
+
+    /// The highest number of lines of a list.
+    private static let linesPerList = 20
 
     private func overview() -> [[String]] {
         var rows = [["store", path]]
@@ -158,6 +177,7 @@ extension StoreCheckReport {
         rows.append(["credentials", "\(credentials)"])
         rows.append(["certificates", "\(certificates)"])
         rows.append(["ACME accounts", "\(accounts)"])
+        rows.append(["leases", "\(leases.count) not released"])
         return rows
     }
 

@@ -19,6 +19,9 @@ struct AuthorityCommand: AsyncParsableCommand {
     @Flag(help: "Print the root certificate itself, as PEM.")
     var pem = false
 
+    @Flag(help: "Create a new root in the place of the present one. Every client has to be told to trust it.")
+    var replace = false
+
     @Flag(help: "Print a JSON object.")
     var json = false
 
@@ -37,6 +40,7 @@ struct AuthorityCommand: AsyncParsableCommand {
         let configuration = try options.load()
         let (shared, store) = try await CommandStore.open(configuration, isFounding: true)
         defer { store.close() }
+        if replace { try await Self.removeRoot(from: shared.certificates) }
         let root = try await DevelopmentRoot.obtain(in: shared.certificates)
         if pem {
             try Terminal.print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")
@@ -50,6 +54,16 @@ struct AuthorityCommand: AsyncParsableCommand {
             try Terminal.print(TokenDescription.json(description))
         } else {
             try Terminal.print(Terminal.table([["root", CertificateSet.developmentCA.path], ["pin", root.pin]]))
+        }
+    }
+
+    private static func removeRoot(from certificates: CertificateSet) async throws {
+        do throws(StoreError) {
+            try await certificates.withLease(of: CertificateSet.developmentCA) { lease throws(StoreError) in
+                try await certificates.remove(CertificateSet.developmentCA, under: lease)
+            }
+        } catch {
+            guard error.code == .notFound else { throw error }
         }
     }
 }

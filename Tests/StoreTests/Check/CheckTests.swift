@@ -77,6 +77,24 @@ struct CheckTests {
         #expect(all.isComplete && all.count == 19 && "\(all)" == "19")
     }
 
+    @Test("Leases that were not released are listed with their holders, at any depth of names")
+    func leases() async throws {
+        let volume = try scratch.volume()
+        #expect(volume.leases(until: .distantFuture).found.isEmpty)
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
+        var options = LeaseOptions()
+        options.timeToLive = .seconds(9)
+        let held = try await store.lease("certs/app.test", options)
+        try await store.lease("other", options).release()
+        let (found, isComplete) = volume.leases(until: .distantFuture)
+        #expect(isComplete && found.map(\.name) == ["certs/app.test"] && found.first?.timeToLive == .seconds(9))
+        #expect(found.first?.holder.contains("\(getpid())") == true)
+        #expect(!volume.leases(until: .uptimeNanoseconds(0)).isComplete)
+        await held.release()
+        #expect(volume.leases(until: .distantFuture).found.isEmpty)
+    }
+
     @Test("Every duration is measured often enough to have a median, and no file is left behind")
     func timings() throws {
         let volume = try scratch.volume()
