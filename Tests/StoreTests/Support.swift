@@ -12,6 +12,19 @@ extension ScratchFolder {
     }
 }
 
+extension GarbageCollector {
+    /// Examines a whole round and deletes what was found. Returns the number of deletions.
+    func sweep(now: NIODeadline) throws -> Int {
+        var count = 0
+        repeat {
+            var rest = try examine(now: now)[...]
+            count += rest.count
+            while !rest.isEmpty { rest = delete(rest) }
+        } while !isRoundFinished
+        return count
+    }
+}
+
 func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
 func randomIncarnation() -> Incarnation {

@@ -31,7 +31,7 @@ package final class SharedStore: Sendable {
 
     /// Opens the store, and founds the cluster if the store is empty and the configuration names no cluster.
     ///
-    /// - Parameter disposable: The prefixes whose removed keys are deleted from the volume after some minutes.
+    /// - Parameter disposable: The prefixes of keys with random names, whose folders are deleted as soon as they are removed.
     /// - Throws: `stalled` if the volume does not respond within ten seconds, `foreign` if the store belongs to another
     ///   cluster than the configured one.
     package static func open(

@@ -7,6 +7,8 @@ import Threads
 extension VolumeStore {
     /// The time between two probes for free space on a healthy volume.
     private static let betweenSpaceProbes = TimeAmount.seconds(4)
+    /// The time between two slices of a sweep.
+    private static let betweenSlices = TimeAmount.seconds(1)
 
     /// Adds readers when the existing ones hang, starts threads that could not be started before, and probes for free
     /// space.
@@ -51,17 +53,29 @@ extension VolumeStore {
         if !isAccepted { shared.withLock { $0.isProbing = false } }
     }
 
+    /// Deletes what is no longer needed: a round a minute, in slices that a reader and the writer alternate in.
     func scheduleSweep(_ collector: GarbageCollector) {
-        // Used by one job of the writer at a time.
+        // Used by one job at a time.
         let box = ThreadConfined(collector)
-        timers.schedule(at: .now() + .minutes(1)) { [weak self] in
+        let pause = collector.isRoundFinished ? TimeAmount.minutes(1) : Self.betweenSlices
+        timers.schedule(at: .now() + pause) { [weak self] in
             guard let self else { return }
-            let isAccepted = writer.submit { [weak self] in
-                _ = try? box.value.sweep(now: .now())
-                self?.scheduleSweep(box.value)
+            let isAccepted = readers.submit { [weak self] in
+                let found = (try? box.value.examine(now: .now())) ?? []
+                self?.delete(found[...], box)
             }
             if !isAccepted { scheduleSweep(box.value) }
         }
+    }
+
+    /// Deletes in jobs of the writer, behind the heartbeats and leases that wait for it.
+    private func delete(_ deletions: ArraySlice<GarbageCollector.Deletion>, _ box: ThreadConfined<GarbageCollector>) {
+        guard !deletions.isEmpty else { return scheduleSweep(box.value) }
+        let isAccepted = writer.submit { [weak self] in
+            let rest = box.value.delete(deletions)
+            self?.delete(rest, box)
+        }
+        if !isAccepted { scheduleSweep(box.value) }
     }
 }
 

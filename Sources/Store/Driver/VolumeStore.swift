@@ -20,7 +20,7 @@ package final class VolumeStore: Store {
         /// The time between two polls of a watched prefix.
         package var watchInterval = PrefixWatch.interval
         package var pace = JournalWriter.Pace()
-        /// The prefixes whose removed keys are deleted for good; see ``GarbageCollector``.
+        /// The prefixes of keys with random names, which never return; see ``GarbageCollector``.
         package var disposable: [StoreKey] = []
         /// The name of this process in the records of its leases, for people.
         package var processName = LeaseRecord.processName
@@ -72,7 +72,7 @@ package final class VolumeStore: Store {
             starter: starter
         )
         scheduleUpkeep()
-        scheduleSweep(GarbageCollector(volume: volume, removedUnder: options.disposable))
+        scheduleSweep(GarbageCollector(volume: volume, disposable: options.disposable))
     }
 
     deinit { close() }

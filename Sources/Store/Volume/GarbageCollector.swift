@@ -3,69 +3,150 @@ package import NIOCore
 /// Deletes what is no longer needed: archived journals, temporary files of processes that died, folders of removed
 /// keys, and old versions of values.
 ///
-/// Everything is kept for ten minutes after this process first saw it, on its own monotonic clock; several replicas may
-/// delete at once. A ``VolumeStore`` calls ``sweep(now:)`` about once a minute on its writer's thread. Confined to one
-/// thread at a time.
+/// Archived and temporary files are kept for ten minutes after this process first saw them, removed keys for an hour, on
+/// its own monotonic clock; several replicas may delete at once. Keys below disposable prefixes, whose names are random
+/// and never return, are deleted when they are seen. What a removal should have unlinked already, because it may be a
+/// secret, is deleted first.
+///
+/// The work goes on in slices of at most ``sliceTime``: a reader of the ``VolumeStore`` calls ``examine(now:)``, which
+/// lists and reads, and its writer ``delete(_:)`` with the result, which only renames and unlinks. Confined to one thread
+/// at a time.
 package final class GarbageCollector {
-    /// The time that an unneeded file is kept.
+    /// The time for which archived and temporary files are kept.
     package static let minimumAge = TimeAmount.minutes(10)
-    /// The highest number of names that are remembered; others wait for a later sweep.
+    /// The time for which it stays known that a key was removed.
+    package static let removalAge = TimeAmount.hours(1)
+    /// The time after which a slice examines or deletes no more.
+    package static let sliceTime = TimeAmount.milliseconds(200)
+    /// The highest number of names that are remembered; others wait for a later round.
     private static let memoryLimit = 65_536
+    /// The highest number of versions of one key that are deleted in a round.
+    private static let versionsPerKey = 256
+    /// The prefixes of values.
+    private static let prefixes: [StoreKey] = [
+        "agents", "certs", "acme/accounts", "acme/authorities", "acme/names", "acme/orders",
+    ]
+
+    /// One call of the file system, or for a key a few.
+    package enum Deletion: Equatable, Sendable {
+        case file(String)
+        case folder(String)
+        /// The folder of a removed key.
+        case key(StoreKey)
+    }
+
+    private enum Subject {
+        /// A file or folder that is deleted with its contents.
+        case path(String)
+        case key(StoreKey, isDisposable: Bool)
+    }
 
     private let volume: Volume
-    /// The prefixes whose removed keys are deleted for good. Such a key should not be created again: one that is
-    /// created at the moment when its folder is deleted is restored, but may be missing for that moment.
-    private let prefixes: [StoreKey]
+    private let disposable: [StoreKey]
+    /// The times since which files may be deleted and keys are known to be removed, by path.
     private var firstSeen: [String: NIODeadline] = [:]
-    private var pruning = VersionPruning()
+    private var seen: [String: NIODeadline] = [:]
+    /// The newest versions that are known to be values, so that they need not be read again.
+    private var values: [StoreKey: UInt64] = [:]
+    private var subjects: ArraySlice<Subject> = []
+    /// The folders whose names are not among the subjects yet.
+    private var unlisted: ArraySlice<StoreKey> = []
 
-    package init(volume: Volume, removedUnder prefixes: [StoreKey] = []) {
+    /// - Parameter disposable: The prefixes of keys with random names. Such a key should not be created again: one that
+    ///   is created at the moment when its folder is deleted is restored, but may be missing for that moment.
+    package init(volume: Volume, disposable: [StoreKey] = []) {
         self.volume = volume
-        self.prefixes = prefixes
+        self.disposable = disposable
     }
 
-    /// Lists what may be deleted and deletes what is old enough. Returns the number of deletions.
-    package func sweep(now: NIODeadline) throws(StoreError) -> Int {
-        var candidates: [String] = []
-        for folder in [Volume.tombs, Volume.temporaries] {
-            candidates += try volume.names(in: folder, fresh: true).map { "\(folder)/\($0)" }
-        }
-        var removed: [String: StoreKey] = [:]
-        for prefix in prefixes {
-            for key in try volume.keys(prefix) where try isRemoved(key) { removed[key.path] = key }
-        }
-        var seen: [String: NIODeadline] = [:]
-        var deleted = 0
-        for path in (candidates + removed.keys.sorted()).prefix(Self.memoryLimit) {
-            let since = firstSeen[path] ?? now
-            guard now - since >= Self.minimumAge else {
-                seen[path] = since
-                continue
+    /// Whether everything was examined; the next slice begins a new round.
+    package var isRoundFinished: Bool { subjects.isEmpty && unlisted.isEmpty }
+
+    /// Examines a slice of the store. Returns what may be deleted.
+    package func examine(now: NIODeadline) throws(StoreError) -> [Deletion] {
+        let end = volume.now() + Self.sliceTime
+        if isRoundFinished {
+            (firstSeen, seen) = (seen, [:])
+            if values.count >= Self.memoryLimit { values = [:] }
+            var paths: [String] = []
+            for folder in [Volume.tombs, Volume.temporaries] {
+                paths += try volume.names(in: folder, fresh: true).map { "\(folder)/\($0)" }
             }
-            if let key = removed[path] {
-                moveToTombs(key)
-            } else {
-                volume.erase(path)
+            subjects = [.key(.clusterDocument, isDisposable: false)] + paths.map { .path($0) }
+            unlisted = (disposable + Self.prefixes)[...]
+        }
+        var found: [Deletion] = []
+        repeat {
+            if let subject = subjects.popFirst() {
+                // What cannot be read now waits for the next round.
+                found += (try? deletions(of: subject, now)) ?? []
+            } else if let prefix = unlisted.popFirst() {
+                let isDisposable = disposable.contains(prefix)
+                subjects = try volume.unsortedKeys(prefix).map { .key($0, isDisposable: isDisposable) }[...]
             }
-            deleted += 1
-        }
-        firstSeen = seen
-        return deleted + pruning.sweep(volume)
+        } while !isRoundFinished && volume.now() < end
+        return found
     }
 
-    /// Whether a key was removed. A key that cannot be read for a reason of its own, such as its mode, is kept, and
-    /// does not stop the sweep.
-    private func isRemoved(_ key: StoreKey) throws(StoreError) -> Bool {
-        do throws(StoreError) {
-            let newest = try volume.newest(key, fresh: true)
-            return newest == nil ? false : try volume.value(of: newest, key) == nil
-        } catch {
-            guard !error.isTransient else { throw error }
-            return false
+    /// Deletes for the time of a slice, at least one. Returns the rest.
+    package func delete(_ deletions: ArraySlice<Deletion>) -> ArraySlice<Deletion> {
+        let end = volume.now() + Self.sliceTime
+        var rest = deletions
+        repeat {
+            switch rest.popFirst() {
+            case .file(let path): try? volume.files.unlink(path)
+            case .folder(let path): try? volume.files.removeFolder(path)
+            case .key(let key): moveToTombs(key)
+            case nil: break
+            }
+        } while !rest.isEmpty && volume.now() < end
+        return rest
+    }
+
+    private func deletions(of subject: Subject, _ now: NIODeadline) throws(StoreError) -> [Deletion] {
+        switch subject {
+        case .path(let path): return isOlder(path, than: Self.minimumAge, now) ? contents(of: path) : []
+        case .key(let key, let isDisposable):
+            // A stale listing names fewer versions than there are, so fewer of them are deleted.
+            let versions = try volume.versions(key, fresh: false)
+            guard let top = versions.last else { return [] }
+            guard try isRemoval(top, of: key) else {
+                return Self.files(volume.superseded(key, versions).prefix(Self.versionsPerKey), of: key)
+            }
+            let older = Self.files(versions.dropLast(), of: key)
+            let isDue = isOlder(key.path, than: isDisposable ? .zero : Self.removalAge, now)
+            return isDue && older.isEmpty ? [.key(key)] : older
         }
     }
 
-    /// Moves the folder of a removed key to `tombs/` in one step; a later sweep erases it.
+    private func isRemoval(_ version: UInt64, of key: StoreKey) throws(StoreError) -> Bool {
+        guard values[key] != version else { return false }
+        let path = VersionName.path(of: version, key: key)
+        let file = try VersionFile(volume.readFile(path, limit: VersionFile.sizeLimit), place: path)
+        if !file.isRemoved { values[key] = version }
+        return file.isRemoved
+    }
+
+    /// The files of versions, the newest first.
+    private static func files(_ versions: some BidirectionalCollection<UInt64>, of key: StoreKey) -> [Deletion] {
+        versions.reversed().map { .file(VersionName.path(of: $0, key: key)) }
+    }
+
+    private func isOlder(_ path: String, than age: TimeAmount, _ now: NIODeadline) -> Bool {
+        let since = firstSeen[path] ?? now
+        if now - since >= age { return true }
+        if seen.count < Self.memoryLimit { seen[path] = since }
+        return false
+    }
+
+    /// A file, or a folder after its contents.
+    private func contents(of path: String, depth: Int = 3) -> [Deletion] {
+        guard depth > 0 else { return [] }
+        guard let listing = try? volume.files.list(path, fresh: false, limit: 100_000) else { return [.file(path)] }
+        return listing.names.flatMap { contents(of: "\(path)/\($0)", depth: depth - 1) } + [.folder(path)]
+    }
+
+    /// Moves the folder of a removed key to `tombs/` in one step; a later round erases it.
     ///
     /// A writer may have created the key again since the check, and its version must not be lost: the folder is then
     /// moved back. A writer that links a version after the move finds no folder and creates a new one, which takes

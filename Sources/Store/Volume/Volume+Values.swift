@@ -254,9 +254,10 @@ extension Volume {
         }
         count(\.published)
         if file.isRemoved, top == mine {
+            // A value that was removed may be a secret.
             unlink(versions.dropLast(), of: key)
         } else {
-            prune(key, versions)
+            unlink(superseded(key, versions), of: key)
         }
         writeHint(for: key)
         return true
@@ -273,9 +274,10 @@ extension Volume {
         return try !VersionFile(readFile(path, limit: VersionFile.sizeLimit), place: displayPath(path)).isRemoved
     }
 
-    /// Unlinks versions that a removal has superseded, the newest first: a value that was removed may be a secret. What
-    /// cannot be unlinked now is deleted by a sweep.
-    func unlink(_ versions: some BidirectionalCollection<UInt64>, of key: StoreKey) {
+    /// Unlinks versions that were superseded, the newest first. What cannot be unlinked now is deleted by the garbage
+    /// collector.
+    private func unlink(_ versions: some BidirectionalCollection<UInt64>, of key: StoreKey) {
+        guard !versions.isEmpty else { return }
         for version in versions.reversed() {
             try? files.unlink(VersionName.path(of: version, key: key))
         }
@@ -295,28 +297,21 @@ extension Volume {
         StoreError(.notFound, displayPath(key.path), "there is no such value")
     }
 
-    /// Deletes versions that were superseded at least ``minimumAge`` ago, the oldest first. Versions that cannot be
-    /// deleted wait for the next time. Returns the number of deleted versions.
-    @discardableResult
-    func prune(_ key: StoreKey, _ versions: [UInt64], atMost limit: Int = .max) -> Int {
-        guard let top = versions.last, versions.count > Self.versionsKept else { return 0 }
+    /// Returns the versions that were superseded at least ``minimumAge`` ago and are not among the newest.
+    func superseded(_ key: StoreKey, _ versions: [UInt64]) -> [UInt64] {
+        guard let top = versions.last, versions.count > Self.versionsKept else { return [] }
         let now = now()
         let old: UInt64? = versionObservations.withLock { seen in
-            if let earlier = seen[key.path] { return now - earlier.since >= Self.minimumAge ? earlier.newest : nil }
+            if let earlier = seen[key.path] {
+                guard now - earlier.since >= Self.minimumAge else { return nil }
+                seen[key.path] = VersionObservation(newest: top, since: now)
+                return earlier.newest
+            }
             if seen.count >= Self.versionObservationLimit { seen.removeAll() }
             seen[key.path] = VersionObservation(newest: top, since: now)
             return nil
         }
-        guard let old else { return 0 }
-        let deletable = versions.filter { $0 < old && top - $0 >= Self.versionsKept }
-        for version in deletable.prefix(limit).reversed() {
-            try? files.unlink(VersionName.path(of: version, key: key))
-        }
-        guard deletable.count <= limit else { return limit }
-        versionObservations.withLock { seen in
-            let isDone = versions.count - deletable.count <= Self.versionsKept
-            seen[key.path] = isDone ? nil : VersionObservation(newest: top, since: now)
-        }
-        return deletable.count
+        guard let old else { return [] }
+        return versions.filter { $0 < old && top - $0 >= Self.versionsKept }
     }
 }

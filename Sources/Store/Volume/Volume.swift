@@ -21,7 +21,7 @@ package final class Volume: Sendable {
     private let counters = Mutex(StoreCounts())
     /// Verifies before a write that the volume at the path still is the one that was opened, if that was asked for.
     let verification = Mutex<(@Sendable (Volume) throws(StoreError) -> Void)?>(nil)
-    /// The newest version of each key at some time; see ``prune(_:_:atMost:)``.
+    /// The newest version of each key at some time; see ``superseded(_:_:)``.
     let versionObservations = Mutex([String: VersionObservation]())
 
     /// - Parameters:

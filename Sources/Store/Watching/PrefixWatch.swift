@@ -41,6 +41,7 @@ package final class PrefixWatch {
         var version: UInt64
         /// The bytes, if the watch is of one key.
         var bytes: [UInt8]?
+        var isRemoved = false
         /// Whether the user could not use the value, so that it is delivered again.
         var isRejected = false
     }
@@ -222,7 +223,7 @@ package final class PrefixWatch {
         switch state {
         case .known: return nil
         case .removed(let version):
-            known[key] = Known(version: version)
+            known[key] = Known(version: version, isRemoved: true)
             return .removed(version: version)
         case .value(let stored):
             let new = Known(version: stored.version, bytes: keepsBytes ? stored.bytes : nil)
@@ -233,9 +234,13 @@ package final class PrefixWatch {
     }
 
     /// Whether a folder counts as gone: two lookups, not right after each other, did not find it, and other keys are
-    /// there.
+    /// there. The folder of a removed key is expected to go.
     private func isGone(_ key: StoreKey) -> Bool {
-        guard known[key] != nil else { return false }
+        guard let before = known[key] else { return false }
+        if before.isRemoved {
+            known[key] = nil
+            return true
+        }
         let now = volume.now()
         guard let since = missing[key], now - since >= Self.secondLookupDelay, isMounted else {
             missing[key] = missing[key] ?? now

@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import NIOCore
 import Store
 import Synchronization
@@ -11,26 +12,66 @@ struct RemovedKeysTests {
     private let key: StoreKey = "acme/challenges/a"
     private let start = NIODeadline.now()
 
-    @Test("The folder of a removed key is deleted after ten minutes, unless the key was created again")
+    @Test("The folder of a removed key is deleted after an hour, unless the key was created again")
     func removed() throws {
         let volume = try scratch.volume()
-        let collector = GarbageCollector(volume: volume, removedUnder: ["acme/challenges"])
+        let key: StoreKey = "acme/orders/a"
+        let collector = GarbageCollector(volume: volume)
         #expect(try collector.sweep(now: start) == 0)
         try volume.write(key, .create(bytes("one")))
         try volume.write(key, .remove(nil))
-        try volume.write("acme/challenges/b", .create(bytes("stays")))
+        try volume.write("acme/orders/b", .create(bytes("stays")))
         _ = try collector.sweep(now: start)
-        _ = try collector.sweep(now: start + .minutes(9))
+        _ = try collector.sweep(now: start + .minutes(59))
         #expect(try volume.write(key, .create(bytes("two"))) == 3)
-        _ = try collector.sweep(now: start + .minutes(11))
+        _ = try collector.sweep(now: start + .minutes(61))
         #expect(try volume.read(key).bytes == bytes("two"))
         try volume.write(key, .remove(nil))
-        _ = try collector.sweep(now: start + .minutes(12))
-        _ = try collector.sweep(now: start + .minutes(22))
-        _ = try collector.sweep(now: start + .minutes(33))
-        _ = try collector.sweep(now: start + .minutes(44))
-        #expect(scratch.names("v2/acme/challenges").filter { !$0.hasPrefix(".") } == ["b"])
+        for minutes in [62, 123, 134, 145] { _ = try collector.sweep(now: start + .minutes(Int64(minutes))) }
+        #expect(scratch.names("v2/acme/orders").filter { !$0.hasPrefix(".") } == ["b"])
         #expect(scratch.names("v2/tombs").isEmpty)
+    }
+
+    @Test("The folder of a removed key with a random name is deleted by the next round")
+    func disposable() throws {
+        let volume = try scratch.volume()
+        let collector = GarbageCollector(volume: volume, disposable: ["acme/challenges"])
+        try volume.write(key, .create(bytes("one")))
+        _ = try collector.sweep(now: start)
+        #expect(try volume.read(key).bytes == bytes("one"))
+        try volume.write(key, .remove(nil))
+        _ = try collector.sweep(now: start)
+        #expect(scratch.names("v2/acme/challenges").filter { !$0.hasPrefix(".") } == [])
+    }
+
+    @Test(
+        "Nothing of a removed value is left on the volume, even if the process ends before it deletes the old versions",
+        arguments: [
+            "agents/a", "certs/a", "acme/accounts/a", "acme/names/a", "acme/orders/a", "acme/challenges/a",
+        ] as [StoreKey]
+    )
+    func secrets(_ key: StoreKey) throws {
+        let secret = "-----BEGIN PRIVATE KEY-----"
+        func remains() -> [String] {
+            let all = FileManager.default.enumerator(atPath: scratch.path)?.compactMap { $0 as? String } ?? []
+            return all.filter { String(decoding: scratch.read($0), as: UTF8.self).contains(secret) }
+        }
+        for isInterrupted in [false, true] {
+            _ = try scratch.volume()
+            let posix = try PosixFileSystem(path: scratch.file("v2"), creating: false)
+            let volume = Volume(files: InterruptedFileSystem(files: posix, unlinks: !isInterrupted))
+            try volume.write(key, .create(bytes(secret)))
+            let version = try volume.read(key).version
+            try volume.write(key, .replace(version, bytes("more \(secret)")))
+            #expect(!remains().isEmpty)
+            try volume.write(key, .remove(nil))
+            #expect(remains().isEmpty == !isInterrupted)
+            // What the process left is deleted by another.
+            let collector = GarbageCollector(volume: Volume(files: posix), disposable: ["acme/challenges"])
+            for minutes in [0, 11] { _ = try collector.sweep(now: start + .minutes(Int64(minutes))) }
+            #expect(remains() == [])
+            #expect(throws: StoreError.self) { try volume.read(key) }
+        }
     }
 
     @Test("A key that is created again while its folder is deleted is restored with the version its writer got")
@@ -44,11 +85,10 @@ struct RemovedKeysTests {
             let version = try? writer.write(key, .create(bytes("again")))
             made.withLock { $0 = version }
         }
-        let collector = GarbageCollector(volume: Volume(files: files), removedUnder: ["acme/challenges"])
+        let collector = GarbageCollector(volume: Volume(files: files), disposable: ["acme/challenges"])
         try writer.write(key, .create(bytes("one")))
         try writer.write(key, .remove(nil))
         _ = try collector.sweep(now: start)
-        _ = try collector.sweep(now: start + .minutes(11))
         #expect(made.withLock { $0 } == 3)
         #expect(try writer.read(key) == StoredValue(bytes: bytes("again"), version: 3))
         #expect(scratch.names("v2/tombs").isEmpty)
@@ -57,7 +97,7 @@ struct RemovedKeysTests {
     @Test("A key that cannot be read does not stop the sweep of the others")
     func unreadable() throws {
         let volume = try scratch.volume()
-        let collector = GarbageCollector(volume: volume, removedUnder: ["acme/challenges"])
+        let collector = GarbageCollector(volume: volume, disposable: ["acme/challenges"])
         try volume.write("acme/challenges/0", .create(bytes("open")))
         let path = scratch.file("v2/acme/challenges/0/1.json")
         try FileManager.default.setAttributes([.posixPermissions: 0o666], ofItemAtPath: path)
@@ -69,10 +109,11 @@ struct RemovedKeysTests {
     }
 }
 
-/// Runs a closure before the folder of a removed key is moved to `tombs/`.
+/// Runs a closure before the folder of a removed key is moved to `tombs/`, or fails to unlink files.
 private struct InterruptedFileSystem: FileSystem {
     let files: PosixFileSystem
-    let before: @Sendable () -> Void
+    var unlinks = true
+    var before: @Sendable () -> Void = {}
 
     var root: String { files.root }
 
@@ -90,7 +131,10 @@ private struct InterruptedFileSystem: FileSystem {
         try files.list(folder, fresh: fresh, limit: limit)
     }
     func link(_ path: String, to target: String) throws(FileFault) { try files.link(path, to: target) }
-    func unlink(_ path: String) throws(FileFault) { try files.unlink(path) }
+    func unlink(_ path: String) throws(FileFault) {
+        guard unlinks else { throw FileFault(.unlink, path, EIO) }
+        try files.unlink(path)
+    }
     func makeFolder(_ path: String) throws(FileFault) { try files.makeFolder(path) }
     func removeFolder(_ path: String) throws(FileFault) { try files.removeFolder(path) }
     func syncFolder(_ path: String) throws(FileFault) { try files.syncFolder(path) }

@@ -1,0 +1,41 @@
+import ACME
+import Certificates
+import Store
+import TestSupport
+import Testing
+
+@Suite("Records of renewals")
+struct RenewalRecordsTests {
+    private let scratch = ScratchFolder()
+
+    @Test("A holder whose lease was taken over writes neither states nor orders nor certificates")
+    func zombie() async throws {
+        let key: StoreKey = "certs/a.test"
+        let store = try scratch.store()
+        defer { store.close() }
+        let records = RenewalRecords(store)
+        let certificate = try TestCertificate(["a.test"]).loaded()
+        let lease = try await store.certificates.lease(of: key)
+        var state = RenewalState()
+        state.failures = 1
+        try await records.put(state, of: key, under: lease)
+        try await store.write(RenewalRecords.orders.child("a.test"), .create(Array("{}".utf8)), under: lease)
+
+        let options = LeaseOptions(guards: [key])
+        let other = LeaseCandidate(volume: try scratch.volume(), lease: key, options: options, name: "other")
+        let successor = try #require(try other.acquire(lease.epoch + 1))
+        state.failures = 2
+        let put = await #expect(throws: IssuanceError.self) { try await records.put(state, of: key, under: lease) }
+        #expect(put?.isFenced == true)
+        let removal = await #expect(throws: IssuanceError.self) { try await records.removeOrder(of: key, under: lease) }
+        #expect(removal?.isFenced == true)
+        let write = await #expect(throws: StoreError.self) {
+            _ = try await store.certificates.write(certificate, as: key, origin: "acme", under: lease)
+        }
+        #expect(write?.code == .fenced)
+        #expect(try await records.state(of: key).failures == 1)
+        #expect(try await store.readIfPresent(RenewalRecords.orders.child("a.test")) != nil)
+        #expect(try await store.readIfPresent(key) == nil)
+        withExtendedLifetime(successor) {}
+    }
+}
