@@ -25,6 +25,14 @@ extension GarbageCollector {
     }
 }
 
+extension ScratchFolder {
+    /// A file system of its own on the folder of ``volume()``, as another process has it.
+    func posixFiles() throws -> PosixFileSystem {
+        _ = try volume()
+        return try PosixFileSystem(path: file("v2"), creating: false)
+    }
+}
+
 func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
 func randomIncarnation() -> Incarnation {
