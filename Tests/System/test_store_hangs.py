@@ -108,7 +108,7 @@ def test_a_file_that_hangs_is_the_only_one(bench, file: str):
 
 
 def test_a_card_that_hangs_hides_its_replica_only(bench):
-    """The third replica starts anew, and the first one cannot read what it says of itself."""
+    """The third replica starts again, and the first one cannot read its card."""
     volumes = mounts(bench)
     fleet, views = watched(bench, volumes)
     third = fleet.gateways[2]
