@@ -21,7 +21,7 @@ extension CertificateIssuer {
         var last: String?
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(Self.pause + Int.random(in: 0...Self.pause / 2)))
-            last = await removeAbandonedRecords(after: last)
+            if shared.store.state == .healthy { last = await removeAbandonedRecords(after: last) }
         }
     }
 
@@ -31,9 +31,9 @@ extension CertificateIssuer {
     /// - Returns: The value for the next call.
     package func removeAbandonedRecords(after last: String?) async -> String? {
         // Without the clock of a CA nothing is known to have expired.
-        guard shared.store.state == .healthy,
-            let authority = settings.directories.first(where: { shared.directories.clock(of: $0) != nil })
-        else { return last }
+        guard let authority = settings.directories.first(where: { shared.directories.clock(of: $0) != nil }) else {
+            return last
+        }
         do throws(StoreError) {
             var names = Set(try await shared.store.list(RenewalRecords.names).map(\.name))
             names.formUnion(try await shared.store.list(RenewalRecords.orders).map(\.name))
@@ -106,7 +106,8 @@ extension CertificateIssuer {
                 found.certificate.map { CertificateFacts($0).notAfter },
             ]
             uses.append(try await shared.records.order(of: key)?.created)
-            return uses.compactMap(\.self).allSatisfy { now - $0 > Self.retention }
+            // A key that was removed may still be listed. There is nothing to remove then.
+            return uses.compactMap(\.self).max().map { now - $0 > Self.retention } ?? false
         } catch {
             return false
         }
