@@ -45,7 +45,7 @@ build:
 prove: test
 	HOPGATE_SEEDS=10000 swift test -c release --skip-build --filter '^StoreTests\.SimulationTests'
 	HOPGATE_ROUNDS=50 Tests/System/run -k 'one_cluster or killed_at_any or rounds or cluster'
-	HOPGATE_LONG=1 Tests/System/run test_store_hangs.py test_acme_scale.py test_acme_cluster.py
+	HOPGATE_LONG=1 Tests/System/run test_store_scale.py test_store_hangs.py test_acme_scale.py test_acme_cluster.py
 
 bench: build
 	@scripts/deps bench

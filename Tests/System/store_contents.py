@@ -1,5 +1,5 @@
-"""The files of a store, read and written without the programs: credentials in bulk, and private keys that remain in
-files."""
+"""The files of a store, read and written without the programs: credentials in bulk, the pace of heartbeats, and private
+keys that remain in files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import os
 import re
 import secrets
 import struct
+import threading
+import time
 from pathlib import Path
 from typing import Iterable, Iterator
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from fleet import heartbeats
 
 FORMAT = "v2"
 BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
@@ -66,6 +70,49 @@ def create_credentials(store: Path, count: int, hosts: Iterable[str] = ()) -> li
         tokens.append(f"hgt_{id}.{secret}")
     (store / FORMAT / "agents").chmod(0o700)
     return tokens
+
+
+# -- heartbeats
+
+
+class HeartbeatRecorder:
+    """Records in a thread how far apart the heartbeats of each replica are, in a `with` block. It reads the folder
+    without the file system that delays the gateways' calls."""
+
+    PAUSE = 0.05
+
+    def __init__(self, store: Path):
+        self.store = store
+        self.gaps: dict[str, float] = {}  # the longest one of each incarnation
+        self.delay = 0.0  # the longest by which this thread itself was late
+        self._last: dict[str, tuple[int, float]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> HeartbeatRecorder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(max(0, due - time.monotonic())):
+            now = time.monotonic()
+            self.delay = max(self.delay, now - due)
+            for incarnation, number in heartbeats(self.store).items():
+                before, since = self._last.get(incarnation, (None, now))
+                self.gaps[incarnation] = max(self.gaps.get(incarnation, 0), now - since)
+                if number != before:
+                    self._last[incarnation] = (number, now)
+            due = time.monotonic() + self.PAUSE
+
+    @property
+    def longest(self) -> float:
+        """The longest time between two heartbeats of one replica, without what this machine delayed the observer by."""
+        return max(self.gaps.values()) - self.delay - self.PAUSE
 
 
 # -- private keys

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import pytest
 
+from acme_authority import IssuingAuthority
 from acme_gateways import LEASE_TTL, AcmeGateway, acme_agent, fetch_challenge, served_everywhere, validator
 from acme_pebble import Pebble
 from acme_scripts import Hold
@@ -231,6 +232,40 @@ def records_of(gateway: AcmeGateway, name: str) -> dict[str, bytes]:
         for kind in ("acme/names", "acme/orders", "certs")
         for path, content in files(store / kind / name)
     }
+
+
+# -- the time to live of a lease
+
+
+def test_a_lease_lasts_as_long_as_its_holder_says(bench, tmp_path):
+    """The holder moves its lease every 20 s. A replica that would take leases after 2 s, and a command, leave it."""
+    volume = Volume(bench)
+    chain, key = IssuingAuthority(tmp_path / "issuer").server(APP)
+    with Stub(tmp_path / "stub") as stub:
+        slow, quick = (
+            AcmeGateway(bench, stub, [APP], f"{ttl}-gateway", volume=volume, lease_ttl=ttl) for ttl in ("60s", "2s")
+        )
+        stub.watch([slow, quick])
+        hold = Hold()
+        stub.script("newOrder", hold)
+        slow.start()
+        hold.wait_reached()
+        held = time.monotonic()
+        quick.start()
+        words = ("cert", "import", "--cert", str(chain), "--key", str(key), "--name", APP)
+        importing = quick.begin_cli(*words, "--config", str(quick.config_path))
+        while time.monotonic() < held + 19:
+            assert stub.count("newOrder") == 1, "the other replica takes no lease"
+            assert importing.alive or importing.child.returncode != 0, "the command takes no lease"
+            time.sleep(0.1)
+        hold.let_go()
+        leaf = slow.wait_issued(APP)
+        assert {call.pid for call in stub.of("newOrder")} == {slow.process.pid}
+        if importing.wait(60) == 0:
+            eventually(lambda: slow.leaf(APP) != leaf, 3, "the import follows the order")
+        else:
+            assert slow.process.pid and slow.name in importing.log(), importing.log()
+        assert len(stub.certificates()) == 1
 
 
 # -- clocks

@@ -3,6 +3,7 @@ when it works again."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -11,8 +12,9 @@ from typing import Callable
 
 import pytest
 
-from fleet import Fleet, attach, events, heartbeats, store_state, wait_state
+from fleet import Fleet, attach, events, heartbeats, listed_tokens, store_state, wait_state
 from harness import Gateway, eventually
+from store_contents import files
 from volumes import BindVolume, SlowVolume, SmallVolume, Volume
 
 HOLD = 3.5  # seconds that a fault lasts at least
@@ -256,3 +258,57 @@ def test_a_store_behind_a_symbolic_link_is_used(bench):
     link.symlink_to(volume.store)
     Gateway(bench, store={"path": str(link)}).start()
     assert heartbeats(volume.store) is not None and (volume.store / "v2").is_dir()
+
+
+# -- starting before the volume is mounted
+
+
+def mounted_later(bench, **settings) -> tuple[BindVolume, Gateway, str, dict[str, bytes]]:
+    """A volume with a cluster, unmounted, and a gateway for it that has not started; the id of the cluster, and the files
+    that must not change."""
+    volume = BindVolume(bench)
+    founder = founded(bench, volume, "founder")
+    checked = founder.cli("store", "check", "--json", "--config", str(founder.config_path)).stdout
+    cluster = json.loads(checked)["cluster"]["id"]
+    kept = {str(path.relative_to(volume.backing)): content for path, content in files(volume.backing)}
+    volume.detach()
+    store = {**volume.setting, **({"cluster": cluster} if settings.pop("is_named", False) else {})}
+    return volume, Gateway(bench, store=store, routes=founder.settings["routes"], **settings), cluster, kept
+
+
+def test_a_gateway_that_names_its_cluster_founds_none_where_the_volume_is_not_mounted(bench):
+    volume, gateway, cluster, _ = mounted_later(bench, is_named=True)
+    gateway.start(wait=False)
+    assert gateway.process.wait(15) == 1
+    log = gateway.process.log()
+    assert cluster in log and str(volume.store) in log and "store.cluster" in log, log
+    assert not list(files(volume.path)), "nothing is written"
+    volume.attach()
+    gateway.start()
+    wait_state(gateway, "healthy")
+    assert [token["name"] for token in listed_tokens(gateway).values()] == ["demo"]
+
+
+def test_a_gateway_that_names_its_cluster_refuses_another(bench):
+    volume = Volume(bench)
+    founded(bench, volume)
+    gateway = Gateway(bench, "other", store={**volume.setting, "cluster": "0123456789abcdef0123456789abcdef"})
+    assert_does_not_start(gateway, str(volume.store), "0123456789abcdef0123456789abcdef", "store.cluster")
+
+
+def test_a_gateway_that_founded_a_cluster_below_a_mount_says_so_and_leaves_the_other_alone(bench):
+    volume, gateway, cluster, kept = mounted_later(bench)
+    gateway.start()
+    line = next(line for line in gateway.process.log_objects() if "founded" in line["msg"])
+    assert line["level"] == "notice" and str(volume.store) in line.values(), line
+    since = gateway.process.mark()
+    volume.attach()
+    gateway.process.wait_log(cluster, 10, since)
+    quiet = time.monotonic() + 3
+    while time.monotonic() < quiet:
+        present = {str(path.relative_to(volume.backing)): content for path, content in files(volume.backing)}
+        assert {path: content for path, content in present.items() if "/replicas/" not in path} == {
+            path: content for path, content in kept.items() if "/replicas/" not in path
+        }
+        assert gateway.ops("/readyz", quiet=True) == 200
+        time.sleep(0.1)

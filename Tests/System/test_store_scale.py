@@ -1,20 +1,103 @@
-"""A store of the size of a large installation, and what a removal leaves in it."""
+"""A store of the size of a large installation, on a volume that takes 2 ms for each call. HOPGATE_LONG=1 runs the full
+size: 1,000 certificates and 10,000 tokens."""
 
 from __future__ import annotations
 
+import json
 import time
+
+import pytest
 
 from acme_authority import IssuingAuthority
 from acme_gateways import AcmeGateway
 from acme_stub import Stub
 from fleet import listed_tokens
-from harness import Agent, Gateway
-from store_contents import create_credentials, files_with_key, private_keys
-from volumes import SmallVolume, Volume
+from harness import IS_LONG, Agent, Gateway, eventually
+from store_contents import HeartbeatRecorder, create_credentials, files_with_key, private_keys
+from volumes import SlowVolume, SmallVolume, Volume
+
+NAMES, TOKENS = (1_000, 10_000) if IS_LONG else (30, 300)
+PERIOD = 1.0  # seconds between two heartbeats of an idle replica
+CACHE = {"cache_seconds": 30, "absent_seconds": 0}  # of the volume's clients, as over NFS
+pytestmark = pytest.mark.timeout(3_600 if IS_LONG else 240)
+
+
+def wrong_names(gateway: AcmeGateway, serials: dict[str, int]) -> list[str]:
+    """The names for which one handshake each does not get the certificate with this serial number."""
+    return [name for name, serial in serials.items() if gateway.leaf(name).serial_number != serial]
 
 
 def command(gateway: Gateway, *words: str) -> str:
-    return gateway.cli(*words, "--config", str(gateway.config_path), timeout=240).stdout
+    return gateway.cli(*words, "--config", str(gateway.config_path), timeout=900).stdout
+
+
+def test_a_thousand_names_on_a_slow_volume(bench, tmp_path):
+    names = [f"app-{number}.example.test" for number in range(NAMES)]
+    first = SlowVolume(bench, "volume-0", **CACHE)
+    volumes = [first, *(SlowVolume(bench, f"volume-{n}", **CACHE, backing=first.backing) for n in (1, 2))]
+    store = first.backing / first.store.name
+    with Stub(tmp_path / "stub") as stub:
+        gateways = [
+            AcmeGateway(bench, stub, names, f"gateway-{n}", volume=volume, lease_ttl="15s")
+            for n, volume in enumerate(volumes)
+        ]
+        gateways[0].create_token("demo")
+        create_credentials(store, TOKENS)
+        for volume in volumes:
+            volume.send_command("delay 2")
+
+        with HeartbeatRecorder(store) as recorder:
+            began = time.monotonic()
+            for gateway in gateways[:2]:
+                gateway.start(wait=False)
+            for gateway in gateways[:2]:
+                gateway.wait_ready(60)
+            ready = time.monotonic() - began
+            eventually(lambda: len(stub.certificates()) >= NAMES, 3 * NAMES + 60, "the CA has issued all certificates")
+            issued = time.monotonic() - began
+            print(f"{NAMES} names, {TOKENS} tokens: ready after {ready:.1f} s, issued after {issued:.1f} s")
+            assert len(stub.orders()) == NAMES, "no lease was lost: one order a name"
+            serials = {order.names[0]: order.serial for order in stub.certificates()}
+            for gateway in gateways[:2]:
+                eventually(lambda g=gateway: not wrong_names(g, serials), 60, f"{gateway.name} serves all names")
+            served = time.monotonic() - began
+
+            # A third replica is ready only when it has what the others have.
+            began = time.monotonic()
+            gateways[2].start(timeout=60)
+            third = time.monotonic() - began
+            wrong = wrong_names(gateways[2], serials)
+
+            status = command(gateways[0], "status")
+            checked = json.loads(command(gateways[0], "store", "check", "--json"))
+            listed = json.loads(command(gateways[0], "token", "list", "--json"))
+            began = time.monotonic()
+            backup = bench.folder / "backup.tar"
+            command(gateways[0], "backup", str(backup))
+            saved = time.monotonic() - began
+
+        failures = sum(gateway.total("acme_orders_total", result="failed") for gateway in gateways)
+        for gateway in gateways:
+            gateway.process.stop()
+
+        # What was backed up is served by another cluster's gateway, without a CA.
+        restored = AcmeGateway(bench, stub, names, "restored")
+        command(restored, "restore", str(backup))
+        stub.go_down()
+        restored.start(timeout=60)
+        wrong_restored = wrong_names(restored, serials)
+
+    print(
+        f"served by both after {served:.1f} s; third ready after {third:.1f} s; heartbeats {recorder.longest:.2f} s "
+        f"apart at most (observer late by {recorder.delay:.2f} s); backup in {saved:.1f} s"
+    )
+    assert recorder.longest <= 2 * PERIOD, recorder.gaps
+    assert len(stub.orders()) == NAMES and failures == 0 and stub.violations == []
+    assert third <= 15 and not wrong, wrong[:5]
+    assert not wrong_restored, wrong_restored[:5]
+    assert checked["usable"] and not checked["problems"], checked["problems"]
+    assert len(listed) == TOKENS + 1
+    assert str(NAMES) in status, status[:2_000]
 
 
 def test_a_store_with_twenty_thousand_files_is_restored_from_its_backup(bench):
