@@ -25,7 +25,7 @@ private func checkArchive(_ bytes: [UInt8]) {
     for entry in entries {
         let parts = entry.name.split(separator: "/", omittingEmptySubsequences: false)
         precondition(parts.allSatisfy { StoreKey.isComponent($0) }, "a name that leads out of the store")
-        if let item = BackupItem(entry.name) { precondition("v1/" + item.path == entry.name, "two spellings") }
+        if let item = BackupItem(entry.name) { precondition("v2/" + item.path == entry.name, "two spellings") }
         // A name may be split at another "/" than the writer would choose; the writer may then have no room for it.
         if entry != last, (try? writer.add(entry.name, Array(bytes[entry.range]))) == nil { return }
     }
