@@ -85,8 +85,9 @@ struct RotateKeyCommand: AsyncParsableCommand {
         abstract: "Change the cluster's key without interrupting service.",
         discussion: """
             Adds a key for verification, waits until every live replica has it, makes it the signing key and reseals \
-            all credentials. Old keys stay valid until they are retired. If interrupted, run it again: it continues.
-            With cluster_key_file you change the keys yourself: the command explains how, and reseals the credentials.
+            all credentials and certificates. Old keys stay valid until they are retired. If interrupted, run it again: \
+            it continues.
+            With cluster_key_file you change the keys yourself: the command explains how, and reseals with the first key.
             """
     )
 
@@ -138,7 +139,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
         case .added(let id): "Added key \(id) for verification."
         case .waiting(let names): "Waiting for \(names.joined(separator: ", "))."
         case .signing(let id): "Key \(id) is the signing key."
-        case .resealed(let count): "Resealed \(count) credentials."
+        case .resealed(let count): "Resealed \(count) credentials and certificates."
         case .skipped(let key, let problem): "Skipped \(key): \(problem)"
         case .retired(let id): "Removed key \(id)."
         }
