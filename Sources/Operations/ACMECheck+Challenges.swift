@@ -18,7 +18,7 @@ extension ACMECheck {
         // The token is random, so a server that answers it reads this store.
         let task = ChallengeTask(kind, name, token: Self.token, key: AccountKey())
         do throws(StoreError) {
-            try await store.write(task.storeKey, .create(task.document))
+            try await store.write(task.storeKey, .create(task.sealed(with: signing)))
         } catch {
             let message = "a challenge cannot be written to the store: \(error)"
             return [Finding(subject: kind.rawValue, verdict: .bad, message: message)]

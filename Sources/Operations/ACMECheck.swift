@@ -71,6 +71,7 @@ package struct ACMECheck: Sendable {
     let name: CertificateName
     let settings: Settings
     let store: any Store
+    let signing: ClusterKey
     let ports: Ports
     let version: String
 
@@ -78,12 +79,14 @@ package struct ACMECheck: Sendable {
         _ name: CertificateName,
         _ settings: Settings,
         store: any Store,
+        signing: ClusterKey,
         ports: Ports = Ports(),
         version: String
     ) {
         self.name = name
         self.settings = settings
         self.store = store
+        self.signing = signing
         self.ports = ports
         self.version = version
     }

@@ -58,7 +58,7 @@ struct ACMECheckCommand: AsyncParsableCommand {
         let name = try CertificateSupport.name(name)
         let configuration = try options.load()
         let acme = try ACMECommand.settings(configuration)
-        let (_, store) = try await CommandStore.open(configuration)
+        let (shared, store) = try await CommandStore.open(configuration)
         defer { store.close() }
         var ports = ACMECheck.Ports()
         ports.http = httpPort
@@ -71,7 +71,14 @@ struct ACMECheckCommand: AsyncParsableCommand {
             profile: acme.profile,
             authorities: acme.renewalAuthorities
         )
-        let findings = await ACMECheck(name, settings, store: store, ports: ports, version: version).run()
+        let findings = await ACMECheck(
+            name,
+            settings,
+            store: shared.store,
+            signing: shared.keyring.signing,
+            ports: ports,
+            version: version
+        ).run()
         try Terminal.print(Terminal.table(findings.map { [$0.verdict.rawValue, $0.subject, $0.message] }))
         let count = findings.count { $0.verdict == .bad }
         guard count == 0 else {

@@ -20,7 +20,12 @@ extension ChallengeTask {
 
     package var storeKey: StoreKey { Self.storeKey(token: token) }
 
-    /// Reads the document stored under `key`; see ``ChallengeTask/init(document:place:)``.
+    /// The document as it is stored: sealed, so that only a process with the key of the cluster makes gateways answer.
+    package func sealed(with signing: ClusterKey) -> [UInt8] {
+        SealedDocument.seal(document, .challenge, context: storeKey.path, with: signing)
+    }
+
+    /// Reads the document of ``sealed(with:)`` without its MAC, stored under `key`; see ``ChallengeTask/init(document:place:)``.
     ///
     /// - Throws: also if the key is not the one of the task's token.
     package init(document bytes: [UInt8], at key: StoreKey) throws(ACMEMessageError) {

@@ -36,19 +36,20 @@ extension WatchedValues where Value == PendingChallenge, Failure == ChallengePro
     /// The number of expired values that are removed at a time.
     private static var removalLimit: Int { 256 }
 
-    package convenience init(clock: @escaping @Sendable () -> NIODeadline = { .now() }) {
+    /// - Parameter keyring: Returns the current keys of the cluster.
+    package convenience init(
+        keyring: @escaping @Sendable () -> ClusterKeyring,
+        clock: @escaping @Sendable () -> NIODeadline = { .now() }
+    ) {
         self.init(remembersRemoved: false) { key, stored in
-            do throws(StoreError) {
+            var version: UInt64?
+            do {
                 let stored = try stored.get()
-                do throws(ACMEMessageError) {
-                    let task = try ChallengeTask(document: stored.bytes, at: key)
-                    return .success(PendingChallenge(task, since: clock()))
-                } catch {
-                    let reason = error.description
-                    return .failure(ChallengeProblem(reason: reason, version: stored.version, since: clock()))
-                }
+                version = stored.version
+                let document = try SealedDocument.open(stored, at: key, with: keyring())
+                return .success(PendingChallenge(try ChallengeTask(document: document, at: key), since: clock()))
             } catch {
-                return .failure(ChallengeProblem(reason: error.description, version: nil, since: clock()))
+                return .failure(ChallengeProblem(reason: "\(error)", version: version, since: clock()))
             }
         }
     }

@@ -35,7 +35,8 @@ package final class SharedChallenges: ChallengePresenter {
     let http: HTTPChallenges
     private let store: any Store
     private let waitForOthers: @Sendable (TimeAmount) async -> [Incarnation]
-    package let pending = PendingChallenges()
+    package let pending: PendingChallenges
+    private let keyring: @Sendable () -> ClusterKeyring
     private let logger: Logger
     private let alpn: ALPNChallenges
     /// The challenges that ``alpn`` has, by name of their value, in the order of their sequence numbers. The lock is held while
@@ -44,16 +45,21 @@ package final class SharedChallenges: ChallengePresenter {
     /// The versions that this process wrote. It removes only these, not what another replica has presented again since.
     private let written = Mutex<[StoreKey: UInt64]>([:])
 
-    /// - Parameter waitForOthers: Waits until every live replica has acted on what this process has written, at most the
+    /// - Parameters:
+    ///   - keyring: Returns the current keys of the cluster.
+    ///   - waitForOthers: Waits until every live replica has acted on what this process has written, at most the
     ///   given time, and returns the others.
     package init(
         store: any Store,
+        keyring: @escaping @Sendable () -> ClusterKeyring,
         waitForOthers: @escaping @Sendable (TimeAmount) async -> [Incarnation],
         alpn: ALPNChallenges,
         metrics: MetricsRegistry,
         logger: Logger
     ) {
         self.store = store
+        self.keyring = keyring
+        pending = PendingChallenges(keyring: keyring)
         self.waitForOthers = waitForOthers
         self.alpn = alpn
         self.logger = logger
@@ -150,7 +156,7 @@ package final class SharedChallenges: ChallengePresenter {
         var failure: StoreError?
         for _ in 0..<Self.attempts {
             do throws(StoreError) {
-                let version = try await create(key, task.document)
+                let version = try await create(key, task.sealed(with: keyring().signing))
                 written.withLock { written in
                     if written.count >= Self.writtenLimit { written.removeAll() }
                     written[key] = version

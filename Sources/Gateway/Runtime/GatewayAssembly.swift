@@ -93,6 +93,7 @@ struct GatewayAssembly: Sendable {
         if let acme = configuration.acme {
             let challenges = SharedChallenges(
                 store: shared.store,
+                keyring: { shared.keyring },
                 waitForOthers: { await watch.waitUntilSeen(within: $0) },
                 alpn: alpn,
                 metrics: metrics.registry,

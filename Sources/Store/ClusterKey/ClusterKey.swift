@@ -12,6 +12,7 @@ package struct ClusterKey: Sendable, Equatable {
         case cluster
         case credential
         case certificate
+        case challenge
         case backup
     }
 

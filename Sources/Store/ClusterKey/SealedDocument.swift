@@ -61,12 +61,13 @@ package enum SealedDocument {
 
     /// The purpose and the context of a sealed value, or `nil` if the values of the key are not sealed. Where the context
     /// has the version, an older version cannot take the place of a newer one. Certificates are rewritten by the driver
-    /// when a lease changes hands, so their context is the key alone.
+    /// when a lease changes hands, so their context is the key alone, and challenges live for an hour at most.
     private static func kind(of key: StoreKey, _ version: UInt64) -> (ClusterKey.Purpose, String)? {
         if key == .clusterDocument { return (.cluster, "\(key)/\(version)") }
         guard let prefix = key.parent else { return nil }
         if prefix == "agents" { return (.credential, "\(key)/\(version)") }
-        return prefix == "certs" ? (.certificate, key.path) : nil
+        if prefix == "certs" { return (.certificate, key.path) }
+        return prefix == "acme/challenges" ? (.challenge, key.path) : nil
     }
 
     /// Verifies a document and returns the object without its MAC.

@@ -75,6 +75,13 @@ var quiet: Logger {
     return logger
 }
 
+/// The keys of the cluster that tests without a gateway are.
+let challengeKeyring = ClusterIdentity.ephemeral().keyring
+
+extension ChallengeTask {
+    var sealedDocument: [UInt8] { sealed(with: challengeKeyring.signing) }
+}
+
 /// A store in memory that counts its reads and can delay them.
 final class HeldStore: Store {
     private struct State {

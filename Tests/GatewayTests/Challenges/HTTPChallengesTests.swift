@@ -13,7 +13,7 @@ struct HTTPChallengesTests {
     /// Challenges over a store whose reads can be delayed.
     private final class Rig: Sendable {
         let store = HeldStore()
-        let pending = PendingChallenges()
+        let pending = PendingChallenges(keyring: { challengeKeyring })
         let challenges: HTTPChallenges
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let task: Task<Void, Never>
@@ -36,7 +36,7 @@ struct HTTPChallengesTests {
         }
 
         func put(_ task: ChallengeTask) async throws {
-            try await store.inner.write(task.storeKey, .create(task.document))
+            try await store.inner.write(task.storeKey, .create(task.sealedDocument))
         }
     }
 

@@ -14,7 +14,7 @@ struct PendingChallengesTests {
 
     private func pending() -> PendingChallenges {
         let clock = Clock(start: Self.start)
-        return PendingChallenges { clock.now }
+        return PendingChallenges(keyring: { challengeKeyring }) { clock.now }
     }
 
     /// A clock that the test sets.
@@ -45,8 +45,8 @@ struct PendingChallengesTests {
     func life() throws {
         let pending = pending()
         let (task, alpn) = (try challenge("a"), try challenge("b", .tlsALPN01))
-        deliver(task.document, 1, at: task.storeKey, to: pending)
-        deliver(alpn.document, 1, at: alpn.storeKey, to: pending)
+        deliver(task.sealedDocument, 1, at: task.storeKey, to: pending)
+        deliver(alpn.sealedDocument, 1, at: alpn.storeKey, to: pending)
         #expect(pending.http("a") == task && pending.http("b") == nil && pending.http("c") == nil)
         deliver(nil, 2, at: task.storeKey, to: pending)
         #expect(pending.http("a") == nil)
@@ -62,15 +62,15 @@ struct PendingChallengesTests {
     @Test("Any value that has not changed for an hour expires; a new version starts the hour again")
     func old() throws {
         let clock = Clock(start: Self.start)
-        let pending = PendingChallenges { clock.now }
+        let pending = PendingChallenges(keyring: { challengeKeyring }) { clock.now }
         let (task, other) = (try challenge("a"), try challenge("b"))
-        deliver(task.document, 1, at: task.storeKey, to: pending)
+        deliver(task.sealedDocument, 1, at: task.storeKey, to: pending)
         deliver([1], 7, at: other.storeKey, to: pending)
         clock.now = Self.start + .hours(1)
         // It is delivered again and again because it cannot be used.
         deliver([1], 7, at: other.storeKey, to: pending)
         #expect(pending.expired(now: clock.now).isEmpty)
-        deliver(task.document, 2, at: task.storeKey, to: pending)
+        deliver(task.sealedDocument, 2, at: task.storeKey, to: pending)
         let old = pending.expired(now: clock.now + .seconds(1))
         #expect(old.map(\.name) == [other.storeKey.name] && old.map(\.version) == [7])
         pending.remove(other.storeKey.name, version: 8)
@@ -85,7 +85,9 @@ struct PendingChallengesTests {
             [], Array("null".utf8), Array("[1]".utf8), Array("{".utf8), [0xff, 0xfe, 0x00],
             [UInt8](repeating: UInt8(ascii: "["), count: 4_000),
             [UInt8](repeating: UInt8(ascii: " "), count: ChallengeTask.documentLimit) + good.document,
-            challengeFields("other").json,
+            // Well-formed, but not sealed by this cluster at this key.
+            good.document, good.sealed(with: ClusterIdentity.ephemeral().keyring.signing),
+            try challenge("other").sealedDocument,
         ]
         let changes: [(String, JSONValue?)] = [
             ("format", nil), ("format", .integer(2)), ("format", .string("1")), ("type", .string("dns-02")),
@@ -99,7 +101,9 @@ struct PendingChallengesTests {
         for (name, value) in changes {
             var fields = challengeFields("token")
             fields[name] = value
-            forgeries.append(fields.json)
+            forgeries.append(
+                SealedDocument.seal(fields.json, .challenge, context: key.path, with: challengeKeyring.signing)
+            )
         }
         let pending = pending()
         let problems = Mutex(0)
@@ -123,9 +127,9 @@ struct PendingChallengesTests {
         let pending = pending()
         for number in 0..<10_000 {
             let (task, removed) = (try challenge("t\(number)"), try challenge("r\(number)"))
-            deliver(removed.document, 1, at: removed.storeKey, to: pending)
+            deliver(removed.sealedDocument, 1, at: removed.storeKey, to: pending)
             deliver(nil, 2, at: removed.storeKey, to: pending)
-            deliver(task.document, 1, at: task.storeKey, to: pending)
+            deliver(task.sealedDocument, 1, at: task.storeKey, to: pending)
         }
         #expect((0..<10_000).allSatisfy { pending.http("t\($0)") != nil && pending.http("r\($0)") == nil })
     }

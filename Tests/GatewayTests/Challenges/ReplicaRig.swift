@@ -37,6 +37,7 @@ final class ReplicaRig: Sendable {
         alpn = ALPNChallenges(metrics: metrics)
         let challenges = SharedChallenges(
             store: shared.store,
+            keyring: { shared.keyring },
             waitForOthers: { await watch.waitUntilSeen(within: $0) },
             alpn: alpn,
             metrics: metrics,

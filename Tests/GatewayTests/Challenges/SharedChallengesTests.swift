@@ -44,10 +44,10 @@ struct SharedChallengesTests {
     func onDemand() async throws {
         try await ClusterRig.with(1) { rig in
             let token = newToken()
-            let (store, _) = try await VolumeStore.openFounded(path: rig.folder + "/v2", mounted: nil)
+            let (store, cluster) = try await VolumeStore.openFounded(path: rig.folder + "/v2", mounted: nil)
             defer { store.close() }
             let task = try challenge(token)
-            try await store.write(task.storeKey, .create(task.document))
+            try await store.write(task.storeKey, .create(task.sealed(with: cluster.keyring.signing)))
             #expect(try await rig.gateways[0].validate(token).status == 200)
         }
     }
@@ -99,13 +99,14 @@ struct SharedChallengesTests {
         let first = try await ReplicaRig(folder)
         defer { first.stop() }
         // Written directly, to avoid five fsyncs for each.
+        let signing = first.shared.keyring.signing
         let prefix = "\(folder)/v2/\(ChallengeTask.prefix)"
         let mode: [FileAttributeKey: Any] = [.posixPermissions: 0o700]
         try FileManager.default.createDirectory(atPath: prefix, withIntermediateDirectories: true, attributes: mode)
         func write(_ task: ChallengeTask, isRemoved: Bool) throws {
             let path = "\(folder)/v2/\(task.storeKey)"
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false, attributes: mode)
-            let bytes = storedFile(isRemoved ? [] : task.document, isRemoved: isRemoved)
+            let bytes = storedFile(isRemoved ? [] : task.sealed(with: signing), isRemoved: isRemoved)
             let isMade = FileManager.default.createFile(
                 atPath: path + "/2.json",
                 contents: Data(bytes),
@@ -156,7 +157,10 @@ struct SharedChallengesTests {
         try await first.challenges.present([task])
         try await second.challenges.present([task])
         await first.challenges.withdraw([task])
-        #expect(try await first.shared.store.read(task.storeKey).bytes == task.document)
+        #expect(
+            try await first.shared.store.read(task.storeKey).bytes
+                == task.sealed(with: first.shared.keyring.signing)
+        )
         try await eventually("both answer it") { first.alpn.names == [task.name] && second.alpn.names == [task.name] }
         await second.challenges.withdraw([task])
         try await eventually("neither answers it") { first.alpn.names.isEmpty && second.alpn.names.isEmpty }
@@ -173,14 +177,16 @@ struct SharedChallengesTests {
         let log = try TestLog()
         try await ClusterRig.with(1, log: log) { rig in
             let gateway = rig.gateways[0]
-            let (store, _) = try await VolumeStore.openFounded(path: rig.folder + "/v2", mounted: nil)
+            let (store, cluster) = try await VolumeStore.openFounded(path: rig.folder + "/v2", mounted: nil)
             defer { store.close() }
+            let signing = cluster.keyring.signing
             let forged = try challenge(newToken())
             var fields = challengeFields(forged.token)
             fields["key_authorization"] = .string("<html>")
-            try await store.write(forged.storeKey, .create(fields.json))
+            let edited = SealedDocument.seal(fields.json, .challenge, context: forged.storeKey.path, with: signing)
+            try await store.write(forged.storeKey, .create(edited))
             let other = newToken()
-            try await store.write(ChallengeTask.storeKey(token: other), .create(forged.document))
+            try await store.write(ChallengeTask.storeKey(token: other), .create(forged.sealed(with: signing)))
             let large = newToken()
             let folder = "\(rig.folder)/v2/\(ChallengeTask.storeKey(token: large))"
             let mode: [FileAttributeKey: Any] = [.posixPermissions: 0o700]
@@ -196,7 +202,7 @@ struct SharedChallengesTests {
             )
             let isMade = FileManager.default.createFile(
                 atPath: openFolder + "/1.json",
-                contents: Data(storedFile(open.document)),
+                contents: Data(storedFile(open.sealed(with: signing))),
                 attributes: [.posixPermissions: 0o666]
             )
             #expect(isMade)
