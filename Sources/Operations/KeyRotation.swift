@@ -101,8 +101,8 @@ package final class KeyRotation: Sendable {
             throw StoreError(
                 .refused,
                 place.path,
-                "\(problem); the old keys are kept: repair or remove it (hopgate token revoke, hopgate cert remove), then run "
-                    + "this again"
+                "\(problem); the old keys are kept: repair or remove it (hopgate token revoke, hopgate cert remove), "
+                    + "then run this again"
             )
         }
         for key in old.reversed() {

@@ -125,8 +125,8 @@ package struct StoreCheck: Sendable {
             return
         }
         report.problems.append(
-            "\(configuration.path): there is no cluster, and store.cluster names \(cluster): mount its volume there, or "
-                + "restore a backup"
+            "\(configuration.path): there is no cluster, and store.cluster names \(cluster): mount its volume there, "
+                + "or restore a backup"
         )
     }
 

@@ -85,9 +85,10 @@ struct RotateKeyCommand: AsyncParsableCommand {
         abstract: "Change the cluster's key without interrupting service.",
         discussion: """
             Adds a key for verification, waits until every live replica has it, makes it the signing key and reseals \
-            all credentials and certificates. Old keys stay valid until they are retired. If interrupted, run it again: \
-            it continues.
-            With cluster_key_file you change the keys yourself: the command explains how, and reseals with the first key.
+            all credentials and certificates. Old keys stay valid until they are retired. If interrupted, run it \
+            again: it continues.
+            With cluster_key_file you change the keys yourself: the command explains how, and reseals with the first \
+            key.
             """
     )
 

@@ -78,8 +78,8 @@ package final class SharedStore: Sendable {
             } else if configuration.isPathExplicit {
                 "the first start of a gateway founds one. Is store.path that of the gateway?"
             } else {
-                "this is the default folder, in which only a gateway founds one; start it, or name the gateway's folder "
-                    + "(store.path, HOPGATE_STORE_PATH or --store-path)"
+                "this is the default folder, in which only a gateway founds one; start it, or name the gateway's "
+                    + "folder (store.path, HOPGATE_STORE_PATH or --store-path)"
             }
         let mounted = try await MountedKeys(configuration)
         let (store, cluster) = try await VolumeStore.openFounded(
@@ -174,8 +174,8 @@ package final class SharedStore: Sendable {
             throw StoreError(
                 .foreign,
                 store.diagnostics.path ?? "the store",
-                "belongs to cluster \(cluster.id) and this gateway to \(known): nothing is written to it; mount the previous "
-                    + "volume, or restart the gateway to join the other cluster"
+                "belongs to cluster \(cluster.id) and this gateway to \(known): nothing is written to it; mount "
+                    + "the previous volume, or restart the gateway to join the other cluster"
             )
         }
     }

@@ -46,7 +46,8 @@ extension SharedStoreConfiguration {
         throw StoreError(
             .foreign,
             path,
-            "belongs to cluster \(found), but store.cluster names \(cluster); mount the right volume, or correct the setting"
+            "belongs to cluster \(found), but store.cluster names \(cluster); mount the right volume, "
+                + "or correct the setting"
         )
     }
 
