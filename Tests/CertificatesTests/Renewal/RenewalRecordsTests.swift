@@ -19,7 +19,7 @@ struct RenewalRecordsTests {
         var state = RenewalState()
         state.failures = 1
         try await records.put(state, of: key, under: lease)
-        try await store.write(RenewalRecords.orders.child("a.test"), .create(Array("{}".utf8)), under: lease)
+        _ = try await store.write(RenewalRecords.orders.child("a.test"), .create(Array("{}".utf8)), under: lease)
 
         let options = LeaseOptions(guards: [key])
         let other = LeaseCandidate(volume: try scratch.volume(), lease: key, options: options, name: "other")
