@@ -57,7 +57,7 @@ struct MessageTests {
             ])
         }
         let fields: [String: JSONValue] = [
-            "directory": .string(Self.origin.text), "order": .string("https://ca.test/order/1"),
+            "format": .integer(1), "directory": .string(Self.origin.text), "order": .string("https://ca.test/order/1"),
             "names": .array(names.map { .string($0) }), "key": .string(LeafKey().pem),
             "created": .string("2027-01-15T08:00:00Z"), "tasks": .array(tasks),
         ]
@@ -210,7 +210,10 @@ struct MessageTests {
         #expect([String: JSONValue](json: again.json)?["later"] == .array([.integer(1)]))
         #expect(!"\(again)".contains("PRIVATE"))
         let error = #expect(throws: ACMEMessageError.self) {
-            try AccountRecord(json: bytes(#"{"directory":"https://ca.test/","key":"x"}"#), place: "accounts/x")
+            try AccountRecord(
+                json: bytes(#"{"format":1,"directory":"https://ca.test/","key":"x"}"#),
+                place: "accounts/x"
+            )
         }
         #expect(error?.place == "accounts/x.key")
     }

@@ -65,9 +65,9 @@ struct OnDemandTests {
         }
         #expect(budget.json.count <= ACMELimits.document)
         #expect(try IssuanceBudget(json: budget.json, place: "budget") == budget)
-        #expect(try IssuanceBudget(json: Array("{}".utf8), place: "budget") == IssuanceBudget())
+        #expect(try IssuanceBudget(json: Array(#"{"format":1}"#.utf8), place: "budget") == IssuanceBudget())
         #expect(throws: ACMEMessageError.self) {
-            try IssuanceBudget(json: Array(#"{"grants":{"a.test":"now"}}"#.utf8), place: "budget")
+            try IssuanceBudget(json: Array(#"{"format":1,"grants":{"a.test":"now"}}"#.utf8), place: "budget")
         }
     }
 

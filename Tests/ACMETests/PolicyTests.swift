@@ -124,18 +124,22 @@ struct PolicyTests {
         #expect([String: JSONValue](json: read.json) == fields)
         #expect(read.holds == state.holds && read.renewal == state.renewal && read.lastError == state.lastError)
         #expect(read.lastError?.remedy == ACMEFailure.Code.caa.remedy)
-        #expect(try RenewalState(json: Array("{}".utf8), place: "state") == RenewalState())
+        #expect(try RenewalState(json: Array(#"{"format":1}"#.utf8), place: "state") == RenewalState())
         for bad in [
-            "[]", #"{"failures":"3"}"#, #"{"next_try":7}"#, #"{"holds":{"x":"soon"}}"#, #"{"renewal":{"at":"x"}}"#,
-            #"{"last_error":{}}"#,
+            "[]", #"{"format":1,"failures":"3"}"#, #"{"format":1,"next_try":7}"#, #"{"format":1,"holds":{"x":"soon"}}"#,
+            #"{"format":1,"renewal":{"at":"x"}}"#,
+            #"{"format":1,"last_error":{}}"#,
         ] {
             let error = #expect(throws: ACMEMessageError.self) {
                 try RenewalState(json: Array(bad.utf8), place: "state/a")
             }
             #expect(error?.place.hasPrefix("state/a") == true)
         }
-        #expect(try RenewalState(json: Array(#"{"failures":-5}"#.utf8), place: "s").failures == 0)
-        #expect(try RenewalState(json: Array(#"{"failures":9999999999999}"#.utf8), place: "s").failures == 1_000_000)
+        #expect(try RenewalState(json: Array(#"{"format":1,"failures":-5}"#.utf8), place: "s").failures == 0)
+        #expect(
+            try RenewalState(json: Array(#"{"format":1,"failures":9999999999999}"#.utf8), place: "s").failures
+                == 1_000_000
+        )
     }
 
     @Test("Every code has a remedy in words")

@@ -59,11 +59,10 @@ package struct ChallengeTask: Hashable, Sendable {
 extension ChallengeTask {
     /// The largest document that is read, in bytes. Documents that this release writes are smaller than 1 KiB.
     package static let documentLimit = 4_096
-    private static let format: Int64 = 1
 
     package var document: [UInt8] {
         var fields = fields
-        fields["format"] = .integer(Self.format)
+        fields["format"] = .integer(DocumentReader.recordFormat)
         return fields.json
     }
 
@@ -75,11 +74,7 @@ extension ChallengeTask {
         guard bytes.count <= Self.documentLimit else {
             throw ACMEMessageError(place, "has \(bytes.count) bytes; at most \(Self.documentLimit) are read")
         }
-        let reader = try DocumentReader(bytes, place)
-        guard let format = try reader.integer("format") else { throw reader.error("format", "is missing") }
-        guard format == Self.format else {
-            throw reader.error("format", "is \(format); this release reads \(Self.format)")
-        }
+        let reader = try DocumentReader(record: bytes, place)
         try self.init(reader)
         guard !name.description.hasPrefix("*.") else { throw reader.error("name", "is a wildcard") }
         // The token, a dot, and a SHA-256 in base64url (RFC 8555 §8.1).

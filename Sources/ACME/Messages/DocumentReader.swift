@@ -15,9 +15,20 @@ struct DocumentReader {
         try self.init(bytes, place, Self.limits)
     }
 
+    /// The number of the format of records, which each of them has in its field "format".
+    static let recordFormat: Int64 = 1
+
     /// Reads a record that this client has written, which may be larger than any message of a CA: it combines several.
     init(record bytes: [UInt8], _ place: String) throws(ACMEMessageError) {
         try self.init(bytes, place, JSONLimits())
+        guard let format = try integer("format") else { throw error("format", "is missing") }
+        guard format == Self.recordFormat else {
+            throw ACMEMessageError(
+                "\(place).format",
+                "is \(format); this release reads \(Self.recordFormat)",
+                isLaterFormat: format > Self.recordFormat
+            )
+        }
     }
 
     private init(_ bytes: [UInt8], _ place: String, _ limits: JSONLimits) throws(ACMEMessageError) {
@@ -166,10 +177,13 @@ package struct ACMEMessageError: Error, Equatable, Sendable, CustomStringConvert
     /// The location in the document, such as `order.identifiers[3].value`.
     package let place: String
     package let reason: String
+    /// Whether the document is a record that a later release has written. It is not damaged, and must not be replaced.
+    package let isLaterFormat: Bool
 
-    package init(_ place: String, _ reason: String) {
+    package init(_ place: String, _ reason: String, isLaterFormat: Bool = false) {
         self.place = place
         self.reason = reason
+        self.isLaterFormat = isLaterFormat
     }
 
     package var description: String { "\(place) \(reason)" }

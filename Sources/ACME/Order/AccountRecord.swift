@@ -2,7 +2,7 @@ import Formats
 
 /// An account at a CA as it is stored. The key must be stored before it is used in a request: then any number of
 /// registrations, by any replica, result in one account (RFC 8555 §7.3.1).
-package struct AccountRecord: Equatable, Sendable {
+package struct AccountRecord: StoredRecord {
     /// The directory URL of the CA.
     package let directory: ACMEURL
     package let key: AccountKey
@@ -21,9 +21,6 @@ package struct AccountRecord: Equatable, Sendable {
         others = [:]
     }
 
-    /// Parses a stored record.
-    ///
-    /// - Parameter place: The name of the record in error messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
         let reader = try DocumentReader(record: bytes, place)
         directory = try reader.ownURL("directory")
@@ -36,10 +33,11 @@ package struct AccountRecord: Equatable, Sendable {
         others = reader.fields.filter { !Self.names.contains($0.key) }
     }
 
-    private static let names: Set = ["directory", "key", "url", "contacts"]
+    private static let names: Set = ["format", "directory", "key", "url", "contacts"]
 
     package var json: [UInt8] {
         var fields = others
+        fields["format"] = .integer(DocumentReader.recordFormat)
         fields["directory"] = .string(directory.text)
         fields["key"] = .string(key.pem)
         if let url { fields["url"] = .string(url.text) }

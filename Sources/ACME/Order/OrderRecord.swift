@@ -2,7 +2,7 @@ package import Formats
 
 /// A pending order as it is stored, with everything that another replica needs to continue it. The key in it is secret.
 /// The record is removed when the certificate is published, and when the order has failed permanently.
-package struct OrderRecord: Equatable, Sendable {
+package struct OrderRecord: StoredRecord {
     /// The directory URL of the CA.
     package let directory: ACMEURL
     package let order: ACMEURL
@@ -26,9 +26,6 @@ package struct OrderRecord: Equatable, Sendable {
         others = [:]
     }
 
-    /// Parses a stored record.
-    ///
-    /// - Parameter place: The name of the record in error messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
         let reader = try DocumentReader(record: bytes, place)
         directory = try reader.ownURL("directory")
@@ -52,10 +49,13 @@ package struct OrderRecord: Equatable, Sendable {
         others = reader.fields.filter { !Self.fieldNames.contains($0.key) }
     }
 
-    private static let fieldNames: Set = ["directory", "order", "names", "profile", "key", "created", "tasks"]
+    private static let fieldNames: Set = [
+        "format", "directory", "order", "names", "profile", "key", "created", "tasks",
+    ]
 
     package var json: [UInt8] {
         var fields = others
+        fields["format"] = .integer(DocumentReader.recordFormat)
         fields["directory"] = .string(directory.text)
         fields["order"] = .string(order.text)
         fields["names"] = .array(names.map { .string($0.description) })

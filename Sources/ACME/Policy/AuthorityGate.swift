@@ -160,12 +160,12 @@ package struct AuthorityGate {
         }
         guard hold == nil || prober?.key == key else { return true }
         let pause = pause(failure, now, random)
+        let error = RenewalState.LastError(failure, authority: authority, at: now.wall)
         hold = AuthorityHold(
-            since: hold?.since ?? now.wall,
-            notBefore: now.wall + pause,
+            error,
             pause: pause,
-            error: RenewalState.LastError(failure, authority: authority, at: now.wall),
-            settings: failure.retry == .afterADay ? settings : nil
+            settings: failure.retry == .afterADay ? settings : nil,
+            replacing: hold
         )
         due = now.uptime + .seconds(pause)
         prober = nil

@@ -2,7 +2,7 @@ package import Formats
 
 /// The stored record of a CA that accepts no orders at the moment, because it is out of order, or limits or rejects the
 /// account. It applies to all names and replicas, and is removed when the CA has accepted an order.
-package struct AuthorityHold: Equatable, Sendable {
+package struct AuthorityHold: StoredRecord {
     /// The time of the first failure, by the CA's clock as far as that is known.
     package var since: UnixTime
     /// The time of the next attempt, which one replica makes with one name.
@@ -15,20 +15,23 @@ package struct AuthorityHold: Equatable, Sendable {
     /// The fingerprint of the CA's settings, if the operator has to change something. With other settings the hold is
     /// not in effect.
     package var settings: String?
+    /// The fields that this release does not know, which are kept when the record is written again.
+    private var others: [String: JSONValue] = [:]
 
-    init(since: UnixTime, notBefore: UnixTime, pause: Int64, error: RenewalState.LastError, settings: String?) {
-        self.since = since
-        self.notBefore = notBefore
+    /// Creates the record after a failure.
+    ///
+    /// - Parameter old: The record that it replaces, if the CA accepted no orders before either.
+    init(_ error: RenewalState.LastError, pause: Int64, settings: String?, replacing old: AuthorityHold?) {
+        since = old?.since ?? error.at
+        notBefore = error.at + pause
         self.pause = pause
         self.error = error
         self.settings = settings
+        others = old?.others ?? [:]
     }
 
-    /// Parses a stored record.
-    ///
-    /// - Parameter place: The name of the record in error messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        let reader = try DocumentReader(bytes, place)
+        let reader = try DocumentReader(record: bytes, place)
         guard let since = try reader.time("since") else { throw reader.error("since", "is missing") }
         guard let notBefore = try reader.time("not_before") else { throw reader.error("not_before", "is missing") }
         guard let error = try reader.object("error") else { throw reader.error("error", "is missing") }
@@ -37,13 +40,18 @@ package struct AuthorityHold: Equatable, Sendable {
         pause = min(max(try reader.integer("pause") ?? 0, 0), AuthorityGate.Timing.longestPause)
         self.error = try RenewalState.LastError(error)
         settings = try reader.optionalString("settings")
+        others = reader.fields.filter { !Self.names.contains($0.key) }
     }
 
+    private static let names: Set = ["format", "since", "not_before", "pause", "error", "settings"]
+
     package var json: [UInt8] {
-        var fields: [String: JSONValue] = [
-            "since": .string(since.rfc3339), "not_before": .string(notBefore.rfc3339), "pause": .integer(pause),
-            "error": .object(error.fields),
-        ]
+        var fields = others
+        fields["format"] = .integer(DocumentReader.recordFormat)
+        fields["since"] = .string(since.rfc3339)
+        fields["not_before"] = .string(notBefore.rfc3339)
+        fields["pause"] = .integer(pause)
+        fields["error"] = .object(error.fields)
         fields["settings"] = settings.map { .string($0) }
         return fields.json
     }

@@ -5,7 +5,7 @@ package import Formats
 ///
 /// A replica reads the record, asks with ``request(_:for:limits:now:)`` for its waiting hosts, and replaces the record
 /// by version. All times are by the CA's clock.
-package struct IssuanceBudget: Equatable, Sendable {
+package struct IssuanceBudget: StoredRecord {
     /// The numbers of hosts that may get their first order. One token may use half of each, so that it cannot exclude
     /// the others.
     package struct Limits: Equatable, Sendable {
@@ -39,6 +39,8 @@ package struct IssuanceBudget: Equatable, Sendable {
     }
 
     private var grants: [String: Grant] = [:]
+    /// The fields that this release does not know, which are kept when the record is written again.
+    private var others: [String: JSONValue] = [:]
 
     package init() {}
 
@@ -82,11 +84,10 @@ package struct IssuanceBudget: Equatable, Sendable {
 
     // MARK: The record
 
-    /// Parses the stored record.
-    ///
-    /// - Parameter place: The name of the record in error messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        guard let reader = try DocumentReader(record: bytes, place).object("grants") else { return }
+        let record = try DocumentReader(record: bytes, place)
+        others = record.fields.filter { $0.key != "format" && $0.key != "grants" }
+        guard let reader = try record.object("grants") else { return }
         for host in reader.fields.keys {
             let parts = try reader.string(host).split(separator: " ", maxSplits: 1)
             guard parts.count == 2, let at = UnixTime(rfc3339: String(parts[0])) else {
@@ -97,6 +98,9 @@ package struct IssuanceBudget: Equatable, Sendable {
     }
 
     package var json: [UInt8] {
-        ["grants": .object(grants.mapValues { .string("\($0.at.rfc3339) \($0.token)") })].json
+        var fields = others
+        fields["format"] = .integer(DocumentReader.recordFormat)
+        fields["grants"] = .object(grants.mapValues { .string("\($0.at.rfc3339) \($0.token)") })
+        return fields.json
     }
 }

@@ -1,8 +1,8 @@
 package import Formats
 
-/// The stored state of obtaining one certificate, which all replicas respect, also after a restart. A value without
-/// fields is the state of a name that was never tried. All times are by the CA's clock.
-package struct RenewalState: Equatable, Sendable {
+/// The stored state of obtaining one certificate, which all replicas respect, also after a restart. A value
+/// without fields other than its format is the state of a name that was never tried. All times are by the CA's clock.
+package struct RenewalState: StoredRecord {
     /// The number of consecutive failures.
     package var failures = 0
     /// The earliest time of the next attempt, or `nil` if there is no restriction.
@@ -46,9 +46,6 @@ package struct RenewalState: Equatable, Sendable {
         return times.compactMap(\.self).max()
     }
 
-    /// Parses a stored state.
-    ///
-    /// - Parameter place: The name of the record in error messages.
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
         let reader = try DocumentReader(record: bytes, place)
         failures = Int(min(max(try reader.integer("failures") ?? 0, 0), 1_000_000))
@@ -62,10 +59,11 @@ package struct RenewalState: Equatable, Sendable {
         others = reader.fields.filter { !Self.names.contains($0.key) }
     }
 
-    private static let names: Set = ["failures", "next_try", "settings", "holds", "renewal", "last_error"]
+    private static let names: Set = ["format", "failures", "next_try", "settings", "holds", "renewal", "last_error"]
 
     package var json: [UInt8] {
         var fields = others
+        fields["format"] = .integer(DocumentReader.recordFormat)
         fields["failures"] = .integer(Int64(failures))
         fields["next_try"] = nextTry.map { .string($0.rfc3339) }
         fields["settings"] = settings.map { .string($0) }

@@ -18,7 +18,7 @@ extension RenewalRecords {
         for _ in 0..<Self.attempts {
             do throws(StoreError) {
                 let stored = try await store.readIfPresent(Self.budget)
-                let old = stored.flatMap { try? IssuanceBudget(json: $0.bytes, place: Self.budget.path) }
+                let old: IssuanceBudget? = try Self.parse(stored, Self.budget)
                 var budget = old ?? IssuanceBudget()
                 let decisions = hosts.map { budget.request($0.host, for: $0.token, limits: limits, now: now) }
                 if budget != old ?? IssuanceBudget() {
@@ -39,7 +39,7 @@ extension RenewalRecords {
     func hold(at authority: String) async throws(StoreError) -> (hold: AuthorityHold, version: UInt64)? {
         let key = Self.authority(authority)
         guard let stored = try await store.readIfPresent(key) else { return nil }
-        guard let hold = try? AuthorityHold(json: stored.bytes, place: key.path) else {
+        guard let hold: AuthorityHold = try Self.parse(stored, key) else {
             try await store.write(key, .remove(stored.version))
             return nil
         }

@@ -41,7 +41,8 @@ package struct RenewalRecords: Sendable {
                 do throws(ACMEMessageError) {
                     return try AccountRecord(json: bytes, place: key.path)
                 } catch {
-                    throw IssuanceError("\(error); to get a new account: hopgate acme forget-account \(directory)")
+                    let remedy = "to get a new account: hopgate acme forget-account \(directory)"
+                    throw IssuanceError("\(error); \(error.isLaterFormat ? Self.upgrade : remedy)")
                 }
             }
             do throws(StoreError) {
@@ -76,9 +77,7 @@ package struct RenewalRecords: Sendable {
 
     /// Returns the state of a name. A state that cannot be parsed is treated as missing: it only delays attempts.
     package func state(of certificate: StoreKey) async throws(IssuanceError) -> RenewalState {
-        let key = Self.child(Self.names, certificate.name)
-        guard let bytes = try await bytes(key) else { return RenewalState() }
-        return (try? RenewalState(json: bytes, place: key.path)) ?? RenewalState()
+        try await record(Self.child(Self.names, certificate.name)) ?? RenewalState()
     }
 
     /// - Parameter lease: The lease of the certificate, which fences the write.
@@ -95,9 +94,7 @@ package struct RenewalRecords: Sendable {
     /// Returns the order that a predecessor left. An order that cannot be parsed is treated as missing, and a new one
     /// is created.
     package func order(of certificate: StoreKey) async throws(IssuanceError) -> OrderRecord? {
-        let key = Self.child(Self.orders, certificate.name)
-        guard let bytes = try await bytes(key) else { return nil }
-        return try? OrderRecord(json: bytes, place: key.path)
+        try await record(Self.child(Self.orders, certificate.name))
     }
 
     package func put(
@@ -117,6 +114,27 @@ package struct RenewalRecords: Sendable {
     }
 
     // MARK: Values
+
+    private static let upgrade = "upgrade this gateway"
+
+    private func record<Record: StoredRecord>(_ key: StoreKey) async throws(IssuanceError) -> Record? {
+        do throws(StoreError) {
+            return try Self.parse(try await store.readIfPresent(key), key)
+        } catch {
+            throw IssuanceError(error)
+        }
+    }
+
+    /// Parses a record. A damaged one is treated as missing, but not one of a later release: it must not be replaced.
+    static func parse<Record: StoredRecord>(_ stored: StoredValue?, _ key: StoreKey) throws(StoreError) -> Record? {
+        guard let stored else { return nil }
+        do throws(ACMEMessageError) {
+            return try Record(json: stored.bytes, place: key.path)
+        } catch {
+            guard error.isLaterFormat else { return nil }
+            throw StoreError(.newerFormat, error.place, "\(error.reason); \(upgrade)")
+        }
+    }
 
     static func child(_ prefix: StoreKey, _ name: String) -> StoreKey {
         guard let key = try? prefix.child(name) else {

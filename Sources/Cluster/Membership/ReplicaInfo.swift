@@ -34,9 +34,16 @@ package struct ReplicaInfo: Sendable, Equatable {
     package init(_ bytes: [UInt8], of incarnation: Incarnation, with keyring: ClusterKeyring) throws(StoreError) {
         let place = Self.context(incarnation)
         let body = try SealedDocument.open(bytes, .replicaInfo, context: place, with: keyring, place: place)
-        guard let fields = [String: JSONValue](json: body), let name = fields["name"]?.string,
-            let version = fields["version"]?.string, let keys = fields["keys"]?.strings
-        else { throw StoreError(.corrupt, place, "is not a complete description of a replica") }
+        let incomplete = StoreError(.corrupt, place, "is not a complete description of a replica")
+        guard let fields = [String: JSONValue](json: body), let format = fields["format"]?.integer else {
+            throw incomplete
+        }
+        guard format <= Self.format else {
+            throw StoreError(.newerFormat, place, "has format \(format); this release reads \(Self.format)")
+        }
+        guard let name = fields["name"]?.string, let version = fields["version"]?.string,
+            let keys = fields["keys"]?.strings
+        else { throw incomplete }
         self.init(name: name, version: version, keys: keys)
     }
 

@@ -38,4 +38,31 @@ struct RenewalRecordsTests {
         #expect(try await store.readIfPresent(key) == nil)
         withExtendedLifetime(successor) {}
     }
+
+    @Test("A damaged record counts as missing, and one of a later release is an error and stays")
+    func laterFormat() async throws {
+        let store = MemoryStore()
+        let records = RenewalRecords(store)
+        let certificate: StoreKey = "certs/a.test"
+        let keys = [
+            try RenewalRecords.names.child("a.test"), try RenewalRecords.orders.child("a.test"),
+            try RenewalRecords.accounts.child(Fingerprint.of(TestCA.directory.text)),
+        ]
+        for key in keys { try await store.write(key, .create(Array("{}".utf8))) }
+        #expect(try await records.state(of: certificate) == RenewalState())
+        #expect(try await records.order(of: certificate) == nil)
+
+        let later = Array(#"{"format":2}"#.utf8)
+        for key in keys { try await store.write(key, .replace(1, later)) }
+        let errors = [
+            await #expect(throws: IssuanceError.self) { try await records.state(of: certificate) },
+            await #expect(throws: IssuanceError.self) { try await records.order(of: certificate) },
+            await #expect(throws: IssuanceError.self) { try await records.account(at: TestCA.directory) },
+        ]
+        for (key, error) in zip(keys, errors) {
+            let text = try #require(error).description
+            #expect(text.hasPrefix(key.path) && text.hasSuffix("is 2; this release reads 1; upgrade this gateway"))
+            #expect(try await store.read(key).bytes == later)
+        }
+    }
 }

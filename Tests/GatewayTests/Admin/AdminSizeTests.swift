@@ -20,7 +20,7 @@ struct AdminSizeTests {
 
         init(names: Int, agents count: Int) throws {
             let error = """
-                {"failures":3,"last_error":{"code":"unavailable","message":"\(String(repeating: "m", count: 400))",\
+                {"format":1,"failures":3,"last_error":{"code":"unavailable","message":"\(String(repeating: "m", count: 400))",\
                 "remedy":"\(String(repeating: "r", count: 200))","authority":"https://ca.test/directory",\
                 "at":"2026-01-01T00:00:00Z"}}
                 """

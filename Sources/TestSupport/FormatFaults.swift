@@ -1,0 +1,62 @@
+import Formats
+
+/// Checks the stored form of a JSON document with a field "format": its golden bytes are decoded and encoded to the same
+/// bytes, an unknown field is kept, a later format is refused with both numbers, and so is every truncation. A sealed
+/// document is refused with any bit changed; another one must not crash the reader with a bit of any byte changed.
+///
+/// - Parameters:
+///   - golden: The stored bytes.
+///   - keepsUnknownFields: Whether the document is ever written again by a process that did not create it.
+///   - seal: Seals a JSON object as the golden bytes are sealed, or `nil` if they are not sealed.
+///   - recode: Decodes stored bytes, and encodes the value again.
+/// - Returns: The faults.
+package func formatFaults(
+    _ golden: [UInt8],
+    keepsUnknownFields: Bool = true,
+    seal: (([UInt8]) -> [UInt8])? = nil,
+    recode: ([UInt8]) throws -> [UInt8]
+) -> [String] {
+    guard var fields = [String: JSONValue](json: golden), let format = fields["format"]?.integer else {
+        return ["the golden bytes are no JSON object with a format"]
+    }
+    var faults: [String] = []
+    do {
+        let encoded = try recode(golden)
+        if encoded != golden { faults.append("is encoded as \(String(decoding: encoded, as: UTF8.self))") }
+    } catch {
+        faults.append("is refused: \(error)")
+    }
+
+    fields["mac"] = nil
+    let sealed = seal ?? { $0 }
+    if keepsUnknownFields {
+        let extended = fields.merging(["later": .object(["a": .array([.integer(1), .null])])]) { $1 }
+        let stored = sealed(extended.json)
+        if (try? recode(stored)) != stored { faults.append("an unknown field is not kept") }
+    }
+    let later = fields.merging(["format": .integer(format + 1)]) { $1 }
+    do {
+        _ = try recode(sealed(later.json))
+        faults.append("a later format is accepted")
+    } catch {
+        let message = "\(error)"
+        if !message.contains("is \(format + 1); this release reads \(format)"),
+            !message.contains("has format \(format + 1)") || !message.contains("this release reads \(format)")
+        {
+            faults.append("the message about a later format is: \(message)")
+        }
+    }
+
+    for index in golden.indices {
+        if (try? recode(Array(golden[..<index]))) != nil { faults.append("the first \(index) bytes are accepted") }
+        for bit in seal == nil ? index % 8..<index % 8 + 1 : 0..<8 {
+            var changed = golden
+            changed[index] ^= 1 << bit
+            // The hexadecimal digits of a seal may be in either case.
+            if (try? recode(changed)) != nil, seal != nil, bit != 5 || index > 110 {
+                faults.append("bit \(bit) of byte \(index) can be changed")
+            }
+        }
+    }
+    return faults
+}
