@@ -2,7 +2,7 @@ import Formats
 
 /// Checks the stored form of a JSON document with a field "format": its golden bytes are decoded and encoded to the same
 /// bytes, an unknown field is kept, a later format is refused with both numbers, and so is every truncation. A sealed
-/// document is refused with any bit changed; another one must not crash the reader with a bit of any byte changed.
+/// document is refused with a bit of any byte changed; another one must not crash the reader then.
 ///
 /// - Parameters:
 ///   - golden: The stored bytes.
@@ -49,14 +49,11 @@ package func formatFaults(
 
     for index in golden.indices {
         if (try? recode(Array(golden[..<index]))) != nil { faults.append("the first \(index) bytes are accepted") }
-        for bit in seal == nil ? index % 8..<index % 8 + 1 : 0..<8 {
-            var changed = golden
-            changed[index] ^= 1 << bit
-            // The hexadecimal digits of a seal may be in either case.
-            if (try? recode(changed)) != nil, seal != nil, bit != 5 || index > 110 {
-                faults.append("bit \(bit) of byte \(index) can be changed")
-            }
-        }
+        var changed = golden
+        changed[index] ^= 1 << (index % 8)
+        // The hexadecimal digits of a seal may be in either case.
+        let isAccepted = (try? recode(changed)) != nil
+        if isAccepted, seal != nil, index % 8 != 5 || index > 110 { faults.append("byte \(index) can be changed") }
     }
     return faults
 }

@@ -1,20 +1,20 @@
 import Formats
 import FoundationEssentials
-import Store
+package import Store
 
 /// A certificate as the store keeps it: one sealed JSON object with the chain, its private key and when and from where
 /// it came. Readers therefore get a pair that belongs together or none, and only a process with the key of the cluster
 /// can place a certificate.
-struct CertificateDocument: Equatable, Sendable {
+package struct CertificateDocument: Equatable, Sendable {
     private static let format: Int64 = 1
 
     /// The chain and the private key as PEM.
-    let chain: [UInt8]
-    let key: [UInt8]
+    package let chain: [UInt8]
+    package let key: [UInt8]
     /// The publisher: `import`, `acme` or `development-ca`.
-    let source: String
+    package let source: String
     /// The directory URL of the CA that issued the certificate by ACME.
-    let authority: String?
+    package let authority: String?
     /// The other fields, for people.
     private let facts: [String: JSONValue]
 
@@ -33,7 +33,7 @@ struct CertificateDocument: Equatable, Sendable {
     }
 
     /// - Throws: `corrupt`, `foreign` or `newerFormat`.
-    init(_ stored: StoredValue, at key: StoreKey, _ keyring: ClusterKeyring) throws(StoreError) {
+    package init(_ stored: StoredValue, at key: StoreKey, _ keyring: ClusterKeyring) throws(StoreError) {
         let place = "\(key)/\(stored.version)"
         let fields = [String: JSONValue](json: try SealedDocument.open(stored, at: key, with: keyring))
         guard let fields, let format = fields["format"]?.integer else {
@@ -54,7 +54,7 @@ struct CertificateDocument: Equatable, Sendable {
         facts = fields.filter { !["format", "chain", "key", "source", "authority"].contains($0.key) }
     }
 
-    func sealed(at place: StoreKey, with signing: ClusterKey) -> [UInt8] {
+    package func sealed(at place: StoreKey, with signing: ClusterKey) -> [UInt8] {
         var fields = facts
         fields["format"] = .integer(Self.format)
         fields["chain"] = .string(String(decoding: chain, as: UTF8.self))

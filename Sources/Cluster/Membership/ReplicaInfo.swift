@@ -18,7 +18,7 @@ package struct ReplicaInfo: Sendable, Equatable {
         self.keys = keys
     }
 
-    func sealed(for incarnation: Incarnation, with key: ClusterKey) -> [UInt8] {
+    package func sealed(for incarnation: Incarnation, with key: ClusterKey) -> [UInt8] {
         let fields: [String: JSONValue] = [
             "format": .integer(Self.format),
             // A binary reads formats N and N-1; every replica writes the lowest that all live replicas can read.

@@ -1,0 +1,32 @@
+import Cluster
+import Store
+import TestSupport
+import Testing
+
+@Suite("The description of a replica")
+struct ReplicaInfoTests {
+    private static let key = ClusterKey(secret: (0..<32).map { UInt8($0) })
+    private static let incarnation = Incarnation("01ARZ3NDEKTSV4RRFFQ69G5FAV")!
+    /// Generated independently of this code.
+    private static let golden = Array(
+        (#"{"mac":"cc420ee3d6f5c9607e4c37299ad31302.beec6be14efb4e15bb019710a2d0ed123b587f8bc0ef9abaf2534e0252a15619","#
+            + #""format":1,"keys":["k1","k2"],"name":"gateway-1","reads":[1],"version":"0.1.0"}"#).utf8
+    )
+
+    @Test("Golden bytes of a card")
+    func golden() throws {
+        let info = ReplicaInfo(name: "gateway-1", version: "0.1.0", keys: ["k1", "k2"])
+        #expect(info.sealed(for: Self.incarnation, with: Self.key) == Self.golden)
+        let ring = ClusterKeyring([Self.key])
+        #expect(try ReplicaInfo(Self.golden, of: Self.incarnation, with: ring) == info)
+        // A process writes only its own card.
+        let faults = formatFaults(Self.golden, keepsUnknownFields: false) { body in
+            let context = "replicas/\(Self.incarnation)/card"
+            return SealedDocument.seal(body, .replicaInfo, context: context, with: Self.key)
+        } recode: { bytes in
+            let info = try ReplicaInfo(bytes, of: Self.incarnation, with: ring)
+            return info.sealed(for: Self.incarnation, with: Self.key)
+        }
+        #expect(faults == [])
+    }
+}
