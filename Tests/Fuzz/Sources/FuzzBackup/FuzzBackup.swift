@@ -89,7 +89,9 @@ private func checkBackup(_ script: inout Script) {
             case .value(let name, let version)? = BackupItem(all[index].name)
         else { continue }
         let purpose: ClusterKey.Purpose = name == "cluster.json" ? .cluster : .credential
-        all[index].content = SealedDocument.seal(content, purpose, context: "\(name)/\(version)", with: key)
+        let header = "HGV2 value 0 \(String(repeating: "0", count: 32))\n"
+        all[index].content =
+            Array(header.utf8) + SealedDocument.seal(content, purpose, context: "\(name)/\(version)", with: key)
     }
     let origin = BackupOrigin(cluster: "c", release: "r", time: 1, created: "then")
     guard let output = archive([]) else { return }
