@@ -23,7 +23,10 @@ extension Volume {
                 }
                 return
             } catch {
-                guard error.code == .notFound, (try? files.makeFolder(folder)) != nil else { return }
+                guard error.code == .notFound else { return }
+                // Another process may create the folder at the same time, so only the next attempt shows whether it is
+                // there.
+                try? files.makeFolder(folder)
             }
         }
     }

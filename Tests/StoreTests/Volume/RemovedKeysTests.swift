@@ -109,10 +109,12 @@ struct RemovedKeysTests {
     }
 }
 
-/// Runs a closure before the folder of a removed key is moved to `tombs/`, or fails to unlink files.
-private struct InterruptedFileSystem: FileSystem {
+/// Runs a closure before the folder of a removed key is moved to `tombs/`, fails to unlink files, or loses every race to
+/// create a folder.
+struct InterruptedFileSystem: FileSystem {
     let files: PosixFileSystem
     var unlinks = true
+    var losesFolders = false
     var before: @Sendable () -> Void = {}
 
     var root: String { files.root }
@@ -135,7 +137,10 @@ private struct InterruptedFileSystem: FileSystem {
         guard unlinks else { throw FileFault(.unlink, path, EIO) }
         try files.unlink(path)
     }
-    func makeFolder(_ path: String) throws(FileFault) { try files.makeFolder(path) }
+    func makeFolder(_ path: String) throws(FileFault) {
+        if losesFolders { try files.makeFolder(path) }
+        try files.makeFolder(path)
+    }
     func removeFolder(_ path: String) throws(FileFault) { try files.removeFolder(path) }
     func syncFolder(_ path: String) throws(FileFault) { try files.syncFolder(path) }
 }
