@@ -64,6 +64,8 @@ package final class PrefixWatch {
     private var needsFullRound = true
     /// The keys whose findings are being read or delivered. No other inspection of them starts meanwhile.
     private var inFlight: Set<StoreKey> = []
+    /// The keys that became due while they were in flight, and are read again.
+    private var postponed: Set<StoreKey> = []
     /// The keys that failed in their last inspection, but not in the one before.
     private var unsettled: Set<StoreKey> = []
     /// The keys whose folder was not found, and when that was first seen.
@@ -137,7 +139,7 @@ package final class PrefixWatch {
         while let key = due.next() {
             guard inFlight.insert(key).inserted else {
                 // It may have changed since it was read.
-                hinted.append(key)
+                postponed.insert(key)
                 continue
             }
             return WatchPart(volume: volume, prefix: nil, keys: [(key, knownVersion(key))])
@@ -159,7 +161,7 @@ package final class PrefixWatch {
 
     /// Gives a part back that was not read.
     package func cancel(_ part: WatchPart) {
-        for (key, _) in part.keys { inFlight.remove(key) }
+        for (key, _) in part.keys { land(key) }
         round.extend(by: Set(part.keys.map(\.key)))
         isUrgent = true
     }
@@ -168,7 +170,7 @@ package final class PrefixWatch {
     package func record(_ findings: [(key: StoreKey, finding: KeyFinding)]) -> [WatchedChange] {
         let changes = findings.compactMap { record($0.key, $0.finding) }
         let changed = Set(changes.map(\.key))
-        for (key, _) in findings where !changed.contains(key) { inFlight.remove(key) }
+        for (key, _) in findings where !changed.contains(key) { land(key) }
         completeIfDone()
         return changes
     }
@@ -177,12 +179,18 @@ package final class PrefixWatch {
     ///
     /// - Parameter rejected: The keys whose values could not be used.
     package func finish(_ changes: [WatchedChange], rejecting rejected: [StoreKey]) {
-        for change in changes { inFlight.remove(change.key) }
+        for change in changes { land(change.key) }
         for key in rejected where known[key] != nil {
             known[key]?.isRejected = true
             retries.append(key)
         }
         completeIfDone()
+    }
+
+    /// Ends the inspection of a key, and makes it due again if it may have changed meanwhile.
+    private func land(_ key: StoreKey) {
+        inFlight.remove(key)
+        if postponed.remove(key) != nil { due.append(key) }
     }
 
     private func completeIfDone() {

@@ -216,7 +216,7 @@ struct ConformanceTests {
 }
 
 extension WatchedChange {
-    fileprivate func isVersion(_ version: UInt64) -> Bool {
+    func isVersion(_ version: UInt64) -> Bool {
         if case .value(let stored) = content { stored.version == version } else { false }
     }
 }

@@ -14,4 +14,20 @@ struct HintTests {
         try volume.write("certs/a", .create(bytes("x")))
         #expect(scratch.names("v2/certs/.changes") == ["1"])
     }
+
+    @Test("A key that changes while it is read is read again at once, not by a later poll")
+    func inFlight() throws {
+        let volume = try scratch.volume()
+        try volume.write("certs/a", .create(bytes("one")))
+        let watch = PrefixWatch(volume: volume, scope: .below("certs"))
+        try watch.poll()
+        let part = try #require(watch.nextPart())
+        let findings = part.read()
+        try volume.write("certs/a", .replace(1, bytes("two")))
+        try watch.poll()
+        #expect(watch.nextPart() == nil)
+        watch.finish(watch.record(findings), rejecting: [])
+        let changes = try #require(watch.nextPart()).read()
+        #expect(watch.record(changes).contains { $0.isVersion(2) })
+    }
 }
