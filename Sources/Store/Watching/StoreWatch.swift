@@ -21,7 +21,7 @@ package struct WatchedChange: Equatable, Sendable {
         /// The value was removed. `version` is that of the removal, or `nil` if nothing is left of the key.
         case removed(version: UInt64?)
         /// The value cannot be used, for a lasting reason: its file is open to other users, too large, or not a file.
-        /// What was delivered before stays valid.
+        /// The value that was delivered before stays valid.
         case unreadable(StoreError)
     }
 

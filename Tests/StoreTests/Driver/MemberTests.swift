@@ -1,4 +1,4 @@
-import Glibc
+import Dispatch
 import NIOCore
 import Store
 import Synchronization
@@ -114,10 +114,11 @@ struct MemberTests {
         defer { for process in [first, second] { process.close() } }
         let reader = second.member.incarnation
         let delivered = Mutex<[StoreKey]>([])
-        let isHeld = Atomic(true)
+        let turnstile = DispatchSemaphore(value: 0)
         let watch = second.store.watch(.below("acme/challenges")) { batch in
             guard !batch.changes.isEmpty else { return [] }
-            while isHeld.load(ordering: .relaxed) { usleep(1_000) }
+            guard turnstile.wait(timeout: DispatchTime.now() + .seconds(30)) == .success else { return [] }
+            turnstile.signal()
             delivered.withLock { $0 += batch.changes.map(\.key) }
             return []
         }
@@ -130,7 +131,7 @@ struct MemberTests {
         // The reader's heartbeats arrive, but do not cover the mark while a delivery is under way.
         try await eventually { first.seen.moved[reader] ?? 0 >= moved + 3 }
         #expect(first.seen.seen[reader]?.covers(mark) == false)
-        isHeld.store(false, ordering: .relaxed)
+        turnstile.signal()
         try await eventually { first.seen.seen[reader]?.covers(mark) == true }
         #expect(Set(delivered.withLock { $0 }) == ["acme/challenges/a", "acme/challenges/b"])
     }
