@@ -4,6 +4,7 @@ import HopProtocol
 import Logging
 import NIOCore
 import Observability
+import Synchronization
 import Transport
 import Tunnel
 
@@ -16,7 +17,7 @@ import Tunnel
 /// 2. HELLO arrives (``receive(_:)``). A token that is not accepted is read from the store once, since a command may have
 ///    created or rotated it just now. Then (``admit(_:)``) it is verified by ``CredentialCache``, the offer is checked by
 ///    ``AgentAdmission``, and ``AgentRegistry`` grants a place. If one of these fails, ERROR is sent and the session is
-///    closed shortly after (``refuse(_:_:log:_:code:wait:retryAfter:)``).
+///    closed shortly after (``refuse(_:_:level:log:remedy:_:code:wait:retryAfter:)``).
 /// 3. Otherwise WELCOME is sent and the ``Attachment`` is added to the registry: requests open streams on the session
 ///    from now on, without this object. Older sessions of the same agent are probed by ``AgentSessionManager``.
 /// 4. SERVICES changes the offer; GOAWAY stops new requests.
@@ -159,6 +160,7 @@ final class AgentSession: SessionHandler {
                 // Anyone can present an unknown id.
                 level: refusal == .unknown ? .notice : .warning,
                 log: refusal.rawValue,
+                remedy: refusal.remedy,
                 "the token is not accepted",
                 retryAfter: retryAfter
             )
@@ -174,13 +176,13 @@ final class AgentSession: SessionHandler {
                 }
                 attach(hello, credential, secret, admission, session)
             } catch {
-                let reason: GatewayMetrics.AuthFailure =
+                let (reason, remedy): (GatewayMetrics.AuthFailure, String) =
                     switch error.reason {
-                    case .malformed: .malformed
-                    case .service: .service
-                    case .host: .host
+                    case .malformed: (.malformed, "correct the configuration of the agent")
+                    case .service: (.service, "offer another service, or create a token with --service")
+                    case .host: (.host, "request another host, or create a token with --host")
                     }
-                refuse(hello, reason, log: error.message, error.message)
+                refuse(hello, reason, log: error.message, remedy: remedy, error.message)
             }
         }
     }
@@ -270,7 +272,15 @@ final class AgentSession: SessionHandler {
         // The session of a process of the same name that died may still be open: then the next attempt finds a place.
         let older = manager.registry.attachments(tokenID: credential.id, instance: hello.name)
         for attachment in older where !attachment.session.isResponsive { manager.probe(attachment) }
-        refuse(hello, .limit, log: message, message, code: .busy, wait: Self.limitRetryDelay)
+        refuse(
+            hello,
+            .limit,
+            log: message,
+            remedy: "end an agent, or create a token with a greater --max-agents",
+            message,
+            code: .busy,
+            wait: Self.limitRetryDelay
+        )
     }
 
     private func refuse(
@@ -278,14 +288,23 @@ final class AgentSession: SessionHandler {
         _ reason: GatewayMetrics.AuthFailure,
         level: Logger.Level = .warning,
         log: String,
+        remedy: String,
         _ message: String,
         code: HopCode = .authFailed,
         wait: TimeAmount = .zero,
         retryAfter: TimeAmount? = nil
     ) {
         manager.metrics.authFailures[reason].increment()
-        // Attempts beyond the failure limit are not logged, so that an attacker cannot fill the log.
-        if retryAfter == nil {
+        let refusals = manager.refusals.withLock {
+            $0.record(
+                tokenID: hello.tokenID,
+                reason: log,
+                kind: reason.rawValue,
+                isLimited: retryAfter != nil,
+                now: .now()
+            )
+        }
+        if let refusals {
             manager.logger.log(
                 level: level,
                 "agent refused",
@@ -294,6 +313,8 @@ final class AgentSession: SessionHandler {
                     "token_id": "\(hello.tokenID)",
                     "instance": "\(hello.name)",
                     "reason": "\(log)",
+                    "remedy": "\(remedy)",
+                    "refusals": "\(refusals)",
                 ]
             )
         }
@@ -378,6 +399,18 @@ extension AgentSession {
         case .listenerClosed: "the listener was closed"
         case .notAuthenticated: "no HELLO in time"
         default: "\(reason)"
+        }
+    }
+}
+
+extension CredentialRefusal {
+    /// The way to mend the cause of a refusal, for the log.
+    fileprivate var remedy: String {
+        switch self {
+        case .unknown: "this store has no such token; to list its tokens: hopgate token list"
+        case .wrongSecret: "the agent has an incomplete or foreign token; for a new one: hopgate token rotate"
+        case .expiredSecret: "the token was rotated; give the agent the new one, or another: hopgate token rotate"
+        case .revoked: "the token was revoked; for another one: hopgate token create"
         }
     }
 }

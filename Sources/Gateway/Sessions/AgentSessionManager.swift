@@ -5,6 +5,7 @@ import Logging
 import NIOCore
 import Observability
 import Store
+import Synchronization
 import Transport
 import Tunnel
 
@@ -22,6 +23,7 @@ final class AgentSessionManager: Sendable {
     let hostsChanged: @Sendable ([HostPattern]) -> Void
     /// Reads the credentials of tokens that are not accepted, since they may have been created just now.
     let lookup: StoreLookup
+    let refusals = Mutex(RefusalLog())
 
     init(
         registry: AgentRegistry,

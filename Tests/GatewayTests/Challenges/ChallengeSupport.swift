@@ -6,6 +6,7 @@ import Logging
 import NIOCore
 import Store
 import Synchronization
+import TestSupport
 import Testing
 
 /// The thumbprint of an account's key: 43 characters of base64url.
@@ -101,7 +102,11 @@ final class HeldStore: Store {
 
     func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
         held.withLock { $0.reads += 1 }
-        while held.withLock({ $0.isHeld }) { try? await Task.sleep(for: .milliseconds(2)) }
+        do {
+            try await eventually("the end of the hold") { held.withLock { !$0.isHeld } }
+        } catch {
+            throw StoreError(.stalled, key.path, "\(error)")
+        }
         if let failure = held.withLock({ $0.failure }) { throw failure }
         return try await inner.read(key)
     }

@@ -224,15 +224,17 @@ struct AdmissionTests {
         try await eventually("the end of the session") { agent.closed != nil }
     }
 
-    @Test("Refusals above the limit of failures are counted, not logged")
-    func quiet() async throws {
+    @Test("Repeated refusals of a token are logged once, with a remedy")
+    func repeated() async throws {
         let log = try TestLog()
         try await TestGateway.with(log: log) { gateway in
             for _ in 0..<FailureLimiter.failures + 3 {
                 let agent = try await TestAgent.attach(to: gateway, secret: "nonsense", isReady: false)
                 try await eventually("the session is closed") { agent.closed != nil }
             }
-            #expect(try log.lines.count { $0.contains("agent refused") } == FailureLimiter.failures)
+            let lines = try log.lines.filter { $0.contains("agent refused") }
+            #expect(lines.count == 1)
+            #expect(lines[0].contains("wrong_secret") && lines[0].contains("hopgate token rotate"))
         }
     }
 }
