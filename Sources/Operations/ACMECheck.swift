@@ -236,7 +236,7 @@ package struct ACMECheck: Sendable {
         )
         let outcome: Result<AccountRecord, ACMEFailure>
         let subject = "CA"
-        do throws(IssuanceError) {
+        do throws(StoreError) {
             outcome = try await client.register(within: Self.authorityTimeout, registersAgain: true)
         } catch {
             await outbound.close()

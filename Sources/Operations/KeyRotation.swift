@@ -120,20 +120,19 @@ package final class KeyRotation: Sendable {
 
     /// Seals with the first mounted key. The operator changes the mounted secret, this changes what is sealed.
     private func resealWithMountedKeys() async throws(StoreError) -> ClusterIdentity {
-        var cluster = try await read()
-        try await waitUntilSigning(cluster.keyring.signing)
-        _ = try await reseal(cluster.keyring)
-        cluster = try await step { cluster in cluster.sealedBy == cluster.keyring.signing.id ? nil : cluster.resealed()
+        let keyring = try await read().keyring
+        try await waitUntilSigning(keyring.signing)
+        _ = try await reseal(keyring)
+        return try await step { cluster in
+            cluster.sealedBy == cluster.keyring.signing.id ? nil : cluster.resealed()
         }
-        return cluster
     }
 
     /// Seals every credential and certificate that is not sealed with the first key again with that key.
     ///
     /// - Returns: The documents that could not be sealed.
     private func reseal(_ keyring: ClusterKeyring) async throws(StoreError) -> [(key: StoreKey, problem: String)] {
-        let sealing = Resealing(store: store, keyring: keyring)
-        let result = try await sealing.run()
+        let result = try await Resealing(store: store, keyring: keyring).run()
         report(.resealed(result.count))
         for (key, problem) in result.skipped { report(.skipped(key, problem)) }
         return result.skipped
@@ -159,11 +158,7 @@ package final class KeyRotation: Sendable {
                 try await store.replace(next)
                 return next
             } catch {
-                switch error.code {
-                // The change may have been made, by this process or another one: read again.
-                case .conflict, .exists, .unconfirmed: continue
-                default: throw error
-                }
+                guard error.isConflict else { throw error }
             }
         }
         throw StoreError(.busy, "cluster.json", "is changed concurrently; try again")

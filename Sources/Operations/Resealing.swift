@@ -52,7 +52,7 @@ struct Resealing: Sendable {
         } catch {
             switch error.code {
             case .notFound: return .upToDate
-            case .conflict, .exists, .unconfirmed: return .conflict
+            case _ where error.isConflict: return .conflict
             case .corrupt, .foreign, .newerFormat, .refused, .tooLarge, .badName: return .skipped(error.description)
             default: throw error
             }

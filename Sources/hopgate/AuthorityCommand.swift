@@ -58,12 +58,8 @@ struct AuthorityCommand: AsyncParsableCommand {
     }
 
     private static func removeRoot(from certificates: CertificateSet) async throws {
-        do throws(StoreError) {
-            try await certificates.withLease(of: CertificateSet.developmentCA) { lease throws(StoreError) in
-                try await certificates.remove(CertificateSet.developmentCA, under: lease)
-            }
-        } catch {
-            guard error.code == .notFound else { throw error }
+        _ = try await certificates.withLease(of: CertificateSet.developmentCA) { lease throws(StoreError) in
+            try await certificates.store.removeIfPresent(CertificateSet.developmentCA, under: lease)
         }
     }
 }

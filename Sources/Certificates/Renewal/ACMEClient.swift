@@ -2,6 +2,8 @@ package import ACME
 import Formats
 package import NIOCore
 import Outbound
+package import Store
+import Threads
 
 /// The client of one CA: the driver of its state machines, and the requests that need no order.
 package struct ACMEClient: Sendable {
@@ -14,16 +16,8 @@ package struct ACMEClient: Sendable {
     package init(
         _ authority: RenewalSettings.Authority,
         transport: any ACMETransport,
-        records: RenewalRecords
-    ) {
-        self.init(authority, transport: transport, records: records, directories: ACMEDirectoryCache())
-    }
-
-    init(
-        _ authority: RenewalSettings.Authority,
-        transport: any ACMETransport,
         records: RenewalRecords,
-        directories: ACMEDirectoryCache
+        directories: ACMEDirectoryCache = ACMEDirectoryCache()
     ) {
         self.authority = authority.authority
         trust = authority.trust
@@ -45,11 +39,11 @@ package struct ACMEClient: Sendable {
     func exchange<Machine: ACMEMachine & ~Copyable>(
         _ machine: inout Machine,
         from first: Machine.Action,
-        check: () async throws(IssuanceError) -> Void = {}
-    ) async throws(IssuanceError) -> Machine.Action {
+        check: () async throws(StoreError) -> Void = {}
+    ) async throws(StoreError) -> Machine.Action {
         var action = first
         while let exchange = action.exchange {
-            guard !Task.isCancelled else { throw Self.shutdown }
+            guard !Task.isCancelled else { throw shutdown }
             try await check()
             switch exchange {
             case .send(let request):
@@ -60,9 +54,7 @@ package struct ACMEClient: Sendable {
                     action = machine.requestFailed("\(error)", error.failure, now: .now)
                 }
             case .wait(let until):
-                guard (try? await Task.sleep(for: .nanoseconds(max(0, (until - .now()).nanoseconds)))) != nil else {
-                    throw Self.shutdown
-                }
+                guard (try? await Task.sleep(for: Duration(until - .now()))) != nil else { throw shutdown }
                 action = machine.waited(now: .now)
             }
         }
@@ -70,7 +62,7 @@ package struct ACMEClient: Sendable {
         return action
     }
 
-    static let shutdown = IssuanceError("the gateway is shutting down")
+    var shutdown: StoreError { StoreError(.closed, id, "the gateway is shutting down") }
 
     // MARK: The account
 
@@ -82,7 +74,7 @@ package struct ACMEClient: Sendable {
     package func register(
         within limit: TimeAmount = ACMELimits.orderTime,
         registersAgain: Bool = false
-    ) async throws(IssuanceError) -> Result<AccountRecord, ACMEFailure> {
+    ) async throws(StoreError) -> Result<AccountRecord, ACMEFailure> {
         var account = try await records.account(at: authority.directory)
         if registersAgain { account.url = nil }
         var machine = OrderMachine(
@@ -118,7 +110,7 @@ package struct ACMEClient: Sendable {
     }
 
     /// Requests the suggested renewal window of a certificate. Nothing is signed or stored, so no lease is checked.
-    func renewalInfo(_ renewalID: String) async throws(IssuanceError) -> RenewalInfo {
+    func renewalInfo(_ renewalID: String) async throws(StoreError) -> RenewalInfo {
         var machine = RenewalInfoMachine(
             directoryURL: authority.directory,
             directory: directory,
@@ -140,5 +132,12 @@ extension Instant {
     /// Reads the monotonic and the wall clock of this machine.
     package static var now: Instant {
         Instant(uptime: .now(), wall: .now())
+    }
+}
+
+extension AsyncSignal {
+    /// Waits for a signal, for the deadline if there is one, or for the cancellation of the task.
+    func wait(until deadline: NIODeadline?) async {
+        if let deadline { await wait(atMost: Duration(deadline - .now())) } else { await wait() }
     }
 }

@@ -1,11 +1,12 @@
 import ACME
 import Formats
 import NIOCore
+import Store
 import Synchronization
 
 /// A process-wide cache of each CA: its directory, for some hours, and the difference between its clock and this
 /// machine's.
-final class ACMEDirectoryCache: Sendable {
+package final class ACMEDirectoryCache: Sendable {
     private static let directoryTime = TimeAmount.hours(6)
 
     private struct Entry {
@@ -18,16 +19,18 @@ final class ACMEDirectoryCache: Sendable {
     /// The registrations in progress, by directory URL.
     private let registrations = Mutex<[String: Task<Registration, Never>]>([:])
 
-    private typealias Registration = Result<Result<AccountRecord, ACMEFailure>, IssuanceError>
+    package init() {}
+
+    private typealias Registration = Result<Result<AccountRecord, ACMEFailure>, StoreError>
 
     /// Registers the account at a CA. Concurrent callers share one registration, so that a start with many names performs
     /// it once.
-    func registration(by client: ACMEClient) async throws(IssuanceError) -> Result<AccountRecord, ACMEFailure> {
+    func registration(by client: ACMEClient) async throws(StoreError) -> Result<AccountRecord, ACMEFailure> {
         let task = registrations.withLock { registrations in
             if let running = registrations[client.id] { return running }
             let task = Task {
                 let outcome: Registration
-                do throws(IssuanceError) {
+                do throws(StoreError) {
                     outcome = .success(try await client.register())
                 } catch {
                     outcome = .failure(error)
@@ -80,8 +83,8 @@ final class ACMEDirectoryCache: Sendable {
         entries.withLock { $0[authority]?.clock }
     }
 
-    /// Returns the time by the CA's clock, or by this machine's if the difference is not known.
-    func serverTime(at authority: String?, wall: UnixTime) -> UnixTime {
-        (authority.flatMap { clock(of: $0) } ?? ClockSkew()).serverTime(at: wall)
+    /// Returns the present time by the CA's clock, or by this machine's if the difference is not known.
+    func serverTime(at authority: String) -> UnixTime {
+        (clock(of: authority) ?? ClockSkew()).serverTime(at: .now())
     }
 }

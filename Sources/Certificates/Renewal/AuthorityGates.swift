@@ -96,8 +96,7 @@ final class AuthorityGates: Sendable {
     }
 
     private func now(_ authority: String) -> Instant {
-        let now = Instant.now
-        return Instant(uptime: now.uptime, wall: directories.serverTime(at: authority, wall: now.wall))
+        Instant(uptime: .now(), wall: directories.serverTime(at: authority))
     }
 
     // MARK: The task
@@ -117,11 +116,7 @@ final class AuthorityGates: Sendable {
                 guard let due = await drive(authority, wake) else { continue }
                 next = min(next ?? due, due)
             }
-            if let next {
-                await signal.wait(atMost: .nanoseconds(max(0, (next - .now()).nanoseconds)))
-            } else {
-                await signal.wait()
-            }
+            await signal.wait(until: next)
         }
     }
 
@@ -171,10 +166,7 @@ final class AuthorityGates: Sendable {
         do throws(StoreError) {
             try await body()
         } catch {
-            switch error.code {
-            case .exists, .conflict, .notFound, .unconfirmed: update(authority) { gate, _ in gate.conflicted() }
-            default: update(authority) { $0.storeFailed(now: $1) }
-            }
+            update(authority) { error.isConflict ? $0.conflicted() : $0.storeFailed(now: $1) }
         }
     }
 

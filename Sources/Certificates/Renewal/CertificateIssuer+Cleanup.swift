@@ -58,24 +58,17 @@ extension CertificateIssuer {
     /// Removes the records of a name under its lease if it is abandoned. A name whose records cannot be read now is
     /// examined again in a later round.
     private func removeRecords(of key: StoreKey, _ authority: String) async {
-        let now = shared.directories.serverTime(at: authority, wall: Instant.now.wall)
+        let now = shared.directories.serverTime(at: authority)
         guard state.withLock({ $0.renewers[key] == nil }), await isAbandoned(key, now) else { return }
         do throws(StoreError) {
-            let lease = try await shared.certificates.lease(of: key) { options in
-                options.timeToLive = settings.leaseTime
-                options.patience = .nanoseconds(settings.leaseTime.nanoseconds * 2) + .seconds(5)
-            }
-            do {
+            let lease = try await shared.certificates.lease(of: key, shared.leaseTimes)
+            try await lease.perform { () throws(StoreError) in
                 // The name may have been used while the lease was waited for.
                 if await isAbandoned(key, now) { try await removeRecords(of: key, under: lease) }
-            } catch {
-                await lease.release()
-                throw error
             }
-            await lease.release()
         } catch {
             guard error.code != .stalled, !Task.isCancelled else { return }
-            shared.onEvent(.error(names: CertificateName(storeKey: key).map { [$0] } ?? [], IssuanceError(error)))
+            shared.onEvent(.error(names: CertificateName(storeKey: key).map { [$0] } ?? [], error))
         }
     }
 
@@ -85,13 +78,7 @@ extension CertificateIssuer {
             try await shared.certificates.remove(key, under: lease)
             shared.onEvent(.removed(name))
         }
-        for record in RenewalRecords.keys(of: key) {
-            do throws(StoreError) {
-                try await shared.store.write(record, .remove(nil), under: lease)
-            } catch {
-                guard error.code == .notFound else { throw error }
-            }
-        }
+        for record in RenewalRecords.keys(of: key) { try await shared.store.removeIfPresent(record, under: lease) }
     }
 
     /// Whether the certificate of a name has expired, and the name was not used since, for ``retention``. `false` if

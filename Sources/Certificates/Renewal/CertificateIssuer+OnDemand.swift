@@ -67,11 +67,7 @@ extension CertificateIssuer {
     func admitHosts() async {
         guard let onDemand = settings.onDemand else { return }
         while !Task.isCancelled {
-            if let due = state.withLock({ $0.onDemand.waiting.nextDue }) {
-                await admission.wait(atMost: .nanoseconds(max(0, (due - .now()).nanoseconds)))
-            } else {
-                await admission.wait()
-            }
+            await admission.wait(until: state.withLock { $0.onDemand.waiting.nextDue })
             await requestOrders(onDemand)
             try? await Task.sleep(for: Self.requestPause)
         }
@@ -87,8 +83,8 @@ extension CertificateIssuer {
             }
         }
         guard !due.isEmpty else { return }
-        let now = shared.directories.serverTime(at: settings.directories[0], wall: Instant.now.wall)
-        do throws(IssuanceError) {
+        let now = shared.directories.serverTime(at: settings.directories[0])
+        do throws(StoreError) {
             let decisions = try await shared.records.requestOrders(for: due, limits: onDemand.limits, now: now)
             for (entry, decision) in zip(due, decisions) {
                 switch decision {

@@ -12,7 +12,7 @@ extension CertificateRenewer {
         _ situation: CertificateSituation,
         _ directory: String,
         _ lease: any StoreLease
-    ) async throws(IssuanceError) {
+    ) async throws(StoreError) {
         updateStatus { $0.isOrdering = true }
         defer { updateStatus { $0.isOrdering = false } }
         guard let authority = shared.settings.authorities.first(where: { $0.authority.id == directory }) else {
@@ -50,7 +50,7 @@ extension CertificateRenewer {
         _ authority: RenewalSettings.Authority,
         _ start: NIODeadline,
         _ lease: any StoreLease
-    ) async throws(IssuanceError) {
+    ) async throws(StoreError) {
         let directory = authority.authority.id
         let certificate: ServerCertificate
         do throws(CertificatesError) {
@@ -64,19 +64,14 @@ extension CertificateRenewer {
             let failure = ACMEFailure(.wrongCertificate, .certificate, "\(error)")
             return try await recordFailure(failure, situation, directory, start, lease)
         }
-        let version: UInt64
-        do throws(StoreError) {
-            version = try await shared.certificates.write(
-                certificate,
-                as: key,
-                origin: "acme",
-                authority: directory,
-                under: lease
-            )
-        } catch {
-            // The order is kept: the next holder of the lease downloads the certificate and publishes it.
-            throw IssuanceError(error)
-        }
+        // If this fails, the order is kept: the next holder of the lease downloads the certificate and publishes it.
+        let version = try await shared.certificates.write(
+            certificate,
+            as: key,
+            origin: "acme",
+            authority: directory,
+            under: lease
+        )
         let facts = issued.facts
         shared.onEvent(.issued(names: names, authority: directory, version: version, notAfter: facts.notAfter))
         completeRequests(.issued(notAfter: facts.notAfter))
@@ -89,7 +84,7 @@ extension CertificateRenewer {
             facts,
             name: situation.spreadingKey,
             replacing: situation.state.renewal,
-            now: shared.directories.serverTime(at: directory, wall: Instant.now.wall)
+            now: shared.directories.serverTime(at: directory)
         )
         try await shared.records.put(new.state, of: key, under: lease)
         // RFC 9773 §4.3.2 recommends to ask soon after the issuance.
@@ -103,8 +98,8 @@ extension CertificateRenewer {
         _ directory: String,
         _ start: NIODeadline,
         _ lease: any StoreLease
-    ) async throws(IssuanceError) {
-        let now = shared.directories.serverTime(at: directory, wall: Instant.now.wall)
+    ) async throws(StoreError) {
+        let now = shared.directories.serverTime(at: directory)
         let isOfAuthority = shared.gates.failed(failure, by: key, at: directory, since: start)
         var new = situation
         new.state =
@@ -140,12 +135,12 @@ extension CertificateRenewer {
         _ situation: CertificateSituation,
         _ directory: String,
         _ lease: any StoreLease
-    ) async throws(IssuanceError) {
+    ) async throws(StoreError) {
         guard let facts = situation.facts, let renewalID = facts.renewalID, let plan = situation.renewal,
             let authority = shared.settings.authorities.first(where: { $0.authority.id == directory })
         else { return }
         let outcome = try await shared.client(of: authority).renewalInfo(renewalID)
-        let now = shared.directories.serverTime(at: directory, wall: Instant.now.wall)
+        let now = shared.directories.serverTime(at: directory)
         var state = situation.state
         switch outcome {
         case .completed(let info, let pause):

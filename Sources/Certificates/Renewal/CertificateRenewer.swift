@@ -48,6 +48,13 @@ final class CertificateRenewer: Sendable {
         let permitsOnDemand: AsyncSemaphore
         let onEvent: @Sendable (RenewalEvent) -> Void
 
+        /// The time to live of the lease of a certificate, and the time to wait for it: long enough to detect that its
+        /// holder is dead. Then other certificates get the permit.
+        func leaseTimes(_ options: inout LeaseOptions) {
+            options.timeToLive = settings.leaseTime
+            options.patience = settings.leaseTime + settings.leaseTime + .seconds(5)
+        }
+
         func client(of authority: RenewalSettings.Authority) -> ACMEClient {
             ACMEClient(authority, transport: transport, records: records, directories: directories)
         }
@@ -91,7 +98,7 @@ final class CertificateRenewer: Sendable {
     /// Returns the outcome for the requests that are still pending at the end.
     private func loop() async -> RenewalOutcome {
         while !Task.isCancelled {
-            do throws(IssuanceError) {
+            do throws(StoreError) {
                 let situation = try await readSituation()
                 switch decide(situation) {
                 case .idle(let until):
@@ -117,7 +124,7 @@ final class CertificateRenewer: Sendable {
                 }
             } catch {
                 shared.gates.leave(key)
-                let isReportable = !Task.isCancelled && !error.isFenced
+                let isReportable = !Task.isCancelled && error.code != .fenced
                 switch state.withLock({ $0.failed(with: error, isReportable: isReportable) }) {
                 case .reportAndWait(let pause):
                     shared.onEvent(.error(names: names, error))
@@ -153,29 +160,25 @@ final class CertificateRenewer: Sendable {
 
     private func pause(_ until: UnixTime) -> Duration {
         let authority = status.authority ?? shared.settings.directories[0]
-        let now = shared.directories.serverTime(at: authority, wall: Instant.now.wall)
+        let now = shared.directories.serverTime(at: authority)
         return .seconds(min(max(1, until - now), Self.longestPause))
     }
 
     /// Performs what is due, with a permit and under the lease of the certificate. Returns without an effect if nothing
     /// is due any more, or if another replica holds the lease for long.
-    private func act(_ situation: CertificateSituation) async throws(IssuanceError) {
+    private func act(_ situation: CertificateSituation) async throws(StoreError) {
         let permits = isOnDemand ? shared.permitsOnDemand : shared.permits
-        _ = try await permits.withPermit { () async throws(IssuanceError) in
+        _ = try await permits.withPermit { () async throws(StoreError) in
             // The CA may have failed while this name waited.
             guard decide(situation).isAction, let lease = try await acquireLease() else { return }
-            do throws(IssuanceError) {
+            try await lease.perform { () throws(StoreError) in
                 let situation = try await readSituation()
                 switch decide(situation) {
                 case .idle, .blocked: break
                 case .fetchRenewalInfo(let authority): try await fetchRenewalInfo(situation, authority, lease)
                 case .order(let authority): try await order(situation, authority, lease)
                 }
-            } catch {
-                await lease.release()
-                throw error
             }
-            await lease.release()
         }
     }
 
@@ -183,14 +186,9 @@ final class CertificateRenewer: Sendable {
 
     /// Reads the certificate and its state from the store, updates the status, and completes pending requests whose
     /// certificate exists.
-    func readSituation() async throws(IssuanceError) -> CertificateSituation {
+    func readSituation() async throws(StoreError) -> CertificateSituation {
         let known = try await shared.records.state(of: key)
-        let finding: CertificateSet.Finding
-        do throws(StoreError) {
-            finding = try await shared.certificates.read(key)
-        } catch {
-            throw IssuanceError(error)
-        }
+        let finding = try await shared.certificates.read(key)
         var situation = CertificateSituation(
             names: names,
             facts: finding.certificate.map { CertificateFacts($0) },
@@ -238,7 +236,7 @@ final class CertificateRenewer: Sendable {
 
     private func now(_ situation: CertificateSituation) -> UnixTime {
         let authority = situation.issuer ?? shared.settings.directories[0]
-        return shared.directories.serverTime(at: authority, wall: Instant.now.wall)
+        return shared.directories.serverTime(at: authority)
     }
 
     // MARK: Requests

@@ -29,7 +29,7 @@ struct OrderDriver: Sendable {
     ///
     /// - Throws: If the lease was lost, the store failed, or the gateway is shutting down. The order is kept for the next
     ///   holder of the lease.
-    func run(_ plan: OrderPlan) async throws(IssuanceError) -> Outcome {
+    func run(_ plan: OrderPlan) async throws(StoreError) -> Outcome {
         try await requireLease()
         let previous = try await records.order(of: certificate)
         switch try await prepareAccount(plan, previous) {
@@ -44,7 +44,7 @@ struct OrderDriver: Sendable {
     private func prepareAccount(
         _ plan: OrderPlan,
         _ previous: OrderRecord?
-    ) async throws(IssuanceError) -> Result<AccountRecord, ACMEFailure>? {
+    ) async throws(StoreError) -> Result<AccountRecord, ACMEFailure>? {
         let authority = plan.authority
         if let previous, !previous.serves(plan) {
             // An order of other names or of another CA is not continued.
@@ -60,7 +60,7 @@ struct OrderDriver: Sendable {
             failure.keepsOrder = previous != nil && failure.code.keepsOrder
             return .failure(failure)
         case .success(let ready):
-            return isClockKnown || isDue(directories.serverTime(at: authority.id, wall: Instant.now.wall))
+            return isClockKnown || isDue(directories.serverTime(at: authority.id))
                 ? .success(ready) : nil
         }
     }
@@ -69,7 +69,7 @@ struct OrderDriver: Sendable {
         _ plan: OrderPlan,
         _ account: AccountRecord,
         _ previous: OrderRecord?
-    ) async throws(IssuanceError) -> Outcome {
+    ) async throws(StoreError) -> Outcome {
         var machine = OrderMachine(
             plan,
             account: account,
@@ -116,13 +116,9 @@ struct OrderDriver: Sendable {
 
     /// Checks the lease before each action that others can observe. An action in progress cannot be fenced; the
     /// publication is.
-    private func requireLease() async throws(IssuanceError) {
-        guard !Task.isCancelled else { throw ACMEClient.shutdown }
-        do throws(StoreError) {
-            try await lease.check()
-        } catch {
-            throw IssuanceError(error)
-        }
+    private func requireLease() async throws(StoreError) {
+        guard !Task.isCancelled else { throw client.shutdown }
+        try await lease.check()
     }
 }
 

@@ -23,7 +23,7 @@ package enum RenewalEvent: Sendable {
     /// An expired certificate of a host on demand that no agent offers any more was removed.
     case removed(CertificateName)
     /// No attempt was possible, for a reason other than the CA's. Reported again only if the error changes.
-    case error(names: [CertificateName], IssuanceError)
+    case error(names: [CertificateName], StoreError)
 }
 
 /// The displayed state of a certificate that a CA issues. It is the same on every replica.

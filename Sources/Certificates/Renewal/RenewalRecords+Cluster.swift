@@ -14,7 +14,7 @@ extension RenewalRecords {
         for hosts: [WaitingHosts.Entry],
         limits: IssuanceBudget.Limits,
         now: UnixTime
-    ) async throws(IssuanceError) -> [IssuanceBudget.Decision] {
+    ) async throws(StoreError) -> [IssuanceBudget.Decision] {
         for _ in 0..<Self.attempts {
             do throws(StoreError) {
                 let stored = try await store.readIfPresent(Self.budget)
@@ -26,13 +26,10 @@ extension RenewalRecords {
                 }
                 return decisions
             } catch {
-                switch error.code {
-                case .exists, .conflict, .notFound, .unconfirmed: continue
-                default: throw IssuanceError(error)
-                }
+                guard error.isConflict else { throw error }
             }
         }
-        throw IssuanceError("\(Self.budget): changes faster than it can be replaced; trying again")
+        throw StoreError(.busy, Self.budget.path, "changes faster than it can be replaced; trying again")
     }
 
     /// Returns the hold of a CA with its version, or `nil` if there is none. A record that cannot be parsed is removed.

@@ -34,49 +34,43 @@ package struct RenewalRecords: Sendable {
 
     /// Returns the account at a CA, which is created if there is none. Its key is stored when this returns, so that all
     /// replicas use the same account.
-    package func account(at directory: ACMEURL) async throws(IssuanceError) -> AccountRecord {
+    package func account(at directory: ACMEURL) async throws(StoreError) -> AccountRecord {
         let key = Self.child(Self.accounts, Fingerprint.of(directory.text))
         for _ in 0..<Self.attempts {
-            if let bytes = try await bytes(key) {
+            if let stored = try await store.readIfPresent(key) {
                 do throws(ACMEMessageError) {
-                    return try AccountRecord(json: bytes, place: key.path)
+                    return try AccountRecord(json: stored.bytes, place: key.path)
                 } catch {
                     let remedy = "to get a new account: hopgate acme forget-account \(directory)"
-                    throw IssuanceError("\(error); \(error.isLaterFormat ? Self.upgrade : remedy)")
+                    throw error.isLaterFormat
+                        ? Self.newerFormat(error) : StoreError(.corrupt, error.place, "\(error.reason); \(remedy)")
                 }
             }
-            do throws(StoreError) {
+            do {
                 try await store.write(key, .create(AccountRecord(directory: directory).json))
             } catch {
-                if case .exists = error.code { continue }
-                throw IssuanceError(error)
+                guard case .exists = error.code else { throw error }
             }
         }
-        throw IssuanceError("\(key): changes faster than it can be read")
+        throw StoreError(.busy, key.path, "changes faster than it can be read")
     }
 
     /// Stores an account. Replicas that register the same key write the same value, so the last write wins.
-    package func put(_ account: AccountRecord) async throws(IssuanceError) {
-        try await put(Self.child(Self.accounts, Fingerprint.of(account.directory.text)), account.json)
+    package func put(_ account: AccountRecord) async throws(StoreError) {
+        try await store.put(Self.child(Self.accounts, Fingerprint.of(account.directory.text)), account.json)
     }
 
     /// Removes the account at a CA with its key. The next order registers a new one.
     ///
     /// - Returns: Whether there was one.
     package func removeAccount(at directory: ACMEURL) async throws(StoreError) -> Bool {
-        do throws(StoreError) {
-            try await store.write(Self.child(Self.accounts, Fingerprint.of(directory.text)), .remove(nil))
-            return true
-        } catch {
-            guard error.code == .notFound else { throw error }
-            return false
-        }
+        try await store.removeIfPresent(Self.child(Self.accounts, Fingerprint.of(directory.text)))
     }
 
     // MARK: Names
 
     /// Returns the state of a name. A state that cannot be parsed is treated as missing: it only delays attempts.
-    package func state(of certificate: StoreKey) async throws(IssuanceError) -> RenewalState {
+    package func state(of certificate: StoreKey) async throws(StoreError) -> RenewalState {
         try await record(Self.child(Self.names, certificate.name)) ?? RenewalState()
     }
 
@@ -85,15 +79,15 @@ package struct RenewalRecords: Sendable {
         _ state: RenewalState,
         of certificate: StoreKey,
         under lease: any StoreLease
-    ) async throws(IssuanceError) {
-        try await put(Self.child(Self.names, certificate.name), state.json, under: lease)
+    ) async throws(StoreError) {
+        try await store.put(Self.child(Self.names, certificate.name), state.json, under: lease)
     }
 
     // MARK: Orders
 
     /// Returns the order that a predecessor left. An order that cannot be parsed is treated as missing, and a new one
     /// is created.
-    package func order(of certificate: StoreKey) async throws(IssuanceError) -> OrderRecord? {
+    package func order(of certificate: StoreKey) async throws(StoreError) -> OrderRecord? {
         try await record(Self.child(Self.orders, certificate.name))
     }
 
@@ -101,28 +95,18 @@ package struct RenewalRecords: Sendable {
         _ order: OrderRecord,
         of certificate: StoreKey,
         under lease: any StoreLease
-    ) async throws(IssuanceError) {
-        try await put(Self.child(Self.orders, certificate.name), order.json, under: lease)
+    ) async throws(StoreError) {
+        try await store.put(Self.child(Self.orders, certificate.name), order.json, under: lease)
     }
 
-    package func removeOrder(of certificate: StoreKey, under lease: any StoreLease) async throws(IssuanceError) {
-        do throws(StoreError) {
-            try await store.write(Self.child(Self.orders, certificate.name), .remove(nil), under: lease)
-        } catch {
-            guard error.code == .notFound else { throw IssuanceError(error) }
-        }
+    package func removeOrder(of certificate: StoreKey, under lease: any StoreLease) async throws(StoreError) {
+        try await store.removeIfPresent(Self.child(Self.orders, certificate.name), under: lease)
     }
 
     // MARK: Values
 
-    private static let upgrade = "upgrade this gateway"
-
-    private func record<Record: StoredRecord>(_ key: StoreKey) async throws(IssuanceError) -> Record? {
-        do throws(StoreError) {
-            return try Self.parse(try await store.readIfPresent(key), key)
-        } catch {
-            throw IssuanceError(error)
-        }
+    private func record<Record: StoredRecord>(_ key: StoreKey) async throws(StoreError) -> Record? {
+        try Self.parse(try await store.readIfPresent(key), key)
     }
 
     /// Parses a record. A damaged one is treated as missing, but not one of a later release: it must not be replaced.
@@ -132,8 +116,12 @@ package struct RenewalRecords: Sendable {
             return try Record(json: stored.bytes, place: key.path)
         } catch {
             guard error.isLaterFormat else { return nil }
-            throw StoreError(.newerFormat, error.place, "\(error.reason); \(upgrade)")
+            throw newerFormat(error)
         }
+    }
+
+    private static func newerFormat(_ error: ACMEMessageError) -> StoreError {
+        StoreError(.newerFormat, error.place, "\(error.reason); upgrade this gateway")
     }
 
     static func child(_ prefix: StoreKey, _ name: String) -> StoreKey {
@@ -141,43 +129,6 @@ package struct RenewalRecords: Sendable {
             preconditionFailure("a key's component is one below any prefix")
         }
         return key
-    }
-
-    private func bytes(_ key: StoreKey) async throws(IssuanceError) -> [UInt8]? {
-        do throws(StoreError) {
-            return try await store.readIfPresent(key)?.bytes
-        } catch {
-            throw IssuanceError(error)
-        }
-    }
-
-    private func put(
-        _ key: StoreKey,
-        _ bytes: [UInt8],
-        under lease: (any StoreLease)? = nil
-    ) async throws(IssuanceError) {
-        do throws(StoreError) {
-            try await store.put(key, bytes, under: lease)
-        } catch {
-            throw IssuanceError(error)
-        }
-    }
-}
-
-/// The reason why no attempt was possible although no CA has rejected it: a failure of the store, or a damaged record.
-package struct IssuanceError: Error, Equatable, Sendable, CustomStringConvertible {
-    package let description: String
-    /// Whether the lease was lost. Another replica continues then.
-    package let isFenced: Bool
-
-    package init(_ description: String) {
-        self.description = description
-        isFenced = false
-    }
-
-    init(_ error: StoreError) {
-        description = error.description
-        isFenced = error.code == .fenced
     }
 }
 

@@ -1,3 +1,5 @@
+package import Store
+
 /// The state of one ``CertificateRenewer`` that its task and the threads of its clients share. The renewer guards it by
 /// a lock.
 ///
@@ -19,7 +21,7 @@ package struct RenewerState {
     private enum Health: Equatable {
         case healthy
         /// `count` consecutive passes failed. `reported` is the last reported error.
-        case failing(count: Int, reported: IssuanceError?)
+        case failing(count: Int, reported: StoreError?)
     }
 
     /// The consequence of a request.
@@ -77,9 +79,9 @@ package struct RenewerState {
     ///
     /// - Parameter isReportable: Whether the error is of interest to the operator. It is reported only if it differs
     ///   from the last reported one.
-    package mutating func failed(with error: IssuanceError, isReportable: Bool) -> FailureAction {
+    package mutating func failed(with error: StoreError, isReportable: Bool) -> FailureAction {
         var count = 0
-        var reported: IssuanceError?
+        var reported: StoreError?
         if case .running(.failing(let earlier, let last)) = phase { (count, reported) = (earlier, last) }
         let pause = Self.firstPause * (1 << min(count, Self.pauseDoublings))
         let isNew = isReportable && reported != error

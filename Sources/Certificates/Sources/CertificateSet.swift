@@ -45,12 +45,7 @@ package struct CertificateSet: Sendable {
         _ key: StoreKey,
         check: CertificateCheck = { _ in }
     ) async throws(StoreError) -> Finding {
-        do {
-            return finding(try await store.read(key), at: key, check: check)
-        } catch {
-            guard error.code == .notFound else { throw error }
-            return Finding()
-        }
+        try await store.readIfPresent(key).map { finding($0, at: key, check: check) } ?? Finding()
     }
 
     /// Decodes and checks a stored certificate.
@@ -91,6 +86,44 @@ package struct CertificateSet: Sendable {
         return try await store.lease(key, options)
     }
 
+    /// The first of two events that were waited for.
+    enum LeaseOr<Other: Sendable>: Sendable {
+        case lease(any StoreLease)
+        case other(Other)
+    }
+
+    /// Waits for the lease of a certificate, or for something that makes the lease unnecessary, such as the work of its
+    /// holder.
+    func lease<Other: Sendable>(
+        of key: StoreKey,
+        _ change: @escaping @Sendable (inout LeaseOptions) -> Void,
+        or other: @escaping @Sendable () async throws(StoreError) -> Other
+    ) async throws(StoreError) -> LeaseOr<Other> {
+        let first = await withTaskGroup(of: Result<LeaseOr<Other>, StoreError>.self) { group in
+            group.addTask {
+                do throws(StoreError) {
+                    return .success(.lease(try await lease(of: key, change)))
+                } catch {
+                    return .failure(error)
+                }
+            }
+            group.addTask {
+                do throws(StoreError) {
+                    return .success(.other(try await other()))
+                } catch {
+                    return .failure(error)
+                }
+            }
+            let first = await group.next()
+            group.cancelAll()
+            // Both may come at the same time. Other processes need not wait for the expiry of an unused lease.
+            for await case .success(.lease(let unused)) in group { await unused.release() }
+            return first
+        }
+        guard let first else { preconditionFailure("a group of two tasks has a first result") }
+        return try first.get()
+    }
+
     /// Stores a certificate in the place of the present one. Returns its version.
     ///
     /// - Parameters:
@@ -123,13 +156,6 @@ package struct CertificateSet: Sendable {
         _ body: (any StoreLease) async throws(StoreError) -> Result
     ) async throws(StoreError) -> Result {
         let lease = try await lease(of: key) { $0.patience = .minutes(1) }
-        do throws(StoreError) {
-            let result = try await body(lease)
-            await lease.release()
-            return result
-        } catch {
-            await lease.release()
-            throw error
-        }
+        return try await lease.perform { () throws(StoreError) in try await body(lease) }
     }
 }

@@ -17,12 +17,28 @@ extension DevelopmentRoot {
         -> DevelopmentRoot
     {
         if let root = try await read(in: set) { return root }
-        switch try await raceForLease(in: set) {
-        case .root(let root): return root
+        let key = CertificateSet.developmentCA
+        let first: CertificateSet.LeaseOr<DevelopmentRoot>
+        do throws(StoreError) {
+            first = try await set.lease(of: key) {
+                $0.timeToLive = timeToLive
+                $0.patience = patience
+            } or: { () throws(StoreError) in
+                // A failure of the store is reported by the wait for the lease.
+                while (try? await Task.sleep(for: pause)) != nil {
+                    if let root = try? await read(in: set) { return root }
+                }
+                throw StoreError(.closed, key.path, "the wait was cancelled")
+            }
+        } catch {
+            throw failed(error)
+        }
+        switch first {
+        case .other(let root): return root
         case .lease(let lease):
-            let made = await make(in: set, under: lease, now: now)
-            await lease.release()
-            return try made.get()
+            return try await lease.perform { () throws(CertificatesError) in
+                try await make(in: set, under: lease, now: now)
+            }
         }
     }
 
@@ -55,69 +71,24 @@ extension DevelopmentRoot {
         )
     }
 
-    private enum Outcome: Sendable {
-        case root(DevelopmentRoot)
-        case lease(any StoreLease)
-    }
-
-    /// Waits for the lease, and for the root that its holder may publish meanwhile.
-    private static func raceForLease(in set: CertificateSet) async throws(CertificatesError) -> Outcome {
-        let outcome = await withTaskGroup(of: Result<Outcome, CertificatesError>.self) { group in
-            group.addTask { await waitForLease(in: set) }
-            group.addTask { await waitForRoot(in: set) }
-            let first = await group.next()
-            group.cancelAll()
-            // A lease that was acquired nevertheless is released, so that other waiting processes need not wait for its
-            // expiry.
-            for await late in group {
-                if case .success(.lease(let lease)) = late { await lease.release() }
-            }
-            return first
-        }
-        guard let outcome else { preconditionFailure("a group of two tasks has a first result") }
-        return try outcome.get()
-    }
-
-    private static func waitForLease(in set: CertificateSet) async -> Result<Outcome, CertificatesError> {
-        do throws(StoreError) {
-            let lease = try await set.lease(of: CertificateSet.developmentCA) {
-                $0.timeToLive = timeToLive
-                $0.patience = patience
-            }
-            return .success(.lease(lease))
-        } catch {
-            return .failure(failed(error))
-        }
-    }
-
-    private static func waitForRoot(in set: CertificateSet) async -> Result<Outcome, CertificatesError> {
-        // A failure of the store is reported by the other task.
-        while (try? await Task.sleep(for: pause)) != nil {
-            if let root = try? await read(in: set) { return .success(.root(root)) }
-        }
-        return .failure(failed(StoreError(.closed, CertificateSet.developmentCA.path, "the wait was cancelled")))
-    }
-
     private static func make(
         in set: CertificateSet,
         under lease: any StoreLease,
         now: Date
-    ) async -> Result<DevelopmentRoot, CertificatesError> {
+    ) async throws(CertificatesError) -> DevelopmentRoot {
+        // The previous holder of the lease may have published it.
+        if let root = try await read(in: set) { return root }
         let key = CertificateSet.developmentCA
-        do throws(CertificatesError) {
-            // The previous holder of the lease may have published it.
-            if let root = try await read(in: set) { return .success(root) }
-            let made = try issue(now: now)
-            do throws(StoreError) {
-                _ = try await set.write(made, as: key, origin: origin, under: lease, now: now)
-            } catch {
-                return .failure(failed(error))
-            }
-            if let root = try await read(in: set) { return .success(root) }
-            return .failure(failed(StoreError(.transient, key.path, "it was published and cannot be found")))
+        let made = try issue(now: now)
+        do throws(StoreError) {
+            _ = try await set.write(made, as: key, origin: origin, under: lease, now: now)
         } catch {
-            return .failure(error)
+            throw failed(error)
         }
+        guard let root = try await read(in: set) else {
+            throw failed(StoreError(.transient, key.path, "it was published and cannot be found"))
+        }
+        return root
     }
 
     private static func failed(_ error: StoreError) -> CertificatesError {

@@ -28,10 +28,6 @@ package final class CredentialCache: Sendable {
     private let changed = AsyncSignal()
     /// A hash that no token has. An unknown id is compared with it, so that the comparison takes as long as for a known id.
     private let placeholder = SecretHash(of: IssuedToken().secret)
-    /// Wakes the task of ``run(onChange:)``.
-    let signal = AsyncSignal()
-    /// The changes that ``run(onChange:)`` has not reported yet.
-    let unreported = Mutex(CredentialChanges())
 
     private struct PendingChanges {
         var ended: Set<String> = []

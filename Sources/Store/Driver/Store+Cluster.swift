@@ -4,13 +4,7 @@ extension Store {
     ///
     /// - Parameter mounted: The keys of a mounted secret, or `nil` if the key is in the store.
     package func readCluster(mounted: [ClusterKey]?) async throws(StoreError) -> ClusterIdentity? {
-        let stored: StoredValue
-        do {
-            stored = try await read(ClusterDocument.key)
-        } catch {
-            guard error.code == .notFound else { throw error }
-            return nil
-        }
+        guard let stored = try await readIfPresent(ClusterDocument.key) else { return nil }
         let place = "\(ClusterDocument.key)/\(stored.version)"
         let document = try ClusterDocument(stored.bytes, place: place)
         var found: [ClusterKey] = []

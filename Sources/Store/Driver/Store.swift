@@ -128,13 +128,25 @@ extension Store {
                 if let newest, newest.bytes == bytes { return newest.version }
                 return try await write(key, newest.map { .replace($0.version, bytes) } ?? .create(bytes), under: lease)
             } catch {
-                switch error.code {
-                case .exists, .conflict, .notFound, .unconfirmed: continue
-                default: throw error
-                }
+                guard error.isConflict else { throw error }
             }
         }
         throw StoreError(.busy, key.path, "is changed concurrently; try again")
+    }
+
+    /// Removes the newest version of a value. Returns whether there was one.
+    @discardableResult
+    package func removeIfPresent(
+        _ key: StoreKey,
+        under lease: (any StoreLease)? = nil
+    ) async throws(StoreError) -> Bool {
+        do {
+            try await write(key, .remove(nil), under: lease)
+            return true
+        } catch {
+            guard error.code == .notFound else { throw error }
+            return false
+        }
     }
 
     /// Reads all values one level below a prefix, in no particular order.
@@ -168,4 +180,20 @@ package protocol StoreLease: AnyObject, Sendable {
 
     /// Releases the lease, so that a waiting process need not wait for the time to live.
     func release() async
+}
+
+extension StoreLease {
+    /// Performs work under the lease and then releases it, also if the work fails.
+    package func perform<Result, Failure: Error>(
+        _ work: () async throws(Failure) -> Result
+    ) async throws(Failure) -> Result {
+        do throws(Failure) {
+            let result = try await work()
+            await release()
+            return result
+        } catch {
+            await release()
+            throw error
+        }
+    }
 }

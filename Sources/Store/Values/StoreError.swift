@@ -72,6 +72,15 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         default: false
         }
     }
+
+    /// Whether a value was changed by another writer, or may have been changed by this call: the caller has to read and
+    /// decide again.
+    package var isConflict: Bool {
+        switch code {
+        case .exists, .conflict, .notFound, .unconfirmed: true
+        default: false
+        }
+    }
 }
 
 extension StoreError {

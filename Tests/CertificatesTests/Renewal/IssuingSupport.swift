@@ -159,7 +159,7 @@ final class IssuingWorld: Sendable {
             }
         }
     }
-    var troubles: [IssuanceError] {
+    var troubles: [StoreError] {
         events.withLock { events in
             events.compactMap { event in if case .error(_, let error) = event { error } else { nil } }
         }

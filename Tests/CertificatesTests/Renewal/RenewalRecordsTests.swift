@@ -25,10 +25,10 @@ struct RenewalRecordsTests {
         let other = LeaseCandidate(volume: try scratch.volume(), lease: key, options: options, name: "other")
         let successor = try #require(try other.acquire(lease.epoch + 1))
         state.failures = 2
-        let put = await #expect(throws: IssuanceError.self) { try await records.put(state, of: key, under: lease) }
-        #expect(put?.isFenced == true)
-        let removal = await #expect(throws: IssuanceError.self) { try await records.removeOrder(of: key, under: lease) }
-        #expect(removal?.isFenced == true)
+        let put = await #expect(throws: StoreError.self) { try await records.put(state, of: key, under: lease) }
+        #expect(put?.code == .fenced)
+        let removal = await #expect(throws: StoreError.self) { try await records.removeOrder(of: key, under: lease) }
+        #expect(removal?.code == .fenced)
         let write = await #expect(throws: StoreError.self) {
             _ = try await store.certificates.write(certificate, as: key, origin: "acme", under: lease)
         }
@@ -55,9 +55,9 @@ struct RenewalRecordsTests {
         let later = Array(#"{"format":2}"#.utf8)
         for key in keys { try await store.write(key, .replace(1, later)) }
         let errors = [
-            await #expect(throws: IssuanceError.self) { try await records.state(of: certificate) },
-            await #expect(throws: IssuanceError.self) { try await records.order(of: certificate) },
-            await #expect(throws: IssuanceError.self) { try await records.account(at: TestCA.directory) },
+            await #expect(throws: StoreError.self) { try await records.state(of: certificate) },
+            await #expect(throws: StoreError.self) { try await records.order(of: certificate) },
+            await #expect(throws: StoreError.self) { try await records.account(at: TestCA.directory) },
         ]
         for (key, error) in zip(keys, errors) {
             let text = try #require(error).description

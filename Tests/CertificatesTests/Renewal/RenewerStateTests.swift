@@ -1,4 +1,5 @@
 import Certificates
+import Store
 import Synchronization
 import TestSupport
 import Testing
@@ -9,13 +10,14 @@ struct RenewerStateTests {
     func failures() {
         var state = RenewerState()
         #expect(state.start() == true)
-        let first = IssuanceError("the store is full")
+        let first = StoreError(.full, "acme/names/a", "no space is left")
         #expect(state.failed(with: first, isReportable: true) == .reportAndWait(.seconds(5)))
         #expect(state.failed(with: first, isReportable: true) == .wait(.seconds(10)))
-        #expect(state.failed(with: IssuanceError("other"), isReportable: true) == .reportAndWait(.seconds(20)))
+        let other = StoreError(.denied, "acme/names/a", "permission denied")
+        #expect(state.failed(with: other, isReportable: true) == .reportAndWait(.seconds(20)))
         // An error that is not reportable does not replace the last reported one.
         #expect(state.failed(with: first, isReportable: false) == .wait(.seconds(40)))
-        #expect(state.failed(with: IssuanceError("other"), isReportable: true) == .wait(.seconds(80)))
+        #expect(state.failed(with: other, isReportable: true) == .wait(.seconds(80)))
         for _ in 0..<20 { _ = state.failed(with: first, isReportable: false) }
         #expect(state.failed(with: first, isReportable: false) == .wait(.seconds(5 << 9)))
         state.succeeded()
