@@ -58,8 +58,8 @@ struct ACMECheckCommand: AsyncParsableCommand {
         let name = try CertificateSupport.name(name)
         let configuration = try options.load()
         let acme = try ACMECommand.settings(configuration)
-        let (shared, store) = try await CommandStore.open(configuration)
-        defer { store.close() }
+        let context = try await CommandContext.open(configuration)
+        defer { context.close() }
         var ports = ACMECheck.Ports()
         ports.http = httpPort
         ports.https = httpsPort
@@ -74,8 +74,8 @@ struct ACMECheckCommand: AsyncParsableCommand {
         let findings = await ACMECheck(
             name,
             settings,
-            store: shared.store,
-            signing: shared.keyring.signing,
+            store: context.store,
+            signing: context.keyring.signing,
             ports: ports,
             version: version
         ).run()
@@ -112,9 +112,9 @@ struct ACMEForgetAccountCommand: AsyncParsableCommand {
             let known = configured.map(\.text).joined(separator: ", ")
             throw ValidationError("Name the CA by the URL of its directory; configured: \(known).")
         }
-        let (_, store) = try await CommandStore.open(configuration)
-        defer { store.close() }
-        guard try await RenewalRecords(store).removeAccount(at: url) else {
+        let context = try await CommandContext.open(configuration)
+        defer { context.close() }
+        guard try await RenewalRecords(context.store).removeAccount(at: url) else {
             throw Failure("the store has no account at \(url)")
         }
         Terminal.info("Removed the account at \(url).")

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Certificates
-import Cluster
+import Formats
 import Gateway
 import Store
 
@@ -25,41 +25,29 @@ struct AuthorityCommand: AsyncParsableCommand {
     @Flag(help: "Print a JSON object.")
     var json = false
 
-    private struct Description: Encodable {
-        let store: String
-        let place: String
-        let sha256: String
-        let pin: String
-    }
-
     func validate() throws {
         if pem && json { throw ValidationError("--pem and --json cannot be given together.") }
     }
 
     func run() async throws {
-        let configuration = try options.load()
-        let (shared, store) = try await CommandStore.open(configuration, isFounding: true)
-        defer { store.close() }
-        if replace { try await Self.removeRoot(from: shared.certificates) }
-        let root = try await DevelopmentRoot.obtain(in: shared.certificates)
+        let context = try await CommandContext.open(try options.load(), isFounding: true)
+        defer { context.close() }
+        let (certificates, key) = (context.certificates, CertificateSet.developmentCA)
+        if replace {
+            _ = try await certificates.withLease(of: key) { lease throws(StoreError) in
+                try await certificates.store.removeIfPresent(key, under: lease)
+            }
+        }
+        let root = try await DevelopmentRoot.obtain(in: certificates)
         if pem {
             try Terminal.print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")
         } else if json {
-            let description = Description(
-                store: configuration.store.path,
-                place: CertificateSet.developmentCA.path,
-                sha256: root.fingerprint,
-                pin: root.pin
-            )
-            try Terminal.print(TokenDescription.json(description))
+            try Terminal.print([
+                "store": .string(context.storePath), "place": .string(key.path), "sha256": .string(root.fingerprint),
+                "pin": .string(root.pin),
+            ])
         } else {
-            try Terminal.print(Terminal.table([["root", CertificateSet.developmentCA.path], ["pin", root.pin]]))
-        }
-    }
-
-    private static func removeRoot(from certificates: CertificateSet) async throws {
-        _ = try await certificates.withLease(of: CertificateSet.developmentCA) { lease throws(StoreError) in
-            try await certificates.store.removeIfPresent(CertificateSet.developmentCA, under: lease)
+            try Terminal.print(Terminal.table([["root", key.path], ["pin", root.pin]]))
         }
     }
 }

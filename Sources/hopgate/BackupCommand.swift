@@ -33,8 +33,8 @@ struct BackupCommand: AsyncParsableCommand {
             let backup = try Backup(try BackupFile.open(file), mounted: mounted)
             return Terminal.info("Can be restored: \(backup.summary).")
         }
-        let (_, store) = try await CommandStore.open(configuration)
-        defer { store.close() }
+        let context = try await CommandContext.open(configuration)
+        defer { context.close() }
         let volume = try Volume.at(configuration.store.folder, creating: false)
         let now = Date()
         let time = UInt64(max(0, now.timeIntervalSince1970))

@@ -1,7 +1,6 @@
 import ACME
 import ArgumentParser
 import Certificates
-import Cluster
 import Gateway
 import Store
 
@@ -22,21 +21,6 @@ struct CertificateCommand: AsyncParsableCommand {
 
 /// Functions that the `cert` commands share.
 enum CertificateSupport {
-    /// Opens the store and loads the certificates that a gateway with this configuration serves. The caller closes the
-    /// store.
-    static func inspect(
-        _ options: ConfigurationOptions
-    ) async throws -> (served: ServedCertificates, store: any Store) {
-        let configuration = try options.load()
-        let (shared, store) = try await CommandStore.open(configuration)
-        return (
-            try await ServedCertificates.inspect(
-                configuration.servedCertificates(check: TLSIdentities.check),
-                store: shared.certificates
-            ), store
-        )
-    }
-
     /// Parses the name of a certificate from an argument.
     static func name(_ text: String) throws -> CertificateName {
         guard let name = CertificateName(text) else {
@@ -56,5 +40,13 @@ enum CertificateSupport {
     /// The names of a certificate, separated by commas.
     static func names(_ certificate: ServerCertificate?) -> String {
         certificate.map { $0.names.map(\.description).joined(separator: ",") } ?? "-"
+    }
+}
+
+extension CommandContext {
+    /// Loads the certificates that a gateway with this configuration serves.
+    func servedCertificates() async throws -> ServedCertificates {
+        let settings = configuration.servedCertificates(check: TLSIdentities.check)
+        return try await ServedCertificates.inspect(settings, store: certificates)
     }
 }

@@ -1,7 +1,6 @@
 import ACME
 import ArgumentParser
 import Certificates
-import Cluster
 import Formats
 import FoundationEssentials
 import Gateway
@@ -45,9 +44,9 @@ struct CertificateImportCommand: AsyncParsableCommand {
         }
         let called = try name.map { try CertificateSupport.name($0) } ?? first
         let place = try called.storeKey
-        let (shared, store) = try await CommandStore.open(configuration, isFounding: true)
-        defer { store.close() }
-        let certificates = shared.certificates
+        let context = try await CommandContext.open(configuration, isFounding: true)
+        defer { context.close() }
+        let certificates = context.certificates
         let version = try await certificates.withLease(of: place) { lease throws(StoreError) in
             try await certificates.write(certificate, as: place, origin: "import", under: lease)
         }
@@ -58,7 +57,7 @@ struct CertificateImportCommand: AsyncParsableCommand {
             origin: "import",
             certificate: certificate
         )
-        try Terminal.print(json ? Terminal.json(.object(status.document(now: Date()))) : "\(place)/\(version)")
+        try json ? Terminal.print(status.document(now: Date())) : Terminal.print("\(place)/\(version)")
         report(status, configuration)
     }
 

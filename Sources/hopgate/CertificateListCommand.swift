@@ -16,12 +16,12 @@ struct CertificateListCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let (served, store) = try await CertificateSupport.inspect(options)
-        defer { store.close() }
+        let context = try await CommandContext.open(try options.load())
+        defer { context.close() }
         let now = Date()
-        let statuses = served.statuses
+        let statuses = try await context.servedCertificates().statuses
         if json {
-            try Terminal.print(Terminal.json(.array(statuses.map { .object($0.document(now: now)) })))
+            try Terminal.print(.array(statuses.map { .object($0.document(now: now)) }))
         } else if statuses.isEmpty {
             Terminal.info("There are no certificates; a start with \"development_ca: auto\" creates a development CA.")
         } else {

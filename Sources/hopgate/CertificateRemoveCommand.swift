@@ -1,8 +1,6 @@
 import ACME
 import ArgumentParser
 import Certificates
-import Cluster
-import Gateway
 import Store
 
 struct CertificateRemoveCommand: AsyncParsableCommand {
@@ -20,18 +18,16 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
     func run() async throws {
         let wanted = try CertificateSupport.name(name)
         let key = try wanted.storeKey
-        let configuration = try options.load()
-        let (shared, store) = try await CommandStore.open(configuration)
-        defer { store.close() }
-        let certificates = shared.certificates
+        let context = try await CommandContext.open(try options.load())
+        defer { context.close() }
+        let certificates = context.certificates
         do throws(StoreError) {
             try await certificates.withLease(of: key) { lease throws(StoreError) in
                 try await certificates.remove(key, under: lease)
             }
         } catch {
             guard error.code == .notFound else { throw error }
-            let settings = configuration.servedCertificates(check: TLSIdentities.check)
-            let others = try await ServedCertificates.inspect(settings, store: certificates).statuses
+            let others = try await context.servedCertificates().statuses
             let places = others.filter { $0.source == .store && $0.certificate?.names.contains(wanted) == true }
             // It is not removed under this name, because the others that it has would be lost with it.
             if let place = places.first,

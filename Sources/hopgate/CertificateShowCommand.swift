@@ -1,7 +1,6 @@
 import ACME
 import ArgumentParser
 import Certificates
-import Cluster
 import Formats
 import FoundationEssentials
 import Gateway
@@ -34,15 +33,14 @@ struct CertificateShowCommand: AsyncParsableCommand {
 
     func run() async throws {
         let wanted = try CertificateSupport.name(name)
-        let configuration = try options.load()
-        let (shared, store) = try await CommandStore.open(configuration)
-        defer { store.close() }
-        let called = try CertificateSupport.key(of: wanted, configuration.acme)
-        let settings = configuration.servedCertificates(check: TLSIdentities.check)
-        var found = try await ServedCertificates.inspect(called, for: wanted, settings, store: shared.certificates)
+        let context = try await CommandContext.open(try options.load())
+        defer { context.close() }
+        let called = try CertificateSupport.key(of: wanted, context.configuration.acme)
+        let settings = context.configuration.servedCertificates(check: TLSIdentities.check)
+        var found = try await ServedCertificates.inspect(called, for: wanted, settings, store: context.certificates)
         if found == nil {
             // It may be one of several names, covered by a wildcard, or in a file.
-            let served = try await ServedCertificates.inspect(settings, store: shared.certificates)
+            let served = try await context.servedCertificates()
             let covering = served.certificate(for: wanted)
             found =
                 served.statuses.first { covering != nil && $0.certificate === covering }
@@ -52,7 +50,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
         }
         if found == nil || found?.source == .development {
             // Ordering a certificate for the name may have failed.
-            let issuing = try await CertificateIssuanceReport(called, nil, in: store)
+            let issuing = try await CertificateIssuanceReport(called, nil, in: context.store)
             if issuing.hasFailed { return try Self.reportMissing(issuing, wanted, json: json) }
         }
         guard let found else {
@@ -60,15 +58,14 @@ struct CertificateShowCommand: AsyncParsableCommand {
                 "no certificate covers \(wanted); import one with: hopgate cert import --cert FILE --key FILE"
             )
         }
-        let issuing = try await CertificateIssuanceReport(found, in: store)
+        let issuing = try await CertificateIssuanceReport(found, in: context.store)
         if pem {
             guard let certificate = found.certificate else {
                 throw Failure("\(found.place): \(found.state(now: Date()))")
             }
             try Terminal.print(String(decoding: certificate.chainPEM, as: UTF8.self), terminator: "")
         } else if json {
-            let fields = found.document(now: Date()).merging(issuing?.fields ?? [:]) { $1 }
-            try Terminal.print(Terminal.json(.object(fields)))
+            try Terminal.print(found.document(now: Date()).merging(issuing?.fields ?? [:]) { $1 })
         } else {
             try Terminal.print(Terminal.table(Self.rows(found) + (issuing?.rows ?? [])))
         }
@@ -81,7 +78,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
         let state = "is not issued yet"
         if json {
             let fields: [String: JSONValue] = ["place": .string(issuing.key.path), "state": .string(state)]
-            try Terminal.print(Terminal.json(.object(fields.merging(issuing.fields) { $1 })))
+            try Terminal.print(fields.merging(issuing.fields) { $1 })
         } else {
             try Terminal.print(Terminal.table([["state", state], ["place", issuing.key.path]] + issuing.rows))
         }

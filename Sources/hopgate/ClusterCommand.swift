@@ -30,7 +30,7 @@ struct ClusterStatusCommand: AsyncParsableCommand {
 
     func run() async throws {
         let answer = try await options.client().get("/v1/replicas")
-        if json { return try Terminal.print(String(decoding: answer.json, as: UTF8.self)) }
+        if json { return try Terminal.print(answer) }
         let rows = (answer["replicas"]?.objects ?? []).map { replica in
             [
                 replica.text("incarnation") + (replica["self"] == .bool(true) ? " *" : ""),
@@ -57,22 +57,20 @@ struct ClusterShowCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let configuration = try options.load()
-        let (shared, store) = try await CommandStore.open(configuration)
-        store.close()
-        let cluster = shared.cluster
+        let context = try await CommandContext.open(try options.load())
+        context.close()
+        let (cluster, store) = (context.shared.cluster, context.storePath)
         let keys = cluster.keyring.keys.map(\.id)
         if json {
-            let fields: [String: JSONValue] = [
-                "id": .string(cluster.id), "store": .string(configuration.store.path),
-                "keys": .array(keys.map { .string($0) }), "key_on_volume": .bool(cluster.isKeyOnVolume),
-            ]
-            return try Terminal.print(Terminal.json(.object(fields)))
+            return try Terminal.print([
+                "id": .string(cluster.id), "store": .string(store), "keys": .array(keys.map { .string($0) }),
+                "key_on_volume": .bool(cluster.isKeyOnVolume),
+            ])
         }
         let place = cluster.isKeyOnVolume ? "on the volume" : "mounted"
         try Terminal.print(
             Terminal.table([
-                ["cluster", cluster.id], ["store", configuration.store.path],
+                ["cluster", cluster.id], ["store", store],
                 ["keys", "\(keys.joined(separator: ", ")) (\(place))"],
             ])
         )
@@ -107,14 +105,14 @@ struct RotateKeyCommand: AsyncParsableCommand {
         rotation.timeout = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
         let isMounted = configuration.store.clusterKeyFile != nil
         if isMounted { Terminal.info(Self.mountedSteps) }
-        let (_, store) = try await CommandStore.open(configuration)
-        defer { store.close() }
+        let context = try await CommandContext.open(configuration)
+        defer { context.close() }
         let settings = configuration.store
         let mounted: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in
             try settings.mountedKeys() ?? []
         }
         let cluster = try await KeyRotation(
-            store: store,
+            store: context.store,
             mounted: isMounted ? mounted : nil,
             options: rotation,
             report: { Terminal.info(Self.text($0)) }

@@ -2,13 +2,7 @@ import Formats
 
 /// Accessors for showing the admin port's answers in tables.
 extension JSONValue {
-    var fields: [String: JSONValue]? {
-        if case .object(let fields) = self { fields } else { nil }
-    }
-
-    var objects: [[String: JSONValue]] {
-        if case .array(let values) = self { values.compactMap(\.fields) } else { [] }
-    }
+    var objects: [[String: JSONValue]] { array?.compactMap(\.object) ?? [] }
 
     /// The printable text of a scalar, or `nil` for null, an array or an object.
     var displayText: String? {

@@ -33,7 +33,7 @@ extension StatusCommand {
     }
 
     private static func error(_ certificate: [String: JSONValue]) -> String {
-        guard let error = certificate["last_error"]?.fields else {
+        guard let error = certificate["last_error"]?.object else {
             return certificate["problem"] == nil ? "-" : certificate.text("problem")
         }
         let next = certificate["next_try"]?.displayText

@@ -25,8 +25,8 @@ struct StatusCommand: AsyncParsableCommand {
         let client = try await options.client()
         let status = try client.get("/v1/status")
         if json {
-            guard all else { return try Terminal.print(Terminal.json(.object(status))) }
-            try Terminal.print(Terminal.json(.object(["gateway": .object(status)])))
+            guard all else { return try Terminal.print(status) }
+            try Terminal.print(["gateway": .object(status)])
             for (name, item) in [("certificates", "certificate"), ("agents", "agent")] {
                 try client.pages(name) { page in
                     guard !page.isEmpty else { return }
@@ -60,8 +60,8 @@ struct StatusCommand: AsyncParsableCommand {
     }
 
     private static func rows(_ status: [String: JSONValue]) -> [[String]] {
-        let store = status["store"]?.fields ?? [:]
-        let cluster = status["cluster"]?.fields ?? [:]
+        let store = status["store"]?.object ?? [:]
+        let cluster = status["cluster"]?.object ?? [:]
         var rows = [
             ["gateway", "\(status.text("name")) (\(status.text("version"))), \(status.text("incarnation"))"],
             ["stage", "\(status.text("stage")), up \(status.text("uptime_seconds")) s"],
@@ -82,7 +82,7 @@ struct StatusCommand: AsyncParsableCommand {
 
     /// The number in each state, largest first, such as " (3 active, 1 dead)".
     private static func states(_ status: [String: JSONValue], _ name: String) -> String {
-        let counts = (status[name]?.fields ?? [:]).compactMap { state, count in
+        let counts = (status[name]?.object ?? [:]).compactMap { state, count in
             count.integer.flatMap { $0 > 0 ? (state: state.replacing("_", with: " "), count: $0) : nil }
         }
         guard !counts.isEmpty else { return "" }

@@ -30,9 +30,7 @@ struct StoreCheckCommand: AsyncParsableCommand {
 
     func run() async throws {
         let report = await StoreCheck(try options.load().store).run()
-        try Terminal.print(
-            json ? String(decoding: report.json.json, as: UTF8.self) : report.text(table: Terminal.table)
-        )
+        try json ? Terminal.print(report.json) : Terminal.print(report.text(table: Terminal.table))
         guard report.isUsable else { throw ExitCode(1) }
     }
 }

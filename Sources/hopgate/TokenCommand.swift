@@ -1,8 +1,6 @@
 import ArgumentParser
-import Cluster
 import Credentials
 import Formats
-import FoundationEssentials
 import Gateway
 import Settings
 
@@ -18,62 +16,6 @@ struct TokenCommand: ParsableCommand {
     )
 }
 
-/// A token in the form that `--json` prints. `token`, `join` and `command` are set only for a new secret.
-struct TokenDescription: Encodable {
-    struct Secret: Encodable {
-        var notAfter: String?
-
-        enum CodingKeys: String, CodingKey {
-            case notAfter = "not_after"
-        }
-    }
-
-    enum CodingKeys: String, CodingKey {
-        case store, id, name, services, hosts, created, revoked, secrets, token, join, command
-        case maxAgents = "max_agents"
-    }
-
-    /// The folder of the store, for output that is a single object.
-    var store: String?
-    var id: String
-    var name: String
-    var services: [String]
-    var hosts: [String]
-    var maxAgents: Int?
-    var created: String
-    var revoked: String?
-    var secrets: [Secret]
-    var token: String?
-    var join: String?
-    /// The command that enrols an agent.
-    var command: String?
-
-    init(_ credential: Credential, store: String? = nil) {
-        self.store = store
-        id = credential.id
-        name = credential.name
-        services = credential.services.map(\.description)
-        hosts = credential.hosts.map(\.description)
-        maxAgents = credential.maxAgents
-        created = credential.created
-        revoked = credential.revoked
-        secrets = credential.secrets.map { Secret(notAfter: $0.notAfter?.description) }
-    }
-
-    init(_ credential: Credential, store: String, token: IssuedToken, enrolment: Enrolment) {
-        self.init(credential, store: store)
-        self.token = token.text
-        join = enrolment.joinString(for: token)
-        command = join.map { Enrolment.command(for: credential, join: "--join \($0)") }
-    }
-
-    static func json(_ value: some Encodable) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(value), as: UTF8.self)
-    }
-}
-
 /// Texts for the output of commands.
 extension Credential {
     var stateText: String { revoked.map { "revoked \($0)" } ?? "good" }
@@ -85,27 +27,27 @@ extension Credential {
     func hostsText(separator: String) -> String {
         hosts.map(\.description).joined(separator: separator)
     }
+
+    /// The token in the form that `--json` prints, without secrets.
+    var document: [String: JSONValue] {
+        var fields: [String: JSONValue] = [
+            "id": .string(id), "name": .string(name), "created": .string(created),
+            "services": .array(services.map { .string($0.description) }),
+            "hosts": .array(hosts.map { .string($0.description) }),
+            "secrets": .array(
+                secrets.map { secret in
+                    .object(secret.notAfter.map { ["not_after": .string($0.description)] } ?? [:])
+                }
+            ),
+        ]
+        fields["max_agents"] = maxAgents.map { .integer(Int64($0)) }
+        fields["revoked"] = revoked.map { .string($0) }
+        return fields
+    }
 }
 
-/// The configuration and the opened store of a `token` command.
-struct TokenCommandContext {
-    let configuration: GatewayConfiguration
-    let shared: SharedStore
-
-    /// Loads the configuration and opens the store.
-    ///
-    /// - Parameter creatingCluster: Whether an empty folder that the operator has named becomes a new cluster. `false`
-    ///   for commands that only read.
-    static func open(
-        _ options: ConfigurationOptions,
-        creatingCluster: Bool = false
-    ) async throws -> TokenCommandContext {
-        let configuration = try options.load()
-        let shared = try await CommandStore.open(configuration, isFounding: creatingCluster).shared
-        return TokenCommandContext(configuration: configuration, shared: shared)
-    }
-
-    var editor: CredentialEditor { CredentialEditor(store: shared.store, keyring: shared.keyring) }
+extension CommandContext {
+    var editor: CredentialEditor { CredentialEditor(store: store, keyring: keyring) }
 
     /// Creates the enrolment data for join strings.
     ///
@@ -122,12 +64,10 @@ struct TokenCommandContext {
         return try await Enrolment(
             configuration,
             gateways: addresses,
-            store: shared.certificates,
+            store: certificates,
             check: TLSIdentities.check
         )
     }
-
-    func close() { shared.close() }
 }
 
 /// The output for a new secret: the token on standard output, and its use on standard error.
@@ -140,9 +80,19 @@ enum TokenOutput {
         store: String,
         json: Bool
     ) throws {
-        let description = TokenDescription(credential, store: store, token: token, enrolment: enrolment)
-        try Terminal.print(json ? try TokenDescription.json(description) : token.text)
-        if let command = description.command {
+        let join = enrolment.joinString(for: token)
+        let command = join.map { Enrolment.command(for: credential, join: "--join \($0)") }
+        if json {
+            var fields = credential.document
+            fields["store"] = .string(store)
+            fields["token"] = .string(token.text)
+            fields["join"] = join.map { .string($0) }
+            fields["command"] = command.map { .string($0) }
+            try Terminal.print(fields)
+        } else {
+            try Terminal.print(token.text)
+        }
+        if let command {
             try Terminal.require(info: "Enrol an agent (3000 is the port of its service):\n\n    \(command)\n")
         }
         Terminal.info("Token and join string are shown only once; the store keeps a hash of the secret.")

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Cluster
 import Credentials
+import Formats
 import Gateway
 
 struct TokenCreateCommand: AsyncParsableCommand {
@@ -65,13 +65,13 @@ struct TokenCreateCommand: AsyncParsableCommand {
 
     func run() async throws {
         let grace = try TokenOutput.grace(grace)
-        let context = try await TokenCommandContext.open(options, creatingCluster: true)
+        let context = try await CommandContext.open(try options.load(), isFounding: true)
         defer { context.close() }
         let enrolment = try await context.enrolment(gateway)
         let editor = context.editor
         let enroller = try Enroller(
             editor: editor,
-            store: context.shared.store,
+            store: context.store,
             enrolment: enrolment,
             file: joinFile.map { JoinFile(path: $0) }
         )
@@ -105,11 +105,11 @@ struct TokenCreateCommand: AsyncParsableCommand {
         _ token: IssuedToken,
         _ credential: Credential,
         _ enrolment: Enrolment,
-        _ context: TokenCommandContext
+        _ context: CommandContext
     ) throws {
-        let store = context.configuration.store.path
+        let store = context.storePath
         guard let joinFile else { return try TokenOutput.show(token, credential, enrolment, store: store, json: json) }
-        if json { try Terminal.print(TokenDescription.json(TokenDescription(credential, store: store))) }
+        if json { try Terminal.print(credential.document.merging(["store": .string(store)]) { $1 }) }
         let command = Enrolment.command(for: credential, join: "--join-file \(joinFile)")
         Terminal.info("The join string is in \(joinFile). An agent that can read it joins with:\n\n    \(command)\n")
         for note in enrolment.notes { Terminal.info(note) }

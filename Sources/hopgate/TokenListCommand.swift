@@ -1,5 +1,6 @@
 import ArgumentParser
 import Credentials
+import Formats
 import Gateway
 
 struct TokenListCommand: AsyncParsableCommand {
@@ -11,11 +12,11 @@ struct TokenListCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let context = try await TokenCommandContext.open(options)
+        let context = try await CommandContext.open(try options.load())
         defer { context.close() }
         let (credentials, problems) = try await context.editor.list()
         if json {
-            try Terminal.print(TokenDescription.json(credentials.map { TokenDescription($0) }))
+            try Terminal.print(.array(credentials.map { .object($0.document) }))
         } else if credentials.isEmpty {
             Terminal.info("There are no tokens. Create one with: hopgate token create NAME")
         } else {

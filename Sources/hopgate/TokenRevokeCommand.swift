@@ -1,5 +1,6 @@
 import ArgumentParser
 import Credentials
+import Formats
 import Gateway
 
 struct TokenRevokeCommand: AsyncParsableCommand {
@@ -20,10 +21,10 @@ struct TokenRevokeCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let context = try await TokenCommandContext.open(options)
+        let context = try await CommandContext.open(try options.load())
         defer { context.close() }
         let revoked = try await context.editor.revoke(token, all: all)
-        if json { try Terminal.print(TokenDescription.json(revoked)) }
+        if json { try Terminal.print(.array(revoked.map { .string($0) })) }
         for id in revoked { Terminal.info("Revoked token \(id).") }
         if revoked.isEmpty { Terminal.info("The token was revoked before.") }
     }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Cluster
 import Credentials
 import Gateway
 
@@ -37,7 +36,7 @@ struct TokenRotateCommand: AsyncParsableCommand {
 
     func run() async throws {
         let grace = try TokenOutput.grace(grace)
-        let context = try await TokenCommandContext.open(options)
+        let context = try await CommandContext.open(try options.load())
         defer { context.close() }
         let enrolment = try await context.enrolment(gateway)
         let (issued, credential) = try await context.editor.rotate(token, grace: grace)
@@ -45,7 +44,7 @@ struct TokenRotateCommand: AsyncParsableCommand {
         let rest = "The previous secret \(before ?? "is no longer accepted")."
         Terminal.info("Token \(issued.id) for \"\(credential.name)\" has a new secret. \(rest)")
         do {
-            try TokenOutput.show(issued, credential, enrolment, store: context.configuration.store.path, json: json)
+            try TokenOutput.show(issued, credential, enrolment, store: context.storePath, json: json)
         } catch let failure as Failure {
             throw Failure("\(failure.message); rotate the token again: hopgate token rotate \(issued.id)")
         }

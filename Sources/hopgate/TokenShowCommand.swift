@@ -18,11 +18,11 @@ struct TokenShowCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let context = try await TokenCommandContext.open(options)
+        let context = try await CommandContext.open(try options.load())
         defer { context.close() }
         let found = try await context.editor.find(token)
         if json {
-            try Terminal.print(TokenDescription.json(found.map { TokenDescription($0) }))
+            try Terminal.print(.array(found.map { .object($0.document) }))
         } else {
             try Terminal.print(found.map(Self.text).joined(separator: "\n\n"))
         }

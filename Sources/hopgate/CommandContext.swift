@@ -1,22 +1,30 @@
+import Certificates
 import Cluster
 import Gateway
 import Store
 
-/// The store of a command.
-enum CommandStore {
+/// The configuration and the opened store of a command.
+struct CommandContext {
+    let configuration: GatewayConfiguration
+    let shared: SharedStore
+
+    var store: any Store { shared.store }
+    var storePath: String { configuration.store.path }
+    var keyring: ClusterKeyring { shared.keyring }
+    var certificates: CertificateSet { shared.certificates }
+
     /// Opens the store and names it on standard error, because a command and the gateway may have different
     /// configurations. The caller closes it.
     ///
     /// - Parameter isFounding: Whether an empty folder that the operator has named becomes a new cluster.
-    static func open(
-        _ configuration: GatewayConfiguration,
-        isFounding: Bool = false
-    ) async throws -> (shared: SharedStore, store: any Store) {
+    static func open(_ configuration: GatewayConfiguration, isFounding: Bool = false) async throws -> CommandContext {
         let shared =
             try await isFounding
             ? SharedStore.openForCommand(configuration.store) : SharedStore.openExisting(configuration.store)
         let (id, path) = (shared.cluster.id, configuration.store.path)
         Terminal.info(shared.isFounder ? "Founded cluster \(id) in \(path)." : "Store \(path), cluster \(id).")
-        return (shared, shared.store)
+        return CommandContext(configuration: configuration, shared: shared)
     }
+
+    func close() { shared.close() }
 }
