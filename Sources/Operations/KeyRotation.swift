@@ -63,7 +63,8 @@ package final class KeyRotation: Sendable {
         var cluster = try await read()
         // Retiring the old keys of a finished rotation needs no new key.
         if cluster.rotatingTo == nil, !options.retiresOld || cluster.keyring.keys.count == 1 {
-            let key = try await store.createClusterKey()
+            let key = ClusterKey.generate()
+            try await store.createClusterKey(key)
             cluster = try await step { cluster throws(StoreError) in
                 cluster.rotatingTo == nil ? try cluster.adding(key) : nil
             }

@@ -41,8 +41,18 @@ package struct StoreCheck: Sendable {
                 () throws(StoreError) in
                 PosixFileSystem.kind(of: path, followingLinks: false)
             }
-            report = try await onThread("store-check", deadline: Self.deadline, place: path) { () throws(StoreError) in
-                check.runBlocking()
+            let (found, volume) = try await onThread("store-check", deadline: Self.deadline, place: path) {
+                () throws(StoreError) in check.inspect()
+            }
+            report = found
+            guard let volume else { return report }
+            let cluster = await readCluster(volume, &report)
+            report = try await onThread("store-check", deadline: Self.deadline, place: path) {
+                [report] () throws(StoreError) in
+                var report = report
+                if let cluster { check.count(volume, cluster, &report) }
+                try check.measure(volume, &report)
+                return report
             }
         } catch {
             report.problems.append(error.description)
@@ -50,9 +60,10 @@ package struct StoreCheck: Sendable {
         return report
     }
 
-    private func runBlocking() -> StoreCheckReport {
+    /// Inspects the folder. Returns the volume whose cluster is to be examined, or `nil` if there is none.
+    private func inspect() -> (report: StoreCheckReport, volume: Volume?) {
         var report = StoreCheckReport(path: configuration.path)
-        guard let root = folder(&report) else { return report }
+        guard let root = folder(&report) else { return (report, nil) }
         do {
             let facts = try VolumeFacts(of: root)
             report.facts = facts
@@ -68,17 +79,16 @@ package struct StoreCheck: Sendable {
                 reportUnfounded(&report)
                 try measure(volume, &report)
                 try? volume.files.removeFolder("tmp")
-                return report
+                return (report, nil)
             }
             let inspection = volume.inspect(until: .now() + Self.inspectionTime)
             report.problems += inspection.problems
             report.remarks += inspection.remarks
-            cluster(volume, &report)
-            try measure(volume, &report)
+            return (report, volume)
         } catch {
             report.problems.append(error.description)
+            return (report, nil)
         }
-        return report
     }
 
     /// The folder to check: the store's if it exists, else the configured one. `nil` if neither can be used, which is reported.
@@ -130,23 +140,37 @@ package struct StoreCheck: Sendable {
         )
     }
 
-    private func cluster(_ volume: Volume, _ report: inout StoreCheckReport) {
+    private func readCluster(_ volume: Volume, _ report: inout StoreCheckReport) async -> ClusterIdentity? {
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
         do throws(StoreError) {
-            let mounted = try configuration.mountedKeys()
-            guard let cluster = try volume.readCluster(mounted: mounted) else {
-                let credentials = try volume.keys("agents")
-                guard credentials.isEmpty else {
+            let configuration = configuration
+            let mounted = try await onThread("cluster-key", deadline: Self.firstCallTimeout, place: configuration.path)
+            {
+                () throws(StoreError) in try configuration.mountedKeys()
+            }
+            guard let cluster = try await store.readCluster(mounted: mounted) else {
+                if try await store.list("agents").isEmpty {
+                    reportUnfounded(&report)
+                } else {
                     report.problems.append(
                         "\(volume.files.root)/cluster.json: is missing although there are credentials; "
                             + "restore it from a backup"
                     )
-                    return
                 }
-                reportUnfounded(&report)
-                return
+                return nil
             }
             report.cluster = cluster
             try configuration.require(cluster.id)
+            return cluster
+        } catch {
+            report.problems.append(error.description)
+            return nil
+        }
+    }
+
+    private func count(_ volume: Volume, _ cluster: ClusterIdentity, _ report: inout StoreCheckReport) {
+        do throws(StoreError) {
             let end = NIODeadline.now() + Self.countingTime
             report.credentials = try volume.countValues("agents", until: end)
             report.certificates = try volume.countValues("certs", until: end)

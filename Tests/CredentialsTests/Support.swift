@@ -34,7 +34,7 @@ final class TestStore: Sendable {
         let folder = ScratchFolder()
         let volume = Volume(files: try PosixFileSystem(path: folder.file("v2"), creating: true))
         try volume.prepare()
-        let keyring = try volume.openCluster(mounted: nil).keyring
+        let keyring = ClusterIdentity.ephemeral().keyring
         var options = VolumeStore.Options()
         options.watchInterval = .milliseconds(100)
         return (VolumeStore(volume: volume, options: options), folder, keyring)

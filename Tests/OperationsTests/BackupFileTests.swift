@@ -9,10 +9,10 @@ struct BackupFileTests {
     private let folder = ScratchFolder()
     private let volume: Volume
 
-    init() throws {
-        volume = try Volume.at(folder.file("store/v2"), creating: true)
-        try volume.prepare()
-        _ = try volume.openCluster(mounted: nil)
+    init() async throws {
+        let (store, _, _) = try await VolumeStore.open(path: folder.file("store/v2"), mounted: nil)
+        store.close()
+        volume = store.volume
     }
 
     @discardableResult

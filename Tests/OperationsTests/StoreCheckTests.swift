@@ -20,15 +20,15 @@ struct StoreCheckTests {
         return await StoreCheck(configuration, heartbeatInterval: .milliseconds(10)).run()
     }
 
-    private func createCluster() throws -> ClusterIdentity {
-        let volume = Volume(files: try PosixFileSystem(path: folder + "/v2", creating: true))
-        try volume.prepare()
-        return try volume.openCluster(mounted: nil)
+    private func createCluster() async throws -> ClusterIdentity {
+        let (store, cluster, _) = try await VolumeStore.open(path: folder + "/v2", mounted: nil)
+        store.close()
+        return cluster
     }
 
     @Test("A good store is usable, and the report says where the key is")
     func good() async throws {
-        let cluster = try createCluster()
+        let cluster = try await createCluster()
         let report = await check()
         #expect(report.isUsable && report.cluster == cluster && report.timings.count == 6)
         let text = report.text { $0.map { $0.joined(separator: " ") }.joined(separator: "\n") }
@@ -54,7 +54,7 @@ struct StoreCheckTests {
 
     @Test("A link in place of v1 is rejected by the check and by gateways alike; the configured folder may be a link")
     func links() async throws {
-        _ = try createCluster()
+        _ = try await createCluster()
         let link = scratch.file("link")
         scratch.link("link", to: folder)
         #expect(await check { $0.path = link }.isUsable)
@@ -74,7 +74,7 @@ struct StoreCheckTests {
 
     @Test("A missing key, a newer format, open modes and links have a line each")
     func broken() async throws {
-        let cluster = try createCluster()
+        let cluster = try await createCluster()
         let key = "\(folder)/v2/keys/\(cluster.keyring.signing.id)"
         func problem(_ text: String) async -> Bool {
             let report = await check()

@@ -12,6 +12,16 @@ extension ScratchFolder {
     }
 }
 
+extension Volume {
+    /// Opens the cluster as another process does, with a store of its own.
+    @discardableResult
+    func openCluster(mounted: [ClusterKey]? = nil) async throws(StoreError) -> ClusterIdentity {
+        let store = VolumeStore(volume: self)
+        defer { store.close() }
+        return try await store.openCluster(mounted: mounted).cluster
+    }
+}
+
 extension GarbageCollector {
     /// Examines a whole round and deletes what was found. Returns the number of deletions.
     func sweep(now: NIODeadline) throws -> Int {

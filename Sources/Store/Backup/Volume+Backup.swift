@@ -126,3 +126,26 @@ private struct BackupWriter {
         }
     }
 }
+
+extension Volume {
+    /// Returns the current cluster.json, verified, or `nil` if there is none.
+    package func readCluster(mounted: [ClusterKey]?) throws(StoreError) -> ClusterIdentity? {
+        guard let stored = try value(of: newest(ClusterDocument.key, fresh: true), ClusterDocument.key) else {
+            return nil
+        }
+        let place = displayPath("\(ClusterDocument.key)/\(stored.version)")
+        let document = try ClusterDocument(stored.bytes, place: place)
+        var keys: [ClusterKey] = []
+        for id in document.keys where mounted == nil {
+            if let key = try readKey(id, namedBy: place) { keys.append(key) }
+        }
+        return try ClusterIdentity(
+            stored,
+            document,
+            keys: mounted ?? keys,
+            isMounted: mounted != nil,
+            isKeyOnVolume: mounted == nil,
+            place: place
+        )
+    }
+}

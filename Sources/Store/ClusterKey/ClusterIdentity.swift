@@ -25,7 +25,7 @@ package struct ClusterIdentity: Sendable, Equatable {
 
     /// Creates the identity of a cluster of one process without a volume.
     package static func ephemeral() -> ClusterIdentity {
-        let key = ClusterKey.generate { UInt64.random(in: .min ... .max) }
+        let key = ClusterKey.generate()
         let document = ClusterDocument(cluster: key.foundedClusterID, keys: [key.id])
         return ClusterIdentity(
             id: document.cluster,

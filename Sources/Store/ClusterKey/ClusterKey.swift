@@ -37,12 +37,8 @@ package struct ClusterKey: Sendable, Equatable {
     }
 
     /// Creates a random key.
-    ///
-    /// - Parameter random: Returns 64 random bits per call.
-    package static func generate(random: () -> UInt64) -> ClusterKey {
-        var secret: [UInt8] = []
-        while secret.count < size { withUnsafeBytes(of: random()) { secret.append(contentsOf: $0) } }
-        return ClusterKey(secret: secret)
+    package static func generate() -> ClusterKey {
+        ClusterKey(secret: (0..<size).map { _ in .random(in: .min ... .max) })
     }
 
     /// The bytes as stored in `keys/<id>` and in a backup.

@@ -30,7 +30,7 @@ package final class MemoryStore: Store {
 
     package func clusterKey(_ id: String, namedBy document: String) async throws(StoreError) -> ClusterKey? { nil }
 
-    package func createClusterKey() async throws(StoreError) -> ClusterKey {
+    package func createClusterKey(_ key: ClusterKey) async throws(StoreError) {
         throw StoreError(.unsupported, "the store", "is in memory and has no key that could be changed")
     }
 

@@ -74,8 +74,8 @@ package protocol Store: Sendable {
     /// - Parameter document: The version of cluster.json that names it, for messages.
     func clusterKey(_ id: String, namedBy document: String) async throws(StoreError) -> ClusterKey?
 
-    /// Creates a key of the cluster, which is durable before any document names it.
-    func createClusterKey() async throws(StoreError) -> ClusterKey
+    /// Writes a key of the cluster, which is durable before any document names it. A key that exists is left as it is.
+    func createClusterKey(_ key: ClusterKey) async throws(StoreError)
 
     /// Deletes a key of the cluster that no document names any more.
     func removeClusterKey(_ id: String) async throws(StoreError)

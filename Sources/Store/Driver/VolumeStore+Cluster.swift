@@ -3,8 +3,8 @@ extension VolumeStore {
         try await perform(on: readers) { volume throws(StoreError) in try volume.readKey(id, namedBy: document) }
     }
 
-    package func createClusterKey() async throws(StoreError) -> ClusterKey {
-        try await perform(on: writer, .write) { volume throws(StoreError) in try volume.writeNewKey() }
+    package func createClusterKey(_ key: ClusterKey) async throws(StoreError) {
+        try await perform(on: writer, .write) { volume throws(StoreError) in try volume.createKey(key) }
     }
 
     package func removeClusterKey(_ id: String) async throws(StoreError) {

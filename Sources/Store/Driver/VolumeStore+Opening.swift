@@ -1,4 +1,3 @@
-package import NIOCore
 import Threads
 
 extension VolumeStore {
@@ -7,24 +6,21 @@ extension VolumeStore {
     /// - Parameters:
     ///   - path: The path of `STORE/v2`; created if it does not exist.
     ///   - mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
-    ///   - deadline: The longest time that the volume may take. A call that hangs is abandoned on its own thread.
     /// - Returns: Also whether this call has founded the cluster.
     package static func open(
         path: String,
         mounted: [ClusterKey]?,
-        options: Options = Options(),
-        deadline: TimeAmount = .seconds(10)
+        options: Options = Options()
     ) async throws(StoreError) -> (store: VolumeStore, cluster: ClusterIdentity, isFounder: Bool) {
-        let (volume, cluster, isFounder) = try await onThread("store-opener", deadline: deadline, place: path) {
-            () throws(StoreError) -> (Volume, ClusterIdentity, Bool) in
-            let volume = try Volume.at(path, creating: true)
-            try volume.prepare()
-            var isFounder = false
-            let cluster = try volume.openCluster(mounted: mounted) { isFounder = true }
-            return (volume, cluster, isFounder)
+        let store = try await openFolder(path, creating: true, options)
+        do {
+            let (cluster, isFounder) = try await store.openCluster(mounted: mounted)
+            store.volume.pin(to: cluster)
+            return (store, cluster, isFounder)
+        } catch {
+            store.close()
+            throw error
         }
-        volume.pin(to: cluster)
-        return (try started(volume, options), cluster, isFounder)
     }
 
     /// Opens the store in a folder for callers that must not found a cluster.
@@ -35,29 +31,40 @@ extension VolumeStore {
         path: String,
         mounted: [ClusterKey]?,
         remedy: String = "the first start of a gateway creates one. Is store.path that of the gateway?",
-        options: Options = Options(),
-        deadline: TimeAmount = .seconds(10)
+        options: Options = Options()
     ) async throws(StoreError) -> (store: VolumeStore, cluster: ClusterIdentity) {
-        let (volume, cluster) = try await onThread("store-opener", deadline: deadline, place: path) {
-            () throws(StoreError) -> (Volume, ClusterIdentity) in
-            let unfounded = StoreError(.notFound, path, "there is no cluster; \(remedy)")
-            let volume: Volume
-            do throws(StoreError) {
-                volume = try Volume.at(path, creating: false)
-            } catch {
-                throw error.code == .notFound ? unfounded : error
-            }
-            guard let cluster = try volume.readCluster(mounted: mounted) else { throw unfounded }
-            return (volume, cluster)
+        let unfounded = StoreError(.notFound, path, "there is no cluster; \(remedy)")
+        let store: VolumeStore
+        do {
+            store = try await openFolder(path, creating: false, options)
+        } catch {
+            throw error.code == .notFound ? unfounded : error
         }
-        volume.pin(to: cluster)
-        return (try started(volume, options), cluster)
+        do throws(StoreError) {
+            guard let cluster = try await store.readCluster(mounted: mounted) else { throw unfounded }
+            store.volume.pin(to: cluster)
+            return (store, cluster)
+        } catch {
+            store.close()
+            throw error
+        }
     }
 
-    /// Creates the store with its timer thread, which the deadlines of all calls depend on.
-    private static func started(_ volume: Volume, _ options: Options) throws(StoreError) -> VolumeStore {
+    /// Opens the store in a folder, whichever cluster it belongs to. A call that hangs is abandoned on its own thread.
+    private static func openFolder(
+        _ path: String,
+        creating: Bool,
+        _ options: Options
+    ) async throws(StoreError) -> VolumeStore {
+        let volume = try await onThread("store-opener", deadline: options.callDeadline, place: path) {
+            () throws(StoreError) in
+            let volume = try Volume.at(path, creating: creating)
+            if creating { try volume.prepare() }
+            return volume
+        }
         let store = VolumeStore(volume: volume, options: options)
-        guard store.timers.start() else { throw StoreError(.busy, volume.files.root, ThreadLimit.message) }
+        // All deadlines depend on the timer thread.
+        guard store.timers.start() else { throw StoreError(.busy, path, ThreadLimit.message) }
         return store
     }
 }

@@ -40,7 +40,7 @@ struct AdminTests {
     }
 
     private func tokens() -> (AdminTokens, ClusterKeyring) {
-        let keyring = ClusterKeyring((0..<2).map { _ in ClusterKey.generate { .random(in: .min ... .max) } })
+        let keyring = ClusterKeyring((0..<2).map { _ in ClusterKey.generate() })
         return (AdminTokens { keyring }, keyring)
     }
 

@@ -135,7 +135,7 @@ final class HeldStore: Store {
     func clusterKey(_ id: String, namedBy document: String) async throws(StoreError) -> ClusterKey? {
         try await inner.clusterKey(id, namedBy: document)
     }
-    func createClusterKey() async throws(StoreError) -> ClusterKey { try await inner.createClusterKey() }
+    func createClusterKey(_ key: ClusterKey) async throws(StoreError) { try await inner.createClusterKey(key) }
     func removeClusterKey(_ id: String) async throws(StoreError) { try await inner.removeClusterKey(id) }
     var state: StoreState { held.withLock { $0.state } }
     var diagnostics: StoreDiagnostics { inner.diagnostics }

@@ -12,9 +12,9 @@ struct BackupTests {
     let other = ScratchFolder()
 
     /// Creates a store with everything that a backup has to contain.
-    private func filled(mounted: [ClusterKey]? = nil) throws -> (Volume, ClusterIdentity) {
+    private func filled(mounted: [ClusterKey]? = nil) async throws -> (Volume, ClusterIdentity) {
         let volume = try scratch.volume()
-        let cluster = try volume.openCluster(mounted: mounted)
+        let cluster = try await volume.openCluster(mounted: mounted)
         for name in ["a", "b", "gone"] { try put(volume, cluster, "agents/\(name)", "1") }
         _ = try replace(volume, cluster, "agents/b", 1, "2")
         try volume.write("agents/gone", .remove(nil))
@@ -85,8 +85,8 @@ struct BackupTests {
     }
 
     @Test("A restore brings back the newest versions, and removed values stay removed")
-    func roundTrip() throws {
-        let (volume, cluster) = try filled()
+    func roundTrip() async throws {
+        let (volume, cluster) = try await filled()
         let archive = try backup(volume)
         #expect(archive.summary.notes.isEmpty && archive.summary.cluster == cluster.id)
         let backup = try Backup(archive.file, mounted: nil)
@@ -96,9 +96,9 @@ struct BackupTests {
     }
 
     @Test("With a mounted key the backup holds no key, and without that key it cannot be restored")
-    func mounted() throws {
+    func mounted() async throws {
         let keys = try ClusterKeyFile.parse(bytes(String(repeating: "k", count: 40)), path: "key")
-        let (volume, cluster) = try filled(mounted: keys)
+        let (volume, cluster) = try await filled(mounted: keys)
         let archive = try backup(volume, mounted: keys)
         #expect(throws: StoreError.self) { try Backup(archive.file, mounted: nil) }
         let foreign = try ClusterKeyFile.parse(bytes(String(repeating: "o", count: 40)), path: "key")
@@ -110,11 +110,11 @@ struct BackupTests {
     }
 
     @Test("A restore leaves a store alone that has a cluster or a file that is not in the backup")
-    func notEmpty() throws {
-        let (volume, _) = try filled()
+    func notEmpty() async throws {
+        let (volume, _) = try await filled()
         let backup = try Backup(try backup(volume).file, mounted: nil)
         let founded = try other.volume()
-        let cluster = try founded.openCluster(mounted: nil)
+        let cluster = try await founded.openCluster()
         #expect(throws: StoreError.self) { try founded.restore(backup) }
         #expect(try founded.readCluster(mounted: nil) == cluster)
 
@@ -131,8 +131,8 @@ struct BackupTests {
     }
 
     @Test("Any changed byte is detected before anything is written")
-    func damage() throws {
-        let (volume, _) = try filled()
+    func damage() async throws {
+        let (volume, _) = try await filled()
         let good = try contents(backup(volume).file)
         var random = SystemRandomNumberGenerator()
         for _ in 0..<400 {
@@ -148,7 +148,7 @@ struct BackupTests {
 
     @Test("Reading a backup has no limit below that of writing it: 20,000 files with long names")
     func many() throws {
-        let key = ClusterKey.generate { .random(in: .min ... .max) }
+        let key = ClusterKey.generate()
         let fields: [String: JSONValue] = [
             "format": .integer(1), "cluster": .string("c"), "keys": .array([.string(key.id)]),
         ]
@@ -161,8 +161,8 @@ struct BackupTests {
     }
 
     @Test("A name that fits into no archive is left out and noted, and does not fail the backup")
-    func longName() throws {
-        let (volume, _) = try filled()
+    func longName() async throws {
+        let (volume, _) = try await filled()
         let part = String(repeating: "n", count: 120)
         try volume.write(try StoreKey("acme/\(part)/\(part)"), .create([1]))
         let archive = try backup(volume)
@@ -185,7 +185,7 @@ struct BackupTests {
 
     @Test("An archive that was assembled by hand is refused, even with a matching digest")
     func forgeries() throws {
-        let key = ClusterKey.generate { .random(in: .min ... .max) }
+        let key = ClusterKey.generate()
         let fields: [String: JSONValue] = [
             "format": .integer(1), "cluster": .string("c"), "keys": .array([.string(key.id)]),
         ]
@@ -202,7 +202,7 @@ struct BackupTests {
             }
         }
         #expect(code(head, key: key) == nil)
-        let stranger = ClusterKey.generate { .random(in: .min ... .max) }
+        let stranger = ClusterKey.generate()
         let credential = storedFile(
             SealedDocument.seal(bytes("{}"), .credential, context: "agents/a/1", with: stranger)
         )
@@ -238,8 +238,8 @@ struct BackupTests {
     }
 
     @Test("Files that a gateway would not accept are left out and noted")
-    func leftOut() throws {
-        let (volume, _) = try filled()
+    func leftOut() async throws {
+        let (volume, _) = try await filled()
         try volume.write("agents/forged", .create(bytes("{}")))
         chmod(scratch.file("v2/agents/a/1.json"), 0o666)
         let archive = try backup(volume)
@@ -248,8 +248,8 @@ struct BackupTests {
     }
 
     @Test("A restore that is interrupted anywhere leaves a store without a cluster, and can be repeated")
-    func crashes() throws {
-        let (volume, cluster) = try filled()
+    func crashes() async throws {
+        let (volume, cluster) = try await filled()
         let backup = try Backup(try backup(volume).file, mounted: nil)
         var calls = 0
         while true {

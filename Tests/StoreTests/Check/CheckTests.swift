@@ -11,9 +11,9 @@ struct CheckTests {
     let scratch = ScratchFolder()
 
     @Test("A healthy store has no problems and no remarks")
-    func good() throws {
+    func good() async throws {
         let volume = try scratch.volume()
-        let cluster = try volume.openCluster(mounted: nil)
+        let cluster = try await volume.openCluster()
         try volume.write("agents/a", .create([1]))
         let inspection = volume.inspect()
         #expect(inspection.problems.isEmpty && inspection.remarks.isEmpty)

@@ -7,8 +7,8 @@ import Testing
 @Suite("A crash at every step")
 struct CrashTests {
     @Test("Creating a value")
-    func creating() throws {
-        try atEveryStep { volume throws(StoreError) in
+    func creating() async throws {
+        try await atEveryStep { volume throws(StoreError) in
             try volume.write("acme/new", .create(bytes("new")))
         } check: { volume, isDone in
             let found = try value(volume, "acme/new")
@@ -18,8 +18,8 @@ struct CrashTests {
     }
 
     @Test("Replacing a value")
-    func replacing() throws {
-        try atEveryStep { volume throws(StoreError) in
+    func replacing() async throws {
+        try await atEveryStep { volume throws(StoreError) in
             try volume.write("acme/old", .replace(1, bytes("new")))
         } check: { volume, isDone in
             let found = try #require(try value(volume, "acme/old"))
@@ -29,8 +29,8 @@ struct CrashTests {
     }
 
     @Test("Removing a value")
-    func removing() throws {
-        try atEveryStep { volume throws(StoreError) in
+    func removing() async throws {
+        try await atEveryStep { volume throws(StoreError) in
             try volume.write("acme/old", .remove(1))
         } check: { volume, isDone in
             let found = try value(volume, "acme/old")
@@ -41,8 +41,8 @@ struct CrashTests {
     }
 
     @Test("Acquiring a lease that was not released, and writing under it")
-    func takingOver() throws {
-        try atEveryStep { volume throws(StoreError) in
+    func takingOver() async throws {
+        try await atEveryStep { volume throws(StoreError) in
             let lease = try acquireLease(volume)
             _ = try lease.write("acme/old", .replace(2, bytes("new")))
         } check: { volume, isDone in
@@ -61,33 +61,33 @@ struct CrashTests {
     }
 
     @Test("Founding a cluster")
-    func founding() throws {
-        try atEveryStep { volume throws(StoreError) in
-            _ = try volume.openCluster(mounted: nil)
+    func founding() async throws {
+        try await atEveryStep { volume throws(StoreError) in
+            _ = try await volume.openCluster()
         } check: { volume, _ in
-            let first = try volume.openCluster(mounted: nil)
-            #expect(try volume.openCluster(mounted: nil) == first)
+            let first = try await volume.openCluster()
+            #expect(try await volume.openCluster() == first)
         }
     }
 
     @Test("Rotating the cluster's key, at each of its steps")
-    func rotating() throws {
-        try atEveryStep { volume throws(StoreError) in
-            try rotate(volume)
+    func rotating() async throws {
+        try await atEveryStep { volume throws(StoreError) in
+            try await rotate(volume)
         } check: { volume, isDone in
-            let cluster = try volume.openCluster(mounted: nil)
+            let cluster = try await volume.openCluster()
             #expect(!isDone || cluster.keyring.keys.count == 1)
-            try rotate(volume)
-            let after = try volume.openCluster(mounted: nil)
+            try await rotate(volume)
+            let after = try await volume.openCluster()
             #expect(after.id == cluster.id && after.keyring.signing != cluster.keyring.signing)
         } prepare: { volume throws(StoreError) in
-            _ = try volume.openCluster(mounted: nil)
+            _ = try await volume.openCluster()
         }
     }
 
     @Test("Acquiring, renewing and releasing a lease")
-    func leasing() throws {
-        try atEveryStep { volume throws(StoreError) in
+    func leasing() async throws {
+        try await atEveryStep { volume throws(StoreError) in
             let lease = try acquireLease(volume)
             try lease.check()
             try lease.renew(now: volume.now())
@@ -101,10 +101,10 @@ struct CrashTests {
     }
 
     @Test("Starting a journal, committing to it, and starting a new generation")
-    func journal() throws {
+    func journal() async throws {
         let incarnation = randomIncarnation()
         let rows = (0..<40).map { number in (bytes("row \(number)"), [UInt8](repeating: UInt8(number), count: 100)) }
-        try atEveryStep { volume throws(StoreError) in
+        try await atEveryStep { volume throws(StoreError) in
             var pace = JournalWriter.Pace()
             pace.logLimit = 1_000
             pace.logAllocationStep = 4_096
@@ -131,9 +131,9 @@ struct CrashTests {
     }
 
     @Test("Archiving a dead replica")
-    func burying() throws {
+    func burying() async throws {
         let incarnation = randomIncarnation()
-        try atEveryStep { volume throws(StoreError) in
+        try await atEveryStep { volume throws(StoreError) in
             try volume.archive(incarnation)
         } check: { volume, isDone in
             let isThere = try volume.replicaFolders().contains(incarnation)
@@ -154,10 +154,10 @@ extension CrashTests {
     ///   - check: Verifies the state that the next process finds; its last parameter is whether the action was
     ///     completed.
     private func atEveryStep(
-        _ act: (Volume) throws(StoreError) -> Void,
-        check: (Volume, _ isDone: Bool) throws -> Void,
-        prepare: (Volume) throws(StoreError) -> Void = { _ throws(StoreError) in }
-    ) throws {
+        _ act: (Volume) async throws(StoreError) -> Void,
+        check: (Volume, _ isDone: Bool) async throws -> Void,
+        prepare: (Volume) async throws(StoreError) -> Void = { _ throws(StoreError) in }
+    ) async throws {
         for losesPower in [false, true] {
             var steps = 0
             for last in 1...2_000 {
@@ -167,18 +167,18 @@ extension CrashTests {
                     let server = SimulatedVolume(seed: seed &* 7_919 &+ UInt64(last)) { clock.now }
                     let healthy = Volume(files: SimulatedFileSystem(volume: server), now: clock.deadline)
                     try prepareStore(healthy)
-                    try prepare(healthy)
+                    try await prepare(healthy)
                     let victim = Victim(server: server, dyingAt: last)
                     var isDone = false
                     do throws(StoreError) {
-                        try act(Volume(files: victim.files, now: clock.deadline))
+                        try await act(Volume(files: victim.files, now: clock.deadline))
                         isDone = !victim.files.isDead
                     } catch {
                         if !victim.files.isDead { Issue.record("step \(last): \(error)") }
                     }
                     victim.files.die()
                     if losesPower { server.losePower() }
-                    try check(Volume(files: SimulatedFileSystem(volume: server), now: clock.deadline), isDone)
+                    try await check(Volume(files: SimulatedFileSystem(volume: server), now: clock.deadline), isDone)
                     steps = victim.calls
                 }
                 if steps < last { break }
@@ -224,16 +224,20 @@ extension CrashTests {
         throw StoreError(.stalled, "locks/site", "the lease is never released")
     }
 
-    private func rotate(_ volume: Volume) throws(StoreError) {
-        var cluster = try volume.openCluster(mounted: nil)
-        func write(_ next: ClusterIdentity) throws(StoreError) {
-            try volume.write("cluster.json", .replace(cluster.version, next.document))
-            cluster = next
+    private func rotate(_ volume: Volume) async throws(StoreError) {
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
+        var cluster = try await store.openCluster(mounted: nil).cluster
+        let new = ClusterKey.generate()
+        try await store.createClusterKey(new)
+        cluster = try cluster.adding(new)
+        try await store.replace(cluster)
+        cluster = try cluster.signing(with: new.id)
+        try await store.replace(cluster)
+        for key in cluster.keyring.keys.dropFirst() {
+            cluster = try cluster.retiring(key.id)
+            try await store.replace(cluster)
         }
-        let new = try volume.writeNewKey()
-        try write(cluster.adding(new))
-        try write(cluster.signing(with: new.id))
-        for key in cluster.keyring.keys.dropFirst() { try write(cluster.retiring(key.id)) }
     }
 }
 

@@ -39,7 +39,7 @@ do {
     case "found":
         let start = NIODeadline.uptimeNanoseconds(UInt64(arguments[3]) ?? 0)
         while NIODeadline.now() < start {}
-        let cluster = try volume(arguments[2]).openCluster(mounted: nil)
+        let (_, cluster, _) = try await VolumeStore.open(path: arguments[2], mounted: nil)
         printLine(cluster.id, cluster.keyring.signing.id)
     case "write":
         let volume = try volume(arguments[2])

@@ -32,9 +32,9 @@ struct DocumentFormatTests {
     }
 
     @Test("cluster.json")
-    func clusterDocument() throws {
+    func clusterDocument() async throws {
         let volume = try volume()
-        let identity = try volume.openCluster(mounted: [Self.key])
+        let identity = try await volume.openCluster(mounted: [Self.key])
         #expect(scratch.read("v2/cluster.json/1") == bytes(Self.header + Self.cluster))
         #expect(identity.id == "72b17dbb20e40bfce1805af790a12718" && identity.keyring.keys == [Self.key])
         // A key rotation keeps unknown fields; see `ClusterKeyTests.rotation()`.

@@ -1,0 +1,83 @@
+/// The cluster's document and keys.
+extension Store {
+    /// Reads which cluster this store belongs to, or founds one. Of several processes that start at the same time on an
+    /// empty store exactly one founds it, by creating cluster.json; the others delete the key that they have created
+    /// and read the winner's.
+    ///
+    /// - Parameter mounted: The keys of a mounted secret, or `nil` if the key is in the store.
+    /// - Returns: Also whether this call has founded the cluster.
+    package func openCluster(
+        mounted: [ClusterKey]?
+    ) async throws(StoreError) -> (cluster: ClusterIdentity, isFounder: Bool) {
+        var isFounder = false
+        var created: ClusterKey?
+        for _ in 0..<16 {
+            if let found = try await readCluster(mounted: mounted) {
+                if let created, found.keyring[created.id] == nil { try? await removeClusterKey(created.id) }
+                return (found, isFounder)
+            }
+            // Credentials without a cluster belong to a damaged store, not to a new one.
+            guard try await list("agents").isEmpty else {
+                throw StoreError(
+                    .corrupt,
+                    place(of: .clusterDocument),
+                    "is missing although the store has credentials; restore it from a backup"
+                )
+            }
+            let key = mounted?.first ?? created ?? .generate()
+            if mounted == nil, created == nil {
+                try await createClusterKey(key)
+                created = key
+            }
+            let document = ClusterDocument(cluster: key.foundedClusterID, keys: [key.id])
+            do {
+                try await write(.clusterDocument, .create(document.sealed(version: 1, with: key)))
+                isFounder = true
+            } catch {
+                // Another process has created it, or it is unknown who has: the next round reads it.
+                guard error.isConflict else { throw error }
+            }
+        }
+        throw StoreError(.transient, place(of: .clusterDocument), "can be neither created nor read; try again")
+    }
+
+    /// Returns the current cluster.json, verified, or `nil` if there is none.
+    ///
+    /// - Parameter mounted: The keys of a mounted secret, or `nil` if the key is in the store.
+    package func readCluster(mounted: [ClusterKey]?) async throws(StoreError) -> ClusterIdentity? {
+        guard let stored = try await readIfPresent(.clusterDocument) else { return nil }
+        let place = "\(place(of: .clusterDocument))/\(stored.version)"
+        let document = try ClusterDocument(stored.bytes, place: place)
+        var found: [ClusterKey] = []
+        var isKeyOnVolume = false
+        for id in document.keys {
+            do {
+                // A missing key only fails to verify what it signed, but the first key has to be there.
+                guard let key = try await clusterKey(id, namedBy: place) else { continue }
+                found.append(key)
+            } catch {
+                // A key that is mounted is not needed in the store.
+                guard mounted != nil else { throw error }
+            }
+            isKeyOnVolume = true
+        }
+        return try ClusterIdentity(
+            stored,
+            document,
+            keys: mounted ?? found,
+            isMounted: mounted != nil,
+            isKeyOnVolume: isKeyOnVolume,
+            place: place
+        )
+    }
+
+    /// Writes the next version of cluster.json.
+    ///
+    /// - Throws: `conflict` if another process has written one meanwhile.
+    package func replace(_ cluster: ClusterIdentity) async throws(StoreError) {
+        try await write(.clusterDocument, .replace(cluster.version - 1, cluster.document))
+    }
+
+    /// The location of a key for messages: below the folder of the store, if it has one.
+    func place(of key: StoreKey) -> String { diagnostics.path.map { "\($0)/\(key)" } ?? key.path }
+}
