@@ -233,10 +233,7 @@ extension VolumeStore {
             return shared.announced == before ? nil : shared.watches
         }
         guard let watches else { return }
-        for watch in watches {
-            watch.requestPoll()
-            submitPoll(of: watch)
-        }
+        for watch in watches { poll(watch) }
         updateSeen()
     }
 

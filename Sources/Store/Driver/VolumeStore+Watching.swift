@@ -2,149 +2,69 @@ import NIOCore
 import Synchronization
 import Threads
 
-/// One watch of a user. Its polls are jobs of the store's readers, one at a time; the parts that they leave are further
-/// jobs, several at a time.
+/// One watch of a user. The parts that it has to read are jobs of the store's readers, several at a time.
 final class WatchSubscription: Sendable {
-    /// The highest number of parts that are read at the same time. A fast volume needs no more than there are usual
-    /// readers; on a slow one the readers grow.
-    private static let partLimit = 12
-
     let scope: WatchScope
-    private let watch: Mutex<PrefixWatch>
     private let deliver: WatchDelivery
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     private struct State {
-        var isPolling = false
-        /// Whether a key was enqueued during the poll, so that another poll has to follow.
-        var needsAnotherPoll = false
-        /// The keys that the next poll has to inspect.
-        var enqueued: Set<StoreKey> = []
-        /// The number of parts that are queued or being read.
-        var parts = 0
+        var watch: PrefixWatch
         var hasReportedCompletion = false
+        /// The failure that was reported last.
         var failure: StoreError?
-        /// The changes of other members that had been announced when the last poll began.
-        var announced = Mark()
-        /// The changes of other members that have been delivered.
-        var covered = Mark()
         var isCancelled = false
+
+        /// The batch for changes, and for what has changed in the state of the watch since the last one.
+        mutating func batch(_ changes: [WatchedChange]) -> WatchBatch? {
+            let isCompletion = watch.isComplete && !hasReportedCompletion
+            guard isCompletion || watch.failure != failure || !changes.isEmpty else { return nil }
+            hasReportedCompletion = watch.isComplete
+            failure = watch.failure
+            return WatchBatch(changes: changes, isComplete: isCompletion, failure: failure)
+        }
     }
 
     init(volume: Volume, scope: WatchScope, isDisposable: Bool, deliver: @escaping WatchDelivery) {
         self.scope = scope
-        watch = Mutex(PrefixWatch(volume: volume, scope: scope, isDisposable: isDisposable))
         self.deliver = deliver
+        state = Mutex(State(watch: PrefixWatch(volume: volume, scope: scope, isDisposable: isDisposable)))
     }
 
     func cancel() { state.withLock { $0.isCancelled = true } }
 
     var isCancelled: Bool { state.withLock { $0.isCancelled } }
 
-    /// Adds a key that this process has changed to the next poll.
-    func enqueue(_ key: StoreKey) {
-        state.withLock { state in
-            state.enqueued.insert(key)
-            state.needsAnotherPoll = state.isPolling
-        }
-    }
-
-    /// Makes another poll follow the one in progress, because a member has announced a change.
-    func requestPoll() { state.withLock { $0.needsAnotherPoll = $0.isPolling } }
-
     /// The changes of other members that have been delivered.
-    var covered: Mark { state.withLock { $0.covered } }
+    var covered: Mark { state.withLock { $0.watch.covered } }
 
-    /// Marks a poll as started. Returns `false` if one is in progress.
-    func begin() -> Bool {
-        state.withLock { state in
-            guard !state.isPolling, !state.isCancelled else { return false }
-            state.isPolling = true
-            state.needsAnotherPoll = false
-            return true
-        }
-    }
+    /// Adds a key that this process has changed.
+    func enqueue(_ key: StoreKey) { state.withLock { $0.watch.enqueue(key) } }
 
-    /// Polls once and ends the poll that ``begin()`` started. Returns whether another should follow at once.
-    ///
-    /// - Parameter announced: The changes that other members have announced.
-    func poll(after announced: Mark) -> Bool {
-        let enqueued = state.withLock { state in
-            defer { state.enqueued = [] }
-            return state.enqueued
-        }
-        let failure = watch.withLock { watch -> StoreError? in
-            for key in enqueued { watch.enqueue(key) }
-            do throws(StoreError) { try watch.poll() } catch { return error }
-            return nil
-        }
-        if let failure {
-            report(failure: failure)
-        } else {
-            state.withLock { $0.announced = announced }
-            finish([])
-        }
-        return end()
-    }
-
-    /// Marks the poll as ended. Returns whether another should follow at once.
-    func end() -> Bool {
-        state.withLock { state in
-            state.isPolling = false
-            return state.needsAnotherPoll && !state.isCancelled
-        }
+    func poll(after announced: Mark, volumeAnswers: Bool) {
+        state.withLock { $0.watch.poll(after: announced, volumeAnswers: volumeAnswers) }
     }
 
     /// Takes a part, or returns `nil` if there is none or enough are being read.
-    func nextPart() -> WatchPart? {
-        let isFree = state.withLock { state in
-            guard state.parts < Self.partLimit, !state.isCancelled else { return false }
-            state.parts += 1
-            return true
-        }
-        guard isFree else { return nil }
-        if let part = watch.withLock({ $0.nextPart() }) { return part }
-        state.withLock { $0.parts -= 1 }
-        finish([])
-        return nil
-    }
+    func nextPart() -> WatchPart? { state.withLock { $0.isCancelled ? nil : $0.watch.nextPart() } }
+
+    /// Gives a part back that cannot be read now.
+    func cancel(_ part: WatchPart) { state.withLock { $0.watch.cancel(part) } }
 
     /// Reads a part and delivers what has changed.
     func read(_ part: WatchPart) {
-        let findings = part.read()
-        finish(watch.withLock { $0.record(findings) })
-        state.withLock { $0.parts -= 1 }
-    }
-
-    /// Gives a part back that cannot be read now.
-    func cancel(_ part: WatchPart) {
-        watch.withLock { $0.cancel(part) }
-        state.withLock { $0.parts -= 1 }
-    }
-
-    /// Delivers changes, and the completion of the first pass if they were the last.
-    private func finish(_ changes: [WatchedChange]) {
-        let hadFailure = state.withLock { $0.failure.take() != nil }
-        let rejected = changes.isEmpty && !hadFailure ? [] : deliver(WatchBatch(changes: changes))
-        let (isComplete, isCurrent) = watch.withLock { watch in
-            watch.finish(changes, rejecting: rejected)
-            return (watch.isComplete, watch.isCurrent)
+        guard let findings = part.read() else { return state.withLock { $0.watch.resume(part) } }
+        let (changes, batch) = state.withLock { state in
+            let changes = state.watch.record(findings, of: part)
+            return (changes, state.batch(changes))
         }
-        let isFirst = state.withLock { state in
-            if isCurrent { state.covered = state.announced }
-            guard isComplete else { return false }
-            defer { state.hasReportedCompletion = true }
-            return !state.hasReportedCompletion
+        guard let batch else { return }
+        let rejected = deliver(batch)
+        let next = state.withLock { state in
+            state.watch.finish(changes, rejecting: rejected)
+            return state.batch([])
         }
-        if isFirst { _ = deliver(WatchBatch(isComplete: true)) }
-    }
-
-    private func report(failure: StoreError) {
-        let isNew = state.withLock { state in
-            defer { state.failure = failure }
-            return state.failure != failure
-        }
-        if isNew { _ = deliver(WatchBatch(failure: failure)) }
+        if let next { _ = deliver(next) }
     }
 }
 
@@ -168,30 +88,24 @@ extension VolumeStore {
         }
     }
 
-    /// Polls a key now, because this process has changed it.
+    /// Reads a key now, because this process has changed it.
     func refresh(_ key: StoreKey) {
         for subscription in shared.withLock({ $0.watches }) where subscription.scope.contains(key) {
             subscription.enqueue(key)
-            submitPoll(of: subscription)
+            submitParts(of: subscription)
         }
     }
 
     private func pollPeriodically(_ subscription: WatchSubscription) {
         guard !subscription.isCancelled else { return }
-        submitPoll(of: subscription)
+        poll(subscription)
         timers.schedule(at: .now() + options.watchInterval) { [weak self] in self?.pollPeriodically(subscription) }
     }
 
-    func submitPoll(of subscription: WatchSubscription) {
-        guard subscription.begin() else { return }
-        let isAccepted = readers.submit { [weak self] in
-            guard let self else { return }
-            let needsAnother = subscription.poll(after: shared.withLock { $0.announced })
-            submitParts(of: subscription)
-            updateSeen()
-            if needsAnother { submitPoll(of: subscription) }
-        }
-        if !isAccepted { _ = subscription.end() }
+    func poll(_ subscription: WatchSubscription) {
+        let (announced, state) = (shared.withLock { $0.announced }, state)
+        subscription.poll(after: announced, volumeAnswers: state != .stalled && state != .gone)
+        submitParts(of: subscription)
     }
 
     private func submitParts(of subscription: WatchSubscription) {

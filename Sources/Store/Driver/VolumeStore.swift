@@ -26,8 +26,9 @@ package final class VolumeStore: Store {
         package var processName = LeaseRecord.processName
         /// The number of reader threads while none of them hangs.
         package var readers = 2
-        /// The highest number of reader threads.
-        package var readersAtMost = 16
+        /// The highest number of reader threads: of each watch ``PrefixWatch/hungLimit`` may hang, and there are few
+        /// watches.
+        package var readersAtMost = 32
         package var threadStarter: ThreadStarter = startThread
 
         package init() {}

@@ -3,18 +3,20 @@ package import NIOCore
 /// Watches keys by polling, and reads what has changed. Neither inotify nor modification times are used, because network
 /// file systems do not implement them reliably.
 ///
-/// The owner calls ``poll()`` once per ``interval``; ``enqueue(_:)`` adds a key that was changed by this process. A poll
-/// makes keys due:
-/// - It reads the hints of ``Volume/writeHint(for:)`` (one listing), which name keys.
-/// - It adds some of the keys that failed before, or whose value the user could not use.
-/// - It lists the versions of one slice of a *round*, which covers every key, and adds those that have changed.
+/// The owner calls ``poll(after:volumeAnswers:)`` once per ``interval``; ``enqueue(_:)`` adds a key that this process has
+/// changed. Neither touches the volume. What has to be read is taken in parts with ``nextPart()`` and read on as many
+/// threads as the owner likes:
+/// - the hints of ``Volume/writeHint(for:)``, which name changed keys, once per poll;
+/// - each key that is due: hinted, enqueued, or not readable or usable before;
+/// - the names below the prefix and then, a few at a time, all keys: a *round*. Rounds take at most a tenth of the time,
+///   and begin once a second at most. The first one, and one after missed hints, is urgent: it goes on without a pause, in
+///   several parts at the same time.
 ///
-/// Slices take at most a tenth of the time, and a round starts once a second at most. The first round, and one after
-/// missed hints, is urgent: its keys are not listed, but read.
+/// What was found is recorded with ``record(_:of:)``; the changes are delivered and then reported with
+/// ``finish(_:rejecting:)``.
 ///
-/// Keys that are due or of an urgent round are read in parts, which ``nextPart()`` returns, on as many threads as the
-/// owner likes. A key that is due is a part of its own, so that a value that hangs delays no other key. Each batch of
-/// findings is delivered and then reported with ``finish(_:rejecting:)``.
+/// A call that hangs holds up one file: other parts read the other keys of its part, and its key counts as unreadable
+/// until the call returns. Beyond ``hungLimit`` such calls nothing more is read, so few threads hang.
 ///
 /// Confined to one thread at a time except for ``WatchPart/read()``; creates no threads and no timers.
 package final class PrefixWatch {
@@ -22,19 +24,21 @@ package final class PrefixWatch {
     package static let interval = TimeAmount.seconds(1)
     /// The factor by which a slice's duration is multiplied to get the time until the next slice.
     static let pauseFactor: Int64 = 10
-    /// The time after which a poll inspects no further keys of its round: with its other calls a tenth of two seconds.
+    /// The time after which no further part of a round is read: with the other calls a tenth of two seconds.
     static let sliceTime = TimeAmount.milliseconds(180)
-    /// The number of keys of a slice that a poll lists even if it takes longer, so that a slow call does not stop all
-    /// progress.
-    static let minimumKeys = 16
     /// The number of keys that failed before and are due after a poll.
     static let retriesPerPoll = 32
-    /// The number of keys of a part: few enough that a file that hangs holds up few others.
+    /// The number of keys of a part.
     static let partSize = 16
+    /// The highest number of parts that are read at the same time. A fast volume needs no more than there are usual
+    /// readers; on a slow one the readers grow.
+    static let partLimit = 12
+    /// The number of hanging calls beyond which no further part is read.
+    static let hungLimit = 4
     /// The shortest time between the two lookups after which a missing folder counts as removed.
     static let secondLookupDelay = TimeAmount.milliseconds(500)
-    /// The highest number of queued hinted keys; beyond it a full round replaces them.
-    private static let hintedKeyLimit = 65_536
+    /// The highest number of due keys; beyond it a full round replaces them.
+    private static let dueLimit = 65_536
 
     /// The delivered state of a key.
     private struct Known: Equatable {
@@ -50,31 +54,43 @@ package final class PrefixWatch {
     private let volume: Volume
     private let isDisposable: Bool
     private var known: [StoreKey: Known] = [:]
-    /// The keys that were hinted at or enqueued and not inspected since.
-    private var hinted = KeyQueue()
     /// The keys that could not be read or used last time, or whose folder was not found once.
     private var retries = KeyQueue()
     /// The keys that remain in the current round.
     private var round = KeyQueue()
     /// The keys that are read next, each as a part.
     private var due = KeyQueue()
-    /// Whether the current round is read in parts.
+    /// Whether the current round goes on without a pause.
     private var isUrgent = false
     /// Whether hints were missed, so that a full round has to start.
     private var needsFullRound = true
+    private var needsHints = false
+    private var needsNames = false
+    /// The parts that are being read.
+    private var reading: [WatchPart] = []
     /// The keys whose findings are being read or delivered. No other inspection of them starts meanwhile.
     private var inFlight: Set<StoreKey> = []
     /// The keys that became due while they were in flight, and are read again.
     private var postponed: Set<StoreKey> = []
+    /// The keys whose reading hangs.
+    private var hung: Set<StoreKey> = []
     /// The keys that failed in their last inspection, but not in the one before.
     private var unsettled: Set<StoreKey> = []
     /// The keys whose folder was not found, and when that was first seen.
     private var missing: [StoreKey: NIODeadline] = [:]
-    /// The number of the newest hint that was read, or `nil` before the first poll.
+    /// The number of the newest hint that was read, or `nil` before the first.
     private var newestHint: UInt64?
+    /// The start of the current slice of a round, or `nil` between two.
+    private var slice: NIODeadline?
     private var nextSlice = NIODeadline.uptimeNanoseconds(0)
-    private var hasListed = false
-    /// Whether every key of the first round was delivered or could not be read twice.
+    private var hintsFailure: StoreError?
+    private var namesFailure: StoreError?
+    /// The changes of other members that had been announced before the last poll, before the hints were read, and before
+    /// the round began.
+    private var announced = (latest: Mark(), hints: Mark(), round: Mark())
+    /// The changes of other members that have been delivered, except for keys that cannot be read.
+    package private(set) var covered = Mark()
+    /// Whether every key of the first round was delivered, could not be read twice, or hangs.
     package private(set) var isComplete = false
     /// The keys whose last inspection failed, and the error.
     package private(set) var problems: [StoreKey: StoreError] = [:]
@@ -87,92 +103,181 @@ package final class PrefixWatch {
         self.isDisposable = isDisposable
     }
 
-    /// Whether everything that the last poll knew of as changed was delivered.
+    /// The failure to list the prefix or its hints. No key counts as removed then.
+    package var failure: StoreError? { namesFailure ?? hintsFailure }
+
+    /// Whether everything that is known to have changed was delivered or cannot be read.
     package var isCurrent: Bool {
-        isComplete && hinted.isEmpty && due.isEmpty && !isUrgent && inFlight.isEmpty && unsettled.isEmpty
+        !needsFullRound && !isUrgent && due.isEmpty && inFlight.isEmpty && unsettled.isEmpty
     }
 
-    /// Adds a key that has changed; the next poll inspects it.
+    /// Adds a key that has changed.
     package func enqueue(_ key: StoreKey) {
         guard scope.contains(key) else { return }
-        guard hinted.count < Self.hintedKeyLimit else { return needsFullRound = true }
-        hinted.append(key)
+        guard due.count < Self.dueLimit else { return needsFullRound = true }
+        due.append(key)
     }
 
     // MARK: Polling
 
-    /// Polls once.
+    /// Makes due what is read once per poll.
     ///
-    /// - Throws: The failure to list the prefix itself; no key counts as removed then.
-    package func poll() throws(StoreError) {
-        let began = volume.now()
-        if try readHints() { needsFullRound = true }
-        let isDue = began >= nextSlice
-        // While the parts of the first round are being read, which may take longer than the interval, no other begins:
-        // it would postpone the completion, without end if there are many keys.
-        if needsFullRound || isDue && round.isEmpty && (isComplete || inFlight.isEmpty) {
-            round.extend(by: try allKeys())
-            isUrgent = needsFullRound
-            needsFullRound = false
-            hasListed = true
-        }
+    /// - Parameters:
+    ///   - mark: The changes that other members have announced.
+    ///   - volumeAnswers: Whether the volume answers otherwise, so that a call that hangs is a problem of its file.
+    package func poll(after mark: Mark = Mark(), volumeAnswers: Bool = true) {
+        let now = volume.now()
+        announced.latest = mark
+        for part in reading where volumeAnswers && part.hangs(now: now) { giveUp(part, now) }
         // Keys that fail now are due again after the next poll, not after this one.
         for _ in 0..<min(retries.count, Self.retriesPerPoll) { retries.next().map { due.append($0) } }
-        while let key = hinted.next() { due.append(key) }
-        if isDue, !isUrgent { listSlice(began) }
-    }
-
-    /// Lists the versions of keys of the round until a slice's time is over.
-    private func listSlice(_ began: NIODeadline) {
-        var count = 0
-        while count < Self.minimumKeys || volume.now() < began + Self.sliceTime, let key = round.next() {
-            count += 1
-            let newest = try? volume.versions(key, fresh: true).last
-            if newest == nil || newest != knownVersion(key) || problems[key] != nil { due.append(key) }
+        if case .only(let key) = scope {
+            (announced.hints, needsFullRound) = (mark, false)
+            return due.append(key)
         }
-        let pause = max(Self.interval, .nanoseconds((volume.now() - began).nanoseconds * Self.pauseFactor))
-        nextSlice = began + pause - .milliseconds(1)
+        needsHints = true
+        // While the parts of the first round are being read, which may take longer than the interval, no other begins:
+        // it would postpone the completion, without end if there are many keys.
+        if needsFullRound || now >= nextSlice && round.isEmpty && (isComplete || inFlight.isEmpty) { needsNames = true }
     }
 
-    /// Takes the next part, or returns `nil` if no key is due and nothing is left of an urgent round.
+    /// Ends the wait for a call that hangs.
+    private func giveUp(_ part: WatchPart, _ now: NIODeadline) {
+        switch part.work {
+        case .hints: hintsFailure = stalled(part.place)
+        case .names: namesFailure = stalled(part.place)
+        default:
+            guard let key = part.giveUp(now: now) else { return }
+            hung.insert(key)
+            cancel(part)
+        }
+    }
+
+    private func stalled(_ place: String) -> StoreError {
+        let reason = "does not answer, but other files do; what was read of it before stays in use"
+        return StoreError(.stalled, volume.displayPath(place), reason)
+    }
+
+    /// Takes the next part, or returns `nil` if there is nothing to read now or enough is being read.
     package func nextPart() -> WatchPart? {
+        let now = volume.now()
+        guard reading.count + hung.count < Self.partLimit,
+            reading.count(where: { $0.hangs(now: now) }) + hung.count < Self.hungLimit,
+            let (work, keys) = nextWork(now)
+        else { return nil }
+        let part = WatchPart(volume, scope, isDisposable: isDisposable, work, keys, after: announced.latest)
+        reading.append(part)
+        return part
+    }
+
+    private func nextWork(_ now: NIODeadline) -> (WatchPart.Work, [WatchPart.Key])? {
+        if needsHints, !reading.contains(where: { $0.isOfHints }) {
+            needsHints = false
+            return (.hints(after: newestHint), [])
+        }
         while let key = due.next() {
+            if hung.contains(key) {
+                // It is read again when the call returns.
+                guard problems[key]?.code != .stalled, inFlight.insert(key).inserted else { continue }
+                return (.problem(stalled(key.path)), [(key, nil)])
+            }
             guard inFlight.insert(key).inserted else {
                 // It may have changed since it was read.
                 postponed.insert(key)
                 continue
             }
-            return WatchPart(volume: volume, prefix: nil, keys: [(key, knownVersion(key))])
+            return (.due, [(key, knownVersion(key))])
         }
-        guard isUrgent else { return nil }
-        var keys: [(StoreKey, UInt64?)] = []
+        let isListing = reading.contains { $0.isOfNames }
+        if needsNames, !isListing {
+            (needsNames, isUrgent, needsFullRound) = (false, needsFullRound, false)
+            slice = isUrgent ? nil : now
+            return (.names, [])
+        }
+        guard isUrgent ? !isListing : now >= nextSlice && !reading.contains(where: { $0.isOfRound }) else { return nil }
+        let keys = nextKeysOfRound()
+        guard !keys.isEmpty else { return nil }
+        if !isUrgent { slice = slice ?? now }
+        defer { if round.isEmpty { isUrgent = false } }
+        return (.round(isUrgent: isUrgent), keys)
+    }
+
+    private func nextKeysOfRound() -> [WatchPart.Key] {
+        var keys: [WatchPart.Key] = []
         while keys.count < Self.partSize, let key = round.next() {
             // A key in flight has just been inspected.
-            if inFlight.insert(key).inserted { keys.append((key, knownVersion(key))) }
+            if !hung.contains(key), inFlight.insert(key).inserted { keys.append((key, knownVersion(key))) }
         }
-        if keys.isEmpty {
-            isUrgent = false
-            completeIfDone()
-            return nil
-        }
-        guard case .below(let prefix) = scope else { return WatchPart(volume: volume, prefix: nil, keys: keys) }
-        return WatchPart(volume: volume, prefix: prefix, keys: keys)
+        return keys
     }
 
-    /// Gives a part back that was not read.
+    /// Gives a part back that was not read, or not to its end.
     package func cancel(_ part: WatchPart) {
-        for (key, _) in part.keys { land(key) }
-        round.extend(by: Set(part.keys.map(\.key)))
-        isUrgent = true
+        reading.removeAll { $0 === part }
+        switch part.work {
+        case .hints: needsHints = true
+        case .names: failNames(namesFailure)
+        default:
+            for (key, _) in part.keys { land(key) }
+            for (key, _) in part.keys { due.append(key) }
+            endSlice(after: part)
+        }
     }
 
-    /// Records the findings of a part and returns the changes.
-    package func record(_ findings: [(key: StoreKey, finding: KeyFinding)]) -> [WatchedChange] {
-        let changes = findings.compactMap { record($0.key, $0.finding) }
-        let changed = Set(changes.map(\.key))
-        for (key, _) in findings where !changed.contains(key) { land(key) }
-        completeIfDone()
+    /// Notes that the call has returned for which the wait had ended.
+    package func resume(_ part: WatchPart) {
+        guard let key = part.hungKey else { return }
+        hung.remove(key)
+        due.append(key)
+    }
+
+    /// Records what was found in a part, and returns the changes.
+    package func record(_ findings: WatchFindings, of part: WatchPart) -> [WatchedChange] {
+        reading.removeAll { $0 === part }
+        var changes: [WatchedChange] = []
+        switch findings {
+        case .hints(.success(let hints)):
+            (hintsFailure, announced.hints, newestHint) = (nil, part.announced, hints.newest)
+            if let keys = hints.keys { for key in keys { due.append(key) } } else { needsFullRound = true }
+        case .hints(.failure(let error)): hintsFailure = error
+        case .names(.success(let names?)): begin(names, part)
+        // A prefix is never removed, so its absence is a failure.
+        case .names(.success(nil)) where known.isEmpty: begin([], part)
+        case .names(.success(nil)):
+            let reason = "has disappeared; the last known values stay in use"
+            failNames(StoreError(.gone, volume.displayPath(part.place), reason))
+        case .names(.failure(let error)): failNames(error)
+        case .keys(let findings):
+            changes = findings.compactMap { key, finding in
+                content(key, finding).map { WatchedChange(key: key, content: $0) }
+            }
+            let changed = Set(changes.map(\.key))
+            for (key, _) in findings where !changed.contains(key) { land(key) }
+        }
+        endSlice(after: part)
+        settle()
         return changes
+    }
+
+    private func begin(_ names: [StoreKey], _ part: WatchPart) {
+        (namesFailure, announced.round) = (nil, part.announced)
+        round.extend(by: Set(names).union(known.keys))
+        if round.isEmpty { isUrgent = false }
+    }
+
+    private func failNames(_ error: StoreError?) {
+        namesFailure = error
+        needsFullRound = needsFullRound || isUrgent
+        isUrgent = false
+    }
+
+    /// Ends a slice of a round whose time is over.
+    private func endSlice(after part: WatchPart) {
+        guard let began = slice, part.isOfRound || part.isOfNames else { return }
+        let took = volume.now() - began
+        guard round.isEmpty || took >= Self.sliceTime else { return }
+        nextSlice = began + max(Self.interval, .nanoseconds(took.nanoseconds * Self.pauseFactor)) - .milliseconds(1)
+        slice = nil
     }
 
     /// Records that changes were delivered.
@@ -184,7 +289,7 @@ package final class PrefixWatch {
             known[key]?.isRejected = true
             retries.append(key)
         }
-        completeIfDone()
+        settle()
     }
 
     /// Ends the inspection of a key, and makes it due again if it may have changed meanwhile.
@@ -193,9 +298,12 @@ package final class PrefixWatch {
         if postponed.remove(key) != nil { due.append(key) }
     }
 
-    private func completeIfDone() {
-        guard !isComplete, hasListed, round.isEmpty, inFlight.isEmpty, unsettled.isEmpty else { return }
+    private func settle() {
+        guard isCurrent, isComplete || round.isEmpty else { return }
         isComplete = true
+        covered = announced.hints
+        // If the hints cannot be read, a round finds what has changed.
+        if round.isEmpty, announced.round.covers(covered) { covered = announced.round }
     }
 
     // MARK: Keys
@@ -209,20 +317,14 @@ package final class PrefixWatch {
     /// Whether a value is compared by its bytes, not by its version.
     private var keepsBytes: Bool { if case .only = scope { true } else { false } }
 
-    private func record(_ key: StoreKey, _ finding: KeyFinding) -> WatchedChange? {
-        let content = content(key, finding)
-        guard let content else { return nil }
-        inFlight.insert(key)
-        return WatchedChange(key: key, content: content)
-    }
-
     private func content(_ key: StoreKey, _ finding: KeyFinding) -> WatchedChange.Content? {
         if case .failure(let error) = finding {
             let before = problems.updateValue(error, forKey: key)
             retries.append(key)
-            if before == nil, error.isTransient { unsettled.insert(key) } else { unsettled.remove(key) }
+            let isHung = hung.contains(key)
+            if before == nil, error.isTransient, !isHung { unsettled.insert(key) } else { unsettled.remove(key) }
             // A volume that does not respond is part of the store's state, not a problem of a key.
-            return error.isTransient || before == error ? nil : .unreadable(error)
+            return error.isTransient && !isHung || before == error ? nil : .unreadable(error)
         }
         problems[key] = nil
         unsettled.remove(key)
@@ -241,81 +343,20 @@ package final class PrefixWatch {
         }
     }
 
-    /// Whether a folder counts as gone: two lookups, not right after each other, did not find it, and other keys are
-    /// there. The folder of a removed key is expected to go.
+    /// Whether a folder counts as gone: two lookups, not right after each other, did not find it. The folder of a
+    /// removed key is expected to go.
     private func isGone(_ key: StoreKey) -> Bool {
         guard let before = known[key] else { return false }
-        if before.isRemoved {
-            known[key] = nil
-            return true
-        }
-        let now = volume.now()
-        guard let since = missing[key], now - since >= Self.secondLookupDelay, isMounted else {
-            missing[key] = missing[key] ?? now
-            retries.append(key)
-            return false
+        if !before.isRemoved {
+            let now = volume.now()
+            guard let since = missing[key], now - since >= Self.secondLookupDelay else {
+                missing[key] = missing[key] ?? now
+                retries.append(key)
+                return false
+            }
         }
         missing[key] = nil
         known[key] = nil
         return true
-    }
-
-    /// Whether the prefix is there, and other keys in it: the absence of all keys means that another volume is mounted.
-    private var isMounted: Bool {
-        guard case .below(let prefix) = scope else { return true }
-        guard let names = try? volume.namesIfPresent(in: prefix.path) else { return false }
-        return isDisposable || !names.isEmpty
-    }
-
-    /// Reads new hints. Returns whether hints were missed, so that every key has to be inspected.
-    private func readHints() throws(StoreError) -> Bool {
-        guard case .below(let prefix) = scope else { return false }
-        let numbers = try volume.hintNumbers(prefix.path)
-        let newest = numbers.last ?? 0
-        guard let before = newestHint else {
-            newestHint = newest
-            return true
-        }
-        defer { newestHint = newest }
-        guard newest != before else { return false }
-        guard newest > before, newest - before <= Volume.hintsKept / 2 else { return true }
-        for number in before + 1...newest {
-            guard let name = volume.hint(prefix.path, number), let key = try? prefix.child(name) else { return true }
-            hinted.append(key)
-        }
-        return false
-    }
-
-    private func allKeys() throws(StoreError) -> Set<StoreKey> {
-        guard case .below(let prefix) = scope else {
-            if case .only(let key) = scope { return [key] }
-            return []
-        }
-        var keys = Set(known.keys)
-        guard let names = try volume.namesIfPresent(in: prefix.path) else {
-            // A prefix is never removed, so its absence is a failure.
-            guard keys.isEmpty else {
-                throw StoreError(
-                    .gone,
-                    volume.displayPath(prefix.path),
-                    "has disappeared; the last known values stay in use"
-                )
-            }
-            return []
-        }
-        for name in names { keys.insert(prefix.child(listed: name)) }
-        return keys
-    }
-}
-
-/// Some keys, to be read on any thread.
-package struct WatchPart: Sendable {
-    let volume: Volume
-    let prefix: StoreKey?
-    let keys: [(key: StoreKey, known: UInt64?)]
-
-    package func read() -> [(key: StoreKey, finding: KeyFinding)] {
-        let folder = prefix.flatMap { try? volume.files.openFolder($0.path) }
-        return keys.map { ($0.key, volume.inspect($0.key, known: $0.known, in: folder)) }
     }
 }

@@ -10,7 +10,7 @@ struct HangingFileSystem: FileSystem {
         private let condition = NSCondition()
         private var isClosed = false
         private var isFull = false
-        /// The only path whose opening hangs, or `nil` if every call does.
+        /// The only path whose opening or listing hangs, or `nil` if every call does.
         private var path: String?
         private var waiting = 0
 
@@ -59,12 +59,12 @@ struct HangingFileSystem: FileSystem {
     }
 
     func forceSync(_ folder: String) throws(FileFault) {
-        gate.pass()
+        gate.pass(folder)
         try files.forceSync(folder)
     }
 
     func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
-        gate.pass()
+        gate.pass(folder)
         return try files.list(folder, fresh: fresh, limit: limit)
     }
 

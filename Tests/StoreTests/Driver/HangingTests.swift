@@ -101,19 +101,52 @@ struct HangingTests {
         withExtendedLifetime(held) {}
     }
 
-    @Test("A value that hangs holds up few others, and those follow when it answers")
+    @Test("A value that hangs holds up no other, and is named; it follows when it answers")
     func hangingValue() async throws {
-        defer { store.close() }
+        let journal = try await journal()
+        defer { withExtendedLifetime(journal) { store.close() } }
         for number in 0..<200 { try await store.write(StoreKey("agents/k\(number)"), .create([UInt8(number)])) }
         gate.hang(true, at: "agents/k7/1.json")
         defer { gate.hang(false) }
         let values = WatchedValues<UInt8, StoreError> { _, stored in stored.map { $0.bytes[0] } }
         values.watch(store, .below("agents")) { _ in }
-        #expect(try await !values.waitUntilComplete(patience: .seconds(1)))
-        #expect(values["k7"] == nil && values.entries.count >= 184)
+        #expect(try await values.waitUntilComplete(patience: .seconds(10)))
+        #expect((0..<200).allSatisfy { values["k\($0)"] == ($0 == 7 ? nil : UInt8($0)) })
+        try await eventually { values.entries["k7"]?.problem?.code == .stalled }
         #expect(gate.waitingCount == 1)
         gate.hang(false)
-        #expect(try await values.waitUntilComplete(patience: .seconds(10)))
-        #expect((0..<200).allSatisfy { values["k\($0)"] == UInt8($0) })
+        try await eventually { values["k7"] == 7 && values.entries["k7"]?.problem == nil }
+    }
+
+    @Test(
+        "A folder that hangs, of a key, a prefix or its hints, delays no other key, and few threads wait for it",
+        arguments: ["agents/k7", "agents", "agents/.changes"]
+    )
+    func hangingFolder(_ folder: String) async throws {
+        let journal = try await journal()
+        defer { withExtendedLifetime(journal) { store.close() } }
+        let other = try scratch.volume()
+        for number in 0..<40 { try other.write(StoreKey("agents/k\(number)"), .create([1])) }
+        try other.write("certs/a", .create([1]))
+        let agents = WatchedValues<StoredValue, StoreError> { $1 }
+        let certificates = WatchedValues<StoredValue, StoreError> { $1 }
+        agents.watch(store, .below("agents")) { _ in }
+        certificates.watch(store, .below("certs")) { _ in }
+        for values in [agents, certificates] { #expect(try await values.waitUntilComplete(patience: .seconds(10))) }
+        gate.hang(true, at: folder)
+        defer { gate.hang(false) }
+        try await eventually { gate.waitingCount == 1 }
+        for version in 1...4 as ClosedRange<UInt64> {
+            for key in ["agents/k8", "agents/k39", "certs/a"] as [StoreKey] {
+                try other.write(key, .replace(version, [2]))
+            }
+            try await eventually("version \(version + 1)") {
+                [agents["k8"], agents["k39"], certificates["a"]].allSatisfy { $0?.version == version + 1 }
+            }
+        }
+        #expect(gate.waitingCount == 1)
+        gate.hang(false)
+        try other.write("agents/k7", .replace(1, [2]))
+        try await eventually { agents["k7"]?.version == 2 && agents.entries["k7"]?.problem == nil }
     }
 }

@@ -34,8 +34,11 @@ final class PolledValues {
 
     /// Polls once, and reads all that is due.
     func poll() throws(StoreError) {
-        try watch.poll()
-        while let part = watch.nextPart() { deliver(watch.record(part.read())) }
+        watch.poll()
+        while let part = watch.nextPart() {
+            if let findings = part.read() { deliver(watch.record(findings, of: part)) }
+        }
+        if let failure = watch.failure { throw failure }
     }
 
     private func deliver(_ changes: [WatchedChange]) {

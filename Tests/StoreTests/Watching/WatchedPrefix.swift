@@ -12,7 +12,7 @@ final class WatchedPrefix: @unchecked Sendable {
     private(set) var watch: PrefixWatch!
     /// The simulated time in nanoseconds.
     private(set) var now: UInt64 = 1_000_000_000_000
-    /// The total duration of the polls, and the longest of them.
+    /// The total duration of all parts, and that of the longest.
     private(set) var busy: UInt64 = 0
     private(set) var longest: UInt64 = 0
     /// The reported changes, and when they were reported.
@@ -93,9 +93,7 @@ final class WatchedPrefix: @unchecked Sendable {
         let end = now + seconds * 1_000_000_000
         while now < end {
             let began = now
-            try watch.poll()
-            busy += now - began
-            longest = max(longest, now - began)
+            watch.poll()
             // The parts take the time until the next poll.
             while now < began + 1_000_000_000, let part = watch.nextPart() { finish(part) }
             if isDone() { return true }
@@ -108,20 +106,25 @@ final class WatchedPrefix: @unchecked Sendable {
         return false
     }
 
-    /// Polls, and reads all parts of the round, as other threads do. Before each part is read another poll follows a pause
-    /// in nanoseconds.
-    func readParts(pausing pause: UInt64) throws {
-        try watch.poll()
+    /// Reads one part after each poll, as a few threads do on a slow volume, until the first round is complete. Before each
+    /// part is read there is a pause in nanoseconds.
+    func readParts(pausing pause: UInt64) {
         var parts: [WatchPart] = []
-        while let part = watch.nextPart() { parts.append(part) }
-        for part in parts {
+        for _ in 0..<1_000 where !watch.isComplete {
+            watch.poll()
+            while let part = watch.nextPart() { parts.append(part) }
             now += pause
-            try watch.poll()
-            finish(part)
+            finish(parts.removeFirst())
         }
     }
 
-    func finish(_ part: WatchPart) { report(watch.record(part.read())) }
+    func finish(_ part: WatchPart) {
+        let began = now
+        guard let findings = part.read() else { return }
+        report(watch.record(findings, of: part))
+        busy += now - began
+        longest = max(longest, now - began)
+    }
 
     private func report(_ changes: [WatchedChange]) {
         reported += changes.map { ($0, now) }

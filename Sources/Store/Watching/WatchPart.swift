@@ -1,0 +1,174 @@
+import NIOCore
+import Synchronization
+
+/// A piece of the reading that a ``PrefixWatch`` needs, to be done on any thread.
+package final class WatchPart: Sendable {
+    enum Work {
+        /// The hints after one, or the number of the newest if no hint was read before.
+        case hints(after: UInt64?)
+        /// The names below the prefix.
+        case names
+        /// One key that may have changed.
+        case due
+        /// Keys of a round.
+        case round(isUrgent: Bool)
+        /// A report that the reading of the key hangs; it reads nothing.
+        case problem(StoreError)
+    }
+
+    package typealias Key = (key: StoreKey, known: UInt64?)
+
+    /// The time after which a call counts as hanging.
+    private static let patience = StoreHealth.limit
+
+    private struct State {
+        /// The start of the current call, or of the inspection of the current key.
+        var began: NIODeadline?
+        var key: StoreKey?
+        /// Whether ``PrefixWatch`` no longer waits for the result.
+        var isGivenUp = false
+
+        func hangs(_ now: NIODeadline) -> Bool { began.map { now - $0 > WatchPart.patience } ?? false }
+    }
+
+    let work: Work
+    /// The keys that are inspected; none in a part that lists.
+    package let keys: [Key]
+    /// The changes that other members had announced when the part was taken.
+    let announced: Mark
+    private let volume: Volume
+    private let prefix: StoreKey?
+    private let isDisposable: Bool
+    private let state = Mutex(State())
+
+    init(
+        _ volume: Volume,
+        _ scope: WatchScope,
+        isDisposable: Bool,
+        _ work: Work,
+        _ keys: [Key],
+        after announced: Mark
+    ) {
+        self.volume = volume
+        prefix = if case .below(let prefix) = scope { prefix } else { nil }
+        self.isDisposable = isDisposable
+        self.work = work
+        self.keys = keys
+        self.announced = announced
+    }
+
+    var isOfHints: Bool { if case .hints = work { true } else { false } }
+    var isOfNames: Bool { if case .names = work { true } else { false } }
+    var isOfRound: Bool { if case .round = work { true } else { false } }
+
+    /// The folder whose listing the part is.
+    var place: String {
+        let prefix = prefix?.path ?? ""
+        return isOfHints ? Volume.hints(prefix) : prefix
+    }
+
+    /// Whether a call has not returned for longer than the store tolerates.
+    func hangs(now: NIODeadline) -> Bool { state.withLock { $0.hangs(now) } }
+
+    /// Ends the wait for the part. Returns the key whose inspection hangs.
+    func giveUp(now: NIODeadline) -> StoreKey? {
+        state.withLock { state in
+            guard state.hangs(now), let key = state.key else { return nil }
+            state.isGivenUp = true
+            return key
+        }
+    }
+
+    /// The key whose inspection hung when the wait ended, or `nil` if it did not end.
+    var hungKey: StoreKey? { state.withLock { $0.isGivenUp ? $0.key : nil } }
+
+    /// Reads the part. Returns `nil` if the wait for it has ended.
+    package func read() -> WatchFindings? {
+        if case .problem(let error) = work { return .keys(keys.map { ($0.key, .failure(error)) }) }
+        guard begin(nil) else { return nil }
+        let findings: WatchFindings
+        switch (work, prefix) {
+        case (.hints(let newest), let prefix?):
+            findings = .hints(result { () throws(StoreError) in try hints(after: newest, in: prefix) })
+        case (.names, let prefix?):
+            findings = .names(
+                result { () throws(StoreError) in
+                    try volume.namesIfPresent(in: prefix.path)?.map { prefix.child(listed: $0) }
+                }
+            )
+        default:
+            guard let found = inspectKeys() else { return nil }
+            findings = .keys(found)
+        }
+        return state.withLock { state in
+            state.began = nil
+            return state.isGivenUp ? nil : findings
+        }
+    }
+
+    private func inspectKeys() -> [(StoreKey, KeyFinding)]? {
+        // A listing relative to an open folder needs fewer calls, but may come from a cache.
+        let folder: (any OpenFolder)? =
+            if case .round(isUrgent: true) = work { prefix.flatMap { try? volume.files.openFolder($0.path) } } else {
+                nil
+            }
+        var found: [(StoreKey, KeyFinding)] = []
+        for (key, known) in keys {
+            guard begin(key) else { return nil }
+            var finding = volume.inspect(key, known: known, in: folder)
+            if case .success(nil) = finding, !isMounted {
+                let reason = "has no keys; is the volume mounted?"
+                finding = .failure(StoreError(.gone, volume.displayPath(place), reason))
+            }
+            found.append((key, finding))
+        }
+        return found
+    }
+
+    /// Whether the prefix is there, and other keys in it: the absence of all keys means that another volume is mounted.
+    private var isMounted: Bool {
+        guard let prefix else { return true }
+        guard let names = try? volume.namesIfPresent(in: prefix.path) else { return false }
+        return isDisposable || !names.isEmpty
+    }
+
+    /// Reads new hints.
+    private func hints(after before: UInt64?, in prefix: StoreKey) throws(StoreError) -> WatchFindings.Hints {
+        let newest = try volume.hintNumbers(prefix.path).last ?? 0
+        guard newest != before else { return (newest, []) }
+        guard let before, newest > before, newest - before <= Volume.hintsKept / 2 else { return (newest, nil) }
+        var keys: [StoreKey] = []
+        for number in before + 1...newest {
+            guard let name = volume.hint(prefix.path, number), let key = try? prefix.child(name) else {
+                return (newest, nil)
+            }
+            keys.append(key)
+        }
+        return (newest, keys)
+    }
+
+    /// Notes the start of a call. Returns `false` if the wait for the part has ended.
+    private func begin(_ key: StoreKey?) -> Bool {
+        let now = volume.now()
+        return state.withLock { state in
+            guard !state.isGivenUp else { return false }
+            (state.began, state.key) = (now, key)
+            return true
+        }
+    }
+
+    private func result<Success>(_ body: () throws(StoreError) -> Success) -> Result<Success, StoreError> {
+        do throws(StoreError) { return .success(try body()) } catch { return .failure(error) }
+    }
+}
+
+/// The content of a ``WatchPart``.
+package enum WatchFindings {
+    /// The number of the newest hint, and the keys that changed, or `nil` if hints were missed.
+    package typealias Hints = (newest: UInt64, keys: [StoreKey]?)
+
+    case hints(Result<Hints, StoreError>)
+    /// The keys below the prefix, or `nil` if it is not there.
+    case names(Result<[StoreKey]?, StoreError>)
+    case keys([(key: StoreKey, finding: KeyFinding)])
+}
