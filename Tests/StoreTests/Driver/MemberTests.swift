@@ -1,4 +1,5 @@
 import Dispatch
+import Foundation
 import NIOCore
 import Store
 import Synchronization
@@ -134,6 +135,45 @@ struct MemberTests {
         turnstile.signal()
         try await eventually { first.seen.seen[reader]?.covers(mark) == true }
         #expect(Set(delivered.withLock { $0 }) == ["acme/challenges/a", "acme/challenges/b"])
+    }
+
+    @Test(
+        "A value that hangs or cannot be read, or hints that hang, keep a member from no mark for long",
+        arguments: ["agents/bad/1.json", "agents/.changes", ""]
+    )
+    func marksBesideProblems(_ hanging: String) async throws {
+        let first = try await Process(volume())
+        try await first.store.write("agents/bad", .create([1]))
+        try await first.store.write("agents/good", .create([1]))
+        let files = HangingFileSystem(files: try PosixFileSystem(path: scratch.file("v2"), creating: false))
+        if hanging.isEmpty {
+            try FileManager.default.setAttributes(
+                [.posixPermissions: 0o666],
+                ofItemAtPath: scratch.file("v2/agents/bad/1.json")
+            )
+        } else {
+            files.gate.hang(true, at: hanging)
+        }
+        let second = try await Process(Volume(files: files))
+        defer {
+            files.gate.hang(false)
+            for process in [first, second] { process.close() }
+        }
+        let values = WatchedValues<StoredValue, StoreError> { $1 }
+        let challenges = WatchedValues<StoredValue, StoreError> { $1 }
+        values.watch(second.store, .below("agents")) { _ in }
+        challenges.watch(second.store, .below("acme/challenges")) { _ in }
+        for number in 0..<3 {
+            try await first.store.write(StoreKey("acme/challenges/c\(number)"), .create([1]))
+            let mark = first.member.mark
+            try await eventually { first.seen.seen[second.member.incarnation]?.covers(mark) == true }
+            #expect(challenges["c\(number)"] != nil && values["good"] != nil)
+        }
+        guard hanging != "agents/.changes" else { return }
+        let problem = values.entries["bad"]?.problem
+        #expect(
+            problem?.code == (hanging.isEmpty ? .refused : .stalled) && problem?.place.contains("agents/bad") == true
+        )
     }
 
     @Test("A prefix that does not exist at the start: its first key, a replacement and a removal arrive within 2 s")
