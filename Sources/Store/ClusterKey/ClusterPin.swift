@@ -1,9 +1,9 @@
 import Synchronization
 
-/// The cluster whose volume alone a process writes to.
+/// The cluster whose volume alone a process writes to, and whose listings alone it believes.
 ///
 /// A volume may be mounted over the folder, or unmounted from it, while the process runs. What stands at the path then
-/// is another cluster's store, or none, and nothing may be written to it.
+/// is another cluster's store, or none.
 private final class ClusterPin: Sendable {
     private let cluster: String
     /// The path of the signing key, whose random name no other volume has; one look at it is enough. It is missing if
@@ -44,7 +44,7 @@ private final class ClusterPin: Sendable {
 }
 
 extension Volume {
-    /// Limits all further writes to the volume of this cluster.
+    /// Limits all further writes, watches and observations to the volume of this cluster.
     package func pin(to cluster: ClusterIdentity) {
         let pin = ClusterPin(cluster)
         verification.withLock { $0 = { volume throws(StoreError) in try pin.verify(volume) } }

@@ -173,7 +173,8 @@ extension VolumeStore {
         guard begins else { return }
         let volume = volume
         let isAccepted = readers.submit { [weak self] in
-            let listed = try? volume.replicaFolders()
+            // A foreign volume does not say who has left.
+            let listed = (try? volume.replicaFolders()).flatMap { try? (volume.requireOwnVolume(), $0).1 }
             reader.state.withLock { $0.isListing = false }
             if let listed { self?.apply(listed, to: reader) }
         }

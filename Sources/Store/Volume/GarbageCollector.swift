@@ -90,6 +90,7 @@ package final class GarbageCollector {
 
     /// Deletes for the time of a slice, at least one. Returns the rest.
     package func delete(_ deletions: ArraySlice<Deletion>) -> ArraySlice<Deletion> {
+        guard (try? volume.requireOwnVolume()) != nil else { return [] }
         let end = volume.now() + Self.sliceTime
         var rest = deletions
         repeat {

@@ -19,7 +19,7 @@ package final class Volume: Sendable {
     package let now: @Sendable () -> NIODeadline
     let random: @Sendable () -> UInt64
     private let counters = Mutex(StoreCounts())
-    /// Verifies before a write that the volume at the path still is the one that was opened, if that was asked for.
+    /// Verifies that the volume at the path still is the one that was opened, if that was asked for.
     let verification = Mutex<(@Sendable (Volume) throws(StoreError) -> Void)?>(nil)
     /// The newest version of each key at some time; see ``superseded(_:_:)``.
     let versionObservations = Mutex([String: VersionObservation]())
@@ -45,7 +45,8 @@ package final class Volume: Sendable {
         counters.withLock { $0[keyPath: counter] &+= 1 }
     }
 
-    /// Throws `gone` if another volume stands at the path now. Called before anything is created.
+    /// Throws `gone` if another volume stands at the path now. Called before anything is created or deleted, and
+    /// after anything is read that removes or replaces what is known.
     func requireOwnVolume() throws(StoreError) {
         if let verify = verification.withLock({ $0 }) { try verify(self) }
     }

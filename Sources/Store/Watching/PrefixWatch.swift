@@ -253,6 +253,11 @@ package final class PrefixWatch {
             }
             let changed = Set(changes.map(\.key))
             for (key, _) in findings where !changed.contains(key) { land(key) }
+        case .foreign(let error):
+            // When the own volume is back, every key is inspected.
+            (namesFailure, needsFullRound, isUrgent) = (error, true, false)
+            (round, due) = (KeyQueue(), KeyQueue())
+            for (key, _) in part.keys { land(key) }
         }
         endSlice(after: part)
         settle()
@@ -267,7 +272,8 @@ package final class PrefixWatch {
 
     private func failNames(_ error: StoreError?) {
         namesFailure = error
-        needsFullRound = needsFullRound || isUrgent
+        // The hints of another volume may have been read.
+        needsFullRound = needsFullRound || isUrgent || error?.code == .gone
         isUrgent = false
     }
 

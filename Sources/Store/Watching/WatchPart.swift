@@ -93,12 +93,14 @@ package final class WatchPart: Sendable {
         case (.names, let prefix?):
             findings = .names(
                 result { () throws(StoreError) in
-                    try volume.namesIfPresent(in: prefix.path)?.map { prefix.child(listed: $0) }
+                    let names = try volume.namesIfPresent(in: prefix.path)
+                    try volume.requireOwnVolume()
+                    return names?.map { prefix.child(listed: $0) }
                 }
             )
         default:
             guard let found = inspectKeys() else { return nil }
-            findings = .keys(found)
+            findings = believed(found)
         }
         return state.withLock { state in
             state.began = nil
@@ -123,6 +125,19 @@ package final class WatchPart: Sendable {
             found.append((key, finding))
         }
         return found
+    }
+
+    /// Refuses what was found if another volume stands at the path. A single key is read in any case: its user compares the
+    /// cluster itself.
+    private func believed(_ found: [(StoreKey, KeyFinding)]) -> WatchFindings {
+        let isChange = found.contains { if case .success(.known) = $0.1 { false } else { true } }
+        guard isChange, prefix != nil else { return .keys(found) }
+        do throws(StoreError) {
+            try volume.requireOwnVolume()
+            return .keys(found)
+        } catch {
+            return .foreign(error)
+        }
     }
 
     /// Whether the prefix is there, and other keys in it: the absence of all keys means that another volume is mounted.
@@ -171,4 +186,6 @@ package enum WatchFindings {
     /// The keys below the prefix, or `nil` if it is not there.
     case names(Result<[StoreKey]?, StoreError>)
     case keys([(key: StoreKey, finding: KeyFinding)])
+    /// Another volume stands at the path.
+    case foreign(StoreError)
 }
