@@ -21,7 +21,7 @@ extension ACMECheck {
             try await store.write(task.storeKey, .create(task.sealed(with: signing)))
         } catch {
             let message = "a challenge cannot be written to the store: \(error)"
-            return [Finding(subject: kind.rawValue, verdict: .bad, message: message)]
+            return [Finding(.bad, kind.rawValue, message)]
         }
         var found: [Finding] = []
         for address in addresses {
@@ -47,32 +47,20 @@ extension ACMECheck {
             seconds: Self.timeout,
             hostField: name.description
         )
-        let answer: Result<OpsProbe.Response, OpsProbeError>
         do {
-            answer = .success(try await Self.onThread { () throws(OpsProbeError) in try probe.send() })
-        } catch {
-            answer = .failure(error)
-        }
-        switch answer {
-        case .success(let found) where found.status == 200 && found.body == task.keyAuthorization:
-            return Finding(subject: subject, verdict: .good, message: "\(place) answers challenges")
-        case .success(let found):
+            let found = try await NIOThreadPool.singleton.runIfActive { try probe.send() }
+            if found.status == 200, found.body == task.keyAuthorization {
+                return Finding(.good, subject, "\(place) answers challenges")
+            }
             let remedy = """
                 another server than this gateway answers there, or no gateway with this store runs; point \(name) at \
                 this gateway only, over IPv4 and IPv6, and forward port \(ports.http) to its http_listen
                 """
-            return Finding(subject: subject, verdict: .bad, message: "\(place) answers \(found.status): \(remedy)")
-        case .failure(let error):
+            return Finding(.bad, subject, "\(place) answers \(found.status): \(remedy)")
+        } catch {
             let remedy = "open the port to the internet and forward it to http_listen"
-            return Finding(subject: subject, verdict: .bad, message: "\(place): \(error); \(remedy)")
+            return Finding(.bad, subject, "\(place): \(error); \(remedy)")
         }
-    }
-
-    private static func onThread<Value: Sendable, Problem: Error>(
-        _ body: @escaping @Sendable () throws(Problem) -> Value
-    ) async throws(Problem) -> Value {
-        let result = await NIOThreadPool.singleton.detached(body)
-        return try result.get()
     }
 
     // MARK: TLS-ALPN-01
@@ -86,7 +74,7 @@ extension ACMECheck {
             do {
                 found = .success(try await ALPNProbe.negotiated(address, ports.https, serverName: task.serverName))
                 if case .success("acme-tls/1") = found {
-                    return Finding(subject: subject, verdict: .good, message: "\(place) answers challenges")
+                    return Finding(.good, subject, "\(place) answers challenges")
                 }
             } catch {
                 found = .failure(error)
@@ -104,7 +92,7 @@ extension ACMECheck {
                 connection through to https_listen, or allow http-01 only (acme.challenge)
                 """
         }
-        return Finding(subject: subject, verdict: .bad, message: "\(place): \(remedy)")
+        return Finding(.bad, subject, "\(place): \(remedy)")
     }
 }
 
@@ -112,23 +100,7 @@ extension ACMECheck.Finding {
     /// Returns the finding with a bad verdict relaxed, since another way works.
     func excused(by way: String) -> Self {
         guard verdict == .bad else { return self }
-        return Self(subject: subject, verdict: .unclear, message: "\(message); not needed while \(way) works")
-    }
-}
-
-extension NIOThreadPool {
-    fileprivate func detached<Value: Sendable, Problem: Error>(
-        _ body: @escaping @Sendable () throws(Problem) -> Value
-    ) async -> Result<Value, Problem> {
-        await withCheckedContinuation { continuation in
-            submit { _ in
-                do throws(Problem) {
-                    continuation.resume(returning: .success(try body()))
-                } catch {
-                    continuation.resume(returning: .failure(error))
-                }
-            }
-        }
+        return Self(.unclear, subject, "\(message); not needed while \(way) works")
     }
 }
 

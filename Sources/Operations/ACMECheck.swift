@@ -11,35 +11,6 @@ package import Store
 ///
 /// It connects from this machine, a CA connects from the internet: a port that is open here may be closed there.
 package struct ACMECheck: Sendable {
-    /// The settings of the gateway that the check needs.
-    package struct Settings: Sendable {
-        /// The names of each configured certificate.
-        package var certificates: [[CertificateName]]
-        /// Whether a certificate for this DNS name may be ordered on demand.
-        package var allowsOnDemand: @Sendable (String) -> Bool
-        /// The permitted kinds of challenge in order of preference.
-        package var challenges: [ChallengeKind]
-        package var dns: DNSHookSettings?
-        package var profile: String?
-        package var authorities: [RenewalSettings.Authority]
-
-        package init(
-            certificates: [[CertificateName]],
-            allowsOnDemand: @escaping @Sendable (String) -> Bool,
-            challenges: [ChallengeKind],
-            dns: DNSHookSettings?,
-            profile: String?,
-            authorities: [RenewalSettings.Authority]
-        ) {
-            self.certificates = certificates
-            self.allowsOnDemand = allowsOnDemand
-            self.challenges = challenges
-            self.dns = dns
-            self.profile = profile
-            self.authorities = authorities
-        }
-    }
-
     /// The result of one of the checks.
     package struct Finding: Equatable, Sendable {
         package enum Verdict: String, Sendable {
@@ -53,6 +24,12 @@ package struct ACMECheck: Sendable {
         package let verdict: Verdict
         /// The finding, and its remedy if it is bad.
         package let message: String
+
+        init(_ verdict: Verdict, _ subject: String, _ message: String) {
+            self.verdict = verdict
+            self.subject = subject
+            self.message = message
+        }
     }
 
     /// The ports to which the CA connects. Public CAs use 80 and 443.
@@ -69,15 +46,22 @@ package struct ACMECheck: Sendable {
     static let authorityTimeout = TimeAmount.seconds(12)
 
     let name: CertificateName
-    let settings: Settings
+    let settings: RenewalSettings
+    let dns: DNSHookSettings?
+    let allowsOnDemand: @Sendable (String) -> Bool
     let store: any Store
     let signing: ClusterKey
     let ports: Ports
     let version: String
 
+    /// - Parameters:
+    ///   - allowsOnDemand: Whether a certificate for this DNS name may be ordered on demand.
+    ///   - signing: The key that seals challenges.
     package init(
         _ name: CertificateName,
-        _ settings: Settings,
+        _ settings: RenewalSettings,
+        dns: DNSHookSettings?,
+        allowsOnDemand: @escaping @Sendable (String) -> Bool,
         store: any Store,
         signing: ClusterKey,
         ports: Ports = Ports(),
@@ -85,6 +69,8 @@ package struct ACMECheck: Sendable {
     ) {
         self.name = name
         self.settings = settings
+        self.dns = dns
+        self.allowsOnDemand = allowsOnDemand
         self.store = store
         self.signing = signing
         self.ports = ports
@@ -146,41 +132,41 @@ package struct ACMECheck: Sendable {
         let subject = "configuration"
         if let item = settings.certificates.first(where: { $0.contains(name) }) {
             let others = item.count > 1 ? ", in the certificate that is called \(item[0])" : ""
-            return Finding(subject: subject, verdict: .good, message: "\(name) is in acme.names\(others)")
+            return Finding(.good, subject, "\(name) is in acme.names\(others)")
         }
-        if case .dns(let host) = name, settings.allowsOnDemand(host) {
+        if case .dns(let host) = name, allowsOnDemand(host) {
             return Finding(
-                subject: subject,
-                verdict: .good,
-                message: "\(name) is a host on demand: its certificate is ordered when an agent offers the host"
+                .good,
+                subject,
+                "\(name) is a host on demand: its certificate is ordered when an agent offers the host"
             )
         }
         return Finding(
-            subject: subject,
-            verdict: .bad,
-            message: "\(name) is neither in acme.names nor in acme.on_demand.hosts; nothing is ordered for it"
+            .bad,
+            subject,
+            "\(name) is neither in acme.names nor in acme.on_demand.hosts; nothing is ordered for it"
         )
     }
 
     private var hook: Finding {
         let subject = "dns-01"
-        guard let dns = settings.dns else {
+        guard let dns else {
             let message = "\(name) needs dns-01, and there is no hook; set acme.dns.hook or acme.dns.exec"
-            return Finding(subject: subject, verdict: .bad, message: message)
+            return Finding(.bad, subject, message)
         }
         guard case .program(let path) = dns.hook, access(path, X_OK) != 0 else {
             let message = "the hook is configured; its effect on the zone shows only with an order"
-            return Finding(subject: subject, verdict: .unclear, message: message)
+            return Finding(.unclear, subject, message)
         }
         let message = "acme.dns.exec: \(path) cannot be run: \(String(cString: strerror(errno)))"
-        return Finding(subject: subject, verdict: .bad, message: message)
+        return Finding(.bad, subject, message)
     }
 
     private var unprovable: Finding {
         let message =
             "no kind of challenge in acme.challenge can be used for \(name): wildcards need dns-01, addresses "
             + "cannot have it"
-        return Finding(subject: "challenge", verdict: .bad, message: message)
+        return Finding(.bad, "challenge", message)
     }
 
     // MARK: DNS
@@ -194,11 +180,11 @@ package struct ACMECheck: Sendable {
         let (addresses, problem) = Self.addresses(of: name.description)
         guard addresses.isEmpty else {
             let message = "\(name) resolves to \(addresses.joined(separator: ", "))"
-            return (addresses, Finding(subject: subject, verdict: .good, message: message))
+            return (addresses, Finding(.good, subject, message))
         }
         let remedy = "create an A or AAAA record that points to the gateway; verify it with: dig \(name)"
         let message = "\(name) has no address (\(problem)); \(remedy)"
-        return ([], Finding(subject: subject, verdict: .bad, message: message))
+        return ([], Finding(.bad, subject, message))
     }
 
     private static func addresses(of host: String) -> (addresses: [String], problem: String) {
@@ -240,7 +226,7 @@ package struct ACMECheck: Sendable {
             outcome = try await client.register(within: Self.authorityTimeout, registersAgain: true)
         } catch {
             await outbound.close()
-            return Finding(subject: subject, verdict: .bad, message: "\(error)")
+            return Finding(.bad, subject, "\(error)")
         }
         await outbound.close()
         switch outcome {
@@ -248,12 +234,12 @@ package struct ACMECheck: Sendable {
             if let profile = settings.profile, let profiles = client.directory?.profiles, profiles[profile] == nil {
                 let offered = profiles.keys.sorted().joined(separator: ", ")
                 let message = "\(authority.directory) has no profile \"\(profile)\"; it offers: \(offered)"
-                return Finding(subject: subject, verdict: .bad, message: message)
+                return Finding(.bad, subject, message)
             }
             let message = "\(authority.directory) answers; the account is \(account.url?.text ?? "not registered")"
-            return Finding(subject: subject, verdict: .good, message: message)
+            return Finding(.good, subject, message)
         case .failure(let failure):
-            return Finding(subject: subject, verdict: .bad, message: "\(authority.directory): \(failure)")
+            return Finding(.bad, subject, "\(authority.directory): \(failure)")
         }
     }
 }

@@ -63,17 +63,11 @@ struct ACMECheckCommand: AsyncParsableCommand {
         var ports = ACMECheck.Ports()
         ports.http = httpPort
         ports.https = httpsPort
-        let settings = ACMECheck.Settings(
-            certificates: acme.names,
-            allowsOnDemand: { acme.onDemand.allows(.exact($0)) },
-            challenges: acme.challenges,
-            dns: acme.dns,
-            profile: acme.profile,
-            authorities: acme.renewalAuthorities
-        )
         let findings = await ACMECheck(
             name,
-            settings,
+            acme.renewalSettings(leaseTime: configuration.store.leaseTTL),
+            dns: acme.dns,
+            allowsOnDemand: { acme.onDemand.allows(.exact($0)) },
             store: context.store,
             signing: context.keyring.signing,
             ports: ports,

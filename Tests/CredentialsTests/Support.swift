@@ -88,7 +88,7 @@ final class TestStore: Sendable {
 /// Watches the store for as long as `body` runs, and passes it a function that returns all changes observed.
 func watching(
     _ cache: CredentialCache,
-    _ body: (_ observed: @escaping @Sendable () -> CredentialChanges) async throws -> Void
+    _ body: (_ observed: @escaping @Sendable () -> Observed) async throws -> Void
 ) async throws {
     let observed = ObservedChanges()
     let task = Task { await cache.run { observed.add($0) } }
@@ -103,16 +103,23 @@ func watching(
     await task.value
 }
 
-private final class ObservedChanges: Sendable {
-    private let changes = Mutex(CredentialChanges())
+/// The ids of all reports, in their order.
+struct Observed: Sendable {
+    var ended: [String] = []
+    var changed: [String] = []
+    var added: [String] = []
+}
 
-    var all: CredentialChanges { changes.withLock { $0 } }
+private final class ObservedChanges: Sendable {
+    private let changes = Mutex(Observed())
+
+    var all: Observed { changes.withLock { $0 } }
 
     func add(_ more: CredentialChanges) {
         changes.withLock { changes in
-            changes.ended += more.ended
-            changes.changed += more.changed
-            changes.added += more.added
+            changes.ended += more.ended.sorted()
+            changes.changed += more.changed.sorted()
+            changes.added += more.added.sorted()
         }
     }
 }

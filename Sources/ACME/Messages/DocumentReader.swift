@@ -113,9 +113,14 @@ struct DocumentReader {
         return integer
     }
 
-    func time(_ name: String) throws(ACMEMessageError) -> UnixTime? {
+    func optionalTime(_ name: String) throws(ACMEMessageError) -> UnixTime? {
         guard let text = try optionalString(name) else { return nil }
         guard let time = UnixTime(rfc3339: text) else { throw error(name, "is not an RFC 3339 time") }
+        return time
+    }
+
+    func time(_ name: String) throws(ACMEMessageError) -> UnixTime {
+        guard let time = try optionalTime(name) else { throw error(name, "is missing") }
         return time
     }
 

@@ -41,8 +41,7 @@ package struct OrderRecord: StoredRecord {
         profile = try reader.optionalString("profile")
         guard let key = LeafKey(pem: try reader.string("key")) else { throw reader.error("key", "is not a P-256 key") }
         self.key = key
-        guard let created = try reader.time("created") else { throw reader.error("created", "is missing") }
-        self.created = created
+        created = try reader.time("created")
         for inner in try reader.objects("tasks", limit: ACMELimits.authorizations) {
             tasks.append(try ChallengeTask(inner))
         }

@@ -32,11 +32,9 @@ package struct AuthorityHold: StoredRecord {
 
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
         let reader = try DocumentReader(record: bytes, place)
-        guard let since = try reader.time("since") else { throw reader.error("since", "is missing") }
-        guard let notBefore = try reader.time("not_before") else { throw reader.error("not_before", "is missing") }
         guard let error = try reader.object("error") else { throw reader.error("error", "is missing") }
-        self.since = since
-        self.notBefore = notBefore
+        since = try reader.time("since")
+        notBefore = try reader.time("not_before")
         pause = min(max(try reader.integer("pause") ?? 0, 0), AuthorityGate.Timing.longestPause)
         self.error = try RenewalState.LastError(error)
         settings = try reader.optionalString("settings")

@@ -128,11 +128,9 @@ package struct ACMERenewalInfo: Equatable, Sendable {
         guard let window = try reader.object("suggestedWindow") else {
             throw reader.error("suggestedWindow", "is missing")
         }
-        guard let start = try window.time("start") else { throw window.error("start", "is missing") }
-        guard let end = try window.time("end") else { throw window.error("end", "is missing") }
+        start = try window.time("start")
+        end = try window.time("end")
         guard start < end else { throw window.error("end", "is not behind the start") }
-        self.start = start
-        self.end = end
         explanation = try reader.displayText("explanationURL")
     }
 }

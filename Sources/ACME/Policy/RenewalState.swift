@@ -49,7 +49,7 @@ package struct RenewalState: StoredRecord {
     package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
         let reader = try DocumentReader(record: bytes, place)
         failures = Int(min(max(try reader.integer("failures") ?? 0, 0), 1_000_000))
-        nextTry = try reader.time("next_try")
+        nextTry = try reader.optionalTime("next_try")
         settings = try reader.optionalString("settings")
         if let holds = try reader.object("holds") {
             for authority in holds.fields.keys { self.holds[authority] = try holds.time(authority) }
@@ -92,8 +92,7 @@ extension RenewalState.LastError {
         remedy = try reader.optionalString("remedy") ?? ""
         identifier = try reader.optionalString("identifier")
         authority = try reader.string("authority")
-        guard let at = try reader.time("at") else { throw reader.error("at", "is missing") }
-        self.at = at
+        at = try reader.time("at")
     }
 
     var fields: [String: JSONValue] {
@@ -109,14 +108,13 @@ extension RenewalState.LastError {
 extension RenewalPlan {
     fileprivate init(_ reader: DocumentReader) throws(ACMEMessageError) {
         certificate = try reader.string("certificate")
-        guard let at = try reader.time("at") else { throw reader.error("at", "is missing") }
-        self.at = at
-        if let start = try reader.time("window_start"), let end = try reader.time("window_end") {
+        at = try reader.time("at")
+        if let start = try reader.optionalTime("window_start"), let end = try reader.optionalTime("window_end") {
             window = Window(start: start, end: end)
         }
         explanation = try reader.optionalString("explanation")
-        nextPoll = try reader.time("next_poll")
-        earliest = try reader.time("earliest")
+        nextPoll = try reader.optionalTime("next_poll")
+        earliest = try reader.optionalTime("earliest")
     }
 
     fileprivate var fields: [String: JSONValue] {

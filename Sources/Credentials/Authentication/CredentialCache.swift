@@ -24,16 +24,10 @@ package final class CredentialCache: Sendable {
     private let values: WatchedValues<Credential, CredentialError>
     private let counts = Mutex(Counts())
     /// The changes since ``load()`` that are not reported yet.
-    private let pending = Mutex<PendingChanges?>(nil)
+    private let pending = Mutex(CredentialChanges())
     private let changed = AsyncSignal()
     /// A hash that no token has. An unknown id is compared with it, so that the comparison takes as long as for a known id.
     private let placeholder = SecretHash(of: IssuedToken().secret)
-
-    private struct PendingChanges {
-        var ended: Set<String> = []
-        var changed: Set<String> = []
-        var added: Set<String> = []
-    }
 
     private struct Counts {
         var statistics = CredentialStatistics()
@@ -141,7 +135,7 @@ package final class CredentialCache: Sendable {
         if try await !values.waitUntilComplete(patience: Self.patience) {
             logger.warning("credentials not read completely; the others follow when the store answers")
         }
-        pending.withLock { $0 = PendingChanges() }
+        pending.withLock { $0 = CredentialChanges() }
     }
 
     /// Reads one credential at once, for an agent whose token the watch may not have delivered yet.
@@ -165,15 +159,11 @@ package final class CredentialCache: Sendable {
                 let now = clock()
                 let expired = expiredSecrets(from: then, to: now)
                 then = now
-                let pending = pending.withLock { pending in
-                    defer { pending = PendingChanges() }
-                    return pending ?? PendingChanges()
+                var changes = pending.withLock { pending in
+                    defer { pending = CredentialChanges() }
+                    return pending
                 }
-                let changes = CredentialChanges(
-                    ended: pending.ended.sorted(),
-                    changed: pending.changed.union(expired).sorted(),
-                    added: pending.added.sorted()
-                )
+                changes.changed.formUnion(expired)
                 if !changes.isEmpty { onChange(changes) }
             }
             group.cancelAll()
@@ -205,9 +195,9 @@ package final class CredentialCache: Sendable {
                 let wasValid = change.before.value?.isRevoked == false
                 let isValid = change.after.value?.isRevoked == false
                 switch (wasValid, isValid) {
-                case (true, false): pending?.ended.insert(change.name)
-                case (false, true): pending?.added.insert(change.name)
-                case (true, true): pending?.changed.insert(change.name)
+                case (true, false): pending.ended.insert(change.name)
+                case (false, true): pending.added.insert(change.name)
+                case (true, true): pending.changed.insert(change.name)
                 case (false, false): break
                 }
             }

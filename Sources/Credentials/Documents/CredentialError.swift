@@ -33,6 +33,17 @@ package struct CredentialError: Error, Equatable, CustomStringConvertible {
         self.init(.store(error.code), error.description)
     }
 
+    /// Performs a call of the store whose failure is one of the credential.
+    static func wrapping<Result>(
+        _ call: () async throws(StoreError) -> Result
+    ) async throws(CredentialError) -> Result {
+        do throws(StoreError) {
+            return try await call()
+        } catch {
+            throw CredentialError(error)
+        }
+    }
+
     /// Whether the document is wrong. Otherwise the store did not respond as it should.
     var isOfDocument: Bool {
         switch code {

@@ -160,10 +160,8 @@ package struct CredentialEditor: Sendable {
             found = try await find(idOrName)
         } catch {
             guard error.isOfDocument, IssuedToken.isID(idOrName) else { throw error }
-            do throws(StoreError) {
-                try await store.write(CredentialDocument.key(id: idOrName), .remove(nil))
-            } catch {
-                throw CredentialError(error)
+            try await CredentialError.wrapping { () throws(StoreError) in
+                _ = try await store.write(CredentialDocument.key(id: idOrName), .remove(nil))
             }
             return [idOrName]
         }
@@ -198,12 +196,7 @@ extension CredentialEditor {
     ) async throws(CredentialError) -> Credential {
         let key = CredentialDocument.key(id: id)
         for _ in 0..<Self.attempts {
-            let stored: StoredValue
-            do throws(StoreError) {
-                stored = try await store.read(key)
-            } catch {
-                throw CredentialError(error)
-            }
+            let stored = try await CredentialError.wrapping { () throws(StoreError) in try await store.read(key) }
             let document = try CredentialDocument(stored, id: id, keyring: keyring)
             guard let changed = try change(document) else { return document.credential }
             let bytes = changed.sealed(version: stored.version + 1, with: keyring.signing)
@@ -226,22 +219,16 @@ extension CredentialEditor {
     }
 
     private func documentIfPresent(id: String) async throws(CredentialError) -> CredentialDocument? {
-        let stored: StoredValue
-        do throws(StoreError) {
-            stored = try await store.read(CredentialDocument.key(id: id))
-        } catch {
-            if error.code == .notFound { return nil }
-            throw CredentialError(error)
+        let stored = try await CredentialError.wrapping { () throws(StoreError) in
+            try await store.readIfPresent(CredentialDocument.key(id: id))
         }
+        guard let stored else { return nil }
         return try CredentialDocument(stored, id: id, keyring: keyring)
     }
 
     private func documents() async throws(CredentialError) -> [Result<CredentialDocument, CredentialError>] {
-        let found: [StoreReading]
-        do throws(StoreError) {
-            found = try await store.readAll(CredentialDocument.prefix)
-        } catch {
-            throw CredentialError(error)
+        let found = try await CredentialError.wrapping { () throws(StoreError) in
+            try await store.readAll(CredentialDocument.prefix)
         }
         return found.map { key, stored in
             do throws(CredentialError) {

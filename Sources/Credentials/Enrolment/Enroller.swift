@@ -83,20 +83,10 @@ package struct Enroller: Sendable {
     package func ensure(_ request: Request, grace: Duration) async throws(CredentialError) -> Outcome {
         var options = LeaseOptions()
         options.patience = .seconds(60)
-        let held: any StoreLease
-        do throws(StoreError) {
-            held = try await store.lease(Self.lease, options)
-        } catch {
-            throw CredentialError(error)
+        let held = try await CredentialError.wrapping { () throws(StoreError) in
+            try await store.lease(Self.lease, options)
         }
-        let outcome: Result<Outcome, CredentialError>
-        do throws(CredentialError) {
-            outcome = .success(try await ensure(request, grace, held))
-        } catch {
-            outcome = .failure(error)
-        }
-        await held.release()
-        return try outcome.get()
+        return try await held.perform { () throws(CredentialError) in try await ensure(request, grace, held) }
     }
 
     private func ensure(
@@ -133,11 +123,7 @@ package struct Enroller: Sendable {
 
     /// Throws if the lease was lost, as when this process was suspended for longer than the lease lasts.
     private func check(_ held: any StoreLease) async throws(CredentialError) {
-        do throws(StoreError) {
-            try await held.check()
-        } catch {
-            throw CredentialError(error)
-        }
+        try await CredentialError.wrapping { () throws(StoreError) in try await held.check() }
     }
 
     /// Whether the secret is accepted and not replaced: a replaced one expires at the end of its grace period.

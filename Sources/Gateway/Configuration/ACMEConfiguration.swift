@@ -1,6 +1,7 @@
 package import ACME
 package import Certificates
 package import Formats
+package import NIOCore
 import Outbound
 
 /// The configuration of certificates from CAs (RFC 8555). Present only if ACME is used: if names, or hosts on demand,
@@ -67,6 +68,20 @@ package struct ACMEConfiguration: Sendable, Equatable {
 }
 
 extension ACMEConfiguration {
+    /// The settings in the form that renewal uses.
+    package func renewalSettings(leaseTime: TimeAmount, onDemand: RenewalSettings.OnDemand? = nil) -> RenewalSettings {
+        RenewalSettings(
+            authorities: renewalAuthorities,
+            certificates: names,
+            onDemand: onDemand,
+            challenges: challenges,
+            profile: profile,
+            preferredIssuer: preferredIssuer,
+            remarks: dns.map { "\($0)" } ?? "",
+            leaseTime: leaseTime
+        )
+    }
+
     /// The CAs with the data of an account at each, in the form that renewal uses.
     package var renewalAuthorities: [RenewalSettings.Authority] {
         authorities.map { authority in

@@ -67,19 +67,9 @@ final class ACMEService: Sendable {
                 }
             }
         }
-        let settings = RenewalSettings(
-            authorities: acme.renewalAuthorities,
-            certificates: acme.names,
-            onDemand: onDemand,
-            challenges: acme.challenges,
-            profile: acme.profile,
-            preferredIssuer: acme.preferredIssuer,
-            remarks: acme.dns.map { "\($0)" } ?? "",
-            leaseTime: leaseTime
-        )
         let reports = ACMEReports(metrics: metrics, logger: logger)
         let issuer = CertificateIssuer(
-            settings,
+            acme.renewalSettings(leaseTime: leaseTime, onDemand: onDemand),
             certificates: shared.certificates,
             transport: OutboundTransport(client),
             presenter: CombinedPresenter(presenters),

@@ -93,16 +93,13 @@ final class AgentSessionManager: Sendable {
     /// and withdraws the services and hosts that a token no longer allows. Called on any thread.
     func credentialsChanged(_ changes: CredentialChanges) {
         let rows = registry.rows
-        let (ended, changed) = (Set(changes.ended), Set(changes.changed))
-        if !ended.isEmpty {
-            for id in ended { registry.forgetHosts(tokenID: id) }
-            for row in rows where ended.contains(row.info.tokenID) {
-                logger.notice("token revoked, session closed", metadata: metadata(row.member))
-                row.member.move(from: .active, to: .leaving)
-                row.member.session.close(.authFailed, reason: "the token was revoked")
-            }
+        for id in changes.ended { registry.forgetHosts(tokenID: id) }
+        for row in rows where changes.ended.contains(row.info.tokenID) {
+            logger.notice("token revoked, session closed", metadata: metadata(row.member))
+            row.member.move(from: .active, to: .leaving)
+            row.member.session.close(.authFailed, reason: "the token was revoked")
         }
-        for row in rows where changed.contains(row.info.tokenID) {
+        for row in rows where changes.changed.contains(row.info.tokenID) {
             guard let credential = credentials.credential(id: row.info.tokenID) else { continue }
             let services = row.services.filter { credential.allows(service: $0) }
             let hosts = row.hosts.filter { credential.allows(host: $0) }
