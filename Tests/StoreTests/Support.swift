@@ -5,8 +5,12 @@ import Testing
 
 extension ScratchFolder {
     /// A volume on this folder, with the folders that every store has.
-    func volume() throws -> Volume {
-        let volume = Volume(files: try PosixFileSystem(path: file("v2"), creating: true))
+    func volume(
+        now: @escaping @Sendable () -> NIODeadline = { .now() },
+        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
+    ) throws -> Volume {
+        let files = try PosixFileSystem(path: file("v2"), creating: true)
+        let volume = Volume(files: files, now: now, random: random)
         try volume.prepare()
         return volume
     }
@@ -51,15 +55,20 @@ func randomIncarnation() -> Incarnation {
 
 /// Returns the code of the store error that a call throws, or `nil` if it succeeds.
 func code(_ body: () async throws -> Void) async -> StoreError.Code? {
-    do {
-        try await body()
-        return nil
-    } catch let error as StoreError {
-        return error.code
-    } catch {
-        Issue.record("not a store error: \(error)")
-        return nil
-    }
+    do { try await body() } catch { return storeCode(error) }
+    return nil
+}
+
+/// The same for a call that is not asynchronous.
+func code(_ body: () throws -> Void) -> StoreError.Code? {
+    do { try body() } catch { return storeCode(error) }
+    return nil
+}
+
+private func storeCode(_ error: any Error) -> StoreError.Code? {
+    if let error = error as? StoreError { return error.code }
+    Issue.record("not a store error: \(error)")
+    return nil
 }
 
 /// Returns the bytes of a hexadecimal text.

@@ -77,7 +77,8 @@ class AcmeGateway(Gateway):
                 return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
 
     def issued(self, name: str, authority: Optional[Authority] = None) -> Optional[x509.Certificate]:
-        """The certificate served for a name, if it covers the name and is from a CA (this one), not the development CA."""
+        """The certificate served for a name, if it covers the name and is from a CA (this one), and not the development
+        CA's."""
         leaf = self.leaf(name)
         if is_issued(leaf, authority) and is_for(leaf, name):
             return leaf
@@ -111,8 +112,7 @@ class AcmeGateway(Gateway):
     # -- the admin port
 
     def admin(self, path: str) -> dict:
-        with Connection(("127.0.0.1", self.admin_port), "localhost", None, timeout=5) as connection:
-            response = connection.request("GET", path, [("Authorization", f"Bearer {self.admin_token}")])
+        response = self.ask_admin(path, self.admin_token)
         assert response.status == 200, response.text
         return json.loads(response.body)
 

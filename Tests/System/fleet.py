@@ -7,13 +7,12 @@ import asyncio
 import json
 import os
 import struct
-import threading
 import time
 from pathlib import Path
 from typing import Iterable, Optional, Union
 
 from client import percentile
-from harness import Agent, Bench, Gateway, Origin, eventually
+from harness import Agent, Background, Bench, Gateway, Origin, eventually
 from volumes import Volume
 
 HOSTS = ("app", "late", "new")
@@ -56,8 +55,8 @@ class Fleet:
         return SteadyLoad(list(gateways) or self.gateways, rate)
 
 
-class SteadyLoad:
-    """Requests at a steady rate over kept connections, in its own thread in a `with` block.
+class SteadyLoad(Background):
+    """Requests at a steady rate over kept connections.
 
     Every request without a complete response of status 200 is a failure.
     """
@@ -66,21 +65,19 @@ class SteadyLoad:
     PATIENCE = 5  # seconds until a request counts as failed
 
     def __init__(self, gateways: list[Gateway], rate: float):
+        super().__init__()
         self.loads = [gateway.load() for gateway in gateways]
         self.pause = self.CONNECTIONS / rate
         self.failures: list[str] = []
         self.seconds: list[float] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()))
 
     def __enter__(self) -> SteadyLoad:
-        self._thread.start()
+        super().__enter__()
         eventually(lambda: len(self.seconds) >= self.CONNECTIONS, 10, "the load runs")
         return self
 
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        self._thread.join()
+    def run(self) -> None:
+        asyncio.run(self._all())
 
     async def _all(self) -> None:
         await asyncio.gather(*(self._one(number) for number in range(self.CONNECTIONS)))
@@ -89,7 +86,7 @@ class SteadyLoad:
         load = self.loads[number % len(self.loads)]
         stream = None
         due = time.monotonic() + self.pause * number / self.CONNECTIONS
-        while not self._stop.is_set():
+        while not self.stopping.is_set():
             # Delayed requests are not made up for, which would change the load.
             due = max(due + self.pause, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
@@ -111,8 +108,9 @@ class SteadyLoad:
 
     def verdict(self) -> str:
         return (
-            f"{len(self.seconds)} requests, {len(self.failures)} failed, p50 {percentile(self.seconds, 0.5) * 1e3:.1f} ms, "
-            f"p99 {percentile(self.seconds, 0.99) * 1e3:.1f} ms, slowest {max(self.seconds) * 1e3:.0f} ms"
+            f"{len(self.seconds)} requests, {len(self.failures)} failed, "
+            f"p50 {percentile(self.seconds, 0.5) * 1e3:.1f} ms, p99 {percentile(self.seconds, 0.99) * 1e3:.1f} ms, "
+            f"slowest {max(self.seconds) * 1e3:.0f} ms"
         )
 
 

@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Callable, Iterable, Optional, TypeVar, Union
+from typing import Callable, Iterable, Iterator, Optional, Self, TypeVar, Union
 
 from client import Connection, Load, trusting
 from http1 import Fields, Response
@@ -43,6 +44,43 @@ def eventually(check: Callable[[], T], timeout: float, what: str) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:g} s: {what}")
         time.sleep(0.01)
+
+
+def during(seconds: float) -> Iterator[None]:
+    """Iterates for so long, to check again and again what must hold all the time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.1)
+
+
+class Background:
+    """Work in its own thread during a `with` block: `run` continues until `stopping` is set. An error in the thread
+    fails the block."""
+
+    def __init__(self):
+        self.stopping = threading.Event()
+        self._error: Optional[BaseException] = None
+        self._thread = threading.Thread(target=self._guarded)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        self.stopping.set()
+        self._thread.join()
+        if self._error and kind is None:
+            raise self._error
+
+    def _guarded(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:  # noqa: BLE001 — raised again by the block
+            self._error = error
+
+    def run(self) -> None:
+        raise NotImplementedError
 
 
 _given_ports: set[int] = set()
@@ -124,7 +162,7 @@ class Process:
 
     @property
     def is_stopped(self) -> bool:
-        """Stops the process with SIGSTOP."""
+        """Whether the process is stopped, as by SIGSTOP."""
         try:
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
         except OSError:
@@ -133,6 +171,11 @@ class Process:
     def signal(self, number: int) -> None:
         if self.alive:
             self.child.send_signal(number)
+
+    def suspend(self) -> None:
+        """Sends SIGSTOP and waits until the process is stopped; SIGCONT lets it continue."""
+        self.signal(signal.SIGSTOP)
+        eventually(lambda: self.is_stopped, 5, f"{self.name} is stopped")
 
     def wait(self, timeout: float = 10) -> int:
         return self.child.wait(timeout)
@@ -410,6 +453,12 @@ class Gateway:
 
     def metrics(self) -> dict[str, float]:
         return parse_metrics(self.ops("/metrics").text)
+
+    def ask_admin(self, path: str, token: str, scheme: str = "Bearer") -> Response:
+        """Sends a GET to the admin port; without a token if it is empty."""
+        fields = [("Authorization", f"{scheme} {token}")] if token else []
+        with Connection(("127.0.0.1", self.admin_port), "localhost", None, timeout=5) as connection:
+            return connection.request("GET", path, fields)
 
     def wait_serving(self, target: str = "/bytes/10", timeout: float = 10, host: str = "app.localhost") -> float:
         """Waits for a 200 through the tunnel; returns the time."""

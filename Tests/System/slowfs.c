@@ -5,11 +5,11 @@
 // The program forwards every call to FOLDER, and prints "up" when it is mounted. Attributes and names are cached for
 // CACHE_SECONDS, as an NFS client does, absent names for ABSENT_SECONDS, the same by default; without it nothing is
 // cached. (An NFS client forgets absent names when it learns that their folder has changed; this program does not.)
-// Commands are lines on standard input and take effect at once, even for calls that already hang. A fault applies to calls at PATH and below (as seen in the
-// mount, from "/"), or to all calls; with "changes" only to those that modify the file system, with "contents" only to
-// those that open, read or write a file, so that its name and attributes, and all other files of its folder, work: the
-// kernel locks a folder while it looks up a name. A PATH that begins with "*" stands for all paths that end with its
-// rest. The first matching fault applies:
+// Commands are lines on standard input and take effect at once, even for calls that already hang. A fault applies to
+// calls at PATH and below (as seen in the mount, from "/"), or to all calls; with "changes" only to those that modify
+// the file system, with "contents" only to those that open, read or write a file, so that its name and attributes, and
+// all other files of its folder, work: the kernel locks a folder while it looks up a name. A PATH that begins with "*"
+// stands for all paths that end with its rest. The first matching fault applies:
 //   hang [changes|contents] [PATH]       calls wait, and only a kill ends them, as on a hard NFS mount
 //   fail ERROR [changes|contents] [PATH] calls fail with EIO, ESTALE, ENOSPC or EROFS
 //   delay MS [changes|contents] [PATH]   calls are delayed

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from typing import Optional
 
@@ -17,7 +16,7 @@ from acme_pebble import BLOCKED, EAB_KEY, EAB_KEY_ID, Pebble
 from balancer import Balancer
 from client import Connection, trusting
 from fleet import SteadyLoad, events
-from harness import Origin, eventually
+from harness import Background, Origin, during, eventually
 from volumes import Volume
 
 APP = "app.example.test"
@@ -121,28 +120,19 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
 # -- renewal
 
 
-class Handshakes:
-    """Requests on new connections, in a thread in a `with` block. Any failed request is a failure."""
+class Handshakes(Background):
+    """Requests on new connections. Any failed request is a failure."""
 
     def __init__(self, gateways: list[AcmeGateway], host: str, rate: float = 10):
+        super().__init__()
         self.gateways, self.host, self.pause = gateways, host, 1 / rate
         self.failures: list[str] = []
         self.serials: list[set[int]] = [set() for _ in gateways]
         self.count = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Handshakes:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def run(self) -> None:
         contexts = [trusting(gateway.ca_file) for gateway in self.gateways]
-        while not self._stop.wait(self.pause):
+        while not self.stopping.wait(self.pause):
             number = self.count % len(self.gateways)
             self.count += 1
             try:
@@ -236,7 +226,8 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
     came = time.monotonic()
     first = gateway.wait_issued(APP, 40)
     print(
-        f"ready after {ready:.2f} s without the CA; served its certificate {time.monotonic() - came:.1f} s after it came"
+        f"ready after {ready:.2f} s without the CA; served its certificate "
+        f"{time.monotonic() - came:.1f} s after it came"
     )
     assert verified(gateway, APP) == 503 and pebble.counts == (1, 1, 1)
     key = account_key(gateway)
@@ -261,7 +252,8 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
 
 
 def test_hosts_of_agents_get_certificates_within_a_budget(bench, balancer):
-    """Only if a pattern allows it and the token of an attached agent covers the host; at most half of four a minute for a token."""
+    """Only if a pattern allows it and the token of an attached agent covers the host; one token may use half of the
+    four orders a minute."""
     pebble = Pebble(bench, balancer.http_port, balancer.https_port)
     origin = Origin(bench)
     zone = "apps.example.test"
@@ -285,8 +277,7 @@ def test_hosts_of_agents_get_certificates_within_a_budget(bench, balancer):
     eventually(lambda: len(served()) == 2, 20, "two of three hosts have a certificate")
     for name in served():
         gateway.wait_serving(host=name)
-    quiet = time.monotonic() + 3
-    while time.monotonic() < quiet:
+    for _ in during(3):
         for name in wanted + strangers:
             gateway.leaf(name)
         assert pebble.orders == 3, "the budget of this minute is used up"

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+from acme_authority import IssuingAuthority
 from client import Connection, trusting
 from harness import ENVIRONMENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually
 
@@ -353,15 +354,8 @@ KEY_KINDS = {
 def test_a_command_for_one_name_reads_one_certificate(bench):
     """Another certificate that cannot be read does not matter; one of several names is found nevertheless."""
     gateway = Gateway(bench, development_ca="off")
-    pair = bench.folder / "pair"
-    pair.mkdir()
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
-         "-subj", "/CN=x", "-addext", "subjectAltName=DNS:first.test,DNS:second.test",
-         "-keyout", pair / "key.pem", "-out", pair / "cert.pem"],
-        check=True, capture_output=True,
-    )
-    files = ["--cert", str(pair / "cert.pem"), "--key", str(pair / "key.pem")]
+    cert, key = IssuingAuthority(bench.folder / "issuer").server("first.test", "second.test")
+    files = ["--cert", str(cert), "--key", str(key)]
     gateway.cli("cert", "import", *files, *config(gateway))
     gateway.cli("cert", "import", *files, "--name", "other.test", *config(gateway))
     # The other one cannot be read.
@@ -486,9 +480,7 @@ def test_a_document_placed_by_hand_keeps_the_last_good_one_and_is_counted(bench)
     new = authority.leaf("app.localhost")
     import_pair(gateway, new)
     eventually(lambda: served_serial(gateway.https_port) == serial(new[0]), 3, "a good one is served again")
-    eventually(
-        lambda: gateway.metrics()['hopgate_certificate_problems{reason="store"}'] == 0, 3, "nothing is wrong"
-    )
+    eventually(lambda: gateway.metrics()['hopgate_certificate_problems{reason="store"}'] == 0, 3, "nothing is wrong")
     assert len([line for line in gateway.process.log().splitlines() if "wrong MAC" in line]) == 1
 
 

@@ -10,7 +10,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from client import Connection
+
+from acme_authority import IssuingAuthority
 from harness import ENVIRONMENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually
 
 
@@ -22,9 +23,10 @@ def answer(gateway: Gateway, *words: str) -> dict:
     return json.loads(run(gateway, *words, "--json").stdout)
 
 
-def admin(gateway: Gateway, method: str, path: str, fields=(), body: bytes = b""):
-    with Connection(("127.0.0.1", gateway.admin_port), "localhost", None, timeout=5) as connection:
-        return connection.request(method, path, fields, body)
+def hopgate(*words, **options) -> subprocess.CompletedProcess:
+    """Runs a command that has no gateway, or with other outputs or another environment."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": ENVIRONMENT, **options}
+    return subprocess.run([HOPGATE, *words], errors="replace", timeout=60, **options)
 
 
 def keys_of(gateway: Gateway) -> list[str]:
@@ -151,7 +153,9 @@ def test_status_shows_the_worst_and_on_request_everything(bench):
     assert total >= 600 and len(summary["worst_certificates"]) == 20, summary
     assert sum(summary["certificate_states"].values()) == total
     shown = run(gateway, "status").stdout
-    assert f"and {total - 20} more; --all shows them" in shown and str(summary["certificate_states"]["failing"]) in shown
+    assert (
+        f"and {total - 20} more; --all shows them" in shown and str(summary["certificate_states"]["failing"]) in shown
+    )
     lines = [json.loads(line) for line in run(gateway, "status", "--all", "--json").stdout.splitlines()]
     assert lines[0]["gateway"]["name"] == summary["name"]
     listed = [line["certificate"]["names"] for line in lines[1:] if line["certificate"]["source"] == "store"]
@@ -162,8 +166,8 @@ def test_status_shows_the_worst_and_on_request_everything(bench):
 
 def test_the_admin_port_needs_the_token(stack: Stack):
     gateway = stack.gateway
-    for fields in ([], [("Authorization", "Bearer nonsense")], [("Authorization", "Basic eDp5")]):
-        refused = admin(gateway, "GET", "/v1/status", fields)
+    for token, scheme in (("", ""), ("nonsense", "Bearer"), ("eDp5", "Basic")):
+        refused = gateway.ask_admin("/v1/status", token, scheme)
         assert refused.status == 401 and refused.get("www-authenticate").startswith("Bearer")
     metrics = gateway.metrics()
     assert metrics['hopgate_admin_auth_failures_total{reason="missing"}'] >= 2
@@ -191,16 +195,12 @@ def test_a_token_of_the_operators_own(bench):
     gateway.process.wait_log("at least 32")
     token.write_text("a" * 40 + "\n")
     gateway.start()
-    assert admin(gateway, "GET", "/v1/status", [("Authorization", "Bearer " + "a" * 40)]).status == 200
+    assert gateway.ask_admin("/v1/status", "a" * 40).status == 200
     assert answer(gateway, "status")["stage"] == "active"
     token.write_text("b" * 40 + "\n")
-    eventually(
-        lambda: admin(gateway, "GET", "/v1/status", [("Authorization", "Bearer " + "b" * 40)]).status == 200,
-        5,
-        "the new token opens",
-    )
+    eventually(lambda: gateway.ask_admin("/v1/status", "b" * 40).status == 200, 5, "the new token opens")
     # 429 if the polling above has exceeded the limit.
-    assert admin(gateway, "GET", "/v1/status", [("Authorization", "Bearer " + "a" * 40)]).status in (401, 429)
+    assert gateway.ask_admin("/v1/status", "a" * 40).status in (401, 429)
 
 
 def test_drain_finishes_what_is_in_flight_and_ends(bench, test_id):
@@ -286,66 +286,67 @@ def test_commands_name_their_store_and_found_none_in_the_default_folder(bench):
     if user:
         os.chown(home, 65534, 65534)
     for words in (["token", "create", "x"], ["ca"]):
-        done = subprocess.run(
-            [HOPGATE, *words], capture_output=True, text=True, timeout=20, env=environment, cwd=home, **user
-        )
+        done = hopgate(*words, env=environment, cwd=home, **user)
         assert done.returncode == 1 and done.stdout == "" and "--store-path" in done.stderr, done.stderr
     assert not list(home.iterdir())
     place = home / "named"
-    done = subprocess.run(
-        [HOPGATE, "token", "create", "x", "--store-path", str(place), "--json"],
-        capture_output=True, text=True, timeout=20, env=environment, check=True,
-    )
+    done = hopgate("token", "create", "x", "--store-path", str(place), "--json", env=environment)
     assert done.stderr.startswith("Founded cluster ") and f" in {place}." in done.stderr.splitlines()[0]
     assert json.loads(done.stdout)["store"] == str(place)
-    done = subprocess.run(
-        [HOPGATE, "token", "list", "--store-path", str(place)],
-        capture_output=True, text=True, timeout=20, env=environment, check=True,
-    )
-    assert done.stderr.startswith(f"Store {place}, cluster "), done.stderr
+    done = hopgate("token", "list", "--store-path", str(place), env=environment)
+    assert done.returncode == 0 and done.stderr.startswith(f"Store {place}, cluster "), done.stderr
 
 
 # -- output
 
 
-OUTPUTS = [
-    ["token", "create", "full"], ["token", "create", "full", "--json"], ["token", "rotate", "first"],
-    ["token", "rotate", "first", "--json"], ["token", "list"], ["token", "list", "--json"], ["token", "show", "first"],
-    ["token", "show", "first", "--json"], ["token", "revoke", "other", "--json"], ["ca"], ["ca", "--pem"],
-    ["ca", "--json"], ["cert", "list"], ["cert", "list", "--json"], ["cert", "show", "app.test"],
-    ["cert", "show", "app.test", "--pem"], ["cert", "show", "app.test", "--json"],
-    ["cert", "import", "--cert", "CERT", "--key", "KEY"], ["cert", "import", "--cert", "CERT", "--key", "KEY", "--json"],
-    ["backup", "-"], ["cluster", "show"], ["cluster", "show", "--json"], ["cluster", "status"],
-    ["cluster", "status", "--json"], ["cluster", "rotate-key"], ["status"], ["status", "--json"], ["status", "--all"],
-    ["store", "check"], ["store", "check", "--json"], ["config", "check"], ["healthcheck"],
-]
-"""Every command that prints a result. tokens `first` and `other` and a certificate of app.test exist."""
+# Every command that prints a result, those with a * also with --json. The tokens `first` and `other` and a certificate
+# of app.test exist.
+OUTPUTS = """
+token create full *
+token rotate first *
+token list *
+token show first *
+token revoke other --json
+ca *
+ca --pem
+cert list *
+cert show app.test *
+cert show app.test --pem
+cert import --cert CERT --key KEY *
+backup -
+cluster show *
+cluster status *
+cluster rotate-key
+status *
+status --all
+store check *
+config check
+healthcheck
+version
+--help
+token --help
+"""
 
 
 def test_a_result_that_cannot_be_written_is_a_failure_of_every_command(bench):
     gateway = Gateway(bench).start()
     for name in ("first", "other"):
         run(gateway, "token", "create", name)
-    cert, key = gateway.folder / "cert.pem", gateway.folder / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
-         "-subj", "/CN=x", "-addext", "subjectAltName=DNS:app.test", "-keyout", key, "-out", cert],
-        check=True, capture_output=True,
-    )
-    run(gateway, "cert", "import", "--cert", str(cert), "--key", str(key))
-    config = ["--config", str(gateway.config_path)]
-    for words in [*OUTPUTS, ["version"], ["--help"], ["token", "--help"]]:
-        words = [{"CERT": str(cert), "KEY": str(key)}.get(word, word) for word in words]
-        arguments = [HOPGATE, *words, *([] if words[0] in ("version", "--help") or "--help" in words else config)]
+    cert, key = map(str, IssuingAuthority(bench.folder / "issuer").server("app.test"))
+    run(gateway, "cert", "import", "--cert", cert, "--key", key)
+    lines = OUTPUTS.replace("CERT", cert).replace("KEY", key).strip().splitlines()
+    for line in [line.replace("*", suffix) for line in lines for suffix in (["", "--json"] if "*" in line else [""])]:
+        words = line.split()
+        if words[-1] not in ("version", "--help"):
+            words += ["--config", str(gateway.config_path)]
         with open("/dev/full", "w") as full:
-            done = subprocess.run(
-                arguments, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=ENVIRONMENT
-            )
+            done = hopgate(*words, stdout=full)
         assert done.returncode == 1 and "standard output: " in done.stderr, (words, done)
         assert "No space left on device" in done.stderr, (words, done)
         # The same command prints its result elsewhere.
         if words[:2] not in (["token", "create"], ["token", "revoke"], ["cluster", "rotate-key"]):
-            done = subprocess.run(arguments, capture_output=True, timeout=60, env=ENVIRONMENT)
+            done = hopgate(*words)
             assert done.returncode == 0 and done.stdout, (words, done)
     # A token that could not be printed does not stay valid.
     full = [token for token in json.loads(run(gateway, "token", "list", "--json").stdout) if token["name"] == "full"]
@@ -355,17 +356,18 @@ def test_a_result_that_cannot_be_written_is_a_failure_of_every_command(bench):
 def test_a_join_string_that_cannot_be_written_revokes_its_token(bench):
     gateway = Gateway(bench, tunnel_addresses=["gateway.test:443"]).start()
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [HOPGATE, "token", "create", "x", "--config", str(gateway.config_path)],
-            stdout=subprocess.PIPE, stderr=full, timeout=20, env=ENVIRONMENT,
-        )
+        done = hopgate("token", "create", "x", "--config", str(gateway.config_path), stderr=full)
     assert done.returncode == 1
     assert json.loads(run(gateway, "token", "list", "--json").stdout)[0]["revoked"]
 
 
 def test_a_mistyped_command_shows_the_commands_that_exist(bench):
-    for words, sibling in ((["tokn"], "healthcheck"), (["cluster", "stats"], "rotate-key"), (["cert", "lst"], "import")):
-        done = subprocess.run([HOPGATE, *words, "--json"], capture_output=True, text=True, timeout=20, env=ENVIRONMENT)
+    for words, sibling in (
+        (["tokn"], "healthcheck"),
+        (["cluster", "stats"], "rotate-key"),
+        (["cert", "lst"], "import"),
+    ):
+        done = hopgate(*words, "--json")
         assert done.returncode == 2 and done.stdout == "", done
         assert done.stderr.startswith(f'hopgate: there is no command "{words[-1]}"') and sibling in done.stderr, done
 

@@ -8,12 +8,13 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 import pytest
 
 from fleet import Fleet, attach, events, heartbeats, listed_tokens, store_state, wait_state
-from harness import Gateway, eventually
+from harness import Gateway, during, eventually
 from store_contents import files
 from volumes import BindVolume, SlowVolume, SmallVolume, Volume
 
@@ -158,7 +159,9 @@ def test_commands_and_starts_end_with_a_clear_error_while_the_store_hangs(bench)
     gateway = founded(bench, volume)
     volume.send_command("hang")
     began = time.monotonic()
-    running = {name: gateway.begin_cli(*words, "--config", str(gateway.config_path)) for name, words in COMMANDS.items()}
+    running = {
+        name: gateway.begin_cli(*words, "--config", str(gateway.config_path)) for name, words in COMMANDS.items()
+    }
     for name, process in running.items():
         assert process.wait(max(0.1, 15 - (time.monotonic() - began))) == 1, name
         log = process.log()
@@ -263,14 +266,14 @@ def test_a_store_behind_a_symbolic_link_is_used(bench):
 # -- starting before the volume is mounted
 
 
-def mounted_later(bench, **settings) -> tuple[BindVolume, Gateway, str, dict[str, bytes]]:
-    """A volume with a cluster, unmounted, and a gateway for it that has not started; the id of the cluster, and the files
-    that must not change."""
+def mounted_later(bench, **settings) -> tuple[BindVolume, Gateway, str, dict[Path, bytes]]:
+    """A volume with a cluster, unmounted, and a gateway for it that has not started; the id of the cluster, and the
+    files that must not change."""
     volume = BindVolume(bench)
     founder = founded(bench, volume, "founder")
     checked = founder.cli("store", "check", "--json", "--config", str(founder.config_path)).stdout
     cluster = json.loads(checked)["cluster"]["id"]
-    kept = {str(path.relative_to(volume.backing)): content for path, content in files(volume.backing)}
+    kept = permanent_files(volume)
     volume.detach()
     store = {**volume.setting, **({"cluster": cluster} if settings.pop("is_named", False) else {})}
     return volume, Gateway(bench, store=store, routes=founder.settings["routes"], **settings), cluster, kept
@@ -304,11 +307,11 @@ def test_a_gateway_that_founded_a_cluster_below_a_mount_says_so_and_leaves_the_o
     since = gateway.process.mark()
     volume.attach()
     gateway.process.wait_log(cluster, 10, since)
-    quiet = time.monotonic() + 3
-    while time.monotonic() < quiet:
-        present = {str(path.relative_to(volume.backing)): content for path, content in files(volume.backing)}
-        assert {path: content for path, content in present.items() if "/replicas/" not in path} == {
-            path: content for path, content in kept.items() if "/replicas/" not in path
-        }
+    for _ in during(3):
+        assert permanent_files(volume) == kept
         assert gateway.ops("/readyz", quiet=True) == 200
-        time.sleep(0.1)
+
+
+def permanent_files(volume: BindVolume) -> dict[Path, bytes]:
+    """The files of a store without those of its replicas."""
+    return {path: content for path, content in files(volume.backing) if "replicas" not in path.parts}

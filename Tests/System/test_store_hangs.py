@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import threading
 import time
 from collections import defaultdict
 from contextlib import contextmanager
@@ -13,9 +12,8 @@ from typing import Callable, Iterator
 
 import pytest
 
-from client import Connection
 from fleet import Fleet, attach
-from harness import IS_LONG, Gateway, Stack, eventually, token_id
+from harness import IS_LONG, Background, Gateway, Stack, eventually, token_id
 from store_contents import FORMAT
 from test_certificates import Authority
 from test_store_processes import wait_gone
@@ -25,13 +23,13 @@ HOLD = 60 if IS_LONG else 12  # seconds, longer than a call of the store waits
 pytestmark = pytest.mark.timeout(120 + HOLD)
 
 
-class Views:
-    """Records in a thread which replicas each gateway reports as not active, whether it is ready, and how many threads
-    it has, in a `with` block."""
+class Views(Background):
+    """Records which replicas each gateway reports as not active, whether it is ready, and how many threads it has."""
 
     PAUSE = 0.25
 
     def __init__(self, gateways: list[Gateway], admin_token: str):
+        super().__init__()
         self.gateways, self.admin_token = gateways, admin_token
         self.incarnations = {g.name: self._ask(g, "/v1/status")["incarnation"] for g in gateways}
         self.names = {incarnation: name for name, incarnation in self.incarnations.items()}
@@ -39,21 +37,9 @@ class Views:
         self.unready: dict[str, list] = defaultdict(list)
         self.threads = {gateway.name: gateway.process.threads for gateway in gateways}
         self.most_threads = dict(self.threads)
-        self.samples = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Views:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _ask(self, gateway: Gateway, path: str) -> dict:
-        with Connection(("127.0.0.1", gateway.admin_port), "localhost", None, timeout=5) as connection:
-            response = connection.request("GET", path, [("Authorization", f"Bearer {self.admin_token}")])
+        response = gateway.ask_admin(path, self.admin_token)
         assert response.status == 200, response.text
         return json.loads(response.body)
 
@@ -65,9 +51,8 @@ class Views:
     def all_active(self) -> bool:
         return all(self.active(gateway) >= set(self.incarnations) for gateway in self.gateways)
 
-    def _run(self) -> None:
-        while not self._stop.wait(self.PAUSE):
-            self.samples += 1
+    def run(self) -> None:
+        while not self.stopping.wait(self.PAUSE):
             for gateway in self.gateways:
                 for name in set(self.incarnations) - self.active(gateway):
                     self.missed[gateway.name, name] += 1
@@ -187,8 +172,7 @@ def test_mounted_secrets_that_hang_cost_no_threads(bench):
     gateway = stack.gateway
 
     def is_accepted(token: str) -> bool:
-        with Connection(("127.0.0.1", gateway.admin_port), "localhost", None, timeout=5) as connection:
-            return connection.request("GET", "/v1/status", [("Authorization", f"Bearer {token}")]).status == 200
+        return gateway.ask_admin("/v1/status", token).status == 200
 
     before = gateway.process.threads
     volume.send_command("hang")

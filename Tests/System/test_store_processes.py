@@ -15,7 +15,7 @@ import pytest
 
 from client import Connection
 from fleet import Fleet, attach, heartbeats, listed_tokens
-from harness import Bench, Gateway, eventually, token_id
+from harness import Background, Gateway, eventually, token_id
 from volumes import SlowVolume, Volume
 
 ROUNDS = int(os.environ.get("HOPGATE_ROUNDS", "0"))
@@ -81,29 +81,20 @@ def test_eight_that_start_at_once_on_an_empty_store_are_one_cluster(bench):
 # -- kill -9
 
 
-class Changes:
-    """Creates and revokes tokens by commands, one after the other, in a thread; some of the commands are killed."""
+class Changes(Background):
+    """Creates and revokes tokens by commands, one after the other; some of the commands are killed."""
 
     def __init__(self, fleet: Fleet, seed: int):
+        super().__init__()
         self.fleet, self.chance = fleet, random.Random(seed)
         self.good: list[str] = []  # acknowledged, not revoked
         self.revoked: list[str] = []  # acknowledged
         self.unknown: set[str] = set()  # the revoking command was killed
         self.commands = self.killed = 0
         self.errors: list[str] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Changes:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
+    def run(self) -> None:
+        while not self.stopping.is_set():
             self.commands += 1
             if self.good and self.chance.random() < 0.4:
                 token = self.good.pop(self.chance.randrange(len(self.good)))
@@ -187,7 +178,7 @@ def test_a_replica_that_was_stopped_for_twenty_seconds_knows_what_happened(bench
     agent.settings["name"] = "stopped"
     agent.write_config()
     attach(fleet, "new", second, revoked, 3)
-    second.process.signal(signal.SIGSTOP)
+    second.process.suspend()
     end = time.monotonic() + 20
     with fleet.load([first]) as load:
         first.revoke_token(revoked)

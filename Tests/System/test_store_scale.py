@@ -68,7 +68,7 @@ def test_a_thousand_names_on_a_slow_volume(bench, tmp_path):
             third = time.monotonic() - began
             wrong = wrong_names(gateways[2], serials)
 
-            status = command(gateways[0], "status")
+            status = json.loads(command(gateways[0], "status", "--json"))
             checked = json.loads(command(gateways[0], "store", "check", "--json"))
             listed = json.loads(command(gateways[0], "token", "list", "--json"))
             began = time.monotonic()
@@ -89,7 +89,7 @@ def test_a_thousand_names_on_a_slow_volume(bench, tmp_path):
 
     print(
         f"served by both after {served:.1f} s; third ready after {third:.1f} s; heartbeats {recorder.longest:.2f} s "
-        f"apart at most (observer late by {recorder.delay:.2f} s); backup in {saved:.1f} s"
+        f"apart at most; backup in {saved:.1f} s"
     )
     assert recorder.longest <= 2 * PERIOD, recorder.gaps
     assert len(stub.orders()) == NAMES and failures == 0 and stub.violations == []
@@ -97,7 +97,7 @@ def test_a_thousand_names_on_a_slow_volume(bench, tmp_path):
     assert not wrong_restored, wrong_restored[:5]
     assert checked["usable"] and not checked["problems"], checked["problems"]
     assert len(listed) == TOKENS + 1
-    assert str(NAMES) in status, status[:2_000]
+    assert status["certificate_states"]["good"] >= NAMES, status["certificate_states"]
 
 
 def test_a_store_with_twenty_thousand_files_is_restored_from_its_backup(bench):

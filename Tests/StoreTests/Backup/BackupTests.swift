@@ -285,72 +285,20 @@ func archiveFile(_ bytes: some Collection<UInt8>) throws -> ArchiveFile {
 func contents(_ file: ArchiveFile) throws -> [UInt8] { try file.read(0..<file.size()) }
 
 /// A file system that fails after a number of calls, as for a process that is killed.
-private final class FailingFileSystem: FileSystem {
-    private let inner: PosixFileSystem
+private final class FailingFileSystem: InterceptedFileSystem {
+    let files: any FileSystem
     private let left: Mutex<Int>
 
-    init(_ inner: PosixFileSystem, after calls: Int) {
-        self.inner = inner
+    init(_ files: any FileSystem, after calls: Int) {
+        self.files = files
         left = Mutex(calls)
     }
 
-    var root: String { inner.root }
-
-    private func spend(_ call: FileFault.Call, _ path: String) throws(FileFault) {
+    func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) throws(FileFault) {
         let isLeft = left.withLock { left in
             left -= 1
             return left >= 0
         }
         guard isLeft else { throw FileFault(call, path, EPERM) }
-    }
-
-    func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
-        try spend(.open, path)
-        return try inner.open(path, access)
-    }
-
-    func status(_ path: String) throws(FileFault) -> FileStatus {
-        try spend(.stat, path)
-        return try inner.status(path)
-    }
-
-    func forceSync(_ folder: String) throws(FileFault) {
-        try spend(.forceSync, folder)
-        try inner.forceSync(folder)
-    }
-
-    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
-        try spend(.list, folder)
-        return try inner.list(folder, fresh: fresh, limit: limit)
-    }
-
-    func link(_ path: String, to target: String) throws(FileFault) {
-        try spend(.link, path)
-        try inner.link(path, to: target)
-    }
-
-    func rename(_ path: String, to target: String) throws(FileFault) {
-        try spend(.rename, path)
-        try inner.rename(path, to: target)
-    }
-
-    func unlink(_ path: String) throws(FileFault) {
-        try spend(.unlink, path)
-        try inner.unlink(path)
-    }
-
-    func makeFolder(_ path: String) throws(FileFault) {
-        try spend(.mkdir, path)
-        try inner.makeFolder(path)
-    }
-
-    func removeFolder(_ path: String) throws(FileFault) {
-        try spend(.rmdir, path)
-        try inner.removeFolder(path)
-    }
-
-    func syncFolder(_ path: String) throws(FileFault) {
-        try spend(.syncFolder, path)
-        try inner.syncFolder(path)
     }
 }

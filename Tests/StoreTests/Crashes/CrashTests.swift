@@ -52,7 +52,7 @@ struct CrashTests {
             let lease = try acquireLease(volume)
             #expect(try volume.read("acme/old").epoch == lease.epoch)
             #expect(
-                code { () throws(StoreError) in try volume.write("acme/none", .create([1]), epoch: lease.epoch - 1) }
+                code { try volume.write("acme/none", .create([1]), epoch: lease.epoch - 1) }
                     == .fenced
             )
         } prepare: { volume throws(StoreError) in
@@ -198,15 +198,6 @@ extension CrashTests {
         } catch {
             guard error.code == .notFound else { throw error }
             return nil
-        }
-    }
-
-    private func code(_ body: () throws(StoreError) -> Void) -> StoreError.Code? {
-        do {
-            try body()
-            return nil
-        } catch {
-            return error.code
         }
     }
 

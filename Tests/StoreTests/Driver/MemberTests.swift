@@ -88,8 +88,8 @@ struct MemberTests {
         defer { process.close() }
         let (key, value) = ([UInt8](repeating: 1, count: 255), [UInt8](repeating: 2, count: 32_768))
         try process.member.put(key: key, value: value)
-        #expect(await code { try process.member.put(key: key + [1], value: value) } == .tooLarge)
-        #expect(await code { try process.member.put(key: key, value: value + [2]) } == .tooLarge)
+        #expect(code { try process.member.put(key: key + [1], value: value) } == .tooLarge)
+        #expect(code { try process.member.put(key: key, value: value + [2]) } == .tooLarge)
     }
 
     @Test("A live member that is archived returns under a new name with all its rows")

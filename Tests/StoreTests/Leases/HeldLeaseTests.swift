@@ -17,12 +17,7 @@ struct HeldLeaseTests {
         func advance(by amount: TimeAmount) { current.withLock { $0 = $0 + amount } }
     }
 
-    private func volume() throws -> Volume {
-        let files = try PosixFileSystem(path: scratch.file("v2"), creating: true)
-        let volume = Volume(files: files, now: { [time] in time.now })
-        try volume.prepare()
-        return volume
-    }
+    private func volume() throws -> Volume { try scratch.volume(now: { [time] in time.now }) }
 
     private func candidate(_ timeToLive: TimeAmount = timeToLive, name: String = "waiting") throws -> LeaseCandidate {
         var options = LeaseOptions(guards: ["certs/a", "certs/none"])

@@ -24,12 +24,7 @@ struct DocumentFormatTests {
         ("15322351000", 1), ("012273", 1), (" 0", 100), ("ustar", 1), ("00", 64), ("0000000", 1), ("0000000", 168),
     ]
 
-    private func volume() throws -> Volume {
-        let files = try PosixFileSystem(path: scratch.file("v2"), creating: true)
-        let volume = Volume(files: files, random: { 0x0123_4567_89ab_cdef })
-        try volume.prepare()
-        return volume
-    }
+    private func volume() throws -> Volume { try scratch.volume(random: { 0x0123_4567_89ab_cdef }) }
 
     @Test("cluster.json")
     func clusterDocument() async throws {

@@ -16,10 +16,7 @@ struct GarbageCollectorTests {
         func pass(_ amount: TimeAmount) { time.withLock { $0 = $0 + amount } }
     }
 
-    private func volume() throws -> Volume {
-        let files = try PosixFileSystem(path: scratch.file("v2"), creating: true)
-        return Volume(files: files, now: { [clock] in clock.now })
-    }
+    private func volume() throws -> Volume { try scratch.volume(now: { [clock] in clock.now }) }
 
     private func versions(_ key: StoreKey) -> [Int] {
         scratch.names("v2/\(key)").compactMap { Int($0.split(separator: ".")[0]) }.sorted()

@@ -111,36 +111,18 @@ struct RemovedKeysTests {
 
 /// Runs a closure before the folder of a removed key is moved to `tombs/`, fails to unlink files, or loses every race to
 /// create a folder.
-struct InterruptedFileSystem: FileSystem {
-    let files: PosixFileSystem
+struct InterruptedFileSystem: InterceptedFileSystem {
+    let files: any FileSystem
     var unlinks = true
     var losesFolders = false
     var before: @Sendable () -> Void = {}
 
-    var root: String { files.root }
-
-    func rename(_ path: String, to target: String) throws(FileFault) {
-        if target.hasPrefix("tombs/removed-") { before() }
-        try files.rename(path, to: target)
+    func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) throws(FileFault) {
+        switch call {
+        case .rename where path.hasPrefix("tombs/removed-"): before()
+        case .unlink where !unlinks: throw FileFault(call, path, EIO)
+        case .mkdir where losesFolders: try files.makeFolder(path)
+        default: break
+        }
     }
-
-    func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
-        try files.open(path, access)
-    }
-    func status(_ path: String) throws(FileFault) -> FileStatus { try files.status(path) }
-    func forceSync(_ folder: String) throws(FileFault) { try files.forceSync(folder) }
-    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
-        try files.list(folder, fresh: fresh, limit: limit)
-    }
-    func link(_ path: String, to target: String) throws(FileFault) { try files.link(path, to: target) }
-    func unlink(_ path: String) throws(FileFault) {
-        guard unlinks else { throw FileFault(.unlink, path, EIO) }
-        try files.unlink(path)
-    }
-    func makeFolder(_ path: String) throws(FileFault) {
-        if losesFolders { try files.makeFolder(path) }
-        try files.makeFolder(path)
-    }
-    func removeFolder(_ path: String) throws(FileFault) { try files.removeFolder(path) }
-    func syncFolder(_ path: String) throws(FileFault) { try files.syncFolder(path) }
 }

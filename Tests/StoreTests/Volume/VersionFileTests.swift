@@ -7,12 +7,7 @@ import Testing
 struct VersionFileTests {
     private let scratch = ScratchFolder()
 
-    private func volume() throws -> Volume {
-        let files = try PosixFileSystem(path: scratch.file("v2"), creating: true)
-        let volume = Volume(files: files, random: { 0x0123_4567_89ab_cdef })
-        try volume.prepare()
-        return volume
-    }
+    private func volume() throws -> Volume { try scratch.volume(random: { 0x0123_4567_89ab_cdef }) }
 
     @Test("A version is a header with kind, epoch and nonce, and the bytes of the value")
     func golden() throws {
@@ -37,11 +32,11 @@ struct VersionFileTests {
         try volume.write("agents/a", .create([1]), epoch: 5)
         try volume.write("agents/a", .replace(1, [2]), epoch: 6)
         for change in [ValueWrite.create([3]), .replace(1, [3]), .replace(2, [3]), .remove(nil), .remove(2)] {
-            #expect(code { () throws(StoreError) in try volume.write("agents/a", change, epoch: 5) } == .fenced)
+            #expect(code { try volume.write("agents/a", change, epoch: 5) } == .fenced)
         }
         #expect(try volume.read("agents/a").bytes == [2])
         try volume.write("agents/a", .remove(nil), epoch: 6)
-        #expect(code { () throws(StoreError) in try volume.write("agents/a", .create([3]), epoch: 5) } == .fenced)
+        #expect(code { try volume.write("agents/a", .create([3]), epoch: 5) } == .fenced)
     }
 
     @Test("A file with another header is refused, and can be replaced and removed")
@@ -58,14 +53,14 @@ struct VersionFileTests {
             "HGV2 removed 1 \(nonce)\nx", "HGV1 value 1 \(nonce)\n", "\u{0}HGV2 value 1 \(nonce)\n",
         ] {
             try Data(header.utf8).write(to: URL(fileURLWithPath: path))
-            #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .corrupt, "\(header)")
+            #expect(code { _ = try volume.read("agents/a") } == .corrupt, "\(header)")
         }
         try volume.write("agents/a", .replace(1, [2]))
         #expect(try volume.read("agents/a") == StoredValue(bytes: [2], version: 2))
         try Data("HGV3 ".utf8).write(to: URL(fileURLWithPath: scratch.file("v2/agents/a/2.json")))
-        #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .newerFormat)
+        #expect(code { _ = try volume.read("agents/a") } == .newerFormat)
         try volume.write("agents/a", .remove(nil))
-        #expect(code { () throws(StoreError) in _ = try volume.read("agents/a") } == .notFound)
+        #expect(code { _ = try volume.read("agents/a") } == .notFound)
     }
 
     @Test("A store of the format before is refused with a remedy, and nothing is created beside it")
@@ -83,14 +78,5 @@ struct VersionFileTests {
             #expect(error?.code == .olderFormat && error?.reason.contains("move it away") == true)
         }
         #expect(scratch.names("") == ["v1"])
-    }
-
-    private func code(_ body: () throws(StoreError) -> Void) -> StoreError.Code? {
-        do {
-            try body()
-            return nil
-        } catch {
-            return error.code
-        }
     }
 }
