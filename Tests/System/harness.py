@@ -28,7 +28,7 @@ HOPAGENT = os.environ.get("HOPAGENT_BIN", str(ROOT / ".build/release/hopagent"))
 # from the environment, including those of this file.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("HOPGATE_", "HOPAGENT_"))}
 
-# Whether tests run in their full size, as `make prove` does, instead of in their short form.
+# Whether the tests with the mark `long` run in their long form.
 IS_LONG = "HOPGATE_LONG" in os.environ
 
 T = TypeVar("T")

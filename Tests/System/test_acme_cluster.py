@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from datetime import datetime
@@ -20,8 +19,8 @@ from store_contents import FORMAT, files
 from test_store_processes import together
 from volumes import Volume
 
-ROUNDS = int(os.environ.get("HOPGATE_ROUNDS", "0"))
-pytestmark = pytest.mark.timeout(150 + 20 * ROUNDS)
+ROUNDS = 50 if IS_LONG else 10
+pytestmark = pytest.mark.timeout(1_150 if IS_LONG else 150)
 
 APP = "app.example.test"
 
@@ -36,12 +35,13 @@ def start(gateways: list[AcmeGateway]) -> None:
 # -- concurrent start
 
 
+@pytest.mark.long
 def test_eight_that_start_at_once_have_one_account_and_one_order_a_name(bench):
     """Each round uses an empty store. Pebble's validators, three per name, reach the replicas in rotation."""
-    rounds, delays, seconds = ROUNDS or 10, [], []
+    delays, seconds = [], []
     with Balancer() as balancer:
         pebble = Pebble(bench, balancer.http_port, balancer.https_port)
-        for number in range(rounds):
+        for number in range(ROUNDS):
             one, others = f"one-{number}.example.test", [f"{n}-{number}.example.test" for n in ("two", "three")]
             volume = Volume(bench, f"volume-{number}")
             gateways = [
@@ -65,7 +65,7 @@ def test_eight_that_start_at_once_have_one_account_and_one_order_a_name(bench):
             for gateway in gateways:
                 gateway.process.kill()
         print(
-            f"{rounds} rounds of 8: one account and one order a name each time; from the start to all serving "
+            f"{ROUNDS} rounds of 8: one account and one order a name each time; from the start to all serving "
             f"{max(seconds):.1f} s at most, from publication {sorted(delays)[len(delays) // 2]:.2f} s, at most "
             f"{max(delays):.2f} s; {sum(balancer.http.values())} validations at {len(balancer.http)} replicas"
         )
@@ -194,6 +194,7 @@ def test_a_holder_that_was_stopped_and_wakes_up_publishes_nothing_older(bench, t
         )
 
 
+@pytest.mark.long
 def test_a_holder_that_wakes_up_changes_no_record(bench, tmp_path):
     """It is stopped with the response to its finalization, for half a minute in the long form, and woken while another
     replica is in the middle of the next order, so that the records of the name are those of that order."""

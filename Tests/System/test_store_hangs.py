@@ -1,5 +1,5 @@
 """One file of the store that hangs on one machine: the rest of the store works there, and every replica sees all others
-alive. HOPGATE_LONG=1 lets each file hang for a minute."""
+alive. In the long form each file hangs for a minute."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from test_store_processes import wait_gone
 from volumes import SlowVolume
 
 HOLD = 60 if IS_LONG else 12  # seconds, longer than a call of the store waits
-pytestmark = pytest.mark.timeout(120 + HOLD)
+pytestmark = [pytest.mark.timeout(120 + HOLD), pytest.mark.long]
 
 
 class Views(Background):

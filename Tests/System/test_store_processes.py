@@ -1,5 +1,5 @@
 """Real processes on one store: concurrent starts, processes killed or stopped at any time, and the propagation of
-changes by commands. HOPGATE_ROUNDS=50 repeats the races as often as a release needs."""
+changes by commands. The long form repeats the races fifty times or more."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ import pytest
 
 from client import Connection
 from fleet import Fleet, attach, heartbeats, listed_tokens
-from harness import Background, Gateway, eventually, token_id
+from harness import IS_LONG, Background, Gateway, eventually, token_id
 from volumes import SlowVolume, Volume
 
-ROUNDS = int(os.environ.get("HOPGATE_ROUNDS", "0"))
-pytestmark = pytest.mark.timeout(120 + 20 * ROUNDS)
+pytestmark = pytest.mark.timeout(1_200 if IS_LONG else 120)
 
 
 def together(calls: Iterable[Callable]) -> list:
@@ -46,9 +45,10 @@ def together(calls: Iterable[Callable]) -> list:
 # -- the first start
 
 
+@pytest.mark.long
 def test_eight_that_start_at_once_on_an_empty_store_are_one_cluster(bench):
     seconds = []
-    for number in range(ROUNDS or 5):
+    for number in range(50 if IS_LONG else 5):
         volume = Volume(bench, f"volume-{number}")
         gateways = [
             Gateway(bench, f"gateway-{number}-{k}", [{"host": "app.localhost", "to": "a/b"}], store=volume.setting)
@@ -123,10 +123,11 @@ class Changes(Background):
         return output
 
 
+@pytest.mark.long
 def test_replicas_that_are_killed_at_any_moment_lose_nothing(bench):
     fleet = Fleet(bench, Volume(bench), replicas=3)
     chance = random.Random(4)
-    rounds = 2 * ROUNDS or 10
+    rounds = 100 if IS_LONG else 10
     back = []
     with fleet.load(fleet.gateways[:1]) as load, Changes(fleet, seed=4) as changes:
         for _ in range(rounds):
@@ -204,6 +205,7 @@ def test_a_replica_that_was_stopped_for_twenty_seconds_knows_what_happened(bench
 # -- propagation of changes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cache_seconds", [0, 30], ids=["one folder", "caches of 30 s"])
 def test_creation_and_revocation_are_known_on_three_replicas_in_time(bench, cache_seconds: int, record_property):
     """On one folder, and with a separate mount for each that caches names and attributes for 30 s, as NFS does."""
@@ -214,7 +216,7 @@ def test_creation_and_revocation_are_known_on_three_replicas_in_time(bench, cach
     else:
         fleet = Fleet(bench, Volume(bench), replicas=3)
     created, ended = [], []
-    for _ in range(ROUNDS or 2):
+    for _ in range(50 if IS_LONG else 2):
         token = fleet.gateways[0].create_token("new")
         made = time.monotonic()
         created += [m - made for m in together(lambda g=g: attach(fleet, "new", g, token, 5) for g in fleet.gateways)]

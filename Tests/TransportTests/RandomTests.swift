@@ -1,5 +1,4 @@
 import DTLS
-import Glibc
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -10,9 +9,6 @@ import Tunnel
 
 @Suite("Random operations across loops", .serialized)
 struct RandomTests {
-    /// The number of seeds. `HOPGATE_SEEDS` makes a long test of a short one.
-    private static let seeds = getenv("HOPGATE_SEEDS").flatMap { UInt64(String(cString: $0)) } ?? 4
-
     /// A handler that checks whether the received bytes are a prefix of the payload, and then performs a random action.
     private final class Wild: StreamHandler {
         struct Outcome: Sendable {
@@ -166,7 +162,7 @@ struct RandomTests {
 
     @Test(
         "Streams of three loops over one session keep their bytes in order under random actions",
-        arguments: 0..<Self.seeds
+        arguments: 0..<UInt64(testSeeds(default: 4))
     )
     func wild(seed: UInt64) async throws {
         let outcome = Observed(Wild.Outcome())

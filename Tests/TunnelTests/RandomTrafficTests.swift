@@ -3,7 +3,6 @@ import TestSupport
 import Testing
 import Tunnel
 
-/// The number of seeds of the long tests: `HOPGATE_SEEDS=1000` runs more than the usual hundred.
 private let seedCount = testSeeds(default: 100)
 
 @Suite("Random traffic over random networks")
