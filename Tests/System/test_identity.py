@@ -76,18 +76,18 @@ def test_a_token_works_as_soon_as_its_command_returns(bench):
     """The first on an empty store, and one after a rotation: the agent attaches without a word about its token. A
     rotation without grace and a revocation end sessions within two seconds."""
     gateway, origin = new_gateway(bench)
-    token = gateway.create_token("demo")
-    agents = []
-    for turn in range(2):
-        agents.append(Agent(bench, gateway, token, origin.port, name=f"agent-{turn}").start())
-        assert "attach failed" not in agents[turn].process.log(), agents[turn].process.log()
-        grace = ["--grace", "0s"] if turn == 0 else []
-        rotated = gateway.cli("token", "rotate", "demo", *grace, "--config", str(gateway.config_path)).stdout
-        token = re.search(r"hgt_\S+", rotated)[0]
-    assert "agent refused" not in gateway.process.log(), gateway.process.log()
-    agents[0].process.wait_log("tunnel lost", 2)
+
+    def attached(name: str, token: str) -> Agent:
+        agent = Agent(bench, gateway, token, origin.port, name=name).start()
+        assert "attach failed" not in agent.process.log(), agent.process.log()
+        return agent
+
+    first = attached("first", gateway.create_token("demo"))
+    token = re.search(r"hgt_\S+", gateway.token("rotate", "demo", "--grace", "0s").stdout)[0]
+    second = attached("second", token)
+    first.process.wait_log("tunnel lost", 2)
     gateway.revoke_token(token)
-    agents[1].process.wait_log("tunnel lost", 2)
+    second.process.wait_log("tunnel lost", 2)
 
 
 def test_a_refused_token_is_a_warning_and_then_an_error(bench):

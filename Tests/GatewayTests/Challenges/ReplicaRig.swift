@@ -48,8 +48,7 @@ final class ReplicaRig: Sendable {
             observes
             ? nil
             : shared.store.watch(.below(ChallengeTask.prefix)) { [isStopped] _ in
-                isStopped.wait()
-                isStopped.signal()
+                if isStopped.wait(timeout: .now() + .seconds(60)) == .success { isStopped.signal() }
                 return []
             }
         tasks = [Task { await presence.run() }, Task { await watch.run() }, Task { await challenges.run() }]

@@ -187,29 +187,30 @@ struct SharedChallengesTests {
             try await store.write(forged.storeKey, .create(edited))
             let other = newToken()
             try await store.write(ChallengeTask.storeKey(token: other), .create(forged.sealed(with: signing)))
+            /// Adds a value in one step, since the gateway polls.
+            func plant(_ bytes: [UInt8], at key: StoreKey, mode: Int) throws {
+                let folder = "\(rig.folder)/planted"
+                try FileManager.default.createDirectory(
+                    atPath: folder,
+                    withIntermediateDirectories: false,
+                    attributes: [.posixPermissions: 0o700]
+                )
+                let isMade = FileManager.default.createFile(
+                    atPath: folder + "/1.json",
+                    contents: Data(bytes),
+                    attributes: [.posixPermissions: mode]
+                )
+                #expect(isMade)
+                try FileManager.default.moveItem(atPath: folder, toPath: "\(rig.folder)/v2/\(key)")
+            }
             let large = newToken()
-            let folder = "\(rig.folder)/v2/\(ChallengeTask.storeKey(token: large))"
-            let mode: [FileAttributeKey: Any] = [.posixPermissions: 0o700]
-            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true, attributes: mode)
-            try Data(repeating: 0x20, count: 2 << 20).write(to: URL(fileURLWithPath: folder + "/1.json"))
-            try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: folder + "/1.json")
+            try plant(Array(repeating: 0x20, count: 2 << 20), at: ChallengeTask.storeKey(token: large), mode: 0o600)
             let open = try challenge(newToken())
-            let openFolder = "\(rig.folder)/v2/\(open.storeKey)"
-            try FileManager.default.createDirectory(
-                atPath: openFolder,
-                withIntermediateDirectories: true,
-                attributes: mode
-            )
-            let isMade = FileManager.default.createFile(
-                atPath: openFolder + "/1.json",
-                contents: Data(storedFile(open.sealed(with: signing))),
-                attributes: [.posixPermissions: 0o666]
-            )
-            #expect(isMade)
+            try plant(storedFile(open.sealed(with: signing)), at: open.storeKey, mode: 0o666)
             let good = try challenge(newToken(), .tlsALPN01, name: "good.test")
             try await #require(gateway.presenter).present([good])
             try await eventually("four warnings") {
-                try log.lines.count { $0.contains("ACME challenge value unusable") } >= 3
+                try log.lines.count { $0.contains("ACME challenge value unusable") } == 4
             }
             for token in [forged.token, other, large, open.token] {
                 #expect(try await gateway.validate(token).status == 404)
