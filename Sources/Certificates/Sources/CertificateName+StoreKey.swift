@@ -16,7 +16,8 @@ extension CertificateName {
     /// The prefix of names that would otherwise collide with one of the other forms or with the development CA.
     private static let plain = "_dns."
 
-    /// - Throws: If the name is too long for a key (128 characters including its prefix).
+    /// - Throws: If the key would be longer than a file name may be: a wildcard of more than 247 characters, or a name
+    ///   of more than 250 that begins with `_`.
     package var storeKey: StoreKey {
         get throws(CertificatesError) {
             let component: String
@@ -34,8 +35,9 @@ extension CertificateName {
             } catch {
                 throw CertificatesError(
                     .store(error.code),
-                    component,
-                    "is too long for a key of the store; \(error.reason)"
+                    description,
+                    "is too long for the store, whose folders' names have at most \(StoreKey.componentLimit) characters; "
+                        + "name the certificate after a shorter name that it has"
                 )
             }
         }

@@ -1,6 +1,7 @@
 import Crypto
 
-/// The tar format of backups: POSIX ustar, regular files only, names of the store's alphabet.
+/// The tar format of backups: POSIX ustar, regular files only, names of the store's alphabet. A name that does not fit
+/// into a header is in an extended header of the kind "x" before it (POSIX pax), with the record "path" only.
 ///
 /// ```
 ///   0  name       100     136  mtime    12     265  owner's name   32
@@ -18,6 +19,12 @@ enum TarArchive {
     static let nameLimit = 100
     static let prefixLimit = 155
     static let magic = Array("ustar\u{0}00".utf8)
+    static let file = UInt8(ascii: "0")
+    static let extended = UInt8(ascii: "x")
+    /// The name in an extended header, and in the header of the file after it.
+    static let extendedName = "long-name"
+    /// The highest number of bytes of a name in an extended header, whose record fits into a block.
+    static let longNameLimit = 480
 
     /// The bytes that are written or read at once.
     static let chunk = 1 << 20
@@ -29,6 +36,37 @@ enum TarArchive {
             sum += UInt64((148..<156).contains(offset) ? UInt8(ascii: " ") : byte)
         }
         return sum
+    }
+}
+
+extension TarArchive {
+    /// Splits a name at the last "/" that leaves room for the rest, or returns `nil` if it does not fit into a header.
+    static func split(_ name: String) -> (prefix: String, name: String)? {
+        if name.utf8.count <= nameLimit { return ("", name) }
+        var start = name.startIndex
+        while let slash = name[start...].firstIndex(of: "/") {
+            let rest = name[name.index(after: slash)...]
+            if rest.utf8.count <= nameLimit {
+                let prefix = name[..<slash]
+                return prefix.utf8.count <= prefixLimit ? (String(prefix), String(rest)) : nil
+            }
+            start = name.index(after: slash)
+        }
+        return nil
+    }
+
+    /// Returns the record of a long name, which begins with its own length.
+    static func record(ofLongName name: String) -> [UInt8] {
+        let text = " path=\(name)\n"
+        // All lengths of long names have three digits.
+        return Array("\(text.utf8.count + 3)\(text)".utf8)
+    }
+
+    /// Returns the name in a record, or `nil` unless it is written exactly as ``record(ofLongName:)`` writes it.
+    static func longName(in record: ArraySlice<UInt8>) -> String? {
+        let name = String(decoding: record.dropFirst(9).dropLast(), as: UTF8.self)
+        return name.utf8.count <= longNameLimit && split(name) == nil && Self.record(ofLongName: name) == Array(record)
+            ? name : nil
     }
 }
 
@@ -79,7 +117,7 @@ package struct TarWriter {
     ///
     /// - Throws: `badName` if the name does not fit into a header, `tooLarge` if a reader would refuse the archive.
     package mutating func add(_ name: String, _ content: [UInt8]) throws(StoreError) {
-        guard limits.allow(size: size + content.count + 2 * TarArchive.block, files: count + 1) else {
+        guard limits.allow(size: size + content.count + 4 * TarArchive.block, files: count + 1) else {
             throw StoreError(
                 .tooLarge,
                 archive.place,
@@ -101,9 +139,23 @@ package struct TarWriter {
     }
 
     private mutating func append(_ name: String, _ content: [UInt8]) throws(StoreError) {
-        guard let (prefix, rest) = Self.split(name) else {
-            throw StoreError(.badName, StoreKey.printable(name), "is too long for a tar archive; remove that file")
+        if let (prefix, rest) = TarArchive.split(name) {
+            append(prefix, rest, TarArchive.file, content)
+        } else {
+            guard name.utf8.count <= TarArchive.longNameLimit else {
+                throw StoreError(.badName, StoreKey.printable(name), "is too long for a backup; remove that file")
+            }
+            append("", TarArchive.extendedName, TarArchive.extended, TarArchive.record(ofLongName: name))
+            append("", TarArchive.extendedName, TarArchive.file, content)
         }
+        count += 1
+        guard buffer.count >= TarArchive.chunk else { return }
+        try archive.append(buffer)
+        hash.update(data: buffer)
+        buffer.removeAll(keepingCapacity: true)
+    }
+
+    private mutating func append(_ prefix: String, _ name: String, _ kind: UInt8, _ content: [UInt8]) {
         var header = [UInt8](repeating: 0, count: TarArchive.block)
         func put(_ text: some Sequence<UInt8>, at offset: Int) {
             for (index, byte) in text.enumerated() { header[offset + index] = byte }
@@ -112,13 +164,13 @@ package struct TarWriter {
             let text = String(number, radix: 8)
             put((String(repeating: "0", count: digits - text.utf8.count) + text).utf8, at: offset)
         }
-        put(rest.utf8, at: 0)
+        put(name.utf8, at: 0)
         put(octal: 0o600, digits: 7, at: 100)
         put(octal: 0, digits: 7, at: 108)
         put(octal: 0, digits: 7, at: 116)
         put(octal: UInt64(content.count), digits: 11, at: 124)
         put(octal: time, digits: 11, at: 136)
-        header[156] = UInt8(ascii: "0")
+        header[156] = kind
         put(TarArchive.magic, at: 257)
         put(octal: 0, digits: 7, at: 329)
         put(octal: 0, digits: 7, at: 337)
@@ -129,11 +181,6 @@ package struct TarWriter {
         buffer += content
         size += header.count + content.count
         fill(to: TarArchive.block)
-        count += 1
-        guard buffer.count >= TarArchive.chunk else { return }
-        try archive.append(buffer)
-        hash.update(data: buffer)
-        buffer.removeAll(keepingCapacity: true)
     }
 
     private mutating func fill(to unit: Int) {
@@ -141,20 +188,5 @@ package struct TarWriter {
         guard rest > 0 else { return }
         buffer += [UInt8](repeating: 0, count: unit - rest)
         size += unit - rest
-    }
-
-    /// Splits a name at the last "/" that leaves room for the rest.
-    private static func split(_ name: String) -> (prefix: String, name: String)? {
-        if name.utf8.count <= TarArchive.nameLimit { return ("", name) }
-        var start = name.startIndex
-        while let slash = name[start...].firstIndex(of: "/") {
-            let rest = name[name.index(after: slash)...]
-            if rest.utf8.count <= TarArchive.nameLimit {
-                let prefix = name[..<slash]
-                return prefix.utf8.count <= TarArchive.prefixLimit ? (String(prefix), String(rest)) : nil
-            }
-            start = name.index(after: slash)
-        }
-        return nil
     }
 }

@@ -49,11 +49,20 @@ package struct TarReader {
         var names: Set<String> = []
         while true {
             let digest = hash
-            let header = try next(TarArchive.block)
+            var header = try next(TarArchive.block)
             if header.allSatisfy({ $0 == 0 }) { break }
-            guard let (name, count) = Self.parse(header) else {
-                throw damaged("has a block that is not the header of a regular file")
+            var long: String?
+            if let (name, count) = Self.parse(header, TarArchive.extended) {
+                let record = try next(TarArchive.block)
+                long = TarArchive.longName(in: record.prefix(count))
+                guard name == TarArchive.extendedName, long != nil, record.dropFirst(count).allSatisfy({ $0 == 0 })
+                else { throw damaged("has an extended header that is not one of a backup") }
+                header = try next(TarArchive.block)
             }
+            guard let (short, count) = Self.parse(header, TarArchive.file), Self.isName(long ?? short),
+                long == nil || short == TarArchive.extendedName
+            else { throw damaged("has a block that is not the header of a regular file") }
+            let name = long ?? short
             guard let blocks = Self.blocks(count), blocks <= size - position else { throw damaged("is truncated") }
             guard listing.entries.count < limits.files else { throw damaged("holds more than \(limits.files) files") }
             guard names.insert(name).inserted else { throw damaged("holds \(StoreKey.printable(name)) twice") }
@@ -96,21 +105,22 @@ package struct TarReader {
         return overflow ? nil : sum / TarArchive.block * TarArchive.block
     }
 
-    /// Returns the name and size of a regular file, or `nil` for any other header.
-    private static func parse(_ header: ArraySlice<UInt8>) -> (name: String, size: Int)? {
+    /// Whether no component has a leading dot, so that the name does not lead out of the store.
+    private static func isName(_ name: String) -> Bool {
+        name.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { StoreKey.isComponent($0) }
+    }
+
+    /// Returns the name and size in a header of a kind, or `nil` for any other header.
+    private static func parse(_ header: ArraySlice<UInt8>, _ kind: UInt8) -> (name: String, size: Int)? {
         let base = header.startIndex
         func field(_ offset: Int, _ count: Int) -> ArraySlice<UInt8> { header[base + offset..<base + offset + count] }
-        guard field(257, 8).elementsEqual(TarArchive.magic), header[base + 156] == UInt8(ascii: "0"),
+        guard field(257, 8).elementsEqual(TarArchive.magic), header[base + 156] == kind,
             field(157, 100).allSatisfy({ $0 == 0 }), field(500, 12).allSatisfy({ $0 == 0 }),
             octal(field(148, 7)) == TarArchive.checksum(header), header[base + 155] == UInt8(ascii: " "),
             let size = octal(field(124, 12)).flatMap({ Int(exactly: $0) }),
             let rest = text(field(0, 100)), let prefix = text(field(345, 155)), !rest.isEmpty
         else { return nil }
-        let name = prefix.isEmpty ? rest : "\(prefix)/\(rest)"
-        // Components have no leading dot, so no name leads out of the store.
-        let parts = name.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.allSatisfy({ StoreKey.isComponent($0) }) else { return nil }
-        return (name, size)
+        return (prefix.isEmpty ? rest : "\(prefix)/\(rest)", size)
     }
 
     /// Parses octal digits that fill a field up to one NUL at its end.

@@ -3,9 +3,8 @@
 ///
 /// A name is validated once, when the key is created: the path of a key cannot lead out of the store's folder.
 package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible {
-    /// The highest number of bytes of a component. With the suffixes of the drivers a file name stays below the limit
-    /// of 255 bytes that every file system has.
-    package static let componentLimit = 128
+    /// The highest number of bytes of a component: the limit of a file name, which every file system has.
+    package static let componentLimit = 255
     /// The highest number of components.
     package static let depthLimit = 8
 

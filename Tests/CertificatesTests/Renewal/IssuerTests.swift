@@ -39,6 +39,20 @@ struct IssuerTests {
         await task.value
     }
 
+    @Test("A certificate for the longest DNS name is ordered and stored on a volume")
+    func longestName() async throws {
+        let name = String((0..<253).map { $0 % 61 == 60 ? "." : "a" })
+        let world = IssuingWorld(store: try scratch.store())
+        let issuer = world.issuer(world.settings([[name]]))
+        let task = Task { await issuer.run() }
+        try await published(world, name)
+        let certificate = try #require(try await world.certificate(name))
+        #expect(certificate.names == [.dns(name)])
+        #expect(world.troubles.isEmpty && world.failures.isEmpty)
+        task.cancel()
+        await task.value
+    }
+
     @Test("Eight gateways that start at once have one account and one order for each name")
     func together() async throws {
         let world = IssuingWorld(store: try scratch.store())

@@ -39,10 +39,22 @@ struct CertificateKeyTests {
         #expect(CertificateName(storeKey: try StoreKey(path)) == nil)
     }
 
-    @Test("A name that is too long for a key is an error that says so")
-    func tooLong() throws {
-        let label = String(repeating: "a", count: 60)
-        let name = try #require(CertificateName("\(label).\(label).\(label).test"))
+    /// A DNS name of this length.
+    private func text(_ length: Int) -> String {
+        String((0..<length).map { $0 % 61 == 60 && $0 < length - 1 ? "." : "a" })
+    }
+
+    @Test("Every DNS name of up to 253 characters has a key, and a wildcard of up to 247")
+    func long() throws {
+        for text in [text(129), text(253), "*.\(text(245))", "_\(text(249))"] {
+            let name = try #require(CertificateName(text))
+            #expect(CertificateName(storeKey: try name.storeKey) == name)
+        }
+    }
+
+    @Test("A name that is too long for a key is an error that says so", arguments: [true, false])
+    func tooLong(_ isWildcard: Bool) throws {
+        let name = try #require(CertificateName(isWildcard ? "*.\(text(246))" : "_\(text(250))"))
         let error = #expect(throws: CertificatesError.self) { try name.storeKey }
         #expect(error?.reason.contains("too long") == true)
     }

@@ -163,11 +163,22 @@ struct BackupTests {
     @Test("A name that fits into no archive is left out and noted, and does not fail the backup")
     func longName() async throws {
         let (volume, _) = try await filled()
-        let part = String(repeating: "n", count: 120)
+        let part = String(repeating: "n", count: 240)
         try volume.write(try StoreKey("acme/\(part)/\(part)"), .create([1]))
         let archive = try backup(volume)
         #expect(archive.summary.notes.count == 1 && archive.summary.notes[0].hasSuffix("left out"))
         #expect(try Backup(archive.file, mounted: nil).fileCount == archive.summary.fileCount)
+    }
+
+    @Test("A certificate of the longest DNS name is in a backup and its restore")
+    func longestName() async throws {
+        let (volume, _) = try await filled()
+        let key = try StoreKey("acme/names/\(String(repeating: "n", count: 253))")
+        try volume.write(key, .create([1, 2]))
+        let archive = try backup(volume)
+        #expect(archive.summary.notes == [])
+        try other.volume().restore(Backup(archive.file, mounted: nil))
+        #expect(try other.volume().read(key).bytes == [1, 2])
     }
 
     /// Creates an archive of these files with a matching digest, sealed with a key.

@@ -33,7 +33,7 @@ struct TarTests {
 
     @Test("A written archive reads back, with files of every size and long names")
     func roundTrip() throws {
-        let long = "v2/certs/\(String(repeating: "n", count: 128))/gen-0000000001-000001/fullchain.pem"
+        let long = "v2/certs/\(String(repeating: "n", count: 255))/18446744073709551614.json"
         let files: [(String, [UInt8])] = [
             ("a", []), ("v2/b", [1]), ("v2/c", [UInt8](repeating: 2, count: 512)),
             (long, [UInt8](repeating: 3, count: 3_000_000)), ("v2/d", [UInt8](repeating: 4, count: 600_000)),
@@ -50,21 +50,39 @@ struct TarTests {
     func tar() throws {
         let scratch = ScratchFolder()
         let path = scratch.file("x.tar")
-        try Data(archive([("v2/agents/a/1.json", bytes("hello\n")), ("v2/keys/k", [0, 1, 2])])).write(
-            to: URL(fileURLWithPath: path)
-        )
+        let long = "v2/certs/\(String(repeating: "n", count: 253))/1.json"
+        try Data(
+            archive([("v2/agents/a/1.json", bytes("hello\n")), (long, bytes("long\n")), ("v2/keys/k", [0, 1, 2])])
+        ).write(to: URL(fileURLWithPath: path))
         let tar = try ExternalProgram.runBlocking(["tar", "-xvf", path, "-C", scratch.path])
         #expect(tar.status == 0)
-        #expect(tar.output == "v2/agents/a/1.json\nv2/keys/k\n")
+        #expect(tar.output == "v2/agents/a/1.json\n\(long)\nv2/keys/k\n")
+        #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.file(long))) == Data("long\n".utf8))
         #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.file("v2/agents/a/1.json"))) == Data("hello\n".utf8))
     }
 
     @Test("A name that does not fit is refused, not truncated")
     func longName() throws {
         var writer = TarWriter(ArchiveFile(inMemory: "x"), time: 0)
-        #expect(throws: StoreError.self) { try writer.add(String(repeating: "n", count: 101), []) }
-        let deep = (0..<3).map { _ in String(repeating: "n", count: 90) }.joined(separator: "/")
-        #expect(throws: StoreError.self) { try writer.add(deep, []) }
+        #expect(throws: StoreError.self) { try writer.add(String(repeating: "n", count: 481), []) }
+        try writer.add(String(repeating: "n", count: 480), [])
+    }
+
+    @Test("An extended header is accepted only as it is written, and for the file after it")
+    func extended() throws {
+        let name = String(repeating: "n", count: 101)
+        let good = try archive([(name, [7]), ("e", [])])
+        #expect(try read(good).map(\.name) == [name, "e"])
+        #expect(throws: StoreError.self) { try read(patched(good, at: 0, bytes("other"))) }
+        #expect(throws: StoreError.self) { try read(patched(good, at: 124, bytes("00000001000"))) }
+        for (offset, change) in [
+            (512, "112"), (516, "size"), (521, "/"), (521, "."), (621, "\n"), (622, "n"), (623, "x"),
+        ] {
+            #expect(throws: StoreError.self) { try read(patched(good, at: offset, bytes(change))) }
+        }
+        // The header after it is of another extension, or the archive ends.
+        #expect(throws: StoreError.self) { try read(good[..<1_024] + good) }
+        #expect(throws: StoreError.self) { try read(good[..<1_024] + [UInt8](repeating: 0, count: 9_216)) }
     }
 
     @Test("A reader accepts everything that a writer with the same limits writes", arguments: [true, false])
