@@ -28,7 +28,10 @@ extension Volume {
 
 extension GarbageCollector {
     /// Examines a whole round and deletes what was found. Returns the number of deletions.
-    func sweep(now: NIODeadline) throws -> Int {
+    ///
+    /// - Parameter settled: The time before which all members have acted on removals.
+    func sweep(now: NIODeadline, settled: NIODeadline? = .distantFuture) throws -> Int {
+        self.settled = settled
         var count = 0
         repeat {
             var rest = try examine(now: now)[...]

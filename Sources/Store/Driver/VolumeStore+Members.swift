@@ -13,6 +13,8 @@ final class ObservedMember: Sendable {
         var reading: NIODeadline?
         /// The sequence number of the heartbeat that was delivered.
         var sequence: UInt64 = 0
+        /// The changes of others that the member has acted on.
+        var seen = Mark()
         /// The revision of the information that was delivered.
         var infoRevision: UInt8?
         var infoProblem: StoreError?
@@ -36,6 +38,9 @@ final class ObservedMember: Sendable {
     }
 
     func end() { state.withLock { $0.reading = nil } }
+
+    /// The changes of others that the member has acted on.
+    var seen: Mark { state.withLock { $0.seen } }
 
     /// Records that a listing did or did not contain the member. Returns whether it is gone: two listings in a row
     /// have to agree.
@@ -73,7 +78,7 @@ final class ObservedMember: Sendable {
         if let last { deliverInfo(last.heartbeat.flags.infoRevision, volume, deliver) }
         if let last, state.withLock({ $0.sequence }) < last.heartbeat.sequence {
             let heartbeat = last.heartbeat
-            state.withLock { $0.sequence = heartbeat.sequence }
+            state.withLock { ($0.sequence, $0.seen) = (heartbeat.sequence, heartbeat.seen) }
             let status = MemberStatus(state: heartbeat.state, sessions: heartbeat.sessions, load: heartbeat.load)
             deliver(.status(name, status, seen: heartbeat.seen, at: last.movedAt))
         }
@@ -119,6 +124,12 @@ final class MemberReader: Sendable {
 
     init(deliver: @escaping @Sendable (MemberEvent) -> Void) {
         self.deliver = deliver
+    }
+
+    /// Whether every member that has a folder has acted on the changes of a mark. Dead ones are archived soon.
+    func allCover(_ mark: Mark) -> Bool {
+        let (hasListed, members) = state.withLock { ($0.hasListed, Array($0.members.values)) }
+        return hasListed && members.allSatisfy { $0.seen.covers(mark) }
     }
 }
 

@@ -1,4 +1,4 @@
-import NIOCore
+package import NIOCore
 import Synchronization
 import Threads
 
@@ -61,11 +61,30 @@ extension VolumeStore {
         timers.schedule(at: .now() + pause) { [weak self] in
             guard let self else { return }
             let isAccepted = readers.submit { [weak self] in
-                let found = (try? box.value.examine(now: .now())) ?? []
+                let (collector, now) = (box.value, NIODeadline.now())
+                if collector.isRoundFinished {
+                    collector.settled = self?.settledRemovals(now: now, collector.isWaiting)
+                }
+                let found = (try? collector.examine(now: now)) ?? []
                 self?.delete(found[...], box)
             }
             if !isAccepted { scheduleSweep(box.value) }
         }
+    }
+
+    /// Returns the time before which every removal has been acted on by all members, and announces a change for those that
+    /// this process has found since. A member that acts on a change has read the hints after the announcement.
+    ///
+    /// - Parameter isWaiting: Whether there are removed keys that are not settled.
+    /// - Returns: `nil` if this process is no member, or some member has not acted on what was announced.
+    package func settledRemovals(now: NIODeadline, _ isWaiting: Bool) -> NIODeadline? {
+        let (member, members, last) = shared.withLock { ($0.member, $0.members, $0.removals) }
+        guard let member, let members else { return nil }
+        if isWaiting {
+            member.recordWrite()
+            shared.withLock { $0.removals = (member.mark, now) }
+        }
+        return last.flatMap { members.allCover($0.mark) ? $0.at : nil }
     }
 
     /// Deletes in jobs of the writer, behind the heartbeats and leases that wait for it.

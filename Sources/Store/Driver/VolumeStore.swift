@@ -52,6 +52,8 @@ package final class VolumeStore: Store {
         var announced = Mark()
         /// The changes that all watches have delivered.
         var seen = Mark()
+        /// The last announcement of removed keys; see ``settledRemovals(now:_:)``.
+        var removals: (mark: Mark, at: NIODeadline)?
         /// Whether a probe for free space is queued or running.
         var isProbing = false
         var nextSpaceProbe = NIODeadline.uptimeNanoseconds(0)

@@ -3,8 +3,9 @@ package import NIOCore
 /// Deletes what is no longer needed: archived journals, temporary files of processes that died, folders of removed
 /// keys, and old versions of values.
 ///
-/// Archived and temporary files are kept for ten minutes after this process first saw them, removed keys for an hour, on
-/// its own monotonic clock; several replicas may delete at once. Keys below disposable prefixes, whose names are random
+/// Archived and temporary files are kept for ten minutes after this process first saw them, on its own monotonic clock;
+/// several replicas may delete at once. Removed keys are kept for an hour, and until every member has acted on the removal:
+/// otherwise one would take a new value for an older one, since its versions start again. Keys below disposable prefixes, whose names are random
 /// and never return, are deleted when they are seen. What a removal should have unlinked already, because it may be a
 /// secret, is deleted first.
 ///
@@ -59,6 +60,11 @@ package final class GarbageCollector {
         self.disposable = disposable
     }
 
+    /// The time before which all members have acted on every removal that this process had seen, or `nil` if none is known.
+    package var settled: NIODeadline?
+    /// Whether the last round has kept removed keys.
+    package private(set) var isWaiting = false
+
     /// Whether everything was examined; the next slice begins a new round.
     package var isRoundFinished: Bool { subjects.isEmpty && unlisted.isEmpty }
 
@@ -66,7 +72,7 @@ package final class GarbageCollector {
     package func examine(now: NIODeadline) throws(StoreError) -> [Deletion] {
         let end = volume.now() + Self.sliceTime
         if isRoundFinished {
-            (firstSeen, seen) = (seen, [:])
+            (firstSeen, seen, isWaiting) = (seen, [:], false)
             if values.count >= Self.memoryLimit { values = [:] }
             var paths: [String] = []
             for folder in [Volume.tombs, Volume.temporaries] {
@@ -115,7 +121,9 @@ package final class GarbageCollector {
                 return Self.files(volume.superseded(key, versions).prefix(Self.versionsPerKey), of: key)
             }
             let older = Self.files(versions.dropLast(), of: key)
-            let isDue = isOlder(key.path, than: isDisposable ? .zero : Self.removalAge, now)
+            guard !isDisposable else { return older.isEmpty ? [.key(key)] : older }
+            let isDue = isOlder(key.path, than: Self.removalAge, now, before: settled)
+            isWaiting = isWaiting || !isDue
             return isDue && older.isEmpty ? [.key(key)] : older
         }
     }
@@ -133,9 +141,15 @@ package final class GarbageCollector {
         versions.reversed().map { .file(VersionName.path(of: $0, key: key)) }
     }
 
-    private func isOlder(_ path: String, than age: TimeAmount, _ now: NIODeadline) -> Bool {
+    /// - Parameter limit: The time before which the path was first seen, or `nil` if there is none.
+    private func isOlder(
+        _ path: String,
+        than age: TimeAmount,
+        _ now: NIODeadline,
+        before limit: NIODeadline? = .distantFuture
+    ) -> Bool {
         let since = firstSeen[path] ?? now
-        if now - since >= age { return true }
+        if let limit, since < limit, now - since >= age { return true }
         if seen.count < Self.memoryLimit { seen[path] = since }
         return false
     }

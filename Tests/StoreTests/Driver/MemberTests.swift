@@ -125,6 +125,7 @@ struct MemberTests {
         }
         defer { watch.cancel() }
         try await eventually { first.seen.moved[reader] != nil && second.seen.moved[first.member.incarnation] != nil }
+        #expect(first.store.settledRemovals(now: .now(), true) == nil)
         try await first.store.write("acme/challenges/a", .create([1]))
         try await first.store.write("acme/challenges/b", .create([1]))
         let mark = first.member.mark
@@ -132,9 +133,13 @@ struct MemberTests {
         // The reader's heartbeats arrive, but do not cover the mark while a delivery is under way.
         try await eventually { first.seen.moved[reader] ?? 0 >= moved + 3 }
         #expect(first.seen.seen[reader]?.covers(mark) == false)
+        let removed = NIODeadline.now()
+        #expect(first.store.settledRemovals(now: removed, true) != removed)
+        #expect(first.store.settledRemovals(now: removed, false) == nil)
         turnstile.signal()
         try await eventually { first.seen.seen[reader]?.covers(mark) == true }
         #expect(Set(delivered.withLock { $0 }) == ["acme/challenges/a", "acme/challenges/b"])
+        try await eventually { first.store.settledRemovals(now: .now(), false) == removed }
     }
 
     @Test(

@@ -32,6 +32,24 @@ struct RemovedKeysTests {
         #expect(scratch.names("v2/tombs").isEmpty)
     }
 
+    @Test("The folder of a removed key stays until all members have acted on the removal")
+    func unsettled() throws {
+        let volume = try scratch.volume()
+        let collector = GarbageCollector(volume: volume)
+        try volume.write("agents/a", .create(bytes("one")))
+        try volume.write("agents/a", .remove(nil))
+        for settled in [nil, start] {
+            for minutes in [0, 61, 72] as [Int64] {
+                _ = try collector.sweep(now: start + .minutes(minutes), settled: settled)
+            }
+            #expect(collector.isWaiting && scratch.names("v2/agents").contains("a"))
+        }
+        _ = try collector.sweep(now: start + .minutes(73), settled: start + .minutes(72))
+        #expect(!scratch.names("v2/agents").contains("a"))
+        _ = try collector.sweep(now: start + .minutes(74))
+        #expect(!collector.isWaiting)
+    }
+
     @Test("The folder of a removed key with a random name is deleted by the next round")
     func disposable() throws {
         let volume = try scratch.volume()
