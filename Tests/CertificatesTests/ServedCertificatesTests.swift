@@ -21,7 +21,7 @@ struct ServedCertificatesTests {
 
     private func open(
         _ files: [CertificateFiles] = [],
-        store: any Store = MemoryStore(),
+        store: any Store = VolumeStore.inMemory(),
         development: Bool = true,
         names: [String] = [],
         now: Date = Date(),
@@ -54,7 +54,7 @@ struct ServedCertificatesTests {
 
     @Test("Files are stronger than the store, and the store than the development CA, name by name")
     func precedence() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let filed = try TestCertificate(["both.test", "filed.test"])
         let stored = try TestCertificate(["both.test", "stored.test"])
         try await publish(stored, as: "certs/stored.test", in: store)
@@ -71,7 +71,7 @@ struct ServedCertificatesTests {
 
     @Test("Without files the first certificate of the store is the fallback, else the development leaf")
     func fallback() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let development = try await open(store: store)
         #expect(development.snapshot.fallback.names.contains(.dns("localhost")))
         for name in ["b.test", "a.test"] {
@@ -84,7 +84,7 @@ struct ServedCertificatesTests {
 
     @Test("A name that a wildcard of another source covers leaves the development leaf, and comes back without it")
     func wildcards() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let served = try await open(store: store, names: ["one.app.test"])
         #expect(served.snapshot.fallback.names.contains(.dns("one.app.test")))
         try await running(served) { _, _ in
@@ -109,7 +109,7 @@ struct ServedCertificatesTests {
 
     @Test("The last certificate stays served even when it is removed from the store")
     func lastOne() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let only = try TestCertificate(["only.test"])
         try await publish(only, as: "certs/only.test", in: store)
         let served = try await open(store: store, development: false)
@@ -123,7 +123,7 @@ struct ServedCertificatesTests {
 
     @Test("The pin for agents is the development root's where that CA answers for their host")
     func pin() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let alone = try await open(store: store)
         let pin = try #require(alone.developmentRoot?.certificateSHA256)
         #expect(alone.tunnelPin(hosts: []) == pin && alone.tunnelPin(hosts: ["gw.test", "10.0.0.1"]) == pin)
@@ -140,7 +140,7 @@ struct ServedCertificatesTests {
 
     @Test("Agents that connect to an address are served by the development CA, which covers all addresses")
     func addresses() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let alone = try await open(store: store, names: ["10.0.0.1"])
         #expect(alone.snapshot.forAddresses === alone.snapshot.fallback)
         try await publish(try TestCertificate(["gw.test", "10.0.0.1"]), as: "certs/gw.test", in: store)
@@ -189,13 +189,13 @@ struct ServedCertificatesTests {
         _ = scratch.write("key.pem", "nothing")
         await #expect(throws: CertificatesError.self) { try await open([bad]) }
         let settings = ServedCertificates.Settings(files: [bad], usesDevelopmentCA: false)
-        let inspected = try await ServedCertificates.inspect(settings, store: MemoryStore().certificates)
+        let inspected = try await ServedCertificates.inspect(settings, store: VolumeStore.inMemory().certificates)
         #expect(inspected.statuses.map(\.problem?.code) == [.malformed])
     }
 
     @Test("A bad document in the store keeps the last good one, is reported once, and the next good one is served")
     func lastGood() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let first = try TestCertificate(["a.test"])
         let second = try TestCertificate(["a.test", "b.test"])
         try await publish(first, as: "certs/a.test", in: store)
@@ -216,9 +216,9 @@ struct ServedCertificatesTests {
 
     @Test("A document that another key sealed, or that belongs to another name, is not served")
     func forged() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let test = try TestCertificate(["a.test"])
-        let other = ClusterIdentity.ephemeral().keyring
+        let other = ClusterKeyring([.generate()])
         let foreign = CertificateSet(store) { other }
         let certificate = try test.loaded()
         _ = try await foreign.withLease(of: "certs/a.test") { lease throws(StoreError) in
@@ -235,7 +235,7 @@ struct ServedCertificatesTests {
     func refused() async throws {
         struct Weak: Error {}
         let check: CertificateCheck = { if $0.names.contains(.dns("weak.test")) { throw Weak() } }
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         try await publish(try TestCertificate(["weak.test"]), as: "certs/a.test", in: store)
         try await publish(try TestCertificate(["weak.test"]), as: "certs/weak.test", in: store)
         let served = try await open(store: store, check: check)
@@ -248,7 +248,7 @@ struct ServedCertificatesTests {
 
     @Test("An expired certificate is served nevertheless")
     func expired() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let old = try TestCertificate(["old.test"], hours: -278...(-254))
         try await publish(old, as: "certs/old.test", in: store)
         let served = try await open(store: store)
@@ -343,7 +343,7 @@ struct ServedCertificatesTests {
     @Test("Look-ups during swaps always see a whole certificate")
     func swaps() async throws {
         let tests = [try TestCertificate(["a.test"]), try TestCertificate(["b.test"])]
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         try await publish(tests[0], as: "certs/x.test", in: store)
         let served = try await open(store: store, development: false)
         try await running(served) { changes, _ in

@@ -32,7 +32,7 @@ extension ScratchFolder {
 }
 
 /// The keys of the cluster that the tests are.
-let testKeyring = ClusterIdentity.ephemeral().keyring
+let testKeyring = ClusterKeyring([.generate()])
 
 extension Store {
     var certificates: CertificateSet { CertificateSet(self) { testKeyring } }

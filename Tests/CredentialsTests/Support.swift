@@ -21,23 +21,14 @@ final class TestStore: Sendable {
     private let state: Mutex<(keyring: ClusterKeyring, now: UnixTime)>
 
     init(_ driver: Driver = .memory) throws {
-        let opened = try Self.open(driver)
-        store = opened.store
-        folder = opened.folder
-        state = Mutex((opened.keyring, UnixTime(seconds: 1_800_000_000)))
-    }
-
-    private static func open(_ driver: Driver) throws -> (
-        store: any Store, folder: ScratchFolder?, keyring: ClusterKeyring
-    ) {
-        guard driver == .volume else { return (MemoryStore(), nil, ClusterIdentity.ephemeral().keyring) }
-        let folder = ScratchFolder()
-        let volume = Volume(files: try PosixFileSystem(path: folder.file("v2"), creating: true))
+        folder = driver == .volume ? ScratchFolder() : nil
+        let files = try folder.map { try PosixFileSystem(path: $0.file("v2"), creating: true) as any FileSystem }
+        let volume = Volume(files: files ?? MemoryFileSystem())
         try volume.prepare()
-        let keyring = ClusterIdentity.ephemeral().keyring
         var options = VolumeStore.Options()
         options.watchInterval = .milliseconds(100)
-        return (VolumeStore(volume: volume, options: options), folder, keyring)
+        store = VolumeStore(volume: volume, options: options)
+        state = Mutex((ClusterKeyring([.generate()]), UnixTime(seconds: 1_800_000_000)))
     }
 
     /// The path of the volume, or `nil` in memory.

@@ -12,13 +12,21 @@ package final class SharedStore: Sendable {
     private static let interval = Duration.milliseconds(500)
 
     package let store: any Store
+    package let driver: SharedStoreConfiguration.Driver
     /// Whether this process has founded the cluster.
     package let isFounder: Bool
     private let mounted: MountedKeys?
     private let current: Mutex<ClusterIdentity>
 
-    private init(store: any Store, mounted: MountedKeys?, cluster: ClusterIdentity, isFounder: Bool = false) {
+    private init(
+        store: any Store,
+        driver: SharedStoreConfiguration.Driver,
+        mounted: MountedKeys?,
+        cluster: ClusterIdentity,
+        isFounder: Bool = false
+    ) {
         self.store = store
+        self.driver = driver
         self.mounted = mounted
         self.isFounder = isFounder
         self.current = Mutex(cluster)
@@ -38,19 +46,17 @@ package final class SharedStore: Sendable {
         _ configuration: SharedStoreConfiguration,
         disposable: [StoreKey] = []
     ) async throws(StoreError) -> SharedStore {
-        guard configuration.driver == .volume else {
-            return SharedStore(store: MemoryStore(), mounted: nil, cluster: .ephemeral())
-        }
-        var options = VolumeStore.Options()
+        let driver = configuration.driver
+        var options = driver == .memory ? VolumeStore.Options.inMemory : VolumeStore.Options()
         options.disposable = disposable
         if configuration.cluster != nil { return try await openExisting(configuration, options) }
         let mounted = try await MountedKeys(configuration)
         let (store, cluster, isFounder) = try await VolumeStore.open(
-            path: configuration.folder,
+            path: driver == .memory ? nil : configuration.folder,
             mounted: mounted?.keys,
             options: options
         )
-        return SharedStore(store: store, mounted: mounted, cluster: cluster, isFounder: isFounder)
+        return SharedStore(store: store, driver: driver, mounted: mounted, cluster: cluster, isFounder: isFounder)
     }
 
     /// Opens the store for a command, which needs the volume driver because it has no access to the memory of the running
@@ -94,7 +100,7 @@ package final class SharedStore: Sendable {
             store.close()
             throw error
         }
-        return SharedStore(store: store, mounted: mounted, cluster: cluster)
+        return SharedStore(store: store, driver: .volume, mounted: mounted, cluster: cluster)
     }
 
     private static var onlyInMemory: StoreError {
@@ -111,8 +117,6 @@ package final class SharedStore: Sendable {
     ///
     /// - Parameter onProblem: Called once for each new problem. The previous keys stay in use.
     package func run(onProblem: @escaping @Sendable (StoreError) -> Void) async {
-        // The memory of a process has no document, and its key never changes.
-        guard store.diagnostics.path != nil else { return }
         let keys = mounted.map { poll($0, onProblem) }
         defer { keys?.stop() }
         let isChanged = Atomic(true)
@@ -173,7 +177,7 @@ package final class SharedStore: Sendable {
         guard cluster.id == known else {
             throw StoreError(
                 .foreign,
-                store.diagnostics.path ?? "the store",
+                store.diagnostics.path,
                 "belongs to cluster \(cluster.id) and this gateway to \(known): nothing is written to it; mount "
                     + "the previous volume, or restart the gateway to join the other cluster"
             )

@@ -63,11 +63,9 @@ package struct AdminReports: Sendable {
     private func store() -> [String: JSONValue] {
         var fields: [String: JSONValue] = ["state": .string(shared.store.state.rawValue)]
         let store = shared.store.diagnostics
-        let driver: SharedStoreConfiguration.Driver = store.path == nil ? .memory : .volume
-        fields["driver"] = .string(driver.rawValue)
-        guard let path = store.path else { return fields }
         let counts = store.counts
-        fields["path"] = .string(path)
+        fields["driver"] = .string(shared.driver.rawValue)
+        if shared.driver == .volume { fields["path"] = .string(store.path) }
         fields["round_trip_seconds"] = store.roundTrip.map { .seconds($0) } ?? .null
         fields["last_error"] = store.failure.map { .string($0.description) } ?? .null
         fields["refused"] = .object([
@@ -88,7 +86,7 @@ package struct AdminReports: Sendable {
             "id": .string(cluster.id),
             "format": .integer(ClusterIdentity.format),
             "keys": .array(cluster.keyring.keys.map { .string($0.id) }),
-            "key_on_volume": .bool(cluster.isKeyOnVolume),
+            "key_on_volume": .bool(cluster.isKeyOnVolume && shared.driver == .volume),
             "rotating_to": cluster.rotatingTo.map { .string($0.id) } ?? .null,
         ]
     }

@@ -48,10 +48,9 @@ struct GatewayAssembly: Sendable {
     ) async throws -> GatewayAssembly {
         let shared = try await SharedStore.open(configuration.store, disposable: [ChallengeTask.prefix])
         if shared.isFounder {
-            logger.notice(
-                "cluster founded",
-                metadata: ["cluster": "\(shared.cluster.id)", "path": "\(configuration.store.path)"]
-            )
+            var metadata: Logger.Metadata = ["cluster": "\(shared.cluster.id)", "driver": "\(shared.driver.rawValue)"]
+            if shared.driver == .volume { metadata["path"] = "\(configuration.store.path)" }
+            logger.notice("cluster founded", metadata: metadata)
         }
         do {
             let certificates = try await loadCertificates(configuration, shared, logger)

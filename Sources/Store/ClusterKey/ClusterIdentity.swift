@@ -22,20 +22,6 @@ package struct ClusterIdentity: Sendable, Equatable {
     package var rotatingTo: ClusterKey? {
         fields[Self.rotationField]?.string.flatMap { keyring[$0] }
     }
-
-    /// Creates the identity of a cluster of one process without a volume.
-    package static func ephemeral() -> ClusterIdentity {
-        let key = ClusterKey.generate()
-        let document = ClusterDocument(cluster: key.foundedClusterID, keys: [key.id])
-        return ClusterIdentity(
-            id: document.cluster,
-            keyring: ClusterKeyring([key]),
-            isKeyOnVolume: false,
-            version: 0,
-            sealedBy: key.id,
-            fields: document.fields
-        )
-    }
 }
 
 /// The content of `cluster.json`: created once by one link(2), changed only by a key rotation.

@@ -78,6 +78,6 @@ extension Store {
         try await write(.clusterDocument, .replace(cluster.version - 1, cluster.document))
     }
 
-    /// The location of a key for messages: below the folder of the store, if it has one.
-    func place(of key: StoreKey) -> String { diagnostics.path.map { "\($0)/\(key)" } ?? key.path }
+    /// The location of a key for messages.
+    func place(of key: StoreKey) -> String { "\(diagnostics.path)/\(key)" }
 }

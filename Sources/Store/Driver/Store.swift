@@ -157,13 +157,6 @@ extension Store {
     }
 }
 
-/// Defaults for drivers that respond at once and need no limit.
-extension Store {
-    package func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue {
-        try await read(key)
-    }
-}
-
 /// A lease that this process holds. It is renewed until it is released, lost, or no longer referenced.
 package protocol StoreLease: AnyObject, Sendable {
     /// The fencing token: higher than that of every earlier holder.

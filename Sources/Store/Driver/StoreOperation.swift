@@ -15,8 +15,8 @@ package enum StoreOperation: String, CaseIterable, Sendable {
 
 /// The observations of a store about its own condition.
 package struct StoreDiagnostics: Sendable {
-    /// The folder of the store, or `nil` if it is in memory.
-    package var path: String?
+    /// The folder of the store.
+    package var path: String
     /// The duration of the last round trip.
     package var roundTrip: TimeAmount?
     /// The last failure, or `nil` if the last round trip succeeded.

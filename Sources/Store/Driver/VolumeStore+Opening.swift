@@ -4,15 +4,20 @@ extension VolumeStore {
     /// Opens the store in a folder and determines which cluster it belongs to; an empty folder founds a new one.
     ///
     /// - Parameters:
-    ///   - path: The path of `STORE/v2`; created if it does not exist.
+    ///   - path: The path of `STORE/v2`, created if it does not exist; `nil` for an empty store in memory.
     ///   - mounted: The keys of a mounted secret, or `nil` if the key is on the volume.
     /// - Returns: Also whether this call has founded the cluster.
     package static func open(
-        path: String,
+        path: String?,
         mounted: [ClusterKey]?,
         options: Options = Options()
     ) async throws(StoreError) -> (store: VolumeStore, cluster: ClusterIdentity, isFounder: Bool) {
-        let store = try await openFolder(path, creating: true, options)
+        let store =
+            if let path {
+                try await openFolder(path, creating: true, options)
+            } else {
+                inMemory(options)
+            }
         do {
             let (cluster, isFounder) = try await store.openCluster(mounted: mounted)
             store.volume.pin(to: cluster)
@@ -48,6 +53,17 @@ extension VolumeStore {
             store.close()
             throw error
         }
+    }
+
+    /// Creates an empty store in the memory of this process, without a cluster.
+    package static func inMemory(_ options: Options = .inMemory) -> VolumeStore {
+        let volume = Volume(files: MemoryFileSystem())
+        do throws(StoreError) {
+            try volume.prepare()
+        } catch {
+            preconditionFailure("an empty file system in memory has room for the folders: \(error)")
+        }
+        return VolumeStore(volume: volume, options: options)
     }
 
     /// Opens the store in a folder, whichever cluster it belongs to. A call that hangs is abandoned on its own thread.

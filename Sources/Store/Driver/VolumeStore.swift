@@ -2,7 +2,7 @@ package import NIOCore
 import Synchronization
 package import Threads
 
-/// The store on a volume that all replicas mount: the default driver.
+/// The store on a volume that all replicas mount, or for a single replica on a ``MemoryFileSystem``.
 ///
 /// ``Volume`` implements the rules as blocking calls that may hang; this class runs them on its own threads and gives
 /// each caller a deadline. `perform(on:_:within:_:)` carries every call of the ``Store`` protocol to the volume:
@@ -32,6 +32,14 @@ package final class VolumeStore: Store {
         package var threadStarter: ThreadStarter = startThread
 
         package init() {}
+
+        /// The options for a ``MemoryFileSystem``, whose journal no other process reads.
+        package static var inMemory: Options {
+            var options = Options()
+            options.pace.oldFileRetention = .zero
+            options.pace.logAllocationStep = 65_536
+            return options
+        }
     }
 
     /// The blocking calls, for commands and start-up.

@@ -4,7 +4,7 @@
 /// Each call resolves its path again, so that a folder that was renamed away or mounted over is noticed. Every call
 /// blocks, possibly for ever, and belongs on a thread of the store.
 ///
-/// The implementations are ``PosixFileSystem`` and, in tests, a simulated network file system.
+/// The implementations are ``PosixFileSystem``, ``MemoryFileSystem`` and, in tests, a simulated network file system.
 package protocol FileSystem: Sendable {
     /// The absolute path of the root, for messages.
     var root: String { get }

@@ -224,7 +224,7 @@ struct IssuerTests {
         let issuer = world.issuer(world.settings([["a.test"]]))
         let began = ContinuousClock.now
         let task = Task { await issuer.run() }
-        try await eventually(within: .seconds(30)) { world.ca.with { $0.issuedCount } >= 3 }
+        try await eventually(within: .seconds(60)) { world.ca.with { $0.issuedCount } >= 3 }
         #expect(ContinuousClock.now - began > .seconds(15))
         #expect(world.failures.isEmpty && world.accounts == 1 && world.orders == 3)
         task.cancel()

@@ -92,7 +92,7 @@ final class IssuingWorld: Sendable {
     /// The watches that tell issuers of changed certificates, as a gateway does.
     private let watches = Mutex<[StoreWatch]>([])
 
-    init(store: any Store = MemoryStore()) {
+    init(store: any Store = VolumeStore.inMemory()) {
         let board = ChallengeBoard()
         self.board = board
         ca = MemoryAuthority(board: board)

@@ -41,7 +41,7 @@ struct RenewalRecordsTests {
 
     @Test("A damaged record counts as missing, and one of a later release is an error and stays")
     func laterFormat() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let records = RenewalRecords(store)
         let certificate: StoreKey = "certs/a.test"
         let keys = [

@@ -37,7 +37,7 @@ struct DevelopmentCATests {
 
     @Test("In memory it is the same")
     func memory() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let first = try await DevelopmentRoot.obtain(in: store.certificates)
         #expect(try await DevelopmentRoot.obtain(in: store.certificates).pin == first.pin)
     }
@@ -115,7 +115,7 @@ struct DevelopmentCATests {
 
     @Test("The chain that is served is the leaf and then the root")
     func chain() async throws {
-        let served = try await open(MemoryStore())
+        let served = try await open(VolumeStore.inMemory())
         let text = String(decoding: served.snapshot.fallback.chainPEM, as: UTF8.self)
         let root = try #require(served.developmentRoot).certificatePEM
         #expect(text.components(separatedBy: "BEGIN CERTIFICATE").count == 3)
@@ -126,7 +126,7 @@ struct DevelopmentCATests {
     @Test("Root and leaf begin a day in the past and last ten years and 90 days")
     func dates() async throws {
         let now = Date(timeIntervalSince1970: 1_800_000_000)
-        let served = try await open(MemoryStore(), now: now)
+        let served = try await open(VolumeStore.inMemory(), now: now)
         let leaf = served.snapshot.fallback
         let pem = String(decoding: try #require(served.developmentRoot).certificatePEM, as: UTF8.self)
         let root = try Certificate(pemEncoded: pem)
@@ -139,7 +139,7 @@ struct DevelopmentCATests {
     @Test("The leaf is issued again when a third of its life is left; the root stays")
     func renewal() async throws {
         let start = Date()
-        let served = try await open(MemoryStore(), now: start)
+        let served = try await open(VolumeStore.inMemory(), now: start)
         let first = served.snapshot.fallback
         let root = served.developmentRoot?.pin
         served.rebuild(now: start + 59 * 86_400)
@@ -169,7 +169,7 @@ struct DevelopmentCATests {
 
     @Test("A leaf has at most 256 names; names that others cover take no room")
     func nameLimit() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         try await publish(try TestCertificate(["*.covered.test"]), as: "certs/_wildcard.covered.test", in: store)
         let served = try await open(store)
         served.cover(names: (0..<1_000).map { "a\($0).covered.test" })
@@ -202,7 +202,7 @@ struct DevelopmentCATests {
 
     @Test("With other certificates the start continues without a root, which is used once it exists")
     func laterRoot() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let lease = try await store.certificates.lease(of: root)
         try await store.write(root, .create([]))
         let filed = try TestCertificate(["filed.test"])
@@ -224,7 +224,7 @@ struct DevelopmentCATests {
 
     @Test("Running processes adopt a root that was created again")
     func replacedRoot() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let served = try await open(store)
         let before = served.snapshot.fallback
         let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }

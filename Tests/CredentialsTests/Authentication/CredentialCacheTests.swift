@@ -260,7 +260,7 @@ struct CredentialCacheTests {
     func keys() async throws {
         let store = try TestStore()
         let first = store.keyring.signing
-        let second = ClusterIdentity.ephemeral().keyring.signing
+        let second = ClusterKey.generate()
         let old = try await store.editor.create(name: "old").token
         let cache = store.cache(log.logger)
         try await cache.load()
@@ -384,7 +384,7 @@ private struct Forger {
 
     func attacks(copied: [UInt8], otherID: String) -> [Attack] {
         let text = String(decoding: good, as: UTF8.self)
-        let foreignKey = ClusterIdentity.ephemeral().keyring.signing
+        let foreignKey = ClusterKey.generate()
         let unsealed: [[UInt8]] = [
             good, copied, Array(body.utf8), [], [UInt8](repeating: 0xff, count: 5_000),
             Array(text.replacing("front", with: "admin").utf8),

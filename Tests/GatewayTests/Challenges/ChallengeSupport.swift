@@ -77,7 +77,7 @@ var quiet: Logger {
 }
 
 /// The keys of the cluster that tests without a gateway are.
-let challengeKeyring = ClusterIdentity.ephemeral().keyring
+let challengeKeyring = ClusterKeyring([.generate()])
 
 extension ChallengeTask {
     var sealedDocument: [UInt8] { sealed(with: challengeKeyring.signing) }
@@ -92,7 +92,7 @@ final class HeldStore: Store {
         var state = StoreState.healthy
     }
 
-    let inner = MemoryStore()
+    let inner = VolumeStore.inMemory()
     private let held = Mutex(State())
 
     var reads: Int { held.withLock { $0.reads } }
@@ -101,6 +101,9 @@ final class HeldStore: Store {
     func set(_ state: StoreState) { held.withLock { $0.state = state } }
 
     func read(_ key: StoreKey) async throws(StoreError) -> StoredValue {
+        try await read(key, within: .seconds(10))
+    }
+    func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue {
         held.withLock { $0.reads += 1 }
         do {
             try await eventually("the end of the hold") { held.withLock { !$0.isHeld } }
@@ -108,7 +111,7 @@ final class HeldStore: Store {
             throw StoreError(.stalled, key.path, "\(error)")
         }
         if let failure = held.withLock({ $0.failure }) { throw failure }
-        return try await inner.read(key)
+        return try await inner.read(key, within: limit)
     }
 
     func readAll(

@@ -86,7 +86,7 @@ struct PendingChallengesTests {
             [UInt8](repeating: UInt8(ascii: "["), count: 4_000),
             [UInt8](repeating: UInt8(ascii: " "), count: ChallengeTask.documentLimit) + good.document,
             // Well-formed, but not sealed by this cluster at this key.
-            good.document, good.sealed(with: ClusterIdentity.ephemeral().keyring.signing),
+            good.document, good.sealed(with: ClusterKey.generate()),
             try challenge("other").sealedDocument,
         ]
         let changes: [(String, JSONValue?)] = [
@@ -107,7 +107,7 @@ struct PendingChallengesTests {
         }
         let pending = pending()
         let problems = Mutex(0)
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         defer { store.close() }
         pending.watch(store, .below(ChallengeTask.prefix)) { changes in
             problems.withLock { $0 += changes.count { $0.newProblem != nil } }

@@ -10,11 +10,11 @@ import Testing
 @Suite("Enrolment parameters from the configuration")
 struct EnrolmentTests {
     private let folder = ScratchFolder()
-    private let keyring = ClusterIdentity.ephemeral().keyring
+    private let keyring = ClusterKeyring([.generate()])
 
     @Test("Addresses come from the operator, the configuration, the listener, and last this machine")
     func addresses() async throws {
-        let store = MemoryStore()
+        let store = VolumeStore.inMemory()
         let local = try await enrolment(at: ListenAddress(host: "0.0.0.0", port: 8443), in: store)
         #expect(local.gateways.map(\.description) == ["127.0.0.1:8443"] && local.pin?.count == 32)
         #expect(local.notes.count == 1 && local.notes[0].contains("tunnel_addresses"))
@@ -36,7 +36,7 @@ struct EnrolmentTests {
         at listen: ListenAddress,
         configured: [HostPort] = [],
         named: [HostPort] = [],
-        in store: any Store = MemoryStore()
+        in store: any Store = VolumeStore.inMemory()
     ) async throws -> Enrolment {
         var configuration = GatewayConfiguration()
         configuration.store = SharedStoreConfiguration(path: folder.file("data"))

@@ -1,3 +1,4 @@
+import Dispatch
 import Foundation
 import NIOCore
 import Store
@@ -16,7 +17,7 @@ enum Driver: String, CaseIterable, Sendable {
         var options = VolumeStore.Options()
         options.watchInterval = .milliseconds(100)
         switch self {
-        case .memory: return (MemoryStore(), nil)
+        case .memory: return (VolumeStore.inMemory(options), nil)
         case .volume:
             let scratch = ScratchFolder()
             return (VolumeStore(volume: try scratch.volume(), options: options), scratch)
@@ -158,6 +159,54 @@ struct ConformanceTests {
         try await store.write("agents/a", .remove(nil))
         try await expect([.removed(version: 4)])
         watch.cancel()
+    }
+
+    @Test(
+        "A value that could not be used is not delivered again after the version that replaces it",
+        arguments: Driver.allCases
+    )
+    func rejectedValues(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        let key: StoreKey = "agents/a"
+        let delivered = Mutex<[UInt64]>([])
+        let isBusy = Atomic(false)
+        let overlaps = Atomic(0)
+        let (isRepeated, isReplaced) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+        let watch = store.watch(.only(key)) { batch in
+            for change in batch.changes {
+                guard case .value(let stored) = change.content else { continue }
+                if isBusy.exchange(true, ordering: .relaxed) { overlaps.add(1, ordering: .relaxed) }
+                // The second delivery of a version lasts until the next version has been written.
+                if delivered.withLock({ $0.count { $0 == stored.version } }) == 1 {
+                    isRepeated.signal()
+                    _ = isReplaced.wait(timeout: .now() + .seconds(10))
+                }
+                delivered.withLock { $0.append(stored.version) }
+                isBusy.store(false, ordering: .relaxed)
+            }
+            return batch.changes.map(\.key)
+        }
+        try await store.write(key, .create([0]))
+        for version in 1...UInt64(4) {
+            #expect(await wait(isRepeated))
+            try await store.write(key, .replace(version, [UInt8(version)]))
+            isReplaced.signal()
+        }
+        try await eventually("the last version") { delivered.withLock { $0.last == 5 } }
+        watch.cancel()
+        isReplaced.signal()
+        let versions = delivered.withLock { $0 }
+        #expect(versions == versions.sorted() && overlaps.load(ordering: .relaxed) == 0, "\(versions)")
+    }
+
+    /// Waits for a semaphore on a thread that may be blocked, and returns whether it was signalled in time.
+    private func wait(_ semaphore: DispatchSemaphore) async -> Bool {
+        await withCheckedContinuation { continuation in
+            Thread.detachNewThread {
+                continuation.resume(returning: semaphore.wait(timeout: .now() + .seconds(10)) == .success)
+            }
+        }
     }
 
     @Test("A lease has one holder at a time, and each holder a higher epoch", arguments: Driver.allCases)
