@@ -73,7 +73,7 @@ struct ACMECheckCommand: AsyncParsableCommand {
             ports: ports,
             version: version
         ).run()
-        try Terminal.print(Terminal.table(findings.map { [$0.verdict.rawValue, $0.subject, $0.message] }))
+        try Terminal.print(table: findings.map { [$0.verdict.rawValue, $0.subject, $0.message] })
         let count = findings.count { $0.verdict == .bad }
         guard count == 0 else {
             throw Failure("\(count) of \(findings.count) checks would keep a CA from issuing for \(name)")

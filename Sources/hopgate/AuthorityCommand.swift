@@ -47,7 +47,7 @@ struct AuthorityCommand: AsyncParsableCommand {
                 "pin": .string(root.pin),
             ])
         } else {
-            try Terminal.print(Terminal.table([["root", key.path], ["pin", root.pin]]))
+            try Terminal.print(table: [["root", key.path], ["pin", root.pin]])
         }
     }
 }

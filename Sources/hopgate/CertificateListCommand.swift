@@ -36,9 +36,7 @@ struct CertificateListCommand: AsyncParsableCommand {
                     status.certificate?.issuer ?? "-",
                 ]
             }
-            try Terminal.print(
-                Terminal.table([["NAMES", "SOURCE", "NOT AFTER", "STATE", "PLACE", "SHA256", "ISSUER"]] + rows)
-            )
+            try Terminal.print(table: [["NAMES", "SOURCE", "NOT AFTER", "STATE", "PLACE", "SHA256", "ISSUER"]] + rows)
         }
         let problems = statuses.compactMap(\.problem)
         guard problems.isEmpty else {

@@ -67,7 +67,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
         } else if json {
             try Terminal.print(found.document(now: Date()).merging(issuing?.fields ?? [:]) { $1 })
         } else {
-            try Terminal.print(Terminal.table(Self.rows(found) + (issuing?.rows ?? [])))
+            try Terminal.print(table: Self.rows(found) + (issuing?.rows ?? []))
         }
         if let problem = found.problem { throw Failure("\(problem)") }
     }
@@ -80,7 +80,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
             let fields: [String: JSONValue] = ["place": .string(issuing.key.path), "state": .string(state)]
             try Terminal.print(fields.merging(issuing.fields) { $1 })
         } else {
-            try Terminal.print(Terminal.table([["state", state], ["place", issuing.key.path]] + issuing.rows))
+            try Terminal.print(table: [["state", state], ["place", issuing.key.path]] + issuing.rows)
         }
         throw Failure("the certificate for \(name) \(state)")
     }

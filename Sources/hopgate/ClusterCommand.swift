@@ -39,9 +39,7 @@ struct ClusterStatusCommand: AsyncParsableCommand {
                 replica["keys"]?.strings?.first ?? "?", replica.text("problem", absent: ""),
             ]
         }
-        try Terminal.print(
-            Terminal.table([["REPLICA", "NAME", "VERSION", "STATE", "SESSIONS", "SILENT", "KEY", ""]] + rows)
-        )
+        try Terminal.print(table: [["REPLICA", "NAME", "VERSION", "STATE", "SESSIONS", "SILENT", "KEY", ""]] + rows)
     }
 }
 
@@ -68,12 +66,10 @@ struct ClusterShowCommand: AsyncParsableCommand {
             ])
         }
         let place = cluster.isKeyOnVolume ? "on the volume" : "mounted"
-        try Terminal.print(
-            Terminal.table([
-                ["cluster", cluster.id], ["store", store],
-                ["keys", "\(keys.joined(separator: ", ")) (\(place))"],
-            ])
-        )
+        try Terminal.print(table: [
+            ["cluster", cluster.id], ["store", store],
+            ["keys", "\(keys.joined(separator: ", ")) (\(place))"],
+        ])
     }
 }
 
@@ -117,7 +113,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
             options: rotation,
             report: { Terminal.info(Self.text($0)) }
         ).run()
-        try Terminal.print(Terminal.table([["cluster", cluster.id], ["key", cluster.keyring.signing.id]]))
+        try Terminal.print(table: [["cluster", cluster.id], ["key", cluster.keyring.signing.id]])
         let old = cluster.keyring.keys.dropFirst().map(\.id)
         guard !old.isEmpty, !isMounted else { return }
         Terminal.info("Still valid: \(old.joined(separator: ", ")).")

@@ -36,7 +36,7 @@ struct StatusCommand: AsyncParsableCommand {
             }
             return
         }
-        try Terminal.print(Terminal.table(Self.rows(status)))
+        try Terminal.print(table: Self.rows(status))
         try show("certificates", Self.certificates, status, client)
         try show("agents", Self.agents, status, client)
     }

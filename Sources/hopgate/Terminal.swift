@@ -21,6 +21,9 @@ enum Terminal {
     static func print(_ fields: [String: JSONValue]) throws { try print(.object(fields)) }
     static func print(_ value: JSONValue) throws { try print(json(value)) }
 
+    /// Writes a result as a table; see ``table(_:)``.
+    static func print(table rows: [[String]]) throws { try print(table(rows)) }
+
     /// Writes a message that has a part of the result, such as a join string, to standard error.
     static func require(info message: String) throws {
         guard write(message + "\n", to: STDERR_FILENO) else { throw incomplete("standard error") }

@@ -29,9 +29,7 @@ struct TokenListCommand: AsyncParsableCommand {
                     credential.created,
                 ]
             }
-            try Terminal.print(
-                Terminal.table([["ID", "NAME", "STATE", "SERVICES", "HOSTS", "AGENTS", "CREATED"]] + rows)
-            )
+            try Terminal.print(table: [["ID", "NAME", "STATE", "SERVICES", "HOSTS", "AGENTS", "CREATED"]] + rows)
         }
         guard problems.isEmpty else {
             throw Failure("some tokens cannot be read:\n" + problems.map(\.description).joined(separator: "\n"))

@@ -7,6 +7,8 @@ import Threads
 
 /// The ``ACME/AuthorityGate`` of each configured CA, shared by all renewers of a process, and the task that drives them.
 final class AuthorityGates: Sendable {
+    /// The directory URLs of the CAs, each of which has a gate.
+    private let authorities: [String]
     private let gates: Mutex<[String: AuthorityGate]>
     private let store: any Store
     private let records: RenewalRecords
@@ -26,6 +28,7 @@ final class AuthorityGates: Sendable {
             let fingerprint = Fingerprint.of(authority.parts.joined(separator: "\n"))
             return (authority.authority.id, AuthorityGate(settings.gateTiming, settings: fingerprint))
         }
+        authorities = Set(gates.map(\.0)).sorted()
         self.gates = Mutex(Dictionary(gates) { first, _ in first })
         self.store = store
         self.records = records
@@ -56,47 +59,38 @@ final class AuthorityGates: Sendable {
     ///
     /// - Returns: Whether there will be an attempt.
     func urge(_ key: StoreKey) -> Bool {
-        let isUrged = gates.withLock { gates in
-            gates.keys.contains { gates[$0]?.urge(key.name, now: now($0)) ?? false }
-        }
+        let isUrged = authorities.contains { update($0) { $0.urge(key.name, now: $1) } }
         if isUrged { signal.send() }
         return isUrged
     }
 
     /// Removes a name that is not due any more.
     func leave(_ key: StoreKey) {
-        gates.withLock { gates in
-            for authority in gates.keys { gates[authority]?.leave(key.name, now: now(authority)) }
-        }
+        for authority in authorities { update(authority) { $0.leave(key.name, now: $1) } }
     }
 
     /// Records a failure. Returns whether it concerns the CA as a whole, so that it is no failure of the name.
     func failed(_ failure: ACMEFailure, by key: StoreKey, at authority: String, since start: NIODeadline) -> Bool {
         defer { signal.send() }
-        return gates.withLock { gates in
-            gates[authority]?.failed(
+        return update(authority) { gate, now in
+            gate.failed(
                 failure,
                 by: key.name,
                 authority: authority,
                 since: start,
-                now: now(authority),
+                now: now,
                 random: .random(in: .min ... .max)
-            ) ?? false
+            )
         }
     }
 
     /// Records that a CA has accepted an order.
     func succeeded(by key: StoreKey, at authority: String) {
-        let wasClosed = gates.withLock { gates in
-            let wasClosed = gates[authority]?.hold != nil
-            gates[authority]?.succeeded(by: key.name, now: now(authority))
-            return wasClosed
+        let wasClosed = update(authority) { gate, now in
+            defer { gate.succeeded(by: key.name, now: now) }
+            return gate.hold != nil
         }
         if wasClosed { signal.send() }
-    }
-
-    private func now(_ authority: String) -> Instant {
-        Instant(uptime: .now(), wall: directories.serverTime(at: authority))
     }
 
     // MARK: The task
@@ -112,7 +106,7 @@ final class AuthorityGates: Sendable {
         defer { watch.cancel() }
         while !Task.isCancelled {
             var next: NIODeadline?
-            for authority in gates.withLock({ $0.keys.sorted() }) {
+            for authority in authorities {
                 guard let due = await drive(authority, wake) else { continue }
                 next = min(next ?? due, due)
             }
@@ -121,11 +115,9 @@ final class AuthorityGates: Sendable {
     }
 
     private func observe(_ changes: [WatchedChange]) {
-        gates.withLock { gates in
-            for authority in gates.keys {
-                let name = Fingerprint.of(authority)
-                if changes.contains(where: { $0.key.name == name }) { gates[authority]?.changed() }
-            }
+        let names = Set(changes.map(\.key.name))
+        for authority in authorities where names.contains(Fingerprint.of(authority)) {
+            update(authority) { gate, _ in gate.changed() }
         }
         signal.send()
     }
@@ -172,7 +164,7 @@ final class AuthorityGates: Sendable {
 
     @discardableResult
     private func update<Result>(_ authority: String, _ body: (inout AuthorityGate, Instant) -> Result) -> Result {
-        let now = now(authority)
+        let now = Instant(uptime: .now(), wall: directories.serverTime(at: authority))
         return gates.withLock { gates in
             guard var gate = gates[authority] else { preconditionFailure("every configured CA has a gate") }
             defer { gates[authority] = gate }
