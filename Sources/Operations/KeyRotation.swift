@@ -227,7 +227,7 @@ private final class ObservedReplicas: Sendable {
             return replica
         }
 
-        /// Whether it is live, as far as this can be told: one that cannot be read at the moment may be.
+        /// Whether it is live, as far as is known: one that cannot be read at the moment may be.
         var isLive: Bool { state != .left && (beats > 0 || hasProblem) }
     }
 

@@ -187,7 +187,7 @@ package struct AuthorityGate {
     package mutating func succeeded(by key: String, now: Instant) {
         lastSuccess = now.uptime
         guard let hold else { return }
-        // The progress of an earlier order says nothing about a limit of new ones.
+        // The progress of an earlier order is no sign that a limit of new ones has ended.
         guard hold.error.code != ACMEFailure.Code.rateLimited.rawValue || prober?.key == key else { return }
         schedule(.opened(seconds: max(0, now.wall - hold.since), waiting: waiting.count), now.uptime)
         open(now)

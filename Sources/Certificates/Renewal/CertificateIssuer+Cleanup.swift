@@ -86,7 +86,7 @@ extension CertificateIssuer {
     private func isAbandoned(_ key: StoreKey, _ now: UnixTime) async -> Bool {
         do {
             let found = try await shared.certificates.read(key)
-            // What cannot be parsed is not judged.
+            // A certificate that cannot be parsed stays.
             guard found.rejection == nil else { return false }
             var uses = [
                 try await shared.records.state(of: key).lastUse,

@@ -107,7 +107,7 @@ package final class CertificateIssuer: Sendable {
     /// Runs all renewers until the task is cancelled. Called once.
     package func run() async {
         let first = state.withLock { Array($0.renewers.values) }
-        // The renewers whose state another replica has changed have to look again.
+        // The renewers whose state another replica has changed decide again.
         let watch = shared.store.watch(.below(RenewalRecords.names)) { [weak self] batch in
             self?.wake(batch.changes.map(\.key.name))
             return []
@@ -132,7 +132,7 @@ package final class CertificateIssuer: Sendable {
         }
     }
 
-    /// Makes the renewers of these names look again, because their certificates in the store have changed.
+    /// Lets the renewers of these names decide again, because their certificates in the store have changed.
     ///
     /// - Parameter names: The last components of the keys.
     package func wake(_ names: [String]) {

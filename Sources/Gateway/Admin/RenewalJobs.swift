@@ -37,8 +37,8 @@ final class RenewalJobs: Sendable {
         )
     }
 
-    func remove(_ number: UInt64) { state.withLock { $0.outcomes[number] = nil } }
     /// Removes a job that could not be started.
+    func remove(_ number: UInt64) { state.withLock { $0.outcomes[number] = nil } }
 
     /// The state of a job as a JSON object, or `nil` if there is none with this number.
     func report(_ number: UInt64) -> [String: JSONValue]? {

@@ -10,7 +10,7 @@ import Synchronization
 ///
 /// 1. An event loop finds nothing in memory for an id, and calls ``read(_:for:on:now:)``.
 /// 2. ``run()`` reads the value off the event loops and puts it into memory. Requests for the same id share one read.
-/// 3. The returned future is completed on the loop of the request, which then looks into the memory again.
+/// 3. The returned future is completed on the loop of the request, which then reads the memory again.
 ///
 /// Any client can name any id. Bounded are therefore the concurrent reads, their duration, their rate in total and for
 /// each address, and the waiting requests; and a missing id is not read again for a moment. What exceeds a limit is not read:

@@ -9,7 +9,7 @@ package struct ReplicaLiveness: Equatable, Sendable {
     package let replica: Incarnation
     /// The second read.
     package let heartbeat: Reading
-    /// Whether the replica is live, as far as this can be told: one whose heartbeat cannot be read at the moment may be.
+    /// Whether the replica is live, as far as is known: one whose heartbeat cannot be read at the moment may be.
     package let isLive: Bool
 
     /// The heartbeat of a replica, or the reason why it cannot be read.

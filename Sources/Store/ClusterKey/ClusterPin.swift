@@ -6,7 +6,7 @@ import Synchronization
 /// is another cluster's store, or none.
 private final class ClusterPin: Sendable {
     private let cluster: String
-    /// The path of the signing key, whose random name no other volume has; one look at it is enough. It is missing if
+    /// The path of the signing key, whose random name no other volume has; one call verifies it. It is missing if
     /// the keys are mounted.
     private let keyFile: Mutex<String>
 
