@@ -3,11 +3,12 @@ import DequeModule
 /// A queue of blocking jobs that are run by its own threads and start in the order of their submission.
 ///
 /// A queue whose limit is its usual number of threads never replaces a thread that hangs; one with a higher limit adds
-/// threads while others hang, and ends them when those return. Submitting never waits. A job reports its result itself.
+/// threads while jobs wait for longer than its patience, and ends them when no job is left. The first thread that is
+/// added adds the next one, so that the limit is reached at once if the others wait as long. Submitting never waits. A
+/// job reports its result itself.
 package final class BlockingWorkQueue: @unchecked Sendable {
-    /// The time for which a job waits for a thread before ``growIfStuck(uptimeNanoseconds:)`` adds one.
+    /// The usual time for which a job waits for a thread before one is added.
     package static let patience = Duration.milliseconds(250)
-    private static let patienceNanoseconds = patience.clampedNanoseconds
 
     private struct Job {
         var number: UInt64
@@ -19,6 +20,7 @@ package final class BlockingWorkQueue: @unchecked Sendable {
     private let usual: Int
     private let limit: Int
     private let queueLimit: Int
+    private let patience: UInt64
     private let starter: ThreadStarter
     private let condition = ThreadCondition()
     // Guarded by the condition's lock.
@@ -33,17 +35,20 @@ package final class BlockingWorkQueue: @unchecked Sendable {
     ///   - usual: The number of threads that stay. They are started as jobs need them.
     ///   - limit: The highest number of threads, including those that hang.
     ///   - queueLimit: The highest number of waiting jobs.
+    ///   - patience: The time for which a job waits for a thread before one is added.
     package init(
         name: String,
         usual: Int,
         limit: Int,
         queueLimit: Int,
+        patience: Duration = patience,
         starter: @escaping ThreadStarter = startThread
     ) {
         self.name = name
         self.usual = usual
         self.limit = limit
         self.queueLimit = queueLimit
+        self.patience = UInt64(patience.clampedNanoseconds)
         self.starter = starter
     }
 
@@ -76,13 +81,13 @@ package final class BlockingWorkQueue: @unchecked Sendable {
         }
     }
 
-    /// Adds a thread if no thread is idle and the first job has waited for ``patience``. The owner calls it a few times
-    /// per second, which also repeats a start that failed.
+    /// Adds a thread if no thread is idle and the first job has waited for longer than the patience. The owner calls it
+    /// a few times per second, which also repeats a start that failed.
     ///
     /// - Parameter now: The current uptime.
     package func growIfStuck(uptimeNanoseconds now: UInt64) {
         let starts = condition.withLock { () -> Bool in
-            guard let first = queue.first, now > first.submitted, now - first.submitted > Self.patienceNanoseconds,
+            guard let first = queue.first, now > first.submitted, now - first.submitted > patience,
                 idle == 0, threads < limit, !isClosed
             else { return false }
             threads += 1
@@ -114,7 +119,10 @@ package final class BlockingWorkQueue: @unchecked Sendable {
     }
 
     private func run() {
-        while let body = next() { body() }
+        while let body = next() {
+            growIfStuck(uptimeNanoseconds: uptimeNanoseconds())
+            body()
+        }
     }
 
     /// Waits for a job.

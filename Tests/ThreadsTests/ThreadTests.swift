@@ -87,6 +87,27 @@ struct ThreadTests {
         try await eventually { queue.threadCount == 0 }
     }
 
+    @Test("The first thread that is added adds the others, if all jobs have waited for too long")
+    func immediateGrowth() async throws {
+        let queue = BlockingWorkQueue(name: "test", usual: 1, limit: 4, queueLimit: 10, patience: .zero)
+        let gate = Gate()
+        let blocked = Observed(0)
+        for _ in 0..<6 {
+            let isAccepted = queue.submit {
+                blocked.update { $0 += 1 }
+                gate.pass()
+            }
+            #expect(isAccepted)
+        }
+        queue.growIfStuck(uptimeNanoseconds: .max)
+        try await blocked.wait { $0 == 4 }
+        #expect(queue.threadCount == 4)
+        gate.open()
+        try await blocked.wait { $0 == 6 }
+        try await eventually { queue.threadCount == 1 }
+        queue.close()
+    }
+
     @Test("Closing the queue drops waiting jobs and refuses new ones")
     func close() async throws {
         let queue = BlockingWorkQueue(name: "test", usual: 1, limit: 1, queueLimit: 10)

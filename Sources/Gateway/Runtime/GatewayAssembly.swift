@@ -53,14 +53,17 @@ struct GatewayAssembly: Sendable {
             logger.notice("cluster founded", metadata: metadata)
         }
         do {
-            let certificates = try await loadCertificates(configuration, shared, logger)
-            let credentials = CredentialCache(store: shared.store, keyring: { shared.keyring }, logger: logger)
-            do throws(StoreError) {
-                try await credentials.load()
-            } catch {
-                throw GatewayStartError("the credentials in the store cannot be read: \(error)")
-            }
-            return try GatewayAssembly(configuration, version, output, logger, shared, certificates, credentials)
+            async let certificates = loadCertificates(configuration, shared, logger)
+            async let credentials = loadCredentials(shared, logger)
+            return try GatewayAssembly(
+                configuration,
+                version,
+                output,
+                logger,
+                shared,
+                await certificates,
+                await credentials
+            )
         } catch {
             shared.close()
             throw error
@@ -153,5 +156,15 @@ struct GatewayAssembly: Sendable {
             logger.notice("development CA in use", metadata: ["fingerprint": "\(root.pin)"])
         }
         return certificates
+    }
+
+    private static func loadCredentials(_ shared: SharedStore, _ logger: Logger) async throws -> CredentialCache {
+        let credentials = CredentialCache(store: shared.store, keyring: { shared.keyring }, logger: logger)
+        do throws(StoreError) {
+            try await credentials.load()
+        } catch {
+            throw GatewayStartError("the credentials in the store cannot be read: \(error)")
+        }
+        return credentials
     }
 }

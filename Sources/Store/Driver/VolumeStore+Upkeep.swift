@@ -16,7 +16,8 @@ extension VolumeStore {
         let timers = timers
         timers.schedule(at: .now() + TimeAmount(BlockingWorkQueue.patience)) { [weak self] in
             guard let self else { return timers.close() }
-            for queue in [readers, writer] { queue.growIfStuck(uptimeNanoseconds: NIODeadline.now().uptimeNanoseconds) }
+            let now = NIODeadline.now().uptimeNanoseconds
+            for queue in [readers, bulkReaders, writer] { queue.growIfStuck(uptimeNanoseconds: now) }
             probeSpace()
             scheduleUpkeep()
         }

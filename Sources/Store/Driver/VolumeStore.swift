@@ -8,6 +8,8 @@ package import Threads
 /// each caller a deadline. `perform(on:_:within:_:)` carries every call of the ``Store`` protocol to the volume:
 /// - One *writer* thread makes all changes, in order, and is never replaced: while it hangs, the state is `stalled`.
 /// - A few *reader* threads do reads, listings and polls; while some hang, others are added.
+/// - *Bulk reader* threads read thousands of values, in parts: many at the same time on a volume on which this takes
+///   long. No single read waits for them.
 /// - One *timer* thread fires deadlines, renewals and polls, and touches no file.
 ///
 /// The gateway creates one with ``open(path:mounted:options:deadline:)`` and calls ``close()`` at its end. Every method
@@ -24,11 +26,13 @@ package final class VolumeStore: Store {
         package var disposable: [StoreKey] = []
         /// The name of this process in the records of its leases, for people.
         package var processName = LeaseRecord.processName
-        /// The number of reader threads while none of them hangs.
+        /// The number of reader threads, and of bulk readers, while no job waits for long.
         package var readers = 2
         /// The highest number of reader threads: of each watch ``PrefixWatch/hungLimit`` may hang, and there are few
         /// watches.
         package var readersAtMost = 32
+        /// The highest number of bulk readers.
+        package var bulkReadersAtMost = PrefixWatch.bulkLimit
         package var threadStarter: ThreadStarter = startThread
 
         package init() {}
@@ -48,6 +52,7 @@ package final class VolumeStore: Store {
     let options: Options
     let writer: BlockingWorkQueue
     let readers: BlockingWorkQueue
+    let bulkReaders: BlockingWorkQueue
     let timers: TimerThread
     let shared = Mutex(Shared())
 
@@ -82,11 +87,22 @@ package final class VolumeStore: Store {
             queueLimit: 4_096,
             starter: starter
         )
+        bulkReaders = BlockingWorkQueue(
+            name: "store-bulk",
+            usual: min(options.readers, options.bulkReadersAtMost),
+            limit: options.bulkReadersAtMost,
+            queueLimit: 4_096,
+            patience: Self.bulkPatience,
+            starter: starter
+        )
         scheduleUpkeep()
         scheduleSweep(GarbageCollector(volume: volume, disposable: options.disposable))
     }
 
     deinit { close() }
+
+    /// The time for which a part of a bulk read waits before a bulk reader is added: on a fast volume none waits so long.
+    private static let bulkPatience = Duration.milliseconds(20)
 
     package var state: StoreState { health.state(now: .now()) }
 
@@ -106,6 +122,7 @@ package final class VolumeStore: Store {
         timers.close()
         writer.close()
         readers.close()
+        bulkReaders.close()
     }
 }
 
@@ -127,16 +144,16 @@ extension VolumeStore {
         let keys = try await perform(on: readers, .list) { volume throws(StoreError) in
             try volume.unsortedKeys(prefix)
         }
-        // A part is small enough to be read before a call's deadline even over a slow network; each reader thread has
-        // its own sequence of parts.
-        let parts = stride(from: 0, to: keys.count, by: 256).map { keys[$0..<min($0 + 256, keys.count)] }
+        // A part is small enough to be read before a call's deadline even over a slow network.
+        let parts = stride(from: 0, to: keys.count, by: 64).map { keys[$0..<min($0 + 64, keys.count)] }
+        let sequences = min(options.bulkReadersAtMost, parts.count)
         let results = await withTaskGroup(of: Swift.Result<Void, StoreError>.self) { group in
-            for first in 0..<options.readers {
+            for first in 0..<sequences {
                 group.addTask {
                     do throws(StoreError) {
-                        for index in stride(from: first, to: parts.count, by: self.options.readers) {
+                        for index in stride(from: first, to: parts.count, by: sequences) {
                             let part = parts[index]
-                            try await self.perform(on: self.readers, .read) { volume throws(StoreError) in
+                            try await self.perform(on: self.bulkReaders, .read) { volume throws(StoreError) in
                                 deliver(try volume.readAll(part, in: prefix), keys.count)
                             }
                         }

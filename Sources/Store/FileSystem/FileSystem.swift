@@ -51,7 +51,8 @@ package protocol FileSystem: Sendable {
 
 /// An open folder, whose path need not be resolved again. Confined to one thread at a time; closed when deallocated.
 package protocol OpenFolder: AnyObject {
-    /// Returns the names in the folder, bypassing every cache, as ``FileSystem/list(_:fresh:limit:)`` does.
+    /// Returns the names in the folder. They are no older than the opening of the folder, which is what makes a client
+    /// of a network file system ask the server (close-to-open consistency).
     func list(limit: Int) throws(FileFault) -> FolderListing
 
     /// Opens a regular file in the folder for reading.

@@ -38,7 +38,7 @@ final class PosixFolder: OpenFolder {
         return PosixFolder(found, name, in: self)
     }
 
-    func list(limit: Int) throws(FileFault) -> FolderListing { try list(fresh: true, limit: limit) }
+    func list(limit: Int) throws(FileFault) -> FolderListing { try list(fresh: false, limit: limit) }
 
     /// Returns the names in the folder. Called once per descriptor; listing again requires opening it again.
     ///

@@ -30,9 +30,11 @@ package final class PrefixWatch {
     static let retriesPerPoll = 32
     /// The number of keys of a part.
     static let partSize = 16
-    /// The highest number of parts that are read at the same time. A fast volume needs no more than there are usual
-    /// readers; on a slow one the readers grow.
+    /// The highest number of parts that are read at the same time, besides those of an urgent round.
     static let partLimit = 12
+    /// The highest number of parts of an urgent round that are read at the same time: as many as there may be bulk
+    /// readers.
+    static let bulkLimit = 16
     /// The number of hanging calls beyond which no further part is read.
     static let hungLimit = 4
     /// The shortest time between the two lookups after which a missing folder counts as removed.
@@ -161,16 +163,16 @@ package final class PrefixWatch {
     /// Takes the next part, or returns `nil` if there is nothing to read now or enough is being read.
     package func nextPart() -> WatchPart? {
         let now = volume.now()
-        guard reading.count + hung.count < Self.partLimit,
-            reading.count(where: { $0.hangs(now: now) }) + hung.count < Self.hungLimit,
-            let (work, keys) = nextWork(now)
-        else { return nil }
+        guard reading.count(where: { $0.hangs(now: now) }) + hung.count < Self.hungLimit else { return nil }
+        let bulk = reading.count { $0.isBulk }
+        let single = reading.count - bulk + hung.count < Self.partLimit ? nextSingle(now) : nil
+        guard let (work, keys) = single ?? (bulk < Self.bulkLimit ? nextBulk() : nil) else { return nil }
         let part = WatchPart(volume, scope, isDisposable: isDisposable, work, keys, after: announced.latest)
         reading.append(part)
         return part
     }
 
-    private func nextWork(_ now: NIODeadline) -> (WatchPart.Work, [WatchPart.Key])? {
+    private func nextSingle(_ now: NIODeadline) -> (WatchPart.Work, [WatchPart.Key])? {
         if needsHints, !reading.contains(where: { $0.isOfHints }) {
             needsHints = false
             return (.hints(after: newestHint), [])
@@ -188,18 +190,24 @@ package final class PrefixWatch {
             }
             return (.due, [(key, knownVersion(key))])
         }
-        let isListing = reading.contains { $0.isOfNames }
-        if needsNames, !isListing {
+        if needsNames, !reading.contains(where: { $0.isOfNames }) {
             (needsNames, isUrgent, needsFullRound) = (false, needsFullRound, false)
             slice = isUrgent ? nil : now
             return (.names, [])
         }
-        guard isUrgent ? !isListing : now >= nextSlice && !reading.contains(where: { $0.isOfRound }) else { return nil }
+        guard !isUrgent, now >= nextSlice, !reading.contains(where: { $0.isOfRound }) else { return nil }
         let keys = nextKeysOfRound()
         guard !keys.isEmpty else { return nil }
-        if !isUrgent { slice = slice ?? now }
-        defer { if round.isEmpty { isUrgent = false } }
-        return (.round(isUrgent: isUrgent), keys)
+        slice = slice ?? now
+        return (.round(isUrgent: false), keys)
+    }
+
+    private func nextBulk() -> (WatchPart.Work, [WatchPart.Key])? {
+        guard isUrgent, !reading.contains(where: { $0.isOfNames }) else { return nil }
+        let keys = nextKeysOfRound()
+        guard !keys.isEmpty else { return nil }
+        if round.isEmpty { isUrgent = false }
+        return (.round(isUrgent: true), keys)
     }
 
     private func nextKeysOfRound() -> [WatchPart.Key] {

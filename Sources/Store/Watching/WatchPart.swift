@@ -59,6 +59,8 @@ package final class WatchPart: Sendable {
 
     var isOfHints: Bool { if case .hints = work { true } else { false } }
     var isOfNames: Bool { if case .names = work { true } else { false } }
+    /// Whether the part is one of many that are read at the same time, by the bulk readers.
+    var isBulk: Bool { if case .round(isUrgent: true) = work { true } else { false } }
     var isOfRound: Bool { if case .round = work { true } else { false } }
 
     /// The folder whose listing the part is.
@@ -109,11 +111,8 @@ package final class WatchPart: Sendable {
     }
 
     private func inspectKeys() -> [(StoreKey, KeyFinding)]? {
-        // A listing relative to an open folder needs fewer calls, but may come from a cache.
-        let folder: (any OpenFolder)? =
-            if case .round(isUrgent: true) = work { prefix.flatMap { try? volume.files.openFolder($0.path) } } else {
-                nil
-            }
+        // A listing relative to an open folder needs fewer calls, but is only as fresh as the opening.
+        let folder = isBulk ? prefix.flatMap { try? volume.files.openFolder($0.path) } : nil
         var found: [(StoreKey, KeyFinding)] = []
         for (key, known) in keys {
             guard begin(key) else { return nil }

@@ -11,6 +11,11 @@ struct CountingFileSystem: InterceptedFileSystem {
         func reset() { counts.withLock { $0 = [:] } }
 
         var all: [String: Int] { counts.withLock { $0 } }
+
+        /// The number of calls of each kind, whatever their paths.
+        var kinds: [String: Int] {
+            all.reduce(into: [:]) { $0[String($1.key.prefix { $0 != " " }), default: 0] += $1.value }
+        }
     }
 
     let files: any FileSystem

@@ -150,4 +150,23 @@ struct HangingTests {
         try other.write("agents/k7", .replace(1, [2]))
         try await eventually { agents["k7"]?.version == 2 && agents.entries["k7"]?.problem == nil }
     }
+
+    @Test("While the bulk readers hang, single values are read and changes are delivered")
+    func bulk() async throws {
+        defer { store.close() }
+        try await store.write("acme/a", .create([1]))
+        for number in 0..<40 { try await store.write(StoreKey("agents/k\(number)"), .create([UInt8(number)])) }
+        gate.hang(true, at: "agents/k7/1.json")
+        defer { gate.hang(false) }
+        var options = VolumeStore.Options()
+        options.bulkReadersAtMost = 1
+        let other = VolumeStore(volume: store.volume, options: options)
+        defer { other.close() }
+        let values = WatchedValues<UInt8, StoreError> { _, stored in stored.map { $0.bytes[0] } }
+        values.watch(other, .below("agents")) { _ in }
+        try await eventually { gate.waitingCount == 1 }
+        #expect(try await other.read("acme/a").bytes == [1])
+        try await other.write("agents/new", .create([9]))
+        try await eventually { values["new"] == 9 }
+    }
 }
