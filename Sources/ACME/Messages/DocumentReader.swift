@@ -2,7 +2,7 @@ import Formats
 
 /// A strict reader of one JSON object. Known fields must have the right type; unknown ones are ignored. `null` is the
 /// same as a missing field.
-struct DocumentReader {
+package struct DocumentReader {
     let fields: [String: JSONValue]
     /// The location of the object in error messages, such as `order.identifiers[3]`.
     let place: String
@@ -17,14 +17,15 @@ struct DocumentReader {
 
     /// The number of the format of records, which each of them has in its field "format".
     static let recordFormat: Int64 = 1
+    static let formatField = "format"
 
     /// Reads a record that this client has written, which may be larger than any message of a CA: it combines several.
     init(record bytes: [UInt8], _ place: String) throws(ACMEMessageError) {
         try self.init(bytes, place, JSONLimits())
-        guard let format = try integer("format") else { throw error("format", "is missing") }
+        guard let format = try integer(Self.formatField) else { throw error(Self.formatField, "is missing") }
         guard format == Self.recordFormat else {
             throw ACMEMessageError(
-                "\(place).format",
+                "\(place).\(Self.formatField)",
                 "is \(format); this release reads \(Self.recordFormat)",
                 isLaterFormat: format > Self.recordFormat
             )

@@ -13,8 +13,7 @@ package struct OrderRecord: StoredRecord {
     package let created: UnixTime
     /// The tasks that are, were, or were about to be presented. The replica that continues the order cleans them up.
     package internal(set) var tasks: [ChallengeTask] = []
-    /// The fields that this release does not know, which are kept when the record is written again.
-    private var others: [String: JSONValue]
+    package var others: [String: JSONValue] = [:]
 
     init(_ plan: OrderPlan, order: ACMEURL, key: LeafKey, created: UnixTime) {
         directory = plan.authority.directory
@@ -23,11 +22,9 @@ package struct OrderRecord: StoredRecord {
         profile = plan.profile
         self.key = key
         self.created = created
-        others = [:]
     }
 
-    package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        let reader = try DocumentReader(record: bytes, place)
+    package init(_ reader: DocumentReader) throws(ACMEMessageError) {
         directory = try reader.ownURL("directory")
         order = try reader.url("order", from: directory)
         var names: [CertificateName] = []
@@ -45,24 +42,16 @@ package struct OrderRecord: StoredRecord {
         for inner in try reader.objects("tasks", limit: ACMELimits.authorizations) {
             tasks.append(try ChallengeTask(inner))
         }
-        others = reader.fields.filter { !Self.fieldNames.contains($0.key) }
     }
 
-    private static let fieldNames: Set = [
-        "format", "directory", "order", "names", "profile", "key", "created", "tasks",
-    ]
-
-    package var json: [UInt8] {
-        var fields = others
-        fields["format"] = .integer(DocumentReader.recordFormat)
-        fields["directory"] = .string(directory.text)
-        fields["order"] = .string(order.text)
-        fields["names"] = .array(names.map { .string($0.description) })
-        if let profile { fields["profile"] = .string(profile) }
-        fields["key"] = .string(key.pem)
-        fields["created"] = .string(created.rfc3339)
+    package var fields: [String: JSONValue] {
+        var fields: [String: JSONValue] = [
+            "directory": .string(directory.text), "order": .string(order.text), "key": .string(key.pem),
+            "names": .array(names.map { .string($0.description) }), "created": .string(created.rfc3339),
+        ]
+        fields["profile"] = profile.map { .string($0) }
         if !tasks.isEmpty { fields["tasks"] = .array(tasks.map { .object($0.fields) }) }
-        return fields.json
+        return fields
     }
 
     /// Whether the order has the CA, names and profile of the plan.

@@ -15,8 +15,7 @@ package struct AuthorityHold: StoredRecord {
     /// The fingerprint of the CA's settings, if the operator has to change something. With other settings the hold is
     /// not in effect.
     package var settings: String?
-    /// The fields that this release does not know, which are kept when the record is written again.
-    private var others: [String: JSONValue] = [:]
+    package var others: [String: JSONValue] = [:]
 
     /// Creates the record after a failure.
     ///
@@ -30,27 +29,21 @@ package struct AuthorityHold: StoredRecord {
         others = old?.others ?? [:]
     }
 
-    package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        let reader = try DocumentReader(record: bytes, place)
+    package init(_ reader: DocumentReader) throws(ACMEMessageError) {
         guard let error = try reader.object("error") else { throw reader.error("error", "is missing") }
         since = try reader.time("since")
         notBefore = try reader.time("not_before")
         pause = min(max(try reader.integer("pause") ?? 0, 0), AuthorityGate.Timing.longestPause)
         self.error = try RenewalState.LastError(error)
         settings = try reader.optionalString("settings")
-        others = reader.fields.filter { !Self.names.contains($0.key) }
     }
 
-    private static let names: Set = ["format", "since", "not_before", "pause", "error", "settings"]
-
-    package var json: [UInt8] {
-        var fields = others
-        fields["format"] = .integer(DocumentReader.recordFormat)
-        fields["since"] = .string(since.rfc3339)
-        fields["not_before"] = .string(notBefore.rfc3339)
-        fields["pause"] = .integer(pause)
-        fields["error"] = .object(error.fields)
+    package var fields: [String: JSONValue] {
+        var fields: [String: JSONValue] = [
+            "since": .string(since.rfc3339), "not_before": .string(notBefore.rfc3339), "pause": .integer(pause),
+            "error": .object(error.fields),
+        ]
         fields["settings"] = settings.map { .string($0) }
-        return fields.json
+        return fields
     }
 }

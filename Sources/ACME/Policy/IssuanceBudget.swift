@@ -39,8 +39,7 @@ package struct IssuanceBudget: StoredRecord {
     }
 
     private var grants: [String: Grant] = [:]
-    /// The fields that this release does not know, which are kept when the record is written again.
-    private var others: [String: JSONValue] = [:]
+    package var others: [String: JSONValue] = [:]
 
     package init() {}
 
@@ -84,9 +83,7 @@ package struct IssuanceBudget: StoredRecord {
 
     // MARK: The record
 
-    package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        let record = try DocumentReader(record: bytes, place)
-        others = record.fields.filter { $0.key != "format" && $0.key != "grants" }
+    package init(_ record: DocumentReader) throws(ACMEMessageError) {
         guard let reader = try record.object("grants") else { return }
         for host in reader.fields.keys {
             let parts = try reader.string(host).split(separator: " ", maxSplits: 1)
@@ -97,10 +94,7 @@ package struct IssuanceBudget: StoredRecord {
         }
     }
 
-    package var json: [UInt8] {
-        var fields = others
-        fields["format"] = .integer(DocumentReader.recordFormat)
-        fields["grants"] = .object(grants.mapValues { .string("\($0.at.rfc3339) \($0.token)") })
-        return fields.json
+    package var fields: [String: JSONValue] {
+        ["grants": .object(grants.mapValues { .string("\($0.at.rfc3339) \($0.token)") })]
     }
 }

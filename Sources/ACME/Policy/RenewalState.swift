@@ -13,8 +13,7 @@ package struct RenewalState: StoredRecord {
     package var lastError: LastError?
     /// The fingerprint of the settings under which ``nextTry`` was set. With other settings a new attempt is made.
     package var settings: String?
-    /// The fields that this release does not know, which are kept when the state is written again.
-    private var others: [String: JSONValue] = [:]
+    package var others: [String: JSONValue] = [:]
 
     /// The last failure, for display. No decision depends on it except the order of challenges.
     package struct LastError: Equatable, Sendable {
@@ -46,8 +45,7 @@ package struct RenewalState: StoredRecord {
         return times.compactMap(\.self).max()
     }
 
-    package init(json bytes: [UInt8], place: String) throws(ACMEMessageError) {
-        let reader = try DocumentReader(record: bytes, place)
+    package init(_ reader: DocumentReader) throws(ACMEMessageError) {
         failures = Int(min(max(try reader.integer("failures") ?? 0, 0), 1_000_000))
         nextTry = try reader.optionalTime("next_try")
         settings = try reader.optionalString("settings")
@@ -56,21 +54,16 @@ package struct RenewalState: StoredRecord {
         }
         renewal = try reader.object("renewal").map { reader throws(ACMEMessageError) in try RenewalPlan(reader) }
         lastError = try reader.object("last_error").map { reader throws(ACMEMessageError) in try LastError(reader) }
-        others = reader.fields.filter { !Self.names.contains($0.key) }
     }
 
-    private static let names: Set = ["format", "failures", "next_try", "settings", "holds", "renewal", "last_error"]
-
-    package var json: [UInt8] {
-        var fields = others
-        fields["format"] = .integer(DocumentReader.recordFormat)
-        fields["failures"] = .integer(Int64(failures))
+    package var fields: [String: JSONValue] {
+        var fields: [String: JSONValue] = ["failures": .integer(Int64(failures))]
         fields["next_try"] = nextTry.map { .string($0.rfc3339) }
         fields["settings"] = settings.map { .string($0) }
         if !holds.isEmpty { fields["holds"] = .object(holds.mapValues { .string($0.rfc3339) }) }
         fields["renewal"] = renewal.map { .object($0.fields) }
         fields["last_error"] = lastError.map { .object($0.fields) }
-        return fields.json
+        return fields
     }
 }
 
