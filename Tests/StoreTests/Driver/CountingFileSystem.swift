@@ -12,7 +12,7 @@ struct CountingFileSystem: InterceptedFileSystem {
 
         var all: [String: Int] { counts.withLock { $0 } }
 
-        /// The number of calls of each kind, whatever their paths.
+        /// The number of calls of each kind, for all paths together.
         var kinds: [String: Int] {
             all.reduce(into: [:]) { $0[String($1.key.prefix { $0 != " " }), default: 0] += $1.value }
         }
