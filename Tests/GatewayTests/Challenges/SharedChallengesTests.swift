@@ -209,18 +209,16 @@ struct SharedChallengesTests {
             try plant(storedFile(open.sealed(with: signing)), at: open.storeKey, mode: 0o666)
             let good = try challenge(newToken(), .tlsALPN01, name: "good.test")
             try await #require(gateway.presenter).present([good])
-            try await eventually("four warnings") {
-                try log.lines.count { $0.contains("ACME challenge value unusable") } == 4
-            }
+            // Three of one batch have a line each, and the fourth is counted in another one.
+            try await eventually("four warnings") { try log.lines.count { $0.contains("unusable") } == 4 }
             for token in [forged.token, other, large, open.token] {
                 #expect(try await gateway.validate(token).status == 404)
             }
             #expect(gateway.challenges.names == [good.name])
-            let warned = try log.lines.count { $0.contains("unusable") }
             // Two polls later nothing was logged again.
             let again = try challenge(newToken(), .tlsALPN01, name: "again.test")
             for _ in 0..<2 { try await #require(gateway.presenter).present([again]) }
-            #expect(try log.lines.count { $0.contains("unusable") } == warned)
+            #expect(try log.lines.count { $0.contains("unusable") } == 4)
         }
     }
 
