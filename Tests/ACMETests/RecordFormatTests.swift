@@ -48,7 +48,7 @@ struct RecordFormatTests {
         formatFaults(golden) { try Record(json: $0, place: "x").json }
     }
 
-    @Test("An account")
+    @Test("Golden bytes of an account")
     func account() throws {
         let account = try AccountRecord(json: Self.accountBytes, place: "x")
         #expect(account.directory.text == Self.directory && account.url?.text == "https://ca.test/account/7")
@@ -59,7 +59,7 @@ struct RecordFormatTests {
         #expect(created == account && faults(AccountRecord.self, Self.accountBytes) == [])
     }
 
-    @Test("An order")
+    @Test("Golden bytes of an order")
     func order() throws {
         let order = try OrderRecord(json: Self.orderBytes, place: "x")
         #expect(order.directory.text == Self.directory && order.order.text == "https://ca.test/order/3")
@@ -70,7 +70,7 @@ struct RecordFormatTests {
         #expect(faults(OrderRecord.self, Self.orderBytes) == [])
     }
 
-    @Test("The state of a name")
+    @Test("Golden bytes of the state of a name")
     func state() throws {
         let state = try RenewalState(json: Self.stateBytes, place: "x")
         var expected = RenewalState()
@@ -95,7 +95,7 @@ struct RecordFormatTests {
         #expect(faults(RenewalState.self, Self.stateBytes) == [])
     }
 
-    @Test("A CA that accepts no orders")
+    @Test("Golden bytes of a CA that accepts no orders")
     func hold() throws {
         let hold = try AuthorityHold(json: Self.holdBytes, place: "x")
         #expect(hold.since == Self.start + -1 && hold.notBefore == Self.start + 600 && hold.pause == 600)
@@ -104,7 +104,7 @@ struct RecordFormatTests {
         #expect(faults(AuthorityHold.self, Self.holdBytes) == [])
     }
 
-    @Test("The budget of certificates on demand")
+    @Test("Golden bytes of the budget of certificates on demand")
     func budget() throws {
         var budget = IssuanceBudget()
         let limits = IssuanceBudget.Limits(perMinute: 10, perWeek: 10)
@@ -115,7 +115,7 @@ struct RecordFormatTests {
         #expect(faults(IssuanceBudget.self, Self.budgetBytes) == [])
     }
 
-    @Test("A challenge")
+    @Test("Golden bytes of a challenge")
     func challenge() throws {
         let key = try #require(AccountKey(raw: (1...32).map { UInt8($0) }))
         let task = ChallengeTask(.http01, .dns("a.test"), token: "token-1", key: key)

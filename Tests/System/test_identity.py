@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import time
+from pathlib import Path
 
 from client import Connection, trusting
 from harness import (
@@ -119,32 +120,25 @@ def test_a_host_outside_the_token_is_refused(bench):
     assert response.status in (404, 421, 503)
 
 
-def test_a_gateway_that_cannot_be_verified_gets_no_token(bench):
-    gateway, origin = new_gateway(bench, log_level="debug")
-    token = gateway.create_token("demo")
-    other = bench.folder / "other-ca.pem"
+def self_signed(folder: Path, *names: str) -> tuple[Path, Path]:
+    """A certificate that is its own CA, and its key."""
+    certificate, key = folder / "own.pem", folder / "own.key"
+    alternatives = ",".join(f"DNS:{name}" for name in names)
     subprocess.run(
         [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-keyout",
-            str(bench.folder / "other.key"),
-            "-out",
-            str(other),
-            "-subj",
-            "/CN=Another CA",
+            *"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=own".split(),
+            *("-addext", f"subjectAltName={alternatives}", "-keyout", key, "-out", certificate),
         ],
         check=True,
         capture_output=True,
     )
+    return certificate, key
+
+
+def test_a_gateway_that_cannot_be_verified_gets_no_token(bench):
+    gateway, origin = new_gateway(bench, log_level="debug")
+    token = gateway.create_token("demo")
+    other, _ = self_signed(bench.folder, "other.test")
     agent = Agent(bench, gateway, token, origin.port, trust={"ca_file": str(other)}).start(wait=False)
     assert_refused(gateway, agent, "DTLS handshake failed", "certificate|verif")
 
@@ -185,33 +179,7 @@ def test_a_wrong_pin_is_refused(bench):
 
 
 def test_the_gateway_serves_a_configured_certificate(bench):
-    folder = bench.folder
-    certificate, key = folder / "own.pem", folder / "own.key"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-            "-keyout",
-            str(key),
-            "-out",
-            str(certificate),
-            "-subj",
-            "/CN=own",
-            "-addext",
-            "subjectAltName=DNS:app.localhost,DNS:localhost",
-        ],
-        check=True,
-        capture_output=True,
-    )
-    key.chmod(0o600)
+    certificate, key = self_signed(bench.folder, "app.localhost", "localhost")
     gateway = Gateway(
         bench,
         routes=[{"host": "app.localhost", "to": "demo/web"}],
@@ -399,15 +367,8 @@ def test_tls_below_1_2_is_refused(bench):
     for flag, accepted in (("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)):
         done = subprocess.run(
             [
-                "openssl",
-                "s_client",
-                "-connect",
-                f"127.0.0.1:{gateway.https_port}",
-                flag,
-                "-cipher",
-                "ALL:@SECLEVEL=0",
-                "-servername",
-                "localhost",
+                *f"openssl s_client -connect 127.0.0.1:{gateway.https_port} {flag}".split(),
+                *"-cipher ALL:@SECLEVEL=0 -servername localhost".split(),
             ],
             input="",
             capture_output=True,
@@ -424,18 +385,8 @@ def test_the_tunnel_port_speaks_dtls_1_2_with_aead_only(bench):
     def handshake(*arguments: str) -> str:
         done = subprocess.run(
             [
-                "timeout",
-                "3",
-                "openssl",
-                "s_client",
-                "-dtls1_2",
-                "-connect",
-                f"127.0.0.1:{gateway.https_port}",
-                "-CAfile",
-                gateway.ca_file,
-                "-servername",
-                "localhost",
-                *arguments,
+                *f"timeout 3 openssl s_client -dtls1_2 -connect 127.0.0.1:{gateway.https_port}".split(),
+                *("-CAfile", gateway.ca_file, "-servername", "localhost", *arguments),
             ],
             input="",
             capture_output=True,
@@ -459,16 +410,8 @@ def test_a_garbled_hello_is_no_reason_to_stop_serving(bench):
     stack = Stack(bench)
     shaken = subprocess.Popen(
         [
-            "openssl",
-            "s_client",
-            "-dtls1_2",
-            "-connect",
-            f"127.0.0.1:{stack.gateway.https_port}",
-            "-CAfile",
-            stack.gateway.ca_file,
-            "-alpn",
-            "hop/1",
-            "-quiet",
+            *f"openssl s_client -dtls1_2 -connect 127.0.0.1:{stack.gateway.https_port}".split(),
+            *("-CAfile", stack.gateway.ca_file, "-alpn", "hop/1", "-quiet"),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -99,15 +99,18 @@ struct CertificateFilesTests {
         try #require(done.status == 0, "\(command): \(done.output)")
     }
 
-    /// Returns the command that an error names, with the password of the test's files.
-    private func remedy(_ error: CertificatesError?) throws -> String {
+    /// Expects that a file is refused by the name of its format, and runs the command that the error names.
+    private func convert(_ files: CertificateFiles, _ file: String, _ name: String) throws {
+        let error = #expect(throws: CertificatesError.self) { try files.load() }
+        #expect(error?.code == .unsupported && error?.path == scratch.file(file))
         let reason = try #require(error?.reason)
+        #expect(reason.contains(name))
         let command = try #require(
             reason.firstRange(of: "openssl ").map { String(reason[$0.lowerBound...]) },
             "\(reason)"
         )
         let asksForPassword = command.contains("pkey") || command.contains("pkcs12")
-        return command + (asksForPassword ? " -passin pass:secret" : "")
+        try shell(command + (asksForPassword ? " -passin pass:secret" : ""))
     }
 
     @Test(
@@ -123,12 +126,7 @@ struct CertificateFilesTests {
         try shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x")
         try shell("openssl \(made) -out foreign.key && mv key.pem original.pem")
         let chain = scratch.file("cert.pem")
-        let error = #expect(throws: CertificatesError.self) {
-            try CertificateFiles(certificate: chain, key: scratch.file("foreign.key")).load()
-        }
-        #expect(error?.code == .unsupported && error?.path == scratch.file("foreign.key"))
-        #expect(error?.reason.contains(name) == true)
-        try shell(remedy(error))
+        try convert(CertificateFiles(certificate: chain, key: scratch.file("foreign.key")), "foreign.key", name)
         _ = try CertificateFiles(certificate: chain, key: scratch.file("key.pem")).load()
     }
 
@@ -146,12 +144,7 @@ struct CertificateFilesTests {
         try shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2 -subj /CN=x")
         try shell("openssl \(made) -out foreign && mv cert.pem original.pem")
         let key = scratch.file("key.pem")
-        let error = #expect(throws: CertificatesError.self) {
-            try CertificateFiles(certificate: scratch.file("foreign"), key: key).load()
-        }
-        #expect(error?.code == .unsupported && error?.path == scratch.file("foreign"))
-        #expect(error?.reason.contains(name) == true)
-        try shell(remedy(error))
+        try convert(CertificateFiles(certificate: scratch.file("foreign"), key: key), "foreign", name)
         let chain = scratch.file(converted)
         _ = try CertificateFiles(certificate: chain, key: converted == "both.pem" ? chain : key).load()
     }

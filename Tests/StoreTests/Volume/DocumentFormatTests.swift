@@ -26,7 +26,7 @@ struct DocumentFormatTests {
 
     private func volume() throws -> Volume { try scratch.volume(random: { 0x0123_4567_89ab_cdef }) }
 
-    @Test("cluster.json")
+    @Test("Golden bytes of cluster.json")
     func clusterDocument() async throws {
         let volume = try volume()
         let identity = try await volume.openCluster(mounted: [Self.key])
