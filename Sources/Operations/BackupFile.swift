@@ -1,5 +1,6 @@
 import Files
 import Glibc
+import NIOCore
 package import Store
 
 /// Writing and reading of a backup: a file, or "-" for standard output and standard input.
@@ -14,14 +15,14 @@ package enum BackupFile {
     package static func write(
         to path: String,
         mounted: [ClusterKey]?,
-        _ write: (ArchiveFile) throws(StoreError) -> BackupSummary
-    ) throws(StoreError) -> (backup: Backup, summary: BackupSummary) {
+        _ write: (ArchiveFile) async throws(StoreError) -> BackupSummary
+    ) async throws(StoreError) -> (backup: Backup, summary: BackupSummary) {
         if path == "-" {
             guard isatty(STDOUT_FILENO) == 0 else {
                 throw StoreError(.denied, "-", "standard output is a terminal; redirect it, or name a file")
             }
             let archive = ArchiveFile(inMemory: "standard output")
-            let result = try fill(archive, mounted, write)
+            let result = try await fill(archive, mounted, write)
             let output = ArchiveFile(adopting: try duplicate(STDOUT_FILENO, "standard output"), place: archive.place)
             try archive.copy(to: output)
             return result
@@ -29,7 +30,7 @@ package enum BackupFile {
         let file: AtomicFile
         do { file = try AtomicFile(at: path) } catch { throw StoreError(error) }
         let archive = ArchiveFile(adopting: try duplicate(file.number, path), place: path)
-        let result = try fill(archive, mounted, write)
+        let result = try await fill(archive, mounted, write)
         do { try file.commit() } catch { throw StoreError(error) }
         return result
     }
@@ -78,12 +79,14 @@ package enum BackupFile {
     private static func fill(
         _ archive: ArchiveFile,
         _ mounted: [ClusterKey]?,
-        _ write: (ArchiveFile) throws(StoreError) -> BackupSummary
-    ) throws(StoreError) -> (backup: Backup, summary: BackupSummary) {
-        let summary = try write(archive)
+        _ write: (ArchiveFile) async throws(StoreError) -> BackupSummary
+    ) async throws(StoreError) -> (backup: Backup, summary: BackupSummary) {
+        let summary = try await write(archive)
         let backup: Backup
         do {
-            backup = try Backup(archive, mounted: mounted)
+            backup = try await onThread("backup", deadline: .minutes(30), place: archive.place) {
+                () throws(StoreError) in try Backup(archive, mounted: mounted)
+            }
         } catch {
             throw StoreError(
                 error.code,

@@ -35,16 +35,12 @@ struct BackupCommand: AsyncParsableCommand {
         }
         let context = try await CommandContext.open(configuration)
         defer { context.close() }
-        let volume = try Volume.at(configuration.store.folder, creating: false)
         let now = Date()
         let time = UInt64(max(0, now.timeIntervalSince1970))
         let created = now.formatted(.iso8601)
-        let path = file
-        let (backup, summary) = try await onThread("backup", deadline: .minutes(30), place: volume.files.root) {
-            () throws(StoreError) in
-            try BackupFile.write(to: path, mounted: mounted) { archive throws(StoreError) in
-                try volume.backup(into: archive, mounted: mounted, release: version, time: time, created: created)
-            }
+        let store = context.store
+        let (backup, summary) = try await BackupFile.write(to: file, mounted: mounted) { archive throws(StoreError) in
+            try await store.backup(into: archive, mounted: mounted, release: version, time: time, created: created)
         }
         for note in summary.notes { Terminal.info(note) }
         let place = file == "-" ? "standard output" : file
@@ -79,15 +75,11 @@ struct RestoreCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try options.load()
-        guard configuration.store.driver == .volume else {
-            throw Failure("store.driver is \"memory\", which does not persist data; restore into a volume")
-        }
         let backup = try Backup(try BackupFile.open(file), mounted: try configuration.store.mountedKeys())
         try configuration.store.require(backup.cluster)
-        let path = configuration.store.folder
-        try await onThread("restore", deadline: .minutes(60), place: path) { () throws(StoreError) in
-            try Volume.at(path, creating: true).restore(backup)
-        }
+        let store = try await SharedStore.openForRestore(configuration.store)
+        defer { store.close() }
+        try await store.restore(backup)
         Terminal.info("Restored into \(configuration.store.path): \(backup.summary).")
     }
 }

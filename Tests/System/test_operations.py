@@ -387,7 +387,7 @@ def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
     assert path.stat().st_mode & 0o777 == 0o600
     with tarfile.open(path) as archive:
         names = archive.getnames()
-    assert names[-1] == "hopgate-backup.json" and any(name.startswith("v2/agents/") for name in names)
+    assert names[-1] == "hopgate-backup.json" and any(name.startswith("agents/") for name in names)
     stack.agent.process.stop()
     gateway.process.stop()
 

@@ -103,6 +103,14 @@ package final class SharedStore: Sendable {
         return SharedStore(store: store, driver: .volume, mounted: mounted, cluster: cluster)
     }
 
+    /// Opens the folder of a store for a restore, and creates it if it does not exist.
+    package static func openForRestore(
+        _ configuration: SharedStoreConfiguration
+    ) async throws(StoreError) -> any Store {
+        guard configuration.driver == .volume else { throw onlyInMemory }
+        return try await VolumeStore.openFolder(configuration.folder, creating: true)
+    }
+
     private static var onlyInMemory: StoreError {
         StoreError(
             .unsupported,

@@ -29,7 +29,7 @@ package struct SharedStoreConfiguration: Sendable, Equatable {
     }
 
     /// The folder of the store's contents, whose name is their format.
-    package var folder: String { "\(path)/\(Volume.folderName)" }
+    package var folder: String { "\(path)/\(VolumeStore.folderName)" }
 }
 
 extension SharedStoreConfiguration {

@@ -2,8 +2,8 @@ import Formats
 
 /// A backup that was read and verified. Everything in it may be written as it is.
 ///
-/// `hopgate backup` creates an archive with ``Volume/backup(into:mounted:release:time:created:)`` and verifies it as
-/// `hopgate restore` does, with ``init(_:mounted:)``; ``Volume/restore(_:)`` writes it. The archive (``TarArchive``)
+/// `hopgate backup` creates an archive with ``Store/backup(into:mounted:release:time:created:)`` and verifies it as
+/// `hopgate restore` does, with ``init(_:mounted:)``; ``Store/restore(_:)`` writes it. The archive (``TarArchive``)
 /// ends with a sealed ``BackupManifest`` that has the digest of all other files; ``BackupItem`` defines which names a
 /// backup may hold. The contents stay in the archive and are read when they are needed.
 package struct Backup: Sendable {
@@ -18,9 +18,7 @@ package struct Backup: Sendable {
 
     typealias File = (item: BackupItem, entry: TarReader.Entry)
 
-    package var credentialCount: Int {
-        files.count { if case .value(let key, _) = $0.item { key.parent == BackupItem.agents } else { false } }
-    }
+    package var credentialCount: Int { files.count { $0.item.isCredential } }
     package var fileCount: Int { files.count }
 
     /// Verifies everything: the archive, names, sizes, duplicates, the digest and seals.
@@ -40,10 +38,13 @@ package struct Backup: Sendable {
             )
         }
         let all = try Self.items(listing.entries.dropLast(), place)
-        let clusterFile = try Self.clusterFile(all, place)
-        let clusterPlace = "\(place): cluster.json"
-        let clusterBytes = try VersionFile(try archive.read(clusterFile.range), place: clusterPlace).bytes
-        let document = try ClusterDocument(clusterBytes, place: clusterPlace)
+        guard let clusterFile = all.first(where: { $0.item == .cluster }) else {
+            throw StoreError(.corrupt, place, "holds no cluster.json; it is incomplete")
+        }
+        let document = try ClusterDocument(
+            try archive.read(clusterFile.entry.range),
+            place: "\(place): \(ClusterDocument.key)"
+        )
         let keyring = try Self.keyring(all, document, mounted, archive)
 
         let manifest = try BackupManifest(try archive.read(last.range), with: keyring, place: place)
@@ -58,8 +59,8 @@ package struct Backup: Sendable {
         cluster = document.cluster
         created = manifest.created
         release = manifest.release
-        files = mounted == nil ? all : all.filter { if case .key = $0.item { false } else { true } }
-        holdsKeys = files.contains { if case .key = $0.item { true } else { false } }
+        files = mounted == nil ? all : all.filter { !$0.item.isKey }
+        holdsKeys = files.contains { $0.item.isKey }
     }
 
     /// Reads the content of a file.
@@ -103,34 +104,16 @@ extension Backup {
         _ entries: ArraySlice<TarReader.Entry>,
         _ place: String
     ) throws(StoreError) -> [File] {
-        var files: [File] = []
-        var folders: Set<String> = []
-        var values: Set<StoreKey> = []
-        for entry in entries {
+        try entries.map { entry throws(StoreError) in
             let name = StoreKey.printable(entry.name)
             guard let item = BackupItem(entry.name) else {
-                throw StoreError(.badName, place, "holds \(name), which is not a file of a store")
+                throw StoreError(.badName, place, "holds \(name), which is not a file of a backup")
             }
             guard entry.range.count <= item.sizeLimit else {
                 throw StoreError(.tooLarge, place, "\(name) is larger than the \(item.sizeLimit) bytes it may have")
             }
-            if case .value(let key, _) = item, !values.insert(key).inserted {
-                throw StoreError(.corrupt, place, "holds two versions of \(key)")
-            }
-            var above = Volume.folder(of: item.path)
-            while !above.isEmpty, folders.insert(above).inserted { above = Volume.folder(of: above) }
-            files.append((item, entry))
+            return (item, entry)
         }
-        if let both = files.first(where: { folders.contains($0.item.path) }) {
-            throw StoreError(.corrupt, place, "holds \(both.item.path) as a file and as a folder")
-        }
-        return files
-    }
-
-    private static func clusterFile(_ files: [File], _ place: String) throws(StoreError) -> TarReader.Entry {
-        let found = files.first { if case .value(let key, _) = $0.item { key == ClusterDocument.key } else { false } }
-        guard let found else { throw StoreError(.corrupt, place, "holds no cluster.json; it is incomplete") }
-        return found.entry
     }
 
     private static func keyring(
@@ -167,11 +150,10 @@ extension Backup {
         _ keyring: ClusterKeyring,
         _ archive: ArchiveFile
     ) throws(StoreError) {
-        for case (.value(let key, let version), let entry) in files where SealedDocument.isSealed(key) {
-            let file = try VersionFile(archive.read(entry.range), place: "\(archive.place): \(key)/\(version)")
-            if file.isRemoved { continue }
+        for case (.value(let key), let entry) in files where SealedDocument.isSealed(key) {
+            let value = StoredValue(bytes: try archive.read(entry.range), version: 1)
             do {
-                _ = try SealedDocument.open(StoredValue(bytes: file.bytes, version: version), at: key, with: keyring)
+                _ = try SealedDocument.open(value, at: key, with: keyring)
             } catch {
                 throw StoreError(error.code, "\(archive.place): \(error.place)", error.reason)
             }

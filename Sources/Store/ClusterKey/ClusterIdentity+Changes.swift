@@ -2,7 +2,7 @@ import Formats
 
 /// The steps of a key rotation. Each is the next version of cluster.json, which names the target key until the rotation
 /// is finished, so a rotation may be interrupted anywhere and continued by any process. Values, without I/O; see
-/// ``document``.
+/// ``document(version:)``.
 extension ClusterIdentity {
     /// Adds a key that verifies from now on: the first step of a rotation. The second is ``signing(with:)``, once the
     /// information of every live replica lists the key.
@@ -46,8 +46,8 @@ extension ClusterIdentity {
         return next(keyring.keys.filter { $0 != key }, fields)
     }
 
-    /// The content of cluster.json in this version.
-    package var document: [UInt8] {
+    /// Returns the content of cluster.json in a version.
+    func document(version: UInt64) -> [UInt8] {
         ClusterDocument(cluster: id, keys: keyring.keys.map(\.id), keeping: fields)
             .sealed(version: version, with: keyring.signing)
     }
@@ -71,7 +71,7 @@ extension ClusterIdentity {
     ///   - document: The parsed content of `stored`.
     ///   - keys: The mounted keys, or those of `document` that are in the store, in its order.
     ///   - place: The location for messages.
-    init(
+    package init(
         _ stored: StoredValue,
         _ document: ClusterDocument,
         keys: [ClusterKey],

@@ -25,7 +25,7 @@ package struct ClusterIdentity: Sendable, Equatable {
 }
 
 /// The content of `cluster.json`: created once by one link(2), changed only by a key rotation.
-struct ClusterDocument {
+package struct ClusterDocument {
     static let key = StoreKey.clusterDocument
     static let keyFolder = "keys"
 
@@ -44,7 +44,7 @@ struct ClusterDocument {
     }
 
     /// Parses a sealed or unsealed document. The MAC is not verified here.
-    init(_ bytes: [UInt8], place: String) throws(StoreError) {
+    package init(_ bytes: [UInt8], place: String) throws(StoreError) {
         guard var fields = [String: JSONValue](json: bytes), let format = fields["format"]?.integer else {
             throw StoreError(.corrupt, place, "is not a cluster.json; restore it from a backup")
         }

@@ -57,7 +57,7 @@ package enum SealedDocument {
     }
 
     /// Whether the values of a key are sealed.
-    static func isSealed(_ key: StoreKey) -> Bool { kind(of: key, 0) != nil }
+    package static func isSealed(_ key: StoreKey) -> Bool { kind(of: key, 0) != nil }
 
     /// The purpose and the context of a sealed value, or `nil` if the values of the key are not sealed. Where the context
     /// has the version, an older version cannot take the place of a newer one. Certificates are rewritten by the driver

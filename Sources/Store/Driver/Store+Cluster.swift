@@ -17,7 +17,7 @@ extension Store {
                 return (found, isFounder)
             }
             // Credentials without a cluster belong to a damaged store, not to a new one.
-            guard try await list("agents").isEmpty else {
+            guard try await list(StoreLayout.credentials).isEmpty else {
                 throw StoreError(
                     .corrupt,
                     place(of: .clusterDocument),
@@ -75,7 +75,7 @@ extension Store {
     ///
     /// - Throws: `conflict` if another process has written one meanwhile.
     package func replace(_ cluster: ClusterIdentity) async throws(StoreError) {
-        try await write(.clusterDocument, .replace(cluster.version - 1, cluster.document))
+        try await write(.clusterDocument, .replace(cluster.version - 1, cluster.document(version: cluster.version)))
     }
 
     /// The location of a key for messages.

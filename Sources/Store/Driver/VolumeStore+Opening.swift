@@ -1,6 +1,9 @@
 import Threads
 
 extension VolumeStore {
+    /// The name of the folder in the configured one, which is also the format of its contents.
+    package static let folderName = "v2"
+
     /// Opens the store in a folder and determines which cluster it belongs to; an empty folder founds a new one.
     ///
     /// - Parameters:
@@ -66,11 +69,12 @@ extension VolumeStore {
         return VolumeStore(volume: volume, options: options)
     }
 
-    /// Opens the store in a folder, whichever cluster it belongs to. A call that hangs is abandoned on its own thread.
-    private static func openFolder(
+    /// Opens the store in a folder, whichever cluster it belongs to, for a restore. A call that hangs is abandoned on its
+    /// own thread.
+    package static func openFolder(
         _ path: String,
         creating: Bool,
-        _ options: Options
+        _ options: Options = Options()
     ) async throws(StoreError) -> VolumeStore {
         let volume = try await onThread("store-opener", deadline: options.callDeadline, place: path) {
             () throws(StoreError) in
@@ -86,8 +90,6 @@ extension VolumeStore {
 }
 
 extension Volume {
-    /// The name of the folder in the configured one, which is also the format of its contents.
-    package static let folderName = "v2"
     /// The folder of the format before, which this release does not read.
     private static let oldFolderName = "v1"
 

@@ -23,10 +23,6 @@ package final class GarbageCollector {
     private static let memoryLimit = 65_536
     /// The highest number of versions of one key that are deleted in a round.
     private static let versionsPerKey = 256
-    /// The prefixes of values.
-    private static let prefixes: [StoreKey] = [
-        "agents", "certs", "acme/accounts", "acme/authorities", "acme/names", "acme/orders",
-    ]
 
     /// One call of the file system, or for a key a few.
     package enum Deletion: Equatable, Sendable {
@@ -79,7 +75,7 @@ package final class GarbageCollector {
                 paths += try volume.names(in: folder, fresh: true).map { "\(folder)/\($0)" }
             }
             subjects = [.key(.clusterDocument, isDisposable: false)] + paths.map { .path($0) }
-            unlisted = (disposable + Self.prefixes)[...]
+            unlisted = (disposable + StoreLayout.kept)[...]
         }
         var found: [Deletion] = []
         repeat {

@@ -85,6 +85,41 @@ struct CrashTests {
         }
     }
 
+    @Test("Restoring a backup")
+    func restoring() async throws {
+        let server = SimulatedVolume(seed: 1) { 0 }
+        let volume = Volume(files: SimulatedFileSystem(volume: server))
+        try prepareStore(volume)
+        let source = VolumeStore(volume: volume)
+        defer { source.close() }
+        let cluster = try await source.openCluster(mounted: nil).cluster
+        let sealed: [StoreKey] = ["agents/a", "certs/app.test"]
+        for key in sealed {
+            try volume.write(
+                key,
+                .create(SealedDocument.seal(bytes("{}"), at: key, version: 1, with: cluster.keyring.signing))
+            )
+        }
+        try volume.write("acme/orders/x", .create([9]))
+        let archive = ArchiveFile(inMemory: "x")
+        _ = try await source.backup(into: archive, mounted: nil, release: "test", time: 1, created: "then")
+        let backup = try Backup(archive, mounted: nil)
+        try await atEveryStep { volume throws(StoreError) in
+            let store = VolumeStore(volume: volume)
+            defer { store.close() }
+            try await store.restore(backup)
+        } check: { volume, isDone in
+            let store = VolumeStore(volume: volume)
+            defer { store.close() }
+            if try await store.readCluster(mounted: nil) == nil {
+                #expect(!isDone)
+                try await store.restore(backup)
+            }
+            #expect(try await store.readCluster(mounted: nil) == cluster)
+            for key in sealed + ["acme/orders/x"] { #expect(try await store.read(key) == source.read(key)) }
+        }
+    }
+
     @Test("Acquiring, renewing and releasing a lease")
     func leasing() async throws {
         try await atEveryStep { volume throws(StoreError) in

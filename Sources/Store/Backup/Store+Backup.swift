@@ -1,0 +1,115 @@
+import Synchronization
+
+/// The result of a backup.
+package struct BackupSummary: Sendable {
+    package internal(set) var cluster: String
+    package internal(set) var fileCount = 0
+    /// The values that were left out and why, one line each.
+    package internal(set) var notes: [String] = []
+}
+
+extension Store {
+    /// Writes the newest version of every value that ``StoreLayout`` keeps, cluster.json and the keys into an archive,
+    /// as a restore creates them: sealed values are sealed again as version 1. Each is as it was at one moment; if the
+    /// cluster's keys change meanwhile the backup starts over. Values that a gateway would not accept (a wrong MAC, a
+    /// file open to others) are left out and noted.
+    ///
+    /// The archive is written on the threads of the store.
+    ///
+    /// - Parameters:
+    ///   - mounted: The keys of a mounted secret, or `nil` if the key is in the store.
+    ///   - release: The version of this binary.
+    ///   - time: Seconds since 1970, for the archive's listing.
+    ///   - created: The same time as text, for people.
+    package func backup(
+        into archive: ArchiveFile,
+        mounted: [ClusterKey]?,
+        release: String,
+        time: UInt64,
+        created: String
+    ) async throws(StoreError) -> BackupSummary {
+        for _ in 0..<3 {
+            guard let cluster = try await readCluster(mounted: mounted) else {
+                throw StoreError(.notFound, diagnostics.path, "there is no cluster yet, so there is nothing to back up")
+            }
+            try archive.clear()
+            let writer = BackupWriter(TarWriter(archive, time: time), cluster.keyring)
+            writer.add([(.cluster, cluster.document(version: 1))])
+            if mounted == nil { writer.add(cluster.keyring.keys.map { (.key(id: $0.id), $0.storedBytes) }) }
+            for prefix in StoreLayout.kept {
+                try await readAll(prefix) { part, _ in writer.add(part) }
+                if let failure = writer.failure { throw failure }
+            }
+            guard try await readCluster(mounted: mounted) == cluster else { continue }
+            let origin = BackupOrigin(cluster: cluster.id, release: release, time: time, created: created)
+            return try writer.finish(origin)
+        }
+        throw StoreError(.busy, diagnostics.path, "the cluster's keys are changed too often; try again")
+    }
+}
+
+/// An archive in the making, which several threads add values to.
+private final class BackupWriter: Sendable {
+    private struct State {
+        var tar: TarWriter
+        var notes: [String] = []
+        var failure: StoreError?
+    }
+
+    private let state: Mutex<State>
+    private let keyring: ClusterKeyring
+
+    init(_ tar: TarWriter, _ keyring: ClusterKeyring) {
+        state = Mutex(State(tar: tar))
+        self.keyring = keyring
+    }
+
+    /// The failure after which nothing was written any more.
+    var failure: StoreError? { state.withLock { $0.failure } }
+
+    func add(_ readings: [StoreReading]) {
+        var items: [(BackupItem, [UInt8])] = []
+        var notes: [String] = []
+        do throws(StoreError) {
+            for (key, value) in readings {
+                do {
+                    items.append((.value(key), try content(of: key, value.get())))
+                } catch {
+                    switch error.code {
+                    case .refused, .tooLarge, .corrupt, .foreign, .badName: notes.append("\(error): left out")
+                    default: throw error
+                    }
+                }
+            }
+        } catch {
+            state.withLock { $0.failure = error }
+        }
+        state.withLock { $0.notes += notes }
+        add(items)
+    }
+
+    func add(_ items: [(BackupItem, [UInt8])]) {
+        state.withLock { state in
+            guard state.failure == nil else { return }
+            do throws(StoreError) {
+                for (item, content) in items { try state.tar.add(item.name, content) }
+            } catch {
+                state.failure = error
+            }
+        }
+    }
+
+    func finish(_ origin: BackupOrigin) throws(StoreError) -> BackupSummary {
+        let state = state.withLock { $0 }
+        if let failure = state.failure { throw failure }
+        let summary = BackupSummary(cluster: origin.cluster, fileCount: state.tar.count, notes: state.notes.sorted())
+        try state.tar.finish(origin, with: keyring.signing)
+        return summary
+    }
+
+    private func content(of key: StoreKey, _ value: StoredValue) throws(StoreError) -> [UInt8] {
+        guard SealedDocument.isSealed(key) else { return value.bytes }
+        let body = try SealedDocument.open(value, at: key, with: keyring)
+        return SealedDocument.seal(body, at: key, version: 1, with: keyring.signing)
+    }
+}

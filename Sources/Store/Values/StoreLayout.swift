@@ -1,0 +1,11 @@
+/// The prefixes below which the product keeps its values, one level deep. Beside them there are `cluster.json`, keys,
+/// locks and members.
+package enum StoreLayout {
+    static let credentials: StoreKey = "agents"
+    /// The prefixes of the values that a backup contains.
+    package static let kept: [StoreKey] = [
+        credentials, "certs", "acme/accounts", "acme/authorities", "acme/names", "acme/on-demand", "acme/orders",
+    ]
+    /// The prefixes of values that are of use for an hour at most. A backup does not contain them.
+    package static let temporary: [StoreKey] = ["acme/challenges"]
+}
