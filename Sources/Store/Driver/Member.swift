@@ -91,7 +91,7 @@ package final class MemberObservation: Sendable {
     private let hurried: @Sendable (NIODeadline) -> Void
     private let end: @Sendable () -> Void
 
-    init(hurry: @escaping @Sendable (NIODeadline) -> Void = { _ in }, end: @escaping @Sendable () -> Void = {}) {
+    init(hurry: @escaping @Sendable (NIODeadline) -> Void, end: @escaping @Sendable () -> Void) {
         hurried = hurry
         self.end = end
     }

@@ -62,6 +62,26 @@ struct SharedStoreTests {
         #expect(third.cluster.id == founder.cluster.id)
     }
 
+    @Test("In memory a cluster is founded as in a folder, with the key of the store or a mounted one, and nothing else")
+    func memory() async throws {
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        var configuration = SharedStoreConfiguration(path: scratch.file("store"))
+        configuration.driver = .memory
+        let own = try await SharedStore.open(configuration)
+        defer { own.close() }
+        #expect(own.isFounder && own.driver == .memory && own.store.state == .healthy)
+        #expect(try await own.store.readCluster(mounted: nil) == own.cluster)
+        configuration.clusterKeyFile = scratch.write("key", String(repeating: "k", count: 40))
+        let mounted = try await SharedStore.open(configuration)
+        defer { mounted.close() }
+        #expect(mounted.isFounder && mounted.cluster.id != own.cluster.id && !mounted.cluster.isKeyOnVolume)
+        #expect(mounted.keyring == ClusterKeyring(try #require(try configuration.mountedKeys())))
+        let error = await #expect(throws: StoreError.self) { _ = try await SharedStore.openForCommand(configuration) }
+        #expect(error?.code == .unsupported)
+        #expect(scratch.names() == ["key"])
+    }
+
     @Test("A command founds a cluster in a folder that the operator has named, and in no default folder")
     func commands() async throws {
         let scratch = ScratchFolder()

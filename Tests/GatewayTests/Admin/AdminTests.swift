@@ -1,3 +1,4 @@
+import Cluster
 import Credentials
 import Formats
 import FoundationEssentials
@@ -228,16 +229,7 @@ struct AdminTests {
             let port = try #require(gateway.process.adminAddress.port)
             let (store, cluster) = try await VolumeStore.openFounded(path: gateway.folder + "/v2", mounted: nil)
             defer { store.close() }
-            func get(_ path: String) throws -> (Int, String) {
-                let answer = try OpsProbe(
-                    host: "127.0.0.1",
-                    port: port,
-                    path: path,
-                    seconds: 10,
-                    fields: [("Authorization", "Bearer \(cluster.keyring.signing.adminToken)")]
-                ).send()
-                return (answer.status, answer.body)
-            }
+            func get(_ path: String) throws -> (Int, String) { try self.get(path, port, cluster.keyring) }
             try await eventually("the replica sees itself") { try get("/v1/replicas").1.contains(#""self":true"#) }
             let (status, body) = try get("/v1/status")
             #expect(status == 200)
@@ -254,6 +246,9 @@ struct AdminTests {
             let ops = try #require(gateway.process.opsAddress.port)
             let ready = try OpsProbe(host: "127.0.0.1", port: ops, path: "/readyz", seconds: 10).send()
             #expect(ready.body.contains(#""store":{"ready":true,"detail":"healthy"}"#))
+            try await eventually("a heartbeat is counted") {
+                try await gateway.metric(#"hopgate_store_operation_seconds_count{operation="heartbeat"}"#) ?? 0 > 0
+            }
             let metrics = try OpsProbe(host: "127.0.0.1", port: ops, path: "/metrics", seconds: 10, limit: 1 << 20)
                 .send()
             for line in [
@@ -263,7 +258,40 @@ struct AdminTests {
             ] {
                 #expect(metrics.body.contains(line + "\n"), "\(line)")
             }
-            #expect(!metrics.body.contains(#"hopgate_store_operation_seconds_count{operation="heartbeat"} 0"#))
         }
+    }
+
+    @Test("A gateway with its store in memory names the driver and no path, and accepts the token of a mounted key")
+    func memory() async throws {
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        let key = scratch.write("key", String(repeating: "k", count: 40))
+        let change = { (configuration: inout GatewayConfiguration) in
+            configuration.store.driver = .memory
+            configuration.store.clusterKeyFile = key
+        }
+        try await TestGateway.with(hasToken: false, change) { gateway in
+            var configuration = SharedStoreConfiguration(path: "")
+            configuration.clusterKeyFile = key
+            let keyring = ClusterKeyring(try #require(try configuration.mountedKeys()))
+            let (status, body) = try get("/v1/status", try #require(gateway.process.adminAddress.port), keyring)
+            #expect(status == 200)
+            for part in [#""driver":"memory""#, #""state":"healthy""#, #""key_on_volume":false"#] {
+                #expect(body.contains(part), "\(part) in \(body)")
+            }
+            #expect(!body.contains(#""path""#) && !body.contains(gateway.folder))
+        }
+    }
+
+    /// Requests a document of the admin port with the token of a cluster.
+    private func get(_ path: String, _ port: Int, _ keyring: ClusterKeyring) throws -> (Int, String) {
+        let answer = try OpsProbe(
+            host: "127.0.0.1",
+            port: port,
+            path: path,
+            seconds: 10,
+            fields: [("Authorization", "Bearer \(keyring.signing.adminToken)")]
+        ).send()
+        return (answer.status, answer.body)
     }
 }
