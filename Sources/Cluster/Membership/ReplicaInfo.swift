@@ -21,8 +21,6 @@ package struct ReplicaInfo: Sendable, Equatable {
     package func sealed(for incarnation: Incarnation, with key: ClusterKey) -> [UInt8] {
         let fields: [String: JSONValue] = [
             "format": .integer(Self.format),
-            // A binary reads formats N and N-1; every replica writes the lowest that all live replicas can read.
-            "reads": .array([.integer(Self.format)]),
             "name": .string(name),
             "version": .string(version),
             "keys": .array(keys.map { .string($0) }),
