@@ -33,7 +33,7 @@ package final class KeyRotation: Sendable {
 
     private let store: any Store
     private let members = ObservedReplicas()
-    private let mounted: (@Sendable () throws(StoreError) -> [ClusterKey])?
+    private let mounted: (@Sendable () async throws(StoreError) -> [ClusterKey])?
     private let options: Options
     private let report: @Sendable (Event) -> Void
 
@@ -42,7 +42,7 @@ package final class KeyRotation: Sendable {
     ///   - report: Called after every step.
     package init(
         store: any Store,
-        mounted: (@Sendable () throws(StoreError) -> [ClusterKey])?,
+        mounted: (@Sendable () async throws(StoreError) -> [ClusterKey])?,
         options: Options,
         report: @escaping @Sendable (Event) -> Void
     ) {
@@ -140,7 +140,7 @@ package final class KeyRotation: Sendable {
     }
 
     private func read() async throws(StoreError) -> ClusterIdentity {
-        guard let cluster = try await store.readCluster(mounted: try mounted?()) else {
+        guard let cluster = try await store.readCluster(mounted: try await mounted?()) else {
             throw StoreError(.notFound, "cluster.json", "is not there: the store has no cluster")
         }
         return cluster

@@ -144,12 +144,7 @@ package struct StoreCheck: Sendable {
         let store = VolumeStore(volume: volume)
         defer { store.close() }
         do throws(StoreError) {
-            let configuration = configuration
-            let mounted = try await onThread("cluster-key", deadline: Self.firstCallTimeout, place: configuration.path)
-            {
-                () throws(StoreError) in try configuration.mountedKeys()
-            }
-            guard let cluster = try await store.readCluster(mounted: mounted) else {
+            guard let cluster = try await store.readCluster(mounted: configuration.mountedKeys()) else {
                 if try await store.list("agents").isEmpty {
                     reportUnfounded(&report)
                 } else {

@@ -56,7 +56,7 @@ struct ACMECheckCommand: AsyncParsableCommand {
 
     func run() async throws {
         let name = try CertificateSupport.name(name)
-        let configuration = try options.load()
+        let configuration = try await options.load()
         let acme = try ACMECommand.settings(configuration)
         let context = try await CommandContext.open(configuration)
         defer { context.close() }
@@ -98,7 +98,7 @@ struct ACMEForgetAccountCommand: AsyncParsableCommand {
     var directory: String?
 
     func run() async throws {
-        let configuration = try options.load()
+        let configuration = try await options.load()
         let configured = try ACMECommand.settings(configuration).renewalAuthorities.map(\.authority.directory)
         // A CA that is no longer configured may have an account, too.
         let urls = directory.map { [ACMEURL($0)].compactMap(\.self) } ?? configured

@@ -30,7 +30,7 @@ struct AuthorityCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let context = try await CommandContext.open(try options.load(), isFounding: true)
+        let context = try await CommandContext.open(try await options.load(), isFounding: true)
         defer { context.close() }
         let (certificates, key) = (context.certificates, CertificateSet.developmentCA)
         if replace {

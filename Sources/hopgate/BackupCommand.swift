@@ -27,8 +27,8 @@ struct BackupCommand: AsyncParsableCommand {
     var file: String
 
     func run() async throws {
-        let configuration = try options.load()
-        let mounted = try configuration.store.mountedKeys()
+        let configuration = try await options.load()
+        let mounted = try await configuration.store.mountedKeys()
         if check {
             let backup = try Backup(try BackupFile.open(file), mounted: mounted)
             return Terminal.info("Can be restored: \(backup.summary).")
@@ -74,8 +74,8 @@ struct RestoreCommand: AsyncParsableCommand {
     var file: String
 
     func run() async throws {
-        let configuration = try options.load()
-        let backup = try Backup(try BackupFile.open(file), mounted: try configuration.store.mountedKeys())
+        let configuration = try await options.load()
+        let backup = try Backup(try BackupFile.open(file), mounted: try await configuration.store.mountedKeys())
         try configuration.store.require(backup.cluster)
         let store = try await SharedStore.openForRestore(configuration.store)
         defer { store.close() }

@@ -31,7 +31,7 @@ struct CertificateImportCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let configuration = try options.load()
+        let configuration = try await options.load()
         let certificate = try CertificateFiles(certificate: cert, key: key).load()
         try certificate.requireOrder()
         try certificate.require(TLSIdentities.check)

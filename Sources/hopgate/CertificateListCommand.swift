@@ -16,7 +16,7 @@ struct CertificateListCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let context = try await CommandContext.open(try options.load())
+        let context = try await CommandContext.open(try await options.load())
         defer { context.close() }
         let now = Date()
         let statuses = try await context.servedCertificates().statuses

@@ -18,7 +18,7 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
     func run() async throws {
         let wanted = try CertificateSupport.name(name)
         let key = try wanted.storeKey
-        let context = try await CommandContext.open(try options.load())
+        let context = try await CommandContext.open(try await options.load())
         defer { context.close() }
         let certificates = context.certificates
         do throws(StoreError) {

@@ -33,7 +33,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
 
     func run() async throws {
         let wanted = try CertificateSupport.name(name)
-        let context = try await CommandContext.open(try options.load())
+        let context = try await CommandContext.open(try await options.load())
         defer { context.close() }
         let called = try CertificateSupport.key(of: wanted, context.configuration.acme)
         let settings = context.configuration.servedCertificates(check: TLSIdentities.check)

@@ -55,7 +55,7 @@ struct ClusterShowCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let context = try await CommandContext.open(try options.load())
+        let context = try await CommandContext.open(try await options.load())
         context.close()
         let (cluster, store) = (context.shared.cluster, context.storePath)
         let keys = cluster.keyring.keys.map(\.id)
@@ -95,7 +95,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
     var wait: String = "60s"
 
     func run() async throws {
-        let configuration = try options.load()
+        let configuration = try await options.load()
         var rotation = KeyRotation.Options()
         rotation.retiresOld = retireOld
         rotation.timeout = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
@@ -104,8 +104,8 @@ struct RotateKeyCommand: AsyncParsableCommand {
         let context = try await CommandContext.open(configuration)
         defer { context.close() }
         let settings = configuration.store
-        let mounted: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in
-            try settings.mountedKeys() ?? []
+        let mounted: @Sendable () async throws(StoreError) -> [ClusterKey] = { () async throws(StoreError) in
+            try await settings.mountedKeys() ?? []
         }
         let cluster = try await KeyRotation(
             store: context.store,

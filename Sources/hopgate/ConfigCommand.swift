@@ -10,7 +10,7 @@ struct ConfigCommand: ParsableCommand {
     )
 }
 
-struct ConfigCheckCommand: ParsableCommand {
+struct ConfigCheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check",
         abstract: "Check the configuration as a start would, and print every setting's value and origin."
@@ -18,8 +18,8 @@ struct ConfigCheckCommand: ParsableCommand {
 
     @OptionGroup var options: GatewayOptions
 
-    func run() throws {
-        let configuration = try options.load()
+    func run() async throws {
+        let configuration = try await options.load()
         // A start loads the certificates and keys too, so a key that does not match its certificate is reported here.
         for files in configuration.certificates {
             let certificate = try files.load()

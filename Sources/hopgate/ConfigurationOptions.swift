@@ -1,6 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
 import Gateway
+import Threads
 
 /// The options with which every command loads the gateway's configuration.
 struct ConfigurationOptions: ParsableArguments {
@@ -24,8 +25,16 @@ struct ConfigurationOptions: ParsableArguments {
     /// Loads the configuration.
     ///
     /// - Parameter more: Flags of one command, by the key of their setting.
-    func load(_ more: [String: String] = [:]) throws -> GatewayConfiguration {
-        try GatewayConfiguration.load(file: config, environment: Self.environment, flags: flags.merging(more) { $1 })
+    func load(_ more: [String: String] = [:]) async throws -> GatewayConfiguration {
+        let (file, environment, flags) = (config, Self.environment, flags.merging(more) { $1 })
+        // The files that the configuration names are opened, and may be on a volume that hangs.
+        return try await withBlockingThread(
+            "configuration",
+            limit: .seconds(10),
+            timeout: Failure("the configuration, or a file that it names, does not answer; is its volume up?")
+                as any Error,
+            refused: Failure(ThreadLimit.message)
+        ) { try GatewayConfiguration.load(file: file, environment: environment, flags: flags) }
     }
 
     static var environment: [String: String] { ProcessInfo.processInfo.environment }
@@ -89,7 +98,7 @@ struct GatewayOptions: ParsableArguments {
         return all.compactMapValues(\.self).merging(configuration.flags) { $1 }
     }
 
-    func load() throws -> GatewayConfiguration {
-        try configuration.load(flags)
+    func load() async throws -> GatewayConfiguration {
+        try await configuration.load(flags)
     }
 }

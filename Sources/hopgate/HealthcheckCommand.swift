@@ -3,7 +3,7 @@ import Gateway
 import Observability
 import Settings
 
-struct HealthcheckCommand: ParsableCommand {
+struct HealthcheckCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "healthcheck",
         abstract: "Ask the gateway that runs with this configuration whether it is ready.",
@@ -22,8 +22,8 @@ struct HealthcheckCommand: ParsableCommand {
         guard (1...60).contains(timeout) else { throw ValidationError("--timeout is a number from 1 to 60.") }
     }
 
-    func run() throws {
-        let address = try options.load(opsListen.map { ["ops_listen": $0] } ?? [:]).opsListen
+    func run() async throws {
+        let address = try await options.load(opsListen.map { ["ops_listen": $0] } ?? [:]).opsListen
         let probe = OpsProbe(host: address.host, port: address.port, path: "/readyz", seconds: timeout)
         let answer: OpsProbe.Response
         do {

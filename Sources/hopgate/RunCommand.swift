@@ -12,7 +12,7 @@ struct RunCommand: AsyncParsableCommand {
     @OptionGroup var options: GatewayOptions
 
     func run() async throws {
-        let configuration = try options.load()
+        let configuration = try await options.load()
         let output = LoggingSetup.bootstrap(level: configuration.logLevel, format: configuration.logFormat)
         try await GatewayProcess.run(configuration, version: version, output: output)
     }

@@ -113,6 +113,6 @@ struct AdminOptions: ParsableArguments {
     var adminListen: String?
 
     func client() async throws -> AdminClient {
-        try await AdminClient(try configuration.load(adminListen.map { ["admin_listen": $0] } ?? [:]))
+        try await AdminClient(try await configuration.load(adminListen.map { ["admin_listen": $0] } ?? [:]))
     }
 }

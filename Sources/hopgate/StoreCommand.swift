@@ -29,7 +29,7 @@ struct StoreCheckCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let report = await StoreCheck(try options.load().store).run()
+        let report = await StoreCheck(try await options.load().store).run()
         try json ? Terminal.print(report.json) : Terminal.print(report.text(table: Terminal.table))
         guard report.isUsable else { throw ExitCode(1) }
     }

@@ -65,7 +65,7 @@ struct TokenCreateCommand: AsyncParsableCommand {
 
     func run() async throws {
         let grace = try TokenOutput.grace(grace)
-        let context = try await CommandContext.open(try options.load(), isFounding: true)
+        let context = try await CommandContext.open(try await options.load(), isFounding: true)
         defer { context.close() }
         let enrolment = try await context.enrolment(gateway)
         let editor = context.editor

@@ -12,7 +12,7 @@ struct TokenListCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let context = try await CommandContext.open(try options.load())
+        let context = try await CommandContext.open(try await options.load())
         defer { context.close() }
         let (credentials, problems) = try await context.editor.list()
         if json {

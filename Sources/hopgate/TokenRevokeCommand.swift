@@ -21,7 +21,7 @@ struct TokenRevokeCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let context = try await CommandContext.open(try options.load())
+        let context = try await CommandContext.open(try await options.load())
         defer { context.close() }
         let revoked = try await context.editor.revoke(token, all: all)
         if json { try Terminal.print(.array(revoked.map { .string($0) })) }

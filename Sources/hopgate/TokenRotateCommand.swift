@@ -36,7 +36,7 @@ struct TokenRotateCommand: AsyncParsableCommand {
 
     func run() async throws {
         let grace = try TokenOutput.grace(grace)
-        let context = try await CommandContext.open(try options.load())
+        let context = try await CommandContext.open(try await options.load())
         defer { context.close() }
         let enrolment = try await context.enrolment(gateway)
         let (issued, credential) = try await context.editor.rotate(token, grace: grace)

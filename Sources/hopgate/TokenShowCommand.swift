@@ -18,7 +18,7 @@ struct TokenShowCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let context = try await CommandContext.open(try options.load())
+        let context = try await CommandContext.open(try await options.load())
         defer { context.close() }
         let found = try await context.editor.find(token)
         if json {

@@ -16,6 +16,7 @@ from fleet import Fleet, attach
 from harness import IS_LONG, Background, Gateway, Stack, eventually, token_id
 from store_contents import FORMAT
 from test_certificates import Authority
+from test_operations import run
 from test_store_processes import wait_gone
 from volumes import SlowVolume
 
@@ -188,6 +189,10 @@ def test_mounted_secrets_that_hang_cost_no_threads(bench):
     eventually(is_over, HOLD + 5, "the files hung for long")
     assert is_accepted("a" * 64) and gateway.ops("/readyz", quiet=True) == 200
     assert volume.stats()["hung_now"] == 3 and most <= before + 1, (before, most)
+    # Commands that read the keys give up, too.
+    for words in [("backup", str(bench.folder / "b.tar")), ("cluster", "rotate-key"), ("token", "list")]:
+        done = run(gateway, *words, check=False)
+        assert done.returncode != 0 and "does not answer; is its volume up?" in done.stderr, done.stderr
     volume.heal()
     admin.write_text("b" * 64)
     eventually(lambda: is_accepted("b" * 64), 10, "the new admin token is accepted")

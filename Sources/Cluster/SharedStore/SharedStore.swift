@@ -167,11 +167,10 @@ package final class SharedStore: Sendable {
         let keys: [ClusterKey]
 
         init?(_ configuration: SharedStoreConfiguration) async throws(StoreError) {
-            guard let path = configuration.clusterKeyFile else { return nil }
-            self.path = path
-            keys = try await onThread("cluster-key", deadline: .seconds(10), place: path) { () throws(StoreError) in
-                try SharedStoreConfiguration.keys(in: path)
+            guard let path = configuration.clusterKeyFile, let keys = try await configuration.mountedKeys() else {
+                return nil
             }
+            (self.path, self.keys) = (path, keys)
         }
     }
 

@@ -33,11 +33,14 @@ package struct SharedStoreConfiguration: Sendable, Equatable {
 }
 
 extension SharedStoreConfiguration {
-    /// Reads the keys of the mounted secret.
+    /// Reads the keys of the mounted secret on a thread of its own, since a mounted secret may hang like any volume.
     ///
     /// - Returns: The keys, or `nil` if the key is in the store.
-    package func mountedKeys() throws(StoreError) -> [ClusterKey]? {
-        try clusterKeyFile.map { path throws(StoreError) in try Self.keys(in: path) }
+    package func mountedKeys() async throws(StoreError) -> [ClusterKey]? {
+        guard let path = clusterKeyFile else { return nil }
+        return try await onThread("cluster-key", deadline: .seconds(10), place: path) { () throws(StoreError) in
+            try Self.keys(in: path)
+        }
     }
 
     /// Verifies that a store or a backup is that of the configured cluster, if one is configured.

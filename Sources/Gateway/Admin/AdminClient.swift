@@ -26,7 +26,7 @@ package struct AdminClient: Sendable {
             return
         }
         // A mounted key can be read without the store, which may be the cause of the trouble.
-        if let mounted = try configuration.store.mountedKeys() {
+        if let mounted = try await configuration.store.mountedKeys() {
             token = ClusterKeyring(mounted).signing.adminToken
             return
         }
