@@ -76,7 +76,7 @@ package final class ServedCertificates: Sendable {
         if let problem = served.configured.problem { throw problem }
         var failure: CertificatesError?
         do throws(StoreError) {
-            try await served.watchStore()
+            try await served.watchStore(now: now)
         } catch {
             failure = CertificatesError(error)
         }
@@ -99,7 +99,7 @@ package final class ServedCertificates: Sendable {
         let served = ServedCertificates(settings, set)
         _ = served.configured.reload()
         do throws(StoreError) {
-            try await served.watchStore()
+            try await served.watchStore(now: now)
         } catch {
             throw CertificatesError(error)
         }
@@ -140,9 +140,9 @@ package final class ServedCertificates: Sendable {
         )
     }
 
-    private func watchStore() async throws(StoreError) {
+    private func watchStore(now: Date) async throws(StoreError) {
         let (changed, development) = (changed, development)
-        try await stored.open { [weak self] names in
+        try await stored.open(now: now) { [weak self] names in
             if names.contains(CertificateSet.developmentCA.name) { development?.requestReload() }
             changed.send()
             self?.storeObserver.withLock { $0 }?(names)

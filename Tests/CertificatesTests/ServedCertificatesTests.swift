@@ -214,6 +214,75 @@ struct ServedCertificatesTests {
         }
     }
 
+    @Test(
+        "A start serves the version before one that cannot be used, unless it has expired or was removed",
+        arguments: ["damaged", "foreign", "no document"]
+    )
+    func earlierVersion(_ damage: String) async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let (good, late) = (try TestCertificate(["a.test"]), try TestCertificate(["b.test"], hours: -278...(-254)))
+        try await publish(good, as: "certs/a.test", in: store)
+        try await publish(late, as: "certs/b.test", in: store)
+        try await publish(good, as: "certs/c.test", in: store)
+        try await store.write("certs/c.test", .remove(nil))
+        for key in ["certs/a.test", "certs/b.test", "certs/c.test"] as [StoreKey] {
+            switch damage {
+            case "foreign":
+                let foreign = CertificateSet(store) { ClusterKeyring([.generate()]) }
+                let certificate = try TestCertificate(["new.test"]).loaded()
+                _ = try await foreign.withLease(of: key) { lease throws(StoreError) in
+                    try await foreign.write(certificate, as: key, origin: "import", under: lease)
+                }
+            default:
+                let version = try await publish(try TestCertificate(["new.test"]), as: key, in: store)
+                let file = URL(fileURLWithPath: scratch.file("v2/\(key)/\(version).json"))
+                try Data(Data(contentsOf: file).dropLast(damage == "damaged" ? 1 : .max)).write(to: file)
+                #expect(chmod(file.path, 0o600) == 0)
+            }
+        }
+        let served = try await open(store: store)
+        #expect(served.snapshot.certificates.map(\.names).contains(names(good)))
+        #expect(served.snapshot.certificates.count == 2)
+        let reasons = served.statuses.map { $0.problem?.reason ?? "" }
+        #expect(reasons[0].hasSuffix("; version 1 is served") && !reasons[1].contains("served"), "\(reasons)")
+        #expect(served.statuses.prefix(3).map(\.version) == [1, nil, nil])
+        // A new version is served, and nothing is wrong with it.
+        let new = try TestCertificate(["a.test", "more.test"])
+        try await running(served) { _, _ in
+            try await publish(new, as: "certs/a.test", in: store)
+            try await eventually { served.snapshot.select(serverName: "more.test").names == names(new) }
+            #expect(served.statuses[0].problem == nil)
+        }
+    }
+
+    @Test("The volume holds the keys of two versions at most, and none of a removed certificate")
+    func keysOnVolume() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let tests = try (0..<5).map { _ in try TestCertificate(["a.test"]) }
+        /// The certificates whose private key is anywhere on the volume.
+        func found() throws -> [Int] {
+            let folder = URL(fileURLWithPath: scratch.file("v2"))
+            let files = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?.allObjects ?? []
+            let contents = files.compactMap { ($0 as? URL).flatMap { try? Data(contentsOf: $0) } }
+            return tests.indices.filter { index in
+                // A line of the key as it is in JSON.
+                let line = Data(tests[index].key.split(separator: "\n")[1].replacing("/", with: "\\/").utf8)
+                let plain = Data(tests[index].key.split(separator: "\n")[1].utf8)
+                return contents.contains { $0.range(of: plain) != nil || $0.range(of: line) != nil }
+            }
+        }
+        for (index, test) in tests.enumerated() {
+            try await publish(test, as: "certs/a.test", in: store)
+            #expect(try found() == (index == 0 ? [0] : [index - 1, index]))
+        }
+        try await store.certificates.withLease(of: "certs/a.test") { lease throws(StoreError) in
+            try await store.certificates.remove("certs/a.test", under: lease)
+        }
+        #expect(try found() == [])
+    }
+
     @Test("A document that another key sealed, or that belongs to another name, is not served")
     func forged() async throws {
         let store = VolumeStore.inMemory()

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import NIOCore
 import Store
 
@@ -8,10 +9,12 @@ final class StoredCertificates: Sendable {
     private static let patience = TimeAmount.seconds(10)
 
     private let set: CertificateSet
+    private let check: CertificateCheck
     private let values: WatchedValues<CertificateSet.Finding, CertificatesError>
 
     init(_ set: CertificateSet, check: @escaping CertificateCheck) {
         self.set = set
+        self.check = check
         values = WatchedValues { key, stored in
             switch stored {
             case .failure(let error): .failure(CertificatesError(error))
@@ -21,13 +24,23 @@ final class StoredCertificates: Sendable {
         }
     }
 
-    /// Begins to watch the store, and returns when every certificate was read once.
+    /// Begins to watch the store, and returns when every certificate was read once. In the place of one that cannot be
+    /// used the newest earlier version is served that the store has kept, if it is valid.
     ///
+    /// - Parameter now: The wall clock.
     /// - Parameter onChange: Called after certificates have changed, with the names of their keys, on any thread.
     /// - Throws: If the store does not answer. What it delivers later is used nevertheless.
-    func open(onChange: @escaping @Sendable ([String]) -> Void) async throws(StoreError) {
+    func open(now: Date, onChange: @escaping @Sendable ([String]) -> Void) async throws(StoreError) {
         values.watch(set.store, .below(CertificateSet.prefix)) { changes in onChange(changes.map(\.name)) }
         try await values.waitUntilComplete(patience: Self.patience)
+        for (name, entry) in entries where entry.value == nil {
+            guard let problem = entry.problem, let key = try? CertificateSet.prefix.child(name) else { continue }
+            let found = ((try? await set.store.earlier(key)) ?? []).lazy
+                .map { [set, check] in (version: $0.version, finding: set.finding($0, at: key, check: check)) }
+                .first { $0.finding.certificate.map { Double($0.notValidAfter) > now.timeIntervalSince1970 } ?? false }
+            guard let found else { continue }
+            values.insert(name, version: found.version, found.finding, insteadOf: problem)
+        }
     }
 
     /// All certificates but the root of the development CA, in the order of their keys.
@@ -42,6 +55,15 @@ final class StoredCertificates: Sendable {
     var statuses: [CertificateStatus] {
         entries.compactMap { name, entry in
             guard entry.value != nil || entry.problem != nil else { return nil }
+            let problem = entry.problem.map { problem in
+                entry.value == nil
+                    ? problem
+                    : CertificatesError(
+                        problem.code,
+                        problem.path,
+                        "\(problem.reason); version \(entry.version) is served"
+                    )
+            }
             return CertificateStatus(
                 source: .store,
                 place: "\(CertificateSet.prefix)/\(name)",
@@ -49,7 +71,7 @@ final class StoredCertificates: Sendable {
                 origin: entry.value?.origin,
                 authority: entry.value?.authority,
                 certificate: entry.value?.certificate,
-                problem: entry.problem
+                problem: problem
             )
         }
     }

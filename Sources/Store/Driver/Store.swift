@@ -23,6 +23,10 @@ package protocol Store: Sendable {
     /// Returns the newest version of a value, waiting at most `limit`.
     func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue
 
+    /// Returns the versions before the newest that the store has kept, the newest first, for a value that cannot be used
+    /// because it is damaged: none that is older than a removal or cannot be read.
+    func earlier(_ key: StoreKey) async throws(StoreError) -> [StoredValue]
+
     /// Reads the newest version of every value one level below a prefix, for an initial load of thousands of values.
     ///
     /// A key whose newest version cannot be read now is delivered with its failure; removed keys are left out.
@@ -114,8 +118,8 @@ extension Store {
         }
     }
 
-    /// Creates or replaces a value, regardless of the present one. Of several writers at the same time the last one wins. Returns
-    /// the version that has the bytes.
+    /// Creates or replaces a value, regardless of the present one, which may be damaged. Of several writers at the same
+    /// time the last one wins. Returns the version that has the bytes.
     @discardableResult
     package func put(
         _ key: StoreKey,
@@ -128,7 +132,12 @@ extension Store {
                 if let newest, newest.bytes == bytes { return newest.version }
                 return try await write(key, newest.map { .replace($0.version, bytes) } ?? .create(bytes), under: lease)
             } catch {
-                guard error.isConflict else { throw error }
+                if error.code == .corrupt {
+                    // The version of a damaged value is not known.
+                    try await removeIfPresent(key, under: lease)
+                } else if !error.isConflict {
+                    throw error
+                }
             }
         }
         throw StoreError(.busy, key.path, "is changed concurrently; try again")

@@ -137,6 +137,10 @@ extension VolumeStore {
         try await perform(on: readers, .read, within: limit) { volume throws(StoreError) in try volume.read(key) }
     }
 
+    package func earlier(_ key: StoreKey) async throws(StoreError) -> [StoredValue] {
+        try await perform(on: readers, .read) { volume throws(StoreError) in try volume.earlier(key) }
+    }
+
     package func readAll(
         _ prefix: StoreKey,
         _ deliver: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void

@@ -116,6 +116,11 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
         set(name, version: version, value)
     }
 
+    /// Adds a value that is older than the newest version, which cannot be used.
+    package func insert(_ name: String, version: UInt64, _ value: Value, insteadOf problem: Failure) {
+        set(name, version: version, value, problem)
+    }
+
     /// Removes a value whose removal the owner has just written.
     ///
     /// - Parameter version: The version of the removal.
@@ -123,13 +128,13 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
         set(name, version: version, nil)
     }
 
-    private func set(_ name: String, version: UInt64, _ value: Value?) {
+    private func set(_ name: String, version: UInt64, _ value: Value?, _ problem: Failure? = nil) {
         let (change, onChange) = state.withLock { state in
             let change = state.change(name) { entry in
                 guard version > entry.version || version == entry.version && entry.value == nil else { return }
                 entry.version = version
                 entry.value = value
-                entry.problem = nil
+                entry.problem = problem
             }
             return (change, state.onChange)
         }

@@ -10,6 +10,9 @@ extension Volume {
     /// superseded.
     static let versionsKept: UInt64 = 8
     static let minimumAge = TimeAmount.minutes(10)
+    /// The prefixes of values with private keys. When such a value is replaced the versions before the replaced one are
+    /// deleted at once.
+    static let secrets: [StoreKey] = ["certs", "acme/accounts", "acme/orders"]
     /// The highest number of keys whose old versions are remembered.
     static let versionObservationLimit = 65_536
     /// The time between reading and linking beyond which a writer may have met a version number that had been freed.
@@ -28,6 +31,23 @@ extension Volume {
     package func read(_ key: StoreKey, fresh: Bool = true) throws(StoreError) -> StoredValue {
         guard let value = try value(of: newest(key, fresh: fresh), key) else { throw notFound(key) }
         return value
+    }
+
+    /// Returns the versions before the newest that are still there, the newest first: none that is older than a removal
+    /// or cannot be read.
+    package func earlier(_ key: StoreKey) throws(StoreError) -> [StoredValue] {
+        let versions = try versions(key, fresh: true)
+        var found: [StoredValue] = []
+        for version in versions.reversed() {
+            do throws(StoreError) {
+                let file = try readFile(VersionName.path(of: version, key: key), limit: VersionFile.sizeLimit)
+                guard let value = try value(of: StoredVersion(version: version, file: file), key) else { break }
+                if version != versions.last { found.append(value) }
+            } catch {
+                continue
+            }
+        }
+        return found
     }
 
     /// Decodes a version. Returns `nil` if there is none, or if it marks the key as removed.
@@ -160,7 +180,7 @@ extension Volume {
                 nonce: nonce(),
                 bytes: change.bytes ?? []
             )
-            if try add(key, after: version, file) { return version + 1 }
+            if try add(key, after: version, file, keepingSecrets: false) { return version + 1 }
             // Another writer was faster: judge its version.
         }
         throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
@@ -206,7 +226,7 @@ extension Volume {
     }
 
     /// Writes the newest version of a key again, with a new epoch; a key without versions is marked as removed.
-    func raise(_ key: StoreKey, to epoch: UInt64) throws(StoreError) {
+    package func raise(_ key: StoreKey, to epoch: UInt64) throws(StoreError) {
         try ensureFolder(key.path)
         for _ in 0..<Self.attempts {
             let newest = try newest(key, fresh: true)
@@ -219,7 +239,8 @@ extension Volume {
                 guard before.epoch < epoch else { throw fenced(key, by: before.epoch, epoch) }
                 file = VersionFile(isRemoved: before.isRemoved, epoch: epoch, nonce: nonce(), bytes: before.bytes)
             }
-            if try add(key, after: newest?.version ?? 0, file) { return }
+            // This version has the content of its predecessor: the one before stays, too.
+            if try add(key, after: newest?.version ?? 0, file, keepingSecrets: true) { return }
         }
         throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
     }
@@ -231,7 +252,12 @@ extension Volume {
 
     /// Links the version after `version`, which the caller has just seen as the newest. Returns `false` if another
     /// writer has linked it.
-    private func add(_ key: StoreKey, after version: UInt64, _ file: VersionFile) throws(StoreError) -> Bool {
+    private func add(
+        _ key: StoreKey,
+        after version: UInt64,
+        _ file: VersionFile,
+        keepingSecrets: Bool
+    ) throws(StoreError) -> Bool {
         let began = now()
         let mine = version + 1
         let path = VersionName.path(of: mine, key: key)
@@ -244,7 +270,9 @@ extension Volume {
         guard versions.contains(mine), let top = versions.last else {
             throw StoreError(.transient, displayPath(key.path), "was removed at the same time; try again")
         }
-        if top > mine, try !isRegular(key, mine, versions) || now() - began >= Self.slowestWriter {
+        let isSecret = key.parent.map { Self.secrets.contains($0) } ?? false
+        // The number of a version with a secret is free again soon.
+        if top > mine, try !isRegular(key, mine, versions) || isSecret || now() - began >= Self.slowestWriter {
             try? files.unlink(path)
             throw StoreError(
                 .unconfirmed,
@@ -256,6 +284,8 @@ extension Volume {
         if file.isRemoved, top == mine {
             // A value that was removed may be a secret.
             unlink(versions.dropLast(), of: key)
+        } else if isSecret, !keepingSecrets, top == mine {
+            unlink(versions.filter { $0 < version }, of: key)
         } else {
             unlink(superseded(key, versions), of: key)
         }

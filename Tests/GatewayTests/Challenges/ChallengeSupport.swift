@@ -114,6 +114,8 @@ final class HeldStore: Store {
         return try await inner.read(key, within: limit)
     }
 
+    func earlier(_ key: StoreKey) async throws(StoreError) -> [StoredValue] { try await inner.earlier(key) }
+
     func readAll(
         _ prefix: StoreKey,
         _ deliver: @escaping @Sendable ([StoreReading], Int) -> Void
