@@ -15,6 +15,7 @@ final class SimulatedReplica: @unchecked Sendable {
     private let clockRate: Double
     private(set) var journal: JournalWriter!
     private(set) var polled: PolledValues!
+    private(set) var certificates: PolledValues!
     private(set) var site: StoredValue?
     private(set) var journals: [Incarnation: MirroredJournal] = [:]
     /// The start time of the last complete poll.
@@ -159,17 +160,21 @@ final class SimulatedReplica: @unchecked Sendable {
             guard attempt({ () throws(StoreError) in try lease.renew(now: now) }) != nil else { return }
             let content = Array("site \(number) \(lease.epoch) \(round) \(world.random.next())".utf8)
             let newestHolder = world.newestEpoch
+            let removes = world.random.chance(0.25)
             _ = attempt { () throws(StoreError) in
                 let change: ValueWrite
                 do throws(StoreError) {
-                    change = .replace(try volume.read(SimulatedWorld.site).version, content)
+                    let version = try volume.read(SimulatedWorld.site).version
+                    change = removes ? .remove(version) : .replace(version, content)
+                    if removes { world.removalsOfSite.insert(version + 1) }
                 } catch {
                     guard error.code == .notFound else { throw error }
                     change = .create(content)
                 }
                 let version = try lease.write(SimulatedWorld.site, change)
-                let stored = StoredValue(bytes: content, version: version, epoch: lease.epoch)
-                world.wroteSite(stored, afterAcquisitionOf: newestHolder)
+                var stored: StoredValue? = StoredValue(bytes: content, version: version, epoch: lease.epoch)
+                if case .remove = change { stored = nil }
+                world.wroteSite(stored, version, epoch: lease.epoch, afterAcquisitionOf: newestHolder)
             }
             sleep(milliseconds: world.random.next() % 900)
         }
@@ -237,9 +242,11 @@ final class SimulatedReplica: @unchecked Sendable {
                 throw StoreError(.corrupt, key.path, "has a wrong checksum")
             }
         }
+        certificates = PolledValues(volume: volume, prefix: "certs")
         while isAlive {
             let began = world.scheduler.now
             var isComplete = pollValues()
+            isComplete = attempt { () throws(StoreError) in try certificates.poll() } != nil && isComplete
             isComplete = pollSite() && isComplete
             isComplete = pollJournals() && isComplete
             if isComplete, isAlive {
@@ -282,9 +289,10 @@ final class SimulatedReplica: @unchecked Sendable {
             return true
         } catch {
             guard error.code == .notFound else { return false }
-            if confirmed > 0, isAlive, !world.server.isUnmounted {
+            if confirmed > 0, isAlive, !world.server.isUnmounted, !world.mayBeRemoved(since: confirmed) {
                 world.violation("replica \(number) found no value although version \(confirmed) was written")
             }
+            site = nil
             return true
         }
     }

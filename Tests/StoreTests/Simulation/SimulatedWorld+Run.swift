@@ -175,8 +175,13 @@ extension SimulatedWorld {
                     violation("\(key): version \(confirmed) was published and is lost")
                 }
             }
-            if let confirmed = acknowledged[Self.site], replica.site?.version ?? 0 < confirmed {
-                violation("replica \(replica.number) does not know version \(confirmed) of \(Self.site)")
+            let site = try? truth.read(Self.site)
+            if site != replica.site || site != replica.certificates.current[Self.site.name] {
+                violation("replica \(replica.number) does not know that \(Self.site) has version \(site?.version ?? 0)")
+            }
+            if let confirmed = acknowledged[Self.site], site?.version ?? 0 < confirmed, !mayBeRemoved(since: confirmed)
+            {
+                violation("\(Self.site): version \(confirmed) was written and is lost")
             }
             for other in replicas where other.isAlive {
                 guard let journal = other.journal else {

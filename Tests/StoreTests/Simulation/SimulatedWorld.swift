@@ -17,6 +17,7 @@ final class SimulatedWorld: @unchecked Sendable {
         var values = 0
         var leases = 0
         var sites = 0
+        var removals = 0
         var commits = 0
         var fenced = 0
         var crashes = 0
@@ -32,6 +33,7 @@ final class SimulatedWorld: @unchecked Sendable {
             sum.values += right.values
             sum.leases += right.leases
             sum.sites += right.sites
+            sum.removals += right.removals
             sum.commits += right.commits
             sum.fenced += right.fenced
             sum.crashes += right.crashes
@@ -65,6 +67,8 @@ final class SimulatedWorld: @unchecked Sendable {
     /// The content of each version of each key, as first seen by any replica.
     var contents: [StoreKey: [UInt64: [UInt8]]] = [:]
     var epochHolders: [UInt64: Int] = [:]
+    /// The versions of ``site`` with which a removal was attempted.
+    var removalsOfSite: Set<UInt64> = []
     /// The epochs of the versions of ``site``.
     var siteEpochs: [UInt64: UInt64] = [:]
     /// The tables that a reader of a journal may see.
@@ -147,15 +151,20 @@ final class SimulatedWorld: @unchecked Sendable {
 
     /// Records a write under a lease.
     ///
-    /// - Parameter newest: The highest epoch that was acquired before the write began.
-    func wroteSite(_ stored: StoredValue, afterAcquisitionOf newest: UInt64) {
-        outcome.facts.sites += 1
-        if newest > stored.epoch {
-            violation("epoch \(stored.epoch) wrote version \(stored.version) after epoch \(newest) was acquired")
+    /// - Parameters:
+    ///   - stored: The value, or `nil` if it was removed.
+    ///   - newest: The highest epoch that was acquired before the write began.
+    func wroteSite(_ stored: StoredValue?, _ version: UInt64, epoch: UInt64, afterAcquisitionOf newest: UInt64) {
+        if stored == nil { outcome.facts.removals += 1 } else { outcome.facts.sites += 1 }
+        if newest > epoch {
+            violation("epoch \(epoch) wrote version \(version) after epoch \(newest) was acquired")
         }
-        record(stored)
-        acknowledged[Self.site] = max(stored.version, acknowledged[Self.site] ?? 0)
+        if let stored { record(stored) }
+        acknowledged[Self.site] = max(version, acknowledged[Self.site] ?? 0)
     }
+
+    /// Whether ``site`` may have been removed with a version or a later one.
+    func mayBeRemoved(since version: UInt64) -> Bool { removalsOfSite.contains { $0 >= version } }
 
     func sawSite(_ stored: StoredValue, atLeast confirmed: UInt64, by replica: Int) {
         record(stored)
