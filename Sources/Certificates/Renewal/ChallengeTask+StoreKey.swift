@@ -22,7 +22,7 @@ extension ChallengeTask {
 
     /// The document as it is stored: sealed, so that only a process with the key of the cluster makes gateways answer.
     package func sealed(with signing: ClusterKey) -> [UInt8] {
-        SealedDocument.seal(document, .challenge, context: storeKey.path, with: signing)
+        SealedDocument.seal(document, at: storeKey, with: signing)
     }
 
     /// Reads the document of ``sealed(with:)`` without its MAC, stored under `key`; see ``ChallengeTask/init(document:place:)``.

@@ -61,6 +61,6 @@ package struct CertificateDocument: Equatable, Sendable {
         fields["key"] = .string(String(decoding: key, as: UTF8.self))
         fields["source"] = .string(source)
         fields["authority"] = authority.map { .string($0) }
-        return SealedDocument.seal(fields.json, .certificate, context: place.path, with: signing)
+        return SealedDocument.seal(fields.json, at: place, with: signing)
     }
 }

@@ -32,11 +32,6 @@ package struct CredentialDocument: Sendable {
         return key
     }
 
-    /// The place of a version in the store, which the MAC covers.
-    private static func place(_ id: String, _ version: UInt64) -> String {
-        prefix.path + "/" + id + "/" + String(version)
-    }
-
     /// Creates the document of a new token.
     init(
         token: IssuedToken,
@@ -74,7 +69,7 @@ package struct CredentialDocument: Sendable {
     ///   - id: The id in the key. The id in the document must be equal.
     ///   - keyring: The keys, one of which must have sealed the document.
     package init(_ stored: StoredValue, id: String, keyring: ClusterKeyring) throws(CredentialError) {
-        let place = Self.place(id, stored.version)
+        let place = "\(Self.prefix)/\(id)/\(stored.version)"
         func malformed(_ reason: String) -> CredentialError {
             CredentialError(.malformed, "\(place): \(reason); revoke it and create a new token")
         }
@@ -84,7 +79,7 @@ package struct CredentialDocument: Sendable {
         }
         let body: [UInt8]
         do throws(StoreError) {
-            body = try SealedDocument.open(stored.bytes, .credential, context: place, with: keyring, place: place)
+            body = try SealedDocument.open(stored, at: Self.key(id: id), with: keyring)
         } catch {
             throw CredentialError(error)
         }
@@ -136,8 +131,7 @@ package struct CredentialDocument: Sendable {
     ///
     /// - Parameter version: The version as which it will be written.
     package func sealed(version: UInt64, with key: ClusterKey) -> [UInt8] {
-        let place = Self.place(credential.id, version)
-        return SealedDocument.seal(fields.json, .credential, context: place, with: key)
+        SealedDocument.seal(fields.json, at: Self.key(id: credential.id), version: version, with: key)
     }
 }
 

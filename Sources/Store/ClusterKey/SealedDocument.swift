@@ -33,14 +33,14 @@ package enum SealedDocument {
 
     /// Seals the value of a key whose values are sealed.
     ///
-    /// - Parameter version: The version that the value will have.
+    /// - Parameter version: The version that the value will have, which is needed only if the MAC covers it.
     package static func seal(
         _ body: [UInt8],
         at key: StoreKey,
-        version: UInt64,
+        version: UInt64? = nil,
         with signing: ClusterKey
     ) -> [UInt8] {
-        guard let (purpose, context) = kind(of: key, version) else { preconditionFailure("\(key) is not sealed") }
+        let (purpose, context) = mark(of: key, version)
         return seal(body, purpose, context: context, with: signing)
     }
 
@@ -50,24 +50,32 @@ package enum SealedDocument {
         at key: StoreKey,
         with keyring: ClusterKeyring
     ) throws(StoreError) -> [UInt8] {
-        guard let (purpose, context) = kind(of: key, stored.version) else {
-            preconditionFailure("\(key) is not sealed")
-        }
+        let (purpose, context) = mark(of: key, stored.version)
         return try open(stored.bytes, purpose, context: context, with: keyring, place: "\(key)/\(stored.version)")
     }
 
     /// Whether the values of a key are sealed.
-    package static func isSealed(_ key: StoreKey) -> Bool { kind(of: key, 0) != nil }
+    package static func isSealed(_ key: StoreKey) -> Bool { kind(of: key) != nil }
 
-    /// The purpose and the context of a sealed value, or `nil` if the values of the key are not sealed. Where the context
-    /// has the version, an older version cannot take the place of a newer one. Certificates are rewritten by the driver
-    /// when a lease changes hands, so their context is the key alone, and challenges live for an hour at most.
-    private static func kind(of key: StoreKey, _ version: UInt64) -> (ClusterKey.Purpose, String)? {
-        if key == .clusterDocument { return (.cluster, "\(key)/\(version)") }
-        guard let prefix = key.parent else { return nil }
-        if prefix == "agents" { return (.credential, "\(key)/\(version)") }
-        if prefix == "certs" { return (.certificate, key.path) }
-        return prefix == "acme/challenges" ? (.challenge, key.path) : nil
+    /// The purpose and the context of a sealed value.
+    private static func mark(of key: StoreKey, _ version: UInt64?) -> (purpose: ClusterKey.Purpose, context: String) {
+        guard let (purpose, coversVersion) = kind(of: key) else { preconditionFailure("\(key) is not sealed") }
+        guard coversVersion else { return (purpose, key.path) }
+        guard let version else { preconditionFailure("the MAC of \(key) covers the version") }
+        return (purpose, "\(key)/\(version)")
+    }
+
+    /// The purpose of a sealed value, and whether its MAC covers the version; `nil` if the values of the key are not
+    /// sealed. Where it does, an older version cannot take the place of a newer one. Certificates are rewritten by the
+    /// driver when a lease changes hands, so their context is the key alone, and challenges live for an hour at most.
+    private static func kind(of key: StoreKey) -> (purpose: ClusterKey.Purpose, coversVersion: Bool)? {
+        if key == .clusterDocument { return (.cluster, true) }
+        switch key.parent?.path {
+        case "agents": return (.credential, true)
+        case "certs": return (.certificate, false)
+        case "acme/challenges": return (.challenge, false)
+        default: return nil
+        }
     }
 
     /// Verifies a document and returns the object without its MAC.
