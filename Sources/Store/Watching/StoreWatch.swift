@@ -20,8 +20,8 @@ package struct WatchedChange: Equatable, Sendable {
         case value(StoredValue)
         /// The value was removed. `version` is that of the removal, or `nil` if nothing is left of the key.
         case removed(version: UInt64?)
-        /// The value cannot be used, for a lasting reason: its file is open to other users, too large, or not a file.
-        /// The value that was delivered before stays valid.
+        /// The value cannot be used: its file is open to other users, too large, or not a file, or hangs while the volume
+        /// answers otherwise. The value that was delivered before stays valid.
         case unreadable(StoreError)
     }
 
@@ -38,10 +38,11 @@ package struct WatchedChange: Equatable, Sendable {
 package struct WatchBatch: Sendable {
     /// The keys that have changed, each at most once.
     package var changes: [WatchedChange] = []
-    /// Whether every key that existed when the watch began has been delivered by now, except for those that could not
-    /// be read twice.
+    /// Whether every key that existed when the watch began has been delivered by now, except for those that hang or could
+    /// not be read twice.
     package var isComplete = false
-    /// The failure of the whole watch, while it lasts: the prefix cannot be listed.
+    /// The failure of the whole watch, while it lasts: the prefix or its hints cannot be listed, or another volume stands
+    /// at the path.
     package var failure: StoreError?
 
     package init(changes: [WatchedChange] = [], isComplete: Bool = false, failure: StoreError? = nil) {
