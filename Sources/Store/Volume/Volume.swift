@@ -12,7 +12,7 @@ import Synchronization
 ///
 /// Every call blocks, possibly for ever. The threads of a ``VolumeStore`` make the calls, and so do commands and tests.
 /// The class itself is thread-safe: it holds counters and ``versionObservations`` under locks, everything else is on
-/// the volume. Extensions group the calls: values, hints, replicas, cluster, backup, check.
+/// the volume. Extensions group the calls: values, hints, replicas, keys, check.
 package final class Volume: Sendable {
     package let files: any FileSystem
     /// The monotonic clock of this process.

@@ -59,6 +59,34 @@ struct ConformanceTests {
         #expect(try await store.read(key).version == 4)
     }
 
+    @Test(
+        "A cluster is founded once, and its backup becomes the same cluster in any driver",
+        arguments: Driver.allCases
+    )
+    func founding(_ driver: Driver) async throws {
+        let (store, owner) = try driver.open()
+        defer { withExtendedLifetime(owner) { store.close() } }
+        let founders = try await withThrowingTaskGroup(of: (cluster: ClusterIdentity, isFounder: Bool).self) { group in
+            for _ in 0..<4 { group.addTask { try await store.openCluster(mounted: nil) } }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        let cluster = founders[0].cluster
+        #expect(founders.allSatisfy { $0.cluster == cluster } && founders.count { $0.isFounder } == 1)
+        for index in 0..<40 {
+            try await store.write(try StoreKey("acme/names/\(index)"), .create([UInt8(index & 255)]))
+        }
+        let file = ArchiveFile(inMemory: "x")
+        let summary = try await store.backup(into: file, mounted: nil, release: "test", time: 1, created: "then")
+        #expect(summary.fileCount == 42 && summary.notes.isEmpty)
+        for other in Driver.allCases {
+            let (target, owner) = try other.open()
+            defer { withExtendedLifetime(owner) { target.close() } }
+            try await target.restore(Backup(file, mounted: nil))
+            #expect(try await target.readCluster(mounted: nil) == cluster)
+            #expect(try await target.readAll("acme/names").count == 40)
+        }
+    }
+
     @Test("All values of a prefix are read at once, without those that were removed", arguments: Driver.allCases)
     func readingAll(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
