@@ -15,15 +15,21 @@ package struct CredentialEditor: Sendable {
 
     private let store: any Store
     private let keyring: ClusterKeyring
+    /// The highest number of tokens, the revoked ones included: fewer than readers list, because several may be created
+    /// at the same time.
+    package static let limit = 190_000
+    private let limit: Int
     private let clock: @Sendable () -> UnixTime
 
     package init(
         store: any Store,
         keyring: ClusterKeyring,
+        limit: Int = limit,
         clock: @escaping @Sendable () -> UnixTime = { .now() }
     ) {
         self.store = store
         self.keyring = keyring
+        self.limit = limit
         self.clock = clock
     }
 
@@ -39,6 +45,13 @@ package struct CredentialEditor: Sendable {
         let token = IssuedToken()
         let document = try Self.document(token, name, services, hosts, maxAgents, clock())
         let key = CredentialDocument.key(id: token.id)
+        let count = try await CredentialError.wrapping { () throws(StoreError) in
+            try await store.list(CredentialDocument.prefix).count
+        }
+        guard count < limit else {
+            let what = "the store has \(count) tokens, the revoked ones included, and may have \(limit)"
+            throw CredentialError(.invalid, "\(what); give one token to several agents, or use a second store")
+        }
         let bytes = document.sealed(version: 1, with: keyring.signing)
         do throws(StoreError) {
             let version = try await store.write(key, .create(bytes))

@@ -40,6 +40,18 @@ struct CredentialEditorTests {
         #expect(try await store.editor.find(token.id).first?.hosts.count == 256)
     }
 
+    @Test("More tokens than readers list are refused at their creation", arguments: TestStore.Driver.allCases)
+    func count(_ driver: TestStore.Driver) async throws {
+        let store = try TestStore(driver)
+        let editor = CredentialEditor(store: store.store, keyring: store.keyring, limit: 2)
+        let first = try await editor.create(name: "a").token
+        _ = try await editor.revoke(first.id)
+        _ = try await editor.create(name: "a")
+        let error = await #expect(throws: CredentialError.self) { try await editor.create(name: "a") }
+        #expect(error?.code == .invalid && error?.reason.contains("has 2 tokens") == true)
+        #expect(try await editor.list().credentials.count == 2)
+    }
+
     @Test("The document is sealed and holds the hash, never the secret", arguments: TestStore.Driver.allCases)
     func document(_ driver: TestStore.Driver) async throws {
         let store = try TestStore(driver)
