@@ -273,7 +273,8 @@ struct AdminTests {
         try await TestGateway.with(hasToken: false, change) { gateway in
             var configuration = SharedStoreConfiguration(path: "")
             configuration.clusterKeyFile = key
-            let keyring = ClusterKeyring(try #require(try configuration.mountedKeys()))
+            let keys = try await configuration.mountedKeys()
+            let keyring = ClusterKeyring(try #require(keys))
             let (status, body) = try get("/v1/status", try #require(gateway.process.adminAddress.port), keyring)
             #expect(status == 200)
             for part in [#""driver":"memory""#, #""state":"healthy""#, #""key_on_volume":false"#] {
