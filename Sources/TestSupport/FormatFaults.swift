@@ -1,18 +1,20 @@
 import Formats
 
 /// Checks the stored form of a JSON document with a field "format": its golden bytes are decoded and encoded to the same
-/// bytes, an unknown field is kept, a later format is refused with both numbers, and so is every truncation. A sealed
+/// bytes, an unknown field is kept in every object, a later format is refused with both numbers, and so is every truncation. A sealed
 /// document is refused with a bit of any byte changed; another one must not crash the reader then.
 ///
 /// - Parameters:
 ///   - golden: The stored bytes.
 ///   - keepsUnknownFields: Whether the document is ever written again by a process that did not create it.
+///   - maps: The fields whose objects map names to values, and so have no fields of their own.
 ///   - seal: Seals a JSON object as the golden bytes are sealed, or `nil` if they are not sealed.
 ///   - recode: Decodes stored bytes, and encodes the value again.
 /// - Returns: The faults.
 package func formatFaults(
     _ golden: [UInt8],
     keepsUnknownFields: Bool = true,
+    maps: Set<String> = [],
     seal: (([UInt8]) -> [UInt8])? = nil,
     recode: ([UInt8]) throws -> [UInt8]
 ) -> [String] {
@@ -30,8 +32,7 @@ package func formatFaults(
     fields["mac"] = nil
     let sealed = seal ?? { $0 }
     if keepsUnknownFields {
-        let extended = fields.merging(["later": .object(["a": .array([.integer(1), .null])])]) { $1 }
-        let stored = sealed(extended.json)
+        let stored = sealed(withUnknownFields(fields, maps).json)
         if (try? recode(stored)) != stored { faults.append("an unknown field is not kept") }
     }
     let later = fields.merging(["format": .integer(format + 1)]) { $1 }
@@ -56,4 +57,19 @@ package func formatFaults(
         if isAccepted, seal != nil, index % 8 != 5 || index > 110 { faults.append("byte \(index) can be changed") }
     }
     return faults
+}
+
+/// Adds an unknown field to an object and all objects in it, except maps.
+private func withUnknownFields(_ fields: [String: JSONValue], _ maps: Set<String>) -> [String: JSONValue] {
+    func extended(_ value: JSONValue) -> JSONValue {
+        switch value {
+        case .object(let fields): .object(withUnknownFields(fields, maps))
+        case .array(let values): .array(values.map(extended))
+        default: value
+        }
+    }
+    var all = fields
+    for (name, value) in fields where !maps.contains(name) { all[name] = extended(value) }
+    all["later"] = .object(["a": .array([.integer(1), .null])])
+    return all
 }

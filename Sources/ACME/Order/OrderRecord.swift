@@ -14,6 +14,8 @@ package struct OrderRecord: StoredRecord {
     /// The tasks that are, were, or were about to be presented. The replica that continues the order cleans them up.
     package internal(set) var tasks: [ChallengeTask] = []
     package var others: [String: JSONValue] = [:]
+    /// The unknown fields of the tasks, by token.
+    private var othersOfTasks: [String: [String: JSONValue]] = [:]
 
     init(_ plan: OrderPlan, order: ACMEURL, key: LeafKey, created: UnixTime) {
         directory = plan.authority.directory
@@ -40,7 +42,9 @@ package struct OrderRecord: StoredRecord {
         self.key = key
         created = try reader.time("created")
         for inner in try reader.objects("tasks", limit: ACMELimits.authorizations) {
-            tasks.append(try ChallengeTask(inner))
+            let task = try ChallengeTask(inner)
+            tasks.append(task)
+            othersOfTasks[task.token] = inner.fields.filter { task.fields[$0.key] == nil }
         }
     }
 
@@ -50,8 +54,12 @@ package struct OrderRecord: StoredRecord {
             "names": .array(names.map { .string($0.description) }), "created": .string(created.rfc3339),
         ]
         fields["profile"] = profile.map { .string($0) }
-        if !tasks.isEmpty { fields["tasks"] = .array(tasks.map { .object($0.fields) }) }
+        if !tasks.isEmpty { fields["tasks"] = .array(tasks.map { encoded($0) }) }
         return fields
+    }
+
+    private func encoded(_ task: ChallengeTask) -> JSONValue {
+        .object(task.fields.merging(othersOfTasks[task.token] ?? [:]) { known, _ in known })
     }
 
     /// Whether the order has the CA, names and profile of the plan.

@@ -15,6 +15,8 @@ package struct RenewalPlan: Equatable, Sendable {
     /// The earliest time of renewal, regardless of the CA's suggested window; `nil` if the certificate's issuance was not
     /// recorded.
     package var earliest: UnixTime?
+    /// The fields that this release does not know, which are kept when the plan is written again.
+    var others: [String: JSONValue] = [:]
 
     package struct Window: Equatable, Sendable {
         package var start: UnixTime

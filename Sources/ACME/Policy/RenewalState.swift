@@ -25,6 +25,8 @@ package struct RenewalState: StoredRecord {
         /// The directory URL of the CA.
         package var authority: String
         package var at: UnixTime
+        /// The fields that this release does not know, which are kept when the failure is written again.
+        var others: [String: JSONValue] = [:]
     }
 
     package init() {}
@@ -86,13 +88,18 @@ extension RenewalState.LastError {
         identifier = try reader.optionalString("identifier")
         authority = try reader.string("authority")
         at = try reader.time("at")
+        others = reader.fields.filter { !Self.names.contains($0.key) }
     }
 
+    private static let names: Set = ["code", "message", "remedy", "identifier", "authority", "at"]
+
     var fields: [String: JSONValue] {
-        var fields: [String: JSONValue] = [
-            "code": .string(code), "message": .string(message), "remedy": .string(remedy),
-            "authority": .string(authority), "at": .string(at.rfc3339),
-        ]
+        var fields = others
+        fields["code"] = .string(code)
+        fields["message"] = .string(message)
+        fields["remedy"] = .string(remedy)
+        fields["authority"] = .string(authority)
+        fields["at"] = .string(at.rfc3339)
         fields["identifier"] = identifier.map { .string($0) }
         return fields
     }
@@ -108,10 +115,17 @@ extension RenewalPlan {
         explanation = try reader.optionalString("explanation")
         nextPoll = try reader.optionalTime("next_poll")
         earliest = try reader.optionalTime("earliest")
+        others = reader.fields.filter { !Self.names.contains($0.key) }
     }
 
+    private static let names: Set = [
+        "certificate", "at", "window_start", "window_end", "explanation", "next_poll", "earliest",
+    ]
+
     fileprivate var fields: [String: JSONValue] {
-        var fields: [String: JSONValue] = ["certificate": .string(certificate), "at": .string(at.rfc3339)]
+        var fields = others
+        fields["certificate"] = .string(certificate)
+        fields["at"] = .string(at.rfc3339)
         if let window {
             fields["window_start"] = .string(window.start.rfc3339)
             fields["window_end"] = .string(window.end.rfc3339)
