@@ -156,11 +156,6 @@ class AcmeGateway(Gateway):
         found = lambda: self.gauges("certificate_next_renewal_timestamp_seconds", name)  # noqa: E731
         return eventually(found, timeout, f"{self.name} knows when {name} is to be renewed")[0]
 
-    # -- its command line
-
-    def command(self, *words: str, check: bool = True):
-        return self.cli(*words, "--config", str(self.config_path), check=check)
-
 
 def is_for(leaf: x509.Certificate, name: str) -> bool:
     """Whether a certificate covers a name; a wildcard matches one label."""

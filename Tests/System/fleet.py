@@ -137,7 +137,7 @@ def events(gateway: Gateway, since: int) -> list[dict]:
 
 def listed_tokens(gateway: Gateway) -> dict[str, dict]:
     """The tokens listed by `hopgate token list`, by id."""
-    listed = json.loads(gateway.cli("token", "list", "--json", "--config", str(gateway.config_path)).stdout)
+    listed = json.loads(gateway.cli("token", "list", "--json").stdout)
     return {token["id"]: token for token in listed}
 
 

@@ -397,8 +397,10 @@ class Gateway:
     # -- command line
 
     def cli(self, *arguments: str, check: bool = True, timeout: float = 20) -> subprocess.CompletedProcess:
+        """Runs a command with this gateway's configuration."""
+        command = [HOPGATE, *arguments, "--config", str(self.config_path)]
         done = subprocess.run(
-            [HOPGATE, *arguments], capture_output=True, text=True, timeout=timeout, cwd=self.folder, env=ENVIRONMENT
+            command, capture_output=True, text=True, timeout=timeout, cwd=self.folder, env=ENVIRONMENT
         )
         if check and done.returncode != 0:
             raise AssertionError(
@@ -409,21 +411,21 @@ class Gateway:
     def begin_cli(self, *arguments: str, name: str = "", pipes: bool = False) -> Process:
         """Starts a command without waiting for its end."""
         name = name or f"{self.name}-cli-{len(self.bench.processes)}"
-        return self.bench.start(name, [HOPGATE, *arguments], pipes=pipes)
+        return self.bench.start(name, [HOPGATE, *arguments, "--config", self.config_path], pipes=pipes)
 
     def create_token(self, name: str, services: Iterable[str] = ("web",), hosts: Iterable[str] = ()) -> str:
         arguments = [part for s in services for part in ("--service", s)] + [
             part for h in hosts for part in ("--host", h)
         ]
-        done = self.cli("token", "create", name, *arguments, "--config", str(self.config_path))
+        done = self.cli("token", "create", name, *arguments)
         return re.search(r"hgt_[A-Za-z0-9]+\.[A-Za-z0-9_-]+", done.stdout)[0]
 
     def revoke_token(self, token: str) -> None:
-        self.cli("token", "revoke", token_id(token), "--config", str(self.config_path))
+        self.cli("token", "revoke", token_id(token))
 
     def token(self, command: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         """`hopgate token COMMAND` with this gateway's configuration."""
-        return self.cli("token", command, *arguments, "--config", str(self.config_path), check=check)
+        return self.cli("token", command, *arguments, check=check)
 
     # -- ports
 
@@ -432,7 +434,7 @@ class Gateway:
         """A copy of the development CA's root, made once, since a later test step may break the store."""
         copy = self.folder / "root.pem"
         if not copy.exists():
-            copy.write_text(self.cli("ca", "--pem", "--config", str(self.config_path)).stdout)
+            copy.write_text(self.cli("ca", "--pem").stdout)
         return str(copy)
 
     def connect(self, host: str = "app.localhost", **options) -> Connection:

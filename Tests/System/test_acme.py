@@ -92,7 +92,7 @@ def test_every_kind_of_challenge_with_half_of_all_nonces_refused(bench, balancer
                 renewal = gateway.renewal(name)
                 end = gateway.gauge("certificate_not_after_timestamp_seconds", name)
                 assert time.time() + 50 * 86_400 < renewal < end - 25 * 86_400
-            listed = json.loads(gateway.command("cert", "list", "--json").stdout)
+            listed = json.loads(gateway.cli("cert", "list", "--json").stdout)
             assert [entry["origin"] for entry in listed if entry["state"] == "good"].count("acme") == 3, listed
             assert secrets_in(gateway) == []
         # Only for the wildcard; all records were removed from the DNS again.
@@ -235,7 +235,7 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
     # It loses the account: the same key is registered again, and the order continues.
     pebble.stop()
     pebble.start()
-    output = gateway.command("cert", "renew", APP).stdout
+    output = gateway.cli("cert", "renew", APP).stdout
     second = gateway.wait_issued(APP, 10, than=first)
     assert pebble.counts == (1, 1, 1) and key and account_key(gateway) == key
     assert APP in output
@@ -243,7 +243,7 @@ def test_a_start_does_not_wait_for_the_authority_and_its_loss_of_memory_is_mende
 
     # It stops: the certificates stay served, and the command reports the problem.
     pebble.stop()
-    failed = gateway.command("cert", "renew", "unknown.example.test", check=False)
+    failed = gateway.cli("cert", "renew", "unknown.example.test", check=False)
     assert failed.returncode != 0 and "unknown.example.test" in failed.stderr
     assert gateway.leaf(APP) == second and gateway.ops("/readyz", quiet=True) == 200
 

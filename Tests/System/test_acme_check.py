@@ -150,9 +150,8 @@ def test_an_account_is_forgotten_and_the_next_one_is_new(bench, stub):
     check = Check(bench, stub)
     check.gateway.process.wait_log(f"{NAME}.*", 20)
     assert check.run().returncode == 0 and len(stub.book.accounts) == 1
-    config = ["--config", str(check.gateway.config_path)]
-    done = check.gateway.cli("acme", "forget-account", *config)
+    done = check.gateway.cli("acme", "forget-account")
     assert f"Removed the account at {stub.directory}" in done.stderr, done.stderr
-    again = check.gateway.cli("acme", "forget-account", stub.directory, *config, check=False)
+    again = check.gateway.cli("acme", "forget-account", stub.directory, check=False)
     assert again.returncode == 1 and "no account" in again.stderr, again.stderr
     assert check.run().returncode == 0 and len(stub.book.accounts) == 2

@@ -174,7 +174,7 @@ def test_a_holder_that_was_stopped_and_wakes_up_publishes_nothing_older(bench, t
         taken = time.monotonic() - began
         assert len(stub.orders()) == 1, "the successor finishes the order"
         served_everywhere(rest, APP, first.serial_number, 3)
-        rest[0].command("cert", "renew", APP)
+        rest[0].cli("cert", "renew", APP)
         second = rest[0].wait_issued(APP, 10, than=first)
         served_everywhere(rest, APP, second.serial_number, 3)
         versions = [path.name for path in rest[0].versions(APP)]
@@ -207,7 +207,7 @@ def test_a_holder_that_wakes_up_changes_no_record(bench, tmp_path):
         eventually(lambda: time.monotonic() > end, 31, "it was stopped for long")
         second = Hold()
         stub.script("finalize", second)
-        renewing = rest[0].begin_cli("cert", "renew", APP, "--config", str(rest[0].config_path))
+        renewing = rest[0].begin_cli("cert", "renew", APP)
         second.wait_reached()
         records = records_of(rest[0], APP)
         assert records
@@ -251,7 +251,7 @@ def test_a_lease_lasts_as_long_as_its_holder_says(bench, tmp_path):
         hold.wait_reached()
         quick.start()
         words = ("cert", "import", "--cert", str(chain), "--key", str(key), "--name", APP)
-        importing = quick.begin_cli(*words, "--config", str(quick.config_path))
+        importing = quick.begin_cli(*words)
         for _ in during(19):  # until shortly before the holder moves its lease
             assert stub.count("newOrder") == 1, "the other replica takes no lease"
             assert importing.alive, "the command takes no lease"
@@ -280,7 +280,7 @@ def test_replicas_whose_clocks_are_an_hour_off_are_members_like_any_other(bench,
             assert abs(ts.timestamp() - 3_600 * hours - time.time()) < 60, "its clock is off"
         leaf = trio.gateways[0].wait_issued(APP)
         for gateway in trio.gateways:
-            gateway.command("cert", "renew", APP)
+            gateway.cli("cert", "renew", APP)
             leaf = gateway.wait_issued(APP, 10, than=leaf)
             served_everywhere(trio.gateways, APP, leaf.serial_number, 3)
         token = trio.gateways[0].create_token("demo")

@@ -126,7 +126,7 @@ def test_an_outage_of_the_ca_is_reported_once_a_minute_and_ends_for_all_names(tr
     assert all(gateway.ops("/readyz", quiet=True) == 200 for gateway in gateways)
     assert len(trouble.records()) == 1
     gateway = trouble.gateways[0]
-    status = gateway.command("status").stdout
+    status = gateway.cli("status").stdout
 
     back = time.monotonic()
     stub.come_back()

@@ -155,7 +155,7 @@ def test_a_rate_limit_is_kept_by_all_replicas_and_after_a_restart(bench, tmp_pat
         assert "too many of them" in error["message"]
         assert gateways[0].total("acme_failures_total", code="rateLimited") == 1
         # The command reports the error.
-        done = gateways[0].command("cert", "renew", limited, check=False)
+        done = gateways[0].cli("cert", "renew", limited, check=False)
         assert done.returncode != 0 and "too many of them" in done.stderr, done
 
         # After a restart, with another replica and one more name, the limit is still respected.
@@ -299,7 +299,7 @@ def test_a_window_that_moves_into_the_past_renews_at_once_and_replicas_share_the
     assert stub.count("newOrder") == 2
     # `replaces` is omitted if the CA rejected it once.
     stub.script("newOrder", refuse(409, "alreadyReplaced"))
-    gateways[0].command("cert", "renew", name)
+    gateways[0].cli("cert", "renew", name)
     third = stub.certificates(name)[2]
     replaced = [call.payload.get("replaces") for call in stub.of("newOrder", name)]
     assert replaced == [None, renewal_id(first.leaf), renewal_id(second.leaf), None]

@@ -73,12 +73,8 @@ def serial(chain: Path) -> int:
     return int(done.stdout.split(b"=")[1], 16)
 
 
-def config(gateway: Gateway) -> tuple[str, str]:
-    return ("--config", str(gateway.config_path))
-
-
 def import_pair(gateway: Gateway, pair: tuple[Path, Path], *more: str) -> str:
-    return gateway.cli("cert", "import", "--cert", str(pair[0]), "--key", str(pair[1]), *more, *config(gateway)).stdout
+    return gateway.cli("cert", "import", "--cert", str(pair[0]), "--key", str(pair[1]), *more).stdout
 
 
 def mount(folder: Path, number: int, pair: tuple[Path, Path]) -> None:
@@ -234,14 +230,14 @@ def test_two_gateways_on_one_store_have_one_development_root(bench):
     for gateway in (first, second):
         with Connection(("127.0.0.1", gateway.https_port), "app.localhost", trusting(root)) as connection:
             assert connection.request("GET", "/").status == 503
-        pins.add(json.loads(gateway.cli("ca", "--json", *config(gateway)).stdout)["pin"])
+        pins.add(json.loads(gateway.cli("ca", "--json").stdout)["pin"])
     assert len(pins) == 1
-    assert second.cli("ca", "--pem", *config(second)).stdout == Path(root).read_text()
+    assert second.cli("ca", "--pem").stdout == Path(root).read_text()
 
 
 def test_eight_processes_at_once_make_one_development_root(bench):
     gateway = Gateway(bench)
-    command = [HOPGATE, "ca", "--json", *config(gateway)]
+    command = [HOPGATE, "ca", "--json", "--config", str(gateway.config_path)]
     for round in range(5):
         children = [
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=bench.folder)
@@ -296,7 +292,7 @@ def test_the_development_ca_covers_what_an_import_does_not(bench):
 
     eventually(is_new, 3, "the imported certificate is served")
     assert gateway.request("GET", "/", host="other.localhost").status == 503
-    gateway.cli("cert", "remove", "app.localhost", *config(gateway))
+    gateway.cli("cert", "remove", "app.localhost")
     assert not [p for p in gateway.data.rglob("v2/certs/app.localhost/*.json") if b"PRIVATE" in p.read_bytes()]
 
     def is_old() -> bool:
@@ -306,7 +302,7 @@ def test_the_development_ca_covers_what_an_import_does_not(bench):
             return False
 
     eventually(is_old, 3, "after the removal the development CA serves the name")
-    done = gateway.cli("cert", "remove", "app.localhost", *config(gateway), check=False)
+    done = gateway.cli("cert", "remove", "app.localhost", check=False)
     assert done.returncode == 1 and "cert list" in done.stderr
 
 
@@ -325,17 +321,17 @@ def test_certificates_are_listed_and_shown_without_their_keys(bench):
         import_pair(gateway, pair)
     assert len(list(gateway.data.glob("v2/certs/_wildcard.wild.localhost/*.json"))) <= 3
     gateway.start()
-    outputs = [gateway.cli("cert", "list", *config(gateway)).stdout]
-    outputs.append(gateway.cli("cert", "list", "--json", *config(gateway)).stdout)
+    outputs = [gateway.cli("cert", "list").stdout]
+    outputs.append(gateway.cli("cert", "list", "--json").stdout)
     listed = json.loads(outputs[-1])
     assert [entry["source"] for entry in listed] == ["files", "store", "development"]
     assert listed[1]["names"] == ["*.wild.localhost", "wild.localhost"] and listed[1]["origin"] == "import"
     assert all(entry["state"] == "good" for entry in listed)
     for name, source in (("filed.localhost", "files"), ("a.wild.localhost", "store"), ("x.localhost", "development")):
-        outputs.append(gateway.cli("cert", "show", name, "--json", *config(gateway)).stdout)
+        outputs.append(gateway.cli("cert", "show", name, "--json").stdout)
         assert json.loads(outputs[-1])["source"] == source, name
-        outputs.append(gateway.cli("cert", "show", name, *config(gateway)).stdout)
-        outputs.append(gateway.cli("cert", "show", name, "--pem", *config(gateway)).stdout)
+        outputs.append(gateway.cli("cert", "show", name).stdout)
+        outputs.append(gateway.cli("cert", "show", name, "--pem").stdout)
         assert outputs[-1].startswith("-----BEGIN CERTIFICATE-----")
     names = [name for name in gateway.metrics() if name.startswith("hopgate_certificate_not_after")]
     assert len(names) == 3 and any("filed.localhost" in name for name in names), names
@@ -356,31 +352,31 @@ def test_a_command_for_one_name_reads_one_certificate(bench):
     gateway = Gateway(bench, development_ca="off")
     cert, key = IssuingAuthority(bench.folder / "issuer").server("first.test", "second.test")
     files = ["--cert", str(cert), "--key", str(key)]
-    gateway.cli("cert", "import", *files, *config(gateway))
-    gateway.cli("cert", "import", *files, "--name", "other.test", *config(gateway))
+    gateway.cli("cert", "import", *files)
+    gateway.cli("cert", "import", *files, "--name", "other.test")
     # The other one cannot be read.
     (document,) = (gateway.data / "v2" / "certs" / "other.test").glob("[0-9]*")
     document.unlink()
     document.mkdir()
-    shown = json.loads(gateway.cli("cert", "show", "first.test", "--json", *config(gateway)).stdout)
+    shown = json.loads(gateway.cli("cert", "show", "first.test", "--json").stdout)
     assert shown["place"] == "certs/first.test" and shown["state"] == "good", shown
     document.rmdir()
     document.parent.rmdir()
-    shown = json.loads(gateway.cli("cert", "show", "second.test", "--json", *config(gateway)).stdout)
+    shown = json.loads(gateway.cli("cert", "show", "second.test", "--json").stdout)
     assert shown["place"] == "certs/first.test", shown
-    refused = gateway.cli("cert", "remove", "second.test", *config(gateway), check=False)
+    refused = gateway.cli("cert", "remove", "second.test", check=False)
     assert refused.returncode == 1 and "hopgate cert remove first.test" in refused.stderr, refused.stderr
-    gateway.cli("cert", "remove", "first.test", *config(gateway))
-    gone = gateway.cli("cert", "remove", "first.test", *config(gateway), check=False)
+    gateway.cli("cert", "remove", "first.test")
+    gone = gateway.cli("cert", "remove", "first.test", check=False)
     assert gone.returncode == 1 and "no certificate named first.test" in gone.stderr, gone.stderr
 
 
 def test_a_new_development_root_replaces_the_present_one(bench):
     gateway = Gateway(bench)
-    before = gateway.cli("ca", "--pem", *config(gateway)).stdout
-    assert gateway.cli("ca", "--pem", *config(gateway)).stdout == before
-    after = gateway.cli("ca", "--replace", "--pem", *config(gateway)).stdout
-    assert after != before and gateway.cli("ca", "--pem", *config(gateway)).stdout == after
+    before = gateway.cli("ca", "--pem").stdout
+    assert gateway.cli("ca", "--pem").stdout == before
+    after = gateway.cli("ca", "--replace", "--pem").stdout
+    assert after != before and gateway.cli("ca", "--pem").stdout == after
 
 
 def test_keys_of_all_kinds_serve_agents_and_clients(bench):
@@ -417,14 +413,14 @@ def test_keys_of_all_kinds_serve_agents_and_clients(bench):
     )
     gateway.process.wait_log('"level":"warning","msg":"DTLS handshake failed".*in common', 5)
     cert, key = authority.leaf("ed448.localhost", key_kind="ed448")
-    done = gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key), *config(gateway), check=False)
+    done = gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key), check=False)
     assert done.returncode == 2 and "Ed25519" in done.stderr, done.stderr
 
 
 def test_agents_that_joined_by_address_stay_attached_when_a_certificate_is_imported(bench):
     gateway, origin = Gateway(bench, routes=ROUTES), Origin(bench)
     gateway.start()
-    pin = gateway.cli("ca", "--json", *config(gateway)).stdout
+    pin = gateway.cli("ca", "--json").stdout
     trust = {"pin": json.loads(pin)["pin"]}
     address = [f"127.0.0.1:{gateway.https_port}"]
     token = gateway.create_token("demo")
@@ -455,7 +451,7 @@ def test_a_bad_pair_is_refused_and_says_why(bench):
         (*weak, "cannot be parsed"),
         (bench.folder / "nothing.pem", one[1], "no such file"),
     ):
-        done = gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key), *config(gateway), check=False)
+        done = gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key), check=False)
         assert done.returncode == 2 and why in done.stderr, done.stderr
     assert not list(gateway.data.glob("v2/certs/app*"))
 
@@ -475,7 +471,7 @@ def test_a_document_placed_by_hand_keeps_the_last_good_one_and_is_counted(bench)
     gateway.process.wait_log("wrong MAC", 5)
     assert served_serial(gateway.https_port) == serial(pair[0])
     assert gateway.metrics()['hopgate_certificate_problems{reason="store"}'] == 1
-    done = gateway.cli("cert", "list", *config(gateway), check=False)
+    done = gateway.cli("cert", "list", check=False)
     assert done.returncode == 1 and "wrong MAC" in done.stderr
     new = authority.leaf("app.localhost")
     import_pair(gateway, new)

@@ -196,16 +196,15 @@ def test_tokens_are_created_listed_and_revoked(bench):
     one = gateway.create_token("one", services=["web", "api"], hosts=["a.test"])
     two = gateway.create_token("two")
     assert one != two and re.fullmatch(r"hgt_[A-Za-z0-9]+\.[A-Za-z0-9_-]{40,}", one)
-    config = ("--config", str(gateway.config_path))
-    listed = gateway.cli("token", "list", *config).stdout
+    listed = gateway.cli("token", "list").stdout
     for token, name in ((one, "one"), (two, "two")):
         secret = token.partition(".")[2]
         assert token_id(token) in listed and name in listed
         assert secret not in listed
     gateway.revoke_token(one)
-    line = next(l for l in gateway.cli("token", "list", *config).stdout.splitlines() if token_id(one) in l)
+    line = next(l for l in gateway.cli("token", "list").stdout.splitlines() if token_id(one) in l)
     assert "revoked" in line.lower()
-    assert gateway.cli("token", "revoke", "doesnotexist", *config, check=False).returncode != 0
+    assert gateway.cli("token", "revoke", "doesnotexist", check=False).returncode != 0
 
 
 def run_agent(bench, words: list[str], name: str = "joined", env: dict | None = None):

@@ -15,12 +15,8 @@ from acme_authority import IssuingAuthority
 from harness import ENVIRONMENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually
 
 
-def run(gateway: Gateway, *words: str, check: bool = True) -> subprocess.CompletedProcess:
-    return gateway.cli(*words, "--config", str(gateway.config_path), check=check)
-
-
 def answer(gateway: Gateway, *words: str) -> dict:
-    return json.loads(run(gateway, *words, "--json").stdout)
+    return json.loads(gateway.cli(*words, "--json").stdout)
 
 
 def hopgate(*words, **options) -> subprocess.CompletedProcess:
@@ -42,7 +38,7 @@ def sharing(bench, name: str, other: Gateway, **settings) -> Gateway:
 
 
 def check(gateway: Gateway) -> tuple[int, dict]:
-    done = run(gateway, "store", "check", "--json", check=False)
+    done = gateway.cli("store", "check", "--json", check=False)
     return done.returncode, json.loads(done.stdout)
 
 
@@ -56,7 +52,7 @@ def test_a_good_store_is_usable_and_says_what_it_can(bench):
     assert report["cluster"]["id"] == answer(gateway, "status")["cluster"]["id"]
     assert report["cluster"]["key_on_volume"]
     assert [replica["state"] for replica in report["replicas"]] == ["active"]
-    assert "read access to the volume is access to the cluster" in run(gateway, "store", "check").stdout
+    assert "read access to the volume is access to the cluster" in gateway.cli("store", "check").stdout
     gateway.process.kill()
     assert check(gateway)[1]["replicas"][0]["state"] == "dead"
 
@@ -70,7 +66,7 @@ def test_a_check_of_an_empty_folder_founds_nothing(bench):
     assert code == 0 and report["cluster"] is None and any("no cluster yet" in line for line in report["remarks"])
     assert list(gateway.data.iterdir()) == []
     for words in (["status"], ["drain"], ["cluster", "rotate-key"], ["backup", "x.tar"]):
-        done = run(gateway, *words, check=False)
+        done = gateway.cli(*words, check=False)
         assert done.returncode == 1 and "there is no cluster" in done.stderr, done.stderr
     assert list(gateway.data.iterdir()) == []
 
@@ -120,7 +116,7 @@ def test_a_broken_store_has_a_clear_line(bench, harm, words):
     harm(gateway.data / "v2")
     code, report = check(gateway)
     assert code == 1 and any(words in line for line in report["problems"]), report["problems"]
-    done = run(gateway, "store", "check", check=False)
+    done = gateway.cli("store", "check", check=False)
     assert done.returncode == 1 and words in done.stdout and done.stdout.strip().endswith("cannot be used as it is.")
 
 
@@ -132,7 +128,7 @@ def test_status_shows_the_agent_and_no_secret(stack: Stack):
     status = answer(gateway, "status")
     assert status["stage"] == "active" and status["agents"] == 1 and status["store"]["state"] == "healthy"
     secret = stack.token.partition(".")[2]
-    texts = [run(gateway, "status").stdout, run(gateway, "status", "--json").stdout]
+    texts = [gateway.cli("status").stdout, gateway.cli("status", "--json").stdout]
     assert "demo" in texts[0] and "web" in texts[0]
     replicas = eventually(lambda: answer(gateway, "cluster", "status")["replicas"], 5, "the replica sees itself")
     assert [replica["self"] for replica in replicas] == [True]
@@ -152,15 +148,15 @@ def test_status_shows_the_worst_and_on_request_everything(bench):
     total = summary["certificates"]
     assert total >= 600 and len(summary["worst_certificates"]) == 20, summary
     assert sum(summary["certificate_states"].values()) == total
-    shown = run(gateway, "status").stdout
+    shown = gateway.cli("status").stdout
     assert (
         f"and {total - 20} more; --all shows them" in shown and str(summary["certificate_states"]["failing"]) in shown
     )
-    lines = [json.loads(line) for line in run(gateway, "status", "--all", "--json").stdout.splitlines()]
+    lines = [json.loads(line) for line in gateway.cli("status", "--all", "--json").stdout.splitlines()]
     assert lines[0]["gateway"]["name"] == summary["name"]
     listed = [line["certificate"]["names"] for line in lines[1:] if line["certificate"]["source"] == "store"]
     assert sorted(listed) == sorted([name] for name in names)
-    shown = run(gateway, "status", "--all").stdout
+    shown = gateway.cli("status", "--all").stdout
     assert all(name in shown for name in names)
 
 
@@ -209,16 +205,16 @@ def test_drain_finishes_what_is_in_flight_and_ends(bench, test_id):
     connection = stack.connect()
     connection.start("GET", "/hang", [("X-Test-Id", test_id)])
     stack.origin.wait_mark(test_id, "started")
-    run(gateway, "drain")
+    gateway.cli("drain")
     gateway.process.wait_log("gateway draining", 5)
     eventually(lambda: gateway.ops("/readyz", quiet=True) in (503, 0), 5, "it is not ready any more")
     assert gateway.process.alive
     # A second request changes nothing; a SIGTERM now counts as the first one.
-    run(gateway, "drain", check=False)
+    gateway.cli("drain", check=False)
     connection.close()
-    run(gateway, "drain", "--wait", "15s", check=False)
+    gateway.cli("drain", "--wait", "15s", check=False)
     assert gateway.process.wait(15) == 0
-    done = run(gateway, "drain", check=False)
+    done = gateway.cli("drain", check=False)
     assert done.returncode == 1 and "is the gateway running" in done.stderr
 
 
@@ -258,7 +254,7 @@ def test_a_store_that_goes_away_is_reported_and_comes_back_without_a_restart(ben
 def test_a_gateway_reports_that_it_founds_a_cluster_and_uses_no_other(bench):
     gateway = Gateway(bench).start()
     founded = json.loads(gateway.process.wait_log("cluster founded", 5))
-    shown = json.loads(run(gateway, "cluster", "show", "--json").stdout)
+    shown = json.loads(gateway.cli("cluster", "show", "--json").stdout)
     assert founded["cluster"] == shown["id"] and founded["path"] == shown["store"] == str(gateway.data)
     gateway.process.stop()
     gateway.settings["store"]["cluster"] = shown["id"]
@@ -271,7 +267,7 @@ def test_a_gateway_reports_that_it_founds_a_cluster_and_uses_no_other(bench):
     gateway.data.rename(away)
     gateway.data.mkdir(mode=0o700)
     for words in (["run"], ["token", "create", "x"], ["store", "check"]):
-        done = run(gateway, *words, check=False)
+        done = gateway.cli(*words, check=False)
         said = done.stdout + done.stderr
         assert done.returncode == 1 and f"store.cluster names {shown['id']}" in said, said
     assert not list(gateway.data.iterdir())
@@ -332,9 +328,9 @@ token --help
 def test_a_result_that_cannot_be_written_is_a_failure_of_every_command(bench):
     gateway = Gateway(bench).start()
     for name in ("first", "other"):
-        run(gateway, "token", "create", name)
+        gateway.cli("token", "create", name)
     cert, key = map(str, IssuingAuthority(bench.folder / "issuer").server("app.test"))
-    run(gateway, "cert", "import", "--cert", cert, "--key", key)
+    gateway.cli("cert", "import", "--cert", cert, "--key", key)
     lines = OUTPUTS.replace("CERT", cert).replace("KEY", key).strip().splitlines()
     for line in [line.replace("*", suffix) for line in lines for suffix in (["", "--json"] if "*" in line else [""])]:
         words = line.split()
@@ -349,7 +345,7 @@ def test_a_result_that_cannot_be_written_is_a_failure_of_every_command(bench):
             done = hopgate(*words)
             assert done.returncode == 0 and done.stdout, (words, done)
     # A token that could not be printed does not stay valid.
-    full = [token for token in json.loads(run(gateway, "token", "list", "--json").stdout) if token["name"] == "full"]
+    full = [token for token in json.loads(gateway.cli("token", "list", "--json").stdout) if token["name"] == "full"]
     assert len(full) == 2 and all(token["revoked"] for token in full), full
 
 
@@ -358,7 +354,7 @@ def test_a_join_string_that_cannot_be_written_revokes_its_token(bench):
     with open("/dev/full", "w") as full:
         done = hopgate("token", "create", "x", "--config", str(gateway.config_path), stderr=full)
     assert done.returncode == 1
-    assert json.loads(run(gateway, "token", "list", "--json").stdout)[0]["revoked"]
+    assert json.loads(gateway.cli("token", "list", "--json").stdout)[0]["revoked"]
 
 
 def test_a_mistyped_command_shows_the_commands_that_exist(bench):
@@ -382,7 +378,7 @@ def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
     gateway.revoke_token(gone)
     cluster = answer(gateway, "status")["cluster"]
     path = gateway.folder / "backup.tar"
-    done = run(gateway, "backup", str(path))
+    done = gateway.cli("backup", str(path))
     assert cluster["id"] in done.stderr
     assert path.stat().st_mode & 0o777 == 0o600
     with tarfile.open(path) as archive:
@@ -392,7 +388,7 @@ def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
     gateway.process.stop()
 
     new = Gateway(bench, "restored", routes=gateway.settings["routes"])
-    run(new, "restore", str(path))
+    new.cli("restore", str(path))
     new.start()
     assert answer(new, "status")["cluster"] == cluster
     agent = Agent(bench, new, stack.token, stack.origin.port, name="old-agent").start()
@@ -401,23 +397,23 @@ def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
     refused.process.wait_log("AUTH_FAILED", 10)
     agent.process.stop()
     # The store belongs to a cluster now.
-    again = run(new, "restore", str(path), check=False)
+    again = new.cli("restore", str(path), check=False)
     assert again.returncode == 1 and "already belongs to a cluster" in again.stderr
 
 
 def test_a_damaged_backup_writes_nothing(bench):
     gateway = Gateway(bench).start()
     path = gateway.folder / "backup.tar"
-    run(gateway, "backup", str(path))
+    gateway.cli("backup", str(path))
     good = path.read_bytes()
     new = Gateway(bench, "restored")
     for harm in (good[:-10_240], good[:5_000], b"", good.replace(b"cluster", b"clusteR"), os.urandom(20_480)):
         path.write_bytes(harm)
-        done = run(new, "restore", str(path), check=False)
+        done = new.cli("restore", str(path), check=False)
         assert done.returncode == 1 and str(path) in done.stderr, done.stderr
         assert not (new.data / "v2" / "cluster.json").exists()
     path.write_bytes(good)
-    run(new, "restore", str(path))
+    new.cli("restore", str(path))
 
 
 def test_a_backup_replaces_regular_files_only(bench):
@@ -429,20 +425,20 @@ def test_a_backup_replaces_regular_files_only(bench):
     (folder / "link").symlink_to("pipe")
     for name, kind in (("pipe", "a FIFO"), ("folder", "a folder"), ("link", "a FIFO")):
         before = (folder / name).lstat()
-        done = run(gateway, "backup", str(folder / name), check=False)
+        done = gateway.cli("backup", str(folder / name), check=False)
         assert done.returncode == 1 and f"{folder / name}: is {kind}" in done.stderr, done.stderr
         assert (folder / name).lstat().st_ino == before.st_ino
     (folder / "real.tar").write_bytes(b"old")
     (folder / "latest.tar").symlink_to("real.tar")
-    run(gateway, "backup", str(folder / "latest.tar"))
+    gateway.cli("backup", str(folder / "latest.tar"))
     assert (folder / "latest.tar").is_symlink()
-    checked = run(gateway, "backup", "--check", str(folder / "real.tar"))
+    checked = gateway.cli("backup", "--check", str(folder / "real.tar"))
     assert checked.stderr.startswith("Can be restored: cluster "), checked.stderr
     (folder / "real.tar").write_bytes((folder / "real.tar").read_bytes()[:-10_240])
-    checked = run(gateway, "backup", "--check", str(folder / "real.tar"), check=False)
+    checked = gateway.cli("backup", "--check", str(folder / "real.tar"), check=False)
     assert checked.returncode == 1 and "truncated" in checked.stderr, checked.stderr
     for name, kind in (("pipe", "a FIFO"), ("folder", "a folder")):
-        done = run(gateway, "restore", str(folder / name), check=False)
+        done = gateway.cli("restore", str(folder / name), check=False)
         assert done.returncode == 1 and f"{folder / name}: is {kind}" in done.stderr, done.stderr
     assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
 
@@ -481,7 +477,7 @@ def test_the_key_is_changed_under_running_gateways(bench):
     session = answer(one, "status")
     pid = stack.agent.process.pid
 
-    run(one, "cluster", "rotate-key")
+    one.cli("cluster", "rotate-key")
     after = keys_of(two)
     assert len(after) == 2 and after[1:] == before and after == keys_of(one)
     # Sessions stay, and old and new tokens work on both replicas.
@@ -495,7 +491,7 @@ def test_the_key_is_changed_under_running_gateways(bench):
     for gateway, credential, name in ((two, stack.token, "old-token"), (two, token, "new-token")):
         Agent(bench, gateway, credential, stack.origin.port, name=name, trust={"ca_file": one.ca_file}).start()
 
-    run(one, "cluster", "rotate-key", "--retire-old")
+    one.cli("cluster", "rotate-key", "--retire-old")
     eventually(lambda: keys_of(one) == keys_of(two) == after[:1], 5, "the old key is forgotten by both")
     assert [path.name for path in (one.data / "v2" / "keys").iterdir()] == after[:1]
     assert stack.request("GET", "/bytes/10").status == 200
@@ -519,7 +515,7 @@ def test_a_rotation_that_is_killed_goes_on_when_it_is_run_again(bench):
             process.signal(signal.SIGKILL)
             process.wait()
         assert before[0] in keys_of(gateway)
-    run(gateway, "cluster", "rotate-key", "--retire-old")
+    gateway.cli("cluster", "rotate-key", "--retire-old")
     keys = eventually(lambda: len(k := keys_of(gateway)) == 1 and k, 5, "one key is left")
     assert keys != before
     assert check(gateway)[0] == 0
@@ -538,7 +534,7 @@ def test_a_mounted_key_is_the_operators_to_change(bench):
     keys.write_text(first + "\n" + second + "\n")
     eventually(lambda: len(keys_of(gateway)) == 2, 5, "both keys are known")
     keys.write_text(second + "\n" + first + "\n")
-    done = run(gateway, "cluster", "rotate-key")
+    done = gateway.cli("cluster", "rotate-key")
     assert "cluster_key_file" in done.stderr and "Resealed" in done.stderr
     keys.write_text(second + "\n")
     eventually(lambda: len(keys_of(gateway)) == 1, 5, "the old key is gone")

@@ -277,7 +277,7 @@ def test_a_cluster_document_that_is_not_genuine_changes_nothing(bench):
             end = time.monotonic() + 2.2
             eventually(lambda: time.monotonic() > end, 3, "two further polls")
             assert len(problems(gateway, mark)) == len(found) == 1, f"{kind}: {problems(gateway, mark)}"
-            done = gateway.cli("token", "create", "new", "--config", str(gateway.config_path), check=False)
+            done = gateway.cli("token", "create", "new", check=False)
             assert done.returncode == 1, f"{kind}: {done.stderr}"
             # Also if the key that the document names is wrong.
             assert f"cluster.json/{path.name}" in done.stderr, f"{kind}: {done.stderr}"

@@ -159,9 +159,7 @@ def test_commands_and_starts_end_with_a_clear_error_while_the_store_hangs(bench)
     gateway = founded(bench, volume)
     volume.send_command("hang")
     began = time.monotonic()
-    running = {
-        name: gateway.begin_cli(*words, "--config", str(gateway.config_path)) for name, words in COMMANDS.items()
-    }
+    running = {name: gateway.begin_cli(*words) for name, words in COMMANDS.items()}
     for name, process in running.items():
         assert process.wait(max(0.1, 15 - (time.monotonic() - began))) == 1, name
         log = process.log()
@@ -271,7 +269,7 @@ def mounted_later(bench, is_named: bool = False) -> tuple[BindVolume, Gateway, s
     files that must not change."""
     volume = BindVolume(bench)
     founder = founded(bench, volume, "founder")
-    checked = founder.cli("store", "check", "--json", "--config", str(founder.config_path)).stdout
+    checked = founder.cli("store", "check", "--json").stdout
     cluster = json.loads(checked)["cluster"]["id"]
     kept = permanent_files(volume)
     volume.detach()

@@ -16,7 +16,6 @@ from fleet import Fleet, attach
 from harness import IS_LONG, Background, Gateway, Stack, eventually, token_id
 from store_contents import FORMAT
 from test_certificates import Authority
-from test_operations import run
 from test_store_processes import wait_gone
 from volumes import SlowVolume
 
@@ -191,7 +190,7 @@ def test_mounted_secrets_that_hang_cost_no_threads(bench):
     assert volume.stats()["hung_now"] == 3 and most <= before + 1, (before, most)
     # Commands that read the keys give up, too.
     for words in [("backup", str(bench.folder / "b.tar")), ("cluster", "rotate-key"), ("token", "list")]:
-        done = run(gateway, *words, check=False)
+        done = gateway.cli(*words, check=False)
         assert done.returncode != 0 and "does not answer; is its volume up?" in done.stderr, done.stderr
     volume.heal()
     admin.write_text("b" * 64)

@@ -65,7 +65,7 @@ def test_eight_that_start_at_once_on_an_empty_store_are_one_cluster(bench):
         assert os.listdir(v2 / "cluster.json") == ["1"]
         assert len(os.listdir(v2 / "keys")) == 1
         eventually(lambda: len(heartbeats(volume.store)) == 8, 5, "eight heartbeats")
-        roots = {gateway.cli("ca", "--json", "--config", str(gateway.config_path)).stdout for gateway in gateways[::7]}
+        roots = {gateway.cli("ca", "--json").stdout for gateway in gateways[::7]}
         assert len(roots) == 1
         # Each serves a leaf of the one root.
         authority = gateways[0].ca_file
@@ -110,7 +110,7 @@ class Changes(Background):
     def _command(self, *words: str):
         """Runs a command; returns its standard output, or None if it was killed."""
         gateway = self.fleet.gateways[0]
-        process = gateway.begin_cli(*words, "--config", str(gateway.config_path), name="changes", pipes=True)
+        process = gateway.begin_cli(*words, name="changes", pipes=True)
         if self.chance.random() < 0.25:
             time.sleep(self.chance.random() * 0.1)  # at any time of its run
             process.kill()

@@ -27,7 +27,7 @@ def wrong_names(gateway: AcmeGateway, serials: dict[str, int]) -> list[str]:
 
 
 def command(gateway: Gateway, *words: str) -> str:
-    return gateway.cli(*words, "--config", str(gateway.config_path), timeout=900).stdout
+    return gateway.cli(*words, timeout=900).stdout
 
 
 @pytest.mark.long
@@ -127,7 +127,7 @@ def test_a_removed_certificate_leaves_no_private_key_on_the_volume(bench, tmp_pa
         gateway = AcmeGateway(bench, stub, [name], volume=volume).start()
         leaf = gateway.wait_issued(name)
         keys = set(private_keys(volume.store, name))
-        gateway.command("cert", "renew", name)
+        gateway.cli("cert", "renew", name)
         gateway.wait_issued(name, than=leaf)
         keys |= set(private_keys(volume.store, name))
         assert len(keys) == 2, "the keys are found where they are"
@@ -135,9 +135,9 @@ def test_a_removed_certificate_leaves_no_private_key_on_the_volume(bench, tmp_pa
         # It is ordered again as long as it is configured.
         AcmeGateway(bench, stub, ["other.example.test"], volume=volume).start()
         files = IssuingAuthority(tmp_path / "issuer").server(imported)
-        gateway.command("cert", "import", "--cert", str(files[0]), "--key", str(files[1]))
+        gateway.cli("cert", "import", "--cert", str(files[0]), "--key", str(files[1]))
         keys |= set(private_keys(volume.store, imported))
         assert len(keys) == 3 and all(files_with_key(volume.store, key) for key in keys)
         for removed in (name, imported):
-            gateway.command("cert", "remove", removed)
+            gateway.cli("cert", "remove", removed)
         assert not [path for key in keys for path in files_with_key(volume.store, key)]
