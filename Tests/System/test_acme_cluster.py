@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from datetime import datetime
+from typing import Iterable, Optional
 
 import pytest
 
@@ -23,13 +24,6 @@ ROUNDS = 50 if IS_LONG else 10
 pytestmark = pytest.mark.timeout(1_150 if IS_LONG else 150)
 
 APP = "app.example.test"
-
-
-def start(gateways: list[AcmeGateway]) -> None:
-    for gateway in gateways:
-        gateway.start(wait=False)
-    for gateway in gateways:
-        gateway.wait_ready(30)
 
 
 # -- concurrent start
@@ -85,11 +79,15 @@ class Trio:
         stub.book.validate = validator(self.gateways, self.asked)
         stub.watch(self.gateways)
 
-    def start(self) -> None:
-        """Starts the replicas; the CA does not respond until all are ready and have seen each other."""
+    def start(self, environments: Iterable[Optional[dict]] = (None, None, None)) -> None:
+        """Starts the replicas; the CA does not respond until all are ready and have seen each other, since its
+        validators ask each of them."""
         hold = Hold()
         self.stub.script("directory", hold)
-        start(self.gateways)
+        for gateway, environment in zip(self.gateways, environments):
+            gateway.start(env=environment, wait=False)
+        for gateway in self.gateways:
+            gateway.wait_ready(30)
         for gateway in self.gateways:
             eventually(lambda g=gateway: g.admin("/v1/status")["replicas"] == 3, 10, f"{gateway.name} knows the others")
         hold.let_go()
@@ -272,10 +270,9 @@ def test_replicas_whose_clocks_are_an_hour_off_are_members_like_any_other(bench,
     library = compiled("clockshift", bench.tools, flags=("-shared", "-fPIC"))
     with Stub(tmp_path / "stub") as stub:
         trio = Trio(bench, stub)
-        for gateway, hours in zip(trio.gateways, (0, 1, -1)):
-            gateway.start(env={"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(3_600 * hours)}, wait=False)
-        for gateway, hours in zip(trio.gateways, (0, 1, -1)):
-            gateway.wait_ready(20)
+        shifts = (0, 1, -1)
+        trio.start({"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(3_600 * hours)} for hours in shifts)
+        for gateway, hours in zip(trio.gateways, shifts):
             ts = datetime.fromisoformat(gateway.process.log_objects()[0]["ts"])
             assert abs(ts.timestamp() - 3_600 * hours - time.time()) < 60, "its clock is off"
         leaf = trio.gateways[0].wait_issued(APP)
