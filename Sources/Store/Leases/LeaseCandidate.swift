@@ -114,6 +114,10 @@ package final class LeaseCandidate {
         // A process that was stopped between poll and link may have created a number that had been deleted.
         let epochs = try lock.epochs()
         guard epochs.last == epoch else { return nil }
+        guard try floor() < epoch else {
+            try? volume.files.unlink(lock.path(of: epoch))
+            return nil
+        }
         lock.deleteOld(epochs)
         if hasUnreleasedHolder {
             for key in options.guards { try volume.raise(key, to: epoch) }

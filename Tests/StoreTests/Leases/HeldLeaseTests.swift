@@ -175,4 +175,21 @@ struct HeldLeaseTests {
         #expect(try volume().read("certs/a") == StoredValue(bytes: [1], version: 2, epoch: 2))
         #expect(throws: StoreError.self) { try old.renew(now: time.now) }
     }
+
+    @Test("An epoch whose lease was released and deleted with its value is not given to a process that stood still")
+    func releasedEpoch() throws {
+        let scratch = ScratchFolder()
+        let volume = try scratch.volume()
+        func candidate(_ name: String) -> LeaseCandidate {
+            LeaseCandidate(volume: volume, lease: "a", options: LeaseOptions(guards: ["certs/a"]), name: name)
+        }
+        let (slow, fast) = (candidate("slow"), candidate("fast"))
+        guard case .acquire(1) = try slow.poll(now: .now()) else { return #expect(Bool(false)) }
+        let held = try #require(try fast.acquire(1))
+        let version = try held.write("certs/a", .create([1]))
+        _ = try held.write("certs/a", .remove(version))
+        try held.release(now: .now())
+        #expect(try slow.acquire(1) == nil)
+        guard case .acquire(2) = try slow.poll(now: .now()) else { return #expect(Bool(false)) }
+    }
 }
