@@ -24,6 +24,9 @@ package final class AsyncSignal: Sendable {
         waiter?.continuation.resume(returning: true)
     }
 
+    /// Discards a pending signal. Called before the reason for it is looked at, which then needs no second look.
+    package func clear() { state.withLock { $0.isPending = false } }
+
     /// Waits for a signal.
     ///
     /// - Returns: `false` if the task is cancelled and no signal is pending, so that a loop can end:

@@ -84,6 +84,16 @@ struct AsyncTests {
         #expect(await second.value == false)
     }
 
+    @Test("A signal that was cleared wakes no task")
+    func cleared() async {
+        let signal = AsyncSignal()
+        signal.send()
+        signal.clear()
+        let waiting = Task { await signal.wait() }
+        waiting.cancel()
+        #expect(await !waiting.value)
+    }
+
     @Test("A signal wakes the waiting task; a cancelled one takes a pending signal first")
     func waking() async throws {
         let signal = AsyncSignal()

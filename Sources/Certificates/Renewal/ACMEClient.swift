@@ -35,7 +35,7 @@ package struct ACMEClient: Sendable {
 
     /// Performs the requests and waits of a machine until it returns another action.
     ///
-    /// - Parameter check: Called before each of them. It throws to end the machine.
+    /// - Parameter check: Called before each request. It throws to end the machine.
     func exchange<Machine: ACMEMachine & ~Copyable>(
         _ machine: inout Machine,
         from first: Machine.Action,
@@ -44,9 +44,9 @@ package struct ACMEClient: Sendable {
         var action = first
         while let exchange = action.exchange {
             guard !Task.isCancelled else { throw shutdown }
-            try await check()
             switch exchange {
             case .send(let request):
+                try await check()
                 do throws(ACMETransportError) {
                     let response = try await transport.send(request, trust: trust)
                     action = machine.received(response, now: .now)

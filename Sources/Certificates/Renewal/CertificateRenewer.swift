@@ -99,6 +99,7 @@ final class CertificateRenewer: Sendable {
     private func loop() async -> RenewalOutcome {
         while !Task.isCancelled {
             do throws(StoreError) {
+                signal.clear()
                 let situation = try await readSituation()
                 switch decide(situation) {
                 case .idle(let until):

@@ -81,7 +81,6 @@ struct OrderDriver: Sendable {
         var action = machine.start(now: .now)
         while true {
             action = try await client.exchange(&machine, from: action, check: requireLease)
-            try await requireLease()
             if !isAccepted, action.showsAcceptance {
                 isAccepted = true
                 onAccepted()
@@ -94,6 +93,7 @@ struct OrderDriver: Sendable {
                 try await records.put(order, of: certificate, under: lease)
                 action = machine.stored(now: .now)
             case .present(let tasks):
+                try await requireLease()
                 do throws(PresentationError) {
                     try await presenter.present(tasks)
                     action = machine.presentationDone(now: .now)
@@ -114,8 +114,8 @@ struct OrderDriver: Sendable {
         }
     }
 
-    /// Checks the lease before each action that others can observe. An action in progress cannot be fenced; the
-    /// publication is.
+    /// Checks the lease before each request and before challenges are presented. A request in progress cannot be fenced;
+    /// what is written to the store is.
     private func requireLease() async throws(StoreError) {
         guard !Task.isCancelled else { throw client.shutdown }
         try await lease.check()

@@ -128,16 +128,9 @@ extension Store {
     ) async throws(StoreError) -> UInt64 {
         for _ in 0..<8 {
             do throws(StoreError) {
-                let newest = try await readIfPresent(key)
-                if let newest, newest.bytes == bytes { return newest.version }
-                return try await write(key, newest.map { .replace($0.version, bytes) } ?? .create(bytes), under: lease)
+                return try await write(key, .put(bytes), under: lease)
             } catch {
-                if error.code == .corrupt {
-                    // The version of a damaged value is not known.
-                    try await removeIfPresent(key, under: lease)
-                } else if !error.isConflict {
-                    throw error
-                }
+                guard error.isConflict else { throw error }
             }
         }
         throw StoreError(.busy, key.path, "is changed concurrently; try again")

@@ -59,16 +59,15 @@ package final class HeldLease {
         if newest == epoch { lock.delete(upTo: epoch) }
     }
 
-    /// Verifies that this epoch is the newest, bypassing every cache. Called before every action under the lease.
+    /// Verifies that this epoch is the newest, bypassing every cache. Called before every action under the lease. A file
+    /// that another process has put in the place of the own one, after the folder was lost, is detected by the next
+    /// renewal or write.
     ///
     /// - Throws: `fenced` if it is not.
     package func check() throws(StoreError) {
         guard isHeld(now: volume.now()) else { throw lost("it was not renewed in time") }
         let top = try lock.epochs().last ?? 0
         guard top == epoch else { throw lost(top > epoch ? "epoch \(top) has taken it over" : "its file was deleted") }
-        guard let found = try lock.record(epoch), found.record.holder == record.holder else {
-            throw lost("its file was replaced by another process")
-        }
     }
 
     /// Changes a value under the lease.
@@ -76,6 +75,9 @@ package final class HeldLease {
     /// - Throws: `fenced` if the lease is lost, and the errors of ``Volume/write(_:_:epoch:)``.
     package func write(_ key: StoreKey, _ change: ValueWrite) throws(StoreError) -> UInt64 {
         try check()
+        guard let found = try lock.record(epoch), found.record.holder == record.holder else {
+            throw lost("its file was replaced by another process")
+        }
         do {
             return try volume.write(key, change, epoch: epoch)
         } catch {

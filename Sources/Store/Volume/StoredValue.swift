@@ -79,6 +79,9 @@ struct VersionFile: Equatable {
         self.bytes = bytes
     }
 
+    /// Whether a file marks its key as removed.
+    static func isRemoval(_ file: [UInt8]) -> Bool { file.starts(with: removed) }
+
     func encoded() -> [UInt8] {
         (isRemoved ? Self.removed : Self.value) + Array("\(epoch) \(nonce)\n".utf8) + bytes
     }
@@ -89,7 +92,7 @@ struct VersionFile: Equatable {
     /// - Throws: `newerFormat`, or `corrupt` if the header is not as ``encoded()`` writes it.
     init(_ file: [UInt8], place: @autoclosure () -> String) throws(StoreError) {
         // Byte by byte, because a start decodes thousands of files.
-        let isRemoved = file.starts(with: Self.removed)
+        let isRemoved = Self.isRemoval(file)
         guard isRemoved || file.starts(with: Self.value) else { throw Self.unreadable(file, place()) }
         let rest = file.dropFirst(isRemoved ? Self.removed.count : Self.value.count)
         let digits = rest.prefix { $0 != UInt8(ascii: " ") }
@@ -131,13 +134,15 @@ package enum ValueWrite: Sendable {
     case create([UInt8])
     /// Replaces the newest version, which has this number.
     case replace(UInt64, [UInt8])
+    /// Creates the value, or replaces the newest version unless it has these bytes. Of several writers the last one wins.
+    case put([UInt8])
     /// Removes the value. The version that has to be the newest, or `nil` to remove any version.
     case remove(UInt64?)
 
     /// The new value, or `nil` for a removal.
     var bytes: [UInt8]? {
         switch self {
-        case .create(let bytes), .replace(_, let bytes): bytes
+        case .create(let bytes), .replace(_, let bytes), .put(let bytes): bytes
         case .remove: nil
         }
     }

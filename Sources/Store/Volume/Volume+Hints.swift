@@ -3,6 +3,8 @@
 /// Hints only make watchers faster where thousands of folders cannot be listed every second. A hint may be lost in a
 /// crash or never be written, so every watch also inspects all keys from time to time.
 extension Volume {
+    /// The prefixes that no process watches.
+    private static let unwatched: Set<StoreKey> = ["acme/accounts", "acme/on-demand", "acme/orders"]
     /// The number of hints that are kept.
     static let hintsKept: UInt64 = 64
 
@@ -10,7 +12,8 @@ extension Volume {
 
     /// Writes a hint that a key changed. Failures are ignored.
     func writeHint(for key: StoreKey) {
-        guard let prefix = key.parent?.path else { return }
+        guard let parent = key.parent, !Self.unwatched.contains(parent) else { return }
+        let prefix = parent.path
         let folder = Self.hints(prefix)
         let bytes = Array("\(key.name)\n\(nonce())\n".utf8)
         for _ in 0..<Self.attempts {

@@ -172,6 +172,18 @@ extension Volume {
             case .replace(let expected, _), .remove(let expected?):
                 guard isPresent else { throw notFound(key) }
                 guard expected == version else { throw conflict(key, newest: version) }
+            case .put(let bytes):
+                guard let newest else {
+                    try ensureFolder(key.path)
+                    break
+                }
+                do throws(StoreError) {
+                    let path = displayPath(VersionName.path(of: version, key: key))
+                    let file = try VersionFile(newest.file, place: path)
+                    if !file.isRemoved, file.bytes == bytes { return version }
+                } catch {
+                    guard error.code != .newerFormat else { throw error }
+                }
             case .remove(nil): guard isPresent else { throw notFound(key) }
             }
             let file = VersionFile(
@@ -197,8 +209,14 @@ extension Volume {
             // Repeated if the version was pruned between listing and reading, or if the listing was stale.
             guard let version = try versions(key, fresh: fresh || attempt > 0).last else { return nil }
             let path = VersionName.path(of: version, key: key)
-            do {
-                return StoredVersion(version: version, file: try readFile(path, limit: VersionFile.sizeLimit))
+            do throws(StoreError) {
+                let file = try readFile(path, limit: VersionFile.sizeLimit)
+                // The folder of a removed key may have been moved away since its name was cached.
+                if fresh, attempt == 0, VersionFile.isRemoval(file) {
+                    try revalidate(Self.folder(of: key.path))
+                    continue
+                }
+                return StoredVersion(version: version, file: file)
             } catch {
                 guard error.code == .notFound || error.fault?.kind == .stale else { throw error }
             }

@@ -145,10 +145,15 @@ extension Volume {
     }
 
     /// Returns the names in a folder, bypassing every cache, or `nil` if the folder does not exist: the server has to
-    /// say so twice while it has the parent folder.
+    /// say so twice while it has the parent folder, which is asked for only then.
     ///
     /// - Throws: `gone` if the store itself is missing, because an empty mount point looks like an empty store.
     func namesIfPresent(in folder: String) throws(StoreError) -> [String]? {
+        do {
+            return try names(in: folder, fresh: true)
+        } catch {
+            guard error.code == .notFound || error.fault?.kind == .stale else { throw error }
+        }
         for _ in 0..<2 {
             guard try isPresent(Self.folder(of: folder)) else { return nil }
             do {
