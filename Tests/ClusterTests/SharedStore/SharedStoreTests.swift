@@ -76,7 +76,8 @@ struct SharedStoreTests {
         let mounted = try await SharedStore.open(configuration)
         defer { mounted.close() }
         #expect(mounted.isFounder && mounted.cluster.id != own.cluster.id && !mounted.cluster.isKeyOnVolume)
-        #expect(mounted.keyring == ClusterKeyring(try #require(try configuration.mountedKeys())))
+        let keys = try await configuration.mountedKeys()
+        #expect(mounted.keyring == ClusterKeyring(try #require(keys)))
         let error = await #expect(throws: StoreError.self) { _ = try await SharedStore.openForCommand(configuration) }
         #expect(error?.code == .unsupported)
         #expect(scratch.names() == ["key"])
