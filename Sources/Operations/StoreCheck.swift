@@ -91,7 +91,8 @@ package struct StoreCheck: Sendable {
         }
     }
 
-    /// The folder to check: the store's if it exists, else the configured one. `nil` if neither can be used, which is reported.
+    /// Returns the folder to check: the store's if it exists, else the configured one. `nil` if neither can be used,
+    /// which is reported.
     private func folder(_ report: inout StoreCheckReport) -> String? {
         switch PosixFileSystem.kind(of: configuration.path, followingLinks: true) {
         case nil:

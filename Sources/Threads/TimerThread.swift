@@ -18,8 +18,8 @@ package final class TimerThread: @unchecked Sendable {
         self.starter = starter
     }
 
-    /// Starts the thread, which runs until ``close()``, unless it has been started before. ``schedule(uptimeNanoseconds:_:)``
-    /// does it as well.
+    /// Starts the thread, which runs until ``close()``, unless it has been started before.
+    /// ``schedule(uptimeNanoseconds:_:)`` does it as well.
     ///
     /// - Returns: `false` if the system has no thread left. No call is made before a later attempt succeeds.
     @discardableResult

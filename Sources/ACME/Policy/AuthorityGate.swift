@@ -8,15 +8,16 @@ package import NIOCore
 /// the hold ends, one replica replaces the record by a claim, and lets one name make an attempt. If the CA accepts the
 /// order, the record is removed and all names are released, spread over half a minute; otherwise there is a new hold.
 ///
-/// Names, the *keys*, report at any time: ``wait(_:)``, ``failed(_:by:authority:since:now:random:)``, ``succeeded(by:now:)``.
-/// One task performs the actions that ``next(now:random:)`` returns, one after another, and reports the results of
-/// ``Action/load``, ``Action/write(_:replacing:)`` and ``Action/remove(version:)``. After ``Action/wait(until:)`` it calls
-/// again at that time, or when something was reported. The wall clock of all times is the CA's.
+/// Names, the *keys*, report at any time: ``wait(_:)``, ``failed(_:by:authority:since:now:random:)``,
+/// ``succeeded(by:now:)``. One task performs the actions that ``next(now:)`` returns, one after another, and reports the
+/// results of ``Action/load``, ``Action/write(_:replacing:)`` and ``Action/remove(version:)``. After
+/// ``Action/wait(until:)`` it calls again at that time, or when something was reported. The wall clock of all times is
+/// the CA's.
 package struct AuthorityGate {
     package enum Action: Equatable, Sendable {
         /// Read the record. Next: ``AuthorityGate/loaded(_:version:now:)``.
         case load
-        /// Write the record; `nil` creates it. Next: ``AuthorityGate/written(version:now:)``, or
+        /// Write the record; `nil` creates it. Next: ``AuthorityGate/written(version:now:random:)``, or
         /// ``AuthorityGate/conflicted()`` if another version is stored.
         case write(AuthorityHold, replacing: UInt64?)
         /// Remove the record. Next: ``AuthorityGate/removed()`` or ``AuthorityGate/conflicted()``.

@@ -25,9 +25,10 @@ extension ChallengeTask {
         SealedDocument.seal(document, at: storeKey, with: signing)
     }
 
-    /// Reads the document of ``sealed(with:)`` without its MAC, stored under `key`; see ``ChallengeTask/init(document:place:)``.
+    /// Reads the document of ``sealed(with:)`` without its MAC, stored under `key`; see
+    /// ``ChallengeTask/init(document:place:)``.
     ///
-    /// - Throws: also if the key is not the one of the task's token.
+    /// - Throws: Also if the key is not the one of the task's token.
     package init(document bytes: [UInt8], at key: StoreKey) throws(ACMEMessageError) {
         try self.init(document: bytes, place: key.path)
         guard storeKey == key else {

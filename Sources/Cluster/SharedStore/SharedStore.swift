@@ -39,7 +39,8 @@ package final class SharedStore: Sendable {
 
     /// Opens the store, and founds the cluster if the store is empty and the configuration names no cluster.
     ///
-    /// - Parameter disposable: The prefixes of keys with random names, whose folders are deleted as soon as they are removed.
+    /// - Parameter disposable: The prefixes of keys with random names, whose folders are deleted as soon as they are
+    ///   removed.
     /// - Throws: `stalled` if the volume does not respond within ten seconds, `foreign` if the store belongs to another
     ///   cluster than the configured one.
     package static func open(

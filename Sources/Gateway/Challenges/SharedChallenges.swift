@@ -39,8 +39,8 @@ package final class SharedChallenges: ChallengePresenter {
     private let keyring: @Sendable () -> ClusterKeyring
     private let logger: Logger
     private let alpn: ALPNChallenges
-    /// The challenges that ``alpn`` has, by name of their value, in the order of their sequence numbers. The lock is held while
-    /// ``alpn`` is updated, so that updates are not reordered.
+    /// The challenges that ``alpn`` has, by name of their value, in the order of their sequence numbers. The lock is held
+    /// while ``alpn`` is updated, so that updates are not reordered.
     private let installedALPN = Mutex<[String: (task: ChallengeTask, sequence: Int)]>([:])
     /// The versions that this process wrote. It removes only these, not what another replica has presented again since.
     private let written = Mutex<[StoreKey: UInt64]>([:])

@@ -13,8 +13,8 @@ import Synchronization
 /// 3. The returned future is completed on the loop of the request, which then reads the memory again.
 ///
 /// Any client can name any id. Bounded are therefore the concurrent reads, their duration, their rate in total and for
-/// each address, and the waiting requests; and a missing id is not read again for a moment. What exceeds a limit is not read:
-/// the request is answered from memory, as all are while the store does not respond.
+/// each address, and the waiting requests; and a missing id is not read again for a moment. What exceeds a limit is not
+/// read: the request is answered from memory, as all are while the store does not respond.
 package final class StoreLookup: Sendable {
     /// The maximum number of concurrent reads.
     package static let readLimit = 32

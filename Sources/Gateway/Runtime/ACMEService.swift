@@ -129,8 +129,8 @@ final class ACMEService: Sendable {
 
     /// Requests a new certificate.
     ///
-    /// - Returns: The report of the job, with the number for ``RenewalJobs/report(_:)``, or `nil` if no certificate from a CA
-    ///   has that name.
+    /// - Returns: The report of the job, with the number for ``RenewalJobs/report(_:)``, or `nil` if no certificate from
+    ///   a CA has that name.
     func renew(_ text: String) -> [String: JSONValue]? {
         guard let name = CertificateName(text) else { return nil }
         let (number, resolve) = jobs.create()

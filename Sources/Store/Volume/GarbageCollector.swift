@@ -4,14 +4,14 @@ package import NIOCore
 /// keys, and old versions of values.
 ///
 /// Archived and temporary files are kept for ten minutes after this process first saw them, on its own monotonic clock;
-/// several replicas may delete at once. Removed keys are kept for an hour, and until every member has acted on the removal:
-/// otherwise one would take a new value for an older one, since its versions start again. Keys below disposable prefixes, whose names are random
-/// and never return, are deleted when they are seen. What a removal should have unlinked already, because it may be a
-/// secret, is deleted first.
+/// several replicas may delete at once. Removed keys are kept for an hour, and until every member has acted on the
+/// removal: otherwise one would take a new value for an older one, since its versions start again. Keys below
+/// disposable prefixes, whose names are random and never return, are deleted when they are seen. What a removal should
+/// have unlinked already, because it may be a secret, is deleted first.
 ///
 /// The work goes on in slices of at most ``sliceTime``: a reader of the ``VolumeStore`` calls ``examine(now:)``, which
-/// lists and reads, and its writer ``delete(_:)`` with the result, which only renames and unlinks. Confined to one thread
-/// at a time.
+/// lists and reads, and its writer ``delete(_:)`` with the result. For a removed key that takes a rename, and a read that
+/// verifies the removal; files and folders are only unlinked. Confined to one thread at a time.
 package final class GarbageCollector {
     /// The time for which archived and temporary files are kept.
     package static let minimumAge = TimeAmount.minutes(10)

@@ -23,6 +23,7 @@ extension Volume {
         var newest: UInt64
         var since: NIODeadline
     }
+
     /// Returns the newest version of a value.
     ///
     /// - Parameter fresh: Whether to bypass the caches of a network file system; otherwise the result may be a minute
