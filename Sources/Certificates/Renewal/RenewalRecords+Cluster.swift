@@ -1,5 +1,5 @@
-import ACME
-import Formats
+package import ACME
+package import Formats
 package import Store
 
 /// The records that belong to no certificate: the budget of certificates on demand, and the holds of CAs. They are
@@ -8,16 +8,16 @@ extension RenewalRecords {
     package static let budget: StoreKey = "acme/on-demand/budget"
     package static let authorities: StoreKey = "acme/authorities"
 
-    /// Requests the first orders for hosts from the budget of the cluster. A record that cannot be parsed is treated as
+    /// Requests the first orders for hosts from the budget of the cluster. A damaged record is treated as
     /// missing.
-    func requestOrders(
+    package func requestOrders(
         for hosts: [WaitingHosts.Entry],
         limits: IssuanceBudget.Limits,
         now: UnixTime
     ) async throws(StoreError) -> [IssuanceBudget.Decision] {
         for _ in 0..<Self.attempts {
             do throws(StoreError) {
-                let stored = try await store.readIfPresent(Self.budget)
+                let stored = try await readRemovingDamage(Self.budget)
                 let old: IssuanceBudget? = try Self.parse(stored, Self.budget)
                 var budget = old ?? IssuanceBudget()
                 let decisions = hosts.map { budget.request($0.host, for: $0.token, limits: limits, now: now) }
@@ -32,10 +32,10 @@ extension RenewalRecords {
         throw StoreError(.busy, Self.budget.path, "changes faster than it can be replaced; trying again")
     }
 
-    /// Returns the hold of a CA with its version, or `nil` if there is none. A record that cannot be parsed is removed.
-    func hold(at authority: String) async throws(StoreError) -> (hold: AuthorityHold, version: UInt64)? {
+    /// Returns the hold of a CA with its version, or `nil` if there is none. A damaged record is removed.
+    package func hold(at authority: String) async throws(StoreError) -> (hold: AuthorityHold, version: UInt64)? {
         let key = Self.authority(authority)
-        guard let stored = try await store.readIfPresent(key) else { return nil }
+        guard let stored = try await readRemovingDamage(key) else { return nil }
         guard let hold: AuthorityHold = try Self.parse(stored, key) else {
             try await store.write(key, .remove(stored.version))
             return nil

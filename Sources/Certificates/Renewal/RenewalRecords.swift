@@ -37,13 +37,19 @@ package struct RenewalRecords: Sendable {
     package func account(at directory: ACMEURL) async throws(StoreError) -> AccountRecord {
         let key = Self.child(Self.accounts, Fingerprint.of(directory.text))
         for _ in 0..<Self.attempts {
-            if let stored = try await store.readIfPresent(key) {
+            let stored: StoredValue?
+            do {
+                stored = try await store.readIfPresent(key)
+            } catch {
+                guard error.code == .corrupt else { throw error }
+                throw Self.damagedAccount(error.place, "is damaged", directory)
+            }
+            if let stored {
                 do throws(ACMEMessageError) {
                     return try AccountRecord(json: stored.bytes, place: key.path)
                 } catch {
-                    let remedy = "to get a new account: hopgate acme forget-account \(directory)"
                     throw error.isLaterFormat
-                        ? Self.newerFormat(error) : StoreError(.corrupt, error.place, "\(error.reason); \(remedy)")
+                        ? Self.newerFormat(error) : Self.damagedAccount(error.place, error.reason, directory)
                 }
             }
             do {
@@ -53,6 +59,14 @@ package struct RenewalRecords: Sendable {
             }
         }
         throw StoreError(.busy, key.path, "changes faster than it can be read")
+    }
+
+    private static func damagedAccount(_ place: String, _ reason: String, _ directory: ACMEURL) -> StoreError {
+        StoreError(
+            .corrupt,
+            place,
+            "\(reason); restore it from a backup, or get a new account: hopgate acme forget-account \(directory)"
+        )
     }
 
     /// Stores an account. Replicas that register the same key write the same value, so the last write wins.
@@ -69,7 +83,7 @@ package struct RenewalRecords: Sendable {
 
     // MARK: Names
 
-    /// Returns the state of a name. A state that cannot be parsed is treated as missing: it only delays attempts.
+    /// Returns the state of a name. A damaged state is treated as missing: it only delays attempts.
     package func state(of certificate: StoreKey) async throws(StoreError) -> RenewalState {
         try await record(Self.child(Self.names, certificate.name)) ?? RenewalState()
     }
@@ -85,8 +99,7 @@ package struct RenewalRecords: Sendable {
 
     // MARK: Orders
 
-    /// Returns the order that a predecessor left. An order that cannot be parsed is treated as missing, and a new one
-    /// is created.
+    /// Returns the order that a predecessor left. A damaged order is treated as missing, and a new one is created.
     package func order(of certificate: StoreKey) async throws(StoreError) -> OrderRecord? {
         try await record(Self.child(Self.orders, certificate.name))
     }
@@ -106,7 +119,24 @@ package struct RenewalRecords: Sendable {
     // MARK: Values
 
     private func record<Record: StoredRecord>(_ key: StoreKey) async throws(StoreError) -> Record? {
-        try Self.parse(try await store.readIfPresent(key), key)
+        do {
+            return try Self.parse(try await store.readIfPresent(key), key)
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            return nil
+        }
+    }
+
+    /// Reads a record that no lease protects. One whose file is damaged, so that it has no version that a write could
+    /// name, is removed.
+    func readRemovingDamage(_ key: StoreKey) async throws(StoreError) -> StoredValue? {
+        do {
+            return try await store.readIfPresent(key)
+        } catch {
+            guard error.code == .corrupt else { throw error }
+            try await store.removeIfPresent(key)
+            return nil
+        }
     }
 
     /// Parses a record. A damaged one is treated as missing, but not one of a later release: it must not be replaced.

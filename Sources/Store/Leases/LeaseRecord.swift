@@ -16,7 +16,7 @@ package struct LeaseRecord: Equatable, Sendable {
     package static let stride: UInt64 = 512
     static let fileSize = 1_024
     /// The longest time to live that a waiting process believes.
-    static let longestTimeToLive = TimeAmount.minutes(10)
+    package static let longestTimeToLive = TimeAmount.minutes(10)
     private static let magic = Array("HGLEASE2".utf8)
     private static let nameSize = 64
     private static let checksummed = 112

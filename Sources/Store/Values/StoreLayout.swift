@@ -6,6 +6,12 @@ package enum StoreLayout {
     package static let kept: [StoreKey] = [
         credentials, "certs", "acme/accounts", "acme/authorities", "acme/names", "acme/on-demand", "acme/orders",
     ]
+    /// The prefixes of values with private keys. When such a value is replaced the versions before the replaced one are
+    /// deleted at once.
+    private static let secrets: [StoreKey] = ["certs", "acme/accounts", "acme/orders"]
     /// The prefixes of values that are of use for an hour at most. A backup does not contain them.
     package static let temporary: [StoreKey] = ["acme/challenges"]
+
+    /// Whether the value of a key contains a private key.
+    static func isSecret(_ key: StoreKey) -> Bool { key.parent.map(secrets.contains) ?? false }
 }

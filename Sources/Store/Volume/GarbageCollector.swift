@@ -7,7 +7,8 @@ package import NIOCore
 /// several replicas may delete at once. Removed keys are kept for an hour, and until every member has acted on the
 /// removal: otherwise one would take a new value for an older one, since its versions start again. Keys below
 /// disposable prefixes, whose names are random and never return, are deleted when they are seen. What a removal should
-/// have unlinked already, because it may be a secret, is deleted first.
+/// have unlinked already, because it may be a secret, is deleted first, and so is what the replacement of a private key
+/// should have unlinked.
 ///
 /// The work goes on in slices of at most ``sliceTime``: a reader of the ``VolumeStore`` calls ``examine(now:)``, which
 /// lists and reads, and its writer ``delete(_:)`` with the result. For a removed key that takes a rename, and a read that
@@ -23,6 +24,9 @@ package final class GarbageCollector {
     private static let memoryLimit = 65_536
     /// The highest number of versions of one key that are deleted in a round.
     private static let versionsPerKey = 256
+    /// The highest number of versions with a private key that are read to find the replaced one. Below more copies of the
+    /// newest version old ones are deleted like those of other values.
+    private static let copiesRead = 3
 
     /// One call of the file system, or for a key a few.
     package enum Deletion: Equatable, Sendable {
@@ -45,6 +49,8 @@ package final class GarbageCollector {
     private var seen: [String: NIODeadline] = [:]
     /// The newest versions that are known to be values, so that they need not be read again.
     private var values: [StoreKey: UInt64] = [:]
+    /// The newest versions with private keys that have no version before the replaced one.
+    private var pruned: [StoreKey: UInt64] = [:]
     private var subjects: ArraySlice<Subject> = []
     /// The folders whose names are not among the subjects yet.
     private var unlisted: ArraySlice<StoreKey> = []
@@ -69,7 +75,7 @@ package final class GarbageCollector {
         let end = volume.now() + Self.sliceTime
         if isRoundFinished {
             (firstSeen, seen, isWaiting) = (seen, [:], false)
-            if values.count >= Self.memoryLimit { values = [:] }
+            if values.count >= Self.memoryLimit { (values, pruned) = ([:], [:]) }
             var paths: [String] = []
             for folder in [Volume.tombs, Volume.temporaries] {
                 paths += try volume.names(in: folder, fresh: true).map { "\(folder)/\($0)" }
@@ -114,7 +120,7 @@ package final class GarbageCollector {
             let versions = try volume.versions(key, fresh: false)
             guard let top = versions.last else { return [] }
             guard try isRemoval(top, of: key) else {
-                return Self.files(volume.superseded(key, versions).prefix(Self.versionsPerKey), of: key)
+                return try Self.files(superseded(key, versions).prefix(Self.versionsPerKey), of: key)
             }
             let older = Self.files(versions.dropLast(), of: key)
             guard !isDisposable else { return older.isEmpty ? [.key(key)] : older }
@@ -130,6 +136,28 @@ package final class GarbageCollector {
         let file = try VersionFile(volume.readFile(path, limit: VersionFile.sizeLimit), place: path)
         if !file.isRemoved { values[key] = version }
         return file.isRemoved
+    }
+
+    /// Returns the versions that are not kept. Of a value with a private key these are all before the replaced one: the
+    /// last whose content differs from that of the newest version, which a new holder of the lease may have copied.
+    private func superseded(_ key: StoreKey, _ versions: [UInt64]) throws(StoreError) -> [UInt64] {
+        if StoreLayout.isSecret(key), versions.count > 2, let top = versions.last, pruned[key] != top {
+            if let newest = try content(of: top, key) {
+                for version in versions.dropLast().suffix(Self.copiesRead).reversed() {
+                    guard let bytes = try content(of: version, key), bytes != newest else { continue }
+                    guard version == versions[0] else { return versions.filter { $0 < version } }
+                }
+            }
+            pruned[key] = top
+        }
+        return volume.superseded(key, versions)
+    }
+
+    /// Returns the value of a version, or `nil` if the file is damaged.
+    private func content(of version: UInt64, _ key: StoreKey) throws(StoreError) -> [UInt8]? {
+        let path = VersionName.path(of: version, key: key)
+        let file = try volume.readFile(path, limit: VersionFile.sizeLimit)
+        return (try? VersionFile(file, place: path))?.bytes
     }
 
     /// The files of versions, the newest first.

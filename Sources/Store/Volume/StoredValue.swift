@@ -59,7 +59,7 @@ enum VersionName {
 ///
 /// The epoch is that of the lease under which the version was written; a version that was written without a lease has
 /// the epoch of its predecessor. The nonce is 32 hexadecimal digits, by which a writer recognises its own file.
-struct VersionFile: Equatable {
+package struct VersionFile: Equatable {
     /// The largest number of bytes of a file: a value of the greatest size and the longest header.
     static let sizeLimit = Volume.valueLimit + 72
     private static let magic = Array("HGV".utf8)
@@ -82,7 +82,7 @@ struct VersionFile: Equatable {
     /// Whether a file marks its key as removed.
     static func isRemoval(_ file: [UInt8]) -> Bool { file.starts(with: removed) }
 
-    func encoded() -> [UInt8] {
+    package func encoded() -> [UInt8] {
         (isRemoved ? Self.removed : Self.value) + Array("\(epoch) \(nonce)\n".utf8) + bytes
     }
 
@@ -90,7 +90,7 @@ struct VersionFile: Equatable {
     ///
     /// - Parameter place: The location for messages; evaluated only for an error.
     /// - Throws: `newerFormat`, or `corrupt` if the header is not as ``encoded()`` writes it.
-    init(_ file: [UInt8], place: @autoclosure () -> String) throws(StoreError) {
+    package init(_ file: [UInt8], place: @autoclosure () -> String) throws(StoreError) {
         // Byte by byte, because a start decodes thousands of files.
         let isRemoved = Self.isRemoval(file)
         guard isRemoved || file.starts(with: Self.value) else { throw Self.unreadable(file, place()) }

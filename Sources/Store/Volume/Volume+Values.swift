@@ -10,9 +10,6 @@ extension Volume {
     /// superseded.
     static let versionsKept: UInt64 = 8
     static let minimumAge = TimeAmount.minutes(10)
-    /// The prefixes of values with private keys. When such a value is replaced the versions before the replaced one are
-    /// deleted at once.
-    static let secrets: [StoreKey] = ["certs", "acme/accounts", "acme/orders"]
     /// The highest number of keys whose old versions are remembered.
     static let versionObservationLimit = 65_536
     /// The time between reading and linking beyond which a writer may have met a version number that had been freed.
@@ -289,7 +286,7 @@ extension Volume {
         guard versions.contains(mine), let top = versions.last else {
             throw StoreError(.transient, displayPath(key.path), "was removed at the same time; try again")
         }
-        let isSecret = key.parent.map { Self.secrets.contains($0) } ?? false
+        let isSecret = StoreLayout.isSecret(key)
         // The number of a version with a secret is free again soon.
         if top > mine, try !isRegular(key, mine, versions) || isSecret || now() - began >= Self.slowestWriter {
             try? files.unlink(path)

@@ -1,5 +1,7 @@
 import ACME
 import Certificates
+import Formats
+import NIOCore
 import Store
 import TestSupport
 import Testing
@@ -64,5 +66,48 @@ struct RenewalRecordsTests {
             #expect(text.hasPrefix(key.path) && text.hasSuffix("is 2; this release reads 1; upgrade this gateway"))
             #expect(try await store.read(key).bytes == later)
         }
+    }
+
+    @Test("A record whose file is damaged counts as missing, and can be written again")
+    func damagedFile() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let records = RenewalRecords(store)
+        let certificate: StoreKey = "certs/a.test"
+        let authority = Fingerprint.of(TestCA.directory.text)
+        let state = try RenewalRecords.names.child("a.test")
+        let order = try RenewalRecords.orders.child("a.test")
+        let account = try RenewalRecords.accounts.child(authority)
+        let hold = try RenewalRecords.authorities.child(authority)
+        for key in [state, order, account, hold, RenewalRecords.budget] {
+            try await store.write(key, .create(Array("{}".utf8)))
+            scratch.write("v2/\(key)/1.json", "HGV2 value 0 damaged")
+        }
+        let lease = try await store.certificates.lease(of: certificate)
+        #expect(try await records.state(of: certificate) == RenewalState())
+        #expect(try await records.order(of: certificate) == nil)
+        var failed = RenewalState()
+        failed.failures = 1
+        try await records.put(failed, of: certificate, under: lease)
+        #expect(try await records.state(of: certificate) == failed)
+        try await records.removeOrder(of: certificate, under: lease)
+        #expect(try await store.readIfPresent(order) == nil)
+
+        #expect(try await records.hold(at: TestCA.directory.text) == nil)
+        #expect(try await store.readIfPresent(hold) == nil)
+        var hosts = WaitingHosts()
+        _ = hosts.insert(.dns("b.test"), token: "t", now: .now())
+        let decisions = try await records.requestOrders(
+            for: hosts.due(now: .now()),
+            limits: IssuanceBudget.Limits(perMinute: 1, perWeek: 1),
+            now: UnixTime(seconds: 1_800_000_000)
+        )
+        #expect(decisions == [.granted])
+        #expect(try await store.read(RenewalRecords.budget).version == 3)
+
+        let error = await #expect(throws: StoreError.self) { try await records.account(at: TestCA.directory) }
+        #expect(error?.reason.hasSuffix("get a new account: hopgate acme forget-account \(TestCA.directory)") == true)
+        #expect(try await records.removeAccount(at: TestCA.directory))
+        _ = try await records.account(at: TestCA.directory)
     }
 }

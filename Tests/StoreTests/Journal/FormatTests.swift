@@ -140,17 +140,18 @@ struct FormatTests {
     @Test("Truncated, concatenated or random bytes crash no reader")
     func hostile() {
         var random = SeededGenerator(seed: 4)
-        let samples = [Self.heartbeatBytes, Self.snapshotBytes, Self.logBytes, Self.leaseBytes]
+        let version = storedFile(bytes("{}"), epoch: 7)
+        let samples = [Self.heartbeatBytes, Self.snapshotBytes, Self.logBytes, Self.leaseBytes, version]
         for round in 0..<20_000 {
             var made: [UInt8]
             switch round % 3 {
             case 0:
                 made = (0..<Int(random.next() % 300)).map { _ in UInt8(random.next() & 0xff) }
             case 1:
-                let sample = samples[Int(random.next() % 4)]
+                let sample = samples[Int(random.next() % 5)]
                 made = Array(sample.prefix(Int(random.next() % UInt64(sample.count + 1))))
             default:
-                made = samples[Int(random.next() % 4)] + samples[Int(random.next() % 4)]
+                made = samples[Int(random.next() % 5)] + samples[Int(random.next() % 5)]
                 for _ in 0..<4 { made[Int(random.next() % UInt64(made.count))] = UInt8(random.next() & 0xff) }
             }
             made.withUnsafeBytes { buffer in
@@ -160,6 +161,7 @@ struct FormatTests {
             _ = Heartbeat.newest(in: made)
             _ = JournalSnapshot.decode(made, incarnation: Self.incarnation, generation: 3)
             _ = applied(made)
+            if let file = try? VersionFile(made, place: "x") { #expect(file.encoded() == made) }
         }
     }
 

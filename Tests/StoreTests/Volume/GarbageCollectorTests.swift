@@ -79,6 +79,33 @@ struct GarbageCollectorTests {
         #expect(try volume.earlier(key) == [])
     }
 
+    @Test(
+        "Private keys that a process could not delete before it ended are deleted in the next round",
+        arguments: ["certs/a", "acme/orders/x", "acme/accounts/y"] as [StoreKey]
+    )
+    func abandonedSecrets(_ key: StoreKey) throws {
+        let volume = try volume()
+        try volume.write(key, .create([1]))
+        func link(_ version: Int, _ value: [UInt8]) {
+            scratch.write("v2/\(key)/\(version).json", storedFile(value))
+        }
+        link(2, [2])
+        link(3, [3])
+        let collector = GarbageCollector(volume: volume)
+        #expect(try collector.sweep(now: clock.now) == 1)
+        #expect(versions(key) == [2, 3])
+        // Copies by new holders of the lease replace nothing, and a damaged version is no replaced one.
+        link(4, [3])
+        #expect(try collector.sweep(now: clock.now) == 0 && versions(key) == [2, 3, 4])
+        scratch.write("v2/\(key)/5.json", bytes("damaged"))
+        link(6, [6])
+        #expect(try collector.sweep(now: clock.now) == 2)
+        #expect(versions(key) == [4, 5, 6])
+        #expect(try volume.earlier(key).map(\.bytes) == [[3]])
+        #expect(try volume.write(key, .replace(6, [7])) == 7)
+        #expect(versions(key) == [6, 7])
+    }
+
     @Test("Versions newer than the last one seen stay, however many there are")
     func young() throws {
         try write("agents/a", versions: 10)

@@ -6,7 +6,7 @@ import Store
 public func fuzzStoreMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in
         var script = Script(start, count)
-        switch script.byte() & 7 {
+        switch script.byte() & 15 {
         case 0: checkJSON(script.rest())
         case 1: checkSealed(script.rest())
         case 2: checkBody(script.rest())
@@ -14,6 +14,7 @@ public func fuzzStoreMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutab
         case 4: checkSnapshot(script.rest())
         case 5: checkLog(script.rest())
         case 6: checkLease(script.rest())
+        case 8: checkVersion(script.rest())
         default: checkKeys(script.rest())
         }
         return 0

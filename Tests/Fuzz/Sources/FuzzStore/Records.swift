@@ -40,11 +40,17 @@ func checkLog(_ bytes: [UInt8]) {
 }
 
 func checkLease(_ bytes: [UInt8]) {
-    var whole = bytes
-    if whole.count >= 48 { whole = checked(Array(whole[..<48])) }
+    let whole = checked(Array(bytes.prefix(LeaseRecord.size - 4)))
     for record in [bytes, whole] {
         guard let lease = record.withUnsafeBytes({ LeaseRecord($0) }) else { continue }
         let again = lease.encoded().withUnsafeBytes { LeaseRecord($0) }
         precondition(again == lease, "encoding changed a lease")
+        precondition(lease.name.utf8.allSatisfy { (0x20...0x7e).contains($0) }, "a name for a terminal")
+        precondition(lease.timeToLive <= LeaseRecord.longestTimeToLive, "a time to live without end")
     }
+}
+
+func checkVersion(_ bytes: [UInt8]) {
+    guard let file = try? VersionFile(bytes, place: "x") else { return }
+    precondition(file.encoded() == bytes, "encoding changed the file of a version")
 }
