@@ -112,7 +112,9 @@ package struct RenewalRecords: Sendable {
         try await store.put(Self.child(Self.orders, certificate.name), order.json, under: lease)
     }
 
-    package func removeOrder(of certificate: StoreKey, under lease: any StoreLease) async throws(StoreError) {
+    /// - Returns: Whether there was one.
+    @discardableResult
+    package func removeOrder(of certificate: StoreKey, under lease: any StoreLease) async throws(StoreError) -> Bool {
         try await store.removeIfPresent(Self.child(Self.orders, certificate.name), under: lease)
     }
 

@@ -143,11 +143,19 @@ package struct CertificateSet: Sendable {
         return try await store.put(key, bytes, under: lease)
     }
 
-    /// Removes a certificate, with its private key.
+    /// Removes a certificate and the pending order of its name, with their private keys: a process that has ended after
+    /// publishing a certificate leaves the key of the served one in the order.
     ///
-    /// - Throws: `notFound` if there is none.
+    /// - Throws: `notFound` if there is neither.
     package func remove(_ key: StoreKey, under lease: any StoreLease) async throws(StoreError) {
-        try await store.write(key, .remove(nil), under: lease)
+        let records = RenewalRecords(store)
+        // The order first: after a failure the certificate is still there to be removed again.
+        let hadOrder = try await records.removeOrder(of: key, under: lease)
+        do {
+            try await store.write(key, .remove(nil), under: lease)
+        } catch {
+            guard error.code == .notFound, hadOrder else { throw error }
+        }
     }
 
     /// Performs a change by hand under the lease of a certificate, which is waited for up to a minute.

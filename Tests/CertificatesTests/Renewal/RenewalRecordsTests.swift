@@ -1,6 +1,7 @@
 import ACME
 import Certificates
 import Formats
+import Foundation
 import NIOCore
 import Store
 import TestSupport
@@ -39,6 +40,32 @@ struct RenewalRecordsTests {
         #expect(try await store.readIfPresent(RenewalRecords.orders.child("a.test")) != nil)
         #expect(try await store.readIfPresent(key) == nil)
         withExtendedLifetime(successor) {}
+    }
+
+    @Test("A removed certificate leaves no key, neither of itself nor of its pending order", arguments: [true, false])
+    func removal(_ isPublished: Bool) async throws {
+        let key: StoreKey = "certs/a.test"
+        let secret = "-----BEGIN PRIVATE KEY-----"
+        let store = try scratch.store()
+        defer { store.close() }
+        if isPublished { try await store.put(key, Array(secret.utf8)) }
+        // A process that ends after publishing leaves the order with the key of the certificate.
+        try await store.put(RenewalRecords.orders.child("a.test"), Array(secret.utf8))
+        func remains() -> [String] {
+            let all = FileManager.default.enumerator(atPath: scratch.path)?.compactMap { $0 as? String } ?? []
+            return all.filter { String(decoding: scratch.read($0), as: UTF8.self).contains(secret) }
+        }
+        #expect(remains().count == (isPublished ? 2 : 1))
+        let certificates = store.certificates
+        func remove() async throws(StoreError) {
+            try await certificates.withLease(of: key) { lease throws(StoreError) in
+                try await certificates.remove(key, under: lease)
+            }
+        }
+        try await remove()
+        #expect(remains() == [])
+        let again = await #expect(throws: StoreError.self) { try await remove() }
+        #expect(again?.code == .notFound)
     }
 
     @Test("A damaged record counts as missing, and one of a later release is an error and stays")
