@@ -239,7 +239,8 @@ package struct ACMECheck: Sendable {
             let message = "\(authority.directory) answers; the account is \(account.url?.text ?? "not registered")"
             return Finding(.good, subject, message)
         case .failure(let failure):
-            return Finding(.bad, subject, "\(authority.directory): \(failure)")
+            let (message, url) = ("\(failure)", authority.directory.text)
+            return Finding(.bad, subject, message.contains(url) ? message : "\(url): \(message)")
         }
     }
 }

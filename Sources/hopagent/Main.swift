@@ -10,6 +10,15 @@ enum Main {
     /// Isolated to the main thread, because other threads may be unavailable before the first check.
     @MainActor
     static func main() async {
+        if let error = unknownCommand(
+            in: CommandLine.arguments.dropFirst(),
+            "hopagent",
+            HopAgent.self as any ParsableCommand.Type,
+            children: { $0.configuration.subcommands.map { ($0.configuration.commandName ?? "", $0) } }
+        ) {
+            Terminal.error(error)
+            exit(2)
+        }
         do {
             var command = try HopAgent.parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {

@@ -16,7 +16,10 @@ struct ACMECommand: AsyncParsableCommand {
 
     static func settings(_ configuration: GatewayConfiguration) throws -> ACMEConfiguration {
         guard let acme = configuration.acme else {
-            throw Failure("ACME is not in use: set acme.names, or acme.on_demand.hosts, in the gateway's configuration")
+            throw Failure(
+                "ACME is not in use: the configuration has neither acme.names nor acme.on_demand.hosts. Set one of "
+                    + "them; is this the gateway's configuration (--config FILE, HOPGATE_… variables)?"
+            )
         }
         return acme
     }

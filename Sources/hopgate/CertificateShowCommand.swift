@@ -58,6 +58,12 @@ struct CertificateShowCommand: AsyncParsableCommand {
                 "no certificate covers \(wanted); import one with: hopgate cert import --cert FILE --key FILE"
             )
         }
+        if found.source == .development {
+            Terminal.info(
+                "No other certificate covers \(wanted): gateways create one by the development CA, whose root this is. "
+                    + "To trust it: hopgate ca. For another one: hopgate cert import, or acme.names."
+            )
+        }
         let issuing = try await CertificateIssuanceReport(found, in: context.store)
         if pem {
             guard let certificate = found.certificate else {

@@ -16,8 +16,13 @@ enum Main {
     static func main() async {
         // A reader that closes its pipe is an error of a write.
         signal(SIGPIPE, SIG_IGN)
-        if let (word, command) = HopGate.unknownCommand(in: CommandLine.arguments.dropFirst()) {
-            Terminal.error("there is no command \"\(word)\"\n\n\(HopGate.helpMessage(for: command))")
+        if let error = unknownCommand(
+            in: CommandLine.arguments.dropFirst(),
+            "hopgate",
+            HopGate.self as any ParsableCommand.Type,
+            children: { $0.configuration.subcommands.map { ($0.configuration.commandName ?? "", $0) } }
+        ) {
+            Terminal.error(error)
             exit(2)
         }
         do {
@@ -70,24 +75,6 @@ enum Main {
             Terminal.error(isUsage ? HopGate.fullMessage(for: error) : "\(error)", prefix: isUsage ? "" : "hopgate: ")
             exit(isUsage ? 2 : 1)
         }
-    }
-}
-
-extension HopGate {
-    /// Returns the first word that should be the name of a command and is none, and the command above it.
-    static func unknownCommand(in arguments: some Sequence<String>) -> (
-        word: String, command: any ParsableCommand.Type
-    )? {
-        var command: any ParsableCommand.Type = HopGate.self
-        for word in arguments {
-            let commands = command.configuration.subcommands
-            guard !commands.isEmpty, !word.hasPrefix("-"), word != "help" else { return nil }
-            guard let next = commands.first(where: { $0.configuration.commandName == word }) else {
-                return (word, command)
-            }
-            command = next
-        }
-        return nil
     }
 }
 

@@ -330,7 +330,10 @@ def test_certificates_are_listed_and_shown_without_their_keys(bench):
     for name, source in (("filed.localhost", "files"), ("a.wild.localhost", "store"), ("x.localhost", "development")):
         outputs.append(gateway.cli("cert", "show", name, "--json").stdout)
         assert json.loads(outputs[-1])["source"] == source, name
-        outputs.append(gateway.cli("cert", "show", name).stdout)
+        shown = gateway.cli("cert", "show", name)
+        is_root = "whose root this is. To trust it: hopgate ca." in shown.stderr
+        assert is_root == (source == "development"), shown.stderr
+        outputs.append(shown.stdout)
         outputs.append(gateway.cli("cert", "show", name, "--pem").stdout)
         assert outputs[-1].startswith("-----BEGIN CERTIFICATE-----")
     names = [name for name in gateway.metrics() if name.startswith("hopgate_certificate_not_after")]

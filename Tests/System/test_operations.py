@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from acme_authority import IssuingAuthority
-from harness import ENVIRONMENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually
+from harness import ENVIRONMENT, HOPAGENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually
 
 
 def answer(gateway: Gateway, *words: str) -> dict:
@@ -357,15 +357,37 @@ def test_a_join_string_that_cannot_be_written_revokes_its_token(bench):
     assert json.loads(gateway.cli("token", "list", "--json").stdout)[0]["revoked"]
 
 
-def test_a_mistyped_command_shows_the_commands_that_exist(bench):
-    for words, sibling in (
-        (["tokn"], "healthcheck"),
-        (["cluster", "stats"], "rotate-key"),
-        (["cert", "lst"], "import"),
+def test_a_mistyped_command_names_the_nearest_one_and_the_help(bench):
+    for program, words, path, guess, sibling in (
+        (HOPGATE, ["tokn"], "hopgate", "token", "healthcheck"),
+        (HOPGATE, ["cluster", "stats"], "hopgate cluster", "status", "rotate-key"),
+        (HOPGATE, ["cert", "lst"], "hopgate cert", "list", "import"),
+        (HOPAGENT, ["htp", "3000"], "hopagent", "http", "healthcheck"),
+        (HOPAGENT, ["config", "chek"], "hopagent config", "check", "check"),
     ):
-        done = hopgate(*words, "--json")
+        done = subprocess.run([program, *words, "--json"], capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+        word = words[0] if words[0] == "htp" else words[-1]
         assert done.returncode == 2 and done.stdout == "", done
-        assert done.stderr.startswith(f'hopgate: there is no command "{words[-1]}"') and sibling in done.stderr, done
+        first, second = done.stderr.splitlines()
+        assert first == f'{path.split()[0]}: there is no command "{word}". Did you mean "{path} {guess}"?', first
+        assert sibling in second and second.endswith(f"See: {path} --help"), second
+
+
+def test_a_mistyped_option_names_the_nearest_one_and_the_help(bench):
+    for program, words, path, guess in (
+        (HOPGATE, ["status", "--jsn"], "hopgate status", "--json"),
+        (HOPAGENT, ["http", "3000", "--jion", "x"], "hopagent http", "--join"),
+    ):
+        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+        assert done.returncode == 2 and done.stdout == "", done
+        assert f"Did you mean '{guess}'?" in done.stderr and f"'{path} --help'" in done.stderr, done.stderr
+
+
+def test_acme_commands_without_acme_name_the_missing_setting(bench):
+    gateway = Gateway(bench).start()
+    for words in (["check", "a.test"], ["forget-account"]):
+        done = gateway.cli("acme", *words, check=False)
+        assert done.returncode == 1 and "neither acme.names nor acme.on_demand.hosts" in done.stderr, done.stderr
 
 
 # -- backup and restore

@@ -231,7 +231,7 @@ package final class SettingsScope {
             } else if let guess = nearest(to: key, among: known) {
                 remedy = "Did you mean \(guess)?"
             } else {
-                remedy = "Remove it. Known here: \(known.sorted().joined(separator: ", "))."
+                remedy = "Remove it. Known here: \(Set(known).sorted().joined(separator: ", "))."
             }
             let place = path.isEmpty ? "" : " in \(path)"
             reader.report(source.origin(entry.keyMark), "", "unknown key \(quoted(key))\(place)", remedy)
