@@ -112,9 +112,7 @@ package struct RenewalRecords: Sendable {
         try await store.put(Self.child(Self.orders, certificate.name), order.json, under: lease)
     }
 
-    /// - Returns: Whether there was one.
-    @discardableResult
-    package func removeOrder(of certificate: StoreKey, under lease: any StoreLease) async throws(StoreError) -> Bool {
+    package func removeOrder(of certificate: StoreKey, under lease: any StoreLease) async throws(StoreError) {
         try await store.removeIfPresent(Self.child(Self.orders, certificate.name), under: lease)
     }
 

@@ -148,9 +148,8 @@ package struct CertificateSet: Sendable {
     ///
     /// - Throws: `notFound` if there is neither.
     package func remove(_ key: StoreKey, under lease: any StoreLease) async throws(StoreError) {
-        let records = RenewalRecords(store)
         // The order first: after a failure the certificate is still there to be removed again.
-        let hadOrder = try await records.removeOrder(of: key, under: lease)
+        let hadOrder = try await store.removeIfPresent(Self.orders.child(key.name), under: lease)
         do {
             try await store.write(key, .remove(nil), under: lease)
         } catch {
