@@ -44,8 +44,12 @@ package enum AdminPage {
         return ["count": .integer(Int64(count)), name: .array(entries), "next": next]
     }
 
-    /// The rows that a summary shows: those with the lowest ranks.
-    static func worst<Row>(_ rows: [Row], rank: (Row) -> (Int, Int64)) -> [Row] {
+    /// The rows that a summary shows: those with the lowest ranks. They end at ``sizeLimit`` bytes, as a page does.
+    static func worst<Row>(
+        _ rows: [Row],
+        rank: (Row) -> (Int, Int64),
+        _ document: (Row) -> [String: JSONValue]
+    ) -> JSONValue {
         var worst: [(rank: (Int, Int64), row: Row)] = []
         for row in rows {
             let rank = rank(row)
@@ -55,7 +59,14 @@ package enum AdminPage {
             }
             worst.insert((rank, row), at: worst.firstIndex { rank < $0.rank } ?? worst.endIndex)
         }
-        return worst.map(\.row)
+        var entries: [JSONValue] = []
+        var size = 0
+        for (_, row) in worst where size < sizeLimit {
+            let entry = JSONValue.object(document(row))
+            size += entry.json.count
+            entries.append(entry)
+        }
+        return .array(entries)
     }
 
     /// The number of rows in each state.

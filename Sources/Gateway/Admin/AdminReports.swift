@@ -49,14 +49,15 @@ package struct AdminReports: Sendable {
     /// The number of certificates and attachments by state, and the worst of them.
     package static func summary(_ certificates: [CertificateEntry], _ agents: [AgentEntry]) -> [String: JSONValue] {
         let (now, date) = (NIODeadline.now(), Date())
-        let worst = AdminPage.worst(certificates) { $0.rank(now: date) }
         return [
             "certificates": .integer(Int64(certificates.count)),
             "certificate_states": AdminPage.counts(certificates.map { $0.condition(now: date) }, \.rawValue),
-            "worst_certificates": .array(worst.map { .object($0.document(now: date)) }),
+            "worst_certificates": AdminPage.worst(certificates, rank: { $0.rank(now: date) }) {
+                $0.document(now: date)
+            },
             "agents": .integer(Int64(agents.count)),
             "agent_states": AdminPage.counts(agents.map(\.state), \.name),
-            "worst_agents": .array(AdminPage.worst(agents, rank: \.rank).map { .object($0.document(now: now)) }),
+            "worst_agents": AdminPage.worst(agents, rank: \.rank) { $0.document(now: now) },
         ]
     }
 

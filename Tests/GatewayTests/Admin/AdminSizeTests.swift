@@ -15,7 +15,7 @@ import Testing
 struct AdminSizeTests {
     /// Renewals that have failed, and agents of which every tenth takes no requests.
     private struct Contents: Sendable {
-        let certificates: [CertificateEntry]
+        var certificates: [CertificateEntry]
         let agents: [AgentEntry]
 
         init(names: Int, agents count: Int) throws {
@@ -136,6 +136,23 @@ struct AdminSizeTests {
         #expect(equal["rows"]?.array?.count == 550 && equal["next"] == .string("0"))
         let all = AdminPage.answer("rows", count: 500, Array(0..<500), cursor: { "\($0)" }) { _ in [:] }
         #expect(all["rows"]?.array?.count == 500 && all["next"] == .null)
+    }
+
+    @Test("A summary of large rows ends at its limit of bytes, so that the client reads it")
+    func largeSummary() async throws {
+        let names = try (0..<4_000).map { number in
+            try #require(CertificateName("n\(number).\(String(repeating: "x", count: 60)).test"))
+        }
+        let renewals = try names.prefix(20).map { name in
+            RenewalStatus(key: try name.storeKey, names: names, isOnDemand: false)
+        }
+        var contents = try Contents(names: 0, agents: 0)
+        contents.certificates = CertificateEntry.all([], renewals)
+        try await serving(contents) { client in
+            let status = try client.get("/v1/status")
+            #expect(status["certificates"] == .integer(20))
+            #expect(status["worst_certificates"]?.array?.count == 4)
+        }
     }
 
     @Test("A cursor that no page named is refused")
