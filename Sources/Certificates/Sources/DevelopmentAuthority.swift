@@ -92,10 +92,10 @@ final class DevelopmentAuthority: Sendable {
     private func adopt(_ root: DevelopmentRoot) -> Bool {
         state.withLock { state in
             state.problem = nil
-            guard root.version > state.root?.version ?? 0 else { return false }
-            if state.root?.fingerprint != root.fingerprint { state.leaf = nil }
+            let isOther = state.root?.fingerprint != root.fingerprint
+            if isOther { state.leaf = nil }
             state.root = root
-            return true
+            return isOther
         }
     }
 

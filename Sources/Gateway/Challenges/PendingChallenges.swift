@@ -27,7 +27,7 @@ package struct ChallengeProblem: Error, Equatable {
     }
 }
 
-/// The HTTP-01 and TLS-ALPN-01 challenges of the whole cluster. They have random keys, which never return.
+/// The HTTP-01 and TLS-ALPN-01 challenges of the whole cluster. They have random keys.
 package typealias PendingChallenges = WatchedValues<PendingChallenge, ChallengeProblem>
 
 extension WatchedValues where Value == PendingChallenge, Failure == ChallengeProblem {
@@ -41,7 +41,7 @@ extension WatchedValues where Value == PendingChallenge, Failure == ChallengePro
         keyring: @escaping @Sendable () -> ClusterKeyring,
         clock: @escaping @Sendable () -> NIODeadline = { .now() }
     ) {
-        self.init(remembersRemoved: false) { key, stored in
+        self.init { key, stored in
             var version: UInt64?
             do {
                 let stored = try stored.get()

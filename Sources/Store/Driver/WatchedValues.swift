@@ -6,8 +6,8 @@ import Threads
 /// value fails. Values are named by the last component of their key. May be used from any thread.
 ///
 /// The owner calls ``watch(_:_:)`` once. Values are decoded on threads of the store, during the first pass on several
-/// at the same time. Versions only rise: an older version than one that was usable before is reported as a problem, and
-/// what the owner has written or read itself it adds with ``insert(_:version:_:)``.
+/// at the same time. Versions only rise until a removed key is collected: an older version than one that was usable before
+/// is reported as a problem. What the owner has written or read itself it adds with ``insert(_:version:_:)``.
 package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: Sendable {
     /// Decodes what was read of a key, or converts the reason why it cannot be read.
     package typealias Decode =
@@ -50,14 +50,10 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
     }
 
     private let decode: Decode
-    private let remembersRemoved: Bool
     private let state = Mutex(State())
     private let progress = AsyncSignal()
 
-    /// - Parameter remembersRemoved: Whether the version of a removed key stays known, so that no older one is accepted
-    ///   later. `false` for keys with random names, which never return.
-    package init(remembersRemoved: Bool = true, decode: @escaping Decode) {
-        self.remembersRemoved = remembersRemoved
+    package init(decode: @escaping Decode) {
         self.decode = decode
     }
 
@@ -153,7 +149,7 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
                 let isKnown = state.withLock { $0.entries[change.key.name].map { $0.isKnown(stored.version) } ?? false }
                 return (change.key, change.content, isKnown ? nil : decode(change.key, .success(stored)))
             case .unreadable(let error): return (change.key, change.content, decode(change.key, .failure(error)))
-            case .removed: return (change.key, change.content, nil)
+            case .removed, .collected: return (change.key, change.content, nil)
             }
         }
         let onChange = state.withLock { state in
@@ -163,7 +159,7 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
                     if !apply(content, value, key, &entry) { rejected.append(key) }
                 }
                 if let change { changes.append(change) }
-                if case .removed(version: nil) = content, !remembersRemoved { state.entries[key.name] = nil }
+                if content == .collected { state.entries[key.name] = nil }
             }
             state.isComplete = state.isComplete || batch.isComplete
             state.failure = batch.failure
@@ -184,8 +180,8 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
     ) -> Bool {
         let version: UInt64
         switch content {
-        case .removed(let removed):
-            version = removed ?? entry.version
+        case .removed, .collected:
+            version = if case .removed(let removed?) = content { removed } else { entry.version }
             entry.delivered = max(entry.delivered, version)
             // A removal that is older than what the owner has written itself.
             guard version >= entry.version else { return true }

@@ -1,4 +1,5 @@
 package import NIOCore
+import Synchronization
 
 /// Deletes what is no longer needed: archived journals, temporary files of processes that died, folders of removed
 /// keys, and old versions of values.
@@ -122,6 +123,8 @@ package final class GarbageCollector {
             guard try isRemoval(top, of: key) else {
                 return try Self.files(superseded(key, versions).prefix(Self.versionsPerKey), of: key)
             }
+            // The versions of the key may begin again.
+            volume.versionObservations.withLock { $0[key.path] = nil }
             let older = Self.files(versions.dropLast(), of: key)
             guard !isDisposable else { return older.isEmpty ? [.key(key)] : older }
             let isDue = isOlder(key.path, than: Self.removalAge, now, before: settled)
@@ -134,7 +137,7 @@ package final class GarbageCollector {
         guard values[key] != version else { return false }
         let path = VersionName.path(of: version, key: key)
         let file = try VersionFile(volume.readFile(path, limit: VersionFile.sizeLimit), place: path)
-        if !file.isRemoved { values[key] = version }
+        values[key] = file.isRemoved ? nil : version
         return file.isRemoved
     }
 

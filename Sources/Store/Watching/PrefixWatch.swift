@@ -39,6 +39,9 @@ package final class PrefixWatch {
     static let hungLimit = 4
     /// The shortest time between the two lookups after which a missing folder counts as removed.
     static let secondLookupDelay = TimeAmount.milliseconds(500)
+    /// The time after which the folder of a removed key may have been deleted. Half of the collector's: other processes
+    /// may have found the removal earlier.
+    static let removalAge = TimeAmount.nanoseconds(GarbageCollector.removalAge.nanoseconds / 2)
     /// The highest number of due keys; beyond it a full round replaces them.
     private static let dueLimit = 65_536
 
@@ -47,7 +50,9 @@ package final class PrefixWatch {
         var version: UInt64
         /// The bytes, if the watch is of one key.
         var bytes: [UInt8]?
-        var isRemoved = false
+        /// The time at which the value was found to be removed, the earliest if that was the first inspection of the key;
+        /// `nil` unless it is removed.
+        var removed: NIODeadline?
         /// Whether the user could not use the value, so that it is delivered again.
         var isRejected = false
     }
@@ -324,7 +329,7 @@ package final class PrefixWatch {
 
     /// The version whose file need not be read again.
     private func knownVersion(_ key: StoreKey) -> UInt64? {
-        guard !keepsBytes, let known = known[key], !known.isRejected else { return nil }
+        guard !keepsBytes, let known = known[key], !known.isRejected, !mayBeCollected(known) else { return nil }
         return known.version
     }
 
@@ -342,14 +347,20 @@ package final class PrefixWatch {
         }
         problems[key] = nil
         unsettled.remove(key)
-        guard case .success(let state?) = finding else { return isGone(key) ? .removed(version: nil) : nil }
+        guard case .success(let state?) = finding else { return disappearance(of: key) }
         missing[key] = nil
+        let before = known[key]
         switch state {
         case .known: return nil
         case .removed(let version):
-            known[key] = Known(version: version, isRemoved: true)
+            if let before, before.removed != nil {
+                if version == before.version { return nil }
+                if version < before.version, mayBeCollected(before) { return collected(key) }
+            }
+            known[key] = Known(version: version, removed: before == nil ? .uptimeNanoseconds(0) : volume.now())
             return .removed(version: version)
         case .value(let stored):
+            if let before, stored.version <= before.version, mayBeCollected(before) { return collected(key) }
             let new = Known(version: stored.version, bytes: keepsBytes ? stored.bytes : nil)
             guard !keepsBytes || known[key] != new else { return nil }
             known[key] = new
@@ -357,20 +368,33 @@ package final class PrefixWatch {
         }
     }
 
-    /// Whether a folder counts as gone: two lookups, not right after each other, did not find it. The folder of a
-    /// removed key is expected to go.
-    private func isGone(_ key: StoreKey) -> Bool {
-        guard let before = known[key] else { return false }
-        if !before.isRemoved {
+    /// Whether the folder of a removed key may have been deleted since, and the key created again between two
+    /// inspections. Before that no lower version is regular.
+    private func mayBeCollected(_ known: Known) -> Bool {
+        known.removed.map { isDisposable || volume.now() - $0 >= Self.removalAge } ?? false
+    }
+
+    /// Forgets a removed key whose folder was deleted, and makes the new one due.
+    private func collected(_ key: StoreKey) -> WatchedChange.Content {
+        known[key] = nil
+        due.append(key)
+        return .collected
+    }
+
+    /// Returns the change if a folder counts as gone: two lookups, not right after each other, did not find it. The
+    /// folder of a removed key is expected to go.
+    private func disappearance(of key: StoreKey) -> WatchedChange.Content? {
+        guard let before = known[key] else { return nil }
+        if before.removed == nil {
             let now = volume.now()
             guard let since = missing[key], now - since >= Self.secondLookupDelay else {
                 missing[key] = missing[key] ?? now
                 retries.append(key)
-                return false
+                return nil
             }
         }
         missing[key] = nil
         known[key] = nil
-        return true
+        return before.removed != nil || isDisposable ? .collected : .removed(version: nil)
     }
 }

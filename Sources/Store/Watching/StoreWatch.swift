@@ -18,8 +18,10 @@ package enum WatchScope: Hashable, Sendable {
 package struct WatchedChange: Equatable, Sendable {
     package enum Content: Equatable, Sendable {
         case value(StoredValue)
-        /// The value was removed. `version` is that of the removal, or `nil` if nothing is left of the key.
+        /// The value was removed. `version` is that of the removal, or `nil` if the key has disappeared without one.
         case removed(version: UInt64?)
+        /// A removed key's folder was deleted. If the key is created again, its versions begin with 1.
+        case collected
         /// The value cannot be used: its file is open to other users, too large, or not a file, or hangs while the volume
         /// answers otherwise. The value that was delivered before stays valid.
         case unreadable(StoreError)

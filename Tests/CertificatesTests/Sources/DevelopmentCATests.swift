@@ -222,9 +222,10 @@ struct DevelopmentCATests {
         #expect(served.statuses.allSatisfy { $0.problem == nil })
     }
 
-    @Test("Running processes adopt a root that was created again")
+    @Test("Running processes adopt a root that was replaced, or created again with its first version")
     func replacedRoot() async throws {
-        let store = VolumeStore.inMemory()
+        let store = try scratch.store()
+        defer { store.close() }
         let served = try await open(store)
         let before = served.snapshot.fallback
         let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
@@ -234,6 +235,12 @@ struct DevelopmentCATests {
         _ = try await store.certificates.write(pair, as: root, origin: "development-ca", under: lease)
         let pin = "sha256:" + Hex.string(pair.leafSHA256)
         try await eventually { served.developmentRoot?.pin == pin && served.snapshot.fallback !== before }
+        await lease.release()
+        try await store.write(root, .remove(nil))
+        try FileManager.default.removeItem(atPath: scratch.file("v2/\(root)"))
+        let again = try await DevelopmentRoot.obtain(in: store.certificates)
+        #expect(again.version == 1)
+        try await eventually { served.developmentRoot?.pin == again.pin }
     }
 
     @Test("A root that could not be read when it changed is read as soon as the volume answers")

@@ -54,7 +54,7 @@ struct PendingChallengesTests {
         pending.insert(task.storeKey.name, version: 3, PendingChallenge(task, since: Self.start))
         deliver(nil, 2, at: task.storeKey, to: pending)
         #expect(pending.http("a") == task)
-        let gone = WatchedChange(key: task.storeKey, content: .removed(version: nil))
+        let gone = WatchedChange(key: task.storeKey, content: .collected)
         _ = pending.receive(WatchBatch(changes: [gone]))
         #expect(pending.http("a") == nil && pending.entries.count == 1)
     }

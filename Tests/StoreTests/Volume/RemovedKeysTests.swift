@@ -112,6 +112,92 @@ struct RemovedKeysTests {
         #expect(scratch.names("v2/tombs").isEmpty)
     }
 
+    @Test(
+        "A running watch delivers a key that is created again after its folder was deleted",
+        arguments: [false, true],
+        [1, 3, 4] as [UInt64]
+    )
+    func watched(_ isNoticed: Bool, _ version: UInt64) throws {
+        let clock = Observed(start)
+        let volume = try scratch.volume(now: { clock.value })
+        let (collector, polled) = (GarbageCollector(volume: volume), PolledValues(volume: volume, prefix: "certs"))
+        func poll() throws {
+            clock.update { $0 = $0 + .seconds(10) }
+            try polled.poll()
+        }
+        func write(_ versions: UInt64) throws {
+            try volume.write("certs/a", .create(bytes("1")))
+            for version in 1..<versions { try volume.write("certs/a", .replace(version, bytes("\(version + 1)"))) }
+        }
+        try volume.write("certs/b", .create(bytes("stays")))
+        try write(2)
+        try poll()
+        try volume.write("certs/a", .remove(nil))
+        try poll()
+        #expect(polled.values.entries["a"]?.version == 3 && polled.current["a"] == nil)
+        _ = try collector.sweep(now: clock.value)
+        clock.update { $0 = $0 + .minutes(61) }
+        _ = try collector.sweep(now: clock.value)
+        #expect(!scratch.names("v2/certs").contains("a"))
+        if isNoticed {
+            try poll()
+            #expect(polled.values.entries["a"] == nil)
+        }
+        try write(version)
+        try poll()
+        #expect(polled.current["a"] == StoredValue(bytes: bytes("\(version)"), version: version))
+        #expect(polled.problems.isEmpty)
+    }
+
+    @Test("Versions begin again after the removal of a key was collected, and after nothing else")
+    func versions() {
+        let values = WatchedValues<UInt64, StoreError> { _, stored in stored.map(\.version) }
+        func deliver(_ content: WatchedChange.Content) {
+            _ = values.receive(WatchBatch(changes: [WatchedChange(key: key, content: content)]))
+        }
+        func deliver(_ version: UInt64) { deliver(.value(StoredValue(bytes: [], version: version))) }
+        deliver(2)
+        for _ in 0..<2 {
+            deliver(.removed(version: nil))
+            deliver(1)
+            #expect(values["a"] == nil && values.entries["a"]?.problem?.code == .rolledBack)
+        }
+        deliver(.removed(version: 3))
+        deliver(2)
+        #expect(values["a"] == nil && values.entries["a"]?.problem?.code == .rolledBack)
+        deliver(.collected)
+        deliver(1)
+        #expect(values["a"] == 1 && values.entries["a"]?.problem == nil)
+    }
+
+    @Test("What was known of a key before its removal deletes nothing of a new one and keeps no second removal")
+    func observations() throws {
+        let clock = Observed(start)
+        let volume = try scratch.volume(now: { clock.value })
+        let collector = GarbageCollector(volume: volume)
+        func write(_ versions: UInt64) throws {
+            try volume.write("agents/a", .create([1]))
+            for version in 1..<versions { try volume.write("agents/a", .replace(version, [1])) }
+        }
+        func collect() throws {
+            try volume.write("agents/a", .remove(nil))
+            for _ in 0..<2 {
+                _ = try collector.sweep(now: clock.value)
+                clock.update { $0 = $0 + .minutes(61) }
+            }
+            _ = try collector.sweep(now: clock.value)
+            #expect(!scratch.names("v2/agents").contains("a"))
+        }
+        try write(12)
+        _ = try collector.sweep(now: clock.value)
+        try collect()
+        try write(12)
+        #expect(scratch.names("v2/agents/a").count == 12)
+        try collect()
+        try write(11)
+        try collect()
+    }
+
     @Test("A key that cannot be read does not stop the sweep of the others")
     func unreadable() throws {
         let volume = try scratch.volume()
