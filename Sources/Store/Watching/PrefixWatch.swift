@@ -102,8 +102,7 @@ package final class PrefixWatch {
     /// The keys whose last inspection failed, and the error.
     package private(set) var problems: [StoreKey: StoreError] = [:]
 
-    /// - Parameter isDisposable: Whether all keys below the prefix may vanish at once. Otherwise an empty prefix stands
-    ///   for a volume that is not mounted.
+    /// - Parameter isDisposable: Whether the folders of removed keys below the prefix are deleted at once.
     package init(volume: Volume, scope: WatchScope, isDisposable: Bool = false) {
         self.volume = volume
         self.scope = scope
@@ -172,7 +171,7 @@ package final class PrefixWatch {
         let bulk = reading.count { $0.isBulk }
         let single = reading.count - bulk + hung.count < Self.partLimit ? nextSingle(now) : nil
         guard let (work, keys) = single ?? (bulk < Self.bulkLimit ? nextBulk() : nil) else { return nil }
-        let part = WatchPart(volume, scope, isDisposable: isDisposable, work, keys, after: announced.latest)
+        let part = WatchPart(volume, scope, work, keys, after: announced.latest)
         reading.append(part)
         return part
     }
@@ -231,7 +230,7 @@ package final class PrefixWatch {
         case .hints: needsHints = true
         case .names: failNames(namesFailure)
         default:
-            for (key, _) in part.keys { land(key) }
+            for (key, _) in part.keys { endInspection(of: key) }
             for (key, _) in part.keys { due.append(key) }
             endSlice(after: part)
         }
@@ -254,23 +253,20 @@ package final class PrefixWatch {
             if let keys = hints.keys { for key in keys { due.append(key) } } else { needsFullRound = true }
         case .hints(.failure(let error)): hintsFailure = error
         case .names(.success(let names?)): begin(names, part)
-        // A prefix is never removed, so its absence is a failure.
         case .names(.success(nil)) where known.isEmpty: begin([], part)
-        case .names(.success(nil)):
-            let reason = "has disappeared; the last known values stay in use"
-            failNames(StoreError(.gone, volume.displayPath(part.place), reason))
+        case .names(.success(nil)): failNames(part.disappeared)
         case .names(.failure(let error)): failNames(error)
         case .keys(let findings):
             changes = findings.compactMap { key, finding in
                 content(key, finding).map { WatchedChange(key: key, content: $0) }
             }
             let changed = Set(changes.map(\.key))
-            for (key, _) in findings where !changed.contains(key) { land(key) }
+            for (key, _) in findings where !changed.contains(key) { endInspection(of: key) }
         case .foreign(let error):
             // When the own volume is back, every key is inspected.
             (namesFailure, needsFullRound, isUrgent) = (error, true, false)
             (round, due) = (KeyQueue(), KeyQueue())
-            for (key, _) in part.keys { land(key) }
+            for (key, _) in part.keys { endInspection(of: key) }
         }
         endSlice(after: part)
         settle()
@@ -303,7 +299,7 @@ package final class PrefixWatch {
     ///
     /// - Parameter rejected: The keys whose values could not be used.
     package func finish(_ changes: [WatchedChange], rejecting rejected: [StoreKey]) {
-        for change in changes { land(change.key) }
+        for change in changes { endInspection(of: change.key) }
         for key in rejected where known[key] != nil {
             known[key]?.isRejected = true
             retries.append(key)
@@ -312,7 +308,7 @@ package final class PrefixWatch {
     }
 
     /// Ends the inspection of a key, and makes it due again if it may have changed meanwhile.
-    private func land(_ key: StoreKey) {
+    private func endInspection(of key: StoreKey) {
         inFlight.remove(key)
         if postponed.remove(key) != nil { due.append(key) }
     }

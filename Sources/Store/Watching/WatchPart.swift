@@ -38,20 +38,11 @@ package final class WatchPart: Sendable {
     let announced: Mark
     private let volume: Volume
     private let prefix: StoreKey?
-    private let isDisposable: Bool
     private let state = Mutex(State())
 
-    init(
-        _ volume: Volume,
-        _ scope: WatchScope,
-        isDisposable: Bool,
-        _ work: Work,
-        _ keys: [Key],
-        after announced: Mark
-    ) {
+    init(_ volume: Volume, _ scope: WatchScope, _ work: Work, _ keys: [Key], after announced: Mark) {
         self.volume = volume
         prefix = if case .below(let prefix) = scope { prefix } else { nil }
-        self.isDisposable = isDisposable
         self.work = work
         self.keys = keys
         self.announced = announced
@@ -102,7 +93,7 @@ package final class WatchPart: Sendable {
             )
         default:
             guard let found = inspectKeys() else { return nil }
-            findings = believed(found)
+            findings = verified(found)
         }
         return state.withLock { state in
             state.began = nil
@@ -116,34 +107,29 @@ package final class WatchPart: Sendable {
         var found: [(StoreKey, KeyFinding)] = []
         for (key, known) in keys {
             guard begin(key) else { return nil }
-            var finding = volume.inspect(key, known: known, in: folder)
-            if case .success(nil) = finding, !isMounted {
-                let reason = "has no keys; is the volume mounted?"
-                finding = .failure(StoreError(.gone, volume.displayPath(place), reason))
-            }
-            found.append((key, finding))
+            found.append((key, volume.inspect(key, known: known, in: folder)))
         }
         return found
     }
 
-    /// Refuses what was found if another volume stands at the path. A single key is read in any case: its user compares the
-    /// cluster itself.
-    private func believed(_ found: [(StoreKey, KeyFinding)]) -> WatchFindings {
+    /// Refuses what was found if another volume stands at the path, or if keys are missing together with their prefix. A
+    /// single key is read in any case: its user compares the cluster itself.
+    private func verified(_ found: [(StoreKey, KeyFinding)]) -> WatchFindings {
         let isChange = found.contains { if case .success(.known) = $0.1 { false } else { true } }
-        guard isChange, prefix != nil else { return .keys(found) }
+        guard isChange, let prefix else { return .keys(found) }
         do throws(StoreError) {
             try volume.requireOwnVolume()
+            let isMissing = found.contains { if case .success(nil) = $0.1 { true } else { false } }
+            if isMissing, try volume.namesIfPresent(in: prefix.path) == nil { throw disappeared }
             return .keys(found)
         } catch {
             return .foreign(error)
         }
     }
 
-    /// Whether the prefix is there, and other keys in it: the absence of all keys means that another volume is mounted.
-    private var isMounted: Bool {
-        guard let prefix else { return true }
-        guard let names = try? volume.namesIfPresent(in: prefix.path) else { return false }
-        return isDisposable || !names.isEmpty
+    /// The failure of a watch whose prefix, which is never removed, does not exist.
+    var disappeared: StoreError {
+        StoreError(.gone, volume.displayPath(place), "has disappeared; the last known values stay in use")
     }
 
     /// Reads new hints.
@@ -185,6 +171,6 @@ package enum WatchFindings {
     /// The keys below the prefix, or `nil` if it is not there.
     case names(Result<[StoreKey]?, StoreError>)
     case keys([(key: StoreKey, finding: KeyFinding)])
-    /// Another volume stands at the path.
+    /// Another volume stands at the path, or the prefix has disappeared.
     case foreign(StoreError)
 }

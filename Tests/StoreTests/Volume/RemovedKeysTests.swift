@@ -149,6 +149,34 @@ struct RemovedKeysTests {
         #expect(polled.problems.isEmpty)
     }
 
+    @Test("The last keys of a prefix may go; they are not looked up again. A prefix that is missing removes none")
+    func lastKeys() throws {
+        let clock = Observed(start)
+        let files = CountingFileSystem(files: try scratch.posixFiles())
+        let volume = Volume(files: files, now: { clock.value })
+        let polled = PolledValues(volume: volume, prefix: "acme/authorities")
+        func poll() throws {
+            clock.update { $0 = $0 + .seconds(10) }
+            try polled.poll()
+        }
+        let folder = scratch.file("v2/acme/authorities")
+        for name in ["a", "b"] { try volume.write(StoreKey("acme/authorities/\(name)"), .create(bytes("x"))) }
+        try poll()
+        #expect(polled.current.count == 2)
+        try FileManager.default.moveItem(atPath: folder, toPath: scratch.file("away"))
+        for _ in 0..<3 { #expect(code { try poll() } == .gone) }
+        #expect(polled.current.count == 2)
+        try FileManager.default.moveItem(atPath: scratch.file("away"), toPath: folder)
+        try poll()
+        for name in ["a", "b"] { try FileManager.default.removeItem(atPath: "\(folder)/\(name)") }
+        for _ in 0..<3 { try poll() }
+        #expect(polled.current.isEmpty && polled.problems.isEmpty)
+        files.counts.reset()
+        try poll()
+        // The hints and the prefix.
+        #expect(files.counts.kinds == ["list": 2])
+    }
+
     @Test("Versions begin again after the removal of a key was collected, and after nothing else")
     func versions() {
         let values = WatchedValues<UInt64, StoreError> { _, stored in stored.map(\.version) }
