@@ -12,8 +12,8 @@ import Synchronization
 /// should have unlinked.
 ///
 /// The work goes on in slices of at most ``sliceTime``: a reader of the ``VolumeStore`` calls ``examine(now:)``, which
-/// lists and reads, and its writer ``delete(_:)`` with the result. For a removed key that takes a rename, and a read that
-/// verifies the removal; files and folders are only unlinked. Confined to one thread at a time.
+/// lists and reads, and its writer ``delete(_:)`` with the result. For a removed key that takes a rename, and reads before
+/// and after it that verify the removal; files and folders are only unlinked. Confined to one thread at a time.
 package final class GarbageCollector {
     /// The time for which archived and temporary files are kept.
     package static let minimumAge = TimeAmount.minutes(10)
@@ -33,8 +33,10 @@ package final class GarbageCollector {
     package enum Deletion: Equatable, Sendable {
         case file(String)
         case folder(String)
-        /// The folder of a removed key.
-        case key(StoreKey)
+        /// The folder of a key that is removed by a version.
+        case key(StoreKey, removal: UInt64)
+        /// A folder of `tombs/` with the folder of a key that may have a value.
+        case misplaced(String, StoreKey)
     }
 
     private enum Subject {
@@ -106,7 +108,8 @@ package final class GarbageCollector {
             switch rest.popFirst() {
             case .file(let path): try? volume.files.unlink(path)
             case .folder(let path): try? volume.files.removeFolder(path)
-            case .key(let key): moveToTombs(key)
+            case .key(let key, let removal): moveToTombs(key, removal)
+            case .misplaced(let tomb, let key): moveBack(key, from: tomb)
             case nil: break
             }
         } while !rest.isEmpty && volume.now() < end
@@ -115,7 +118,11 @@ package final class GarbageCollector {
 
     private func deletions(of subject: Subject, _ now: NIODeadline) throws(StoreError) -> [Deletion] {
         switch subject {
-        case .path(let path): return isOlder(path, than: Self.minimumAge, now) ? contents(of: path) : []
+        case .path(let path):
+            // A tomb is read when it is seen first, and again when it is due.
+            let isDue = firstSeen[path].map { now - $0 >= Self.minimumAge } ?? true
+            if isDue, let key = try misplacedKey(in: path) { return [.misplaced(path, key)] }
+            return isOlder(path, than: Self.minimumAge, now) ? contents(of: path) : []
         case .key(let key, let isDisposable):
             // A stale listing names fewer versions than there are, so fewer of them are deleted.
             let versions = try volume.versions(key, fresh: false)
@@ -126,10 +133,10 @@ package final class GarbageCollector {
             // The versions of the key may begin again.
             volume.versionObservations.withLock { $0[key.path] = nil }
             let older = Self.files(versions.dropLast(), of: key)
-            guard !isDisposable else { return older.isEmpty ? [.key(key)] : older }
+            guard !isDisposable else { return older.isEmpty ? [.key(key, removal: top)] : older }
             let isDue = isOlder(key.path, than: Self.removalAge, now, before: settled)
             isWaiting = isWaiting || !isDue
-            return isDue && older.isEmpty ? [.key(key)] : older
+            return isDue && older.isEmpty ? [.key(key, removal: top)] : older
         }
     }
 
@@ -188,23 +195,52 @@ package final class GarbageCollector {
         return listing.names.flatMap { contents(of: "\(path)/\($0)", depth: depth - 1) } + [.folder(path)]
     }
 
+    // MARK: Tombs
+
+    /// The folders of `tombs/` with the folder of a removed key: `removed-NONCE-PREFIX/NAME`, with "." for "/".
+    private static let tombPrefix = "removed-"
+
     /// Moves the folder of a removed key to `tombs/` in one step; a later round erases it.
     ///
-    /// A writer may have created the key again since the check, and its version must not be lost: the folder is then
-    /// moved back. A writer that links a version after the move finds no folder and creates a new one, which takes
-    /// precedence.
-    private func moveToTombs(_ key: StoreKey) {
-        let tomb = "\(Volume.tombs)/removed-\(volume.nonce())"
-        guard (try? volume.files.rename(key.path, to: tomb)) != nil else { return }
-        guard let names = try? volume.names(in: tomb, fresh: true),
-            let top = names.compactMap({ VersionName.version($0, key: key) }).max(),
-            let file = try? volume.readFile(
-                "\(tomb)/\(VersionName.name(of: top, key: key))",
-                limit: VersionFile.sizeLimit
-            )
-        else { return }
-        guard (try? VersionFile(file, place: tomb))?.isRemoved != true else { return }
-        try? volume.files.rename(tomb, to: key.path)
+    /// A writer may create the key again at any time, and its version must not be lost: if anything but the removal is
+    /// found after the move, the folder is moved back, by any process that sees it. A writer that links a version after
+    /// the move finds no folder and creates a new one, which takes precedence.
+    private func moveToTombs(_ key: StoreKey, _ removal: UInt64) {
+        guard let prefix = key.parent, removals(of: key, in: key.path) == [removal] else { return }
+        let tomb = "\(Volume.tombs)/\(Self.tombPrefix)\(volume.nonce())-\(prefix.path.replacing("/", with: "."))"
+        guard (try? volume.files.makeFolder(tomb)) != nil else { return }
+        // After an error the folder may have been moved.
+        try? volume.files.rename(key.path, to: "\(tomb)/\(key.name)")
+        if removals(of: key, in: "\(tomb)/\(key.name)") != [removal] { moveBack(key, from: tomb) }
+    }
+
+    private func moveBack(_ key: StoreKey, from tomb: String) {
+        try? volume.files.rename("\(tomb)/\(key.name)", to: key.path)
         try? volume.confirm(folder: Volume.folder(of: key.path))
+        try? volume.files.removeFolder(tomb)
+    }
+
+    /// Returns the key whose folder in `tombs/` may hold a value, as after the end of a process between its two moves, or
+    /// `nil` if there is none or the key was created again.
+    private func misplacedKey(in tomb: String) throws(StoreError) -> StoreKey? {
+        let parts = tomb.split(separator: "/").last?.split(separator: "-", maxSplits: 2) ?? []
+        guard parts.count == 3, tomb.hasPrefix("\(Volume.tombs)/\(Self.tombPrefix)"),
+            let name = try volume.names(in: tomb, fresh: true).first,
+            let key = try? StoreKey("\(parts[2].replacing(".", with: "/"))/\(name)"),
+            removals(of: key, in: "\(tomb)/\(name)") == nil
+        else { return nil }
+        return try volume.versions(key, fresh: true).isEmpty ? key : nil
+    }
+
+    /// Returns the versions in the folder of a removed key, or `nil` if it may hold a value.
+    private func removals(of key: StoreKey, in folder: String) -> [UInt64]? {
+        guard let names = try? volume.names(in: folder, fresh: true) else { return nil }
+        let versions = names.compactMap { VersionName.version($0, key: key) }.sorted()
+        guard let top = versions.last else { return [] }
+        let path = "\(folder)/\(VersionName.name(of: top, key: key))"
+        guard let bytes = try? volume.readFile(path, limit: VersionFile.sizeLimit),
+            let file = try? VersionFile(bytes, place: path), file.isRemoved
+        else { return nil }
+        return versions
     }
 }

@@ -85,6 +85,8 @@ final class SimulatedReplica: @unchecked Sendable {
         spawn(acquireLeases)
         spawn(writeJournal)
         spawn(poll)
+        spawn(createAndRemove)
+        spawn(collect)
     }
 
     private func spawn(_ body: @escaping @Sendable () -> Void) {
@@ -127,6 +129,38 @@ final class SimulatedReplica: @unchecked Sendable {
                     world.published(key, version, bytes, by: number)
                 }
             }
+        }
+    }
+
+    /// Creates and removes keys whose folders are deleted at once.
+    private func createAndRemove() {
+        while isAlive, !world.isQuiet {
+            sleep(milliseconds: 20 + world.random.next() % 400)
+            let key = SimulatedWorld.disposableKeys[Int(world.random.next() % 2)]
+            let removals = world.removals[key, default: 0]
+            _ = attempt { () throws(StoreError) in
+                do throws(StoreError) {
+                    _ = try volume.read(key)
+                    // Both the begin and the end of a removal are counted: it takes effect between them.
+                    world.removals[key, default: 0] += 1
+                    defer { world.removals[key, default: 0] += 1 }
+                    try volume.write(key, .remove(nil))
+                } catch {
+                    guard error.code == .notFound else { throw error }
+                    try volume.write(key, .create(Array("\(key) \(world.random.next())".utf8)))
+                    world.outcome.facts.created += 1
+                    world.created[key] = removals
+                }
+            }
+        }
+    }
+
+    private func collect() {
+        let collector = GarbageCollector(volume: volume, disposable: [SimulatedWorld.disposable])
+        while isAlive, !world.isQuiet {
+            sleep(milliseconds: 20 + world.random.next() % 400)
+            var rest = attempt { () throws(StoreError) in try collector.examine(now: now) }?[...] ?? []
+            while !rest.isEmpty, isAlive { rest = collector.delete(rest) }
         }
     }
 

@@ -158,6 +158,9 @@ extension SimulatedWorld {
     /// Verifies that all replicas have the same state, and that it is the one that was published.
     private func compare(since quiet: UInt64) {
         let truth = Volume(files: SimulatedFileSystem(volume: server), random: { [self] in random.next() })
+        for key in Self.disposableKeys where created[key] == removals[key, default: 0] {
+            if (try? truth.read(key)) == nil { violation("\(key) was created and is lost") }
+        }
         for replica in replicas where replica.isAlive {
             if replica.lastPoll < quiet {
                 let ago = (scheduler.now - replica.lastPoll) / 1_000_000

@@ -18,6 +18,7 @@ final class SimulatedWorld: @unchecked Sendable {
         var leases = 0
         var sites = 0
         var removals = 0
+        var created = 0
         var commits = 0
         var fenced = 0
         var crashes = 0
@@ -34,6 +35,7 @@ final class SimulatedWorld: @unchecked Sendable {
             sum.leases += right.leases
             sum.sites += right.sites
             sum.removals += right.removals
+            sum.created += right.created
             sum.commits += right.commits
             sum.fenced += right.fenced
             sum.crashes += right.crashes
@@ -49,6 +51,8 @@ final class SimulatedWorld: @unchecked Sendable {
     static let keys: [StoreKey] = ["agents/k0", "agents/k1", "agents/k2"]
     static let damagedKey: StoreKey = "agents/rot"
     static let site: StoreKey = "certs/site"
+    static let disposable: StoreKey = "acme/challenges"
+    static let disposableKeys: [StoreKey] = ["acme/challenges/c0", "acme/challenges/c1"]
 
     let scheduler: SimulatedScheduler
     let server: SimulatedVolume
@@ -69,6 +73,9 @@ final class SimulatedWorld: @unchecked Sendable {
     var epochHolders: [UInt64: Int] = [:]
     /// The versions of ``site`` with which a removal was attempted.
     var removalsOfSite: Set<UInt64> = []
+    /// The number of begins and ends of removals of each disposable key, and that before its last confirmed creation.
+    var removals: [StoreKey: Int] = [:]
+    var created: [StoreKey: Int] = [:]
     /// The epochs of the versions of ``site``.
     var siteEpochs: [UInt64: UInt64] = [:]
     /// The tables that a reader of a journal may see.

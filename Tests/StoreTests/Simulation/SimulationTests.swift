@@ -12,6 +12,7 @@ struct SimulationTests {
     func everything() async throws {
         let facts = await run(seeds: testSeeds(default: 1_000), kind: .everything)
         #expect(facts.values > 0 && facts.leases > 0 && facts.sites > 0 && facts.removals > 0 && facts.commits > 0)
+        #expect(facts.created > 0)
         #expect(facts.fenced > 0 && facts.crashes > 0 && facts.powerLosses > 0 && facts.repeatedReplies > 0)
     }
 

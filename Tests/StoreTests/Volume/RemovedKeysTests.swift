@@ -226,6 +226,64 @@ struct RemovedKeysTests {
         try collect()
     }
 
+    @Test("A key that is created again after it was examined stays where it is")
+    func madeAgainBefore() throws {
+        let moves = Mutex(0)
+        let files = InterruptedFileSystem(files: try scratch.posixFiles()) { moves.withLock { $0 += 1 } }
+        let writer = try scratch.volume()
+        let collector = GarbageCollector(volume: Volume(files: files), disposable: ["acme/challenges"])
+        try writer.write(key, .create(bytes("one")))
+        try writer.write(key, .remove(nil))
+        let found = try collector.examine(now: start)
+        #expect(found == [.key(key, removal: 2)])
+        try writer.write(key, .create(bytes("again")))
+        #expect(collector.delete(found[...]).isEmpty)
+        #expect(moves.withLock { $0 } == 0)
+        #expect(try writer.read(key) == StoredValue(bytes: bytes("again"), version: 3))
+    }
+
+    @Test(
+        "A value is not lost if the process ends, or cannot read, between moving a folder and moving it back",
+        arguments: [FileFault.Call.list, .open, .rename]
+    )
+    func interruptedMove(_ failing: FileFault.Call) throws {
+        let writer = try scratch.volume()
+        let key: StoreKey = "agents/a"
+        try writer.write(key, .create(bytes("one")))
+        try writer.write(key, .remove(nil))
+        let files = FailingAfterMove(files: try scratch.posixFiles(), failing: failing) {
+            _ = try? writer.write(key, .create(bytes("again")))
+        }
+        let collector = GarbageCollector(volume: Volume(files: files), disposable: ["agents"])
+        _ = try? collector.sweep(now: start)
+        #expect(files.hasMoved.withLock { $0 })
+        // Another process finds what this one has left.
+        let other = GarbageCollector(volume: try scratch.volume())
+        _ = try other.sweep(now: start)
+        #expect(try writer.read(key) == StoredValue(bytes: bytes("again"), version: 3))
+        #expect(scratch.names("v2/tombs").isEmpty)
+    }
+
+    @Test("The folder of a removed key is erased ten minutes after it was moved, and not while it cannot be read")
+    func erased() throws {
+        let writer = try scratch.volume()
+        let key: StoreKey = "agents/a"
+        try writer.write(key, .create(bytes("one")))
+        try writer.write(key, .remove(nil))
+        _ = try GarbageCollector(volume: writer, disposable: ["agents"]).sweep(now: start)
+        #expect(scratch.names("v2/tombs").count == 1)
+        let collector = GarbageCollector(volume: writer)
+        for minutes in [0, 9] as [Int64] { _ = try collector.sweep(now: start + .minutes(minutes)) }
+        #expect(scratch.names("v2/tombs").count == 1)
+        let files = FailingAfterMove(files: try scratch.posixFiles(), failing: .open, hasMoved: true)
+        let blind = GarbageCollector(volume: Volume(files: files))
+        for minutes in [0, 11] as [Int64] { _ = try blind.sweep(now: start + .minutes(minutes)) }
+        #expect(scratch.names("v2/tombs").isEmpty && scratch.names("v2/agents/a") == ["2.json"])
+        _ = try GarbageCollector(volume: writer, disposable: ["agents"]).sweep(now: start)
+        for minutes in [11, 22] as [Int64] { _ = try collector.sweep(now: start + .minutes(minutes)) }
+        #expect(scratch.names("v2/tombs").isEmpty && !scratch.names("v2/agents").contains("a"))
+    }
+
     @Test("A key that cannot be read does not stop the sweep of the others")
     func unreadable() throws {
         let volume = try scratch.volume()
@@ -255,6 +313,37 @@ struct InterruptedFileSystem: InterceptedFileSystem {
         case .unlink where !unlinks: throw FileFault(call, path, EIO)
         case .mkdir where losesFolders: try files.makeFolder(path)
         default: break
+        }
+    }
+}
+
+/// Runs a closure before the first move of a removed key's folder to `tombs/`. From then on calls of a kind fail for
+/// everything in `tombs/`, and so do all moves back.
+final class FailingAfterMove: InterceptedFileSystem {
+    let files: any FileSystem
+    let hasMoved: Mutex<Bool>
+    private let failing: FileFault.Call
+    private let before: @Sendable () -> Void
+
+    init(
+        files: any FileSystem,
+        failing: FileFault.Call,
+        hasMoved: Bool = false,
+        before: @escaping @Sendable () -> Void = {}
+    ) {
+        self.files = files
+        self.failing = failing
+        self.hasMoved = Mutex(hasMoved)
+        self.before = before
+    }
+
+    func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) throws(FileFault) {
+        let isOfTomb = path.hasPrefix("tombs/removed-")
+        if hasMoved.withLock({ $0 }) {
+            if call == failing, isOfTomb || call == .rename { throw FileFault(call, path, EIO) }
+        } else if call == .rename, isOfTomb {
+            before()
+            hasMoved.withLock { $0 = true }
         }
     }
 }
