@@ -69,9 +69,29 @@ package struct RenewalRecords: Sendable {
         )
     }
 
-    /// Stores an account. Replicas that register the same key write the same value, so the last write wins.
+    /// Stores an account in the place of its earlier record. Replicas that register the same key write the same value, so
+    /// the last write wins.
+    ///
+    /// - Throws: `conflict` if the account was removed or another one has taken its place: a registration that was in
+    ///   progress must not bring it back. The caller has to begin with ``account(at:)``.
     package func put(_ account: AccountRecord) async throws(StoreError) {
-        try await store.put(Self.child(Self.accounts, Fingerprint.of(account.directory.text)), account.json)
+        let key = Self.child(Self.accounts, Fingerprint.of(account.directory.text))
+        for _ in 0..<Self.attempts {
+            let stored = try await store.readIfPresent(key)
+            let present = stored.flatMap { try? AccountRecord(json: $0.bytes, place: key.path) }
+            guard let stored, present?.key.pem == account.key.pem else {
+                let reason = "the account was removed or replaced during its registration; it is registered again"
+                throw StoreError(.conflict(newest: stored?.version ?? 0), key.path, reason)
+            }
+            guard stored.bytes != account.json else { return }
+            do {
+                try await store.write(key, .replace(stored.version, account.json))
+                return
+            } catch {
+                guard error.isConflict else { throw error }
+            }
+        }
+        throw StoreError(.busy, key.path, "changes faster than it can be read")
     }
 
     /// Removes the account at a CA with its key. The next order registers a new one.

@@ -68,6 +68,25 @@ struct RenewalRecordsTests {
         #expect(again?.code == .notFound)
     }
 
+    @Test("A registration in progress brings no account back that was forgotten, nor replaces its successor")
+    func forgottenAccount() async throws {
+        let records = RenewalRecords(VolumeStore.inMemory())
+        var account = try await records.account(at: TestCA.directory)
+        account.contacts = ["admin@a.test"]
+        for _ in 0..<2 { try await records.put(account) }
+        #expect(try await records.account(at: TestCA.directory).contacts == account.contacts)
+
+        account.contacts = []
+        #expect(try await records.removeAccount(at: TestCA.directory))
+        let forgotten = await #expect(throws: StoreError.self) { try await records.put(account) }
+        #expect(forgotten?.isConflict == true)
+        let successor = try await records.account(at: TestCA.directory)
+        #expect(successor.key.pem != account.key.pem)
+        let replaced = await #expect(throws: StoreError.self) { try await records.put(account) }
+        #expect(replaced?.isConflict == true)
+        #expect(try await records.account(at: TestCA.directory).key.pem == successor.key.pem)
+    }
+
     @Test("A damaged record counts as missing, and one of a later release is an error and stays")
     func laterFormat() async throws {
         let store = VolumeStore.inMemory()
