@@ -51,7 +51,9 @@ package protocol StoreMember: AnyObject, Sendable {
     func put(key: [UInt8], value: [UInt8]) throws(StoreError)
 
     /// Removes a row.
-    func remove(key: [UInt8])
+    ///
+    /// - Throws: `full` if too many changes wait for the volume.
+    func remove(key: [UInt8]) throws(StoreError)
 
     /// Publishes ``JoinOptions/info`` again, because it returns something new.
     func renewInfo()
@@ -59,7 +61,7 @@ package protocol StoreMember: AnyObject, Sendable {
     /// Returns when every earlier change is durable, or throws the error of the write.
     ///
     /// - Parameter limit: The longest time to wait.
-    /// - Throws: `stalled` if it took longer; the changes may still be written.
+    /// - Throws: `stalled` if it took longer, `busy` if too many flushes wait; the changes may still be written.
     func flush(within limit: TimeAmount) async throws(StoreError)
 }
 

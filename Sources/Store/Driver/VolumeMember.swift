@@ -9,6 +9,8 @@ import Threads
 final class VolumeMember: StoreMember {
     /// The highest number of changed rows that wait for the volume.
     private static let pendingRowLimit = 262_144
+    /// The highest number of flushes that wait for the volume.
+    private static let flushLimit = 1_024
 
     private struct State {
         var incarnation: Incarnation
@@ -64,6 +66,12 @@ final class VolumeMember: StoreMember {
 
     func put(key: [UInt8], value: [UInt8]) throws(StoreError) {
         try JournalRecord.requireSize(key: key, value: value)
+        try change(key, to: value)
+    }
+
+    func remove(key: [UInt8]) throws(StoreError) { try change(key, to: nil) }
+
+    private func change(_ key: [UInt8], to value: [UInt8]?) throws(StoreError) {
         let isAccepted = state.withLock { state in
             guard state.rows.count < Self.pendingRowLimit || state.rows[key] != nil else { return false }
             state.rows[key] = .some(value)
@@ -73,14 +81,9 @@ final class VolumeMember: StoreMember {
             throw StoreError(
                 .full,
                 volume.files.root,
-                "\(Self.pendingRowLimit) changed rows wait for the volume already"
+                "\(Self.pendingRowLimit) changed rows wait for the volume already; try again when it answers"
             )
         }
-        scheduleTick(at: .now())
-    }
-
-    func remove(key: [UInt8]) {
-        state.withLock { $0.rows[key] = .some(nil) }
         scheduleTick(at: .now())
     }
 
@@ -114,13 +117,17 @@ final class VolumeMember: StoreMember {
             }
             _ = call.setTimer(timer)
             let timers = timers
-            let isOpen = state.withLock { state in
-                guard !state.isClosed, state.flushes.count < 1_024 else { return false }
+            let refusal = state.withLock { state -> StoreError? in
+                guard !state.isClosed else { return StoreError(.closed, root, "the store was closed") }
+                guard state.flushes.count < Self.flushLimit else {
+                    let reason = "\(Self.flushLimit) flushes wait for the volume already; try again when it answers"
+                    return StoreError(.busy, root, reason)
+                }
                 state.flushes.append { if let timer = call.resume($0) { timers.cancel(timer) } }
-                return true
+                return nil
             }
-            if !isOpen {
-                call.resume(.failure(StoreError(.closed, root, "the store was closed")))
+            if let refusal {
+                call.resume(.failure(refusal))
                 timers.cancel(timer)
             }
             scheduleTick(at: .now())

@@ -77,6 +77,33 @@ struct HangingTests {
         #expect(await patient.value == .closed)
     }
 
+    @Test("Rows and flushes that wait for the volume are limited, and the refused ones say so")
+    func limits() async throws {
+        let journal = try await journal()
+        try await journal.flush()
+        gate.hang(true)
+        defer { gate.hang(false) }
+        var count: UInt32 = 0
+        func next() -> [UInt8] {
+            count += 1
+            return withUnsafeBytes(of: count) { Array($0) }
+        }
+        // The first job may have taken some of them.
+        while count < 600_000, (try? journal.put(key: next(), value: [])) != nil {}
+        #expect(code { try journal.put(key: next(), value: []) } == .full)
+        #expect(code { try journal.remove(key: next()) } == .full)
+        // The last one that was accepted.
+        count -= 4
+        try journal.remove(key: next())
+        let store = store
+        await withTaskGroup(of: StoreError.Code?.self) { group in
+            for _ in 0..<2_100 { group.addTask { await code { try await journal.flush(within: .minutes(1)) } } }
+            #expect(await group.next() == .busy)
+            store.close()
+            for await code in group { #expect(code == .closed || code == .busy) }
+        }
+    }
+
     @Test("Closing ends every wait: in the queue, in a job that hangs, for a lease")
     func closing() async throws {
         let journal = try await journal()

@@ -71,7 +71,7 @@ struct MemberTests {
         let name = first.member.incarnation
         try first.member.put(key: [1], value: bytes("one"))
         try first.member.put(key: [2], value: bytes("two"))
-        first.member.remove(key: [1])
+        try first.member.remove(key: [1])
         first.member.update { $0 = MemberStatus(state: .active, sessions: 7, load: 9) }
         try await first.member.flush()
         try await eventually { second.seen.rows[name]?.rows == [[2]: bytes("two")] }
