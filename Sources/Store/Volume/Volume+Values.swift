@@ -175,13 +175,7 @@ extension Volume {
                     try ensureFolder(key.path)
                     break
                 }
-                do throws(StoreError) {
-                    let path = displayPath(VersionName.path(of: version, key: key))
-                    let file = try VersionFile(newest.file, place: path)
-                    if !file.isRemoved, file.bytes == bytes { return version }
-                } catch {
-                    guard error.code != .newerFormat else { throw error }
-                }
+                if let file = try undamaged(newest, key), !file.isRemoved, file.bytes == bytes { return version }
             case .remove(nil): guard isPresent else { throw notFound(key) }
             }
             let file = VersionFile(
@@ -241,7 +235,22 @@ extension Volume {
         try newest(key, fresh: true).flatMap { try? VersionFile($0.file, place: "") }?.epoch ?? 0
     }
 
+    /// Decodes a version that is about to be overwritten. Returns `nil` if it is damaged.
+    ///
+    /// - Throws: `newerFormat` if a newer release has written it.
+    private func undamaged(_ version: StoredVersion, _ key: StoreKey) throws(StoreError) -> VersionFile? {
+        do throws(StoreError) {
+            let path = VersionName.path(of: version.version, key: key)
+            return try VersionFile(version.file, place: displayPath(path))
+        } catch {
+            guard error.code != .newerFormat else { throw error }
+            return nil
+        }
+    }
+
     /// Writes the newest version of a key again, with a new epoch; a key without versions is marked as removed.
+    ///
+    /// - Throws: `newerFormat` if a newer release has written the newest version, `fenced` if a later epoch has.
     package func raise(_ key: StoreKey, to epoch: UInt64) throws(StoreError) {
         try ensureFolder(key.path)
         for _ in 0..<Self.attempts {
@@ -250,7 +259,7 @@ extension Volume {
             if let newest {
                 // A damaged version stays what it is: a value that its readers refuse.
                 let before =
-                    (try? VersionFile(newest.file, place: ""))
+                    try undamaged(newest, key)
                     ?? VersionFile(nonce: "", bytes: Array(newest.file.prefix(Self.valueLimit)))
                 guard before.epoch < epoch else { throw fenced(key, by: before.epoch, epoch) }
                 file = VersionFile(isRemoved: before.isRemoved, epoch: epoch, nonce: nonce(), bytes: before.bytes)

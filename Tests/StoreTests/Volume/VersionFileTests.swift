@@ -59,6 +59,7 @@ struct VersionFileTests {
         #expect(try volume.read("agents/a") == StoredValue(bytes: [2], version: 2))
         try Data("HGV3 ".utf8).write(to: URL(fileURLWithPath: scratch.file("v2/agents/a/2.json")))
         #expect(code { _ = try volume.read("agents/a") } == .newerFormat)
+        #expect(code { try volume.raise("agents/a", to: 3) } == .newerFormat)
         try volume.write("agents/a", .remove(nil))
         #expect(code { _ = try volume.read("agents/a") } == .notFound)
     }
