@@ -3,9 +3,10 @@ import Synchronization
 
 /// The state that the replicas of a gateway share. Users of the store depend on this protocol only.
 ///
-/// The store has four parts, which share one set of keys:
-/// - *Values*: small documents with a version number each. A change names the version that it replaces, so of several
-///   concurrent writers one succeeds and the others get `conflict`.
+/// The store has four parts. Values, leases and watches have keys; members have names of their own:
+/// - *Values*: small documents with a version number each. A ``ValueWrite`` that names the version it replaces or removes
+///   succeeds for one of several concurrent writers, and the others get `conflict`; one that names none applies to
+///   the newest version.
 /// - *Leases*: of the processes that wait for one, one holds it at a time; a write under it is fenced.
 /// - *Watches*: ``watch(_:_:)`` delivers values and every change of them; see ``WatchedValues``.
 /// - *Members*: one per process that has joined: a status and rows, which it alone writes and the others observe.

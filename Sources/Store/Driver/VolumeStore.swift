@@ -188,10 +188,6 @@ extension VolumeStore {
         return try await write(key) { _ throws(StoreError) in try lease.write(key, change) }
     }
 
-    package func info(of replica: Incarnation) async throws(StoreError) -> [UInt8] {
-        try await perform(on: readers, .read) { volume throws(StoreError) in try volume.info(of: replica) }
-    }
-
     package func archive(_ replica: Incarnation) async throws(StoreError) {
         try await perform(on: writer) { volume throws(StoreError) in try volume.archive(replica) }
     }
