@@ -63,8 +63,11 @@ extension StoreStateMonitor {
         var monitor = StoreStateMonitor(now: .now())
         while !Task.isCancelled {
             try? await Task.sleep(for: interval)
-            let failure = store.diagnostics.failure
-            switch monitor.observe(store.state, reason: failure?.description, now: .now()) {
+            let (diagnostics, state) = (store.diagnostics, store.state)
+            let failure = diagnostics.failure ?? diagnostics.watchFailure
+            // A watch that reads nothing delivers no change, although the store works otherwise.
+            let observed = state == .healthy && diagnostics.watchFailure != nil ? .stalled : state
+            switch monitor.observe(observed, reason: failure?.description, now: .now()) {
             case .degraded(let state, let reason):
                 var metadata: Logger.Metadata = ["state": "\(state.rawValue)"]
                 if let reason { metadata["error"] = "\(reason)" }

@@ -68,7 +68,7 @@ package struct AdminReports: Sendable {
         fields["driver"] = .string(shared.driver.rawValue)
         if shared.driver == .volume { fields["path"] = .string(store.path) }
         fields["round_trip_seconds"] = store.roundTrip.map { .seconds($0) } ?? .null
-        fields["last_error"] = store.failure.map { .string($0.description) } ?? .null
+        fields["last_error"] = (store.failure ?? store.watchFailure).map { .string($0.description) } ?? .null
         fields["refused"] = .object([
             "refused": .integer(Int64(clamping: counts.refused)),
             "too_large": .integer(Int64(clamping: counts.tooLarge)),

@@ -21,6 +21,8 @@ package struct StoreDiagnostics: Sendable {
     package var roundTrip: TimeAmount?
     /// The last failure, or `nil` if the last round trip succeeded.
     package var failure: StoreError?
+    /// The failure of a watch whose keys are not read, or `nil` if there is none.
+    package var watchFailure: StoreError?
     package var counts = StoreCounts()
 }
 
@@ -30,6 +32,7 @@ extension VolumeStore {
             path: volume.files.root,
             roundTrip: health.roundTrip,
             failure: health.failure,
+            watchFailure: shared.withLock { $0.watches }.lazy.compactMap(\.failure).first { $0.code != .transient },
             counts: volume.counts
         )
     }

@@ -38,6 +38,8 @@ final class WatchSubscription: Sendable {
     /// The changes of other members that have been delivered.
     var covered: Mark { state.withLock { $0.watch.covered } }
 
+    var failure: StoreError? { state.withLock { $0.watch.failure } }
+
     /// Adds a key that this process has changed.
     func enqueue(_ key: StoreKey) { state.withLock { $0.watch.enqueue(key) } }
 

@@ -92,6 +92,8 @@ package final class PrefixWatch {
     private var nextSlice = NIODeadline.uptimeNanoseconds(0)
     private var hintsFailure: StoreError?
     private var namesFailure: StoreError?
+    /// The failure while as many calls hang as are tolerated.
+    private var hangFailure: StoreError?
     /// The changes of other members that had been announced before the last poll, before the hints were read, and before
     /// the round began.
     private var announced = (latest: Mark(), hints: Mark(), round: Mark())
@@ -109,8 +111,9 @@ package final class PrefixWatch {
         self.isDisposable = isDisposable
     }
 
-    /// The failure to list the prefix or its hints. No key counts as removed then.
-    package var failure: StoreError? { namesFailure ?? hintsFailure }
+    /// The failure to list the prefix or its hints, in which case no key counts as removed, or ``hungLimit`` calls that
+    /// hang.
+    package var failure: StoreError? { hangFailure ?? namesFailure ?? hintsFailure }
 
     /// Whether everything that is known to have changed was delivered or cannot be read.
     package var isCurrent: Bool {
@@ -135,6 +138,8 @@ package final class PrefixWatch {
         let now = volume.now()
         announced.latest = mark
         for part in reading where volumeAnswers && part.hangs(now: now) { giveUp(part, now) }
+        let hanging = hung.sorted().map(\.path) + reading.filter { $0.hangs(now: now) }.map(\.place)
+        hangFailure = hanging.count < Self.hungLimit ? nil : limitReached(hanging)
         // Keys that fail now are due again after the next poll, not after this one.
         for _ in 0..<min(retries.count, Self.retriesPerPoll) { retries.next().map { due.append($0) } }
         if case .only(let key) = scope {
@@ -164,16 +169,34 @@ package final class PrefixWatch {
         return StoreError(.stalled, volume.displayPath(place), reason)
     }
 
+    private func limitReached(_ hanging: [String]) -> StoreError {
+        let reason =
+            "and \(hanging.count - 1) more files or folders do not answer, so nothing below \(scope.path) is read until one "
+            + "does; what was read before stays in use; restart the server of the volume, or remount the volume"
+        return StoreError(.stalled, volume.displayPath(hanging[0]), reason)
+    }
+
     /// Takes the next part, or returns `nil` if there is nothing to read now or enough is being read.
     package func nextPart() -> WatchPart? {
-        let now = volume.now()
-        guard reading.count(where: { $0.hangs(now: now) }) + hung.count < Self.hungLimit else { return nil }
-        let bulk = reading.count { $0.isBulk }
-        let single = reading.count - bulk + hung.count < Self.partLimit ? nextSingle(now) : nil
-        guard let (work, keys) = single ?? (bulk < Self.bulkLimit ? nextBulk() : nil) else { return nil }
+        guard let (work, keys) = nextProblem() ?? nextReading(volume.now()) else { return nil }
         let part = WatchPart(volume, scope, work, keys, after: announced.latest)
         reading.append(part)
         return part
+    }
+
+    /// The problem of a key whose reading hangs, if it was not reported. The key is read again when the call returns.
+    private func nextProblem() -> (WatchPart.Work, [WatchPart.Key])? {
+        let unreported = hung.first { problems[$0]?.code != .stalled && !inFlight.contains($0) }
+        guard let key = unreported else { return nil }
+        inFlight.insert(key)
+        return (.problem(stalled(key.path)), [(key, nil)])
+    }
+
+    private func nextReading(_ now: NIODeadline) -> (WatchPart.Work, [WatchPart.Key])? {
+        guard reading.count(where: { $0.hangs(now: now) }) + hung.count < Self.hungLimit else { return nil }
+        let bulk = reading.count { $0.isBulk }
+        let single = reading.count - bulk + hung.count < Self.partLimit ? nextSingle(now) : nil
+        return single ?? (bulk < Self.bulkLimit ? nextBulk() : nil)
     }
 
     private func nextSingle(_ now: NIODeadline) -> (WatchPart.Work, [WatchPart.Key])? {
@@ -182,11 +205,7 @@ package final class PrefixWatch {
             return (.hints(after: newestHint), [])
         }
         while let key = due.next() {
-            if hung.contains(key) {
-                // It is read again when the call returns.
-                guard problems[key]?.code != .stalled, inFlight.insert(key).inserted else { continue }
-                return (.problem(stalled(key.path)), [(key, nil)])
-            }
+            if hung.contains(key) { continue }
             guard inFlight.insert(key).inserted else {
                 // It may have changed since it was read.
                 postponed.insert(key)

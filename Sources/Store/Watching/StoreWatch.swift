@@ -6,6 +6,13 @@ package enum WatchScope: Hashable, Sendable {
     /// was mounted.
     case only(StoreKey)
 
+    /// The path of the prefix or key.
+    var path: String {
+        switch self {
+        case .below(let key), .only(let key): key.path
+        }
+    }
+
     package func contains(_ key: StoreKey) -> Bool {
         switch self {
         case .below(let prefix): key.parent == prefix
@@ -43,8 +50,8 @@ package struct WatchBatch: Sendable {
     /// Whether every key that existed when the watch began has been delivered by now, except for those that hang or could
     /// not be read twice.
     package var isComplete = false
-    /// The failure of the whole watch, while it lasts: the prefix or its hints cannot be listed, or another volume stands
-    /// at the path.
+    /// The failure of the whole watch, while it lasts: the prefix or its hints cannot be listed, another volume stands at
+    /// the path, or too many calls hang.
     package var failure: StoreError?
 
     package init(changes: [WatchedChange] = [], isComplete: Bool = false, failure: StoreError? = nil) {

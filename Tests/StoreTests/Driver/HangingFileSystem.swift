@@ -10,14 +10,14 @@ struct HangingFileSystem: InterceptedFileSystem {
         private let condition = NSCondition()
         private var isClosed = false
         private var isFull = false
-        /// The only path whose opening or listing hangs, or `nil` if every call does.
-        private var path: String?
+        /// The only paths whose opening or listing hangs; empty if every call does.
+        private var paths: Set<String> = []
         private var waiting = 0
 
-        func hang(_ isHanging: Bool, at path: String? = nil) {
+        func hang(_ isHanging: Bool, at paths: String...) {
             condition.lock()
             isClosed = isHanging
-            self.path = path
+            self.paths = Set(paths)
             condition.broadcast()
             condition.unlock()
         }
@@ -32,7 +32,7 @@ struct HangingFileSystem: InterceptedFileSystem {
         func pass(_ path: String?) {
             condition.lock()
             waiting += 1
-            while isClosed, self.path == nil || self.path == path { condition.wait() }
+            while isClosed, paths.isEmpty || path.map(paths.contains) == true { condition.wait() }
             waiting -= 1
             condition.unlock()
         }

@@ -178,6 +178,35 @@ struct HangingTests {
         try await eventually { agents["k7"]?.version == 2 && agents.entries["k7"]?.problem == nil }
     }
 
+    @Test("When four calls hang a watch reads no more: each key has its problem, and the failure of the watch says so")
+    func hungLimit() async throws {
+        let journal = try await journal()
+        defer { withExtendedLifetime(journal) { store.close() } }
+        let other = try scratch.volume()
+        let names = (0..<6).map { "k\($0)" }
+        let hanging = names.prefix(4)
+        for name in names { try other.write(StoreKey("agents/\(name)"), .create([1])) }
+        let values = WatchedValues<StoredValue, StoreError> { $1 }
+        let failure = Observed<StoreError?>(nil)
+        let watch = store.watch(.below("agents")) { batch in
+            failure.update { $0 = batch.failure }
+            return values.receive(batch)
+        }
+        defer { watch.cancel() }
+        try await values.waitUntilComplete(patience: .seconds(10))
+        gate.hang(true, at: "agents/k0", "agents/k1", "agents/k2", "agents/k3")
+        defer { gate.hang(false) }
+        for name in hanging { try other.write(StoreKey("agents/\(name)"), .replace(1, [2])) }
+        try await eventually { hanging.allSatisfy { values.entries[$0]?.problem?.code == .stalled } }
+        try await eventually { failure.value?.code == .stalled }
+        let reported = try #require(failure.value)
+        #expect(reported.place.hasSuffix("agents/k0") && reported.reason.contains("3 more"))
+        #expect(store.diagnostics.watchFailure == reported && store.state == .healthy)
+        gate.hang(false)
+        try await eventually { hanging.allSatisfy { values[$0]?.version == 2 } && failure.value == nil }
+        #expect(values.entries.values.allSatisfy { $0.problem == nil } && store.diagnostics.watchFailure == nil)
+    }
+
     @Test("While the bulk readers hang, single values are read and changes are delivered")
     func bulk() async throws {
         defer { store.close() }
