@@ -31,7 +31,7 @@ package struct Enroller: Sendable {
     }
 
     /// The lease that is held while a token is looked up and created, so that of several concurrent calls for one name
-    /// only one creates a token.
+    /// only one creates a token. A new key cannot be fenced, so a token is revoked if the lease was lost meanwhile.
     private static let lease: StoreKey = "tokens"
 
     private let editor: CredentialEditor
@@ -66,12 +66,23 @@ package struct Enroller: Sendable {
 
     /// Creates a token, and the file if one was named.
     package func create(_ request: Request) async throws(CredentialError) -> Outcome {
+        try await create(request, under: nil)
+    }
+
+    private func create(_ request: Request, under held: (any StoreLease)?) async throws(CredentialError) -> Outcome {
         let (token, credential) = try await editor.create(
             name: request.name,
             services: request.services,
             hosts: request.hosts,
             maxAgents: request.maxAgents
         )
+        do throws(CredentialError) {
+            if let held { try await check(held) }
+        } catch {
+            // Another process may have created one of this name.
+            _ = try await editor.revoke(token.id)
+            throw error
+        }
         try write(token)
         return .created(token, credential)
     }
@@ -100,7 +111,7 @@ package struct Enroller: Sendable {
             // A token that cannot be read may have this name.
             if let problem = problems.first { throw problem }
             try await check(held)
-            return try await create(request)
+            return try await create(request, under: held)
         }
         guard let file else { return .kept(first) }
         let found = try file.read().flatMap { enrolment.token(in: $0) }

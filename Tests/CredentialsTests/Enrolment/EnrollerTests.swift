@@ -5,6 +5,7 @@ import Foundation
 import HopProtocol
 import Settings
 import Store
+import Synchronization
 import TestSupport
 import Testing
 
@@ -118,6 +119,30 @@ struct EnrollerTests {
         }
         #expect(created == 1)
         #expect(try await store.editor.list().credentials.count == 1)
+    }
+
+    @Test("A call whose lease is taken over before it creates its token leaves no second one of the name")
+    func overtaken() async throws {
+        let store = try TestStore(.volume)
+        let volume = Volume(files: try PosixFileSystem(path: try #require(store.path), creating: false))
+        let isOvertaken = Mutex(false)
+        // The clock is read after the lease was checked, and before the token is written.
+        let slow = CredentialEditor(store: store.store, keyring: store.keyring) {
+            let candidate = LeaseCandidate(volume: volume, lease: "tokens", options: LeaseOptions(), name: "other")
+            if (try? candidate.acquire(2)) != nil { isOvertaken.withLock { $0 = true } }
+            return store.now
+        }
+        let enroller = try Enroller(
+            editor: slow,
+            store: store.store,
+            enrolment: enrolment(),
+            file: JoinFile(path: path),
+            clock: { store.now }
+        )
+        let error = await credentialError { _ = try await enroller.ensure(.init(name: "demo"), grace: .zero) }
+        #expect(error != nil && join == nil)
+        #expect(isOvertaken.withLock { $0 })
+        #expect(try await store.editor.list().credentials.map(\.isRevoked) == [true])
     }
 
     @Test("While a token cannot be read, no token is created, and a valid one is kept")
