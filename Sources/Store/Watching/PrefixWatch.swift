@@ -213,7 +213,8 @@ package final class PrefixWatch {
             }
             return (.due, [(key, knownVersion(key))])
         }
-        if needsNames, !reading.contains(where: { $0.isOfNames }) {
+        // The first hints come before the names: without a number to start from, they call for a round.
+        if needsNames, newestHint != nil || hintsFailure != nil, !reading.contains(where: { $0.isOfNames }) {
             (needsNames, isUrgent, needsFullRound) = (false, needsFullRound, false)
             slice = isUrgent ? nil : now
             return (.names, [])

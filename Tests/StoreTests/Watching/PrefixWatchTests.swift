@@ -31,6 +31,19 @@ struct PrefixWatchTests {
         #expect(prefix.longest < Self.second)
     }
 
+    @Test(
+        "The names are listed after the first hints, so that one round is the first pass, however many readers there are"
+    )
+    func order() throws {
+        let prefix = try WatchedPrefix(keys: 32)
+        prefix.watch.poll()
+        let hints = try #require(prefix.watch.nextPart())
+        #expect(prefix.watch.nextPart() == nil)
+        prefix.finish(hints)
+        prefix.readParts(pausing: 0)
+        #expect(prefix.reported.count == 32 && prefix.watch.isComplete && prefix.watch.isCurrent)
+    }
+
     @Test("A value that hangs delays no other key")
     func hanging() throws {
         let prefix = try settled()
