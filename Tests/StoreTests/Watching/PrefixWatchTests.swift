@@ -32,7 +32,7 @@ struct PrefixWatchTests {
     }
 
     @Test(
-        "The names are listed after the first hints, so that one round is the first pass, however many readers there are"
+        "The names are listed after the first hints, so that the first pass is one round, with any number of readers"
     )
     func order() throws {
         let prefix = try WatchedPrefix(keys: 32)
