@@ -363,7 +363,7 @@ struct ServedCertificatesTests {
     @Test("Certificates that all went away at once stay served: the volume is another one")
     func goneAtOnce() async throws {
         let keys = ["certs/a.test", "certs/b.test"]
-        let (store, files) = try scratch.observedStore(polledFolder: "certs/.changes")
+        let store = try await VolumeStore.open(path: scratch.file("v2"), mounted: nil).store
         defer { store.close() }
         for name in ["a.test", "b.test", "c.test"] {
             try await publish(try TestCertificate([name]), as: try #require(CertificateName(name)).storeKey, in: store)
@@ -377,16 +377,18 @@ struct ServedCertificatesTests {
             try FileManager.default.removeItem(atPath: scratch.file("v2/certs/c.test"))
             try await eventually { served.snapshot.certificates.count == 3 }
             // An empty volume in the place of the one before.
-            try FileManager.default.moveItem(atPath: scratch.file("v2/certs"), toPath: scratch.file("before"))
-            #expect(mkdir(scratch.file("v2/certs"), 0o700) == 0)
-            // Many more polls than two lookups need, which find the keys gone.
-            let polls = files.polls
-            try await eventually { files.polls >= polls + 20 }
+            try FileManager.default.moveItem(atPath: scratch.file("v2"), toPath: scratch.file("before"))
+            for folder in ["v2", "v2/certs"] { #expect(mkdir(scratch.file(folder), 0o700) == 0) }
+            try await eventually { store.diagnostics.watchFailure?.code == .gone }
             #expect(served.snapshot.certificates.count == 3)
             for name in ["a.test", "b.test"] {
                 #expect(served.snapshot.select(serverName: name).names == [.dns(name)])
             }
             #expect(served.statuses.filter { keys.contains($0.place) && $0.certificate != nil }.count == 2)
+            try FileManager.default.removeItem(atPath: scratch.file("v2"))
+            try FileManager.default.moveItem(atPath: scratch.file("before"), toPath: scratch.file("v2"))
+            try await eventually { store.diagnostics.watchFailure == nil }
+            #expect(served.snapshot.certificates.count == 3)
         }
     }
 

@@ -18,13 +18,11 @@ extension ScratchFolder {
 
     func store() throws -> VolumeStore { VolumeStore(volume: try volume()) }
 
-    /// Creates a store behind a file system that counts calls. Its prefixes are polled ten times a second.
-    func observedStore(polledFolder: String = "") throws -> (
-        store: VolumeStore, files: ObservedFileSystem
-    ) {
+    /// Creates a store behind a file system that counts failures. Its prefixes are polled ten times a second.
+    func observedStore() throws -> (store: VolumeStore, files: ObservedFileSystem) {
         try volume().prepare()
         let posix = try PosixFileSystem(path: file("v2"), creating: false)
-        let files = ObservedFileSystem(posix, polledFolder: polledFolder)
+        let files = ObservedFileSystem(posix)
         var options = VolumeStore.Options()
         options.watchInterval = .milliseconds(100)
         return (VolumeStore(volume: Volume(files: files), options: options), files)
@@ -84,35 +82,25 @@ final class ReadOnlyFileSystem: FileSystem {
     func syncFolder(_ path: String) throws(FileFault) { throw FileFault(.fsync, path, EROFS) }
 }
 
-/// A file system that counts listings, and fails the calls below a path that the test selects.
+/// A file system that fails the calls below a path that the test selects.
 final class ObservedFileSystem: FileSystem {
     private struct State {
         var failing: String?
         var failures = 0
-        var polls = 0
     }
 
     private let files: PosixFileSystem
-    private let polledFolder: String
     private let state = Mutex(State())
 
-    /// - Parameter polledFolder: The folder of hints that every poll of a prefix lists.
-    init(_ files: PosixFileSystem, polledFolder: String = "") {
-        self.files = files
-        self.polledFolder = polledFolder
-    }
+    init(_ files: PosixFileSystem) { self.files = files }
 
     /// Makes calls below this path fail with EIO; `nil` ends the failures.
     func fail(_ path: String?) { state.withLock { ($0.failing, $0.failures) = (path, 0) } }
 
     var failures: Int { state.withLock { $0.failures } }
 
-    /// The number of polls of the prefix.
-    var polls: Int { state.withLock { $0.polls } }
-
     private func observe(_ call: FileFault.Call, _ path: String) throws(FileFault) {
         let isFailing = state.withLock { state in
-            if path == polledFolder, call == .list { state.polls += 1 }
             let isFailing = state.failing.map { path.hasPrefix($0) } ?? false
             if isFailing { state.failures += 1 }
             return isFailing
