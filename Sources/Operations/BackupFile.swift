@@ -58,7 +58,7 @@ package enum BackupFile {
 
     private static func readAll(_ number: Int32, _ place: String) throws(StoreError) -> ArchiveFile {
         let archive = ArchiveFile(inMemory: place)
-        let limit = ArchiveLimits().size
+        let limit = ArchiveLimits.memory
         var chunk = [UInt8](repeating: 0, count: 1 << 20)
         var total = 0
         while true {
@@ -70,7 +70,11 @@ package enum BackupFile {
             }
             total += count
             guard total <= limit else {
-                throw StoreError(.tooLarge, place, "is larger than the \(limit >> 20) MiB of a backup")
+                throw StoreError(
+                    .tooLarge,
+                    place,
+                    "is larger than the \(limit >> 20) MiB of a backup in a pipe; name a file"
+                )
             }
             try archive.append(chunk[..<count])
         }

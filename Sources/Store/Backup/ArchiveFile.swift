@@ -25,6 +25,9 @@ package final class ArchiveFile: Sendable {
         self.place = place
     }
 
+    var isInMemory: Bool { number == nil }
+    var limits: ArchiveLimits { ArchiveLimits(isInMemory: isInMemory) }
+
     deinit { if let number { close(number) } }
 
     package func size() throws(StoreError) -> Int {

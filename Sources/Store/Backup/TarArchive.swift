@@ -75,12 +75,19 @@ package struct ArchiveLimits: Sendable {
     /// The highest size of the last file.
     static let lastFile = 16_384
 
-    /// The highest number of bytes.
-    package var size = 1 << 30
-    /// The highest number of files, the last one included.
-    package var files = 500_000
+    /// The highest size of an archive in memory, which comes from or goes to a pipe.
+    package static let memory = 1 << 30
 
-    package init() {}
+    /// The highest number of bytes.
+    package var size: Int
+    /// The highest number of files, the last one included. As many as every prefix can list, the keys and documents of
+    /// the cluster, and that last one.
+    package var files = StoreLayout.kept.count * Volume.nameLimit + 1_000
+
+    package init(isInMemory: Bool = false) {
+        // A file may have as many bytes as the values of that number of files.
+        size = isInMemory ? Self.memory : files * (Volume.valueLimit + 4 * TarArchive.block)
+    }
 
     /// Whether a writer may reach this size and number of files before the last one.
     func allow(size: Int, files: Int) -> Bool {
@@ -100,10 +107,10 @@ package struct TarWriter {
     private(set) var count = 0
 
     /// - Parameter time: The modification time of all files in seconds since 1970, for listings.
-    package init(_ archive: ArchiveFile, time: UInt64, limits: ArchiveLimits = ArchiveLimits()) {
+    package init(_ archive: ArchiveFile, time: UInt64, limits: ArchiveLimits? = nil) {
         self.archive = archive
         self.time = min(time, 0o77777777777)
-        self.limits = limits
+        self.limits = limits ?? archive.limits
     }
 
     /// The SHA-256 of everything before the present end.
@@ -122,7 +129,7 @@ package struct TarWriter {
                 .tooLarge,
                 archive.place,
                 "cannot hold the whole store: a backup has at most \(limits.size >> 20) MiB and \(limits.files) files; "
-                    + "copy the store's folder instead"
+                    + (archive.isInMemory ? "write it to a file" : "copy the store's folder instead")
             )
         }
         try append(name, content)

@@ -28,8 +28,9 @@ package struct TarReader {
     /// Reads an archive from its start to its end.
     package static func list(
         _ archive: ArchiveFile,
-        limits: ArchiveLimits = ArchiveLimits()
+        limits: ArchiveLimits? = nil
     ) throws(StoreError) -> Listing {
+        let limits = limits ?? archive.limits
         let size = try archive.size()
         guard size <= limits.size else {
             throw StoreError(.tooLarge, archive.place, "is larger than the \(limits.size >> 20) MiB of a backup")

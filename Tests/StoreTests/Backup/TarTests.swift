@@ -85,6 +85,24 @@ struct TarTests {
         #expect(throws: StoreError.self) { try read(good[..<1_024] + [UInt8](repeating: 0, count: 9_216)) }
     }
 
+    @Test("An archive in a file holds all tokens that may be created, of the greatest size; a pipe 1 GiB")
+    func capacity() {
+        let (file, pipe) = (ArchiveLimits(), ArchiveLimits(isInMemory: true))
+        #expect(file.files > 190_000 * 2)
+        #expect(file.size > 190_000 * (128 << 10 + 2_048) && pipe.size == 1 << 30)
+        let tooLarge = #expect(throws: StoreError.self) {
+            var writer = TarWriter(ArchiveFile(inMemory: "x"), time: 0, limits: limits(size: 20_480))
+            try writer.add("v2/1", [UInt8](repeating: 7, count: 20_480))
+        }
+        #expect(tooLarge?.reason.hasSuffix("write it to a file") == true)
+    }
+
+    private func limits(size: Int) -> ArchiveLimits {
+        var limits = ArchiveLimits()
+        limits.size = size
+        return limits
+    }
+
     @Test("A reader accepts everything that a writer with the same limits writes", arguments: [true, false])
     func limits(_ isBySize: Bool) throws {
         var limits = ArchiveLimits()
