@@ -15,11 +15,9 @@ extension Store {
                 )
             }
         }
-        // Credentials first: a gateway does not found a new cluster when there are credentials.
-        for file in backup.files where file.item.isCredential { try await create(file, of: backup) }
-        for file in backup.files where !file.item.isCredential && file.item != .cluster {
-            try await create(file, of: backup)
-        }
+        // Keys after the values: a gateway founds no new cluster when there are values.
+        for file in backup.files where !file.item.isKey && file.item != .cluster { try await create(file, of: backup) }
+        for file in backup.files where file.item.isKey { try await create(file, of: backup) }
         for file in backup.files where file.item == .cluster { try await create(file, of: backup) }
     }
 

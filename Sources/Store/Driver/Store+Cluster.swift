@@ -16,12 +16,14 @@ extension Store {
                 if let created, found.keyring[created.id] == nil { try? await removeClusterKey(created.id) }
                 return (found, isFounder)
             }
-            // Credentials without a cluster belong to a damaged store, not to a new one.
-            guard try await list(StoreLayout.credentials).isEmpty else {
+            if let value = try await firstValue() {
+                // Another process may have founded the cluster and written the value since the read.
+                guard try await readIfPresent(.clusterDocument) == nil else { continue }
                 throw StoreError(
                     .corrupt,
                     place(of: .clusterDocument),
-                    "is missing although the store has credentials; restore it from a backup"
+                    "is missing although the store has values (\(value)): if a restore was interrupted, "
+                        + "run the same restore again; otherwise restore a backup into an empty folder"
                 )
             }
             let key = mounted?.first ?? created ?? .generate()
@@ -39,6 +41,15 @@ extension Store {
             }
         }
         throw StoreError(.transient, place(of: .clusterDocument), "can be neither created nor read; try again")
+    }
+
+    /// Returns a value that only a store with a cluster has: without one the store is damaged, not new. Keys are no sign
+    /// of it, because a start that was interrupted leaves one.
+    private func firstValue() async throws(StoreError) -> StoreKey? {
+        for prefix in StoreLayout.kept {
+            if let first = try await list(prefix).first { return first }
+        }
+        return nil
     }
 
     /// Returns the current cluster.json, verified, or `nil` if there is none.

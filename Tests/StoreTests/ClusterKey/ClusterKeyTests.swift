@@ -68,6 +68,17 @@ struct ClusterKeyTests {
         #expect(founded.id == founded.keyring.signing.foundedClusterID)
     }
 
+    @Test("A store without cluster.json that has any value founds no new cluster", arguments: StoreLayout.kept)
+    func incomplete(_ prefix: StoreKey) async throws {
+        let volume = try scratch.volume()
+        let key = try prefix.child("x")
+        try volume.write(key, .create([1]))
+        let error = await #expect(throws: StoreError.self) { try await volume.openCluster() }
+        #expect(error?.code == .corrupt && error?.reason.contains("run the same restore again") == true)
+        #expect(error?.reason.contains(key.path) == true)
+        #expect(scratch.names("v2/keys").isEmpty && scratch.names("v2/cluster.json").isEmpty)
+    }
+
     @Test("With a mounted key nothing secret is on the volume, and another key is refused")
     func mounted() async throws {
         let first = try ClusterKeyFile.parse(bytes(String(repeating: "k", count: 40) + "\n"), path: "key")
