@@ -15,9 +15,12 @@ package struct ReplicaStatus: Sendable {
     package var seen = Mark()
     /// The time at which the heartbeat last moved, on the monotonic clock of this process.
     package var movedAt: NIODeadline?
-    package var problem: StoreError?
+    /// The reason why the heartbeat cannot be read, or `nil`.
+    package var readProblem: StoreError?
+    /// The reason why the description cannot be read or is not genuine, or `nil`.
+    package private(set) var infoProblem: StoreError?
     /// The sealed description, which may be genuine with the next keys.
-    var sealedInfo: [UInt8]?
+    private var sealedInfo: [UInt8]?
 
     package init(incarnation: Incarnation) {
         self.incarnation = incarnation
@@ -28,12 +31,26 @@ package struct ReplicaStatus: Sendable {
         return now - movedAt < Self.stale
     }
 
-    mutating func openInfo(with keyring: ClusterKeyring) {
+    package var problem: StoreError? { readProblem ?? infoProblem }
+
+    /// Records the description as it was read. An earlier one stays in use if this one cannot be used.
+    package mutating func record(info: Result<[UInt8], StoreError>, with keyring: ClusterKeyring) {
+        switch info {
+        case .success(let sealed):
+            sealedInfo = sealed
+            openInfo(with: keyring)
+        case .failure(let error): (sealedInfo, infoProblem) = (nil, error)
+        }
+    }
+
+    /// Verifies the description, which may be genuine only with the keys of this keyring.
+    package mutating func openInfo(with keyring: ClusterKeyring) {
         guard let sealedInfo else { return }
         do throws(StoreError) {
             info = try ReplicaInfo(sealedInfo, of: incarnation, with: keyring)
+            infoProblem = nil
         } catch {
-            problem = error
+            infoProblem = error
         }
     }
 }

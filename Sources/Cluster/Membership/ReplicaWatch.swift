@@ -71,16 +71,10 @@ package final class ReplicaWatch: Sendable {
             case .listed(let names):
                 state.hasListed = true
                 for name in names { update(name) { _ in } }
-            case .joined(let name, .success(let info)):
-                update(name) { replica in
-                    replica.problem = nil
-                    replica.sealedInfo = info
-                    replica.openInfo(with: keyring)
-                }
-            case .joined(let name, .failure(let error)): update(name) { $0.problem = error }
+            case .joined(let name, let info): update(name) { $0.record(info: info, with: keyring) }
             case .status(let name, let status, let seen, let at):
                 update(name) { ($0.status, $0.seen, $0.movedAt) = (status, seen, at) }
-            case .problem(let name, let problem): update(name) { $0.problem = problem }
+            case .problem(let name, let problem): update(name) { $0.readProblem = problem }
             case .gone(let name): state.replicas[name] = nil
             case .rows: break
             }

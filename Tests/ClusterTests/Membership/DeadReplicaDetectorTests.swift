@@ -70,7 +70,7 @@ struct DeadReplicaDetectorTests {
         let replicas = [status(replica, movedAt: 0)]
         #expect(watch(&detector, from: 0, to: 5, replicas) == nil)
         var hidden = replicas[0]
-        hidden.problem = StoreError(.stalled, "replicas", "does not answer")
+        hidden.readProblem = StoreError(.stalled, "replicas", "does not answer")
         #expect(watch(&detector, from: 5, to: 40, [hidden]) == nil)
         #expect(isAfterTenMinutes(watch(&detector, from: 40, to: 60, replicas), from: 40))
     }

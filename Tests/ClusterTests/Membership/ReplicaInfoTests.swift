@@ -29,4 +29,23 @@ struct ReplicaInfoTests {
         }
         #expect(faults == [])
     }
+
+    @Test("The shown problem ends with its cause: a missing key with its arrival, an unread heartbeat with its reading")
+    func problems() {
+        var replica = ReplicaStatus(incarnation: Self.incarnation)
+        let other = ClusterKey(secret: Array(repeating: 7, count: 32))
+        replica.record(info: .success(Self.golden), with: ClusterKeyring([other]))
+        let missing = replica.infoProblem
+        #expect(replica.info == nil && missing != nil && replica.problem == missing)
+        replica.readProblem = StoreError(.stalled, "replicas", "does not answer")
+        #expect(replica.problem?.code == .stalled)
+        replica.readProblem = nil
+        #expect(replica.problem == missing)
+        replica.openInfo(with: ClusterKeyring([other, Self.key]))
+        #expect(replica.info?.name == "gateway-1" && replica.problem == nil)
+        // A description that could not be read is not replaced by the verification of the earlier one.
+        replica.record(info: .failure(StoreError(.transient, "card", "error")), with: ClusterKeyring([Self.key]))
+        replica.openInfo(with: ClusterKeyring([Self.key]))
+        #expect(replica.info?.name == "gateway-1" && replica.problem?.code == .transient)
+    }
 }
