@@ -1,5 +1,6 @@
 package import ACME
 package import FoundationEssentials
+package import NIOCore
 package import Store
 import Synchronization
 import Threads
@@ -22,6 +23,9 @@ package final class ServedCertificates: Sendable {
         /// The names that the development CA covers in addition to this machine's own and those that agents serve.
         package var names: [String]
         package var check: CertificateCheck
+        /// The time without any answer of the store after which a start continues without the rest, and the time for
+        /// all earlier versions of certificates that cannot be used.
+        package var patience = TimeAmount.seconds(10)
 
         package init(
             files: [CertificateFiles],
@@ -55,7 +59,7 @@ package final class ServedCertificates: Sendable {
 
     private init(_ settings: Settings, _ set: CertificateSet) {
         configured = ConfiguredCertificates(settings.files, check: settings.check)
-        stored = StoredCertificates(set, check: settings.check)
+        stored = StoredCertificates(set, check: settings.check, patience: settings.patience)
         development = settings.usesDevelopmentCA ? DevelopmentAuthority(set, names: settings.names) : nil
     }
 

@@ -256,6 +256,35 @@ struct ServedCertificatesTests {
         }
     }
 
+    @Test("A start waits once for the earlier versions of all certificates that cannot be used")
+    func hangingEarlierVersions() async throws {
+        let writer = try scratch.store()
+        defer { writer.close() }
+        let good = try TestCertificate(["a.test"])
+        try await publish(good, as: "certs/z.test", in: writer)
+        for index in 0..<40 {
+            let key = try StoreKey("certs/\(index).test")
+            for chain in ["first", "second"] { try await plant(chain: chain, key: "", at: key, in: writer) }
+        }
+        let (store, files) = try scratch.observedStore()
+        defer { store.close() }
+        defer { files.hang(after: nil) }
+        files.hang(after: 41)
+        var settings = ServedCertificates.Settings(files: [], usesDevelopmentCA: false)
+        settings.patience = .seconds(2)
+        let opening = Task { [settings] in
+            try await ServedCertificates.open(settings, store: store.certificates)
+        }
+        let isOpen = Mutex(false)
+        let waiting = Task {
+            _ = try await opening.value
+            isOpen.withLock { $0 = true }
+        }
+        try await eventually("the start ends", within: .seconds(30)) { isOpen.withLock { $0 } }
+        try await waiting.value
+        #expect(try await opening.value.snapshot.fallback.names == names(good))
+    }
+
     @Test("The volume holds the keys of two versions at most, and none of a removed certificate")
     func keysOnVolume() async throws {
         let store = try scratch.store()

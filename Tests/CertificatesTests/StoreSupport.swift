@@ -85,6 +85,9 @@ final class ReadOnlyFileSystem: FileSystem {
 /// A file system that fails the calls below a path that the test selects.
 final class ObservedFileSystem: FileSystem {
     private struct State {
+        /// The number of files that may be opened before the next hangs.
+        var opens: Int?
+        var hangs: [DispatchSemaphore] = []
         var failing: String?
         var failures = 0
     }
@@ -96,6 +99,15 @@ final class ObservedFileSystem: FileSystem {
 
     /// Makes calls below this path fail with EIO; `nil` ends the failures.
     func fail(_ path: String?) { state.withLock { ($0.failing, $0.failures) = (path, 0) } }
+
+    /// Makes the opening of values hang after this many; `nil` ends it.
+    func hang(after opens: Int?) {
+        let ended = state.withLock { state in
+            defer { (state.opens, state.hangs) = (opens, []) }
+            return state.hangs
+        }
+        ended.forEach { $0.signal() }
+    }
 
     var failures: Int { state.withLock { $0.failures } }
 
@@ -112,6 +124,14 @@ final class ObservedFileSystem: FileSystem {
 
     func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
         try observe(.open, path)
+        let hang = state.withLock { state -> DispatchSemaphore? in
+            guard let opens = state.opens, path.hasSuffix(".json") else { return nil }
+            state.opens = max(0, opens - 1)
+            guard opens == 0 else { return nil }
+            state.hangs.append(DispatchSemaphore(value: 0))
+            return state.hangs.last
+        }
+        hang?.wait()
         return try files.open(path, access)
     }
     func status(_ path: String) throws(FileFault) -> FileStatus {

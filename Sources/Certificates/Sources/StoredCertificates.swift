@@ -5,15 +5,17 @@ import Store
 /// The certificates of the store as this process last read them: the last good one of each, also while the store
 /// fails.
 final class StoredCertificates: Sendable {
-    /// The time without any answer of the store after which a start continues without the rest.
-    private static let patience = TimeAmount.seconds(10)
+    /// The number of concurrent reads of earlier versions.
+    private static let readers = 8
 
     private let set: CertificateSet
     private let check: CertificateCheck
+    private let patience: TimeAmount
     private let values: WatchedValues<CertificateSet.Finding, CertificatesError>
 
-    init(_ set: CertificateSet, check: @escaping CertificateCheck) {
+    init(_ set: CertificateSet, check: @escaping CertificateCheck, patience: TimeAmount) {
         self.set = set
+        self.patience = patience
         self.check = check
         values = WatchedValues { key, stored in
             switch stored {
@@ -32,15 +34,38 @@ final class StoredCertificates: Sendable {
     /// - Throws: If the store does not answer. What it delivers later is used nevertheless.
     func open(now: Date, onChange: @escaping @Sendable ([String]) -> Void) async throws(StoreError) {
         values.watch(set.store, .below(CertificateSet.prefix)) { changes in onChange(changes.map(\.name)) }
-        try await values.waitUntilComplete(patience: Self.patience)
-        for (name, entry) in entries where entry.value == nil {
-            guard let problem = entry.problem, let key = try? CertificateSet.prefix.child(name) else { continue }
-            let found = ((try? await set.store.earlier(key)) ?? []).lazy
-                .map { [set, check] in (version: $0.version, finding: set.finding($0, at: key, check: check)) }
-                .first { $0.finding.certificate.map { Double($0.notValidAfter) > now.timeIntervalSince1970 } ?? false }
-            guard let found else { continue }
-            values.insert(name, version: found.version, found.finding, insteadOf: problem)
+        try await values.waitUntilComplete(patience: patience)
+        let unusable = entries.compactMap { name, entry in
+            entry.value == nil ? entry.problem.map { (name: name, problem: $0) } : nil
         }
+        let deadline = NIODeadline.now() + patience
+        await withDiscardingTaskGroup { group in
+            for first in 0..<min(Self.readers, unusable.count) {
+                group.addTask {
+                    for index in stride(from: first, to: unusable.count, by: Self.readers) {
+                        let (name, problem) = unusable[index]
+                        await self.readEarlier(name, insteadOf: problem, validAt: now, until: deadline)
+                    }
+                }
+            }
+        }
+    }
+
+    private func readEarlier(
+        _ name: String,
+        insteadOf problem: CertificatesError,
+        validAt now: Date,
+        until deadline: NIODeadline
+    ) async {
+        let left = deadline - .now()
+        guard left > .zero, let key = try? CertificateSet.prefix.child(name),
+            let found = try? await set.store.earlier(key, within: left)
+        else { return }
+        let usable = found.lazy.map { [set, check] in
+            (version: $0.version, finding: set.finding($0, at: key, check: check))
+        }
+        .first { $0.finding.certificate.map { Double($0.notValidAfter) > now.timeIntervalSince1970 } ?? false }
+        if let usable { values.insert(name, version: usable.version, usable.finding, insteadOf: problem) }
     }
 
     /// All certificates but the root of the development CA, in the order of their keys.

@@ -25,8 +25,8 @@ package protocol Store: Sendable {
     func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue
 
     /// Returns the versions before the newest that the store has kept, the newest first, for a value that cannot be used
-    /// because it is damaged: none that is older than a removal or cannot be read.
-    func earlier(_ key: StoreKey) async throws(StoreError) -> [StoredValue]
+    /// because it is damaged: none that is older than a removal or cannot be read. Waits at most `limit`.
+    func earlier(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> [StoredValue]
 
     /// Reads the newest version of every value one level below a prefix, for an initial load of thousands of values.
     ///

@@ -137,8 +137,8 @@ extension VolumeStore {
         try await perform(on: readers, .read, within: limit) { volume throws(StoreError) in try volume.read(key) }
     }
 
-    package func earlier(_ key: StoreKey) async throws(StoreError) -> [StoredValue] {
-        try await perform(on: readers, .read) { volume throws(StoreError) in try volume.earlier(key) }
+    package func earlier(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> [StoredValue] {
+        try await perform(on: readers, .read, within: limit) { volume throws(StoreError) in try volume.earlier(key) }
     }
 
     package func readAll(

@@ -114,7 +114,9 @@ final class HeldStore: Store {
         return try await inner.read(key, within: limit)
     }
 
-    func earlier(_ key: StoreKey) async throws(StoreError) -> [StoredValue] { try await inner.earlier(key) }
+    func earlier(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> [StoredValue] {
+        try await inner.earlier(key, within: limit)
+    }
 
     func readAll(
         _ prefix: StoreKey,
