@@ -27,8 +27,9 @@ import Tunnel
 final class AgentSession: SessionHandler {
     private enum State {
         case awaitingHello
-        /// The credential of the agent's token is being read from the store.
-        case awaitingCredential
+        /// The credential of the agent's token is being read from the store. SERVICES changes the offer of HELLO
+        /// meanwhile, and GOAWAY is applied after the attachment.
+        case awaitingCredential(Hello, isLeaving: Bool)
         case serving(Attachment)
         /// The agent was refused, or the session is closed.
         case closed
@@ -104,10 +105,11 @@ final class AgentSession: SessionHandler {
         case (.hello(let hello), .awaitingHello): receive(hello)
         case (.hello, .serving), (.hello, .awaitingCredential): closeForViolation("a second HELLO")
         case (.services(let services), .serving(let attachment)): update(attachment, services)
-        case (.goaway, .serving(let attachment)):
-            if attachment.move(from: .active, to: .leaving) || attachment.move(from: .suspended, to: .leaving) {
-                manager.logger.info("agent leaving", metadata: manager.metadata(attachment))
-            }
+        case (.services(let services), .awaitingCredential(var hello, let isLeaving)):
+            (hello.services, hello.hosts) = (services.services, services.hosts)
+            state = .awaitingCredential(hello, isLeaving: isLeaving)
+        case (.goaway, .serving(let attachment)): leave(attachment)
+        case (.goaway, .awaitingCredential(let hello, _)): state = .awaitingCredential(hello, isLeaving: true)
         case (.error(let error), _):
             manager.logger.warning(
                 "error reported by agent",
@@ -115,6 +117,12 @@ final class AgentSession: SessionHandler {
             )
         case (_, .awaitingHello): closeForViolation("a message before HELLO")
         default: break
+        }
+    }
+
+    private func leave(_ attachment: Attachment) {
+        if attachment.move(from: .active, to: .leaving) || attachment.move(from: .suspended, to: .leaving) {
+            manager.logger.info("agent leaving", metadata: manager.metadata(attachment))
         }
     }
 
@@ -130,9 +138,11 @@ final class AgentSession: SessionHandler {
                 now: .now()
             )
         else { return admit(hello) }
-        state = .awaitingCredential
+        state = .awaitingCredential(hello, isLeaving: false)
         read.assumeIsolated().whenComplete { _ in
-            if case .awaitingCredential = self.state { self.admit(hello) }
+            guard case .awaitingCredential(let hello, let isLeaving) = self.state else { return }
+            self.admit(hello)
+            if isLeaving, case .serving(let attachment) = self.state { self.leave(attachment) }
         }
     }
 

@@ -1,3 +1,4 @@
+import Credentials
 import Dispatch
 import Gateway
 import HopProtocol
@@ -32,6 +33,30 @@ struct SupersedingTests {
         }
         gate.open()
         try await group.shutdownGracefully()
+    }
+}
+
+@Suite("Messages of an agent whose credential is being read")
+struct AwaitedCredentialTests {
+    @Test("SERVICES and GOAWAY that arrive with HELLO, for a token that was created just now, are applied")
+    func early() async throws {
+        let log = try TestLog()
+        func hello(_ token: IssuedToken) -> ControlMessage {
+            let (id, secret) = (token.id, token.secret)
+            return .hello(Hello(tokenID: id, secret: secret, name: "a", run: .random(), attach: 1, services: ["web"]))
+        }
+        try await TestGateway.with(hasToken: false, log: log) { gateway in
+            let token = try await gateway.edit { try await $0.create(name: "demo").token }
+            let offer = ControlMessage.services(Services(services: ["api"]))
+            _ = try await TestAgent.dial(to: gateway, [hello(token), offer]) { $0.answer(200, "first") }
+            let client = try await TestClient.https(gateway)
+            #expect(try await client.exchange("GET /api HTTP/1.1\r\nHost: app.test\r\n\r\n").body == "first")
+            #expect(try await client.exchange("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").status != 200)
+
+            let other = try await gateway.edit { try await $0.create(name: "other").token }
+            _ = try await TestAgent.dial(to: gateway, [hello(other), .goaway(Goaway(deadlineMilliseconds: 0))])
+            try await eventually("the agent leaves") { try log.lines.contains { $0.contains("agent leaving") } }
+        }
     }
 }
 

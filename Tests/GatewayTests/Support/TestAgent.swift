@@ -47,7 +47,6 @@ final class TestAgent: Sendable {
         on loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next(),
         script: @escaping @Sendable (TestRequest) -> Void = { _ in }
     ) async throws -> TestAgent {
-        let shared = Shared()
         let hello = Hello(
             tokenID: tokenID ?? gateway.token.id,
             secret: secret ?? gateway.token.secret,
@@ -58,10 +57,22 @@ final class TestAgent: Sendable {
             hosts: hosts,
             maxRequests: maxRequests
         )
+        return try await dial(to: gateway, [.hello(hello)], isReady: isReady, on: loop, script: script)
+    }
+
+    /// Dials and sends messages, the first of which is HELLO.
+    static func dial(
+        to gateway: TestGateway,
+        _ messages: [ControlMessage],
+        isReady: Bool = true,
+        on loop: any EventLoop = MultiThreadedEventLoopGroup.singleton.next(),
+        script: @escaping @Sendable (TestRequest) -> Void = { _ in }
+    ) async throws -> TestAgent {
+        let shared = Shared()
         let context = try DTLSContext.client(.init(trust: .caPEM(try gateway.rootPEM), alpn: ["hop/1"]))
         let address = gateway.process.dtlsAddress
         try await loop.submit {
-            let handler = Handler(hello: hello, shared: shared, script: script)
+            let handler = Handler(messages: messages, shared: shared, script: script)
             var configuration = TunnelDialerConfiguration()
             configuration.session.tunnel.startsAuthenticated = true
             let session = try TunnelDialer.dial(
@@ -92,14 +103,14 @@ final class TestAgent: Sendable {
     func close() { shared.state.withLock { $0.session }?.close(.noError, reason: "test") }
 
     private final class Handler: SessionHandler, StreamHandler {
-        let hello: Hello
+        let messages: [ControlMessage]
         let shared: Shared
         let script: @Sendable (TestRequest) -> Void
         var codec = ControlCodec()
         var control: TunnelStream?
 
-        init(hello: Hello, shared: Shared, script: @escaping @Sendable (TestRequest) -> Void) {
-            self.hello = hello
+        init(messages: [ControlMessage], shared: Shared, script: @escaping @Sendable (TestRequest) -> Void) {
+            self.messages = messages
             self.shared = shared
             self.script = script
         }
@@ -107,7 +118,10 @@ final class TestAgent: Sendable {
         func sessionEstablished(_ session: TunnelSession) {
             control = session.control
             session.control.handler = self
-            guard let bytes = try? ControlCodec.encode(.hello(hello)) else { return }
+            var bytes = ByteBuffer()
+            for message in messages {
+                if var encoded = try? ControlCodec.encode(message) { bytes.writeBuffer(&encoded) }
+            }
             session.control.write(bytes)
         }
 
