@@ -132,7 +132,7 @@ struct AuthorityGateTests {
         gate.written(version: 1, now: instant(1))
         for key in ["a", "b", "c"] { #expect(gate.wait(key)) }
         #expect(gate.next(now: instant(1)) == .wait(until: instant(3).uptime))
-        #expect(!gate.urge("d", now: instant(2)) && gate.urge("b", now: instant(2)))
+        #expect(!gate.prioritize("d", now: instant(2)) && gate.prioritize("b", now: instant(2)))
         guard case .write = gate.next(now: instant(2)) else {
             Issue.record("the attempt is not claimed")
             return
@@ -180,7 +180,7 @@ private final class GateBox {
         gate.loaded(hold, version: version, now: now)
     }
     func conflicted() { gate.conflicted() }
-    func urge(_ key: String, now: Instant) -> Bool { gate.urge(key, now: now) }
+    func prioritize(_ key: String, now: Instant) -> Bool { gate.prioritize(key, now: now) }
     func written(version: UInt64, now: Instant) { gate.written(version: version, now: now, random: 0) }
     func next(now: Instant) -> AuthorityGate.Action { gate.next(now: now) }
 

@@ -295,7 +295,7 @@ def test_replicas_whose_clocks_are_an_hour_off_are_members_like_any_other(bench,
 # -- responses of any replica
 
 
-def test_tokens_that_nobody_knows_are_cheap_and_go_on_like_any_request(bench, tmp_path):
+def test_requests_with_unknown_tokens_are_cheap_and_forwarded(bench, tmp_path):
     """Requests with unknown tokens are redirected to HTTPS on hosts with routes, and get 404 on others."""
     with Stub(tmp_path / "stub") as stub:
         trio = Trio(bench, stub)

@@ -80,11 +80,11 @@ package struct AuthorityGate {
     /// Whether ``hold`` is a claim of this replica that is being stored.
     private var isClaiming = false
     /// The name that makes the attempt, and the end of the claim.
-    private var prober: (key: String, end: NIODeadline)?
+    private var attempt: (key: String, end: NIODeadline)?
     /// The name that caused the hold. Another one makes the next attempt if possible.
-    private var culprit: String?
+    private var lastFailed: String?
     /// The name whose attempt the operator has requested.
-    private var urged: String?
+    private var prioritized: String?
     private var lastSuccess: NIODeadline?
 
     private var waiting: Set<String> = []
@@ -106,7 +106,7 @@ package struct AuthorityGate {
     // MARK: Names
 
     /// Whether a name may be ordered now. No name may before the record was read.
-    package func admits(_ key: String) -> Bool { (hold == nil && isKnown) || prober?.key == key }
+    package func admits(_ key: String) -> Bool { (hold == nil && isKnown) || attempt?.key == key }
 
     package var waitingCount: Int { waiting.count + released.count }
 
@@ -120,18 +120,18 @@ package struct AuthorityGate {
     /// Makes an attempt by this name the next action, if the hold waits for the operator, who requested the attempt.
     ///
     /// - Returns: Whether there will be an attempt.
-    package mutating func urge(_ key: String, now: Instant) -> Bool {
-        guard let hold, hold.settings != nil, prober == nil, waiting.contains(key) else { return false }
+    package mutating func prioritize(_ key: String, now: Instant) -> Bool {
+        guard let hold, hold.settings != nil, attempt == nil, waiting.contains(key) else { return false }
         due = now.uptime
-        urged = key
+        prioritized = key
         return true
     }
 
     /// Removes a name that is not due any more. If it was to make the attempt, another one makes it.
     package mutating func leave(_ key: String, now: Instant) {
         waiting.remove(key)
-        if prober?.key == key {
-            prober = nil
+        if attempt?.key == key {
+            attempt = nil
             due = now.uptime + Self.storePause
         }
     }
@@ -159,7 +159,7 @@ package struct AuthorityGate {
             leave(key, now: now)
             return false
         }
-        guard hold == nil || prober?.key == key else { return true }
+        guard hold == nil || attempt?.key == key else { return true }
         let pause = pause(failure, now, random)
         let error = RenewalState.LastError(failure, authority: authority, at: now.wall)
         hold = AuthorityHold(
@@ -169,9 +169,9 @@ package struct AuthorityGate {
             replacing: hold
         )
         due = now.uptime + .seconds(pause)
-        prober = nil
+        attempt = nil
         isClaiming = false
-        culprit = key
+        lastFailed = key
         stopReleasing()
         return true
     }
@@ -189,14 +189,14 @@ package struct AuthorityGate {
         lastSuccess = now.uptime
         guard let hold else { return }
         // The progress of an earlier order is no sign that a limit of new ones has ended.
-        guard hold.error.code != ACMEFailure.Code.rateLimited.rawValue || prober?.key == key else { return }
+        guard hold.error.code != ACMEFailure.Code.rateLimited.rawValue || attempt?.key == key else { return }
         schedule(.opened(seconds: max(0, now.wall - hold.since), waiting: waiting.count), now.uptime)
         open(now)
     }
 
     private mutating func open(_ now: Instant) {
         hold = nil
-        prober = nil
+        attempt = nil
         isClaiming = false
         // Sets have a random order in each process, so that replicas begin with different names.
         released += waiting
@@ -246,7 +246,7 @@ package struct AuthorityGate {
         }
         stored = (record, version)
         hold = record
-        prober = nil
+        attempt = nil
         isClaiming = false
         due = now.uptime + .seconds(min(record.pause, max(0, record.notBefore - now.wall)))
         stopReleasing()
@@ -259,12 +259,12 @@ package struct AuthorityGate {
         guard isClaiming, hold == written else { return }
         isClaiming = false
         var candidates = waiting
-        if let culprit, candidates.count > 1 { candidates.remove(culprit) }
+        if let lastFailed, candidates.count > 1 { candidates.remove(lastFailed) }
         guard !candidates.isEmpty else { return }
         let index = candidates.index(candidates.startIndex, offsetBy: Int(random % UInt64(candidates.count)))
-        let key = urged.take().flatMap { waiting.contains($0) ? $0 : nil } ?? candidates[index]
+        let key = prioritized.take().flatMap { waiting.contains($0) ? $0 : nil } ?? candidates[index]
         waiting.remove(key)
-        prober = (key, now.uptime + .seconds(timing.claim))
+        attempt = (key, now.uptime + .seconds(timing.claim))
         woken = key
     }
 
@@ -285,7 +285,7 @@ package struct AuthorityGate {
 
     package mutating func next(now: Instant) -> Action {
         if let key = woken.take() { return .wake([key]) }
-        if let prober, now.uptime >= prober.end { self.prober = nil }
+        if let attempt, now.uptime >= attempt.end { self.attempt = nil }
         if now.uptime >= storeNotBefore, let action = synchronise(now) { return action }
         if let (report, due) = report, now.uptime >= max(due, nextReport) {
             self.report = nil
@@ -313,7 +313,7 @@ package struct AuthorityGate {
             writing = hold
             return .write(hold, replacing: stored?.version)
         }
-        guard var claim = hold, prober == nil, !waiting.isEmpty, now.uptime >= due else { return nil }
+        guard var claim = hold, attempt == nil, !waiting.isEmpty, now.uptime >= due else { return nil }
         claim.pause = timing.claim
         claim.notBefore = now.wall + timing.claim
         due = now.uptime + .seconds(timing.claim)
@@ -326,8 +326,8 @@ package struct AuthorityGate {
     private func nextDeadline(_ now: Instant) -> NIODeadline? {
         var deadlines: [NIODeadline] = []
         if isOutdated || hold != stored?.hold { deadlines.append(storeNotBefore) }
-        if let prober {
-            deadlines.append(prober.end)
+        if let attempt {
+            deadlines.append(attempt.end)
         } else if hold != nil, !waiting.isEmpty {
             deadlines.append(max(due, storeNotBefore))
         }

@@ -16,37 +16,33 @@ package final class ACMEDirectoryCache: Sendable {
     }
 
     private let entries = Mutex<[String: Entry]>([:])
-    /// The registrations in progress, by directory URL.
-    private let registrations = Mutex<[String: Task<Registration, Never>]>([:])
+    /// The callers that wait for a registration in progress, by directory URL.
+    private let registrations = Mutex<[String: [CheckedContinuation<Registration?, Never>]]>([:])
 
     package init() {}
 
     private typealias Registration = Result<Result<AccountRecord, ACMEFailure>, StoreError>
 
-    /// Registers the account at a CA. Concurrent callers share one registration, so that a start with many names performs
-    /// it once.
+    /// Registers the account at a CA. Concurrent callers share the registration of the first, so that a start with many
+    /// names performs it once. All are cancelled together, at shutdown.
     func registration(by client: ACMEClient) async throws(StoreError) -> Result<AccountRecord, ACMEFailure> {
-        let task = registrations.withLock { registrations in
-            if let running = registrations[client.id] { return running }
-            let task = Task {
-                let outcome: Registration
-                do throws(StoreError) {
-                    outcome = .success(try await client.register())
-                } catch {
-                    outcome = .failure(error)
-                }
-                self.registrations.withLock { $0[client.id] = nil }
-                return outcome
+        let shared = await withCheckedContinuation { continuation in
+            let isFirst = registrations.withLock { registrations in
+                let isFirst = registrations[client.id] == nil
+                registrations[client.id, default: []] += isFirst ? [] : [continuation]
+                return isFirst
             }
-            registrations[client.id] = task
-            return task
+            if isFirst { continuation.resume(returning: nil) }
         }
-        // All callers are cancelled together, at shutdown.
-        let outcome = await withTaskCancellationHandler {
-            await task.value
-        } onCancel: {
-            task.cancel()
+        if let shared { return try shared.get() }
+        let outcome: Registration
+        do throws(StoreError) {
+            outcome = .success(try await client.register())
+        } catch {
+            outcome = .failure(error)
         }
+        let waiting = registrations.withLock { $0.removeValue(forKey: client.id) } ?? []
+        waiting.forEach { $0.resume(returning: outcome) }
         return try outcome.get()
     }
 

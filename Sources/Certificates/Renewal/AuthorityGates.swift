@@ -58,10 +58,10 @@ final class AuthorityGates: Sendable {
     /// Lets a name for which the operator has requested an attempt make it now, where a hold waits for the operator.
     ///
     /// - Returns: Whether there will be an attempt.
-    func urge(_ key: StoreKey) -> Bool {
-        let isUrged = authorities.contains { update($0) { $0.urge(key.name, now: $1) } }
-        if isUrged { signal.send() }
-        return isUrged
+    func prioritize(_ key: StoreKey) -> Bool {
+        let isPrioritized = authorities.contains { update($0) { $0.prioritize(key.name, now: $1) } }
+        if isPrioritized { signal.send() }
+        return isPrioritized
     }
 
     /// Removes a name that is not due any more.

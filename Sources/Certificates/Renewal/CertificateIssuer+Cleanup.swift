@@ -67,8 +67,8 @@ extension CertificateIssuer {
                 if await isAbandoned(key, now) { try await removeRecords(of: key, under: lease) }
             }
         } catch {
-            guard error.code != .stalled, !Task.isCancelled else { return }
-            shared.onEvent(.error(names: CertificateName(storeKey: key).map { [$0] } ?? [], error))
+            guard error.code != .stalled else { return }
+            shared.errors.record(error, for: CertificateName(storeKey: key).map { [$0] } ?? [])
         }
     }
 

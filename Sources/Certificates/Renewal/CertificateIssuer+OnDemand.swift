@@ -101,11 +101,10 @@ extension CertificateIssuer {
                 }
             }
         } catch {
-            let isReported = state.withLock { state in
+            state.withLock { state in
                 for entry in due { state.onDemand.waiting.postpone(entry.host, until: .now() + Self.failurePause) }
-                return state.onDemand.isReportDue()
             }
-            if isReported, !Task.isCancelled { shared.onEvent(.error(names: due.map(\.host), error)) }
+            shared.errors.record(error, for: due.map(\.host))
         }
     }
 

@@ -59,6 +59,7 @@ package final class CertificateIssuer: Sendable {
             ),
             permits: AsyncSemaphore(Self.permits.configured),
             permitsOnDemand: AsyncSemaphore(Self.permits.onDemand),
+            errors: ErrorReports(store: store, onEvent: onEvent),
             onEvent: onEvent
         )
         state = Mutex(State())

@@ -25,7 +25,7 @@ final class CertificateRenewer: Sendable {
     private static let longestPause: Int64 = 3_600
 
     /// The time after which a requested attempt that has not begun is requested again.
-    private static let urgedPause = Duration.seconds(10)
+    private static let requestPause = Duration.seconds(10)
 
     let key: StoreKey
     let names: [CertificateName]
@@ -46,6 +46,7 @@ final class CertificateRenewer: Sendable {
         /// the configured ones, however many hosts there are.
         let permits: AsyncSemaphore
         let permitsOnDemand: AsyncSemaphore
+        let errors: ErrorReports
         let onEvent: @Sendable (RenewalEvent) -> Void
 
         /// The time to live of the lease of a certificate, and the time to wait for it: long enough to detect that its
@@ -111,8 +112,8 @@ final class CertificateRenewer: Sendable {
                     let hold = shared.gates.holds.filter { closed.contains($0.key) }.values
                         .min { $0.notBefore < $1.notBefore }
                     // The request is completed by the attempt that it causes.
-                    if situation.isRequested, shared.gates.urge(key) {
-                        await signal.wait(atMost: Self.urgedPause)
+                    if situation.isRequested, shared.gates.prioritize(key) {
+                        await signal.wait(atMost: Self.requestPause)
                     } else {
                         await rest(situation, until: min(until, hold?.notBefore ?? until), hold?.error, wakes: until)
                     }
@@ -125,13 +126,8 @@ final class CertificateRenewer: Sendable {
                 }
             } catch {
                 shared.gates.leave(key)
-                let isReportable = !Task.isCancelled && error.code != .fenced
-                switch state.withLock({ $0.failed(with: error, isReportable: isReportable) }) {
-                case .reportAndWait(let pause):
-                    shared.onEvent(.error(names: names, error))
-                    await signal.wait(atMost: pause)
-                case .wait(let pause): await signal.wait(atMost: pause)
-                }
+                shared.errors.record(error, for: names)
+                await signal.wait(atMost: state.withLock { $0.failed() })
             }
         }
         return .error("the gateway is shutting down")

@@ -22,8 +22,10 @@ package enum RenewalEvent: Sendable {
     case tooManyOnDemand(limit: Int)
     /// An expired certificate of a host on demand that no agent offers any more was removed.
     case removed(CertificateName)
-    /// No attempt was possible, for a reason other than the CA's. Reported again only if the error changes.
-    case error(names: [CertificateName], StoreError)
+    /// No attempt was possible, for a reason other than the CA's. Reported for one certificate a minute.
+    ///
+    /// - Parameter others: The number of such errors since the last report.
+    case error(names: [CertificateName], StoreError, others: Int)
 }
 
 /// The displayed state of a certificate that a CA issues. It is the same on every replica.

@@ -1,27 +1,20 @@
-package import Store
-
 /// The state of one ``CertificateRenewer`` that its task and the threads of its clients share. The renewer guards it by
 /// a lock.
 ///
 /// A state machine without I/O: ``start()`` and ``stop()`` bracket the renewer's task, ``succeeded()`` and
-/// ``failed(with:isReportable:)`` report each pass of its loop, and ``add(_:)`` comes from any thread. An input that
-/// has a consequence returns it, and the caller performs it after it has left the lock.
+/// ``failed()`` report each pass of its loop, and ``add(_:)`` comes from any thread. An input that has a consequence
+/// returns it, and the caller performs it after it has left the lock.
 package struct RenewerState {
     /// The life of the renewer.
     private enum Phase: Equatable {
         /// The renewer's task has not started. Requests wait for it.
         case created
         /// The renewer's task is running.
-        case running(Health)
+        ///
+        /// - Parameter failures: The number of consecutive passes that have failed.
+        case running(failures: Int)
         /// The renewer's task has ended. Requests are rejected.
         case stopped
-    }
-
-    /// The outcome of the last passes.
-    private enum Health: Equatable {
-        case healthy
-        /// `count` consecutive passes failed. `reported` is the last reported error.
-        case failing(count: Int, reported: StoreError?)
     }
 
     /// The consequence of a request.
@@ -39,14 +32,6 @@ package struct RenewerState {
         case full
     }
 
-    /// The consequence of a failed pass.
-    package enum FailureAction: Equatable, Sendable {
-        /// Wait for the duration before the next pass.
-        case wait(Duration)
-        /// Report the error, then wait for the duration before the next pass.
-        case reportAndWait(Duration)
-    }
-
     /// The pause after a failed pass. It doubles with each further one, up to more than half an hour: a CA is not asked
     /// again and again for what cannot be stored.
     package static let firstPause = Duration.seconds(5)
@@ -60,7 +45,7 @@ package struct RenewerState {
     /// Starts the renewer's task. Returns `false` if it was started before.
     package mutating func start() -> Bool {
         guard phase == .created else { return false }
-        phase = .running(.healthy)
+        phase = .running(failures: 0)
         return true
     }
 
@@ -72,23 +57,14 @@ package struct RenewerState {
 
     /// Records a pass without an error.
     package mutating func succeeded() {
-        if case .running = phase { phase = .running(.healthy) }
+        if case .running = phase { phase = .running(failures: 0) }
     }
 
-    /// Records a failed pass.
-    ///
-    /// - Parameter isReportable: Whether the error is of interest to the operator. It is reported only if it differs
-    ///   from the last reported one.
-    package mutating func failed(with error: StoreError, isReportable: Bool) -> FailureAction {
-        var count = 0
-        var reported: StoreError?
-        if case .running(.failing(let earlier, let last)) = phase { (count, reported) = (earlier, last) }
-        let pause = Self.firstPause * (1 << min(count, Self.pauseDoublings))
-        let isNew = isReportable && reported != error
-        if case .running = phase {
-            phase = .running(.failing(count: count + 1, reported: isNew ? error : reported))
-        }
-        return isNew ? .reportAndWait(pause) : .wait(pause)
+    /// Records a failed pass. Returns the pause before the next one.
+    package mutating func failed() -> Duration {
+        guard case .running(let failures) = phase else { return Self.firstPause }
+        phase = .running(failures: failures + 1)
+        return Self.firstPause * (1 << min(failures, Self.pauseDoublings))
     }
 
     /// Whether a pending request waits for another certificate than this one.

@@ -133,7 +133,10 @@ package final class CredentialCache: Sendable {
     package func load() async throws(StoreError) {
         values.watch(store, .below(CredentialDocument.prefix)) { [weak self] in self?.record($0) }
         if try await !values.waitUntilComplete(patience: Self.patience) {
-            logger.warning("credentials not read completely; the others follow when the store answers")
+            logger.warning(
+                "credential load incomplete",
+                metadata: ["error": "the store does not answer; the other credentials follow when it does"]
+            )
         }
         pending.withLock { $0 = CredentialChanges() }
     }

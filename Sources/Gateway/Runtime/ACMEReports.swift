@@ -53,7 +53,7 @@ struct ACMEReports: Sendable {
         case .authorityClosed(let authority, let hold, let waiting):
             if let code = ACMEFailure.Code(rawValue: hold.error.code) { failures[code].increment() }
             logger.error(
-                "CA accepts no orders",
+                "orders at CA suspended",
                 metadata: [
                     "ca": "\(authority)", "code": "\(hold.error.code)", "error": "\(hold.error.message)",
                     "next_try": "\(hold.notBefore)", "waiting": "\(waiting)",
@@ -61,7 +61,7 @@ struct ACMEReports: Sendable {
             )
         case .authorityOpened(let authority, let seconds, let waiting):
             logger.notice(
-                "CA accepts orders again",
+                "orders at CA resumed",
                 metadata: ["ca": "\(authority)", "seconds": "\(seconds)", "waiting": "\(waiting)"]
             )
         case .budgetUsedUp(let host, let token, let until):
@@ -79,10 +79,10 @@ struct ACMEReports: Sendable {
             )
         case .removed(let name):
             logger.info("expired certificate removed", metadata: Self.metadata([name], [:]))
-        case .error(let names, let error):
+        case .error(let names, let error, let others):
             logger.error(
                 "certificate renewal failed; retrying",
-                metadata: Self.metadata(names, ["error": "\(error)"])
+                metadata: Self.metadata(names, ["error": "\(error)", "others": "\(others)"])
             )
         }
     }

@@ -94,7 +94,7 @@ final class ACMEService: Sendable {
         for host in uncoveredWildcards(hosts)
         where reportedWildcards.withLock({ $0.count < Self.reportLimit && $0.insert(host).inserted }) {
             logger.warning(
-                "wildcard of an agent gets no certificate on demand",
+                "wildcard excluded from certificates on demand",
                 metadata: ["host": "\(host)", "remedy": "\(Self.wildcardRemedy)"]
             )
         }

@@ -161,7 +161,7 @@ final class IssuingWorld: Sendable {
     }
     var troubles: [StoreError] {
         events.withLock { events in
-            events.compactMap { event in if case .error(_, let error) = event { error } else { nil } }
+            events.compactMap { event in if case .error(_, let error, _) = event { error } else { nil } }
         }
     }
 }

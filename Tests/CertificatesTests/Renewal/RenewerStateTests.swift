@@ -1,27 +1,40 @@
 import Certificates
+import NIOCore
 import Store
 import Synchronization
-import TestSupport
 import Testing
 
 @Suite("The state of a renewer")
 struct RenewerStateTests {
-    @Test("An error is reported once, and pauses double up to a limit until a pass succeeds")
+    @Test("Pauses double up to a limit until a pass succeeds")
     func failures() {
         var state = RenewerState()
         #expect(state.start() == true)
-        let first = StoreError(.full, "acme/names/a", "no space is left")
-        #expect(state.failed(with: first, isReportable: true) == .reportAndWait(.seconds(5)))
-        #expect(state.failed(with: first, isReportable: true) == .wait(.seconds(10)))
-        let other = StoreError(.denied, "acme/names/a", "permission denied")
-        #expect(state.failed(with: other, isReportable: true) == .reportAndWait(.seconds(20)))
-        // An error that is not reportable does not replace the last reported one.
-        #expect(state.failed(with: first, isReportable: false) == .wait(.seconds(40)))
-        #expect(state.failed(with: other, isReportable: true) == .wait(.seconds(80)))
-        for _ in 0..<20 { _ = state.failed(with: first, isReportable: false) }
-        #expect(state.failed(with: first, isReportable: false) == .wait(.seconds(5 << 9)))
+        #expect((0..<4).map { _ in state.failed() } == [5, 10, 20, 40].map { .seconds($0) })
+        for _ in 0..<20 { _ = state.failed() }
+        #expect(state.failed() == .seconds(5 << 9))
         state.succeeded()
-        #expect(state.failed(with: first, isReportable: true) == .reportAndWait(.seconds(5)))
+        #expect(state.failed() == .seconds(5))
+    }
+
+    @Test("Of the errors of 2,500 names one a minute is reported, with the number of the others")
+    func errorReports() {
+        let store = VolumeStore.inMemory()
+        defer { store.close() }
+        let events = Mutex<[Int]>([])
+        let reports = ErrorReports(store: store) { event in
+            if case .error(_, _, let others) = event { events.withLock { $0.append(others) } }
+        }
+        let start = NIODeadline.now()
+        for minute in 0..<3 {
+            for _ in 0..<2_500 {
+                for code in [StoreError.Code.transient, .stalled, .busy, .full, .fenced] {
+                    let error = StoreError(code, "acme/names/a", "error")
+                    reports.record(error, for: [], now: start + .minutes(Int64(minute)))
+                }
+            }
+        }
+        #expect(events.withLock { $0 } == [0, 9_999, 9_999])
     }
 
     @Test("A renewer starts once")
