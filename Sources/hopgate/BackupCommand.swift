@@ -75,6 +75,7 @@ struct RestoreCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try await options.load()
+        Terminal.info("Store \(configuration.store.path).")
         let backup = try Backup(try BackupFile.open(file), mounted: try await configuration.store.mountedKeys())
         try configuration.store.require(backup.cluster)
         let store = try await SharedStore.openForRestore(configuration.store)

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Cluster
 import Formats
 import Gateway
 
@@ -112,7 +113,10 @@ struct AdminOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The address on which the gateway serves its admin port.", valueName: "host:port"))
     var adminListen: String?
 
+    /// Creates a client, and names the store of the configuration on standard error.
     func client() async throws -> AdminClient {
-        try await AdminClient(try await configuration.load(adminListen.map { ["admin_listen": $0] } ?? [:]))
+        let configuration = try await configuration.load(adminListen.map { ["admin_listen": $0] } ?? [:])
+        if configuration.store.driver == .volume { Terminal.info("Store \(configuration.store.path).") }
+        return try await AdminClient(configuration)
     }
 }

@@ -216,6 +216,7 @@ def test_drain_finishes_what_is_in_flight_and_ends(bench, test_id):
     assert gateway.process.wait(15) == 0
     done = gateway.cli("drain", check=False)
     assert done.returncode == 1 and "is the gateway running" in done.stderr
+    assert done.stderr.startswith(f"Store {gateway.data}.")
 
 
 # -- the store's state
@@ -410,7 +411,7 @@ def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
     gateway.process.stop()
 
     new = Gateway(bench, "restored", routes=gateway.settings["routes"])
-    new.cli("restore", str(path))
+    assert new.cli("restore", str(path)).stderr.startswith(f"Store {new.data}.")
     new.start()
     assert answer(new, "status")["cluster"] == cluster
     agent = Agent(bench, new, stack.token, stack.origin.port, name="old-agent").start()
