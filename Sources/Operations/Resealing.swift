@@ -24,7 +24,7 @@ struct Resealing: Sendable {
     /// Seals all documents, and retries those that another process changed meanwhile.
     func run() async throws(StoreError) -> Result {
         var result = Result()
-        var left = try await store.list("agents") + store.list("certs")
+        var left = try await store.list(StoreLayout.credentials) + store.list(StoreLayout.certificates)
         for _ in 0..<16 {
             var again: [StoreKey] = []
             for key in left {
@@ -38,7 +38,11 @@ struct Resealing: Sendable {
             guard !again.isEmpty else { return result }
             left = again
         }
-        throw StoreError(.busy, "agents, certs", "credentials or certificates are changed concurrently; run this again")
+        throw StoreError(
+            .busy,
+            store.diagnostics.path,
+            "credentials or certificates are changed concurrently; run this again"
+        )
     }
 
     private func reseal(_ key: StoreKey) async throws(StoreError) -> Outcome {

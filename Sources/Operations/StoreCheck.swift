@@ -146,7 +146,7 @@ package struct StoreCheck: Sendable {
         defer { store.close() }
         do throws(StoreError) {
             guard let cluster = try await store.readCluster(mounted: configuration.mountedKeys()) else {
-                if try await store.list("agents").isEmpty {
+                if try await store.list(StoreLayout.credentials).isEmpty {
                     reportUnfounded(&report)
                 } else {
                     report.problems.append(
@@ -168,8 +168,8 @@ package struct StoreCheck: Sendable {
     private func count(_ volume: Volume, _ cluster: ClusterIdentity, _ report: inout StoreCheckReport) {
         do throws(StoreError) {
             let end = NIODeadline.now() + Self.countingTime
-            report.credentials = try volume.countValues("agents", until: end)
-            report.certificates = try volume.countValues("certs", until: end)
+            report.credentials = try volume.countValues(StoreLayout.credentials, until: end)
+            report.certificates = try volume.countValues(StoreLayout.certificates, until: end)
             let leases = volume.leases(until: end)
             report.leases = leases.found
             if !leases.isComplete { report.remarks.append("not all leases could be read in the time for it") }

@@ -5,7 +5,7 @@ package import Store
 
 /// The keys of the store under which replicas share challenge tasks.
 extension ChallengeTask {
-    package static let prefix: StoreKey = "acme/challenges"
+    package static let prefix = StoreLayout.challenges
 
     /// The key of the task with this token: a digest, because tokens are case-sensitive and the file names of some
     /// volumes are not.

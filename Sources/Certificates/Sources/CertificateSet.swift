@@ -5,7 +5,7 @@ package import Store
 /// The certificates in the store: one value for each below `certs/`, written under the lease with the same name below
 /// `locks/`.
 package struct CertificateSet: Sendable {
-    package static let prefix: StoreKey = "certs"
+    package static let prefix = StoreLayout.certificates
     /// The key of the development CA's root, which is not served itself.
     package static let developmentCA: StoreKey = "certs/development-ca"
 

@@ -7,7 +7,7 @@ package import Store
 /// The MAC covers the id and the version, so that a copy under another id, and an older version under a newer number, are
 /// not genuine.
 package struct CredentialDocument: Sendable {
-    package static let prefix: StoreKey = "agents"
+    package static let prefix = StoreLayout.credentials
     static let format: Int64 = 1
     /// The maximum size in bytes: more than the longest names and patterns take.
     package static let sizeLimit = 128 * 1024

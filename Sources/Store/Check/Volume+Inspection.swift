@@ -112,10 +112,9 @@ extension Volume {
     }
 
     private static var topLevel: Set<String> {
-        [
-            "agents", "acme", "certs", ClusterDocument.keyFolder, ClusterDocument.key.path, "locks", replicas,
-            temporaries, tombs,
-        ]
+        StoreLayout.folders.union([
+            ClusterDocument.keyFolder, ClusterDocument.key.path, "locks", replicas, temporaries, tombs,
+        ])
     }
 
     /// Adds a line if the mode or owner is unusual or refused.

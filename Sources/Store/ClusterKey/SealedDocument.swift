@@ -70,10 +70,10 @@ package enum SealedDocument {
     /// driver when a lease changes hands, so their context is the key alone, and challenges live for an hour at most.
     private static func kind(of key: StoreKey) -> (purpose: ClusterKey.Purpose, coversVersion: Bool)? {
         if key == .clusterDocument { return (.cluster, true) }
-        switch key.parent?.path {
-        case "agents": return (.credential, true)
-        case "certs": return (.certificate, false)
-        case "acme/challenges": return (.challenge, false)
+        switch key.parent {
+        case StoreLayout.credentials: return (.credential, true)
+        case StoreLayout.certificates: return (.certificate, false)
+        case StoreLayout.challenges: return (.challenge, false)
         default: return nil
         }
     }

@@ -52,8 +52,11 @@ package final class HeldLease {
         try write(isReleased: true, now: now)
         var newest: UInt64 = 0
         for key in guards {
-            guard try volume.value(of: volume.newest(key, fresh: true), key) == nil else { return }
-            newest = max(newest, try volume.epoch(of: key))
+            guard let found = try volume.newest(key, fresh: true) else { continue }
+            let path = volume.displayPath(VersionName.path(of: found.version, key: key))
+            let file = try VersionFile(found.file, place: path)
+            guard file.isRemoved else { return }
+            newest = max(newest, file.epoch)
         }
         // The epoch of the next holder follows from a removed key.
         if newest == epoch { lock.delete(upTo: epoch) }

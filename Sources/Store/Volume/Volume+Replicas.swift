@@ -12,7 +12,7 @@ extension Volume {
     ///
     /// - Throws: `refused` if the name belongs to something else or the folder is open to other users.
     package func prepare() throws(StoreError) {
-        for folder in ["agents", "acme", "certs", "keys", "locks", Self.replicas, Self.temporaries, Self.tombs] {
+        for folder in StoreLayout.folders.sorted() + ["keys", "locks", Self.replicas, Self.temporaries, Self.tombs] {
             try ensureFolder(folder)
             let status = try call { () throws(FileFault) in try files.status(folder) }
             switch status.kind {

@@ -134,6 +134,21 @@ struct HeldLeaseTests {
         #expect(throws: StoreError.self) { try old.write("certs/a", .replace(1, [2])) }
     }
 
+    @Test("A release reads each guarded key once")
+    func reads() throws {
+        let files = CountingFileSystem(files: try scratch.posixFiles())
+        let volume = Volume(files: files)
+        let options = LeaseOptions(guards: ["certs/a"])
+        let candidate = LeaseCandidate(volume: volume, lease: "reads", options: options, name: "one")
+        let lease = try #require(try candidate.acquire(1))
+        _ = try lease.write("certs/a", .create([1]))
+        _ = try lease.write("certs/a", .remove(nil))
+        files.counts.reset()
+        try lease.release(now: volume.now())
+        // A removal is verified by a second look at the folder.
+        #expect(files.counts.all["open certs/a/2.json"] == 2)
+    }
+
     @Test("The folder of a lease is deleted with the release if no guarded key has a value, and epochs still rise")
     func abandoned() throws {
         let folder = scratch.file("v2/locks/site")
