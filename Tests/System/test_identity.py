@@ -32,7 +32,7 @@ def assert_refused(gateway: Gateway, agent: Agent, at_gateway: str, at_agent: st
     """Each side reports the problem in one line; no log contains a secret; the agent serves nothing."""
     gateway.process.wait_log(at_gateway, 10)
     agent.process.wait_log(at_agent, 10)
-    assert agent.ops("/readyz", quiet=True) != 200
+    eventually(lambda: agent.ops("/readyz", quiet=True) != 200, 2, "the agent is not ready")
     assert gateway.request("GET", "/").status == 503
     secret = agent.settings["token"].partition(".")[2]
     for process in (gateway.process, agent.process):
