@@ -90,6 +90,8 @@ package final class ServedCertificates: Sendable {
             failure = error
         }
         served.rebuild(now: now)
+        // The run reports the problems of the start.
+        served.current.withLock { $0.reported = [:] }
         guard served.current.withLock({ $0.snapshot != nil }) else { throw failure ?? nothing }
         return served
     }
@@ -249,8 +251,10 @@ package final class ServedCertificates: Sendable {
                 return (nil, new)
             }
             let snapshot = CertificateSnapshot(sources, development: leaf)
+            // Certificates that were read again are other objects with the same content.
+            let isSame = current.snapshot?.certificates.elementsEqual(all) { $0.isSame(as: $1) } ?? false
             current.snapshot = snapshot
-            return (snapshot, new)
+            return (isSame ? nil : snapshot, new)
         }
     }
 }

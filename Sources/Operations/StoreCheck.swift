@@ -29,11 +29,12 @@ package struct StoreCheck: Sendable {
     }
 
     package func run() async -> StoreCheckReport {
-        var report = StoreCheckReport(path: configuration.path)
         guard configuration.driver == .volume else {
+            var report = StoreCheckReport(path: "-")
             report.problems.append("store.driver is \"memory\": nothing is kept, so there is nothing to check")
             return report
         }
+        var report = StoreCheckReport(path: configuration.path)
         do throws(StoreError) {
             let check = self
             let path = configuration.folder
@@ -104,7 +105,7 @@ package struct StoreCheck: Sendable {
             return nil
         case .folder?: break
         default:
-            report.problems.append("\(configuration.path): is not a folder; store.path must name one")
+            report.problems.append("\(configuration.path): \(Volume.notFolder)")
             return nil
         }
         let inner = configuration.folder

@@ -114,6 +114,6 @@ struct ACMEForgetAccountCommand: AsyncParsableCommand {
         guard try await RenewalRecords(context.store).removeAccount(at: url) else {
             throw Failure("the store has no account at \(url)")
         }
-        Terminal.info("Removed the account at \(url).")
+        Terminal.info("Removed the record of the account at \(url) from the store; the CA was not told.")
     }
 }

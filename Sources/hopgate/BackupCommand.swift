@@ -15,6 +15,7 @@ struct BackupCommand: AsyncParsableCommand {
             Contains the cluster, its keys (unless they are mounted), credentials, certificates and ACME state. Works \
             while gateways run. The file is read back and verified before it replaces an older one. It is a secret: \
             anyone who has it can impersonate the cluster. Its mode is 0600.
+            Exit code 0: the file is complete. 1: there is none, or values that a gateway would not accept are not in it.
             """
     )
 
@@ -45,8 +46,14 @@ struct BackupCommand: AsyncParsableCommand {
         for note in summary.notes { Terminal.info(note) }
         let place = file == "-" ? "standard output" : file
         Terminal.info("Wrote and verified \(place): \(backup.summary).")
-        guard !backup.holdsKeys else { return }
-        Terminal.info("Not included: the cluster's keys, which are mounted. Back them up separately.")
+        if !backup.holdsKeys {
+            Terminal.info("Not included: the cluster's keys, which are mounted. Back them up separately.")
+        }
+        guard summary.notes.isEmpty else {
+            throw Failure(
+                "values left out: \(summary.notes.count), for the reasons above; the others are in \(place)"
+            )
+        }
     }
 }
 

@@ -21,9 +21,12 @@ struct CertificateCommand: AsyncParsableCommand {
 
 /// Functions that the `cert` commands share.
 enum CertificateSupport {
-    /// Parses the name of a certificate from an argument.
+    /// Parses the name of a certificate from an argument, which may be its place in the store, as `cert list` shows it.
     static func name(_ text: String) throws -> CertificateName {
-        guard let name = CertificateName(text) else {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        let isPlace = parts.first == "certs" && (parts.count == 2 || parts.count == 3 && UInt64(parts[2]) != nil)
+        let place = isPlace ? try? StoreKey("certs/\(parts[1])") : nil
+        guard let name = place.flatMap(CertificateName.init(storeKey:)) ?? CertificateName(text) else {
             throw ValidationError(
                 "\"\(text)\" is not a name for a certificate; write app.example.com, *.example.com or an address."
             )
@@ -44,6 +47,17 @@ enum CertificateSupport {
 }
 
 extension CommandContext {
+    /// The names of the certificates in `acme.names`, by the key in the store.
+    var orderedCertificates: [StoreKey: [CertificateName]] {
+        let all = (configuration.acme?.names ?? []).compactMap { names in
+            names.first.flatMap { try? $0.storeKey }.map { ($0, names) }
+        }
+        return Dictionary(all) { first, _ in first }
+    }
+
+    /// The directory URLs of the configured CAs.
+    var authorities: [String] { configuration.acme?.renewalAuthorities.map(\.authority.id) ?? [] }
+
     /// Loads the certificates that a gateway with this configuration serves.
     func servedCertificates() async throws -> ServedCertificates {
         let settings = configuration.servedCertificates(check: TLSIdentities.check)

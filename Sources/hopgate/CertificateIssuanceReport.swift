@@ -11,13 +11,26 @@ struct CertificateIssuanceReport {
     private let authority: String?
     private let renewal: UnixTime?
     private let state: RenewalState
+    /// The hold of the first CA that accepts no orders.
+    private let hold: AuthorityHold?
 
     /// Reads the records of a key.
     ///
-    /// - Parameter status: The status of the present certificate, or `nil` if there is none.
-    init(_ key: StoreKey, _ status: CertificateStatus?, in store: any Store) async throws {
+    /// - Parameters:
+    ///   - status: The status of the present certificate, or `nil` if there is none.
+    ///   - authorities: The CAs whose holds are read, too, because they may be why there is none.
+    init(
+        _ key: StoreKey,
+        _ status: CertificateStatus?,
+        authorities: [String] = [],
+        in store: any Store
+    ) async throws {
         self.key = key
-        state = try await RenewalRecords(store).state(of: key)
+        let records = RenewalRecords(store)
+        state = try await records.state(of: key)
+        var hold: AuthorityHold?
+        for authority in authorities where hold == nil { hold = try await records.hold(at: authority)?.hold }
+        self.hold = hold
         authority = status?.authority
         guard let certificate = status?.certificate, authority != nil else {
             renewal = nil
@@ -34,17 +47,23 @@ struct CertificateIssuanceReport {
         guard authority != nil || hasFailed else { return nil }
     }
 
-    var hasFailed: Bool { state.lastError != nil }
+    /// The last error of the certificate, else that of its CA.
+    private var lastError: RenewalState.LastError? { state.lastError ?? hold?.error }
+
+    var hasFailed: Bool { lastError != nil }
 
     /// The time of the next attempt by the CA's clock, or `nil` if the last one succeeded. If it is not set, all CAs
     /// are on hold, and the latest hold counts.
-    private var nextTry: UnixTime? { hasFailed ? state.nextTry ?? state.holds.values.max() : nil }
+    private var nextTry: UnixTime? {
+        guard state.lastError != nil else { return hold?.notBefore }
+        return state.nextTry ?? state.holds.values.max() ?? hold?.notBefore
+    }
 
     var rows: [[String]] {
         var rows: [[String]] = []
         if let authority { rows.append(["ca", plain(authority)]) }
         if let renewal { rows.append(["next renewal", renewal.rfc3339]) }
-        guard let error = state.lastError else { return rows }
+        guard let error = lastError else { return rows }
         rows += [
             ["last error", "\(plain(error.code)), at \(error.at.rfc3339), from \(plain(error.authority))"],
             ["", plain(message(of: error))],
@@ -61,7 +80,7 @@ struct CertificateIssuanceReport {
             "next_renewal": renewal.map { .string($0.rfc3339) } ?? .null,
             "next_try": nextTry.map { .string($0.rfc3339) } ?? .null,
             "failures": .integer(Int64(state.failures)),
-            "last_error": state.lastError.map { .object($0.report) } ?? .null,
+            "last_error": lastError.map { .object($0.report) } ?? .null,
         ]
     }
 

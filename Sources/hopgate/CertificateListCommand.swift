@@ -1,3 +1,4 @@
+import ACME
 import ArgumentParser
 import Certificates
 import Formats
@@ -20,9 +21,18 @@ struct CertificateListCommand: AsyncParsableCommand {
         defer { context.close() }
         let now = Date()
         let statuses = try await context.servedCertificates().statuses
+        let places = Set(statuses.map(\.place))
+        let missing = context.orderedCertificates.filter { !places.contains($0.key.path) }.sorted { $0.key < $1.key }
         if json {
-            try Terminal.print(.array(statuses.map { .object($0.document(now: now)) }))
-        } else if statuses.isEmpty {
+            let others = missing.map { key, names -> JSONValue in
+                .object([
+                    "source": .string(CertificateSource.store.rawValue), "place": .string(key.path),
+                    "state": .string(CertificateStatus.notIssued),
+                    "names": .array(names.map { .string($0.description) }),
+                ])
+            }
+            try Terminal.print(.array(statuses.map { .object($0.document(now: now)) } + others))
+        } else if statuses.isEmpty, missing.isEmpty {
             Terminal.info("There are no certificates; a start with \"development_ca: auto\" creates a development CA.")
         } else {
             let rows = statuses.map { status in
@@ -36,7 +46,13 @@ struct CertificateListCommand: AsyncParsableCommand {
                     status.certificate?.issuer ?? "-",
                 ]
             }
-            try Terminal.print(table: [["NAMES", "SOURCE", "NOT AFTER", "STATE", "PLACE", "SHA256", "ISSUER"]] + rows)
+            let others = missing.map { key, names in
+                let all = names.map(\.description).joined(separator: ",")
+                return [all, CertificateSource.store.rawValue, "-", CertificateStatus.notIssued, key.path, "-", "-"]
+            }
+            try Terminal.print(
+                table: [["NAMES", "SOURCE", "NOT AFTER", "STATE", "PLACE", "SHA256", "ISSUER"]] + rows + others
+            )
         }
         let problems = statuses.compactMap(\.problem)
         guard problems.isEmpty else {

@@ -49,9 +49,15 @@ struct CertificateShowCommand: AsyncParsableCommand {
                 ?? served.statuses.first { $0.source == .development }
         }
         if found == nil || found?.source == .development {
-            // Ordering a certificate for the name may have failed.
-            let issuing = try await CertificateIssuanceReport(called, nil, in: context.store)
-            if issuing.hasFailed { return try Self.reportMissing(issuing, wanted, json: json) }
+            // A gateway orders a certificate for the name, or has failed to.
+            let isConfigured = context.orderedCertificates[called] != nil
+            let issuing = try await CertificateIssuanceReport(
+                called,
+                nil,
+                authorities: isConfigured ? context.authorities : [],
+                in: context.store
+            )
+            if isConfigured || issuing.hasFailed { return try reportMissing(issuing, wanted) }
         }
         guard let found else {
             throw Failure(
@@ -78,17 +84,21 @@ struct CertificateShowCommand: AsyncParsableCommand {
         if let problem = found.problem { throw Failure("\(problem)") }
     }
 
-    /// Prints the last error of ordering a certificate that does not exist yet, and fails.
-    private static func reportMissing(_ issuing: CertificateIssuanceReport, _ name: CertificateName, json: Bool) throws
-    {
-        let state = "is not issued yet"
-        if json {
+    /// Prints the state of a certificate that does not exist yet, with the last error of ordering it, and fails.
+    private func reportMissing(_ issuing: CertificateIssuanceReport, _ name: CertificateName) throws {
+        let state = CertificateStatus.notIssued
+        if pem {
+            // There is none to print.
+        } else if json {
             let fields: [String: JSONValue] = ["place": .string(issuing.key.path), "state": .string(state)]
             try Terminal.print(fields.merging(issuing.fields) { $1 })
         } else {
             try Terminal.print(table: [["state", state], ["place", issuing.key.path]] + issuing.rows)
         }
-        throw Failure("the certificate for \(name) \(state)")
+        let hint =
+            issuing.hasFailed
+            ? "" : "; a running gateway orders it. To see what a CA would see: hopgate acme check \(name)"
+        throw Failure("the certificate for \(name) \(state)\(hint)")
     }
 
     private static func rows(_ status: CertificateStatus) -> [[String]] {

@@ -49,7 +49,15 @@ struct StoreCheckTests {
         #expect(await check().problems.count == 1)
         #expect(scratch.names("store").isEmpty)
         scratch.write("store", "")
-        #expect(await check().problems == ["\(folder): is not a folder; store.path must name one"])
+        let problem = "\(folder): is not a folder; store.path must name one"
+        #expect(await check().problems == [problem])
+        let configuration = SharedStoreConfiguration(path: folder)
+        let creating = await #expect(throws: StoreError.self) { _ = try await SharedStore.open(configuration) }
+        let existing = await #expect(throws: StoreError.self) { _ = try await SharedStore.openExisting(configuration) }
+        #expect(creating?.description == problem && existing?.description == problem)
+        let impossible = SharedStoreConfiguration(path: "/proc/x")
+        let refused = await #expect(throws: StoreError.self) { _ = try await SharedStore.open(impossible) }
+        #expect(refused?.reason.hasPrefix("cannot be created; correct store.path, or create the folder") == true)
     }
 
     @Test("A link in place of v1 is rejected by the check and by gateways alike; the configured folder may be a link")

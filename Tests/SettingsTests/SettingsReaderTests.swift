@@ -165,6 +165,12 @@ import Testing
         #expect(lines == [#"test.yaml:1: unknown key "zzz". Remove it. Known here: alpha, beta."#])
     }
 
+    @Test("The problem of a key with a dot names the section that it belongs in")
+    func dottedKey() {
+        let lines = problems("store.path: /x") { root in _ = root.string("store", default: "x") }
+        #expect(lines == [#"test.yaml:1: unknown key "store.path". Write store: {path: …}."#])
+    }
+
     @Test("A file that cannot be read or parsed is one problem; no setting is reported missing because of it")
     func brokenFile() {
         let body = { (root: SettingsScope) in _ = root.required("token", parse: Scalars.string) }

@@ -151,7 +151,7 @@ def test_an_account_is_forgotten_and_the_next_one_is_new(bench, stub):
     check.gateway.process.wait_log(f"{NAME}.*", 20)
     assert check.run().returncode == 0 and len(stub.book.accounts) == 1
     done = check.gateway.cli("acme", "forget-account")
-    assert f"Removed the account at {stub.directory}" in done.stderr, done.stderr
+    assert f"Removed the record of the account at {stub.directory}" in done.stderr, done.stderr
     again = check.gateway.cli("acme", "forget-account", stub.directory, check=False)
     assert again.returncode == 1 and "no account" in again.stderr, again.stderr
     assert check.run().returncode == 0 and len(stub.book.accounts) == 2

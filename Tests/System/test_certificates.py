@@ -14,7 +14,7 @@ from pathlib import Path
 
 from acme_authority import IssuingAuthority
 from client import Connection, trusting
-from harness import ENVIRONMENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually
+from harness import ENVIRONMENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually, free_port
 
 ROUTES = [{"host": "app.localhost", "to": "demo/web"}]
 
@@ -370,6 +370,46 @@ def test_a_command_for_one_name_reads_one_certificate(bench):
     refused = gateway.cli("cert", "remove", "second.test", check=False)
     assert refused.returncode == 1 and "hopgate cert remove first.test" in refused.stderr, refused.stderr
     gateway.cli("cert", "remove", "first.test")
+
+
+def test_a_certificate_that_cannot_be_read_is_left_out_of_backups_and_can_be_removed_by_its_place(bench):
+    gateway = Gateway(bench, development_ca="off")
+    cert, key = IssuingAuthority(bench.folder / "issuer").server("open.test")
+    gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key))
+    place = gateway.data / "v2" / "certs" / "open.test"
+    newest = max(place.glob("[0-9]*"), key=lambda path: int(path.name.split(".")[0]))
+    newest.chmod(0o644)
+    done = gateway.cli("backup", str(bench.folder / "some.tar"), check=False)
+    assert done.returncode == 1 and "\nleft out: " in done.stderr, done.stderr
+    assert "values left out: 1" in done.stderr.splitlines()[-1], done.stderr
+    gateway.cli("backup", "--check", str(bench.folder / "some.tar"))
+    gateway.cli("cert", "remove", f"certs/open.test/{newest.name.split('.')[0]}")
+    assert not newest.exists()
+    gateway.cli("backup", str(bench.folder / "all.tar"))
+
+
+def test_a_name_that_is_not_issued_yet_is_shown_with_the_error_of_its_authority(bench):
+    directory = f"https://127.0.0.1:{free_port()}/directory"
+    gateway = Gateway(
+        bench,
+        acme={"agree_to_terms": True, "email": "a@example.test", "ca": directory, "names": ["app.localhost"]},
+        routes=[{"host": "app.localhost", "to": "demo/web"}],
+    )
+    gateway.start()
+
+    def shown():
+        done = gateway.cli("cert", "show", "app.localhost", "--json", check=False)
+        assert done.returncode == 1 and "app.localhost is not issued yet" in done.stderr, done.stderr
+        return json.loads(done.stdout)
+
+    eventually(lambda: shown()["last_error"], 90, "the error of the CA is shown")
+    found = shown()
+    assert found["state"] == "is not issued yet" and found["last_error"]["message"].startswith("directory: no answer"), found
+    assert found["next_try"], found
+    table = gateway.cli("cert", "show", "app.localhost", check=False).stdout
+    assert "last error" in table and "next try" in table, table
+    (entry,) = [entry for entry in json.loads(gateway.cli("cert", "list", "--json").stdout) if entry["names"]]
+    assert entry["names"] == ["app.localhost"] and entry["state"] == "is not issued yet", entry
     gone = gateway.cli("cert", "remove", "first.test", check=False)
     assert gone.returncode == 1 and "no certificate named first.test" in gone.stderr, gone.stderr
 

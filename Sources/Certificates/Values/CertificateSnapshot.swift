@@ -40,6 +40,15 @@ package struct CertificateSnapshot: Sendable {
         self.wildcard = wildcard
     }
 
+    /// The first names of the certificates that this snapshot has and the other has not, and the reverse, sorted.
+    package func firstNames(changedSince other: CertificateSnapshot) -> [String] {
+        let (mine, others) = (Set(certificates.map(\.leafSHA256)), Set(other.certificates.map(\.leafSHA256)))
+        let changed =
+            certificates.filter { !others.contains($0.leafSHA256) }
+            + other.certificates.filter { !mine.contains($0.leafSHA256) }
+        return Set(changed.map { $0.names.first?.description ?? $0.origin }).sorted()
+    }
+
     /// Returns the certificate for the exact name, else a wildcard for its first label (RFC 9525 §6.3: exactly one
     /// label), else the fallback.
     package func select(serverName: String?) -> ServerCertificate {

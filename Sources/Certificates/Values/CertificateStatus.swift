@@ -46,6 +46,9 @@ package struct CertificateStatus: Sendable {
         self.problem = problem
     }
 
+    /// The state of a certificate that is to be ordered and does not exist yet.
+    package static let notIssued = "is not issued yet"
+
     /// A description in a few words. Dates matter only here: an expired certificate is served nevertheless.
     package func state(now: Date) -> String {
         if let problem {

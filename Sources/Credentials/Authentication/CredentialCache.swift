@@ -188,9 +188,15 @@ package final class CredentialCache: Sendable {
         }
         for change in batch {
             if let problem = change.newProblem {
-                logger.error("credential unusable; its last valid version is kept", metadata: ["error": "\(problem)"])
+                let effect = change.after.value == nil ? "agents with it are refused" : "its last valid version is kept"
+                logger.error("credential unusable; \(effect)", metadata: ["error": "\(problem)"])
             } else if change.before.problem != nil, change.after.problem == nil {
-                logger.notice("credential usable again", metadata: ["token_id": "\(change.name)"])
+                let event =
+                    switch change.after.value {
+                    case nil: "unusable credential removed"
+                    case let value?: value.isRevoked ? "unusable credential revoked" : "credential usable again"
+                    }
+                logger.notice("\(event)", metadata: ["token_id": "\(change.name)"])
             }
         }
         pending.withLock { pending in

@@ -30,9 +30,30 @@ package struct AdminClient: Sendable {
             token = ClusterKeyring(mounted).signing.adminToken
             return
         }
-        let shared = try await SharedStore.openExisting(configuration.store)
+        let shared: SharedStore
+        do throws(StoreError) {
+            shared = try await SharedStore.openExisting(configuration.store)
+        } catch {
+            throw Self.withoutToken(error)
+        }
         defer { shared.close() }
         token = shared.keyring.signing.adminToken
+    }
+
+    /// The error that the store gives no token, if that is the meaning of an error of opening it.
+    private static func withoutToken(_ error: StoreError) -> StoreError {
+        let remedy =
+            "see /readyz at ops_listen for its state, or set admin_token_file for the gateway and its commands"
+        let reason: String? =
+            switch error.code {
+            case .notFound:
+                "there is no cluster, so the admin token, which comes from the cluster's key, is not known. "
+                    + "Is store.path that of the running gateway, and mounted? If so, \(remedy)"
+            case .unsupported where error.place == "store.driver":
+                "is \"memory\": only the running gateway has the key from which the admin token comes; \(remedy)"
+            default: nil
+            }
+        return reason.map { StoreError(error.code, error.place, $0) } ?? error
     }
 
     package func get(_ path: String) throws(AdminClientError) -> [String: JSONValue] {

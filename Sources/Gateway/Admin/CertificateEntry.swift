@@ -66,7 +66,7 @@ package struct CertificateEntry: Sendable {
         guard let served else {
             return (renewal?.report ?? [:]).merging([
                 "source": .string(CertificateSource.store.rawValue), "place": .string(place),
-                "state": .string("is not issued yet"),
+                "state": .string(CertificateStatus.notIssued),
             ]) { $1 }
         }
         var fields = served.document(now: now)

@@ -4,6 +4,7 @@ import Credentials
 import Logging
 import NIOCore
 import Store
+import Synchronization
 import Threads
 
 /// The background work of a gateway: everything that observes the store.
@@ -67,11 +68,23 @@ extension GatewayAssembly {
     /// Gives every new set of certificates to the listeners until the task is cancelled.
     private func serveCertificates() async {
         let (identities, logger) = (identities, logger)
+        let previous = Mutex(certificates.snapshot)
         await certificates.run(
             onChange: { snapshot in
                 do {
                     try identities.replace(snapshot)
-                    logger.info("certificates changed", metadata: ["count": "\(snapshot.certificates.count)"])
+                    let names = previous.withLock { previous in
+                        defer { previous = snapshot }
+                        return snapshot.firstNames(changedSince: previous)
+                    }
+                    let more = names.count > 10 ? " and \(names.count - 10) more" : ""
+                    logger.info(
+                        "certificates changed",
+                        metadata: [
+                            "count": "\(snapshot.certificates.count)",
+                            "names": "\(names.prefix(10).joined(separator: ", "))\(more)",
+                        ]
+                    )
                 } catch {
                     logger.error(
                         "certificates not replaced; the previous ones stay in use",

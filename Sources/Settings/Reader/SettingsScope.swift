@@ -226,8 +226,11 @@ package final class SettingsScope {
         for key in order where !known.contains(key) {
             guard let entry = entries[key] else { continue }
             let remedy: String
+            let parts = key.split(separator: ".", maxSplits: 1)
             if reader.isFull {
                 remedy = ""
+            } else if parts.count == 2, known.contains(String(parts[0])) {
+                remedy = "Write \(parts[0]): {\(parts[1]): …}."
             } else if let guess = nearest(to: key, among: known) {
                 remedy = "Did you mean \(guess)?"
             } else {

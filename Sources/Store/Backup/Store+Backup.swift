@@ -76,7 +76,7 @@ private final class BackupWriter: Sendable {
                     items.append((.value(key), try content(of: key, value.get())))
                 } catch {
                     switch error.code {
-                    case .refused, .tooLarge, .corrupt, .foreign, .badName: notes.append("\(error): left out")
+                    case .refused, .tooLarge, .corrupt, .foreign, .badName: notes.append("left out: \(error)")
                     default: throw error
                     }
                 }

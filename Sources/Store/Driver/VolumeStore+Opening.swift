@@ -93,6 +93,9 @@ extension Volume {
     /// The folder of the format before, which this release does not read.
     private static let oldFolderName = "v1"
 
+    /// The problem of a configured path at which there is something else than a folder, with the remedy.
+    package static let notFolder = "is not a folder; store.path must name one"
+
     /// Returns the volume in a local folder.
     ///
     /// - Parameters:
@@ -113,9 +116,18 @@ extension Volume {
                 )
             }
         }
+        let store = mayBeLink ? path : folder(of: path)
+        if let kind = PosixFileSystem.kind(of: store, followingLinks: true), kind != .folder {
+            throw StoreError(.refused, store, notFolder)
+        }
         do {
             return Volume(files: try PosixFileSystem(path: path, creating: creating, mayBeLink: mayBeLink))
         } catch {
+            // A file system such as /proc, in which no folder can be made, gives the same error as a missing folder.
+            if creating, error.kind == .missing {
+                let remedy = "create the folder, or mount the volume there, owned by the user that the gateway runs as"
+                throw StoreError(.denied, error.path, "cannot be created; correct store.path, or \(remedy)")
+            }
             throw StoreError(error)
         }
     }

@@ -154,7 +154,7 @@ extension Volume {
         }
         if case .create = change { try ensureFolder(key.path) }
         for _ in 0..<Self.attempts {
-            let newest = try newest(key, fresh: true)
+            let newest = try newest(key, for: change)
             // A damaged version can be replaced and removed like a value.
             let before = newest.map { (try? VersionFile($0.file, place: "")) ?? VersionFile(nonce: "") }
             if let epoch, let before, before.epoch > epoch {
@@ -228,6 +228,18 @@ extension Volume {
         }
         if names == nil { names = try namesIfPresent(in: key.path) }
         return (names ?? []).compactMap { VersionName.version($0, key: key) }.sorted()
+    }
+
+    /// Returns the newest version before a change. One that is refused, such as a file that is open to others, can be
+    /// removed by a change that names no version; it has no content then.
+    private func newest(_ key: StoreKey, for change: ValueWrite) throws(StoreError) -> StoredVersion? {
+        do {
+            return try newest(key, fresh: true)
+        } catch {
+            guard error.code == .refused, case .remove(nil) = change, let version = try versions(key, fresh: true).last
+            else { throw error }
+            return StoredVersion(version: version, file: [])
+        }
     }
 
     /// Returns the epoch of a key's newest version, or 0 if there is none.

@@ -201,6 +201,7 @@ struct CredentialCacheTests {
         try await cache.load()
         #expect(try cache.verify(copy.id, token.secret).refusal == .unknown)
         #expect(cache.statistics.valid == 1 && cache.statistics.unusable == 2 && log.all.count == 2)
+        #expect(log.all.allSatisfy { $0.hasPrefix("credential unusable; agents with it are refused") })
     }
 
     @Test("Removing a key or its folder by hand ends the credential", .timeLimit(.minutes(1)))
