@@ -118,21 +118,32 @@ package final class ServedCertificates: Sendable {
     /// the store is read.
     ///
     /// - Returns: The status, or `nil` if the certificate does not have the name or a configured file does: then every
-    ///   source has to be read.
+    ///   source has to be read. In the place of a version that cannot be used it is the one that gateways serve.
     package static func inspect(
         _ key: StoreKey,
         for name: CertificateName,
         _ settings: Settings,
-        store set: CertificateSet
+        store set: CertificateSet,
+        now: Date = Date()
     ) async throws(CertificatesError) -> CertificateStatus? {
         let configured = ConfiguredCertificates(settings.files, check: settings.check)
         _ = configured.reload()
         guard !configured.certificates.contains(where: { $0.names.contains(name) }) else { return nil }
-        let finding: CertificateSet.Finding
+        var finding: CertificateSet.Finding
         do throws(StoreError) {
             finding = try await set.read(key, check: settings.check)
         } catch {
-            throw CertificatesError(error)
+            finding = CertificateSet.Finding(rejection: CertificatesError(error))
+        }
+        if let problem = finding.rejection {
+            if let served = await set.earlier(key, now: now, within: .seconds(10), check: settings.check),
+                let version = served.version
+            {
+                finding = served
+                finding.rejection = problem.serving(version: version)
+            } else if finding.version == nil {
+                throw problem
+            }
         }
         guard finding.rejection != nil || finding.certificate?.names.contains(name) == true else { return nil }
         return CertificateStatus(

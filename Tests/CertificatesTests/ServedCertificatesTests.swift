@@ -247,6 +247,13 @@ struct ServedCertificatesTests {
         let reasons = served.statuses.map { $0.problem?.reason ?? "" }
         #expect(reasons[0].hasSuffix("; version 1 is served") && !reasons[1].contains("served"), "\(reasons)")
         #expect(served.statuses.prefix(3).map(\.version) == [1, nil, nil])
+        // A command that asks for one name shows the same.
+        let settings = ServedCertificates.Settings(files: [], usesDevelopmentCA: false)
+        let name = try #require(CertificateName("a.test"))
+        let certificates = store.certificates
+        let shown = try await ServedCertificates.inspect("certs/a.test", for: name, settings, store: certificates)
+        #expect(shown?.certificate?.names == names(good) && shown?.version == 1)
+        #expect(shown?.problem?.reason.hasSuffix("; version 1 is served") == true)
         // A new version is served, and nothing is wrong with it.
         let new = try TestCertificate(["a.test", "more.test"])
         try await running(served) { _, _ in
@@ -283,6 +290,17 @@ struct ServedCertificatesTests {
         try await eventually("the start ends", within: .seconds(30)) { isOpen.withLock { $0 } }
         try await waiting.value
         #expect(try await opening.value.snapshot.fallback.names == names(good))
+    }
+
+    @Test("A change by hand takes a lease that lives as long as is configured")
+    func leaseTime() async throws {
+        let volume = try scratch.volume()
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
+        let set = CertificateSet(store, leaseTime: .seconds(42)) { testKeyring }
+        try await set.withLease(of: "certs/a.test") { _ throws(StoreError) in
+            #expect(volume.leases(until: .distantFuture).found.map(\.timeToLive) == [.seconds(42)])
+        }
     }
 
     @Test("The volume holds the keys of two versions at most, and none of a removed certificate")

@@ -1,5 +1,5 @@
 package import FoundationEssentials
-import NIOCore
+package import NIOCore
 package import Store
 
 /// The certificates in the store: one value for each below `certs/`, written under the lease with the same name below
@@ -16,9 +16,16 @@ package struct CertificateSet: Sendable {
     package let store: any Store
     /// Returns the current keys of the cluster.
     let keyring: @Sendable () -> ClusterKeyring
+    /// The time to live of the leases for changes by hand.
+    private let leaseTime: TimeAmount
 
-    package init(_ store: any Store, keyring: @escaping @Sendable () -> ClusterKeyring) {
+    package init(
+        _ store: any Store,
+        leaseTime: TimeAmount = .seconds(15),
+        keyring: @escaping @Sendable () -> ClusterKeyring
+    ) {
         self.store = store
+        self.leaseTime = leaseTime
         self.keyring = keyring
     }
 
@@ -46,6 +53,18 @@ package struct CertificateSet: Sendable {
         check: CertificateCheck = { _ in }
     ) async throws(StoreError) -> Finding {
         try await store.readIfPresent(key).map { finding($0, at: key, check: check) } ?? Finding()
+    }
+
+    /// Returns the certificate that gateways which start serve in the place of one that cannot be used: the newest earlier
+    /// version that the store has kept, if it is valid.
+    func earlier(_ key: StoreKey, now: Date, within limit: TimeAmount, check: CertificateCheck) async -> Finding? {
+        for value in (try? await store.earlier(key, within: limit)) ?? [] {
+            let found = finding(value, at: key, check: check)
+            if let certificate = found.certificate, Double(certificate.notValidAfter) > now.timeIntervalSince1970 {
+                return found
+            }
+        }
+        return nil
     }
 
     /// Decodes and checks a stored certificate.
@@ -157,12 +176,15 @@ package struct CertificateSet: Sendable {
         }
     }
 
-    /// Performs a change by hand under the lease of a certificate, which is waited for up to a minute.
+    /// Performs a change by hand under the lease of a certificate, which is waited for a minute longer than it lives.
     package func withLease<Result: Sendable>(
         of key: StoreKey,
         _ body: (any StoreLease) async throws(StoreError) -> Result
     ) async throws(StoreError) -> Result {
-        let lease = try await lease(of: key) { $0.patience = .minutes(1) }
+        let lease = try await lease(of: key) { options in
+            options.timeToLive = leaseTime
+            options.patience = leaseTime + .minutes(1)
+        }
         return try await lease.perform { () throws(StoreError) in try await body(lease) }
     }
 }

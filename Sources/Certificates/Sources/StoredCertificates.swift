@@ -59,13 +59,9 @@ final class StoredCertificates: Sendable {
     ) async {
         let left = deadline - .now()
         guard left > .zero, let key = try? CertificateSet.prefix.child(name),
-            let found = try? await set.store.earlier(key, within: left)
+            let found = await set.earlier(key, now: now, within: left, check: check), let version = found.version
         else { return }
-        let usable = found.lazy.map { [set, check] in
-            (version: $0.version, finding: set.finding($0, at: key, check: check))
-        }
-        .first { $0.finding.certificate.map { Double($0.notValidAfter) > now.timeIntervalSince1970 } ?? false }
-        if let usable { values.insert(name, version: usable.version, usable.finding, insteadOf: problem) }
+        values.insert(name, version: version, found, insteadOf: problem)
     }
 
     /// All certificates but the root of the development CA, in the order of their keys.
@@ -81,13 +77,7 @@ final class StoredCertificates: Sendable {
         entries.compactMap { name, entry in
             guard entry.value != nil || entry.problem != nil else { return nil }
             let problem = entry.problem.map { problem in
-                entry.value == nil
-                    ? problem
-                    : CertificatesError(
-                        problem.code,
-                        problem.path,
-                        "\(problem.reason); version \(entry.version) is served"
-                    )
+                entry.value == nil ? problem : problem.serving(version: entry.version)
             }
             return CertificateStatus(
                 source: .store,

@@ -42,6 +42,11 @@ package struct CertificatesError: Error, Equatable, CustomStringConvertible {
     package init(_ error: StoreError) {
         self.init(.store(error.code), error.place, error.reason)
     }
+
+    /// The reason why the newest version is not used, while another one is served.
+    func serving(version: UInt64) -> CertificatesError {
+        CertificatesError(code, path, "\(reason); version \(version) is served")
+    }
 }
 
 extension CertificatesError {

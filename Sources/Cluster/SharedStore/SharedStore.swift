@@ -1,4 +1,4 @@
-import NIOCore
+package import NIOCore
 package import Store
 import Synchronization
 import Threads
@@ -13,6 +13,8 @@ package final class SharedStore: Sendable {
 
     package let store: any Store
     package let driver: SharedStoreConfiguration.Driver
+    /// The configured time to live of leases.
+    package let leaseTime: TimeAmount
     /// Whether this process has founded the cluster.
     package let isFounder: Bool
     private let mounted: MountedKeys?
@@ -20,13 +22,14 @@ package final class SharedStore: Sendable {
 
     private init(
         store: any Store,
-        driver: SharedStoreConfiguration.Driver,
+        _ configuration: SharedStoreConfiguration,
         mounted: MountedKeys?,
         cluster: ClusterIdentity,
         isFounder: Bool = false
     ) {
         self.store = store
-        self.driver = driver
+        self.driver = configuration.driver
+        self.leaseTime = configuration.leaseTTL
         self.mounted = mounted
         self.isFounder = isFounder
         self.current = Mutex(cluster)
@@ -57,7 +60,7 @@ package final class SharedStore: Sendable {
             mounted: mounted?.keys,
             options: options
         )
-        return SharedStore(store: store, driver: driver, mounted: mounted, cluster: cluster, isFounder: isFounder)
+        return SharedStore(store: store, configuration, mounted: mounted, cluster: cluster, isFounder: isFounder)
     }
 
     /// Opens the store for a command, which needs the volume driver because it has no access to the memory of the running
@@ -101,7 +104,7 @@ package final class SharedStore: Sendable {
             store.close()
             throw error
         }
-        return SharedStore(store: store, driver: .volume, mounted: mounted, cluster: cluster)
+        return SharedStore(store: store, configuration, mounted: mounted, cluster: cluster)
     }
 
     /// Opens the folder of a store for a restore, and creates it if it does not exist.

@@ -48,5 +48,5 @@ extension GatewayConfiguration {
 
 extension SharedStore {
     /// The certificates in the store.
-    package var certificates: CertificateSet { CertificateSet(store) { [self] in keyring } }
+    package var certificates: CertificateSet { CertificateSet(store, leaseTime: leaseTime) { [self] in keyring } }
 }

@@ -1,10 +1,11 @@
+import NIOCore
 import Synchronization
 
 /// The result of a backup.
 package struct BackupSummary: Sendable {
     package internal(set) var cluster: String
     package internal(set) var fileCount = 0
-    /// The values that were left out and why, one line each.
+    /// The values that were left out, or are there as an earlier version, and why, one line each.
     package internal(set) var notes: [String] = []
 }
 
@@ -12,7 +13,8 @@ extension Store {
     /// Writes the newest version of every value that ``StoreLayout`` keeps, cluster.json and the keys into an archive,
     /// as a restore creates them: sealed values are sealed again as version 1. Each is as it was at one moment; if the
     /// cluster's keys change meanwhile the backup starts over. Values that a gateway would not accept (a wrong MAC, a
-    /// file open to others) are left out and noted.
+    /// file open to others) are left out and noted; of a certificate the newest earlier version is taken that is intact, which
+    /// a gateway serves in its place.
     ///
     /// The archive is written on the threads of the store.
     ///
@@ -40,6 +42,11 @@ extension Store {
                 try await readAll(prefix) { part, _ in writer.add(part) }
                 if let failure = writer.failure { throw failure }
             }
+            for (key, error) in writer.damaged {
+                let earlier =
+                    key.parent == StoreLayout.certificates ? try await self.earlier(key, within: .seconds(10)) : []
+                writer.add(key, earlier, insteadOf: error)
+            }
             guard try await readCluster(mounted: mounted) == cluster else { continue }
             let origin = BackupOrigin(cluster: cluster.id, release: release, time: time, created: created)
             return try writer.finish(origin)
@@ -53,6 +60,7 @@ private final class BackupWriter: Sendable {
     private struct State {
         var tar: TarWriter
         var notes: [String] = []
+        var damaged: [(key: StoreKey, error: StoreError)] = []
         var failure: StoreError?
     }
 
@@ -67,16 +75,19 @@ private final class BackupWriter: Sendable {
     /// The failure after which nothing was written any more.
     var failure: StoreError? { state.withLock { $0.failure } }
 
+    /// The values that a gateway would not accept.
+    var damaged: [(key: StoreKey, error: StoreError)] { state.withLock { $0.damaged } }
+
     func add(_ readings: [StoreReading]) {
         var items: [(BackupItem, [UInt8])] = []
-        var notes: [String] = []
+        var damaged: [(key: StoreKey, error: StoreError)] = []
         do throws(StoreError) {
             for (key, value) in readings {
                 do {
                     items.append((.value(key), try content(of: key, value.get())))
                 } catch {
                     switch error.code {
-                    case .refused, .tooLarge, .corrupt, .foreign, .badName: notes.append("left out: \(error)")
+                    case .refused, .tooLarge, .corrupt, .foreign, .badName: damaged.append((key, error))
                     default: throw error
                     }
                 }
@@ -84,8 +95,18 @@ private final class BackupWriter: Sendable {
         } catch {
             state.withLock { $0.failure = error }
         }
-        state.withLock { $0.notes += notes }
+        state.withLock { $0.damaged += damaged }
         add(items)
+    }
+
+    /// Adds the first of these versions that is intact in the place of a damaged one, and a note.
+    func add(_ key: StoreKey, _ earlier: [StoredValue], insteadOf error: StoreError) {
+        let found = earlier.lazy.compactMap { [self] value in
+            (try? content(of: key, value)).map { (value.version, $0) }
+        }.first
+        if let found { add([(.value(key), found.1)]) }
+        let outcome = found.map { "taken in version \($0.0)" } ?? "left out"
+        state.withLock { $0.notes.append("\(outcome): \(error)") }
     }
 
     func add(_ items: [(BackupItem, [UInt8])]) {

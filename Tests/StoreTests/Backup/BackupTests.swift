@@ -269,6 +269,18 @@ struct BackupTests {
         #expect(archive.summary.notes.count == 2 && archive.summary.notes.allSatisfy { $0.hasPrefix("left out: ") })
         #expect(try Backup(archive.file, mounted: nil).credentialCount == 1)
     }
+
+    @Test("In the place of a damaged certificate the version is taken that gateways serve")
+    func earlierVersion() async throws {
+        let (volume, cluster) = try await filled()
+        try volume.write("certs/app.test", .put(bytes("{}")))
+        let archive = try await backup(volume)
+        #expect(archive.summary.notes.count == 1)
+        #expect(archive.summary.notes.first?.hasPrefix("taken in version 3: ") == true)
+        let restored = try other.volume()
+        try await restore(try Backup(archive.file, mounted: nil), into: restored)
+        #expect(try restored.read("certs/app.test").bytes == certificate(cluster, 3))
+    }
 }
 
 /// Returns an archive with these bytes.
