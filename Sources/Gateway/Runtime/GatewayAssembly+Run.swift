@@ -100,7 +100,7 @@ extension GatewayAssembly {
     private func selfTest() async {
         do throws(StoreError) {
             for problem in try await shared.store.selfTest().problems {
-                logger.warning("volume lacks a feature that the store needs", metadata: ["problem": "\(problem)"])
+                logger.warning("volume cannot do what the store needs", metadata: ["problem": "\(problem)"])
             }
         } catch {
             guard !Task.isCancelled else { return }

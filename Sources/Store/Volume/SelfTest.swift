@@ -12,6 +12,8 @@ package struct SelfTestReport: Sendable {
     }
 
     package internal(set) var steps: [Step] = []
+    /// Whether the volume is full. The steps after the one that found it so are skipped, because they would fail, too.
+    fileprivate(set) var isFull = false
 
     package var problems: [String] { steps.compactMap { step in step.problem.map { "\(step.name): \($0)" } } }
     package var isUsable: Bool { problems.isEmpty }
@@ -102,12 +104,14 @@ extension Volume {
 extension SelfTestReport {
     /// Runs and times one step.
     fileprivate mutating func step(_ name: String, _ volume: Volume, _ body: () throws(StoreError) -> Void) {
+        guard !isFull else { return }
         let began = volume.now()
         var problem: String?
-        do {
+        do throws(StoreError) {
             try body()
         } catch {
             problem = error.description
+            isFull = error.code == .full
         }
         steps.append(Step(name: name, duration: volume.now() - began, problem: problem))
     }

@@ -45,6 +45,15 @@ struct CheckTests {
         #expect(inspection.remarks.contains { $0.contains("v2/certs: mode 2770") })
     }
 
+    @Test("A full volume is one problem of the self-test; what follows is skipped")
+    func full() throws {
+        let volume = try scratch.volume()
+        let files = HangingFileSystem(files: volume.files)
+        files.gate.fill(true)
+        let problems = Volume(files: files).selfTest().problems
+        #expect(problems.count == 1 && problems[0].contains("no space is left"), "\(problems)")
+    }
+
     @Test("Many problems of one kind are reported as a few lines and a count")
     func many() throws {
         let volume = try scratch.volume()
