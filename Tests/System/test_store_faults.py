@@ -210,6 +210,18 @@ def test_a_full_store_that_was_founded_before_serves(bench):
     wait_state(gateway, "healthy")
 
 
+def test_a_replica_on_a_full_store_counts_as_active(bench):
+    volume = SmallVolume(bench)
+    gateway = Gateway(bench, store=volume.setting).start()
+    volume.fill()
+    wait_state(gateway, "full")
+    # Longer than the age above which a heartbeat is no sign of life.
+    for _ in during(7):
+        metrics = gateway.metrics()
+        assert metrics['hopgate_cluster_replicas{state="active"}'] == 1, metrics
+        assert metrics['hopgate_cluster_replicas{state="dead"}'] == 0
+
+
 def test_an_empty_read_only_store_stops_the_start(bench):
     volume = BindVolume(bench)
     volume.set_read_only(True)

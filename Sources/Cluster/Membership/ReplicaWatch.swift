@@ -16,8 +16,6 @@ package final class ReplicaWatch: Sendable {
         var replicas: [Incarnation: ReplicaStatus] = [:]
         /// Whether the other replicas are known. Until then their absence means nothing.
         var hasListed = false
-        /// The last time at which the local store worked.
-        var lastHealthy = NIODeadline.now()
         var observation: MemberObservation?
     }
 
@@ -34,9 +32,8 @@ package final class ReplicaWatch: Sendable {
 
     /// The replicas, this process included.
     package var replicas: [ReplicaStatus] {
-        let isHealthy = shared.store.state == .healthy
-        let (others, lastHealthy) = state.withLock { ($0.replicas.values, $0.lastHealthy) }
-        let own = presence.status(movedAt: isHealthy ? .now() : lastHealthy)
+        let others = state.withLock { $0.replicas.values }
+        let own = presence.status(movedAt: shared.store.diagnostics.lastHeartbeat)
         return (others.filter { $0.incarnation != own?.incarnation } + [own].compactMap(\.self))
             .sorted { $0.incarnation < $1.incarnation }
     }
@@ -52,7 +49,6 @@ package final class ReplicaWatch: Sendable {
             let isRotated = shared.keyring != keyring
             keyring = shared.keyring
             let others = state.withLock { state in
-                if store == .healthy { state.lastHealthy = now }
                 if isRotated { for name in state.replicas.keys { state.replicas[name]?.openInfo(with: keyring) } }
                 return Array(state.replicas.values)
             }

@@ -17,6 +17,8 @@ package enum StoreOperation: String, CaseIterable, Sendable {
 package struct StoreDiagnostics: Sendable {
     /// The folder of the store.
     package var path: String
+    /// The time of the last heartbeat that was written and read back, or of the start.
+    package var lastHeartbeat: NIODeadline
     /// The duration of the last round trip.
     package var roundTrip: TimeAmount?
     /// The last failure, or `nil` if the last round trip succeeded.
@@ -30,6 +32,7 @@ extension VolumeStore {
     package var diagnostics: StoreDiagnostics {
         StoreDiagnostics(
             path: volume.files.root,
+            lastHeartbeat: health.lastHeartbeat,
             roundTrip: health.roundTrip,
             failure: health.failure,
             watchFailure: shared.withLock { $0.watches }.lazy.compactMap(\.failure).first { $0.code != .transient },

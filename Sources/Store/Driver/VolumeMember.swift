@@ -213,7 +213,7 @@ final class VolumeMember: StoreMember {
             }
         } catch {
             failure = error
-            health.roundTripFailed(error, now: .now())
+            health.roundTripFailed(error, isHeartbeatWritten: journal.isHeartbeatWritten, now: .now())
             recordDuration(volume.now() - began)
         }
         let isCommitted = failure == nil && !journal.hasChanges
@@ -252,7 +252,7 @@ extension VolumeStore {
                 try journal.begin(as: incarnation, info: info, now: volume.now())
             } catch {
                 // No heartbeat follows that would report the failure.
-                health.roundTripFailed(error, now: .now())
+                health.roundTripFailed(error, isHeartbeatWritten: false, now: .now())
                 throw error
             }
             return ThreadConfined(journal)

@@ -102,7 +102,8 @@ extension JournalWriter {
                 try volume.writeAll(slot[...], to: file, at: found.freeSlot, path)
                 try file.syncData()
             } catch {
-                heartbeatIsSuspect = true
+                // A write that found no space has had no effect, and a replacement would find none, either.
+                heartbeatIsSuspect = error.call != .write || error.kind != .full
                 throw volume.storeError(for: error)
             }
         } else {

@@ -59,6 +59,8 @@ package final class JournalWriter {
     var heartbeatIsSuspect = false
     /// The earlier generations whose files still exist, and when to delete them.
     var oldGenerations: [(generation: UInt64, deleteAt: NIODeadline)] = []
+    /// Whether the last tick has written the heartbeat, although it may have failed to write the log.
+    private(set) var isHeartbeatWritten = false
     private var lastCommit = NIODeadline.uptimeNanoseconds(0)
     private var failedAt: NIODeadline?
 
@@ -125,6 +127,7 @@ package final class JournalWriter {
     package func tick(now: NIODeadline) throws(StoreError) -> Outcome {
         guard now >= nextTick else { return .idle }
         failedAt = now
+        isHeartbeatWritten = false
         deleteOldFiles(now: now)
         var logFailure: StoreError?
         do {
@@ -141,6 +144,7 @@ package final class JournalWriter {
             heartbeat.flags.insert(.rowsNewerThanLog)
         }
         guard try writeHeartbeat() else { return .fenced }
+        isHeartbeatWritten = true
         for index in oldGenerations.indices where oldGenerations[index].deleteAt == .distantFuture {
             oldGenerations[index].deleteAt = now + pace.oldFileRetention
         }

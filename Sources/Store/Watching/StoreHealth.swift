@@ -58,17 +58,14 @@ package final class StoreHealth: Sendable {
     }
 
     /// Records the failure of a round trip.
-    package func roundTripFailed(_ error: StoreError, now: NIODeadline) {
+    ///
+    /// - Parameter isHeartbeatWritten: Whether only the log failed. On a full disk that is a successful round trip.
+    package func roundTripFailed(_ error: StoreError, isHeartbeatWritten: Bool, now: NIODeadline) {
         facts.withLock { facts in
             facts.began = nil
-            // A heartbeat that reaches a full disk is a successful round trip.
-            if error.code == .full {
-                facts.isFull = true
-                facts.lastGood = now
-                facts.failure = nil
-            } else {
-                facts.failure = error
-            }
+            if isHeartbeatWritten { facts.lastGood = now }
+            if error.code == .full { facts.isFull = true }
+            facts.failure = error.code == .full && isHeartbeatWritten ? nil : error
         }
     }
 
@@ -79,6 +76,9 @@ package final class StoreHealth: Sendable {
 
     /// Whether the last write found no space, so that the volume has to be probed.
     package var needsSpaceProbe: Bool { facts.withLock { $0.isFull } }
+
+    /// The time of the last heartbeat that was written and read back, or of the start.
+    var lastHeartbeat: NIODeadline { facts.withLock { $0.lastGood } }
 
     /// The duration of the last round trip.
     package var roundTrip: TimeAmount? { facts.withLock { $0.roundTrip } }
@@ -92,6 +92,7 @@ package final class StoreHealth: Sendable {
             switch facts.failure?.code {
             case .readOnly, .denied: return .readOnly
             case .gone, .notFound: return .gone
+            case .full: return .full
             case .some where now - facts.lastGood > Self.limit: return .stalled
             default: break
             }
