@@ -1,3 +1,4 @@
+import Formats
 import Glibc
 
 /// Publication of single files: temporary file → fsync → rename or link → fsync of the folder.
@@ -9,15 +10,28 @@ extension Volume {
     /// when the result of a call was lost. Returns whether this call created it: of several concurrent callers
     /// exactly one gets `true`.
     ///
-    /// - Parameter durable: Whether to fsync file and folder; `false` for hints that may be lost in a crash.
+    /// - Parameters:
+    ///   - suffix: The end of the temporary name, by which ``eraseTemporaries(suffix:)`` finds it.
+    ///   - durable: Whether to fsync file and folder; `false` for hints that may be lost in a crash.
     /// - Throws: `notFound` if the folder is missing, `unconfirmed` if the file exists but may not survive a crash.
-    func create(_ path: String, _ bytes: [UInt8], durable: Bool = true) throws(StoreError) -> Bool {
-        let temporary = try writeTemporary(bytes, durable: durable)
+    func create(
+        _ path: String,
+        _ bytes: [UInt8],
+        suffix: String = "",
+        durable: Bool = true
+    ) throws(StoreError) -> Bool {
+        let temporary = try writeTemporary(bytes, suffix: suffix, durable: durable)
         defer { try? files.unlink(temporary) }
         do {
             try files.link(temporary, to: path)
         } catch {
-            guard try isOurs(path, bytes, after: error) else { return false }
+            do throws(StoreError) {
+                guard try isOurs(path, bytes, after: error) else { return false }
+            } catch let failure {
+                // Another writer of the same secret has deleted the temporary file.
+                guard !suffix.isEmpty, error.kind == .missing, isMissing(temporary) else { throw failure }
+                return false
+            }
             count(\.repeatedReplies)
         }
         if durable { try confirm(folder: Self.folder(of: path)) }
@@ -40,9 +54,9 @@ extension Volume {
 
     /// Writes a complete file under a temporary name, which no reader uses. After a failed fsync the file is deleted
     /// and never synced again.
-    func writeTemporary(_ bytes: [UInt8], durable: Bool) throws(StoreError) -> String {
+    package func writeTemporary(_ bytes: [UInt8], suffix: String = "", durable: Bool) throws(StoreError) -> String {
         try requireOwnVolume()
-        let path = "\(Self.temporaries)/\(nonce())"
+        let path = "\(Self.temporaries)/\(nonce())\(suffix)"
         do {
             try write(bytes, path, durable: durable)
             return path
@@ -52,6 +66,29 @@ extension Volume {
         try ensureFolder(Self.temporaries)
         try call { () throws(FileFault) in try write(bytes, path, durable: durable) }
         return path
+    }
+
+    private func isMissing(_ path: String) -> Bool {
+        do {
+            _ = try files.status(path)
+            return false
+        } catch {
+            return error.kind == .missing
+        }
+    }
+
+    /// The end of the names of temporary files with the value of a key, or "" unless it is a secret. Keys may share it.
+    package static func temporarySuffix(for key: StoreKey) -> String {
+        StoreLayout.isSecret(key) ? "-\(CRC32C.checksum(Array(key.path.utf8)))" : ""
+    }
+
+    /// Deletes temporary files with a secret, which writers have left that ended. A writer that is still at work notices
+    /// it and decides again. What cannot be deleted now is swept later.
+    func eraseTemporaries(suffix: String) {
+        guard let names = try? names(in: Self.temporaries, fresh: true) else { return }
+        let found = names.filter { $0.hasSuffix(suffix) }
+        for name in found { try? files.unlink("\(Self.temporaries)/\(name)") }
+        if !found.isEmpty { try? files.syncFolder(Self.temporaries) }
     }
 
     func write(_ bytes: [UInt8], _ path: String, durable: Bool) throws(FileFault) {

@@ -298,7 +298,9 @@ extension Volume {
         let began = now()
         let mine = version + 1
         let path = VersionName.path(of: mine, key: key)
-        guard try create(path, file.encoded()) else {
+        let isSecret = StoreLayout.isSecret(key)
+        let suffix = Self.temporarySuffix(for: key)
+        guard try create(path, file.encoded(), suffix: suffix) else {
             count(\.conflicts)
             return false
         }
@@ -307,7 +309,6 @@ extension Volume {
         guard versions.contains(mine), let top = versions.last else {
             throw StoreError(.transient, displayPath(key.path), "was removed at the same time; try again")
         }
-        let isSecret = StoreLayout.isSecret(key)
         // The number of a version with a secret is free again soon.
         if top > mine, try !isRegular(key, mine, versions) || isSecret || now() - began >= Self.slowestWriter {
             try? files.unlink(path)
@@ -326,6 +327,7 @@ extension Volume {
         } else {
             unlink(superseded(key, versions), of: key)
         }
+        if isSecret, file.isRemoved { eraseTemporaries(suffix: suffix) }
         writeHint(for: key)
         return true
     }

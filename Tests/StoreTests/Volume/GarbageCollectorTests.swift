@@ -22,6 +22,21 @@ struct GarbageCollectorTests {
         scratch.names("v2/\(key)").compactMap { Int($0.split(separator: ".")[0]) }.sorted()
     }
 
+    @Test("The removal of a private key deletes the temporary files of writers that were killed")
+    func remains() throws {
+        let volume = try volume()
+        let key: StoreKey = "certs/a"
+        // A writer that is killed before its link leaves its temporary file.
+        func leave(_ key: StoreKey) throws {
+            _ = try volume.writeTemporary([7], suffix: Volume.temporarySuffix(for: key), durable: true)
+        }
+        try volume.write(key, .create([1]))
+        for key: StoreKey in [key, key, "certs/b", "agents/a"] { try leave(key) }
+        #expect(scratch.names("v2/tmp").count == 4)
+        try volume.write(key, .remove(1))
+        #expect(scratch.names("v2/tmp").count == 2)
+    }
+
     /// Writes each version from its own volume, as separate commands do.
     private func write(_ key: StoreKey, versions: Int) throws {
         for version in 1...UInt64(versions) {
