@@ -49,9 +49,9 @@ struct BackupCommand: AsyncParsableCommand {
         if !backup.holdsKeys {
             Terminal.info("Not included: the cluster's keys, which are mounted. Back them up separately.")
         }
-        guard summary.notes.isEmpty else {
+        guard summary.leftOutCount == 0 else {
             throw Failure(
-                "values left out: \(summary.notes.count), for the reasons above; the others are in \(place)"
+                "values left out: \(summary.leftOutCount), for the reasons above; the others are in \(place)"
             )
         }
     }

@@ -108,7 +108,7 @@ package struct AdminReports: Sendable {
                         "keys": replica.info.map { .array($0.keys.map { .string($0) }) } ?? .null,
                         "state": .string(ReplicaCounts.state(of: replica, now: now).rawValue),
                         "sessions": replica.status.map { .integer(Int64($0.sessions)) } ?? .null,
-                        "silent_seconds": replica.movedAt.map { .seconds(now - $0) } ?? .null,
+                        "silent_seconds": replica.movedAt.map { .seconds(max(.zero, now - $0)) } ?? .null,
                         "problem": replica.problem.map { .string($0.description) } ?? .null,
                     ])
                 }

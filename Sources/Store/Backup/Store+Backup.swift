@@ -7,6 +7,8 @@ package struct BackupSummary: Sendable {
     package internal(set) var fileCount = 0
     /// The values that were left out, or are there as an earlier version, and why, one line each.
     package internal(set) var notes: [String] = []
+    /// The number of values that were left out.
+    package internal(set) var leftOutCount = 0
 }
 
 extension Store {
@@ -60,6 +62,7 @@ private final class BackupWriter: Sendable {
     private struct State {
         var tar: TarWriter
         var notes: [String] = []
+        var leftOutCount = 0
         var damaged: [(key: StoreKey, error: StoreError)] = []
         var failure: StoreError?
     }
@@ -106,7 +109,10 @@ private final class BackupWriter: Sendable {
         }.first
         if let found { add([(.value(key), found.1)]) }
         let outcome = found.map { "taken in version \($0.0)" } ?? "left out"
-        state.withLock { $0.notes.append("\(outcome): \(error)") }
+        state.withLock { state in
+            state.notes.append("\(outcome): \(error)")
+            if found == nil { state.leftOutCount += 1 }
+        }
     }
 
     func add(_ items: [(BackupItem, [UInt8])]) {
@@ -123,7 +129,12 @@ private final class BackupWriter: Sendable {
     func finish(_ origin: BackupOrigin) throws(StoreError) -> BackupSummary {
         let state = state.withLock { $0 }
         if let failure = state.failure { throw failure }
-        let summary = BackupSummary(cluster: origin.cluster, fileCount: state.tar.count, notes: state.notes.sorted())
+        let summary = BackupSummary(
+            cluster: origin.cluster,
+            fileCount: state.tar.count,
+            notes: state.notes.sorted(),
+            leftOutCount: state.leftOutCount
+        )
         try state.tar.finish(origin, with: keyring.signing)
         return summary
     }

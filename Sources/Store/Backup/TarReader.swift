@@ -36,7 +36,7 @@ package struct TarReader {
             throw StoreError(.tooLarge, archive.place, "is larger than the \(limits.size >> 20) MiB of a backup")
         }
         var reader = TarReader(archive: archive, size: size)
-        guard size % TarArchive.record == 0 else { throw reader.damaged("is truncated") }
+        guard size % TarArchive.record == 0 else { throw reader.damaged("is truncated, or something was added to it") }
         return try reader.list(limits)
     }
 
