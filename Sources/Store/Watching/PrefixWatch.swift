@@ -205,7 +205,10 @@ package final class PrefixWatch {
             return (.hints(after: newestHint), [])
         }
         while let key = due.next() {
-            if hung.contains(key) { continue }
+            if hung.contains(key) {
+                settle()
+                continue
+            }
             guard inFlight.insert(key).inserted else {
                 // It may have changed since it was read.
                 postponed.insert(key)
@@ -251,7 +254,7 @@ package final class PrefixWatch {
         case .names: failNames(namesFailure)
         default:
             for (key, _) in part.keys { endInspection(of: key) }
-            for (key, _) in part.keys { due.append(key) }
+            for (key, _) in part.keys where !hung.contains(key) { due.append(key) }
             endSlice(after: part)
         }
     }
@@ -355,8 +358,9 @@ package final class PrefixWatch {
     private func content(_ key: StoreKey, _ finding: KeyFinding) -> WatchedChange.Content? {
         if case .failure(let error) = finding {
             let before = problems.updateValue(error, forKey: key)
-            retries.append(key)
             let isHung = hung.contains(key)
+            // One that hangs is due when its call returns.
+            if !isHung { retries.append(key) }
             if before == nil, error.isTransient, !isHung { unsettled.insert(key) } else { unsettled.remove(key) }
             // A volume that does not respond is part of the store's state, not a problem of a key.
             return error.isTransient && !isHung || before == error ? nil : .unreadable(error)
