@@ -184,7 +184,10 @@ extension Volume {
                 nonce: nonce(),
                 bytes: change.bytes ?? []
             )
-            if try add(key, after: version, file, keepingSecrets: false) { return version + 1 }
+            let isAfterRemoval = before?.isRemoved == true
+            if try add(key, after: version, file, isAfterRemoval: isAfterRemoval, keepingSecrets: false) {
+                return version + 1
+            }
             // Another writer was faster: judge its version.
         }
         throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
@@ -277,7 +280,16 @@ extension Volume {
                 file = VersionFile(isRemoved: before.isRemoved, epoch: epoch, nonce: nonce(), bytes: before.bytes)
             }
             // This version has the content of its predecessor: the one before stays, too.
-            if try add(key, after: newest?.version ?? 0, file, keepingSecrets: true) { return }
+            let isAfterRemoval = newest != nil && file.isRemoved
+            if try add(
+                key,
+                after: newest?.version ?? 0,
+                file,
+                isAfterRemoval: isAfterRemoval,
+                keepingSecrets: true
+            ) {
+                return
+            }
         }
         throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
     }
@@ -293,6 +305,7 @@ extension Volume {
         _ key: StoreKey,
         after version: UInt64,
         _ file: VersionFile,
+        isAfterRemoval: Bool,
         keepingSecrets: Bool
     ) throws(StoreError) -> Bool {
         let began = now()
@@ -304,7 +317,9 @@ extension Volume {
             count(\.conflicts)
             return false
         }
-        // The folder may have been deleted between reading and linking; then the version is lost.
+        // The folder may have been moved away between reading and linking; then the version is lost, although a cached
+        // name still leads to it.
+        if isAfterRemoval || now() - began >= Self.slowestWriter { try revalidate(Self.folder(of: key.path)) }
         let versions = try versions(key, fresh: true)
         guard versions.contains(mine), let top = versions.last else {
             throw StoreError(.transient, displayPath(key.path), "was removed at the same time; try again")
