@@ -232,8 +232,11 @@ package final class PrefixWatch {
     private func nextBulk() -> (WatchPart.Work, [WatchPart.Key])? {
         guard isUrgent, !reading.contains(where: { $0.isOfNames }) else { return nil }
         let keys = nextKeysOfRound()
-        guard !keys.isEmpty else { return nil }
         if round.isEmpty { isUrgent = false }
+        guard !keys.isEmpty else {
+            settle()
+            return nil
+        }
         return (.round(isUrgent: true), keys)
     }
 
