@@ -12,7 +12,7 @@ package import NIOCore
 ///   and begin once a second at most. The first one, and one after missed hints, is urgent: it goes on without a pause, in
 ///   several parts at the same time.
 ///
-/// What was found is recorded with ``record(_:of:)``; the changes are delivered and then reported with
+/// Findings are recorded with ``record(_:of:)``; the changes are delivered and then reported with
 /// ``finish(_:rejecting:)``.
 ///
 /// A call that hangs holds up one file: other parts read the other keys of its part, and its key counts as unreadable
