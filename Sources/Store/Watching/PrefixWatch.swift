@@ -147,9 +147,10 @@ package final class PrefixWatch {
             return due.append(key)
         }
         needsHints = true
-        // While the parts of the first round are being read, which may take longer than the interval, no other begins:
-        // it would postpone the completion, without end if there are many keys.
-        if needsFullRound || now >= nextSlice && round.isEmpty && (isComplete || inFlight.isEmpty) { needsNames = true }
+        // While the names or the parts of the first round are being read, which may take longer than the interval, no
+        // other begins: it would postpone the completion, without end if there are many keys.
+        let isIdle = round.isEmpty && !isUrgent && (isComplete || inFlight.isEmpty)
+        if needsFullRound || now >= nextSlice && isIdle { needsNames = true }
     }
 
     /// Ends the wait for a call that hangs.
@@ -160,6 +161,8 @@ package final class PrefixWatch {
         default:
             guard let key = part.giveUp(now: now) else { return }
             hung.insert(key)
+            // The time for which the call hung was no load of the volume.
+            if slice != nil { slice = now - Self.sliceTime }
             cancel(part)
         }
     }

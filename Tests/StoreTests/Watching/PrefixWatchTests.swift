@@ -44,6 +44,38 @@ struct PrefixWatchTests {
         #expect(prefix.reported.count == 32 && prefix.watch.isComplete && prefix.watch.isCurrent)
     }
 
+    @Test("A poll while the names are listed does not take the urgency from the first round")
+    func pollWhileListing() throws {
+        let prefix = try WatchedPrefix(keys: 200)
+        prefix.watch.poll()
+        prefix.finish(try #require(prefix.watch.nextPart()))
+        let names = try #require(prefix.watch.nextPart())
+        prefix.watch.poll()
+        prefix.finish(try #require(prefix.watch.nextPart()))
+        #expect(prefix.watch.nextPart() == nil)
+        prefix.finish(names)
+        var parts: [WatchPart] = []
+        while let part = prefix.watch.nextPart() { parts.append(part) }
+        #expect(parts.map(\.keys.count).reduce(0, +) == 200)
+        for part in parts { prefix.finish(part) }
+        #expect(prefix.watch.isComplete && prefix.watch.isCurrent && prefix.reported.count == 200)
+    }
+
+    @Test("The pause after a round's slice does not grow by the time for which a call hung")
+    func hangingSlice() throws {
+        let prefix = try WatchedPrefix(keys: 32)
+        #expect(try prefix.run(seconds: 5) { prefix.watch.isComplete })
+        try prefix.run(seconds: 3)
+        prefix.clearReports()
+        prefix.at(prefix.now + 12_000_000) { prefix.hang(seconds: 4) }
+        try prefix.run(seconds: 6)
+        let hung = try #require(prefix.reported.last?.change)
+        prefix.clearReports()
+        for number in 0..<32 { prefix.put(number, version: 2) }
+        try prefix.run(seconds: 8)
+        #expect(prefix.reported.count == 31 && !prefix.reported.contains { $0.change.key == hung.key })
+    }
+
     @Test("A value that hangs delays no other key")
     func hanging() throws {
         let prefix = try settled()

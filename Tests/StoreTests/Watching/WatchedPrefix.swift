@@ -85,6 +85,14 @@ final class WatchedPrefix: @unchecked Sendable {
         try? body()
     }
 
+    /// Lets the call in progress hang, while the watch is polled.
+    func hang(seconds: UInt64) {
+        for _ in 0..<seconds {
+            now += 1_000_000_000
+            watch.poll()
+        }
+    }
+
     // MARK: Polling
 
     /// Polls for the given number of seconds, or until the condition holds. Returns whether it holds.
