@@ -84,7 +84,8 @@ extension Volume {
             let path = folder.isEmpty ? name : "\(folder)/\(name)"
             // Hints and similar files, whose names begin with a dot.
             guard !name.hasPrefix(".") else { continue }
-            guard StoreKey.isComponent(name), depth > 0 || Self.topLevel.contains(name) else {
+            guard StoreKey.isComponent(name), depth > 0 || Self.topLevel.contains(name), !isForeign(name, in: folder)
+            else {
                 let place = StoreKey.printable(displayPath(path))
                 result.addForeign("\(place) does not belong to the store and is ignored; move it elsewhere")
                 continue
@@ -109,6 +110,17 @@ extension Volume {
                 result.addRefused("\(displayPath(path)): is neither a file nor a folder; remove it")
             }
         }
+    }
+
+    /// Whether a file in the folder of a key or of a lease has the name of neither a version nor an epoch.
+    private func isForeign(_ name: String, in folder: String) -> Bool {
+        if folder.hasPrefix("locks/") {
+            return name.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+                && StoreNumber.parse(name: name) == nil
+        }
+        guard let key = try? StoreKey(folder) else { return false }
+        let isValue = key == .clusterDocument || key.parent.map(StoreLayout.all.contains) == true
+        return isValue && VersionName.version(name, key: key) == nil
     }
 
     private static var topLevel: Set<String> {

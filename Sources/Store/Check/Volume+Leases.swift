@@ -41,10 +41,10 @@ extension Volume {
         guard let names = try? namesIfPresent(in: path) ?? [] else { return false }
         var isComplete = true
         // A folder of epochs is a lease, any other one is a part of names.
-        if depth > 0, names.contains(where: { UInt64($0) != nil }) {
+        if depth > 0, names.contains(where: { StoreNumber.parse(name: $0) != nil }) {
             isComplete = addLease(path, &found)
         }
-        for name in names.sorted() where UInt64(name) == nil && depth < StoreKey.depthLimit {
+        for name in names.sorted() where StoreNumber.parse(name: name) == nil && depth < StoreKey.depthLimit {
             guard now() < end else { return false }
             isComplete = addLeases(below: "\(path)/\(name)", depth + 1, end, &found) && isComplete
         }

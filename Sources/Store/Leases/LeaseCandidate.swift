@@ -57,7 +57,7 @@ package final class LeaseCandidate {
             let floor = try floor()
             // The folder of the lease was lost, or there never was one.
             hasUnreleasedHolder = floor > 0
-            return .acquire(epoch: max(floor, options.notBelow) + 1)
+            return .acquire(epoch: try nextEpoch(after: floor))
         }
         let seen = Observation(epoch: top, record: try lock.record(top)?.record)
         if seen.record?.isReleased == true {
@@ -81,7 +81,8 @@ package final class LeaseCandidate {
     }
 
     private func nextEpoch(after top: UInt64) throws(StoreError) -> UInt64 {
-        max(top, try floor(), options.notBelow) + 1
+        let last = max(top, try floor(), options.notBelow)
+        return try StoreNumber.next(after: last, in: volume.displayPath(lock.path(of: last)))
     }
 
     /// The highest epoch that has written a guarded key, so that a lost folder of locks cannot bring an old epoch back.

@@ -16,11 +16,9 @@ struct LeaseFolder {
     /// Returns the epochs in rising order, bypassing every cache.
     func epochs() throws(StoreError) -> [UInt64] {
         try (volume.namesIfPresent(in: path) ?? []).compactMap { name -> UInt64? in
-            guard let epoch = UInt64(name), epoch > 0, epoch < .max, name == "\(epoch)" else {
-                volume.count(\.badNames)
-                return nil
-            }
-            return epoch
+            if let epoch = StoreNumber.parse(name: name) { return epoch }
+            volume.count(\.badNames)
+            return nil
         }.sorted()
     }
 

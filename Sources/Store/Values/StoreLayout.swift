@@ -13,8 +13,10 @@ package enum StoreLayout {
     private static let secrets: [StoreKey] = [certificates, "acme/accounts", "acme/orders"]
     /// The prefixes of values that are of use for an hour at most. A backup does not contain them.
     package static let temporary: [StoreKey] = [challenges]
+    /// The prefixes of all values.
+    package static let all = kept + temporary
     /// The folders of the values at the top of the store.
-    static let folders = Set((kept + temporary).map { String($0.path.prefix { $0 != "/" }) })
+    static let folders = Set(all.map { String($0.path.prefix { $0 != "/" }) })
 
     /// Whether the value of a key contains a private key.
     static func isSecret(_ key: StoreKey) -> Bool { key.parent.map(secrets.contains) ?? false }

@@ -27,21 +27,7 @@ enum VersionName {
     static func version(_ name: String, key: StoreKey) -> UInt64? {
         let suffix = suffix(key)
         guard name.hasSuffix(suffix) else { return nil }
-        return number(name.utf8.dropLast(suffix.utf8.count)).flatMap { $0 > 0 && $0 < .max ? $0 : nil }
-    }
-
-    /// Parses a decimal number in its canonical form, byte by byte, because a start parses thousands of names.
-    static func number(_ digits: some Collection<UInt8>) -> UInt64? {
-        guard let first = digits.first, first != UInt8(ascii: "0") || digits.count == 1 else { return nil }
-        var number: UInt64 = 0
-        for byte in digits {
-            guard let digit = Hex.digit(byte), digit < 10 else { return nil }
-            let (tens, first) = number.multipliedReportingOverflow(by: 10)
-            let (sum, second) = tens.addingReportingOverflow(UInt64(digit))
-            guard !first, !second else { return nil }
-            number = sum
-        }
-        return number
+        return StoreNumber.parse(name: name.dropLast(suffix.utf8.count))
     }
 
     private static func suffix(_ key: StoreKey) -> String {
@@ -97,7 +83,7 @@ package struct VersionFile: Equatable {
         let rest = file.dropFirst(isRemoved ? Self.removed.count : Self.value.count)
         let digits = rest.prefix { $0 != UInt8(ascii: " ") }
         let end = digits.endIndex + 33
-        guard let epoch = VersionName.number(digits), end < file.count, file[end] == UInt8(ascii: "\n"),
+        guard let epoch = StoreNumber.parse(digits), end < file.count, file[end] == UInt8(ascii: "\n"),
             file[digits.endIndex + 1..<end].allSatisfy({ Hex.digit($0) != nil }), !isRemoved || end + 1 == file.count
         else { throw Self.unreadable(file, place()) }
         self.init(

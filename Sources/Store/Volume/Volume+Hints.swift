@@ -19,6 +19,12 @@ extension Volume {
         for _ in 0..<Self.attempts {
             do throws(StoreError) {
                 let numbers = try hintNumbers(prefix)
+                // Only a hint that was put there by hand has the greatest number. Watches inspect all keys when the
+                // count starts again.
+                guard numbers.last != StoreNumber.greatest else {
+                    for number in numbers { try? files.unlink("\(folder)/\(number)") }
+                    continue
+                }
                 let mine = (numbers.last ?? 0) + 1
                 guard try create("\(folder)/\(mine)", bytes, durable: false) else { continue }
                 for number in numbers where mine - number >= Self.hintsKept {
@@ -37,8 +43,7 @@ extension Volume {
     /// Returns the numbers of the hints in rising order; empty if there never was one.
     func hintNumbers(_ prefix: String) throws(StoreError) -> [UInt64] {
         do {
-            return try names(in: Self.hints(prefix), fresh: true).compactMap { UInt64($0) }.filter { $0 < .max }
-                .sorted()
+            return try names(in: Self.hints(prefix), fresh: true).compactMap { StoreNumber.parse(name: $0) }.sorted()
         } catch {
             guard error.code == .notFound else { throw error }
             return []

@@ -246,8 +246,17 @@ extension Volume {
     }
 
     /// Returns the epoch of a key's newest version, or 0 if there is none.
+    ///
+    /// - Throws: `tooLarge` if no epoch can follow.
     func epoch(of key: StoreKey) throws(StoreError) -> UInt64 {
-        try newest(key, fresh: true).flatMap { try? VersionFile($0.file, place: "") }?.epoch ?? 0
+        guard let newest = try newest(key, fresh: true), let file = try? VersionFile(newest.file, place: "") else {
+            return 0
+        }
+        _ = try StoreNumber.next(
+            after: file.epoch,
+            in: displayPath(VersionName.path(of: newest.version, key: key))
+        )
+        return file.epoch
     }
 
     /// Decodes a version that is about to be overwritten. Returns `nil` if it is damaged.
@@ -309,7 +318,7 @@ extension Volume {
         keepingSecrets: Bool
     ) throws(StoreError) -> Bool {
         let began = now()
-        let mine = version + 1
+        let mine = try StoreNumber.next(after: version, in: displayPath(VersionName.path(of: version, key: key)))
         let path = VersionName.path(of: mine, key: key)
         let isSecret = StoreLayout.isSecret(key)
         let suffix = Self.temporarySuffix(for: key)

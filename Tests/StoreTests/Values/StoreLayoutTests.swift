@@ -8,7 +8,7 @@ struct StoreLayoutTests {
     func isComplete() throws {
         let sources = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appending(path: "../../../Sources").standardizedFileURL
-        let prefixes = Set(StoreLayout.kept + StoreLayout.temporary)
+        let prefixes = Set(StoreLayout.all)
         let files = try #require(FileManager.default.enumerator(at: sources, includingPropertiesForKeys: nil))
         var found: Set<StoreKey> = []
         for case let file as URL in files where file.pathExtension == "swift" {

@@ -1,0 +1,114 @@
+import Foundation
+import NIOCore
+import Store
+import TestSupport
+import Testing
+
+@Suite("Numbers that were put into the store by hand")
+struct PlantedNumberTests {
+    private static let greatest: UInt64 = 1 << 53
+    /// Numbers beyond the greatest.
+    private static let foreign = [greatest + 1, .max - 1, .max].map { "\($0)" } + ["99999999999999999999", "01", "0"]
+    private let scratch = ScratchFolder()
+    private let key: StoreKey = "certs/a"
+
+    /// Puts a file into the store. Returns its path.
+    @discardableResult
+    private func plant(_ name: String, _ text: String) throws -> String {
+        let path = scratch.file("v2/\(name)")
+        let folder = (path as NSString).deletingLastPathComponent
+        try FileManager.default.createDirectory(
+            atPath: folder,
+            withIntermediateDirectories: true,
+            attributes: [.posixPermissions: 0o700]
+        )
+        #expect(
+            FileManager.default.createFile(
+                atPath: path,
+                contents: Data(text.utf8),
+                attributes: [.posixPermissions: 0o600]
+            )
+        )
+        return path
+    }
+
+    private func version(_ epoch: String = "0") -> String {
+        "HGV2 value \(epoch) \(String(repeating: "0", count: 32))\nx"
+    }
+
+    /// Acquires the lease that guards the key.
+    private func acquire(_ volume: Volume) throws -> HeldLease {
+        let candidate = LeaseCandidate(volume: volume, lease: "a", options: LeaseOptions(guards: [key]), name: "test")
+        guard case .acquire(let epoch) = try candidate.poll(now: volume.now()) else {
+            throw StoreError(.stalled, "locks/a", "is not free")
+        }
+        return try #require(try candidate.acquire(epoch))
+    }
+
+    @Test("A version, epoch or hint beyond the greatest is ignored by readers and writers, and the check names it")
+    func foreign() throws {
+        let volume = try scratch.volume()
+        try volume.write(key, .create(bytes("one")))
+        for number in Self.foreign {
+            try plant("certs/a/\(number).json", version())
+            try plant("certs/.changes/\(number)", "a\n")
+        }
+        for number in Self.foreign.prefix(4) { try plant("locks/a/\(number)", "") }
+        #expect(try volume.read(key) == StoredValue(bytes: bytes("one"), version: 1))
+        let lease = try acquire(volume)
+        #expect(lease.epoch == 1)
+        #expect(try lease.write(key, .replace(1, bytes("two"))) == 2)
+        #expect(try volume.write(key, .remove(nil)) == 3)
+        #expect(scratch.names("v2/certs/.changes").filter { ["1", "2", "3"].contains($0) }.count == 3)
+        let remarks = volume.inspect().remarks
+        let names = Self.foreign.map { "certs/a/\($0).json" } + Self.foreign.prefix(4).map { "locks/a/\($0)" }
+        for name in names { #expect(remarks.contains { $0.contains("v2/\(name)\"") }, "\(name)") }
+    }
+
+    @Test("An epoch beyond the greatest in a version makes it a damaged one, which can be replaced under a lease")
+    func foreignEpoch() throws {
+        let volume = try scratch.volume()
+        for number in Self.foreign where number != "0" {
+            try plant("certs/a/1.json", version(number))
+            #expect(code { _ = try volume.read(key) } == .corrupt)
+            let lease = try acquire(volume)
+            #expect(try lease.write(key, .replace(1, bytes("new"))) == 2)
+            try lease.release(now: volume.now())
+            #expect(try volume.read(key).bytes == bytes("new"))
+            try FileManager.default.removeItem(atPath: scratch.file("v2/certs"))
+        }
+    }
+
+    @Test("The greatest version and the greatest epoch end with an error that names the file to delete")
+    func greatest() throws {
+        let volume = try scratch.volume()
+        try volume.write(key, .create(bytes("one")))
+        func delete(_ path: String, after body: () throws -> Void) throws {
+            let error = #expect(throws: StoreError.self, performing: body)
+            #expect(error?.code == .tooLarge && error?.reason.hasSuffix("delete it with: rm \(path)") == true)
+            try FileManager.default.removeItem(atPath: path)
+        }
+        let top = try plant("certs/a/\(Self.greatest).json", version())
+        try delete(top) { try volume.write(key, .replace(Self.greatest, bytes("two"))) }
+        #expect(try volume.write(key, .replace(1, bytes("two"))) == 2)
+        let guarded = try plant("certs/a/3.json", version("\(Self.greatest)"))
+        try delete(guarded) { _ = try acquire(volume) }
+        let record = LeaseRecord(
+            epoch: Self.greatest,
+            holder: randomIncarnation(),
+            name: "planted",
+            timeToLive: .seconds(1),
+            counter: 1,
+            isReleased: true
+        )
+        let epoch = try plant("locks/a/\(Self.greatest)", "")
+        try Data(record.encoded()).write(to: URL(fileURLWithPath: epoch))
+        chmod(epoch, 0o600)
+        try delete(epoch) { _ = try acquire(volume) }
+        #expect(try acquire(volume).epoch == 1)
+        // The count of hints begins again.
+        try plant("certs/.changes/\(Self.greatest)", "a\n")
+        try volume.write(key, .remove(nil))
+        #expect(scratch.names("v2/certs/.changes") == ["1"])
+    }
+}
