@@ -115,7 +115,7 @@ extension VolumeStore {
             var next = NIODeadline.now() + options.timeToLive.third
             let polled = candidate
             do {
-                let step = try await perform(on: readers, .lease) { volume throws(StoreError) in
+                let step = try await perform(on: readers, of: "locks/\(name)", .lease) { volume throws(StoreError) in
                     try polled.value.poll(now: volume.now())
                 }
                 switch step {

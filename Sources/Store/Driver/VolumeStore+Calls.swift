@@ -11,18 +11,25 @@ extension VolumeStore {
     ///
     /// - Parameters:
     ///   - queue: The queue whose threads do the work.
+    ///   - subject: The path of what the work reads, on a queue that adds threads while others hang.
     ///   - operation: The kind of operation that the duration is reported as, or `nil` to report nothing.
     ///   - limit: The longest time that the caller waits, capped at ``Options/callDeadline``.
-    /// - Throws: The error of `body`, `stalled` at the deadline, `busy` if the queue is full or no thread could be
-    ///   started, `closed` if the store is closed.
+    /// - Throws: The error of `body`, `stalled` at the deadline or at once if the subject hangs, `busy` if the queue is
+    ///   full or no thread could be started, `closed` if the store is closed.
     func perform<Result: Sendable>(
         on queue: BlockingWorkQueue,
+        of subject: String? = nil,
         _ operation: StoreOperation? = nil,
         within limit: TimeAmount? = nil,
         _ body: @escaping @Sendable (Volume) throws(StoreError) -> Result
     ) async throws(StoreError) -> Result {
         let volume = volume
         let timers = timers
+        let place = volume.displayPath(subject ?? "")
+        precondition(subject != nil || queue === writer, "a call of a reader has a subject")
+        if let subject, shared.withLock({ $0.calls.hang(subject, now: .now()) }) {
+            throw StoreError(.stalled, place, "does not answer an earlier call; check the server and the network")
+        }
         let deadline = NIODeadline.now() + min(limit ?? options.callDeadline, options.callDeadline)
         let result: Swift.Result<Result, StoreError> = await withCheckedContinuation { continuation in
             let call = PendingCall(continuation, dropped: Self.closed)
@@ -33,6 +40,9 @@ extension VolumeStore {
             // Weak: a job that hangs must not keep its caller from learning that the store was closed.
             let isAccepted = queue.submit { [weak self, weak call] in
                 guard call?.isWaiting == true else { return }
+                let number = subject.flatMap { subject in
+                    self?.shared.withLock { $0.calls.begin(subject, until: deadline) }
+                }
                 let began = volume.now()
                 let result: Swift.Result<Result, StoreError>
                 do throws(StoreError) {
@@ -40,6 +50,7 @@ extension VolumeStore {
                 } catch {
                     result = .failure(error)
                 }
+                if let number { self?.shared.withLock { $0.calls.end(number) } }
                 if let operation { self?.record(operation, volume.now() - began) }
                 if let timer = call?.resume(result) { timers.cancel(timer) }
             }
@@ -57,7 +68,7 @@ extension VolumeStore {
                 return
             }
             let timer = timers.schedule(at: deadline) {
-                let stalled = StoreError(.stalled, volume.files.root, "the volume did not answer in time")
+                let stalled = StoreError(.stalled, place, "the volume did not answer in time")
                 call.resume(.failure(stalled))
             }
             if !call.setTimer(timer) { timers.cancel(timer) }

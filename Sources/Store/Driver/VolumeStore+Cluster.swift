@@ -1,6 +1,8 @@
 extension VolumeStore {
     package func clusterKey(_ id: String, namedBy document: String) async throws(StoreError) -> ClusterKey? {
-        try await perform(on: readers) { volume throws(StoreError) in try volume.readKey(id, namedBy: document) }
+        try await perform(on: readers, of: "\(ClusterDocument.keyFolder)/\(id)") { volume throws(StoreError) in
+            try volume.readKey(id, namedBy: document)
+        }
     }
 
     package func createClusterKey(_ key: ClusterKey) async throws(StoreError) {

@@ -5,7 +5,7 @@ package import Threads
 /// The store on a volume that all replicas mount, or for a single replica on a ``MemoryFileSystem``.
 ///
 /// ``Volume`` implements the rules as blocking calls that may hang; this class runs them on its own threads and gives
-/// each caller a deadline. `perform(on:_:within:_:)` carries every call of the ``Store`` protocol to the volume:
+/// each caller a deadline. `perform(on:of:_:within:_:)` carries every call of the ``Store`` protocol to the volume:
 /// - One *writer* thread makes all changes, in order, and is never replaced: while it hangs, the state is `stalled`.
 /// - A few *reader* threads do reads, listings and polls; while some hang, others are added.
 /// - *Bulk reader* threads read thousands of values, in parts: many at the same time on a volume on which this takes
@@ -61,6 +61,7 @@ package final class VolumeStore: Store {
         var watches: [WatchSubscription] = []
         var members: MemberReader?
         var member: VolumeMember?
+        var calls = ReaderCalls()
         /// The changes that the other members have announced in their heartbeats.
         var announced = Mark()
         /// The changes that all watches have delivered.
@@ -134,30 +135,36 @@ extension VolumeStore {
     }
 
     package func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue {
-        try await perform(on: readers, .read, within: limit) { volume throws(StoreError) in try volume.read(key) }
+        try await perform(on: readers, of: key.path, .read, within: limit) { volume throws(StoreError) in
+            try volume.read(key)
+        }
     }
 
     package func earlier(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> [StoredValue] {
-        try await perform(on: readers, .read, within: limit) { volume throws(StoreError) in try volume.earlier(key) }
+        try await perform(on: readers, of: key.path, .read, within: limit) { volume throws(StoreError) in
+            try volume.earlier(key)
+        }
     }
 
     package func readAll(
         _ prefix: StoreKey,
         _ deliver: @escaping @Sendable (_ part: [StoreReading], _ count: Int) -> Void
     ) async throws(StoreError) {
-        let keys = try await perform(on: readers, .list) { volume throws(StoreError) in
+        let keys = try await perform(on: readers, of: prefix.path, .list) { volume throws(StoreError) in
             try volume.unsortedKeys(prefix)
         }
         // A part is small enough to be read before a call's deadline even over a slow network.
         let parts = stride(from: 0, to: keys.count, by: 64).map { keys[$0..<min($0 + 64, keys.count)] }
         let sequences = min(options.bulkReadersAtMost, parts.count)
+        let subject = "\(prefix)/*"
         let results = await withTaskGroup(of: Swift.Result<Void, StoreError>.self) { group in
             for first in 0..<sequences {
                 group.addTask {
                     do throws(StoreError) {
                         for index in stride(from: first, to: parts.count, by: sequences) {
                             let part = parts[index]
-                            try await self.perform(on: self.bulkReaders, .read) { volume throws(StoreError) in
+                            try await self.perform(on: self.bulkReaders, of: subject, .read) {
+                                volume throws(StoreError) in
                                 deliver(try volume.readAll(part, in: prefix), keys.count)
                             }
                         }
@@ -173,7 +180,7 @@ extension VolumeStore {
     }
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {
-        try await perform(on: readers, .list) { volume throws(StoreError) in try volume.keys(prefix) }
+        try await perform(on: readers, of: prefix.path, .list) { volume throws(StoreError) in try volume.keys(prefix) }
     }
 
     package func write(

@@ -10,7 +10,7 @@ struct HangingFileSystem: InterceptedFileSystem {
         private let condition = NSCondition()
         private var isClosed = false
         private var isFull = false
-        /// The only paths whose opening or listing hangs; empty if every call does.
+        /// The only paths whose opening or listing hangs, and all below one that ends in "/"; empty if every call does.
         private var paths: Set<String> = []
         private var waiting = 0
 
@@ -32,9 +32,13 @@ struct HangingFileSystem: InterceptedFileSystem {
         func pass(_ path: String?) {
             condition.lock()
             waiting += 1
-            while isClosed, paths.isEmpty || path.map(paths.contains) == true { condition.wait() }
+            while isClosed, paths.isEmpty || path.map(hangs) == true { condition.wait() }
             waiting -= 1
             condition.unlock()
+        }
+
+        private func hangs(_ path: String) -> Bool {
+            paths.contains { $0.hasSuffix("/") ? path.hasPrefix($0) : path == $0 }
         }
 
         var hasSpace: Bool { condition.withLock { !isFull } }

@@ -207,6 +207,76 @@ struct HangingTests {
         #expect(values.entries.values.allSatisfy { $0.problem == nil } && store.diagnostics.watchFailure == nil)
     }
 
+    /// Another store on the same volume, which the gate applies to as well.
+    private func store(_ change: (inout VolumeStore.Options) -> Void) -> VolumeStore {
+        var options = VolumeStore.Options()
+        change(&options)
+        return VolumeStore(volume: store.volume, options: options)
+    }
+
+    /// The calls whose file or folder hangs.
+    enum RepeatedCall: String, CaseIterable {
+        case read, earlier, list, readAll, readPart, clusterKey, lease
+
+        var hangingPath: String {
+            switch self {
+            case .read, .earlier: "agents/a"
+            case .list, .readAll: "agents"
+            case .readPart: "agents/a/1.json"
+            case .clusterKey: "keys/0123456789abcdef"
+            case .lease: "locks/a"
+            }
+        }
+
+        func perform(on store: VolumeStore) async throws {
+            switch self {
+            case .read: _ = try await store.read("agents/a")
+            case .earlier: _ = try await store.earlier("agents/a", within: .seconds(5))
+            case .list: _ = try await store.list("agents")
+            case .readAll, .readPart: _ = try await store.readAll("agents")
+            case .clusterKey: _ = try await store.clusterKey("0123456789abcdef", namedBy: "cluster.json/1")
+            case .lease:
+                var options = LeaseOptions()
+                (options.timeToLive, options.patience) = (.milliseconds(30), .milliseconds(20))
+                try await store.lease("a", options).release()
+            }
+        }
+    }
+
+    @Test("A call that is repeated keeps one thread however long its file hangs", arguments: RepeatedCall.allCases)
+    func repeatedCalls(_ call: RepeatedCall) async throws {
+        defer { store.close() }
+        for value in ["agents/a", "certs/a"] as [StoreKey] { try await store.write(value, .create([1])) }
+        try await store.lease("a", LeaseOptions()).release()
+        let impatient = self.store { $0.callDeadline = .seconds(2) }
+        defer { impatient.close() }
+        gate.hang(true, at: call.hangingPath)
+        defer { gate.hang(false) }
+        for _ in 1...100 {
+            #expect(await code { try await call.perform(on: impatient) } == .stalled)
+            try #require(gate.waitingCount == 1)
+            #expect(try await impatient.readAll("certs").count == 1)
+        }
+        gate.hang(false)
+        try await eventually { await ![.stalled, .transient].contains(code { try await call.perform(on: impatient) }) }
+    }
+
+    @Test("Calls for ever new keys keep four threads if the keys of their prefix hang")
+    func newKeys() async throws {
+        defer { store.close() }
+        try await store.write("certs/a", .create([1]))
+        let patient = self.store { $0.readers = 8 }
+        defer { patient.close() }
+        gate.hang(true, at: "agents/")
+        defer { gate.hang(false) }
+        for number in 0..<100 {
+            let key = try StoreKey("agents/k\(number)")
+            #expect(await code { _ = try await patient.read(key, within: .milliseconds(20)) } == .stalled)
+            #expect(try await patient.read("certs/a").bytes == [1])
+        }
+        #expect(gate.waitingCount == 4)
+    }
+
     @Test("While the bulk readers hang, single values are read and changes are delivered")
     func bulk() async throws {
         defer { store.close() }
