@@ -69,7 +69,7 @@ extension StoreMember {
     package func flush() async throws(StoreError) { try await flush(within: .seconds(10)) }
 }
 
-/// An observation of the other members. Events of one member never overlap.
+/// An observation of the other members. Events of one member never overlap, and none follows ``gone(_:)``.
 package enum MemberEvent: Sendable {
     /// The members were listed for the first time.
     case listed([Incarnation])

@@ -5,6 +5,9 @@ import Threads
 /// Another member, read by one job of the readers at a time.
 final class ObservedMember: Sendable {
     let name: Incarnation
+    private let send: @Sendable (MemberEvent) -> Void
+    /// Locked during a delivery: events do not overlap, and none follows `gone`.
+    private let delivery = Mutex(())
     private let reader: Mutex<JournalReader>
     private let state = Mutex(State())
 
@@ -23,8 +26,9 @@ final class ObservedMember: Sendable {
         var misses = 0
     }
 
-    init(volume: Volume, name: Incarnation) {
+    init(volume: Volume, name: Incarnation, send: @escaping @Sendable (MemberEvent) -> Void) {
         self.name = name
+        self.send = send
         reader = Mutex(JournalReader(volume: volume, replica: name))
     }
 
@@ -42,20 +46,26 @@ final class ObservedMember: Sendable {
     /// The changes of others that the member has acted on.
     var seen: Mark { state.withLock { $0.seen } }
 
-    /// Records that a listing did or did not contain the member. Returns whether it is gone: two listings in a row
-    /// have to agree.
-    func isGone(isListed: Bool) -> Bool {
-        state.withLock { state in
-            state.misses = isListed ? 0 : state.misses + 1
-            return state.misses >= 2
+    /// Records that a listing did or did not contain the member.
+    func record(isListed: Bool) { state.withLock { $0.misses = isListed ? 0 : $0.misses + 1 } }
+
+    /// Whether two listings in a row did not contain the member. It is not listed any more then.
+    var isGone: Bool { state.withLock { $0.misses >= 2 } }
+
+    func deliverGone() { delivery.withLock { _ in send(.gone(name)) } }
+
+    /// Delivers the event that a change of the state causes, unless the member is gone.
+    private func deliver(_ change: (inout State) -> MemberEvent?) {
+        delivery.withLock { _ in
+            if let event = state.withLock({ $0.misses < 2 ? change(&$0) : nil }) { send(event) }
         }
     }
 
-    /// Records a failure. Returns whether it is a new one.
-    func record(_ problem: StoreError?) -> Bool {
-        state.withLock { state in
+    /// Delivers a failure if it is new, or its end.
+    func report(_ problem: StoreError?) {
+        deliver { state in
             defer { state.problem = problem }
-            return state.problem?.code != problem?.code
+            return state.problem?.code == problem?.code ? nil : .problem(name, problem)
         }
     }
 
@@ -67,7 +77,7 @@ final class ObservedMember: Sendable {
     /// Reads the journal and delivers what is new.
     ///
     /// - Returns: The number of changes that the member has announced, or `nil` if it has no heartbeat.
-    func read(_ volume: Volume, _ deliver: (MemberEvent) -> Void) -> UInt64? {
+    func read(_ volume: Volume) -> UInt64? {
         let (result, last) = reader.withLock { reader in
             do throws(StoreError) {
                 return (Result<RowChanges?, StoreError>.success(try reader.poll()), reader.lastHeartbeat)
@@ -75,36 +85,39 @@ final class ObservedMember: Sendable {
                 return (.failure(error), reader.lastHeartbeat)
             }
         }
-        if let last { deliverInfo(last.heartbeat.flags.infoRevision, volume, deliver) }
-        if let last, state.withLock({ $0.sequence }) < last.heartbeat.sequence {
+        if let last {
             let heartbeat = last.heartbeat
-            state.withLock { ($0.sequence, $0.seen) = (heartbeat.sequence, heartbeat.seen) }
-            let status = MemberStatus(state: heartbeat.state, sessions: heartbeat.sessions, load: heartbeat.load)
-            deliver(.status(name, status, seen: heartbeat.seen, at: last.movedAt))
+            deliverInfo(heartbeat.flags.infoRevision, volume)
+            deliver { state in
+                guard state.sequence < heartbeat.sequence else { return nil }
+                (state.sequence, state.seen) = (heartbeat.sequence, heartbeat.seen)
+                let status = MemberStatus(state: heartbeat.state, sessions: heartbeat.sessions, load: heartbeat.load)
+                return .status(name, status, seen: heartbeat.seen, at: last.movedAt)
+            }
         }
         switch result {
         case .success(let changes):
-            if record(nil) { deliver(.problem(name, nil)) }
-            if let changes { deliver(.rows(name, changes)) }
-        case .failure(let error):
-            if record(error) { deliver(.problem(name, error)) }
+            report(nil)
+            if let changes { deliver { _ in .rows(name, changes) } }
+        case .failure(let error): report(error)
         }
         return last?.heartbeat.published
     }
 
     /// Reads the information once for each revision.
-    private func deliverInfo(_ revision: UInt8, _ volume: Volume, _ deliver: (MemberEvent) -> Void) {
+    private func deliverInfo(_ revision: UInt8, _ volume: Volume) {
         guard state.withLock({ $0.infoRevision != revision }) else { return }
         do throws(StoreError) {
             let info = try volume.info(of: name)
-            state.withLock { ($0.infoRevision, $0.infoProblem) = (revision, nil) }
-            deliver(.joined(name, info: .success(info)))
-        } catch {
-            let isNew = state.withLock { state in
-                defer { state.infoProblem = error }
-                return state.infoProblem != error
+            deliver { state in
+                (state.infoRevision, state.infoProblem) = (revision, nil)
+                return .joined(name, info: .success(info))
             }
-            if isNew { deliver(.joined(name, info: .failure(error))) }
+        } catch {
+            deliver { state in
+                defer { state.infoProblem = error }
+                return state.infoProblem == error ? nil : .joined(name, info: .failure(error))
+            }
         }
     }
 }
@@ -197,16 +210,17 @@ extension VolumeStore {
         let others = Set(listed).subtracting([own].compactMap(\.self))
         let (isFirst, gone) = reader.state.withLock { state in
             for name in others where state.members[name] == nil {
-                state.members[name] = ObservedMember(volume: volume, name: name)
+                state.members[name] = ObservedMember(volume: volume, name: name, send: reader.deliver)
             }
-            let gone = state.members.values.filter { $0.isGone(isListed: others.contains($0.name)) }.map(\.name)
-            for name in gone { state.members[name] = nil }
+            for member in state.members.values { member.record(isListed: others.contains(member.name)) }
+            let gone = state.members.values.filter(\.isGone)
+            for member in gone { state.members[member.name] = nil }
             defer { state.hasListed = true }
             return (!state.hasListed, gone)
         }
-        for name in gone {
-            shared.withLock { $0.announced.forget(name) }
-            reader.deliver(.gone(name))
+        for member in gone {
+            shared.withLock { $0.announced.forget(member.name) }
+            member.deliverGone()
         }
         if isFirst {
             reader.deliver(.listed(others.sorted()))
@@ -224,24 +238,25 @@ extension VolumeStore {
                         "\(volume.files.root)/replicas/\(member.name)",
                         "does not answer"
                     )
-                    if member.record(stalled) { reader.deliver(.problem(member.name, stalled)) }
+                    member.report(stalled)
                 }
                 continue
             }
             let isAccepted = readers.submit { [weak self] in
-                let published = member.read(volume, reader.deliver)
+                let published = member.read(volume)
                 member.end()
-                if let published { self?.recordAnnouncement(published, of: member.name) }
+                if let published { self?.recordAnnouncement(published, of: member) }
             }
             if !isAccepted { member.end() }
         }
     }
 
     /// Polls the watches if a member has announced a change.
-    private func recordAnnouncement(_ published: UInt64, of member: Incarnation) {
+    private func recordAnnouncement(_ published: UInt64, of member: ObservedMember) {
         let watches = shared.withLock { shared -> [WatchSubscription]? in
+            guard !member.isGone else { return nil }
             let before = shared.announced
-            shared.announced.include(published, of: member)
+            shared.announced.include(published, of: member.name)
             return shared.announced == before ? nil : shared.watches
         }
         guard let watches else { return }

@@ -261,6 +261,40 @@ struct HangingTests {
         try await eventually { await ![.stalled, .transient].contains(code { try await call.perform(on: impatient) }) }
     }
 
+    @Test("A member that is archived during a read that hangs has no event after it is gone")
+    func goneMember() async throws {
+        defer { store.close() }
+        let peers = try [1, 2].map { _ in VolumeStore(volume: try scratch.volume()) }
+        defer { for peer in peers { peer.close() } }
+        let options = JoinOptions(incarnation: { randomIncarnation() }, info: { _ in [1] })
+        let (left, other) = (try await peers[0].join(options), try await peers[1].join(options))
+        let (name, present) = (left.incarnation, other.incarnation)
+        let (events, beats) = (Observed<[String]>([]), Observed(0))
+        let observation = store.observeMembers { event in
+            switch event {
+            case .status(present, _, _, _): beats.update { $0 += 1 }
+            case .joined(name, _): events.update { $0.append("joined") }
+            case .status(name, _, _, _): events.update { $0.append("status") }
+            case .problem(name, let problem): events.update { $0.append("problem \(problem?.reason ?? "over")") }
+            case .gone(name): events.update { $0.append("gone") }
+            default: break
+            }
+        }
+        defer { withExtendedLifetime(observation) {} }
+        try await events.wait { $0.contains("status") }
+        gate.hang(true, at: "replicas/\(name)/hb")
+        defer { gate.hang(false) }
+        try await events.wait { $0.last == "problem does not answer" }
+        peers[0].close()
+        try await peers[1].archive(name)
+        try await events.wait { $0.last == "gone" }
+        gate.hang(false)
+        // The read that hung ends before the next ones of the other member.
+        let before = beats.value
+        try await beats.wait { $0 > before + 2 }
+        #expect(events.value.last == "gone")
+    }
+
     @Test("Calls for ever new keys keep four threads if the keys of their prefix hang")
     func newKeys() async throws {
         defer { store.close() }
