@@ -61,8 +61,8 @@ package protocol Store: Sendable {
 
     /// Waits for a lease and acquires it. Called only when there is work to do under it.
     ///
-    /// - Throws: `stalled` if another process held it for as long as ``LeaseOptions/patience``, `closed` if the task
-    ///   was cancelled.
+    /// - Throws: `stalled` if another process held it for as long as ``LeaseOptions/patience``, the last failure if the
+    ///   store could not be read then, `closed` if the task was cancelled.
     func lease(_ name: StoreKey, _ options: LeaseOptions) async throws(StoreError) -> any StoreLease
 
     /// Makes this process a member. Called once per store, after the watches have begun.

@@ -104,8 +104,14 @@ extension VolumeStore {
         var candidate = newCandidate()
         let deadline = NIODeadline.now() + options.patience
         var holder: String?
+        var failure: StoreError?
         while !Task.isCancelled {
             guard NIODeadline.now() < deadline else {
+                // `stalled` means that the lease is held.
+                if let failure {
+                    let code = failure.code == .stalled ? .transient : failure.code
+                    throw StoreError(code, failure.place, failure.reason, fault: failure.fault)
+                }
                 throw StoreError(
                     .stalled,
                     volume.displayPath("locks/\(name)"),
@@ -121,7 +127,7 @@ extension VolumeStore {
                 switch step {
                 case .wait(let until, let name):
                     next = until
-                    holder = name ?? holder
+                    (holder, failure) = (name ?? holder, nil)
                 case .acquire(let epoch):
                     // The job creates the `VolumeLease`, so the lease is renewed however late this task resumes.
                     let lease = try await perform(on: writer, .lease) { _ throws(StoreError) in
@@ -132,6 +138,7 @@ extension VolumeStore {
                 }
             } catch {
                 guard error.isTransient else { throw error }
+                failure = error
                 // A poll that hangs may still be running and keeps its candidate, which is not thread-safe: use a new
                 // one.
                 if error.code == .stalled { candidate = newCandidate() }

@@ -253,12 +253,39 @@ struct HangingTests {
         gate.hang(true, at: call.hangingPath)
         defer { gate.hang(false) }
         for _ in 1...100 {
-            #expect(await code { try await call.perform(on: impatient) } == .stalled)
+            #expect(await code { try await call.perform(on: impatient) } == (call == .lease ? .transient : .stalled))
             try #require(gate.waitingCount == 1)
             #expect(try await impatient.readAll("certs").count == 1)
         }
         gate.hang(false)
         try await eventually { await ![.stalled, .transient].contains(code { try await call.perform(on: impatient) }) }
+    }
+
+    @Test("A wait for a lease that cannot be read ends with the reason, and not with a holder")
+    func unreadableLease() async throws {
+        defer { store.close() }
+        let held = try await store.lease("a", LeaseOptions())
+        let impatient = self.store { $0.callDeadline = .milliseconds(100) }
+        defer { impatient.close() }
+        var options = LeaseOptions()
+        (options.timeToLive, options.patience) = (.milliseconds(300), .milliseconds(250))
+        func failure() async -> StoreError? {
+            do throws(StoreError) {
+                try await impatient.lease("a", options).release()
+                return nil
+            } catch {
+                return error
+            }
+        }
+        try await eventually { await failure()?.reason.contains("is held by") == true }
+        gate.hang(true, at: "locks/a")
+        defer { gate.hang(false) }
+        let hanging = try #require(await failure())
+        #expect(hanging.code == .transient && hanging.place.hasSuffix("locks/a"))
+        #expect(hanging.reason.contains("answer"))
+        gate.hang(false)
+        try await eventually { await failure()?.reason.contains("is held by") == true }
+        withExtendedLifetime(held) {}
     }
 
     @Test("A member that is archived during a read that hangs has no event after it is gone")
