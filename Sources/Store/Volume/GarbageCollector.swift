@@ -74,15 +74,17 @@ package final class GarbageCollector {
     package var isRoundFinished: Bool { subjects.isEmpty && unlisted.isEmpty }
 
     /// Examines a slice of the store. Returns what may be deleted.
+    ///
+    /// - Throws: The failure to begin a round.
     package func examine(now: NIODeadline) throws(StoreError) -> [Deletion] {
         let end = volume.now() + Self.sliceTime
         if isRoundFinished {
-            (firstSeen, seen, isWaiting) = (seen, [:], false)
-            if values.count >= Self.memoryLimit { (values, pruned) = ([:], [:]) }
             var paths: [String] = []
             for folder in [Volume.tombs, Volume.temporaries] {
                 paths += try volume.names(in: folder, fresh: true).map { "\(folder)/\($0)" }
             }
+            (firstSeen, seen, isWaiting) = (seen, [:], false)
+            if values.count >= Self.memoryLimit { (values, pruned) = ([:], [:]) }
             subjects = [.key(.clusterDocument, isDisposable: false)] + paths.map { .path($0) }
             unlisted = (disposable + StoreLayout.kept)[...]
         }
@@ -93,7 +95,8 @@ package final class GarbageCollector {
                 found += (try? deletions(of: subject, now)) ?? []
             } else if let prefix = unlisted.popFirst() {
                 let isDisposable = disposable.contains(prefix)
-                subjects = try volume.unsortedKeys(prefix).map { .key($0, isDisposable: isDisposable) }[...]
+                let keys = (try? volume.unsortedKeys(prefix)) ?? []
+                subjects = keys.map { .key($0, isDisposable: isDisposable) }[...]
             }
         } while !isRoundFinished && volume.now() < end
         return found
@@ -108,7 +111,10 @@ package final class GarbageCollector {
             switch rest.popFirst() {
             case .file(let path): try? volume.files.unlink(path)
             case .folder(let path): try? volume.files.removeFolder(path)
-            case .key(let key, let removal): moveToTombs(key, removal)
+            case .key(let key, let removal):
+                // A later removal of the key is another one.
+                seen[key.path] = nil
+                moveToTombs(key, removal)
             case .misplaced(let tomb, let key): moveBack(key, from: tomb)
             case nil: break
             }
@@ -120,9 +126,10 @@ package final class GarbageCollector {
         switch subject {
         case .path(let path):
             // A tomb is read when it is seen first, and again when it is due.
-            let isDue = firstSeen[path].map { now - $0 >= Self.minimumAge } ?? true
-            if isDue, let key = try misplacedKey(in: path) { return [.misplaced(path, key)] }
-            return isOlder(path, than: Self.minimumAge, now) ? contents(of: path) : []
+            let isNew = firstSeen[path] == nil
+            let isDue = isOlder(path, than: Self.minimumAge, now)
+            if isNew || isDue, let key = try misplacedKey(in: path) { return [.misplaced(path, key)] }
+            return isDue ? contents(of: path) : []
         case .key(let key, let isDisposable):
             // A stale listing names fewer versions than there are, so fewer of them are deleted.
             let versions = try volume.versions(key, fresh: false)
@@ -183,9 +190,8 @@ package final class GarbageCollector {
         before limit: NIODeadline? = .distantFuture
     ) -> Bool {
         let since = firstSeen[path] ?? now
-        if let limit, since < limit, now - since >= age { return true }
         if seen.count < Self.memoryLimit { seen[path] = since }
-        return false
+        return limit.map { since < $0 && now - since >= age } ?? false
     }
 
     /// A file, or a folder after its contents.

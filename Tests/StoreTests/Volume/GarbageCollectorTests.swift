@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import Store
 import Synchronization
@@ -135,6 +136,67 @@ struct GarbageCollectorTests {
         clock.pass(.minutes(11))
         #expect(try collector.sweep(now: clock.now) == 13)
         #expect(versions("agents/a") == Array(23...30))
+    }
+
+    /// A file system on which some calls fail.
+    private struct FailingFileSystem: InterceptedFileSystem {
+        let files: any FileSystem
+        let failing = Observed<Set<String>>([])
+
+        func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) throws(FileFault) {
+            if failing.value.contains("\(call.rawValue) \(path)") { throw FileFault(call, path, EIO) }
+        }
+    }
+
+    @Test(
+        "A listing or deletion that fails once delays the deletion of a file to the next round, and no other",
+        arguments: ["list tombs", "list tmp", "list agents", "unlink tmp/a"]
+    )
+    func failure(_ call: String) throws {
+        let files = FailingFileSystem(files: try scratch.posixFiles())
+        let volume = Volume(files: files, now: { [clock] in clock.now })
+        try volume.write("agents/a", .create([1]))
+        let collector = GarbageCollector(volume: volume)
+        func sweep() { _ = try? collector.sweep(now: clock.now) }
+        for name in ["a", "b"] { scratch.write("v2/tmp/\(name)", [1]) }
+        sweep()
+        clock.pass(.minutes(9))
+        files.failing.update { $0 = [call] }
+        sweep()
+        clock.pass(.minutes(2))
+        sweep()
+        let isRound = call.hasPrefix("unlink") || call.hasSuffix("agents")
+        #expect(!isRound || !scratch.names("v2/tmp").contains("b"))
+        files.failing.update { $0 = [] }
+        clock.pass(.minutes(1))
+        sweep()
+        #expect(scratch.names("v2/tmp").isEmpty)
+    }
+
+    @Test("A removed key is deleted a round after its older versions, and one that is removed again after an hour")
+    func removedKeys() throws {
+        let volume = try volume()
+        let collector = GarbageCollector(volume: volume)
+        func sweep(after minutes: Int64) throws {
+            clock.pass(.minutes(minutes))
+            _ = try collector.sweep(now: clock.now)
+        }
+        func remove() throws {
+            try volume.write("agents/a", .create([1]))
+            try volume.write("agents/a", .remove(nil))
+        }
+        try remove()
+        try sweep(after: 0)
+        scratch.write("v2/agents/a/1.json", storedFile([1]))
+        try sweep(after: 61)
+        #expect(versions("agents/a") == [2])
+        try sweep(after: 1)
+        #expect(versions("agents/a") == [])
+        try remove()
+        try sweep(after: 1)
+        #expect(versions("agents/a") == [2])
+        try sweep(after: 61)
+        #expect(versions("agents/a") == [])
     }
 
     @Test("On a slow volume the collection of 10,000 keys delays no heartbeat by more than its period")
