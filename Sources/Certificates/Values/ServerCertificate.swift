@@ -2,6 +2,7 @@ package import ACME
 import Crypto
 import FoundationEssentials
 import SwiftASN1
+import Synchronization
 import X509
 
 /// A certificate chain with its matching private key; immutable.
@@ -26,6 +27,8 @@ package final class ServerCertificate: Sendable {
     /// The parsed chain, leaf first.
     let chain: [Certificate]
     var leaf: Certificate { chain[0] }
+
+    private let served = Mutex<(any Sendable)?>(nil)
 
     /// - Parameters:
     ///   - chain: Text with at least one CERTIFICATE block, leaf first. Other blocks and text between blocks are
@@ -104,6 +107,16 @@ package final class ServerCertificate: Sendable {
         }
     }
 
+    /// Returns the form that the TLS libraries serve. The first call makes it, and the certificate keeps it.
+    package func served<Form: Sendable>(_ make: () throws -> Form) rethrows -> Form {
+        try served.withLock { kept in
+            if let form = kept as? Form { return form }
+            let form = try make()
+            kept = form
+            return form
+        }
+    }
+
     /// Whether the other certificate is the same in every byte that is served.
     func isSame(as other: ServerCertificate) -> Bool {
         chainPEM == other.chainPEM && keyPEM == other.keyPEM
@@ -155,6 +168,33 @@ package final class ServerCertificate: Sendable {
             return CertificatesError(.malformed, path, reason)
         }
         return CertificatesError(.unsupported, path, known)
+    }
+}
+
+/// The properties that a certificate shares with all others that an authority issues in the same way: the kind of the key,
+/// the algorithm of the signature, the usages and the chain. TLS libraries accept all certificates of one kind or none.
+package struct CertificateKind: Hashable, Sendable {
+    private let key: String
+    private let keySize: Int
+    private let signature: Certificate.SignatureAlgorithm
+    private let extensions: [Certificate.Extension]
+    private let issuers: [Certificate]
+
+    /// The extensions that differ between certificates of one kind: names, key identifiers, places and receipts.
+    private static let individual: Set<ASN1ObjectIdentifier> = [
+        .X509ExtensionID.subjectAlternativeName, .X509ExtensionID.subjectKeyIdentifier,
+        .X509ExtensionID.authorityInformationAccess,
+        [2, 5, 29, 31],  // CRL distribution points (RFC 5280 §4.2.1.13)
+        [1, 3, 6, 1, 4, 1, 11129, 2, 4, 2],  // signed certificate timestamps (RFC 6962 §3.3)
+    ]
+
+    package init(_ certificate: ServerCertificate) {
+        let leaf = certificate.leaf
+        key = "\(leaf.publicKey)"
+        keySize = leaf.publicKey.subjectPublicKeyInfoBytes.count
+        signature = leaf.signatureAlgorithm
+        extensions = leaf.extensions.filter { !Self.individual.contains($0.oid) }
+        issuers = Array(certificate.chain.dropFirst())
     }
 }
 

@@ -7,7 +7,7 @@ import Transport
 
 /// The gateway's certificates as contexts of the TLS library (for clients) and of the DTLS library (for agents).
 ///
-/// Each certificate is parsed once, so that no handshake parses PEM. An instance is created at the start from the first
+/// Each certificate is parsed once, by ``check(_:)`` or else here, so that no handshake parses PEM. An instance is created at the start from the first
 /// ``CertificateSnapshot``; the task that observes the certificates calls ``replace(_:)`` with each later one. A new
 /// connection reads ``tls`` or ``dtls``; open connections keep the context that they began with. Each context chooses a
 /// certificate by the server name of the ClientHello, and presents the snapshot's fallback if none matches; to agents
@@ -19,9 +19,6 @@ package final class TLSIdentities: Sendable {
     private struct Current {
         var tls: NIOSSLContext
         var dtls: DTLSContext
-        /// The parsed certificates by object identity. Each value keeps its certificate alive, so that an identity is
-        /// not reused.
-        var parsed: [ObjectIdentifier: ParsedCertificate]
     }
 
     private let current: Mutex<Current>
@@ -32,26 +29,37 @@ package final class TLSIdentities: Sendable {
     /// - Parameter onServerName: Called with the server name of each client's hello, on its event loop.
     init(_ snapshot: CertificateSnapshot, onServerName: (@Sendable (String) -> Void)? = nil) throws {
         self.onServerName = onServerName
-        current = Mutex(try Self.make(snapshot, [:], onServerName))
+        current = Mutex(try Self.make(snapshot, onServerName))
     }
 
-    /// Replaces the certificates for new connections. Certificates of the previous snapshot are not parsed again.
+    /// Replaces the certificates for new connections.
     func replace(_ snapshot: CertificateSnapshot) throws {
-        let new = try Self.make(snapshot, current.withLock { $0.parsed }, onServerName)
+        let new = try Self.make(snapshot, onServerName)
         current.withLock { $0 = new }
     }
 
     var tls: NIOSSLContext { current.withLock { $0.tls } }
     var dtls: DTLSContext { current.withLock { $0.dtls } }
 
-    /// Checks that both libraries accept a certificate, and that an agent can use it.
+    /// The kinds that passed the check, at most ``kindLimit``.
+    private static let checkedKinds = Mutex<Set<CertificateKind>>([])
+    private static let kindLimit = 256
+
+    /// Checks that both libraries accept a certificate, and that an agent can use it. The handshakes of the check are made
+    /// once for all certificates of one kind, since they cost more than all else in the start of a gateway with many names.
     package static func check(_ certificate: ServerCertificate) throws {
-        let parsed = try ParsedCertificate(certificate)
+        let parsed = try ParsedCertificate.of(certificate)
+        let kind = CertificateKind(certificate)
+        if checkedKinds.withLock({ $0.contains(kind) }) { return }
         _ = try NIOSSLContext(configuration: configuration(parsed))
         do {
             try parsed.dtls.selfTest(leafSHA256: certificate.leafSHA256, alpn: TunnelProtocol.alpn)
         } catch {
             throw UnusableByAgents(reason: error)
+        }
+        checkedKinds.withLock { kinds in
+            if kinds.count >= kindLimit { kinds.removeAll() }
+            kinds.insert(kind)
         }
     }
 
@@ -63,30 +71,24 @@ package final class TLSIdentities: Sendable {
 
     private static func make(
         _ snapshot: CertificateSnapshot,
-        _ known: [ObjectIdentifier: ParsedCertificate],
         _ onServerName: (@Sendable (String) -> Void)?
     ) throws -> Current {
-        var parsed: [ObjectIdentifier: ParsedCertificate] = [:]
-        for certificate in snapshot.certificates {
-            let id = ObjectIdentifier(certificate)
-            parsed[id] = try known[id] ?? ParsedCertificate(certificate)
-        }
-        return Current(
-            tls: try makeTLS(snapshot, parsed, onServerName),
-            dtls: try makeDTLS(snapshot, parsed),
-            parsed: parsed
-        )
+        for certificate in snapshot.certificates { _ = try ParsedCertificate.of(certificate) }
+        return Current(tls: try makeTLS(snapshot, onServerName), dtls: try makeDTLS(snapshot))
     }
 
     /// One certificate, parsed by both libraries.
     private struct ParsedCertificate: Sendable {
-        let certificate: ServerCertificate
         let chain: [NIOSSLCertificateSource]
         let key: NIOSSLPrivateKeySource
         let dtls: DTLSContext
 
-        init(_ certificate: ServerCertificate) throws {
-            self.certificate = certificate
+        /// Returns the form that a certificate keeps once it was parsed.
+        static func of(_ certificate: ServerCertificate) throws -> Self {
+            try certificate.served { try Self(certificate) }
+        }
+
+        private init(_ certificate: ServerCertificate) throws {
             chain = try NIOSSLCertificate.fromPEMBytes(certificate.chainPEM).map { .certificate($0) }
             key = .privateKey(try NIOSSLPrivateKey(bytes: certificate.keyPEM, format: .pem))
             dtls = try TLSIdentities.dtlsContext(certificate)
@@ -121,26 +123,18 @@ package final class TLSIdentities: Sendable {
 
     private static func makeTLS(
         _ snapshot: CertificateSnapshot,
-        _ parsed: [ObjectIdentifier: ParsedCertificate],
         _ onServerName: (@Sendable (String) -> Void)?
     ) throws -> NIOSSLContext {
-        var configuration = configuration(try fallback(of: snapshot, parsed))
+        var configuration = configuration(try .of(snapshot.fallback))
         if snapshot.certificates.count > 1 || onServerName != nil {
-            let overrides = parsed.mapValues(\.override)
             configuration.sslContextCallback = { hello, promise in
                 if let onServerName, let name = hello.serverHostname { onServerName(name) }
                 let chosen = snapshot.select(serverName: hello.serverHostname)
-                let override = chosen === snapshot.fallback ? nil : overrides[ObjectIdentifier(chosen)]
+                let override = chosen === snapshot.fallback ? nil : try? ParsedCertificate.of(chosen).override
                 promise.succeed(override ?? .noChanges)
             }
         }
         return try NIOSSLContext(configuration: configuration)
-    }
-
-    private static func fallback(of snapshot: CertificateSnapshot, _ parsed: [ObjectIdentifier: ParsedCertificate])
-        throws -> ParsedCertificate
-    {
-        try parsed[ObjectIdentifier(snapshot.fallback)] ?? ParsedCertificate(snapshot.fallback)
     }
 
     // MARK: DTLS
@@ -158,15 +152,11 @@ package final class TLSIdentities: Sendable {
         return try DTLSContext.server(configuration)
     }
 
-    private static func makeDTLS(
-        _ snapshot: CertificateSnapshot,
-        _ parsed: [ObjectIdentifier: ParsedCertificate]
-    ) throws -> DTLSContext {
-        guard snapshot.certificates.count > 1 else { return try fallback(of: snapshot, parsed).dtls }
-        let contexts = parsed.mapValues(\.dtls)
+    private static func makeDTLS(_ snapshot: CertificateSnapshot) throws -> DTLSContext {
+        guard snapshot.certificates.count > 1 else { return try ParsedCertificate.of(snapshot.fallback).dtls }
         return try dtlsContext(snapshot.forAddresses) { name in
             let chosen = snapshot.selectForAgent(serverName: name)
-            return chosen === snapshot.forAddresses ? nil : contexts[ObjectIdentifier(chosen)]
+            return chosen === snapshot.forAddresses ? nil : try? ParsedCertificate.of(chosen).dtls
         }
     }
 }
