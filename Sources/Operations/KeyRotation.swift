@@ -152,17 +152,12 @@ package final class KeyRotation: Sendable {
     private func step(
         _ change: (ClusterIdentity) throws(StoreError) -> ClusterIdentity?
     ) async throws(StoreError) -> ClusterIdentity {
-        for _ in 0..<16 {
+        try await store.retrying(.clusterDocument) { () throws(StoreError) in
             let cluster = try await read()
             guard let next = try change(cluster) else { return cluster }
-            do {
-                try await store.replace(next)
-                return next
-            } catch {
-                guard error.isConflict else { throw error }
-            }
+            try await store.replace(next)
+            return next
         }
-        throw StoreError(.busy, "cluster.json", "is changed concurrently; try again")
     }
 }
 

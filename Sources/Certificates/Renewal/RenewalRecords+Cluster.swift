@@ -15,21 +15,16 @@ extension RenewalRecords {
         limits: IssuanceBudget.Limits,
         now: UnixTime
     ) async throws(StoreError) -> [IssuanceBudget.Decision] {
-        for _ in 0..<Self.attempts {
-            do throws(StoreError) {
-                let stored = try await readRemovingDamage(Self.budget)
-                let old: IssuanceBudget? = try Self.parse(stored, Self.budget)
-                var budget = old ?? IssuanceBudget()
-                let decisions = hosts.map { budget.request($0.host, for: $0.token, limits: limits, now: now) }
-                if budget != old ?? IssuanceBudget() {
-                    _ = try await write(budget.json, to: Self.budget, replacing: stored?.version)
-                }
-                return decisions
-            } catch {
-                guard error.isConflict else { throw error }
+        try await store.retrying(Self.budget) { () throws(StoreError) in
+            let stored = try await readRemovingDamage(Self.budget)
+            let old: IssuanceBudget? = try Self.parse(stored, Self.budget)
+            var budget = old ?? IssuanceBudget()
+            let decisions = hosts.map { budget.request($0.host, for: $0.token, limits: limits, now: now) }
+            if budget != old ?? IssuanceBudget() {
+                _ = try await write(budget.json, to: Self.budget, replacing: stored?.version)
             }
+            return decisions
         }
-        throw StoreError(.busy, Self.budget.path, "changes faster than it can be replaced; trying again")
     }
 
     /// Returns the hold of a CA with its version, or `nil` if there is none. A damaged record is removed.

@@ -17,7 +17,6 @@ package struct RenewalRecords: Sendable {
     package static let accounts: StoreKey = "acme/accounts"
     package static let names = CertificateSet.names
     package static let orders = CertificateSet.orders
-    static let attempts = 8
 
     let store: any Store
 
@@ -36,9 +35,9 @@ package struct RenewalRecords: Sendable {
     /// replicas use the same account.
     package func account(at directory: ACMEURL) async throws(StoreError) -> AccountRecord {
         let key = Self.child(Self.accounts, Fingerprint.of(directory.text))
-        for _ in 0..<Self.attempts {
+        return try await store.retrying(key) { () throws(StoreError) in
             let stored: StoredValue?
-            do {
+            do throws(StoreError) {
                 stored = try await store.readIfPresent(key)
             } catch {
                 guard error.code == .corrupt else { throw error }
@@ -52,13 +51,10 @@ package struct RenewalRecords: Sendable {
                         ? Self.newerFormat(error) : Self.damagedAccount(error.place, error.reason, directory)
                 }
             }
-            do {
-                try await store.write(key, .create(AccountRecord(directory: directory).json))
-            } catch {
-                guard case .exists = error.code else { throw error }
-            }
+            let account = AccountRecord(directory: directory)
+            try await store.write(key, .create(account.json))
+            return account
         }
-        throw StoreError(.busy, key.path, "changes faster than it can be read")
     }
 
     private static func damagedAccount(_ place: String, _ reason: String, _ directory: ACMEURL) -> StoreError {
@@ -76,22 +72,18 @@ package struct RenewalRecords: Sendable {
     ///   progress must not bring it back. The caller has to begin with ``account(at:)``.
     package func put(_ account: AccountRecord) async throws(StoreError) {
         let key = Self.child(Self.accounts, Fingerprint.of(account.directory.text))
-        for _ in 0..<Self.attempts {
+        // The conflict that ends the registration is not one that is repeated.
+        let result = try await store.retrying(key) { () throws(StoreError) -> Result<Void, StoreError> in
             let stored = try await store.readIfPresent(key)
             let present = stored.flatMap { try? AccountRecord(json: $0.bytes, place: key.path) }
             guard let stored, present?.key.pem == account.key.pem else {
                 let reason = "the account was removed or replaced during its registration; it is registered again"
-                throw StoreError(.conflict(newest: stored?.version ?? 0), key.path, reason)
+                return .failure(StoreError(.conflict(newest: stored?.version ?? 0), key.path, reason))
             }
-            guard stored.bytes != account.json else { return }
-            do {
-                try await store.write(key, .replace(stored.version, account.json))
-                return
-            } catch {
-                guard error.isConflict else { throw error }
-            }
+            if stored.bytes != account.json { try await store.write(key, .replace(stored.version, account.json)) }
+            return .success(())
         }
-        throw StoreError(.busy, key.path, "changes faster than it can be read")
+        try result.get()
     }
 
     /// Removes the account at a CA with its key. The next order registers a new one.

@@ -127,14 +127,26 @@ extension Store {
         _ bytes: [UInt8],
         under lease: (any StoreLease)? = nil
     ) async throws(StoreError) -> UInt64 {
-        for _ in 0..<8 {
+        try await retrying(key) { () throws(StoreError) in try await write(key, .put(bytes), under: lease) }
+    }
+
+    /// Reads values and writes what follows from them, and repeats that while other writers interfere.
+    ///
+    /// - Parameters:
+    ///   - key: The key that is written, for the error.
+    ///   - change: Throws a conflict to be repeated.
+    package func retrying<Result>(
+        _ key: StoreKey,
+        _ change: () async throws(StoreError) -> Result
+    ) async throws(StoreError) -> Result {
+        for _ in 0..<16 {
             do throws(StoreError) {
-                return try await write(key, .put(bytes), under: lease)
+                return try await change()
             } catch {
                 guard error.isConflict else { throw error }
             }
         }
-        throw StoreError(.busy, key.path, "is changed concurrently; try again")
+        throw StoreError(.busy, key.path, "is changed too often by other writers; try again")
     }
 
     /// Removes the newest version of a value. Returns whether there was one.
