@@ -246,7 +246,7 @@ let package = Package(
             name: "GatewayTests",
             dependencies: [
                 "Gateway", "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Formats", "HopProtocol",
-                "Observability", "Settings", "Store", "TestSupport", "Transport", "Tunnel",
+                "Observability", "Outbound", "Settings", "Store", "TestSupport", "Transport", "Tunnel",
                 nioCore, nioEmbedded, nioPosix, nioHTTP1, nioTLS, nioSSL, logging,
             ],
             swiftSettings: strict

@@ -146,15 +146,7 @@ package final class ServedCertificates: Sendable {
             }
         }
         guard finding.rejection != nil || finding.certificate?.names.contains(name) == true else { return nil }
-        return CertificateStatus(
-            source: .store,
-            place: key.path,
-            version: finding.version,
-            origin: finding.origin,
-            authority: finding.authority,
-            certificate: finding.certificate,
-            problem: finding.rejection
-        )
+        return finding.status(key.path)
     }
 
     private func watchStore(now: Date) async throws(StoreError) {

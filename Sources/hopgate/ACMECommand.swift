@@ -102,7 +102,7 @@ struct ACMEForgetAccountCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try await options.load()
-        let configured = try ACMECommand.settings(configuration).renewalAuthorities.map(\.authority.directory)
+        let configured = try ACMECommand.settings(configuration).authorities.map(\.authority.directory)
         // A CA that is no longer configured may have an account, too.
         let urls = directory.map { [ACMEURL($0)].compactMap(\.self) } ?? configured
         guard let url = urls.first, urls.count == 1 else {

@@ -56,7 +56,7 @@ extension CommandContext {
     }
 
     /// The directory URLs of the configured CAs.
-    var authorities: [String] { configuration.acme?.renewalAuthorities.map(\.authority.id) ?? [] }
+    var authorities: [String] { configuration.acme?.authorities.map(\.authority.id) ?? [] }
 
     /// Loads the certificates that a gateway with this configuration serves.
     func servedCertificates() async throws -> ServedCertificates {

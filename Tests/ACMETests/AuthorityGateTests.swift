@@ -123,7 +123,7 @@ struct AuthorityGateTests {
     func rejectedAccount() {
         let gate = GateBox(settings: "old")
         gate.loaded(nil, version: nil, now: instant(0))
-        #expect(gate.fail(ACMEFailure(.termsNotAgreed, .account, "x"), at: 1) == true)
+        #expect(gate.fail(ACMEFailure(.externalAccountRequired, .account, "x"), at: 1) == true)
         guard case .write(let hold, replacing: nil) = gate.next(now: instant(1)) else {
             Issue.record("the hold is not written")
             return

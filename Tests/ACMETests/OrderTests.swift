@@ -31,7 +31,7 @@ struct OrderTests {
         let world = World()
         let first = try world.issue()
         let second = try world.issue()
-        #expect(first.keyPEM != second.keyPEM)
+        #expect(first.key != second.key)
         #expect(world.ca.accounts.count == 1 && world.ca.orders.count == 2)
         #expect(world.ca.signedRequests.filter { $0 == "/sign-me-up" }.count == 1)
     }

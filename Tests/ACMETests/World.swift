@@ -32,7 +32,7 @@ final class World {
         ca = TestCA(seed: seed)
         generator = SeededGenerator(seed: seed ^ 0x55)
         plan = OrderPlan(
-            authority: ACMEAuthority(directory: TestCA.directory, contacts: ["admin@a.test"], agreesToTerms: true),
+            authority: ACMEAuthority(directory: TestCA.directory, contacts: ["admin@a.test"]),
             names: names.map { CertificateName($0)! },
             challenges: [.http01, .tlsALPN01, .dns01]
         )
@@ -176,9 +176,9 @@ final class Shared: Sendable {
 
 /// Checks that the private key belongs to the leaf, and that the facts are the leaf's.
 func expectFittingKey(_ issued: IssuedCertificate, sourceLocation: SourceLocation = #_sourceLocation) throws {
-    let chain = try PEMDocument.parseMultiple(pemString: String(decoding: issued.chainPEM, as: UTF8.self))
-    let leaf = try Certificate(pemDocument: try #require(chain.first, sourceLocation: sourceLocation))
-    let key = try Certificate.PrivateKey(pemEncoded: String(decoding: issued.keyPEM, as: UTF8.self))
+    let leaf = try Certificate(pemDocument: try #require(issued.documents.first, sourceLocation: sourceLocation))
+    let key = try Certificate.PrivateKey(pemDocument: issued.key)
+    #expect(leaf == issued.chain.first, sourceLocation: sourceLocation)
     #expect(leaf.publicKey == key.publicKey, sourceLocation: sourceLocation)
     #expect(CertificateFacts(leaf) == issued.facts, sourceLocation: sourceLocation)
 }

@@ -1,22 +1,24 @@
+import Crypto
 import Formats
 import FoundationEssentials
-import SwiftASN1
-import X509
+package import SwiftASN1
+package import X509
 
-/// The result of an order: a checked certificate chain with its private key, ready to be published. ``keyPEM`` is
-/// secret.
+/// The result of an order: a checked certificate chain with its private key, ready to be published. ``key`` is secret.
 package struct IssuedCertificate: Equatable, Sendable {
-    /// The content of `fullchain.pem`: PEM blocks only, leaf first.
-    package let chainPEM: [UInt8]
-    /// The content of `key.pem`: one PEM block.
-    package let keyPEM: [UInt8]
+    /// The PEM blocks of the chain, leaf first.
+    package let documents: [PEMDocument]
+    package let chain: [Certificate]
+    /// The leaf's private key (PKCS #8).
+    package let key: PEMDocument
     package let facts: CertificateFacts
     /// The directory URL of the CA that issued the certificate.
     package let authority: ACMEURL
 
     init(_ chain: IssuedChain, key: LeafKey, authority: ACMEURL) {
-        chainPEM = chain.documents.flatMap { Array(($0.pemString + "\n").utf8) }
-        keyPEM = Array(key.pem.utf8)
+        documents = chain.documents
+        self.chain = chain.certificates
+        self.key = PEMDocument(type: "PRIVATE KEY", derBytes: Array(key.key.derRepresentation))
         facts = CertificateFacts(chain.leaf)
         self.authority = authority
     }

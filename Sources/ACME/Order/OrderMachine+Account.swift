@@ -18,9 +18,6 @@ extension OrderMachine {
 
     private mutating func register(_ now: Instant) -> Action {
         let directory = required(directory)
-        if let terms = directory.termsOfService, !authority.agreesToTerms {
-            return fail(ACMEFailure(.termsNotAgreed, .account, "the CA has terms of service", instance: terms))
-        }
         if directory.requiresExternalAccount, authority.externalAccount == nil {
             let detail = "the CA requires an external account binding"
             return fail(ACMEFailure(.externalAccountRequired, .account, detail))
@@ -32,9 +29,8 @@ extension OrderMachine {
 
     /// The payload of a registration (RFC 8555 §7.3).
     func registration(_ url: ACMEURL) -> [String: JSONValue] {
-        var payload: [String: JSONValue] = [:]
+        var payload: [String: JSONValue] = ["termsOfServiceAgreed": .bool(true)]
         if !authority.contacts.isEmpty { payload["contact"] = contacts }
-        if authority.agreesToTerms { payload["termsOfServiceAgreed"] = .bool(true) }
         if let external = authority.externalAccount {
             payload["externalAccountBinding"] = .object(JWS.binding(external, to: account.key, url: url))
         }

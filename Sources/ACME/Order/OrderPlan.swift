@@ -33,25 +33,17 @@ package struct OrderPlan: Equatable, Sendable {
     }
 }
 
-/// The configuration of one CA. Its trust anchors belong to the HTTP client.
+/// The configuration of one CA, to whose terms of service the operator agrees (`acme.agree_to_terms`). Its trust anchors belong to the HTTP client.
 package struct ACMEAuthority: Equatable, Sendable {
     package var directory: ACMEURL
     package var externalAccount: ExternalAccount?
     /// The e-mail addresses of the account.
     package var contacts: [String]
-    /// Whether the operator agrees to the CA's terms of service.
-    package var agreesToTerms: Bool
 
-    package init(
-        directory: ACMEURL,
-        externalAccount: ExternalAccount? = nil,
-        contacts: [String] = [],
-        agreesToTerms: Bool
-    ) {
+    package init(directory: ACMEURL, externalAccount: ExternalAccount? = nil, contacts: [String] = []) {
         self.directory = directory
         self.externalAccount = externalAccount
         self.contacts = contacts
-        self.agreesToTerms = agreesToTerms
     }
 
     /// The key of the CA in ``RenewalState/holds``.

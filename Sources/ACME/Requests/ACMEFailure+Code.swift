@@ -27,8 +27,6 @@ extension ACMEFailure {
         case noUsableChallenge
         /// The response to a challenge could not be made available.
         case presentationFailed
-        /// The operator has to agree to the CA's terms of service first.
-        case termsNotAgreed
         /// The CA does not offer the profile.
         case profileNotOffered
     }
@@ -40,7 +38,7 @@ extension ACMEFailure.Code {
         switch self {
         case .badCSR, .badPublicKey, .badSignatureAlgorithm, .caa, .externalAccountRequired, .invalidContact,
             .invalidProfile, .malformed, .rejectedIdentifier, .unsupportedContact, .unsupportedIdentifier,
-            .userActionRequired, .accountClosed, .noUsableChallenge, .termsNotAgreed, .profileNotOffered:
+            .userActionRequired, .accountClosed, .noUsableChallenge, .profileNotOffered:
             true
         case .accountDoesNotExist, .alreadyReplaced, .badNonce, .connection, .dns, .incorrectResponse, .orderNotReady,
             .rateLimited, .serverInternal, .tls, .unauthorized, .other, .unavailable, .badAnswer, .timedOut,
@@ -100,7 +98,6 @@ extension ACMEFailure.Code {
         case .noUsableChallenge:
             "allow one of the offered kinds in acme.challenge; wildcards need dns-01, addresses cannot have it"
         case .presentationFailed: "check the DNS hook, or the store that the replicas share"
-        case .termsNotAgreed: "read the terms and set acme.agree_to_terms: true"
         }
     }
 }

@@ -137,7 +137,7 @@ extension ACMEFailure.Code {
     fileprivate var isForeign: Bool {
         switch self {
         case .other, .unavailable, .badAnswer, .timedOut, .orderInvalid, .accountClosed, .wrongCertificate,
-            .noUsableChallenge, .presentationFailed, .termsNotAgreed, .profileNotOffered:
+            .noUsableChallenge, .presentationFailed, .profileNotOffered:
             false
         default: true
         }

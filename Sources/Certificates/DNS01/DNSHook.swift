@@ -5,18 +5,17 @@ package import Outbound
 /// A hook that changes the DNS for `dns-01` (RFC 8555 §8.4), provided by the operator for the DNS provider's interface.
 ///
 /// A record has the task's ``ACME/ChallengeTask/recordName`` and ``ACME/ChallengeTask/recordValue``. Several values may
-/// exist under one name at a time. Both calls may be repeated for the same task, by this replica and others.
+/// exist under one name at a time. Every call may be repeated for the same task, by this replica and others.
 package protocol DNSHook: Sendable {
-    /// Adds the record to the existing ones. Returns when the provider has accepted it.
-    func present(_ task: ChallengeTask) async throws(PresentationError)
-
-    /// Removes the record with this value, and no other. A missing record is no error.
-    func cleanUp(_ task: ChallengeTask) async throws(PresentationError)
+    /// Performs an action, and returns when the provider has accepted it.
+    func perform(_ action: HookAction, _ task: ChallengeTask) async throws(PresentationError)
 }
 
 /// The action that a hook performs.
-enum HookAction: String {
+package enum HookAction: String, Sendable {
+    /// Adds the record to the existing ones.
     case present
+    /// Removes the record with this value, and no other. A missing record is no error.
     case cleanUp = "cleanup"
 }
 

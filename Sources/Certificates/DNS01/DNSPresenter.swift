@@ -29,7 +29,7 @@ package final class DNSPresenter: ChallengePresenter {
     package func present(_ tasks: [ChallengeTask]) async throws(PresentationError) {
         let tasks = tasks.filter { $0.kind == .dns01 }
         guard !tasks.isEmpty else { return }
-        for task in tasks { try await inTurn { () throws(PresentationError) in try await self.hook.present(task) } }
+        for task in tasks { try await perform(.present, task) }
         do {
             try await Task.sleep(for: .nanoseconds(propagation.nanoseconds))
         } catch {
@@ -37,14 +37,16 @@ package final class DNSPresenter: ChallengePresenter {
         }
     }
 
-    private func inTurn(_ call: @Sendable () async throws(PresentationError) -> Void) async throws(PresentationError) {
+    /// Calls the hook when no other call runs.
+    private func perform(_ action: HookAction, _ task: ChallengeTask) async throws(PresentationError) {
+        let call = { () async throws(PresentationError) in try await self.hook.perform(action, task) }
         guard try await turn.withPermit(call) != nil else { throw Self.abandoned }
     }
 
     package func withdraw(_ tasks: [ChallengeTask]) async {
         for task in tasks where task.kind == .dns01 {
             do throws(PresentationError) {
-                try await inTurn { () throws(PresentationError) in try await self.hook.cleanUp(task) }
+                try await perform(.cleanUp, task)
             } catch {
                 onProblem(error)
             }

@@ -40,15 +40,7 @@ package struct HTTPHook: DNSHook {
         self.timeout = timeout
     }
 
-    package func present(_ task: ChallengeTask) async throws(PresentationError) {
-        try await send(.present, task)
-    }
-
-    package func cleanUp(_ task: ChallengeTask) async throws(PresentationError) {
-        try await send(.cleanUp, task)
-    }
-
-    private func send(_ action: HookAction, _ task: ChallengeTask) async throws(PresentationError) {
+    package func perform(_ action: HookAction, _ task: ChallengeTask) async throws(PresentationError) {
         let url = "\(base)/\(action.rawValue)"
         let message: [String: JSONValue] = [
             "fqdn": .string("\(task.recordName)."), "value": .string(task.recordValue),

@@ -24,15 +24,7 @@ package struct ProgramHook: DNSHook {
         self.timeout = timeout
     }
 
-    package func present(_ task: ChallengeTask) async throws(PresentationError) {
-        try await run(.present, task)
-    }
-
-    package func cleanUp(_ task: ChallengeTask) async throws(PresentationError) {
-        try await run(.cleanUp, task)
-    }
-
-    private func run(_ action: HookAction, _ task: ChallengeTask) async throws(PresentationError) {
+    package func perform(_ action: HookAction, _ task: ChallengeTask) async throws(PresentationError) {
         let arguments = [action.rawValue, task.recordName, task.recordValue]
         let process = ProgramRun(path, arguments, environment: environment, deadline: .now() + timeout)
         let outcome = await withTaskCancellationHandler {

@@ -37,7 +37,7 @@ extension CertificateRenewer {
         // The order of the present certificate was not removed when that was published. A new one follows.
         case .issued(let issued) where issued.facts.id == situation.facts?.id:
             try await shared.records.removeOrder(of: key, under: lease)
-        case .issued(let issued): try await publish(issued, situation, authority, start, lease)
+        case .issued(let issued): try await publish(issued, situation, authority, lease)
         case .failed(let failure): try await recordFailure(failure, situation, directory, start, lease)
         case .notDue: shared.gates.leave(key)
         }
@@ -48,22 +48,15 @@ extension CertificateRenewer {
         _ issued: IssuedCertificate,
         _ situation: CertificateSituation,
         _ authority: RenewalSettings.Authority,
-        _ start: NIODeadline,
         _ lease: any StoreLease
     ) async throws(StoreError) {
         let directory = authority.authority.id
-        let certificate: ServerCertificate
-        do throws(CertificatesError) {
-            certificate = try ServerCertificate(
-                chain: issued.chainPEM,
-                key: issued.keyPEM,
-                chainPath: "the certificate of \(directory)",
-                keyPath: "its key"
-            )
-        } catch {
-            let failure = ACMEFailure(.wrongCertificate, .certificate, "\(error)")
-            return try await recordFailure(failure, situation, directory, start, lease)
-        }
+        let certificate = ServerCertificate(
+            documents: issued.documents,
+            chain: issued.chain,
+            key: issued.key,
+            origin: "the certificate of \(directory)"
+        )
         // If this fails, the order is kept: the next holder of the lease downloads the certificate and publishes it.
         let version = try await shared.certificates.write(
             certificate,

@@ -9,7 +9,7 @@ import Threads
 ///
 /// Every replica runs one renewer for each certificate; ``CertificateIssuer`` creates them and calls ``run()`` once.
 /// A pass of the loop reads what the store knows (``readSituation()``), decides by a pure function
-/// (``CertificateSituation/decision(authorities:settings:now:)``), and either waits or acts:
+/// (``CertificateSituation/decision(authorities:settings:closed:now:)``), and either waits or acts:
 ///
 /// 1. It waits for one of the process's permits, and for the lease of the certificate. If another replica holds the
 ///    lease and does the work meanwhile, the pass ends here.

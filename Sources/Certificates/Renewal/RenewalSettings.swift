@@ -6,7 +6,7 @@ package import Outbound
 /// The settings of ACME: the certificates, the CAs, and the options of orders.
 package struct RenewalSettings: Sendable {
     /// A CA, and the trust anchors of its server.
-    package struct Authority: Sendable {
+    package struct Authority: Equatable, Sendable {
         package var authority: ACMEAuthority
         package var trust: OutboundTrust
 
@@ -17,7 +17,7 @@ package struct RenewalSettings: Sendable {
 
         /// The settings that the account and the connection to the CA depend on.
         var parts: [String] {
-            var parts = ["authority", authority.id, "\(authority.agreesToTerms)"]
+            var parts = ["authority", authority.id]
             if let external = authority.externalAccount {
                 parts += ["external", external.keyID, Fingerprint.of(Hex.string(external.macKey))]
             }

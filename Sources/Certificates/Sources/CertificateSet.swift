@@ -43,6 +43,19 @@ package struct CertificateSet: Sendable {
 
         /// The finding, or the reason why the certificate is not usable.
         var usable: Result<Finding, CertificatesError> { rejection.map { .failure($0) } ?? .success(self) }
+
+        /// Returns the status of the certificate with this key.
+        func status(_ key: String) -> CertificateStatus {
+            CertificateStatus(
+                source: .store,
+                place: key,
+                version: version,
+                origin: origin,
+                authority: authority,
+                certificate: certificate,
+                problem: rejection
+            )
+        }
     }
 
     // MARK: Reading

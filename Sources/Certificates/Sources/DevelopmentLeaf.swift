@@ -52,7 +52,6 @@ enum DevelopmentLeaf {
                     OrganizationName("HopGate")
                     CommonName("HopGate development")
                 },
-                signatureAlgorithm: .ecdsaWithSHA256,
                 extensions: Certificate.Extensions {
                     Critical(BasicConstraints.notCertificateAuthority)
                     Critical(KeyUsage(digitalSignature: true))

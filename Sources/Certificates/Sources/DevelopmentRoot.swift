@@ -60,7 +60,6 @@ package struct DevelopmentRoot: Sendable {
                 notValidAfter: now + lifetime,
                 issuer: name,
                 subject: name,
-                signatureAlgorithm: .ecdsaWithSHA256,
                 extensions: Certificate.Extensions {
                     Critical(BasicConstraints.isCertificateAuthority(maxPathLength: 0))
                     Critical(KeyUsage(keyCertSign: true, cRLSign: true))

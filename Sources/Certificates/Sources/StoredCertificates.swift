@@ -76,18 +76,11 @@ final class StoredCertificates: Sendable {
     var statuses: [CertificateStatus] {
         entries.compactMap { name, entry in
             guard entry.value != nil || entry.problem != nil else { return nil }
-            let problem = entry.problem.map { problem in
+            var finding = entry.value ?? CertificateSet.Finding()
+            finding.rejection = entry.problem.map { problem in
                 entry.value == nil ? problem : problem.serving(version: entry.version)
             }
-            return CertificateStatus(
-                source: .store,
-                place: "\(CertificateSet.prefix)/\(name)",
-                version: entry.value?.version,
-                origin: entry.value?.origin,
-                authority: entry.value?.authority,
-                certificate: entry.value?.certificate,
-                problem: problem
-            )
+            return finding.status("\(CertificateSet.prefix)/\(name)")
         }
     }
 }

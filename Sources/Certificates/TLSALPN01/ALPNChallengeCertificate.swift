@@ -47,7 +47,6 @@ package struct ALPNChallengeCertificate: Sendable {
                 notValidAfter: now + lifetime,
                 issuer: name,
                 subject: name,
-                signatureAlgorithm: .ecdsaWithSHA256,
                 extensions: Certificate.Extensions {
                     Critical(BasicConstraints.notCertificateAuthority)
                     Critical(KeyUsage(digitalSignature: true))
@@ -61,10 +60,8 @@ package struct ALPNChallengeCertificate: Sendable {
                 },
                 issuerPrivateKey: key
             )
-            var serializer = DER.Serializer()
-            try serializer.serialize(certificate)
             return ALPNChallengeCertificate(
-                certificate: serializer.serializedBytes,
+                certificate: try certificate.serializeAsPEM().derBytes,
                 privateKey: Array(secret.derRepresentation)
             )
         } catch {

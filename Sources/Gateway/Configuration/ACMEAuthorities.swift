@@ -2,6 +2,7 @@ import ACME
 import Certificates
 import Formats
 import NIOSSL
+import Outbound
 import Settings
 
 /// Reads the keys `acme.ca`, `acme.eab` and `acme.ca_bundle`: the CAs in the order of preference.
@@ -20,21 +21,22 @@ struct ACMEAuthorities {
         self.reader = reader
     }
 
-    func read() -> [ACMEConfiguration.Authority] {
-        let commonBundle = section.caBundle()
+    func read() -> [RenewalSettings.Authority] {
+        let commonTrust = section.caTrust()
         let commonAccount = section.externalAccount()
         let given = section.items("ca")
-        var result: [ACMEConfiguration.Authority] = []
+        var result: [RenewalSettings.Authority] = []
         var seen: [ACMEURL: SettingOrigin] = [:]
         for item in given?.items ?? [] {
             guard var authority = read(item) else { continue }
-            if let first = seen[authority.directory] {
-                let what = "\(authority.directory) is already listed at \(first)"
+            let directory = authority.authority.directory
+            if let first = seen[directory] {
+                let what = "\(directory) is already listed at \(first)"
                 section.report(item.key, item.origin, FormatError(what, "Keep one of the two."))
                 continue
             }
-            seen[authority.directory] = item.origin
-            if authority.caBundle == nil { authority.caBundle = commonBundle?.value }
+            seen[directory] = item.origin
+            if authority.trust == .system { authority.trust = commonTrust }
             result.append(authority)
             if !section.isQuiet { reader.record(section.fullKey(item.key), Self.summary(authority), item.origin) }
         }
@@ -44,7 +46,7 @@ struct ACMEAuthorities {
         if given?.items.isEmpty ?? true {
             let (name, text) = Self.known[0]
             guard let url = ACMEURL(text) else { preconditionFailure("the known URL of \(name) is valid") }
-            result = [ACMEConfiguration.Authority(directory: url, caBundle: commonBundle?.value)]
+            result = [RenewalSettings.Authority(ACMEAuthority(directory: url), trust: commonTrust)]
             section.record("ca", name, .fallback)
         }
         if let commonAccount { assign(commonAccount, to: &result) }
@@ -52,7 +54,7 @@ struct ACMEAuthorities {
     }
 
     /// Assigns the external account of `acme.eab` to the CA that it belongs to, which has to be the only one.
-    private func assign(_ account: Setting<ExternalAccount>, to authorities: inout [ACMEConfiguration.Authority]) {
+    private func assign(_ account: Setting<ExternalAccount>, to authorities: inout [RenewalSettings.Authority]) {
         guard authorities.count == 1 else {
             // The configured CAs are invalid, which has been reported.
             if authorities.isEmpty { return }
@@ -60,19 +62,19 @@ struct ACMEAuthorities {
             section.report("eab", account.origin, FormatError(what, "Move it below that CA."))
             return
         }
-        guard authorities[0].externalAccount == nil else {
+        guard authorities[0].authority.externalAccount == nil else {
             let problem = FormatError("is given here and below the CA", "Keep one of the two.")
             section.report("eab", account.origin, problem)
             return
         }
-        authorities[0].externalAccount = account.value
+        authorities[0].authority.externalAccount = account.value
     }
 
-    private func read(_ item: SettingsItem) -> ACMEConfiguration.Authority? {
+    private func read(_ item: SettingsItem) -> RenewalSettings.Authority? {
         switch item.form {
         case .value(let text):
             do {
-                return ACMEConfiguration.Authority(directory: try Self.directory(text))
+                return RenewalSettings.Authority(ACMEAuthority(directory: try Self.directory(text)))
             } catch {
                 section.report(item.key, item.origin, error)
                 return nil
@@ -81,12 +83,11 @@ struct ACMEAuthorities {
             let scope = open()
             let directory = scope.required("directory", parse: Self.directory)
             let account = scope.externalAccount()
-            let bundle = scope.caBundle()
+            let trust = scope.caTrust()
             guard let directory else { return nil }
-            return ACMEConfiguration.Authority(
-                directory: directory.value,
-                externalAccount: account?.value,
-                caBundle: bundle?.value
+            return RenewalSettings.Authority(
+                ACMEAuthority(directory: directory.value, externalAccount: account?.value),
+                trust: trust
             )
         case .list:
             let remedy = "Write a URL, letsencrypt, or a map with the key directory."
@@ -120,10 +121,10 @@ struct ACMEAuthorities {
         host == "localhost" || host == "::1" || IPAddressText.isIPv4(host) && host.hasPrefix("127.")
     }
 
-    private static func summary(_ authority: ACMEConfiguration.Authority) -> String {
-        var text = authority.directory.text
-        if let account = authority.externalAccount { text += ", \(account)" }
-        if let bundle = authority.caBundle { text += ", ca_bundle \(quoted(bundle))" }
+    private static func summary(_ authority: RenewalSettings.Authority) -> String {
+        var text = authority.authority.id
+        if let account = authority.authority.externalAccount { text += ", \(account)" }
+        if case .file(let bundle) = authority.trust { text += ", ca_bundle \(quoted(bundle))" }
         return text
     }
 }
@@ -140,6 +141,9 @@ extension SettingsScope {
         }
         return path
     }
+
+    /// Reads `ca_bundle` as the trust anchors of a server.
+    fileprivate func caTrust() -> OutboundTrust { caBundle().map { .file(path: $0.value) } ?? .system }
 
     /// Reads `eab`: the account that a CA has given to its customer (RFC 8555 §7.3.4).
     func externalAccount() -> Setting<ExternalAccount>? {

@@ -2,18 +2,13 @@ package import ACME
 package import Certificates
 package import Formats
 package import NIOCore
-import Outbound
 
 /// The configuration of certificates from CAs (RFC 8555). Present only if ACME is used: if names, or hosts on demand,
 /// are configured.
 package struct ACMEConfiguration: Sendable, Equatable {
     /// The CAs in the order of preference, at least one. The next CA is used only if those before it fail or have
     /// exceeded their rate limits.
-    package var authorities: [Authority]
-    /// E-mail addresses, sent to every CA.
-    package var contacts: [String]
-    /// Whether the operator agrees to the terms of service of every CA in the list. Always `true` after loading.
-    package var agreesToTerms: Bool
+    package var authorities: [RenewalSettings.Authority]
     /// The kinds of challenges, preferred ones first. Contains `dns-01` if and only if there is a DNS hook.
     package var challenges: [ChallengeKind]
     /// The names of each certificate, 1 to 100. A certificate is identified by the first one. No name occurs twice.
@@ -26,19 +21,6 @@ package struct ACMEConfiguration: Sendable, Equatable {
     /// The DNS hook, or `nil` if none is configured; then there is no `dns-01` and there are no wildcards.
     package var dns: DNSHookSettings?
     package var onDemand: OnDemand
-
-    package struct Authority: Sendable, Equatable {
-        package var directory: ACMEURL
-        package var externalAccount: ExternalAccount?
-        /// A PEM file with the roots that verify the CA's own server, or `nil` for the system's.
-        package var caBundle: String?
-
-        package init(directory: ACMEURL, externalAccount: ExternalAccount? = nil, caBundle: String? = nil) {
-            self.directory = directory
-            self.externalAccount = externalAccount
-            self.caBundle = caBundle
-        }
-    }
 
     /// The configuration of certificates for hosts that are served but not named in the configuration.
     package struct OnDemand: Sendable, Equatable {
@@ -54,10 +36,8 @@ package struct ACMEConfiguration: Sendable, Equatable {
         package func allows(_ host: HostPattern) -> Bool { hosts.contains { $0.covers(host) } }
     }
 
-    package init(authorities: [Authority], agreesToTerms: Bool) {
+    package init(authorities: [RenewalSettings.Authority]) {
         self.authorities = authorities
-        self.agreesToTerms = agreesToTerms
-        contacts = []
         challenges = Self.standardChallenges
         names = []
         onDemand = OnDemand()
@@ -71,7 +51,7 @@ extension ACMEConfiguration {
     /// The settings in the form that renewal uses.
     package func renewalSettings(leaseTime: TimeAmount, onDemand: RenewalSettings.OnDemand? = nil) -> RenewalSettings {
         RenewalSettings(
-            authorities: renewalAuthorities,
+            authorities: authorities,
             certificates: names,
             onDemand: onDemand,
             challenges: challenges,
@@ -80,21 +60,6 @@ extension ACMEConfiguration {
             remarks: dns.map { "\($0)" } ?? "",
             leaseTime: leaseTime
         )
-    }
-
-    /// The CAs with the data of an account at each, in the form that renewal uses.
-    package var renewalAuthorities: [RenewalSettings.Authority] {
-        authorities.map { authority in
-            RenewalSettings.Authority(
-                ACMEAuthority(
-                    directory: authority.directory,
-                    externalAccount: authority.externalAccount,
-                    contacts: contacts,
-                    agreesToTerms: agreesToTerms
-                ),
-                trust: authority.caBundle.map { .file(path: $0) } ?? .system
-            )
-        }
     }
 
     /// Whether a certificate from a CA will be presented, now or later, to agents that connect to one of these hosts,

@@ -24,11 +24,9 @@ extension GatewayConfiguration {
         // A hook that is invalid counts as given, so that only its own problem is reported.
         let hasHook = hook.isGiven("hook") || hook.isGiven("exec")
         let agreement = section.bool("agree_to_terms", default: false)
-        var result = ACMEConfiguration(
-            authorities: ACMEAuthorities(section, reader).read(),
-            agreesToTerms: agreement.value
-        )
-        result.contacts = readContacts(section)
+        var result = ACMEConfiguration(authorities: ACMEAuthorities(section, reader).read())
+        let contacts = readContacts(section)
+        for index in result.authorities.indices { result.authorities[index].authority.contacts = contacts }
         result.names = names.read(reader)
         result.dns = readDNSHook(hook)
         result.challenges = readChallenges(section, hasHook: hasHook)

@@ -35,7 +35,7 @@ struct HTTPHookTests {
     }
 
     private func present(_ hook: HTTPHook) async -> String {
-        await message { () async throws(PresentationError) in try await hook.present(task) }
+        await message { () async throws(PresentationError) in try await hook.perform(.present, task) }
     }
 
     private static let ok = "HTTP/1.1 204 No Content\r\n\r\n"
@@ -48,8 +48,8 @@ struct HTTPHookTests {
     func protocolOfHTTPRequest() async throws {
         for path in ["/dns/", "/dns"] {
             try await withHook(Self.ok, path: path) { hook, server in
-                try await hook.present(task)
-                try await hook.cleanUp(task)
+                try await hook.perform(.present, task)
+                try await hook.perform(.cleanUp, task)
                 let body = "{\"fqdn\":\"_acme-challenge.a.test.\",\"value\":\"\(task.recordValue)\"}"
                 #expect(server.requests.map(\.line) == ["POST /dns/present HTTP/1.1", "POST /dns/cleanup HTTP/1.1"])
                 #expect(server.requests.map(\.body) == [body, body])
@@ -58,7 +58,7 @@ struct HTTPHookTests {
             }
         }
         try await withHook(Self.ok, path: "") { hook, server in
-            try await hook.present(task)
+            try await hook.perform(.present, task)
             #expect(server.requests.map(\.line) == ["POST /present HTTP/1.1"])
         }
     }
@@ -66,11 +66,11 @@ struct HTTPHookTests {
     @Test("A token is sent as a bearer token, a name and password as such")
     func credentials() async throws {
         try await withHook(Self.ok, credential: "t0ken") { hook, server in
-            try await hook.present(task)
+            try await hook.perform(.present, task)
             #expect(server.requests[0].fields["authorization"] == "Bearer t0ken")
         }
         try await withHook(Self.ok, credential: "me:pass word?>") { hook, server in
-            try await hook.present(task)
+            try await hook.perform(.present, task)
             let expected = Data("me:pass word?>".utf8).base64EncodedString()
             #expect(server.requests[0].fields["authorization"] == "Basic \(expected)")
         }

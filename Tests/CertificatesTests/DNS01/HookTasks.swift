@@ -34,18 +34,7 @@ final class MemoryHook: DNSHook {
     /// - Parameter name: calls for the record of this name fail from now on.
     func fail(_ name: String) { state.withLock { _ = $0.fails.insert(name) } }
 
-    func present(_ task: ChallengeTask) async throws(PresentationError) {
-        try await change(task) { $0[task.recordName, default: []].insert(task.recordValue) }
-    }
-
-    func cleanUp(_ task: ChallengeTask) async throws(PresentationError) {
-        try await change(task) { $0[task.recordName, default: []].remove(task.recordValue) }
-    }
-
-    private func change<Ignored>(
-        _ task: ChallengeTask,
-        _ body: (inout [String: Set<String>]) -> Ignored
-    ) async throws(PresentationError) {
+    func perform(_ action: HookAction, _ task: ChallengeTask) async throws(PresentationError) {
         state.withLock { state in
             state.running += 1
             state.mostRunning = max(state.mostRunning, state.running)
@@ -56,6 +45,11 @@ final class MemoryHook: DNSHook {
             return state.fails.contains(task.recordName)
         }
         if fails { throw PresentationError("no \(task.recordName)") }
-        state.withLock { state in _ = body(&state.records) }
+        state.withLock { state in
+            switch action {
+            case .present: state.records[task.recordName, default: []].insert(task.recordValue)
+            case .cleanUp: state.records[task.recordName, default: []].remove(task.recordValue)
+            }
+        }
     }
 }

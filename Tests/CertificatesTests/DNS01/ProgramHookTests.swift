@@ -18,7 +18,7 @@ struct ProgramHookTests {
     }
 
     private func present(_ hook: ProgramHook) async -> String {
-        await message { () async throws(PresentationError) in try await hook.present(task) }
+        await message { () async throws(PresentationError) in try await hook.perform(.present, task) }
     }
 
     private func text(_ name: String) -> String { String(decoding: scratch.read(name), as: UTF8.self) }
@@ -33,7 +33,7 @@ struct ProgramHookTests {
     func arguments() async {
         let hook = script(#"printf '%s\n' "$#" "$@" >> called; cat >> called; readlink /proc/self/fd/0 >> called"#)
         #expect(await present(hook) == "")
-        let cleanUp = await message { () async throws(PresentationError) in try await hook.cleanUp(task) }
+        let cleanUp = await message { () async throws(PresentationError) in try await hook.perform(.cleanUp, task) }
         #expect(cleanUp == "")
         let lines = ["3", "present", "_acme-challenge.a.test", task.recordValue, "/dev/null"]
         let again = ["3", "cleanup", "_acme-challenge.a.test", task.recordValue, "/dev/null"]

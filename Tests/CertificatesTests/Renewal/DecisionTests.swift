@@ -132,7 +132,7 @@ struct DecisionTests {
     func turns() {
         var settings = RenewalSettings(
             authorities: [
-                RenewalSettings.Authority(ACMEAuthority(directory: ACMEURL(Self.cas[0])!, agreesToTerms: true))
+                RenewalSettings.Authority(ACMEAuthority(directory: ACMEURL(Self.cas[0])!))
             ],
             certificates: [],
             challenges: [.http01, .tlsALPN01]

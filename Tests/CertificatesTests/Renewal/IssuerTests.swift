@@ -445,13 +445,15 @@ struct IssuerTests {
     @Test("An account that the CA rejects is one record, until the settings change")
     func rejectedAccount() async throws {
         let world = IssuingWorld()
-        world.ca.with { $0.terms = "https://ca.test/terms" }
+        let external = try #require(
+            ExternalAccount(keyID: "kid-1", key: Base64URL.encode(Array("the mac key of the tests".utf8)))
+        )
+        world.ca.with { $0.externalAccount = external }
         let names = (0..<30).map { ["\($0).test"] }
-        let settings = world.settings(names) { $0.authorities[0].authority.agreesToTerms = false }
-        let issuer = world.issuer(settings)
+        let issuer = world.issuer(world.settings(names))
         let task = Task { await issuer.run() }
         try await eventually(within: .seconds(30)) {
-            issuer.statuses.allSatisfy { $0.lastError?.code == "termsNotAgreed" && $0.nextTry != nil }
+            issuer.statuses.allSatisfy { $0.lastError?.code == "externalAccountRequired" && $0.nextTry != nil }
         }
         #expect(world.failures.isEmpty && world.accounts == 0)
         #expect(try await world.store.list(RenewalRecords.names).isEmpty)
@@ -459,13 +461,13 @@ struct IssuerTests {
         let outcome = Mutex<RenewalOutcome?>(nil)
         #expect(issuer.renew(CertificateName("7.test")!) { answer in outcome.withLock { $0 = answer } })
         try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
-        guard case .failed(let failure) = outcome.withLock({ $0 }), failure.code == .termsNotAgreed else {
+        guard case .failed(let failure) = outcome.withLock({ $0 }), failure.code == .externalAccountRequired else {
             Issue.record("\(String(describing: outcome.withLock { $0 }))")
             return
         }
         task.cancel()
         await task.value
-        let changed = world.issuer(world.settings(names))
+        let changed = world.issuer(world.settings(names) { $0.authorities[0].authority.externalAccount = external })
         let changedTask = Task { await changed.run() }
         try await eventually(within: .seconds(30)) { world.ca.with { $0.issuedCount } == 30 }
         try await eventually(within: .seconds(30)) { changed.authorityHolds.isEmpty }

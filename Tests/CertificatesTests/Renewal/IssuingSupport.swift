@@ -100,7 +100,7 @@ final class IssuingWorld: Sendable {
     }
 
     func settings(_ names: [[String]], change: (inout RenewalSettings) -> Void = { _ in }) -> RenewalSettings {
-        let authority = ACMEAuthority(directory: TestCA.directory, contacts: ["admin@a.test"], agreesToTerms: true)
+        let authority = ACMEAuthority(directory: TestCA.directory, contacts: ["admin@a.test"])
         var settings = RenewalSettings(
             authorities: [RenewalSettings.Authority(authority)],
             certificates: names.map { $0.map { CertificateName($0)! } },

@@ -155,6 +155,6 @@ extension ACMEConfiguration {
     /// A configuration that uses ACME and orders nothing.
     static var forTests: ACMEConfiguration {
         let directory = ACMEURL("https://127.0.0.1:1/directory")!
-        return ACMEConfiguration(authorities: [Authority(directory: directory)], agreesToTerms: true)
+        return ACMEConfiguration(authorities: [RenewalSettings.Authority(ACMEAuthority(directory: directory))])
     }
 }

@@ -4,6 +4,7 @@ import Cluster
 import Formats
 import Gateway
 import NIOCore
+import Outbound
 import Settings
 import TestSupport
 import Testing
@@ -26,14 +27,12 @@ struct ACMEConfigurationTests {
     func least() throws {
         let acme = try acme("acme_email: admin@example.com\nacme: {agree_to_terms: true, names: [app.example.com]}\n")
         #expect(acme.names == [[name("app.example.com")]])
-        #expect(acme.contacts == ["admin@example.com"] && acme.agreesToTerms)
-        #expect(acme.authorities.map(\.directory.text) == ["https://acme-v02.api.letsencrypt.org/directory"])
+        #expect(acme.authorities[0].authority.contacts == ["admin@example.com"])
+        #expect(acme.authorities.map(\.authority.id) == ["https://acme-v02.api.letsencrypt.org/directory"])
         #expect(acme.challenges == [.http01, .tlsALPN01])
         #expect(acme.dns == nil && acme.profile == nil && acme.preferredIssuer == nil)
         #expect(acme.onDemand == ACMEConfiguration.OnDemand())
         #expect(acme.onDemand.limits == IssuanceBudget.Limits(perMinute: 10, perWeek: 100))
-        let authority = acme.renewalAuthorities[0].authority
-        #expect(authority.contacts == acme.contacts && authority.agreesToTerms)
     }
 
     @Test("Every key is read")
@@ -71,21 +70,17 @@ struct ACMEConfigurationTests {
                 per_week: 400
             """
         )
-        #expect(acme.contacts == ["a@example.com", "b@example.com"])
+        let contacts = ["a@example.com", "b@example.com"]
+        #expect(acme.authorities.map(\.authority.contacts) == [contacts, contacts, contacts])
         #expect(
-            acme.authorities == [
-                .init(
-                    directory: ACMEURL("https://acme-staging-v02.api.letsencrypt.org/directory")!,
-                    caBundle: common
-                ),
-                .init(directory: ACMEURL("https://ca.example:14000/dir")!, caBundle: common),
-                .init(
-                    directory: ACMEURL("https://own.example/acme")!,
-                    externalAccount: ExternalAccount(keyID: "me", key: "AAECAwQFBgc"),
-                    caBundle: own
-                ),
+            acme.authorities.map(\.authority.id) == [
+                "https://acme-staging-v02.api.letsencrypt.org/directory", "https://ca.example:14000/dir",
+                "https://own.example/acme",
             ]
         )
+        #expect(acme.authorities.map(\.trust) == [.file(path: common), .file(path: common), .file(path: own)])
+        let external = ExternalAccount(keyID: "me", key: "AAECAwQFBgc")
+        #expect(acme.authorities.map(\.authority.externalAccount) == [nil, nil, external])
         #expect(acme.challenges == [.tlsALPN01, .dns01])
         #expect(
             acme.names == [
@@ -118,9 +113,9 @@ struct ACMEConfigurationTests {
             "HOPGATE_ACME_ON_DEMAND_PER_MINUTE": "1", "HOPGATE_ACME_PROFILE": "p",
         ]
         let acme = try #require(try file.load(environment: environment).acme)
-        #expect(acme.contacts == ["a@example.com"])
-        #expect(acme.authorities.map(\.directory.text) == ["https://ca.example/dir"])
-        #expect(acme.authorities[0].externalAccount == ExternalAccount(keyID: "me", key: "AAECAwQFBgc"))
+        #expect(acme.authorities[0].authority.contacts == ["a@example.com"])
+        #expect(acme.authorities.map(\.authority.id) == ["https://ca.example/dir"])
+        #expect(acme.authorities[0].authority.externalAccount == ExternalAccount(keyID: "me", key: "AAECAwQFBgc"))
         #expect(acme.names == [[name("a.example.com")], [name("b.example.com")]])
         #expect(acme.challenges == [.http01, .dns01])
         #expect(acme.dns == DNSHookSettings(.program(hook), propagation: .zero))
@@ -143,10 +138,10 @@ struct ACMEConfigurationTests {
     @Test("The old keys are synonyms of keys in the block; a difference is an error that names both places")
     func synonyms() throws {
         let yaml = "acme_ca: https://ca.example/dir\nacme_email: a@example.com\n" + Self.agreed + "  names: [a.test]\n"
-        #expect(try acme(yaml).authorities.map(\.directory.text) == ["https://ca.example/dir"])
+        #expect(try acme(yaml).authorities.map(\.authority.id) == ["https://ca.example/dir"])
         // Equal values in any form are no error.
         let same = try acme(yaml + "  ca: [https://ca.example/dir]\n  email: a@example.com\n")
-        #expect(same.authorities.count == 1 && same.contacts == ["a@example.com"])
+        #expect(same.authorities.count == 1 && same.authorities[0].authority.contacts == ["a@example.com"])
         #expect(
             file.problems(yaml + "  ca: [https://ca.example/dir, letsencrypt]\n  email: b@example.com\n") == [
                 "F:6: acme.ca: differs from acme_ca (F:1). Keep one of the two.",
@@ -158,7 +153,7 @@ struct ACMEConfigurationTests {
             yaml + "  email: b@example.com\n",
             environment: ["HOPGATE_ACME_EMAIL": "c@example.com"]
         )
-        #expect(decided.contacts == ["c@example.com"])
+        #expect(decided.authorities[0].authority.contacts == ["c@example.com"])
     }
 
     @Test("acme_cache_dir is a synonym of store.path, and a difference is an error that names both places")
@@ -267,7 +262,7 @@ struct ACMEConfigurationTests {
         var dumped = ""
         dump(configuration.acme?.dns, to: &dumped)
         #expect(!dumped.contains("secret") && !"\(configuration.acme!.dns!)".contains("secret-hook"))
-        #expect(!"\(configuration.acme!.authorities[0].externalAccount!)".contains("c2Vj"))
+        #expect(!"\(configuration.acme!.authorities[0].authority.externalAccount!)".contains("c2Vj"))
     }
 
     @Test("No error message contains a secret")

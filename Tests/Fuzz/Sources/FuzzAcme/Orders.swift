@@ -11,7 +11,7 @@ private let host = "https://ca.test"
 func checkOrder(_ script: inout Script) {
     let names: [CertificateName] = [.dns("a.test"), .dns("*.a.test"), .address("192.0.2.1")]
     let plan = OrderPlan(
-        authority: ACMEAuthority(directory: origin, contacts: ["a@a.test"], agreesToTerms: true),
+        authority: ACMEAuthority(directory: origin, contacts: ["a@a.test"]),
         names: Array(names.prefix(1 + Int(script.byte() % 3))),
         challenges: [.http01, .dns01],
         preferredIssuer: "Other"
