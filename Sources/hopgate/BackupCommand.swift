@@ -36,12 +36,10 @@ struct BackupCommand: AsyncParsableCommand {
         }
         let context = try await CommandContext.open(configuration)
         defer { context.close() }
-        let now = Date()
-        let time = UInt64(max(0, now.timeIntervalSince1970))
-        let created = now.formatted(.iso8601)
+        let time = UInt64(max(0, Date().timeIntervalSince1970))
         let store = context.store
         let (backup, summary) = try await BackupFile.write(to: file, mounted: mounted) { archive throws(StoreError) in
-            try await store.backup(into: archive, mounted: mounted, release: version, time: time, created: created)
+            try await store.backup(into: archive, mounted: mounted, release: version, time: time)
         }
         for note in summary.notes { Terminal.info(note) }
         let place = file == "-" ? "standard output" : file

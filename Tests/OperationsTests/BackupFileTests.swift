@@ -16,7 +16,7 @@ struct BackupFileTests {
     @discardableResult
     private func write(_ name: String, damaged: Bool = false) async throws -> Backup {
         try await BackupFile.write(to: folder.file(name), mounted: nil) { archive throws(StoreError) in
-            let summary = try await store.backup(into: archive, mounted: nil, release: "test", time: 1, created: "then")
+            let summary = try await store.backup(into: archive, mounted: nil, release: "test", time: 1)
             if damaged { try archive.append([UInt8](repeating: 0, count: 100)) }
             return summary
         }.backup

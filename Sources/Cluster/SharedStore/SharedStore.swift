@@ -17,20 +17,21 @@ package final class SharedStore: Sendable {
     package let leaseTime: TimeAmount
     /// Whether this process has founded the cluster.
     package let isFounder: Bool
-    private let mounted: MountedKeys?
+    /// The file of a mounted secret, and the keys that it contained at the start.
+    private let mounted: (path: String, keys: [ClusterKey])?
     private let current: Mutex<ClusterIdentity>
 
     private init(
         store: any Store,
         _ configuration: SharedStoreConfiguration,
-        mounted: MountedKeys?,
+        mounted: [ClusterKey]?,
         cluster: ClusterIdentity,
         isFounder: Bool = false
     ) {
         self.store = store
         self.driver = configuration.driver
         self.leaseTime = configuration.leaseTTL
-        self.mounted = mounted
+        self.mounted = configuration.clusterKeyFile.flatMap { path in mounted.map { (path, $0) } }
         self.isFounder = isFounder
         self.current = Mutex(cluster)
     }
@@ -42,22 +43,16 @@ package final class SharedStore: Sendable {
 
     /// Opens the store, and founds the cluster if the store is empty and the configuration names no cluster.
     ///
-    /// - Parameter disposable: The prefixes of keys with random names, whose folders are deleted as soon as they are
-    ///   removed.
     /// - Throws: `stalled` if the volume does not respond within ten seconds, `foreign` if the store belongs to another
     ///   cluster than the configured one.
-    package static func open(
-        _ configuration: SharedStoreConfiguration,
-        disposable: [StoreKey] = []
-    ) async throws(StoreError) -> SharedStore {
+    package static func open(_ configuration: SharedStoreConfiguration) async throws(StoreError) -> SharedStore {
         let driver = configuration.driver
-        var options = driver == .memory ? VolumeStore.Options.inMemory : VolumeStore.Options()
-        options.disposable = disposable
+        let options = driver == .memory ? VolumeStore.Options.inMemory : VolumeStore.Options()
         if configuration.cluster != nil { return try await openExisting(configuration, options) }
-        let mounted = try await MountedKeys(configuration)
+        let mounted = try await configuration.mountedKeys()
         let (store, cluster, isFounder) = try await VolumeStore.open(
             path: driver == .memory ? nil : configuration.folder,
-            mounted: mounted?.keys,
+            mounted: mounted,
             options: options
         )
         return SharedStore(store: store, configuration, mounted: mounted, cluster: cluster, isFounder: isFounder)
@@ -91,10 +86,10 @@ package final class SharedStore: Sendable {
                 "this is the default folder, in which only a gateway founds one; start it, or name the gateway's "
                     + "folder (store.path, HOPGATE_STORE_PATH or --store-path)"
             }
-        let mounted = try await MountedKeys(configuration)
+        let mounted = try await configuration.mountedKeys()
         let (store, cluster) = try await VolumeStore.openFounded(
             path: configuration.folder,
-            mounted: mounted?.keys,
+            mounted: mounted,
             remedy: remedy,
             options: options
         )
@@ -157,24 +152,11 @@ package final class SharedStore: Sendable {
 
     /// Reads the mounted keys on a thread of its own, since a mounted secret may hang like any volume.
     private func poll(
-        _ mounted: MountedKeys,
+        _ mounted: (path: String, keys: [ClusterKey]),
         _ onProblem: @escaping @Sendable (StoreError) -> Void
     ) -> PolledValue<[ClusterKey], StoreError> {
         PolledValue(mounted.keys, name: "cluster-key", interval: Self.interval, onProblem: onProblem) {
             () throws(StoreError) in try SharedStoreConfiguration.keys(in: mounted.path)
-        }
-    }
-
-    /// The file of a mounted secret, and the keys that it contained at the start.
-    private struct MountedKeys {
-        let path: String
-        let keys: [ClusterKey]
-
-        init?(_ configuration: SharedStoreConfiguration) async throws(StoreError) {
-            guard let path = configuration.clusterKeyFile, let keys = try await configuration.mountedKeys() else {
-                return nil
-            }
-            (self.path, self.keys) = (path, keys)
         }
     }
 

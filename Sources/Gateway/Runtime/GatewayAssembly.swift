@@ -46,7 +46,7 @@ struct GatewayAssembly: Sendable {
         output: LogOutput?,
         logger: Logger
     ) async throws -> GatewayAssembly {
-        let shared = try await SharedStore.open(configuration.store, disposable: [ChallengeTask.prefix])
+        let shared = try await SharedStore.open(configuration.store)
         if shared.isFounder {
             var metadata: Logger.Metadata = ["cluster": "\(shared.cluster.id)", "driver": "\(shared.driver.rawValue)"]
             if shared.driver == .volume { metadata["path"] = "\(configuration.store.path)" }

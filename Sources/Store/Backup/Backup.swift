@@ -2,7 +2,7 @@ import Formats
 
 /// A backup that was read and verified. Everything in it may be written as it is.
 ///
-/// `hopgate backup` creates an archive with ``Store/backup(into:mounted:release:time:created:)`` and verifies it as
+/// `hopgate backup` creates an archive with ``Store/backup(into:mounted:release:time:)`` and verifies it as
 /// `hopgate restore` does, with ``init(_:mounted:)``; ``Store/restore(_:)`` writes it. The archive (``TarArchive``)
 /// ends with a sealed ``BackupManifest`` that has the digest of all other files; ``BackupItem`` defines which names a
 /// backup may hold. The contents stay in the archive and are read when they are needed.
@@ -67,31 +67,13 @@ package struct Backup: Sendable {
     func content(of file: File) throws(StoreError) -> [UInt8] { try archive.read(file.entry.range) }
 }
 
-/// The cluster of a backup, and when and by which release it was created.
-package struct BackupOrigin: Sendable {
-    package var cluster: String
-    /// The version of the binary.
-    package var release: String
-    /// Seconds since 1970.
-    package var time: UInt64
-    /// The same time as text.
-    package var created: String
-
-    package init(cluster: String, release: String, time: UInt64, created: String) {
-        self.cluster = cluster
-        self.release = release
-        self.time = time
-        self.created = created
-    }
-}
-
 extension TarWriter {
     /// Ends a backup with its sealed manifest.
-    package consuming func finish(_ origin: BackupOrigin, with key: ClusterKey) throws(StoreError) {
+    package consuming func finish(cluster: String, release: String, with key: ClusterKey) throws(StoreError) {
         let manifest = BackupManifest(
-            cluster: origin.cluster,
-            release: origin.release,
-            created: origin.created,
+            cluster: cluster,
+            release: release,
+            created: UnixTime(seconds: Int64(clamping: time)).rfc3339,
             files: count,
             sha256: Hex.string(digest)
         )

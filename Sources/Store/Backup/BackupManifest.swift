@@ -27,15 +27,9 @@ struct BackupManifest: Equatable {
         ]
         return SealedDocument.seal(fields.json, .backup, context: Self.context, with: key)
     }
+}
 
-    init(cluster: String, release: String, created: String, files: Int, sha256: String) {
-        self.cluster = cluster
-        self.release = release
-        self.created = created
-        self.files = files
-        self.sha256 = sha256
-    }
-
+extension BackupManifest {
     /// - Throws: `newerFormat` before anything else is checked, so that the message names the right remedy.
     init(_ bytes: [UInt8], with keyring: ClusterKeyring, place: String) throws(StoreError) {
         let damaged = StoreError(.corrupt, place, "has an unreadable \(BackupItem.manifest); it is damaged")

@@ -23,14 +23,12 @@ extension Store {
     /// - Parameters:
     ///   - mounted: The keys of a mounted secret, or `nil` if the key is in the store.
     ///   - release: The version of this binary.
-    ///   - time: Seconds since 1970, for the archive's listing.
-    ///   - created: The same time as text, for people.
+    ///   - time: Seconds since 1970.
     package func backup(
         into archive: ArchiveFile,
         mounted: [ClusterKey]?,
         release: String,
-        time: UInt64,
-        created: String
+        time: UInt64
     ) async throws(StoreError) -> BackupSummary {
         for _ in 0..<3 {
             guard let cluster = try await readCluster(mounted: mounted) else {
@@ -50,8 +48,7 @@ extension Store {
                 writer.add(key, earlier, insteadOf: error)
             }
             guard try await readCluster(mounted: mounted) == cluster else { continue }
-            let origin = BackupOrigin(cluster: cluster.id, release: release, time: time, created: created)
-            return try writer.finish(origin)
+            return try writer.finish(cluster: cluster.id, release: release)
         }
         throw StoreError(.busy, diagnostics.path, "the cluster's keys are changed too often; try again")
     }
@@ -126,16 +123,16 @@ private final class BackupWriter: Sendable {
         }
     }
 
-    func finish(_ origin: BackupOrigin) throws(StoreError) -> BackupSummary {
+    func finish(cluster: String, release: String) throws(StoreError) -> BackupSummary {
         let state = state.withLock { $0 }
         if let failure = state.failure { throw failure }
         let summary = BackupSummary(
-            cluster: origin.cluster,
+            cluster: cluster,
             fileCount: state.tar.count,
             notes: state.notes.sorted(),
             leftOutCount: state.leftOutCount
         )
-        try state.tar.finish(origin, with: keyring.signing)
+        try state.tar.finish(cluster: cluster, release: release, with: keyring.signing)
         return summary
     }
 

@@ -98,7 +98,7 @@ package struct ArchiveLimits: Sendable {
 /// Writes an archive to a file, a chunk at a time.
 package struct TarWriter {
     private let archive: ArchiveFile
-    private let time: UInt64
+    let time: UInt64
     private let limits: ArchiveLimits
     /// The bytes that are not written yet.
     private var buffer: [UInt8] = []

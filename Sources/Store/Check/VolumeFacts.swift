@@ -13,33 +13,15 @@ package struct VolumeFacts: Equatable, Sendable {
     package var inodes: UInt64?
     package var freeInodes: UInt64?
 
-    package init(
-        type: String,
-        isReadOnly: Bool,
-        bytes: UInt64,
-        freeBytes: UInt64,
-        inodes: UInt64?,
-        freeInodes: UInt64?
-    ) {
-        self.type = type
-        self.isReadOnly = isReadOnly
-        self.bytes = bytes
-        self.freeBytes = freeBytes
-        self.inodes = inodes
-        self.freeInodes = freeInodes
-    }
-
     package init(of path: String) throws(FileFault) {
         var found = hop_volume_facts()
         guard hop_volume(path, &found) == 0 else { throw FileFault(.stat, path, errno) }
-        self.init(
-            type: Self.names[found.type] ?? "0x\(String(found.type, radix: 16))",
-            isReadOnly: found.read_only != 0,
-            bytes: found.blocks.multipliedReportingOverflow(by: found.block_size).partialValue,
-            freeBytes: found.available.multipliedReportingOverflow(by: found.block_size).partialValue,
-            inodes: found.inodes == 0 ? nil : found.inodes,
-            freeInodes: found.inodes == 0 ? nil : found.free_inodes
-        )
+        type = Self.names[found.type] ?? "0x\(String(found.type, radix: 16))"
+        isReadOnly = found.read_only != 0
+        bytes = found.blocks.multipliedReportingOverflow(by: found.block_size).partialValue
+        freeBytes = found.available.multipliedReportingOverflow(by: found.block_size).partialValue
+        inodes = found.inodes == 0 ? nil : found.inodes
+        freeInodes = found.inodes == 0 ? nil : found.free_inodes
     }
 
     /// The magic numbers of statfs(2).

@@ -25,10 +25,10 @@ final class WatchSubscription: Sendable {
         }
     }
 
-    init(volume: Volume, scope: WatchScope, isDisposable: Bool, deliver: @escaping WatchDelivery) {
+    init(volume: Volume, scope: WatchScope, deliver: @escaping WatchDelivery) {
         self.scope = scope
         self.deliver = deliver
-        state = Mutex(State(watch: PrefixWatch(volume: volume, scope: scope, isDisposable: isDisposable)))
+        state = Mutex(State(watch: PrefixWatch(volume: volume, scope: scope)))
     }
 
     func cancel() { state.withLock { $0.isCancelled = true } }
@@ -72,13 +72,7 @@ final class WatchSubscription: Sendable {
 
 extension VolumeStore {
     package func watch(_ scope: WatchScope, _ deliver: @escaping WatchDelivery) -> StoreWatch {
-        let isDisposable = options.disposable.contains { scope == .below($0) }
-        let subscription = WatchSubscription(
-            volume: volume,
-            scope: scope,
-            isDisposable: isDisposable,
-            deliver: deliver
-        )
+        let subscription = WatchSubscription(volume: volume, scope: scope, deliver: deliver)
         let isOpen = shared.withLock { shared in
             if !shared.isClosed { shared.watches.append(subscription) }
             return !shared.isClosed

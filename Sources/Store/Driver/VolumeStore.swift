@@ -12,7 +12,7 @@ package import Threads
 ///   long. No single read waits for them.
 /// - One *timer* thread fires deadlines, renewals and polls, and touches no file.
 ///
-/// The gateway creates one with ``open(path:mounted:options:deadline:)`` and calls ``close()`` at its end. Every method
+/// The gateway creates one with ``open(path:mounted:options:)`` and calls ``close()`` at its end. Every method
 /// may be called from any thread.
 package final class VolumeStore: Store {
     /// The deadlines, intervals and sizes of a store.
@@ -22,8 +22,6 @@ package final class VolumeStore: Store {
         /// The time between two polls of a watched prefix.
         package var watchInterval = PrefixWatch.interval
         package var pace = JournalWriter.Pace()
-        /// The prefixes of keys with random names, which never return; see ``GarbageCollector``.
-        package var disposable: [StoreKey] = []
         /// The name of this process in the records of its leases, for people.
         package var processName = LeaseRecord.processName
         /// The number of reader threads, and of bulk readers, while no job waits for long.
@@ -97,7 +95,7 @@ package final class VolumeStore: Store {
             starter: starter
         )
         scheduleUpkeep()
-        scheduleSweep(GarbageCollector(volume: volume, disposable: options.disposable))
+        scheduleSweep(GarbageCollector(volume: volume))
     }
 
     deinit { close() }
@@ -200,7 +198,7 @@ extension VolumeStore {
     }
 
     /// Changes a key on the writer's thread, records whether the volume had space, and announces the change: to peers
-    /// by hook and heartbeat, to the own watches directly.
+    /// by hint and heartbeat, to the own watches directly.
     private func write(
         _ key: StoreKey,
         _ body: @escaping @Sendable (Volume) throws(StoreError) -> UInt64

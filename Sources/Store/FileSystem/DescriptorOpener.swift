@@ -2,13 +2,13 @@ import CStore
 import Glibc
 
 /// Opens absolute paths of which no component may be a symbolic link.
-struct DescriptorOpener: Sendable {
+package struct DescriptorOpener: Sendable {
     /// Whether openat2(2) works: the kernel may be too old for it, or a container's filter may forbid it.
     private let hasOpenat2: Bool
     /// The number of times that an opening is repeated after EAGAIN.
     private static let racesAtMost: UInt32 = 7
 
-    init() {
+    package init() {
         let descriptor = hop_open_without_links("/", UInt64(HOP_O_PATH | O_DIRECTORY), 0)
         hasOpenat2 = descriptor >= 0
         if descriptor >= 0 { close(descriptor) }
@@ -25,7 +25,11 @@ struct DescriptorOpener: Sendable {
     /// - Parameter open: Returns what open(2) returns. EAGAIN means that a component of the path was renamed at the
     ///   same moment (openat2(2)). It is retried a few times only: renames that do not stop are an attack, for which no
     ///   caller should wait.
-    static func descriptor(_ path: String, _ call: FileFault.Call, _ open: () -> Int32) throws(FileFault) -> Int32 {
+    package static func descriptor(
+        _ path: String,
+        _ call: FileFault.Call,
+        _ open: () -> Int32
+    ) throws(FileFault) -> Int32 {
         var races: UInt32 = 0
         while true {
             let descriptor = open()
@@ -43,7 +47,7 @@ struct DescriptorOpener: Sendable {
     }
 
     /// Opens an absolute path with one openat(2) per component, for systems without openat2(2).
-    func walk(_ path: String, _ flags: Int32, mode: UInt32, call: FileFault.Call) throws(FileFault) -> Int32 {
+    package func walk(_ path: String, _ flags: Int32, mode: UInt32, call: FileFault.Call) throws(FileFault) -> Int32 {
         let names = path.split(separator: "/").map(String.init)
         var current = Glibc.open("/", HOP_O_PATH | O_DIRECTORY | O_CLOEXEC)
         guard current >= 0 else { throw FileFault(call, path, errno) }
@@ -66,28 +70,5 @@ struct DescriptorOpener: Sendable {
         var found = hop_file_status()
         let isLink = hop_status_at(folder, name, &found) == 0 && found.mode & S_IFMT == S_IFLNK
         return FileFault(call, path, isLink ? ELOOP : number)
-    }
-}
-
-extension PosixFileSystem {
-    /// Returns the fault of opening a path when the system call returns `results` in turn, or `nil` if it succeeds. For
-    /// tests.
-    package static func openFault(_ path: String, results: () -> Int32) -> FileFault? {
-        do {
-            _ = try DescriptorOpener.descriptor(path, .open, results)
-            return nil
-        } catch {
-            return error
-        }
-    }
-
-    /// Returns the fault of opening an absolute path without openat2(2), or `nil` if it succeeds. For tests.
-    package static func openFaultWithoutOpenat2(_ path: String) -> FileFault? {
-        do {
-            close(try DescriptorOpener().walk(path, O_RDONLY, mode: 0, call: .open))
-            return nil
-        } catch {
-            return error
-        }
     }
 }

@@ -6,7 +6,7 @@ import Glibc
 package struct FileFault: Error, Equatable, Sendable, CustomStringConvertible {
     /// The file-system calls, as they appear in messages.
     package enum Call: String, Sendable {
-        case open, read, write, truncate, fsync, fdatasync, close
+        case open, read, write, fsync, fdatasync, close
         case link, rename, unlink, mkdir, rmdir, list, stat
         case syncFolder = "fsync of the folder"
         case forceSync = "statx"
@@ -69,14 +69,6 @@ package struct FileFault: Error, Equatable, Sendable, CustomStringConvertible {
         case EACCES, EPERM: .denied
         case EOPNOTSUPP, ENOSYS, EXDEV, EMLINK, EINVAL: .unsupported
         default: .other
-        }
-    }
-
-    /// Whether the error may pass by itself: the last valid view is kept and the call is repeated later.
-    package var isTransient: Bool {
-        switch kind {
-        case .missing, .stale, .unreachable: true
-        default: false
         }
     }
 

@@ -5,11 +5,6 @@ package import NIOCore
 package struct LastHeartbeat: Equatable, Sendable {
     package var heartbeat: Heartbeat
     package var movedAt: NIODeadline
-
-    package init(heartbeat: Heartbeat, movedAt: NIODeadline) {
-        self.heartbeat = heartbeat
-        self.movedAt = movedAt
-    }
 }
 
 /// The changes of a replica's rows since they were read last.

@@ -2,7 +2,7 @@
 package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The categories of failure that callers handle differently.
     package enum Code: Equatable, Sendable {
-        /// The value, replica or generation does not exist.
+        /// The value or replica does not exist.
         case notFound
         /// `create`: the value already exists. `newest` is its version.
         case exists(newest: UInt64)
@@ -10,7 +10,7 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case conflict(newest: UInt64)
         /// The change may be visible, but it is unknown whether it would survive a crash. The caller has to read again.
         case unconfirmed
-        /// A lease, an incarnation or a generation of this process has been superseded. All work under it has to stop.
+        /// A lease or an incarnation of this process has been superseded. All work under it has to stop.
         case fenced
         /// The name has characters outside the store's alphabet.
         case badName

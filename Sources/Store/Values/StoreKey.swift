@@ -1,4 +1,4 @@
-/// The name of a value or a set of files in the store: components of `[A-Za-z0-9._-]` joined by "/", none of which
+/// The name of a value in the store: components of `[A-Za-z0-9._-]` joined by "/", none of which
 /// begins with a dot.
 ///
 /// A name is validated once, when the key is created: the path of a key cannot lead out of the store's folder.

@@ -11,7 +11,8 @@ package enum StoreLayout {
     /// The prefixes of values with private keys. When such a value is replaced the versions before the replaced one are
     /// deleted at once.
     private static let secrets: [StoreKey] = [certificates, "acme/accounts", "acme/orders"]
-    /// The prefixes of values that are of use for an hour at most. A backup does not contain them.
+    /// The prefixes of values that are of use for an hour at most, with random names, which never return. A backup does
+    /// not contain them.
     package static let temporary: [StoreKey] = [challenges]
     /// The prefixes of all values.
     package static let all = kept + temporary

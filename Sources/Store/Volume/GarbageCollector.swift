@@ -60,7 +60,7 @@ package final class GarbageCollector {
 
     /// - Parameter disposable: The prefixes of keys with random names. Such a key should not be created again: one that
     ///   is created at the moment when its folder is deleted is restored, but may be missing for that moment.
-    package init(volume: Volume, disposable: [StoreKey] = []) {
+    package init(volume: Volume, disposable: [StoreKey] = StoreLayout.temporary) {
         self.volume = volume
         self.disposable = disposable
     }

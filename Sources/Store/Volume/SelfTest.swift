@@ -29,28 +29,21 @@ extension Volume {
         let bytes = Array("hopgate self-test \(nonce())\n".utf8)
         let first = "\(folder)/first"
         let second = "\(folder)/second"
-        report.step("make a folder", self) { () throws(StoreError) in try ensureFolder(folder) }
+        report.step("make a folder", self) { try ensureFolder(folder) }
         guard report.isUsable else { return report }
-        report.step("create and write", self) { () throws(StoreError) in
-            try call { () throws(FileFault) in _ = try write(bytes, first, durable: false) }
-        }
-        report.step("fsync of a file", self) { () throws(StoreError) in
-            try call { () throws(FileFault) in try files.open(first, .update).sync() }
-        }
-        report.step("read back", self) { () throws(StoreError) in
+        report.step("create and write", self) { try write(bytes, first, durable: false) }
+        report.step("fsync of a file", self) { try files.open(first, .update).sync() }
+        report.step("read back", self) {
             guard try readFile(first, limit: 4_096) == bytes else {
                 throw StoreError(.corrupt, displayPath(first), "the bytes read differ from the bytes written")
             }
         }
-        report.step("link", self) { () throws(StoreError) in
-            try call { () throws(FileFault) in try files.link(first, to: second) }
-        }
-        report.step("a second link to the same name is refused", self) { () throws(StoreError) in
+        report.step("link", self) { try files.link(first, to: second) }
+        report.step("a second link to the same name is refused", self) {
             do throws(FileFault) {
                 try files.link(first, to: second)
-            } catch {
-                guard error.kind != .exists else { return }
-                throw storeError(for: error)
+            } catch let fault where fault.kind == .exists {
+                return
             }
             throw StoreError(
                 .unsupported,
@@ -58,27 +51,23 @@ extension Volume {
                 "link(2) replaced an existing name; leases cannot work on this volume, use another one"
             )
         }
-        report.step("rename over a name", self) { () throws(StoreError) in
-            try call { () throws(FileFault) in _ = try write(bytes + bytes, "\(folder)/third", durable: true) }
-            try call { () throws(FileFault) in try files.rename("\(folder)/third", to: second) }
+        report.step("rename over a name", self) {
+            try write(bytes + bytes, "\(folder)/third", durable: true)
+            try files.rename("\(folder)/third", to: second)
             guard try readFile(second, limit: 4_096) == bytes + bytes, try readFile(first, limit: 4_096) == bytes else {
                 throw StoreError(.corrupt, displayPath(second), "a rename did not replace the old file")
             }
         }
-        report.step("write in place and fdatasync", self) { () throws(StoreError) in
-            try call { () throws(FileFault) in
-                let file = try files.open(first, .update)
-                try writeAll([0x48], to: file, at: 0, first)
-                try file.syncData()
-            }
+        report.step("write in place and fdatasync", self) {
+            let file = try files.open(first, .update)
+            try writeAll([0x48], to: file, at: 0, first)
+            try file.syncData()
             guard try readFile(first, limit: 4_096).first == 0x48 else {
                 throw StoreError(.corrupt, displayPath(first), "a write in place does not read back")
             }
         }
-        report.step("fsync of a folder", self) { () throws(StoreError) in
-            try call { () throws(FileFault) in try files.syncFolder(folder) }
-        }
-        report.step("statx past the caches and list", self) { () throws(StoreError) in
+        report.step("fsync of a folder", self) { try files.syncFolder(folder) }
+        report.step("statx past the caches and list", self) {
             guard try names(in: folder, fresh: true).sorted() == ["first", "second"] else {
                 throw StoreError(
                     .unsupported,
@@ -87,28 +76,42 @@ extension Volume {
                 )
             }
         }
-        report.step("rename a folder", self) { () throws(StoreError) in
+        report.step("rename a folder", self) {
             let moved = "\(Self.temporaries)/\(nonce())"
             defer { erase(moved) }
-            try call { () throws(FileFault) in try files.makeFolder("\(folder)/inner") }
-            try call { () throws(FileFault) in try files.rename("\(folder)/inner", to: moved) }
+            try files.makeFolder("\(folder)/inner")
+            try files.rename("\(folder)/inner", to: moved)
         }
-        report.step("delete", self) { () throws(StoreError) in
-            try call { () throws(FileFault) in try files.unlink(first) }
-            try call { () throws(FileFault) in try files.unlink(second) }
+        report.step("delete", self) {
+            try files.unlink(first)
+            try files.unlink(second)
         }
         return report
     }
 }
 
+extension Volume {
+    /// Performs a body that throws errors of the store and faults of file-system calls, which are converted as by
+    /// ``call(_:)``.
+    func attempt(_ body: () throws -> Void) throws(StoreError) {
+        do {
+            try body()
+        } catch {
+            if let error = error as? StoreError { throw error }
+            guard let fault = error as? FileFault else { preconditionFailure("an error of another kind: \(error)") }
+            throw storeError(for: fault)
+        }
+    }
+}
+
 extension SelfTestReport {
     /// Runs and times one step.
-    fileprivate mutating func step(_ name: String, _ volume: Volume, _ body: () throws(StoreError) -> Void) {
+    fileprivate mutating func step(_ name: String, _ volume: Volume, _ body: () throws -> Void) {
         guard !isFull else { return }
         let began = volume.now()
         var problem: String?
         do throws(StoreError) {
-            try body()
+            try volume.attempt(body)
         } catch {
             problem = error.description
             isFull = error.code == .full

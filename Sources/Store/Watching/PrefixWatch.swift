@@ -59,6 +59,7 @@ package final class PrefixWatch {
 
     package let scope: WatchScope
     private let volume: Volume
+    /// Whether the folders of removed keys below the prefix are deleted at once.
     private let isDisposable: Bool
     private var known: [StoreKey: Known] = [:]
     /// The keys that could not be read or used last time, or whose folder was not found once.
@@ -104,11 +105,10 @@ package final class PrefixWatch {
     /// The keys whose last inspection failed, and the error.
     package private(set) var problems: [StoreKey: StoreError] = [:]
 
-    /// - Parameter isDisposable: Whether the folders of removed keys below the prefix are deleted at once.
-    package init(volume: Volume, scope: WatchScope, isDisposable: Bool = false) {
+    package init(volume: Volume, scope: WatchScope) {
         self.volume = volume
         self.scope = scope
-        self.isDisposable = isDisposable
+        isDisposable = StoreLayout.temporary.contains { scope == .below($0) }
     }
 
     /// The failure to list the prefix or its hints, in which case no key counts as removed, or ``hungLimit`` calls that

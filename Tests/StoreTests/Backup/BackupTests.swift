@@ -65,7 +65,7 @@ struct BackupTests {
         let store = VolumeStore(volume: volume)
         defer { store.close() }
         let file = ArchiveFile(inMemory: "x")
-        let summary = try await store.backup(into: file, mounted: mounted, release: "test", time: 1, created: "then")
+        let summary = try await store.backup(into: file, mounted: mounted, release: "test", time: 1)
         return (file, summary)
     }
 
@@ -208,7 +208,7 @@ struct BackupTests {
         let file = ArchiveFile(inMemory: "x")
         var writer = TarWriter(file, time: 0)
         for (name, content) in files { try writer.add(name, content) }
-        try writer.finish(BackupOrigin(cluster: cluster, release: "x", time: 0, created: "then"), with: key)
+        try writer.finish(cluster: cluster, release: "x", with: key)
         return file
     }
 

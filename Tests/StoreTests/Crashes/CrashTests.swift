@@ -102,7 +102,7 @@ struct CrashTests {
         }
         try volume.write("acme/orders/x", .create([9]))
         let archive = ArchiveFile(inMemory: "x")
-        _ = try await source.backup(into: archive, mounted: nil, release: "test", time: 1, created: "then")
+        _ = try await source.backup(into: archive, mounted: nil, release: "test", time: 1)
         let backup = try Backup(archive, mounted: nil)
         try await atEveryStep { volume throws(StoreError) in
             let store = VolumeStore(volume: volume)

@@ -76,7 +76,7 @@ struct ConformanceTests {
             try await store.write(try StoreKey("acme/names/\(index)"), .create([UInt8(index & 255)]))
         }
         let file = ArchiveFile(inMemory: "x")
-        let summary = try await store.backup(into: file, mounted: nil, release: "test", time: 1, created: "then")
+        let summary = try await store.backup(into: file, mounted: nil, release: "test", time: 1)
         #expect(summary.fileCount == 42 && summary.notes.isEmpty)
         for other in Driver.allCases {
             let (target, owner) = try other.open()

@@ -87,16 +87,29 @@ struct AttackTests {
         #expect(polled.problems["evil"]?.code == .refused)
     }
 
+    private static func fault(_ body: () throws(FileFault) -> Void) -> FileFault? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
     @Test("The fallback for openat2 follows no symbolic link either")
     func fallback() throws {
         mkdir(scratch.file("real"), 0o700)
         try Data([1]).write(to: URL(fileURLWithPath: scratch.file("real/file")))
         symlink(scratch.file("real"), scratch.file("way"))
         symlink(scratch.file("real/file"), scratch.file("real/end"))
-        #expect(PosixFileSystem.openFaultWithoutOpenat2(scratch.file("real/file")) == nil)
-        #expect(PosixFileSystem.openFaultWithoutOpenat2(scratch.file("way/file"))?.kind == .symbolicLink)
-        #expect(PosixFileSystem.openFaultWithoutOpenat2(scratch.file("real/end"))?.kind == .symbolicLink)
-        #expect(PosixFileSystem.openFaultWithoutOpenat2(scratch.file("real/none"))?.kind == .missing)
+        func fault(_ name: String) -> FileFault? {
+            Self.fault { () throws(FileFault) in
+                close(try DescriptorOpener().walk(scratch.file(name), O_RDONLY, mode: 0, call: .open))
+            }
+        }
+        #expect(fault("real/file") == nil)
+        #expect(fault("way/file")?.kind == .symbolicLink && fault("real/end")?.kind == .symbolicLink)
+        #expect(fault("real/none")?.kind == .missing)
     }
 
     @Test(
@@ -134,15 +147,17 @@ struct AttackTests {
         var calls = 0
         func answer(_ failures: Int, _ number: Int32) -> FileFault? {
             calls = 0
-            return PosixFileSystem.openFault("/a/b") {
-                calls += 1
-                errno = number
-                return calls > failures ? 7 : -1
+            return Self.fault { () throws(FileFault) in
+                _ = try DescriptorOpener.descriptor("/a/b", .open) {
+                    calls += 1
+                    errno = number
+                    return calls > failures ? 7 : -1
+                }
             }
         }
         #expect(answer(3, EAGAIN) == nil && calls == 4)
         let fault = answer(.max, EAGAIN)
-        #expect(fault?.number == EAGAIN && fault?.isTransient == true && calls == 8)
+        #expect(fault?.number == EAGAIN && calls == 8)
         #expect(fault.map { StoreError($0).isTransient } == true)
         #expect(answer(100, EINTR) == nil && calls == 101)
         #expect(answer(1, EACCES)?.kind == .denied && calls == 1)

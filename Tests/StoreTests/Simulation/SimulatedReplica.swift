@@ -156,7 +156,7 @@ final class SimulatedReplica: @unchecked Sendable {
     }
 
     private func collect() {
-        let collector = GarbageCollector(volume: volume, disposable: [SimulatedWorld.disposable])
+        let collector = GarbageCollector(volume: volume)
         while isAlive, !world.isQuiet {
             sleep(milliseconds: 20 + world.random.next() % 400)
             var rest = attempt { () throws(StoreError) in try collector.examine(now: now) }?[...] ?? []

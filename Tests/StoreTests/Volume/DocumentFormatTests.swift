@@ -89,13 +89,7 @@ struct DocumentFormatTests {
         if let manifest {
             try writer.finish("hopgate-backup.json", manifest)
         } else {
-            let origin = BackupOrigin(
-                cluster: "72b17dbb20e40bfce1805af790a12718",
-                release: "0.1.0",
-                time: 1_800_000_000,
-                created: "2027-01-15T08:00:00Z"
-            )
-            try writer.finish(origin, with: Self.key)
+            try writer.finish(cluster: "72b17dbb20e40bfce1805af790a12718", release: "0.1.0", with: Self.key)
         }
         return file
     }

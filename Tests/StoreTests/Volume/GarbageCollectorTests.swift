@@ -219,7 +219,7 @@ struct GarbageCollectorTests {
         let folders = (0..<2_000).map { make("o\($0)", in: orders) }
         for folder in folders { for version in 1...12 { _ = make("\(version).json", in: folder, storedFile([1])) } }
 
-        let collector = GarbageCollector(volume: volume, disposable: ["acme/challenges"])
+        let collector = GarbageCollector(volume: volume)
         let journal = JournalWriter(volume: volume, pace: JournalWriter.Pace())
         try journal.begin(as: randomIncarnation(), info: [1], now: clock.now)
         var (beat, delays) = (clock.now, [TimeAmount]())

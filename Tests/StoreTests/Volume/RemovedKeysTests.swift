@@ -53,7 +53,7 @@ struct RemovedKeysTests {
     @Test("The folder of a removed key with a random name is deleted by the next round")
     func disposable() throws {
         let volume = try scratch.volume()
-        let collector = GarbageCollector(volume: volume, disposable: ["acme/challenges"])
+        let collector = GarbageCollector(volume: volume)
         try volume.write(key, .create(bytes("one")))
         _ = try collector.sweep(now: start)
         #expect(try volume.read(key).bytes == bytes("one"))
@@ -85,7 +85,7 @@ struct RemovedKeysTests {
             try volume.write(key, .remove(nil))
             #expect(remains().isEmpty == !isInterrupted)
             // What the process left is deleted by another.
-            let collector = GarbageCollector(volume: Volume(files: posix), disposable: ["acme/challenges"])
+            let collector = GarbageCollector(volume: Volume(files: posix))
             for minutes in [0, 11] { _ = try collector.sweep(now: start + .minutes(Int64(minutes))) }
             #expect(remains() == [])
             #expect(throws: StoreError.self) { try volume.read(key) }
@@ -103,7 +103,7 @@ struct RemovedKeysTests {
             let version = try? writer.write(key, .create(bytes("again")))
             made.withLock { $0 = version }
         }
-        let collector = GarbageCollector(volume: Volume(files: files), disposable: ["acme/challenges"])
+        let collector = GarbageCollector(volume: Volume(files: files))
         try writer.write(key, .create(bytes("one")))
         try writer.write(key, .remove(nil))
         _ = try collector.sweep(now: start)
@@ -231,7 +231,7 @@ struct RemovedKeysTests {
         let moves = Mutex(0)
         let files = InterruptedFileSystem(files: try scratch.posixFiles()) { moves.withLock { $0 += 1 } }
         let writer = try scratch.volume()
-        let collector = GarbageCollector(volume: Volume(files: files), disposable: ["acme/challenges"])
+        let collector = GarbageCollector(volume: Volume(files: files))
         try writer.write(key, .create(bytes("one")))
         try writer.write(key, .remove(nil))
         let found = try collector.examine(now: start)
@@ -287,7 +287,7 @@ struct RemovedKeysTests {
     @Test("A key that cannot be read does not stop the sweep of the others")
     func unreadable() throws {
         let volume = try scratch.volume()
-        let collector = GarbageCollector(volume: volume, disposable: ["acme/challenges"])
+        let collector = GarbageCollector(volume: volume)
         try volume.write("acme/challenges/0", .create(bytes("open")))
         let path = scratch.file("v2/acme/challenges/0/1.json")
         try FileManager.default.setAttributes([.posixPermissions: 0o666], ofItemAtPath: path)

@@ -90,11 +90,10 @@ private func checkBackup(_ script: inout Script) {
         else { continue }
         all[index].content = SealedDocument.seal(content, at: name, version: 1, with: key)
     }
-    let origin = BackupOrigin(cluster: "c", release: "r", time: 1, created: "then")
     guard let output = archive([]) else { return }
     var writer = TarWriter(output, time: 1)
     for (name, content) in all where (try? writer.add(name, content)) == nil { return }
-    guard (try? writer.finish(origin, with: key)) != nil else { return }
+    guard (try? writer.finish(cluster: "c", release: "r", with: key)) != nil else { return }
     guard let backup = try? Backup(output, mounted: [key]) else { return }
     precondition(backup.cluster == "c" && backup.fileCount <= all.count && !backup.holdsKeys)
 }
