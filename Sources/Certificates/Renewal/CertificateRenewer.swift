@@ -185,7 +185,14 @@ final class CertificateRenewer: Sendable {
     /// certificate exists.
     func readSituation() async throws(StoreError) -> CertificateSituation {
         let known = try await shared.records.state(of: key)
-        let finding = try await shared.certificates.read(key)
+        let finding: CertificateSet.Finding
+        do {
+            finding = try await shared.certificates.read(key)
+        } catch {
+            // A damaged file is replaced, like a certificate that cannot be used.
+            guard error.code == .corrupt || error.code == .tooLarge else { throw error }
+            finding = CertificateSet.Finding()
+        }
         var situation = CertificateSituation(
             names: names,
             facts: finding.certificate.map { CertificateFacts($0) },

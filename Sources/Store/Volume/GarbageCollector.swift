@@ -109,7 +109,7 @@ package final class GarbageCollector {
         var rest = deletions
         repeat {
             switch rest.popFirst() {
-            case .file(let path): try? volume.files.unlink(path)
+            case .file(let path): volume.unlink(path)
             case .folder(let path): try? volume.files.removeFolder(path)
             case .key(let key, let removal):
                 // A later removal of the key is another one.
@@ -170,11 +170,17 @@ package final class GarbageCollector {
         return volume.superseded(key, versions)
     }
 
-    /// Returns the value of a version, or `nil` if the file is damaged.
+    /// Returns the value of a version, or `nil` if the file is damaged or refused.
     private func content(of version: UInt64, _ key: StoreKey) throws(StoreError) -> [UInt8]? {
         let path = VersionName.path(of: version, key: key)
-        let file = try volume.readFile(path, limit: VersionFile.sizeLimit)
-        return (try? VersionFile(file, place: path))?.bytes
+        do {
+            return try VersionFile(volume.readFile(path, limit: VersionFile.sizeLimit), place: path).bytes
+        } catch {
+            switch error.code {
+            case .corrupt, .newerFormat, .refused, .tooLarge: return nil
+            default: throw error
+            }
+        }
     }
 
     /// The files of versions, the newest first.

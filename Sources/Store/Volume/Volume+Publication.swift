@@ -143,6 +143,15 @@ extension Volume {
         return path
     }
 
+    /// Removes a file, or a folder that was put in its place.
+    func unlink(_ path: String) {
+        do {
+            try files.unlink(path)
+        } catch {
+            if error.kind == .wrongKind { erase(path) }
+        }
+    }
+
     /// Removes a file, or a folder and its contents. Failures are ignored: what remains is swept later.
     func erase(_ path: String, depth: Int = 3) {
         guard depth > 0 else { return }

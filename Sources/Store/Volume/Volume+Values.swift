@@ -233,13 +233,21 @@ extension Volume {
         return (names ?? []).compactMap { VersionName.version($0, key: key) }.sorted()
     }
 
-    /// Returns the newest version before a change. One that is refused, such as a file that is open to others, can be
-    /// removed by a change that names no version; it has no content then.
+    /// Returns the newest version before a change. One that is refused, such as a file that is open to others or too
+    /// large, can be replaced and removed by a change that names no version; it has no content then.
     private func newest(_ key: StoreKey, for change: ValueWrite) throws(StoreError) -> StoredVersion? {
+        switch change {
+        case .put, .remove(nil): try newestOrRefused(key)
+        case .create, .replace, .remove: try newest(key, fresh: true)
+        }
+    }
+
+    /// Returns the newest version, without content if its file is refused.
+    private func newestOrRefused(_ key: StoreKey) throws(StoreError) -> StoredVersion? {
         do {
             return try newest(key, fresh: true)
         } catch {
-            guard error.code == .refused, case .remove(nil) = change, let version = try versions(key, fresh: true).last
+            guard error.code == .refused || error.code == .tooLarge, let version = try versions(key, fresh: true).last
             else { throw error }
             return StoredVersion(version: version, file: [])
         }
@@ -249,7 +257,7 @@ extension Volume {
     ///
     /// - Throws: `tooLarge` if no epoch can follow.
     func epoch(of key: StoreKey) throws(StoreError) -> UInt64 {
-        guard let newest = try newest(key, fresh: true), let file = try? VersionFile(newest.file, place: "") else {
+        guard let newest = try newestOrRefused(key), let file = try? VersionFile(newest.file, place: "") else {
             return 0
         }
         _ = try StoreNumber.next(
@@ -371,9 +379,7 @@ extension Volume {
     /// collector.
     private func unlink(_ versions: some BidirectionalCollection<UInt64>, of key: StoreKey) {
         guard !versions.isEmpty else { return }
-        for version in versions.reversed() {
-            try? files.unlink(VersionName.path(of: version, key: key))
-        }
+        for version in versions.reversed() { unlink(VersionName.path(of: version, key: key)) }
         try? files.syncFolder(key.path)
     }
 

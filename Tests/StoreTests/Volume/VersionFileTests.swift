@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Store
 import TestSupport
 import Testing
@@ -62,6 +63,39 @@ struct VersionFileTests {
         #expect(code { try volume.raise("agents/a", to: 3) } == .newerFormat)
         try volume.write("agents/a", .remove(nil))
         #expect(code { _ = try volume.read("agents/a") } == .notFound)
+    }
+
+    @Test("A version that is refused can be replaced and removed by a write that names no version, also under a lease")
+    func refused() throws {
+        let volume = try scratch.volume()
+        let key: StoreKey = "certs/a"
+        let damages: [(String) -> Int32] = [
+            { mkfifo($0, 0o600) }, { symlink("/etc/hostname", $0) }, { chmod($0, 0o644) },
+            { truncate($0, off_t(8) << 30) },
+            { path in
+                mkdir(path, 0o700)
+                return mkdir("\(path)/inner", 0o700)
+            },
+        ]
+        for (index, damage) in damages.enumerated() {
+            let version = try volume.write(key, .put([1]))
+            let path = scratch.file("v2/\(key)/\(version + 1).json")
+            // A file that the damage changes, or none that is in its way.
+            if (2...3).contains(index) { scratch.write("v2/\(key)/\(version + 1).json", "x") }
+            #expect(damage(path) == 0)
+            let refusal = code { _ = try volume.read(key) }
+            #expect(refusal == .refused || refusal == .tooLarge)
+            #expect(code { try volume.write(key, .replace(version + 1, [2])) } == refusal)
+            #expect(code { try volume.write(key, .create([2])) } == refusal)
+            let candidate = LeaseCandidate(volume: volume, lease: "a", options: LeaseOptions(guards: [key]), name: "x")
+            guard case .acquire(let epoch) = try candidate.poll(now: volume.now()) else { throw CancellationError() }
+            let lease = try #require(try candidate.acquire(epoch))
+            #expect(try lease.write(key, .put([2])) == version + 2)
+            #expect(try volume.read(key).bytes == [2])
+            try lease.release(now: volume.now())
+            try volume.write(key, .remove(nil))
+            #expect(scratch.names("v2/\(key)") == ["\(version + 3).json"])
+        }
     }
 
     @Test("A store of the format before is refused with a remedy, and nothing is created beside it")
