@@ -239,7 +239,9 @@ let package = Package(
         ),
         .testTarget(
             name: "OperationsTests",
-            dependencies: ["Cluster", "Formats", "Operations", "Store", "TestSupport", nioCore, logging],
+            dependencies: [
+                "Certificates", "Cluster", "Formats", "Operations", "Store", "TestSupport", nioCore, logging,
+            ],
             swiftSettings: strict
         ),
         .testTarget(

@@ -102,8 +102,8 @@ package final class KeyRotation: Sendable {
             throw StoreError(
                 .refused,
                 place.path,
-                "\(problem); the old keys are kept: repair or remove it (hopgate token revoke, hopgate cert remove), "
-                    + "then run this again"
+                "\(problem); the old keys are kept: repair it, or remove it with: hopgate store remove \(place), and run "
+                    + "this again"
             )
         }
         for key in old.reversed() {

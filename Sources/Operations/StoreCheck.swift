@@ -1,3 +1,4 @@
+import Certificates
 package import Cluster
 import Glibc
 package import NIOCore
@@ -13,8 +14,10 @@ package struct StoreCheck: Sendable {
     static let deadline = TimeAmount.seconds(60)
     /// The time for inspecting the names in the store.
     static let inspectionTime = TimeAmount.seconds(20)
-    /// The time for counting values.
-    static let countingTime = TimeAmount.seconds(15)
+    /// The time for examining values.
+    static let examinationTime = TimeAmount.seconds(15)
+    /// The time for reading leases.
+    static let leaseTime = TimeAmount.seconds(5)
 
     private let configuration: SharedStoreConfiguration
     private let heartbeatInterval: TimeAmount
@@ -47,11 +50,14 @@ package struct StoreCheck: Sendable {
             }
             report = found
             guard let volume else { return report }
-            let cluster = await readCluster(volume, &report)
+            let store = VolumeStore(volume: volume)
+            defer { store.close() }
+            let cluster = await readCluster(store, &report)
+            if let cluster { await examineValues(store, cluster, &report) }
             report = try await onThread("store-check", deadline: Self.deadline, place: path) {
                 [report] () throws(StoreError) in
                 var report = report
-                if let cluster { check.count(volume, cluster, &report) }
+                if let cluster { check.examineMembers(volume, cluster, &report) }
                 try check.measure(volume, &report)
                 return report
             }
@@ -83,7 +89,8 @@ package struct StoreCheck: Sendable {
                 return (report, nil)
             }
             let inspection = volume.inspect(until: .now() + Self.inspectionTime)
-            report.problems += inspection.problems
+            report.problems += inspection.problems.map(\.description)
+            report.unusable = inspection.refused.map { UnusableFile(path: $0.place, reason: $0.reason) }
             report.remarks += inspection.remarks
             return (report, volume)
         } catch {
@@ -142,17 +149,15 @@ package struct StoreCheck: Sendable {
         )
     }
 
-    private func readCluster(_ volume: Volume, _ report: inout StoreCheckReport) async -> ClusterIdentity? {
-        let store = VolumeStore(volume: volume)
-        defer { store.close() }
+    private func readCluster(_ store: VolumeStore, _ report: inout StoreCheckReport) async -> ClusterIdentity? {
         do throws(StoreError) {
             guard let cluster = try await store.readCluster(mounted: configuration.mountedKeys()) else {
                 if try await store.list(StoreLayout.credentials).isEmpty {
                     reportUnfounded(&report)
                 } else {
                     report.problems.append(
-                        "\(volume.files.root)/cluster.json: is missing although there are credentials; "
-                            + "restore it from a backup"
+                        "\(store.diagnostics.path)/cluster.json: is missing although there are credentials; "
+                            + StoreLayout.remedy(for: .clusterDocument)
                     )
                 }
                 return nil
@@ -166,15 +171,31 @@ package struct StoreCheck: Sendable {
         }
     }
 
-    private func count(_ volume: Volume, _ cluster: ClusterIdentity, _ report: inout StoreCheckReport) {
+    private func examineValues(
+        _ store: VolumeStore,
+        _ cluster: ClusterIdentity,
+        _ report: inout StoreCheckReport
+    ) async {
+        let certificates = CertificateSet(store) { cluster.keyring }
+        let found = await ValueExamination(certificates, cluster.keyring).run(within: Self.examinationTime)
+        report.credentials = found.counts[StoreLayout.credentials] ?? ValueCount()
+        report.certificates = found.counts[StoreLayout.certificates] ?? ValueCount()
+        report.accounts = found.counts[RenewalRecords.accounts] ?? ValueCount()
+        for failure in found.failures.map(\.description) where !report.problems.contains(failure) {
+            report.problems.append(failure)
+        }
+        if !found.isComplete { report.remarks.append("not all values could be read in the time for it") }
+        // A value that cannot be used says more than its file.
+        let paths = Set(found.unusable.map(\.path))
+        report.unusable = report.unusable.filter { !paths.contains($0.path) } + found.unusable
+        report.unusable.sort(by: UnusableFile.isWorse)
+    }
+
+    private func examineMembers(_ volume: Volume, _ cluster: ClusterIdentity, _ report: inout StoreCheckReport) {
         do throws(StoreError) {
-            let end = NIODeadline.now() + Self.countingTime
-            report.credentials = try volume.countValues(StoreLayout.credentials, until: end)
-            report.certificates = try volume.countValues(StoreLayout.certificates, until: end)
-            let leases = volume.leases(until: end)
+            let leases = volume.leases(until: .now() + Self.leaseTime)
             report.leases = leases.found
             if !leases.isComplete { report.remarks.append("not all leases could be read in the time for it") }
-            report.accounts = try volume.countValues("acme/accounts", until: end)
             for path in try volume.strayKeys(cluster) {
                 report.remarks.append("\(path): is not a key of this cluster; it can be deleted")
             }

@@ -20,6 +20,8 @@ package struct StoreCheckReport: Sendable {
     package var path: String
     /// The reasons why gateways cannot use the store, each with its remedy.
     package var problems: [String] = []
+    /// The files and values that gateways cannot use, the worst first.
+    package var unusable: [UnusableFile] = []
     /// Observations that do not keep gateways from working.
     package var remarks: [String] = []
     package var facts: VolumeFacts?
@@ -39,15 +41,29 @@ package struct StoreCheckReport: Sendable {
         self.path = path
     }
 
+    /// Whether gateways can use the store, though not every value in it.
     package var isUsable: Bool { problems.isEmpty }
+    package var isFaultless: Bool { problems.isEmpty && unusable.isEmpty }
 }
 
 extension StoreCheckReport {
-    package var json: [String: JSONValue] {
+    /// - Parameter all: Whether all files that cannot be used are listed, not only the worst.
+    package func json(all: Bool = false) -> [String: JSONValue] {
         [
             "path": .string(path),
             "usable": .bool(isUsable),
             "problems": .array(problems.map { .string($0) }),
+            "unusable": .array(
+                unusable.prefix(all ? unusable.count : Self.linesPerList).map { file in
+                    .object([
+                        "key": file.key.map { .string($0.path) } ?? .null,
+                        "path": .string(file.path),
+                        "reason": .string(file.reason),
+                        "version_in_use": file.versionInUse.map { .integer(Int64(clamping: $0)) } ?? .null,
+                    ])
+                }
+            ),
+            "unusable_count": .integer(Int64(unusable.count)),
             "remarks": .array(remarks.map { .string($0) }),
             "volume": facts.map { facts in
                 .object([
@@ -122,8 +138,10 @@ extension StoreCheckReport {
 extension StoreCheckReport {
     /// Renders the report for people: sections of lines, with the verdict last.
     ///
-    /// - Parameter table: Renders rows of cells as aligned columns.
-    package func text(table: ([[String]]) -> String) -> String {
+    /// - Parameters:
+    ///   - all: Whether all files that cannot be used are listed, not only the worst.
+    ///   - table: Renders rows of cells as aligned columns.
+    package func text(all: Bool = false, table: ([[String]]) -> String) -> String {
         var sections: [String] = [table(overview())]
         if let selfTest {
             let rows = selfTest.steps.map { step in [step.problem == nil ? "  yes" : "  NO", step.name] }
@@ -146,8 +164,20 @@ extension StoreCheckReport {
             sections.append("Leases that are held, or were left by a process that died:\n" + table(rows) + rest)
         }
         if !remarks.isEmpty { sections.append("Worth knowing:\n" + Self.lines(remarks)) }
+        if !unusable.isEmpty {
+            let listed = unusable.prefix(all ? unusable.count : Self.linesPerList).map(\.description)
+            let more = unusable.count - listed.count
+            let rest = more > 0 ? "\n  and \(more) more; --all shows them" : ""
+            sections.append("Files and values that cannot be used:\n" + Self.lines(listed) + rest)
+        }
         if !problems.isEmpty { sections.append("Problems:\n" + Self.lines(problems)) }
-        sections.append(isUsable ? "The store can be used." : "The store cannot be used as it is.")
+        let exception = unusable.count == 1 ? "one file or value" : "\(unusable.count) files and values"
+        sections.append(
+            !isUsable
+                ? "The store cannot be used as it is."
+                : isFaultless
+                    ? "The store can be used." : "The store can be used, but \(exception) cannot, as listed above."
+        )
         return sections.joined(separator: "\n\n")
     }
 

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
 from acme_authority import IssuingAuthority
-from harness import ENVIRONMENT, HOPAGENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually
+from harness import ENVIRONMENT, HOPAGENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually, token_id
 
 
 def answer(gateway: Gateway, *words: str) -> dict:
@@ -86,7 +87,8 @@ def open_mode(store: Path) -> None:
 
 
 def link(store: Path) -> None:
-    (store / "agents" / "evil").symlink_to("/etc")
+    (store / "agents").rename(store.with_name("away"))
+    (store / "agents").symlink_to(store.with_name("away"))
 
 
 def no_folder(store: Path) -> None:
@@ -118,6 +120,52 @@ def test_a_broken_store_has_a_clear_line(bench, harm, words):
     assert code == 1 and any(words in line for line in report["problems"]), report["problems"]
     done = gateway.cli("store", "check", check=False)
     assert done.returncode == 1 and words in done.stdout and done.stdout.strip().endswith("cannot be used as it is.")
+
+
+VALUES: dict[str, Callable[[Path], None]] = {
+    "is empty": lambda path: path.touch(0o600),
+    "is not a version of a value": lambda path: path.write_bytes(b"noise"),
+    "has a wrong MAC": lambda path: path.write_bytes((path.parent / "1.json").read_bytes()),
+    "is larger than": lambda path: (path.touch(0o600), os.truncate(path, 8 << 30)),
+    "is not of the expected kind": lambda path: path.mkdir(0o700),
+    "kind (file or folder)": lambda path: os.mkfifo(path, 0o600),
+    "is a symbolic link": lambda path: path.symlink_to("/etc/hostname"),
+}
+
+
+def test_values_that_cannot_be_used_are_listed_and_removed(bench):
+    gateway = Gateway(bench).start()
+    cert, key = map(str, IssuingAuthority(bench.folder / "issuer").server("app.test"))
+    gateway.cli("cert", "import", "--cert", cert, "--key", key)
+    damaged = {}
+    for words, damage in VALUES.items():
+        identifier = token_id(gateway.create_token("demo"))
+        path = gateway.data / "v2" / "agents" / identifier / "2.json"
+        damage(path)
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o600)
+        damaged[f"agents/{identifier}"] = (words, str(path))
+    certificate = gateway.data / "v2" / "certs" / "app.test" / "2.json"
+    certificate.touch(0o600)
+    code, report = check(gateway)
+    assert code == 1 and report["usable"] and report["problems"] == [], report["problems"]
+    found = {value["key"]: value for value in report["unusable"]}
+    assert found.keys() == {*damaged, "certs/app.test"} and report["unusable_count"] == len(found)
+    for name, (words, path) in damaged.items():
+        assert words in found[name]["reason"] and path == found[name]["path"], found[name]
+        assert f"hopgate store remove {name}" in found[name]["reason"], found[name]
+    assert found["certs/app.test"]["version_in_use"] == 1
+    done = gateway.cli("store", "check", check=False)
+    assert done.returncode == 1 and "8 files and values cannot, as listed above." in done.stdout.splitlines()[-1]
+    # The remedies of the list work.
+    gateway.cli("cert", "import", "--cert", cert, "--key", key)
+    for name in damaged:
+        assert gateway.cli("store", "remove", name).stderr.endswith(f"Removed {name}.\n")
+    assert check(gateway)[0] == 0
+    refused = gateway.cli("store", "remove", "certs/app.test", check=False)
+    assert refused.returncode == 1 and "can be used, so it is not removed" in refused.stderr
+    other = gateway.cli("store", "remove", "keys/x", check=False)
+    assert other.returncode == 2 and "The key of a value is one of agents/" in other.stderr, other.stderr
 
 
 # -- status and the admin port

@@ -40,8 +40,11 @@ package struct RenewalRecords: Sendable {
             do throws(StoreError) {
                 stored = try await store.readIfPresent(key)
             } catch {
-                guard error.code == .corrupt else { throw error }
-                throw Self.damagedAccount(error.place, "is damaged", directory)
+                switch error.code {
+                case .corrupt: throw Self.damagedAccount(error.place, "is damaged", directory)
+                case .refused, .tooLarge: throw Self.damagedAccount(error.place, error.reason, directory)
+                default: throw error
+                }
             }
             if let stored {
                 do throws(ACMEMessageError) {
@@ -61,7 +64,7 @@ package struct RenewalRecords: Sendable {
         StoreError(
             .corrupt,
             place,
-            "\(reason); restore it from a backup, or get a new account: hopgate acme forget-account \(directory)"
+            "\(reason); get a new account: hopgate acme forget-account \(directory)"
         )
     }
 
@@ -159,6 +162,21 @@ package struct RenewalRecords: Sendable {
         } catch {
             guard error.isLaterFormat else { return nil }
             throw newerFormat(error)
+        }
+    }
+
+    /// Verifies that a record below one of the prefixes can be parsed.
+    package static func validate(_ stored: StoredValue, at key: StoreKey) throws(StoreError) {
+        do throws(ACMEMessageError) {
+            switch key.parent {
+            case accounts: _ = try AccountRecord(json: stored.bytes, place: key.path)
+            case names: _ = try RenewalState(json: stored.bytes, place: key.path)
+            case orders: _ = try OrderRecord(json: stored.bytes, place: key.path)
+            case authorities: _ = try AuthorityHold(json: stored.bytes, place: key.path)
+            default: _ = try IssuanceBudget(json: stored.bytes, place: key.path)
+            }
+        } catch {
+            throw error.isLaterFormat ? newerFormat(error) : StoreError(.corrupt, key.path, "is damaged (\(error))")
         }
     }
 

@@ -37,7 +37,7 @@ package struct CertificateDocument: Equatable, Sendable {
         let place = "\(key)/\(stored.version)"
         let fields = [String: JSONValue](json: try SealedDocument.open(stored, at: key, with: keyring))
         guard let fields, let format = fields["format"]?.integer else {
-            throw StoreError(.corrupt, place, "is not a certificate document; import the certificate again")
+            throw StoreError(.corrupt, place, "is not a certificate document; \(StoreLayout.remedy(for: key))")
         }
         guard format <= Self.format else {
             throw StoreError(.newerFormat, place, "has format \(format); this release reads \(Self.format)")
@@ -45,7 +45,11 @@ package struct CertificateDocument: Equatable, Sendable {
         guard let chain = fields["chain"]?.string, let privateKey = fields["key"]?.string,
             let source = fields["source"]?.string
         else {
-            throw StoreError(.corrupt, place, "is not a complete certificate document; import the certificate again")
+            throw StoreError(
+                .corrupt,
+                place,
+                "is not a complete certificate document; \(StoreLayout.remedy(for: key))"
+            )
         }
         self.chain = Array(chain.utf8)
         self.key = Array(privateKey.utf8)

@@ -7,7 +7,7 @@ package import Store
 package struct CertificateSet: Sendable {
     package static let prefix = StoreLayout.certificates
     /// The key of the development CA's root, which is not served itself.
-    package static let developmentCA: StoreKey = "certs/development-ca"
+    package static let developmentCA = StoreLayout.developmentCA
 
     /// The prefixes of the records of issuance, which are written under the lease of the certificate, too.
     static let names: StoreKey = "acme/names"
@@ -70,7 +70,9 @@ package struct CertificateSet: Sendable {
 
     /// Returns the certificate that gateways which start serve in the place of one that cannot be used: the newest earlier
     /// version that the store has kept, if it is valid.
-    func earlier(_ key: StoreKey, now: Date, within limit: TimeAmount, check: CertificateCheck) async -> Finding? {
+    package func earlier(_ key: StoreKey, now: Date, within limit: TimeAmount, check: CertificateCheck) async
+        -> Finding?
+    {
         for value in (try? await store.earlier(key, within: limit)) ?? [] {
             let found = finding(value, at: key, check: check)
             if let certificate = found.certificate, Double(certificate.notValidAfter) > now.timeIntervalSince1970 {
@@ -81,7 +83,7 @@ package struct CertificateSet: Sendable {
     }
 
     /// Decodes and checks a stored certificate.
-    func finding(_ stored: StoredValue, at key: StoreKey, check: CertificateCheck) -> Finding {
+    package func finding(_ stored: StoredValue, at key: StoreKey, check: CertificateCheck) -> Finding {
         var finding = Finding(version: stored.version)
         do throws(CertificatesError) {
             let document: CertificateDocument

@@ -61,14 +61,9 @@ extension DevelopmentRoot {
 
     private static func unusable(_ reason: String) -> CertificatesError {
         let key = CertificateSet.developmentCA
-        return CertificatesError(
-            .malformed,
-            key.path,
-            """
-            the development root cannot be used: \(reason); restore it from a backup, or get a new one, which every client \
-            has to be told to trust: hopgate ca --replace
-            """
-        )
+        let remedy = StoreLayout.remedy(for: key)
+        let ending = reason.hasSuffix(remedy) ? "" : "; \(remedy)"
+        return CertificatesError(.malformed, key.path, "the development root cannot be used: \(reason)\(ending)")
     }
 
     private static func make(

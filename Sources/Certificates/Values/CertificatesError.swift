@@ -43,6 +43,9 @@ package struct CertificatesError: Error, Equatable, CustomStringConvertible {
         self.init(.store(error.code), error.place, error.reason)
     }
 
+    /// The code of the store's error for the same value.
+    package var storeCode: StoreError.Code { if case .store(let code) = code { code } else { .corrupt } }
+
     /// The reason why the newest version is not used, while another one is served.
     func serving(version: UInt64) -> CertificatesError {
         CertificatesError(code, path, "\(reason); version \(version) is served")

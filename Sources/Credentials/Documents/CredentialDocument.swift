@@ -71,7 +71,8 @@ package struct CredentialDocument: Sendable {
     package init(_ stored: StoredValue, id: String, keyring: ClusterKeyring) throws(CredentialError) {
         let place = "\(Self.prefix)/\(id)/\(stored.version)"
         func malformed(_ reason: String) -> CredentialError {
-            CredentialError(.malformed, "\(place): \(reason); revoke it and create a new token")
+            let remedy = (try? Self.prefix.child(id)).map { "; \(StoreLayout.remedy(for: $0))" } ?? ""
+            return CredentialError(.malformed, "\(place): \(reason)\(remedy)")
         }
         guard IssuedToken.isID(id) else { throw malformed("\(quoted(id)) is not the id of a token") }
         guard stored.bytes.count <= Self.sizeLimit else {

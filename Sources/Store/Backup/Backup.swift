@@ -134,11 +134,7 @@ extension Backup {
     ) throws(StoreError) {
         for case (.value(let key), let entry) in files where SealedDocument.isSealed(key) {
             let value = StoredValue(bytes: try archive.read(entry.range), version: 1)
-            do {
-                _ = try SealedDocument.open(value, at: key, with: keyring)
-            } catch {
-                throw StoreError(error.code, "\(archive.place): \(error.place)", error.reason)
-            }
+            _ = try SealedDocument.open(value, at: key, with: keyring, in: archive.place)
         }
     }
 }

@@ -2,21 +2,26 @@ package import NIOCore
 
 /// The files in a store's folder that should not be there, or have the wrong mode or kind.
 package struct VolumeInspection: Equatable, Sendable {
-    /// The files that gateways refuse, each with its remedy.
-    package internal(set) var problems: [String] = []
+    /// The reasons why gateways refuse folders and files that the whole store depends on, each with its remedy.
+    package internal(set) var problems: [StoreError] = []
+    /// The other folders and files that gateways refuse.
+    package internal(set) var refused: [StoreError] = []
     /// The files that are accepted but unusual.
     package internal(set) var remarks: [String] = []
 
     /// The highest number of lines of a kind, because a `chmod -R` would fill screens with the same line.
     static let linesPerKind = 10
 
-    var refusedCount = 0
     var acceptedCount = 0
     var foreignCount = 0
 
-    mutating func addRefused(_ line: String) {
-        refusedCount += 1
-        if refusedCount <= Self.linesPerKind { problems.append(line) }
+    /// - Parameter path: The path below the store.
+    mutating func addRefused(_ path: String, _ error: StoreError) {
+        let top = path.prefix { $0 != "/" }
+        let isEssential =
+            top == path || top == ClusterDocument.keyFolder || top == ClusterDocument.key.path
+            || StoreLayout.all.contains { $0.path == path }
+        if isEssential { problems.append(error) } else { refused.append(error) }
     }
 
     mutating func addAccepted(_ line: String) {
@@ -31,8 +36,6 @@ package struct VolumeInspection: Equatable, Sendable {
 
     /// Appends the numbers of lines that were left out.
     mutating func finish() {
-        let refused = refusedCount - Self.linesPerKind
-        if refused > 0 { problems.append("and \(refused) more that are refused") }
         let accepted =
             acceptedCount + foreignCount - min(acceptedCount, Self.linesPerKind)
             - min(foreignCount, Self.linesPerKind)
@@ -74,7 +77,7 @@ extension Volume {
             listing = try files.list(folder, fresh: false, limit: 200_000)
         } catch {
             // A folder that disappeared during the walk was a temporary one.
-            if error.kind != .missing { result.addRefused(StoreError(error).description) }
+            if error.kind != .missing { result.addRefused(folder, StoreError(error)) }
             return
         }
         checkMode(folder, listing.status, &result)
@@ -102,12 +105,11 @@ extension Volume {
                 }
             case .file: checkMode(path, status, &result)
             case .symbolicLink:
-                result.addRefused(
-                    "\(displayPath(path)): is a symbolic link, which is not followed; "
-                        + "replace it with the real file or folder"
-                )
+                let reason = "is a symbolic link, which is not followed; replace it with the real file or folder"
+                result.addRefused(path, StoreError(.refused, displayPath(path), reason))
             case .other:
-                result.addRefused("\(displayPath(path)): is neither a file nor a folder; remove it")
+                let reason = "is neither a file nor a folder; delete it with: rm \(displayPath(path))"
+                result.addRefused(path, StoreError(.refused, displayPath(path), reason))
             }
         }
     }
@@ -134,10 +136,8 @@ extension Volume {
         let mode = String(status.mode, radix: 8)
         if status.isOpenToOthers {
             let required = status.kind == .folder ? "700" : "600"
-            result.addRefused(
-                "\(displayPath(path)): is open to other users (mode \(mode)) and not used; "
-                    + "chmod \(required) \(displayPath(path))"
-            )
+            let reason = "is open to other users (mode \(mode)) and not used; chmod \(required) \(displayPath(path))"
+            result.addRefused(path, StoreError(.refused, displayPath(path), reason))
         } else if status.isUnusual {
             result.addAccepted("\(displayPath(path)): mode \(mode), owner \(status.owner): unusual, accepted")
         }

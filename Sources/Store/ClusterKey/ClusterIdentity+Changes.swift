@@ -83,8 +83,8 @@ extension ClusterIdentity {
             throw StoreError(
                 .notFound,
                 "\(ClusterDocument.keyFolder)/\(document.keys[0])",
-                "the key of cluster \(document.cluster) is not there (\(place) names it); restore it from a backup, or "
-                    + "mount it"
+                "the key of cluster \(document.cluster) is not there (\(place) names it); extract keys/\(document.keys[0]) "
+                    + "from a backup, which is a tar file, or mount it"
             )
         }
         let keyring = ClusterKeyring(keys)
@@ -92,7 +92,9 @@ extension ClusterIdentity {
         do {
             _ = try SealedDocument.open(stored.bytes, .cluster, context: context, with: keyring, place: place)
         } catch {
-            guard error.code == .foreign, isMounted else { throw error }
+            guard error.code == .foreign, isMounted else {
+                throw error.adding(StoreLayout.remedy(for: .clusterDocument))
+            }
             throw StoreError(
                 .foreign,
                 place,

@@ -46,14 +46,17 @@ package struct ClusterDocument {
     /// Parses a sealed or unsealed document. The MAC is not verified here.
     package init(_ bytes: [UInt8], place: String) throws(StoreError) {
         guard var fields = [String: JSONValue](json: bytes), let format = fields["format"]?.integer else {
-            throw StoreError(.corrupt, place, "is not a cluster.json; restore it from a backup")
+            throw StoreError(.corrupt, place, "is not a cluster.json; \(StoreLayout.remedy(for: .clusterDocument))")
         }
         guard format <= ClusterIdentity.format else {
             throw StoreError(.newerFormat, place, "has format \(format); this release reads \(ClusterIdentity.format)")
         }
         guard let cluster = fields["cluster"]?.string, let keys = fields["keys"]?.strings, !keys.isEmpty,
             keys.count <= ClusterKeyFile.keyLimit, keys.allSatisfy({ StoreKey.isComponent($0) })
-        else { throw StoreError(.corrupt, place, "is not a complete cluster.json; restore it from a backup") }
+        else {
+            let remedy = StoreLayout.remedy(for: .clusterDocument)
+            throw StoreError(.corrupt, place, "is not a complete cluster.json; \(remedy)")
+        }
         fields["mac"] = nil
         self.fields = fields
         self.cluster = cluster

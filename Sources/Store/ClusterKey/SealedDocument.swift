@@ -45,13 +45,21 @@ package enum SealedDocument {
     }
 
     /// Verifies the value of a key whose values are sealed, and returns the object without its MAC.
+    ///
+    /// - Parameter archive: The backup that holds the value, or `nil` if it is in the store.
     package static func open(
         _ stored: StoredValue,
         at key: StoreKey,
-        with keyring: ClusterKeyring
+        with keyring: ClusterKeyring,
+        in archive: String? = nil
     ) throws(StoreError) -> [UInt8] {
         let (purpose, context) = mark(of: key, stored.version)
-        return try open(stored.bytes, purpose, context: context, with: keyring, place: "\(key)/\(stored.version)")
+        let place = (archive.map { "\($0): " } ?? "") + "\(key)/\(stored.version)"
+        do {
+            return try open(stored.bytes, purpose, context: context, with: keyring, place: place)
+        } catch {
+            throw archive == nil && error.code == .corrupt ? error.adding(StoreLayout.remedy(for: key)) : error
+        }
     }
 
     /// Whether the values of a key are sealed.
@@ -90,11 +98,7 @@ package enum SealedDocument {
         place: String
     ) throws(StoreError) -> [UInt8] {
         guard let (keyID, mac, body) = parts(bytes) else {
-            throw StoreError(
-                .corrupt,
-                place,
-                "has no MAC: it was created or edited by hand; restore it from a backup"
-            )
+            throw StoreError(.corrupt, place, "has no MAC: it was created or edited by hand")
         }
         guard let key = keyring.keys.first(where: { $0.id.utf8.elementsEqual(keyID) }) else {
             let keyID = String(decoding: keyID, as: UTF8.self)

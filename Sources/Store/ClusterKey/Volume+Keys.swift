@@ -13,7 +13,7 @@ extension Volume {
             guard error.code == .notFound else { throw error }
             return nil
         }
-        let remedy = "; restore it from a backup, or \(document), which names it"
+        let remedy = "; extract \(path) from a backup, which is a tar file, or correct \(document), which names it"
         guard bytes.count == ClusterKey.size else { throw corrupt(path, "is not a key\(remedy)") }
         let key = ClusterKey(secret: bytes)
         guard key.id == id else { throw corrupt(path, "holds a different key than its name states\(remedy)") }
@@ -25,7 +25,11 @@ extension Volume {
         let path = "\(ClusterDocument.keyFolder)/\(key.id)"
         try ensureFolder(ClusterDocument.keyFolder)
         guard try create(path, key.storedBytes) else {
-            throw StoreError(.exists(newest: 0), displayPath(path), "has other contents; remove that file")
+            throw StoreError(
+                .exists(newest: 0),
+                displayPath(path),
+                "has other contents; delete it with: rm \(displayPath(path))"
+            )
         }
     }
 

@@ -65,6 +65,9 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
 
     package var description: String { "\(place): \(reason)" }
 
+    /// The failure of a value with the remedy for it.
+    func adding(_ remedy: String) -> StoreError { StoreError(code, place, "\(reason); \(remedy)", fault: fault) }
+
     /// Whether the failure may pass by itself: what was read last stays valid, and the call is repeated later.
     package var isTransient: Bool {
         switch code {
@@ -93,12 +96,14 @@ extension StoreError {
             case .exists: (.exists(newest: 0), "already exists")
             case .symbolicLink:
                 (.refused, "is a symbolic link, which is not followed here; replace it with the real file or folder")
-            case .wrongKind: (.refused, "is not of the expected kind (file or folder); remove it")
+            case .wrongKind:
+                (.refused, "is not of the expected kind (file or folder); delete it with: rm -r \(fault.path)")
             case .stale, .unreachable:
                 (.transient, "\(system): the volume does not answer as it should; check the server and the network")
             case .readOnly: (.readOnly, "\(system): the volume is read-only; mount it with write access")
             case .full: (.full, "\(system): no space is left on the volume; free some space or enlarge it")
-            case .tooLarge: (.tooLarge, "is larger, or holds more names, than allowed; remove it")
+            case .tooLarge:
+                (.tooLarge, "is larger, or holds more names, than allowed; delete it with: rm -r \(fault.path)")
             case .denied:
                 (.denied, "\(system): permission denied; give the folder to the user that the gateway runs as")
             case .unsupported:

@@ -15,12 +15,12 @@ package struct StoredValue: Equatable, Sendable {
 }
 
 /// The file names of a key's versions: `agents/x/7.json`, but `cluster.json/7` where the key itself ends in ".json".
-enum VersionName {
+package enum VersionName {
     static func name(of version: UInt64, key: StoreKey) -> String {
         "\(version)\(suffix(key))"
     }
 
-    static func path(of version: UInt64, key: StoreKey) -> String { "\(key)/\(name(of: version, key: key))" }
+    package static func path(of version: UInt64, key: StoreKey) -> String { "\(key)/\(name(of: version, key: key))" }
 
     /// Returns the version that a file name stands for, or `nil` unless it is written exactly as ``name(of:key:)``
     /// writes it.
@@ -100,11 +100,8 @@ package struct VersionFile: Equatable {
         {
             return StoreError(.newerFormat, place, "was written by a newer release; update this one")
         }
-        return StoreError(
-            .corrupt,
-            place,
-            "is not a version of a value: it was edited or damaged; restore it from a backup"
-        )
+        let reason = file.isEmpty ? "is empty" : "is not a version of a value: it was edited or damaged"
+        return StoreError(.corrupt, place, reason)
     }
 }
 

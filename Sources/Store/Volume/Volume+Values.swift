@@ -60,7 +60,7 @@ extension Volume {
                 ? nil : StoredValue(bytes: file.bytes, version: version.version, epoch: file.epoch)
         } catch {
             count(\.corrupt)
-            throw error
+            throw error.code == .corrupt ? error.adding(StoreLayout.remedy(for: key)) : error
         }
     }
 

@@ -2,6 +2,7 @@ import ACME
 import Certificates
 import Formats
 import Foundation
+import Glibc
 import NIOCore
 import Outbound
 import Store
@@ -515,6 +516,20 @@ struct IssuerTests {
         #expect(world.orders == 1)
         task.cancel()
         await task.value
+    }
+
+    @Test("A certificate whose file is damaged or too large is ordered again", arguments: [0, 7, off_t(8) << 30])
+    func damagedCertificate(size: off_t) async throws {
+        let world = IssuingWorld(store: try scratch.store())
+        try await world.store.write("certs/a.test", .create([]))
+        #expect(truncate(scratch.file("v2/certs/a.test/1.json"), size) == 0)
+        let issuer = world.issuer(world.settings([["a.test"]]))
+        let task = Task { await issuer.run() }
+        try await published(world, "a.test")
+        #expect(world.orders == 1)
+        task.cancel()
+        await task.value
+        world.store.close()
     }
 
     @Test(

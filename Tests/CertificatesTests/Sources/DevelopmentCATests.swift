@@ -192,7 +192,7 @@ struct DevelopmentCATests {
             scratch.write(key, bytes)
             let error = await #expect(throws: CertificatesError.self) { try await open(store) }
             #expect(error?.path == "certs/development-ca")
-            #expect(error?.reason.contains("backup") == true)
+            #expect(error?.reason.hasSuffix("which every client has to be told to trust: hopgate ca --replace") == true)
             #expect(scratch.read(key) == bytes)
         }
         try FileManager.default.removeItem(atPath: scratch.file("v2/certs/development-ca"))
