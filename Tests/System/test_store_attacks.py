@@ -260,7 +260,7 @@ def linked(path: Path, target: Path) -> Path:
 CLUSTER_DOCUMENTS: dict[str, Callable[[Path, bytes], Path]] = {
     "forged": forged,
     "noise": lambda folder, good: written(folder / "2", os.urandom(500)),
-    "the largest number": lambda folder, good: written(folder / "18446744073709551614", good),
+    "the greatest number": lambda folder, good: written(folder / str(1 << 53), good),
     "a link": lambda folder, good: linked(folder / "2", folder / "1"),
     "open to others": lambda folder, good: written(folder / "2", good, 0o644),
 }
