@@ -5,9 +5,12 @@ extension Store {
     /// - Throws: `exists` if the store has a cluster or a value that is not in this backup.
     package func restore(_ backup: Backup) async throws(StoreError) {
         try await requireUnfounded()
-        let known = Set(backup.files.map(\.item.name))
+        let values = backup.files.compactMap { file in
+            if case .value(let key) = file.item { (key, file) } else { nil }
+        }
+        let files = Dictionary(uniqueKeysWithValues: values)
         for prefix in StoreLayout.kept {
-            for key in try await list(prefix) where !known.contains(BackupItem.value(key).name) {
+            for key in try await list(prefix) where files[key] == nil {
                 throw StoreError(
                     .exists(newest: 0),
                     place(of: key),
@@ -15,10 +18,15 @@ extension Store {
                 )
             }
         }
+        func create(_ keys: [StoreKey]) async throws(StoreError) {
+            try await createAll(keys) { key throws(StoreError) in try backup.content(of: files[key]!) }
+        }
         // Keys after the values: a gateway founds no new cluster when there are values.
-        for file in backup.files where !file.item.isKey && file.item != .cluster { try await create(file, of: backup) }
-        for file in backup.files where file.item.isKey { try await create(file, of: backup) }
-        for file in backup.files where file.item == .cluster { try await create(file, of: backup) }
+        try await create(values.map(\.0).filter { $0 != .clusterDocument })
+        for file in backup.files where file.item.isKey {
+            try await createClusterKey(ClusterKey(secret: try backup.content(of: file)))
+        }
+        try await create([.clusterDocument])
     }
 
     private func requireUnfounded() async throws(StoreError) {
@@ -29,25 +37,5 @@ extension Store {
             diagnostics.path,
             "already belongs to a cluster\(id.map { " (\($0))" } ?? ""); restore into an empty folder"
         )
-    }
-
-    /// Creates a file of the backup, or verifies that an earlier attempt at this restore has created it.
-    private func create(_ file: Backup.File, of backup: Backup) async throws(StoreError) {
-        let bytes = try backup.content(of: file)
-        guard case .value(let key) = file.item else { return try await createClusterKey(ClusterKey(secret: bytes)) }
-        let stored: StoredValue
-        do {
-            stored = StoredValue(bytes: bytes, version: try await write(key, .create(bytes)))
-        } catch {
-            guard case .exists = error.code else { throw error }
-            stored = try await read(key)
-        }
-        guard stored == StoredValue(bytes: bytes, version: 1) else {
-            throw StoreError(
-                .exists(newest: stored.version),
-                place(of: key),
-                "has or had other contents; stop all gateways and restore into an empty folder"
-            )
-        }
     }
 }

@@ -55,6 +55,18 @@ package protocol Store: Sendable {
         under lease: (any StoreLease)?
     ) async throws(StoreError) -> UInt64
 
+    /// Creates the first versions of thousands of keys, for a restore: several at the same time, all of them durable when
+    /// the call returns. A call that failed can be repeated: a first version with the same content is accepted. Watches
+    /// find the values when they inspect all keys.
+    ///
+    /// - Parameter content: Returns the value of a key. Called concurrently on several threads of the store, for few keys
+    ///   at a time.
+    /// - Throws: `exists` if a key has or had another value.
+    func createAll(
+        _ keys: [StoreKey],
+        content: @escaping @Sendable (StoreKey) throws(StoreError) -> [UInt8]
+    ) async throws(StoreError)
+
     /// Watches keys: first everything that exists is delivered, then each change within two seconds. Of several changes
     /// of a key in a short time only the last may be delivered. Users decode and keep values with ``WatchedValues``.
     func watch(_ scope: WatchScope, _ deliver: @escaping WatchDelivery) -> StoreWatch

@@ -17,7 +17,7 @@ extension VolumeStore {
         timers.schedule(at: .now() + TimeAmount(BlockingWorkQueue.patience)) { [weak self] in
             guard let self else { return timers.close() }
             let now = NIODeadline.now().uptimeNanoseconds
-            for queue in [readers, bulkReaders, writer] { queue.growIfStuck(uptimeNanoseconds: now) }
+            for queue in [readers, bulk, writer] { queue.growIfStuck(uptimeNanoseconds: now) }
             probeSpace()
             scheduleUpkeep()
         }

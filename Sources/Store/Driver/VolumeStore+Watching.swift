@@ -2,7 +2,7 @@ import NIOCore
 import Synchronization
 import Threads
 
-/// One watch of a user. The parts that it has to read are jobs of the store's readers and bulk readers, several at a time.
+/// One watch of a user. The parts that it has to read are jobs of the store's readers and bulk threads, several at a time.
 final class WatchSubscription: Sendable {
     let scope: WatchScope
     private let deliver: WatchDelivery
@@ -106,7 +106,7 @@ extension VolumeStore {
 
     private func submitParts(of subscription: WatchSubscription) {
         while let part = subscription.nextPart() {
-            let isAccepted = (part.isBulk ? bulkReaders : readers).submit { [weak self] in
+            let isAccepted = (part.isBulk ? bulk : readers).submit { [weak self] in
                 subscription.read(part)
                 self?.submitParts(of: subscription)
                 self?.updateSeen()

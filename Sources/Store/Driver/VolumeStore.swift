@@ -6,10 +6,11 @@ package import Threads
 ///
 /// ``Volume`` implements the rules as blocking calls that may hang; this class runs them on its own threads and gives
 /// each caller a deadline. `perform(on:of:_:within:_:)` carries every call of the ``Store`` protocol to the volume:
-/// - One *writer* thread makes all changes, in order, and is never replaced: while it hangs, the state is `stalled`.
+/// - One *writer* thread makes all changes but those of a restore, in order, and is never replaced: while it hangs, the
+///   state is `stalled`.
 /// - A few *reader* threads do reads, listings and polls; while some hang, others are added.
-/// - *Bulk reader* threads read thousands of values, in parts: many at the same time on a volume on which this takes
-///   long. No single read waits for them.
+/// - *Bulk* threads read thousands of values in parts, or create them for a restore: many at the same time on a volume
+///   on which this takes long. No single read waits for them.
 /// - One *timer* thread fires deadlines, renewals and polls, and touches no file.
 ///
 /// The gateway creates one with ``open(path:mounted:options:)`` and calls ``close()`` at its end. Every method
@@ -24,13 +25,13 @@ package final class VolumeStore: Store {
         package var pace = JournalWriter.Pace()
         /// The name of this process in the records of its leases, for people.
         package var processName = LeaseRecord.processName
-        /// The number of reader threads, and of bulk readers, while no job waits for long.
+        /// The number of reader threads, and of bulk threads, while no job waits for long.
         package var readers = 2
         /// The highest number of reader threads: of each watch ``PrefixWatch/hungLimit`` may hang, and there are few
         /// watches.
         package var readersAtMost = 32
-        /// The highest number of bulk readers.
-        package var bulkReadersAtMost = PrefixWatch.bulkLimit
+        /// The highest number of bulk threads.
+        package var bulkThreadsAtMost = PrefixWatch.bulkLimit
         package var threadStarter: ThreadStarter = startThread
 
         package init() {}
@@ -50,7 +51,7 @@ package final class VolumeStore: Store {
     let options: Options
     let writer: BlockingWorkQueue
     let readers: BlockingWorkQueue
-    let bulkReaders: BlockingWorkQueue
+    let bulk: BlockingWorkQueue
     let timers: TimerThread
     let shared = Mutex(Shared())
 
@@ -86,10 +87,10 @@ package final class VolumeStore: Store {
             queueLimit: 4_096,
             starter: starter
         )
-        bulkReaders = BlockingWorkQueue(
+        bulk = BlockingWorkQueue(
             name: "store-bulk",
-            usual: min(options.readers, options.bulkReadersAtMost),
-            limit: options.bulkReadersAtMost,
+            usual: min(options.readers, options.bulkThreadsAtMost),
+            limit: options.bulkThreadsAtMost,
             queueLimit: 4_096,
             patience: Self.bulkPatience,
             starter: starter
@@ -100,7 +101,7 @@ package final class VolumeStore: Store {
 
     deinit { close() }
 
-    /// The time for which a part of a bulk read waits before a bulk reader is added: on a fast volume none waits so long.
+    /// The time for which a part waits before a bulk thread is added: on a fast volume none waits so long.
     private static let bulkPatience = Duration.milliseconds(20)
 
     package var state: StoreState { health.state(now: .now()) }
@@ -121,7 +122,7 @@ package final class VolumeStore: Store {
         timers.close()
         writer.close()
         readers.close()
-        bulkReaders.close()
+        bulk.close()
     }
 }
 
@@ -151,30 +152,59 @@ extension VolumeStore {
         let keys = try await perform(on: readers, of: prefix.path, .list) { volume throws(StoreError) in
             try volume.unsortedKeys(prefix)
         }
-        // A part is small enough to be read before a call's deadline even over a slow network.
-        let parts = stride(from: 0, to: keys.count, by: 64).map { keys[$0..<min($0 + 64, keys.count)] }
-        let sequences = min(options.bulkReadersAtMost, parts.count)
-        let subject = "\(prefix)/*"
-        let results = await withTaskGroup(of: Swift.Result<Void, StoreError>.self) { group in
+        try await inParts(keys, of: 64, "\(prefix)/*", .read) { volume, part throws(StoreError) in
+            deliver(try volume.readAll(part, in: prefix), keys.count)
+        }
+    }
+
+    package func createAll(
+        _ keys: [StoreKey],
+        content: @escaping @Sendable (StoreKey) throws(StoreError) -> [UInt8]
+    ) async throws(StoreError) {
+        try await inParts(keys, of: 8, Volume.temporaries, .write) { volume, part throws(StoreError) in
+            try volume.createAll(part, content: content)
+        }
+    }
+
+    /// Performs work on parts of keys on the bulk threads, several at the same time, until one fails.
+    ///
+    /// - Parameters:
+    ///   - size: The number of keys of a part, which has to be done before a call's deadline even over a slow network.
+    ///   - subject: The path of the folder that the work begins with; see ``ReaderCalls``.
+    private func inParts(
+        _ keys: [StoreKey],
+        of size: Int,
+        _ subject: String,
+        _ operation: StoreOperation,
+        _ body: @escaping @Sendable (Volume, ArraySlice<StoreKey>) throws(StoreError) -> Void
+    ) async throws(StoreError) {
+        let parts = stride(from: 0, to: keys.count, by: size).map { keys[$0..<min($0 + size, keys.count)] }
+        let sequences = min(options.bulkThreadsAtMost, parts.count)
+        let failure = await withTaskGroup(of: StoreError?.self) { group in
             for first in 0..<sequences {
                 group.addTask {
                     do throws(StoreError) {
-                        for index in stride(from: first, to: parts.count, by: sequences) {
+                        for index in stride(from: first, to: parts.count, by: sequences) where !Task.isCancelled {
                             let part = parts[index]
-                            try await self.perform(on: self.bulkReaders, of: subject, .read) {
-                                volume throws(StoreError) in
-                                deliver(try volume.readAll(part, in: prefix), keys.count)
+                            try await self.perform(on: self.bulk, of: subject, operation) { volume throws(StoreError) in
+                                try body(volume, part)
                             }
                         }
-                        return .success(())
+                        return nil
                     } catch {
-                        return .failure(error)
+                        return error
                     }
                 }
             }
-            return await group.reduce(into: []) { $0.append($1) }
+            var failure: StoreError?
+            for await result in group {
+                guard let result, failure == nil else { continue }
+                failure = result
+                group.cancelAll()
+            }
+            return failure
         }
-        for result in results { try result.get() }
+        if let failure { throw failure }
     }
 
     package func list(_ prefix: StoreKey) async throws(StoreError) -> [StoreKey] {

@@ -82,12 +82,16 @@ extension Volume {
         StoreLayout.isSecret(key) ? "-\(CRC32C.checksum(Array(key.path.utf8)))" : ""
     }
 
-    /// Deletes temporary files with a secret, which writers have left that ended. A writer that is still at work notices
-    /// it and decides again. What cannot be deleted now is swept later.
+    /// The end of the name of a folder in ``temporaries`` for the values of one call of ``createAll(_:content:)``, so that
+    /// calls at the same time do not wait for the lock of one folder.
+    static let groupSuffix = "-group"
+
+    /// Deletes temporary files with a secret, which writers have left that ended, and all groups. A writer that is still
+    /// at work notices it and decides again. What cannot be deleted now is swept later.
     func eraseTemporaries(suffix: String) {
         guard let names = try? names(in: Self.temporaries, fresh: true) else { return }
-        let found = names.filter { $0.hasSuffix(suffix) }
-        for name in found { try? files.unlink("\(Self.temporaries)/\(name)") }
+        let found = names.filter { $0.hasSuffix(suffix) || $0.hasSuffix(Self.groupSuffix) }
+        for name in found { erase("\(Self.temporaries)/\(name)") }
         if !found.isEmpty { try? files.syncFolder(Self.temporaries) }
     }
 
@@ -119,15 +123,17 @@ extension Volume {
     }
 
     /// Writes a folder of durable files under a temporary name, which no reader uses.
-    func writeFolder(_ set: [String: [UInt8]]) throws(StoreError) -> String {
-        let path = "\(Self.temporaries)/\(nonce())"
+    ///
+    /// - Parameter folder: The folder of that name.
+    func writeFolder(_ set: [String: [UInt8]], in folder: String = temporaries) throws(StoreError) -> String {
+        let path = "\(folder)/\(nonce())"
         try requireOwnVolume()
         do {
             try files.makeFolder(path)
         } catch {
             guard error.kind == .missing || error.kind == .exists else { throw storeError(for: error) }
             if error.kind == .missing {
-                try ensureFolder(Self.temporaries)
+                try ensureFolder(folder)
                 try call { () throws(FileFault) in try files.makeFolder(path) }
             }
         }

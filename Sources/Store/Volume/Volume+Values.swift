@@ -192,6 +192,47 @@ extension Volume {
         }
         throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
     }
+
+    /// Creates the first versions of several keys in a store that no other process changes. Each is published with its
+    /// folder by one rename, which fails if the key has a version; watches get no hint. A first version with this content
+    /// is accepted, so that a call can be repeated after it was interrupted.
+    ///
+    /// - Parameter content: Returns the value of a key.
+    /// - Throws: `exists` if a key has or had another value.
+    package func createAll(
+        _ keys: ArraySlice<StoreKey>,
+        content: (StoreKey) throws(StoreError) -> [UInt8]
+    ) throws(StoreError) {
+        let group = "\(Self.temporaries)/\(nonce())\(Self.groupSuffix)"
+        defer { erase(group) }
+        let prefixes = Set(keys.map { Self.folder(of: $0.path) })
+        for prefix in prefixes { try ensureFolder(prefix) }
+        for key in keys {
+            let bytes = try content(key)
+            let file = VersionFile(nonce: nonce(), bytes: bytes)
+            let folder = try writeFolder([VersionName.name(of: 1, key: key): file.encoded()], in: group)
+            do {
+                try files.rename(folder, to: key.path)
+            } catch {
+                // An earlier call has written the value, or this one and its reply was lost.
+                switch error.kind {
+                case .exists, .missing, .stale, .unreachable: break
+                default: throw storeError(for: error)
+                }
+                guard let newest = try newest(key, fresh: true) else { throw storeError(for: error) }
+                guard try value(of: newest, key) == StoredValue(bytes: bytes, version: 1) else {
+                    throw StoreError(
+                        .exists(newest: newest.version),
+                        displayPath(key.path),
+                        "has or had other contents; stop all gateways and restore into an empty folder"
+                    )
+                }
+                // The process that has written it may have ended before it was durable.
+                try confirm(folder: key.path)
+            }
+        }
+        for prefix in prefixes { try confirm(folder: prefix) }
+    }
 }
 
 extension Volume {

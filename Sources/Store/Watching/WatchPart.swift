@@ -50,7 +50,7 @@ package final class WatchPart: Sendable {
 
     var isOfHints: Bool { if case .hints = work { true } else { false } }
     var isOfNames: Bool { if case .names = work { true } else { false } }
-    /// Whether the part is one of many that are read at the same time, by the bulk readers.
+    /// Whether the part is one of many that are read at the same time, by the bulk threads.
     var isBulk: Bool { if case .round(isUrgent: true) = work { true } else { false } }
     var isOfRound: Bool { if case .round = work { true } else { false } }
 

@@ -118,6 +118,13 @@ final class HeldStore: Store {
         try await inner.earlier(key, within: limit)
     }
 
+    func createAll(
+        _ keys: [StoreKey],
+        content: @escaping @Sendable (StoreKey) throws(StoreError) -> [UInt8]
+    ) async throws(StoreError) {
+        try await inner.createAll(keys, content: content)
+    }
+
     func readAll(
         _ prefix: StoreKey,
         _ deliver: @escaping @Sendable ([StoreReading], Int) -> Void

@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import NIOCore
 import Store
+import Synchronization
 import TestSupport
 import Testing
 
@@ -38,6 +39,52 @@ struct BulkTests {
             #expect(all.count == 10_000 && bad.map(\.0) == ["agents/k77"] && bad.map(\.1) == [.refused])
         }
         print("NOTE 10,000 values read in \(fastest.nanoseconds / 1_000) us, \(cheapest) us of CPU time")
+    }
+
+    @Test("A restore writes sixteen values at the same time, can be repeated, and ends at the first failure")
+    func createAll() async throws {
+        let scratch = ScratchFolder()
+        let store = VolumeStore(volume: try scratch.volume())
+        defer { store.close() }
+        let keys = try (0..<200).map { try StoreKey("agents/k\($0)") }
+        let first = Rendezvous(of: 16)
+        try await store.createAll(keys) { key in
+            first.pass()
+            return bytes(key.path)
+        }
+        let values = try await store.readAll("agents")
+        #expect(values.count == 200)
+        for (key, value) in values { #expect(try value.get() == StoredValue(bytes: bytes(key.path), version: 1)) }
+        #expect(scratch.names("v2/tmp") == [] && scratch.names("v2/agents/.changes") == [])
+
+        // Again, with a value that differs.
+        let reads = Mutex(0)
+        let error = await #expect(throws: StoreError.self) {
+            try await store.createAll(keys) { key in
+                reads.withLock { $0 += 1 }
+                return bytes(key == "agents/k0" ? "other" : key.path)
+            }
+        }
+        #expect(error?.code == .exists(newest: 1) && error?.place == scratch.file("v2/agents/k0"))
+        #expect(reads.withLock { $0 } < 200)
+    }
+}
+
+/// Lets threads pass when a number of them have arrived.
+private final class Rendezvous: @unchecked Sendable {
+    private let condition = NSCondition()
+    private var missing: Int
+
+    init(of count: Int) { missing = count }
+
+    func pass() {
+        condition.withLock {
+            missing -= 1
+            condition.broadcast()
+            let deadline = Date(timeIntervalSinceNow: 20)
+            while missing > 0, condition.wait(until: deadline) {}
+            if missing > 0 { Issue.record("\(missing) more did not arrive") }
+        }
     }
 }
 

@@ -66,6 +66,20 @@ struct CallBudgetTests {
         )
     }
 
+    @Test("Values that are created together are published by one rename each, and become durable together")
+    func creatingAll() throws {
+        let keys = try (0..<8).map { try StoreKey("agents/k\($0)") }
+        func create() throws { try volume.createAll(keys[...]) { _ in [1] } }
+        // The prefix is there; the folder for temporary files is missing at first, and deleted at the end.
+        let group = ["mkdir": 1 + 2, "fsync": 1 + 1, "list": 1, "rmdir": 1]
+        let written = group.merging(["mkdir": 8, "open": 8, "fsync": 8 + 1, "rename": 8], uniquingKeysWith: +)
+        #expect(try calls(create) == written)
+        // Again, as after an interruption.
+        counts.reset()
+        try create()
+        #expect(counts.kinds["rename"] == 8 && counts.kinds["open"] == 8 + 8)
+    }
+
     @Test("A lease is checked by one listing, and before a write by its file, too")
     func lease() throws {
         let key: StoreKey = "acme/orders/a"

@@ -338,7 +338,7 @@ struct HangingTests {
         #expect(gate.waitingCount == 4)
     }
 
-    @Test("While the bulk readers hang, single values are read and changes are delivered")
+    @Test("While the bulk threads hang, single values are read and changes are delivered")
     func bulk() async throws {
         defer { store.close() }
         try await store.write("acme/a", .create([1]))
@@ -346,7 +346,7 @@ struct HangingTests {
         gate.hang(true, at: "agents/k7/1.json")
         defer { gate.hang(false) }
         var options = VolumeStore.Options()
-        options.bulkReadersAtMost = 1
+        options.bulkThreadsAtMost = 1
         let other = VolumeStore(volume: store.volume, options: options)
         defer { other.close() }
         let values = WatchedValues<UInt8, StoreError> { _, stored in stored.map { $0.bytes[0] } }
