@@ -93,7 +93,7 @@ package struct ACMECheck: Sendable {
         }
         var ways: [Way] = []
         if kinds.contains(where: { $0 != .dns01 }) {
-            let (addresses, dns) = resolve()
+            let (addresses, dns) = await resolve()
             if addresses.isEmpty {
                 ways += dns.map { [("http-01", [$0])] } ?? []
             } else {
@@ -174,10 +174,19 @@ package struct ACMECheck: Sendable {
     /// Resolves the name.
     ///
     /// - Returns: The addresses, and the finding about them; `nil` for a name that is an address.
-    private func resolve() -> (addresses: [String], finding: Finding?) {
+    private func resolve() async -> (addresses: [String], finding: Finding?) {
         if case .address(let text) = name { return ([text], nil) }
         let subject = "DNS"
-        let (addresses, problem) = Self.addresses(of: name.description)
+        let host = name.description
+        let (addresses, problem): ([String], String)
+        do throws(StoreError) {
+            (addresses, problem) = try await onThread("resolver", deadline: .seconds(10), place: host) {
+                Self.addresses(of: host)
+            }
+        } catch {
+            let isLate = error.code == .stalled
+            (addresses, problem) = ([], isLate ? "the DNS servers did not answer within 10 s" : error.reason)
+        }
         guard addresses.isEmpty else {
             let message = "\(name) resolves to \(addresses.joined(separator: ", "))"
             return (addresses, Finding(.good, subject, message))

@@ -35,6 +35,26 @@ package enum BackupFile {
         return result
     }
 
+    /// Opens and verifies a backup, on a thread of its own, because its volume may hang.
+    package static func load(_ path: String, mounted: [ClusterKey]?) async throws(StoreError) -> Backup {
+        // A pipe is read to its end, which its writer decides.
+        let archive = try await onThread("backup", deadline: path == "-" ? limit : openLimit, place: path) {
+            () throws(StoreError) in try open(path)
+        }
+        return try await verify(archive, mounted)
+    }
+
+    /// The longest time to open a file.
+    private static let openLimit = TimeAmount.seconds(10)
+    /// The longest time to read a backup.
+    private static let limit = TimeAmount.minutes(30)
+
+    private static func verify(_ archive: ArchiveFile, _ mounted: [ClusterKey]?) async throws(StoreError) -> Backup {
+        try await onThread("backup", deadline: limit, place: archive.place) {
+            () throws(StoreError) in try Backup(archive, mounted: mounted)
+        }
+    }
+
     /// Opens a backup. One that comes through a pipe is read into memory.
     package static func open(_ path: String) throws(StoreError) -> ArchiveFile {
         let isInput = path == "-"
@@ -88,9 +108,7 @@ package enum BackupFile {
         let summary = try await write(archive)
         let backup: Backup
         do {
-            backup = try await onThread("backup", deadline: .minutes(30), place: archive.place) {
-                () throws(StoreError) in try Backup(archive, mounted: mounted)
-            }
+            backup = try await verify(archive, mounted)
         } catch {
             throw StoreError(
                 error.code,

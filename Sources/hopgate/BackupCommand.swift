@@ -31,7 +31,7 @@ struct BackupCommand: AsyncParsableCommand {
         let configuration = try await options.load()
         let mounted = try await configuration.store.mountedKeys()
         if check {
-            let backup = try Backup(try BackupFile.open(file), mounted: mounted)
+            let backup = try await BackupFile.load(file, mounted: mounted)
             return Terminal.info("Can be restored: \(backup.summary).")
         }
         let context = try await CommandContext.open(configuration)
@@ -81,7 +81,7 @@ struct RestoreCommand: AsyncParsableCommand {
     func run() async throws {
         let configuration = try await options.load()
         Terminal.info("Store \(configuration.store.path).")
-        let backup = try Backup(try BackupFile.open(file), mounted: try await configuration.store.mountedKeys())
+        let backup = try await BackupFile.load(file, mounted: try await configuration.store.mountedKeys())
         try configuration.store.require(backup.cluster)
         let store = try await SharedStore.openForRestore(configuration.store)
         defer { store.close() }

@@ -30,7 +30,7 @@ struct BackupFileTests {
     func file() async throws {
         for _ in 0..<2 {
             let written = try await write("b.tar")
-            let read = try Backup(BackupFile.open(folder.file("b.tar")), mounted: nil)
+            let read = try await BackupFile.load(folder.file("b.tar"), mounted: nil)
             #expect(read.cluster == written.cluster && read.fileCount == written.fileCount && read.fileCount == 2)
         }
         #expect(folder.names() == ["b.tar", "store"])

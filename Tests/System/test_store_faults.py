@@ -159,7 +159,9 @@ def test_commands_and_starts_end_with_a_clear_error_while_the_store_hangs(bench)
     gateway = founded(bench, volume)
     volume.send_command("hang")
     began = time.monotonic()
-    running = {name: gateway.begin_cli(*words) for name, words in COMMANDS.items()}
+    backup = str(volume.store / "backup.tar")
+    commands = COMMANDS | {"backup --check": ["backup", "--check", backup], "restore": ["restore", backup]}
+    running = {name: gateway.begin_cli(*words) for name, words in commands.items()}
     for name, process in running.items():
         assert process.wait(max(0.1, 15 - (time.monotonic() - began))) == 1, name
         log = process.log()
