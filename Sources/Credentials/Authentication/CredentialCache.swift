@@ -25,6 +25,8 @@ package final class CredentialCache: Sendable {
     private let counts = Mutex(Counts())
     /// The changes since ``load()`` that are not reported yet.
     private let pending = Mutex(CredentialChanges())
+    /// The next time at which a secret expires, or `nil` if none does.
+    private let nextExpiry = Mutex<UnixTime?>(nil)
     private let changed = AsyncSignal()
     /// A hash that no token has. An unknown id is compared with it, so that the comparison takes as long as for a known id.
     private let placeholder = SecretHash(of: IssuedToken().secret)
@@ -175,6 +177,7 @@ package final class CredentialCache: Sendable {
 
     /// Counts, logs and collects changes. Called on threads of the store.
     private func record(_ batch: [WatchedValues<Credential, CredentialError>.Change]) {
+        expect(batch.lazy.compactMap(\.after.value), after: clock())
         counts.withLock { counts in
             for change in batch {
                 counts.statistics.count(change.before.value, -1)
@@ -216,10 +219,24 @@ package final class CredentialCache: Sendable {
 
     /// The ids of the credentials with a secret that expired between the two times.
     private func expiredSecrets(from then: UnixTime, to now: UnixTime) -> [String] {
-        guard then < now else { return [] }
-        return values.entries.compactMap { id, entry in
+        let isDue = nextExpiry.withLock { next in
+            guard then < now, let due = next, due <= now else { return false }
+            next = nil
+            return true
+        }
+        guard isDue else { return [] }
+        let entries = values.entries
+        expect(entries.values.lazy.compactMap(\.value), after: now)
+        return entries.compactMap { id, entry in
             let isExpired = entry.value?.secrets.contains { $0.notAfter.map { then < $0 && $0 <= now } ?? false }
             return isExpired == true ? id : nil
         }
+    }
+
+    /// Records when the secrets of credentials expire.
+    private func expect(_ credentials: some Sequence<Credential>, after now: UnixTime) {
+        let times = credentials.lazy.flatMap(\.secrets).compactMap(\.notAfter).filter { $0 > now }
+        guard let first = times.min() else { return }
+        nextExpiry.withLock { $0 = min($0 ?? first, first) }
     }
 }
