@@ -164,7 +164,8 @@ package final class KeyRotation: Sendable {
 // MARK: Waiting for replicas
 
 extension KeyRotation {
-    private static let pause = Duration.milliseconds(100)
+    /// The interval at which the key files are read and the replicas are examined.
+    private static let pause = Duration.seconds(1)
 
     private func waitUntilSigning(_ key: ClusterKey) async throws(StoreError) {
         try await wait { $0.keys.first == key.id }

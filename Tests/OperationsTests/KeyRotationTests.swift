@@ -116,6 +116,8 @@ struct KeyRotationTests {
         defer { rig.stop() }
         let slow = try await rig.startReplica("slow", observesRotation: false)
         let reported = Mutex<[String]>([])
+        let reads = Mutex(0)
+        rig.store.onOperation { operation, _ in if operation == .read { reads.withLock { $0 += 1 } } }
         do {
             _ = try await rig.rotation(timeout: .milliseconds(100)) { event in
                 if case .waiting(let names) = event { reported.withLock { $0 += names } }
@@ -124,6 +126,8 @@ struct KeyRotationTests {
         } catch {
             #expect(error.code == .stalled && "\(error)".contains("slow"))
         }
+        // It waits for 2.5 s, and reads cluster.json once a second.
+        #expect(reads.withLock { $0 } < 10)
         let between = try #require(try await rig.store.readCluster(mounted: nil))
         #expect(between.keyring.signing == rig.first.keyring.signing && between.rotatingTo != nil)
         #expect(try await rig.sealingKeys(rig.first.keyring) == [rig.first.keyring.signing.id])
