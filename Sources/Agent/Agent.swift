@@ -63,7 +63,7 @@ package final class Agent: Sendable {
     /// - Throws: ``AgentError`` if the agent cannot start.
     package func run() async throws {
         let configuration = context.configuration
-        let dtls = try makeDTLSContext()
+        let dtls = try Self.makeDTLSContext(configuration.trust)
         let count = max(1, min(configuration.gateways.count, System.coreCount))
         // Also those for the resolution of names. SwiftNIO would end the process.
         let threads = count + System.coreCount + 2
@@ -117,13 +117,22 @@ package final class Agent: Sendable {
         context.log.info("agent stopped")
     }
 
-    private func makeDTLSContext() throws(AgentError) -> DTLSContext {
+    /// Reads the file with CAs as a start does.
+    package static func requireUsableTrust(_ configured: AgentTrust) throws(AgentError) {
+        _ = try makeDTLSContext(configured)
+    }
+
+    private static func makeDTLSContext(_ configured: AgentTrust) throws(AgentError) -> DTLSContext {
+        let (trust, remedy): (DTLSTrust, String) =
+            switch configured {
+            case .system: (.systemRoots, "install the system's package of CAs, or set trust.ca_file or trust.pin")
+            case .caFile(let path): (.caFile(path: path), "trust.ca_file is a PEM file with the CAs of the gateway")
+            case .pin(let digest): (.pin(sha256: digest), "correct trust.pin")
+            }
         do throws(DTLSError) {
-            return try .client(
-                DTLSClientConfiguration(trust: context.configuration.trust.dtls, alpn: [TunnelProtocol.alpn])
-            )
+            return try .client(DTLSClientConfiguration(trust: trust, alpn: [TunnelProtocol.alpn]))
         } catch {
-            throw AgentError("cannot set up the trust in the gateway (ca_file, pin or system): \(error)")
+            throw AgentError("\(error.message); \(remedy)")
         }
     }
 
@@ -160,13 +169,13 @@ package final class Agent: Sendable {
                 context.log.warning(
                     "ops listener disabled, its default address is not available",
                     metadata: [
-                        "listen": "\(listen)", "reason": "\(error)",
+                        "listen": "\(listen)", "reason": "\(SocketFailure(error))",
                         "remedy": "Set ops_listen to another address or off.",
                     ]
                 )
                 return nil
             }
-            throw AgentError("cannot bind the ops listener to \(listen) (ops_listen): \(error)")
+            throw AgentError(SocketFailure(error).text(listeningOn: "\(listen)", key: "ops_listen"))
         }
     }
 

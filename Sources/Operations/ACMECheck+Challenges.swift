@@ -85,7 +85,8 @@ extension ACMECheck {
         let remedy: String
         switch found {
         case .failure(let error) where error is NIOConnectionError || error is IOError:
-            remedy = "no connection (\(error)); open the port to the internet and forward it to https_listen"
+            remedy =
+                "no connection (\(SocketFailure(error))); open the port to the internet and forward it to https_listen"
         default:
             remedy = """
                 another server than this gateway terminates TLS there, or no gateway with this store runs; pass the \

@@ -1,3 +1,5 @@
+import Glibc
+
 /// The error of the transport: a socket could not be created, bound or connected.
 ///
 /// Later failures of a session are never thrown; they arrive as ``SessionCloseReason``.
@@ -12,7 +14,7 @@ package struct TransportError: Error, Equatable, CustomStringConvertible {
     }
 
     package var code: Code
-    /// The system call or the step, for the log.
+    /// The system call that failed or, without `errno`, the problem; for the log.
     package var operation: String
     /// The `errno` of the failed call, or 0 if there was none.
     package var errno: CInt
@@ -24,6 +26,6 @@ package struct TransportError: Error, Equatable, CustomStringConvertible {
     }
 
     package var description: String {
-        errno == 0 ? "\(code): \(operation)" : "\(operation): errno \(errno)"
+        errno == 0 ? operation : "\(operation): \(String(cString: strerror(errno)))"
     }
 }

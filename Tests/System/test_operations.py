@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import tarfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Callable
 import pytest
 
 from acme_authority import IssuingAuthority
-from harness import ENVIRONMENT, HOPAGENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually, token_id
+from harness import ENVIRONMENT, HOPAGENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually, free_port, token_id
 
 
 def answer(gateway: Gateway, *words: str) -> dict:
@@ -612,3 +613,38 @@ def test_a_mounted_key_is_the_operators_to_change(bench):
     gateway.process.stop()
     gateway.start()
     Agent(bench, gateway, token, origin.port).start()
+
+
+# -- messages
+
+
+def test_a_port_in_use_is_named_with_its_setting(bench):
+    gateway = Gateway(bench, dtls_listen=f"127.0.0.1:{free_port()}")
+    agent = Agent(bench, gateway, gateway.create_token("demo"), 1)
+    cases = [(gateway, key) for key in ("https_listen", "http_listen", "dtls_listen", "ops_listen", "admin_listen")]
+    for program, key in [*cases, (agent, "ops_listen")]:
+        address = program.settings[key]
+        kind = socket.SOCK_DGRAM if key == "dtls_listen" else socket.SOCK_STREAM
+        with socket.socket(socket.AF_INET, kind) as taken:
+            taken.bind(("127.0.0.1", int(address.rpartition(":")[2])))
+            if kind == socket.SOCK_STREAM:
+                taken.listen()
+            program.start(wait=False)
+            assert program.process.wait(20) == 1
+        suffix = "/udp" if key == "dtls_listen" else ""
+        assert f"{key}: cannot listen on {address}{suffix}: another process uses this port" in program.process.log()
+        assert "descriptor" not in program.process.log() and "errno" not in program.process.log()
+    gateway.settings["admin_listen"] = f"192.0.2.1:{gateway.admin_port}"
+    gateway.write_config()
+    gateway.start(wait=False)
+    assert gateway.process.wait(20) == 1
+    assert "admin_listen: cannot listen on 192.0.2.1" in gateway.process.log()
+    assert "this machine does not have this address" in gateway.process.log()
+
+
+def test_an_origin_that_is_down_is_named_with_the_reason_and_the_remedy(bench):
+    stack = Stack(bench)
+    stack.origin.stop()
+    assert stack.request("GET", "/bytes/10").status == 502
+    line = json.loads(stack.agent.process.wait_log("origin unreachable"))
+    assert line["reason"] == "Connection refused" and "(services)" in line["remedy"], line

@@ -1,4 +1,3 @@
-import DTLS
 import Formats
 import Settings
 
@@ -80,17 +79,6 @@ extension AgentConfiguration {
         case .system: "the system's roots"
         case .caFile(let path): "CA file \(quoted(path))"
         case .pin(let digest): "sha256:\(Hex.string(digest))"
-        }
-    }
-}
-
-extension AgentTrust {
-    /// The trust in the form that a DTLS client takes.
-    var dtls: DTLSTrust {
-        switch self {
-        case .system: .systemRoots
-        case .caFile(let path): .caFile(path: path)
-        case .pin(let digest): .pin(sha256: digest)
         }
     }
 }

@@ -1,6 +1,7 @@
 import Glibc
 import HopProtocol
 import NIOCore
+import Observability
 
 /// One connection to an origin, on the event loop of the streams that it serves: the last handler of its channel, which
 /// works on bytes. It serves one ``OriginConnectionDelegate`` at a time, and lies in its ``OriginPool`` in between.
@@ -179,7 +180,7 @@ final class OriginConnection: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        fail(OriginError(.truncated, "the connection to the origin failed: \(error)"))
+        fail(OriginError(.truncated, "the connection to the origin failed: \(SocketFailure(error))"))
     }
 
     private func inputEnded() {

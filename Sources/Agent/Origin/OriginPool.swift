@@ -1,6 +1,7 @@
 import HopProtocol
 import NIOCore
 import NIOPosix
+import Observability
 import Settings
 
 /// The connections to one origin on one event loop. Idle connections are reused last-in first-out, so that the surplus
@@ -60,7 +61,7 @@ final class OriginPool {
             switch result {
             case .success(let list) where !list.isEmpty: self.connect(list[...], for: delegate)
             case .success: delegate.connectFailed("\(self.service.target.host) has no address")
-            case .failure(let error): delegate.connectFailed("\(error)")
+            case .failure(let error): delegate.connectFailed("\(SocketFailure(error))")
             }
         }
     }
@@ -82,7 +83,7 @@ final class OriginPool {
                     let rest = addresses.dropFirst()
                     if rest.isEmpty {
                         self.target.invalidate()
-                        delegate.connectFailed("\(error)")
+                        delegate.connectFailed("\(SocketFailure(error))")
                     } else {
                         self.connect(rest, for: delegate)
                     }
@@ -96,7 +97,7 @@ final class OriginPool {
             try channel.pipeline.syncOperations.addHandler(connection)
         } catch {
             channel.close(promise: nil)
-            delegate.connectFailed("\(error)")
+            delegate.connectFailed("\(SocketFailure(error))")
             return
         }
         if delegate.wantsConnection {

@@ -120,7 +120,8 @@ extension OriginExchange {
             "origin unreachable",
             metadata: [
                 "service": "\(head?.service ?? "")", "target": "\(pool?.service.target.description ?? "")",
-                "reason": "\(reason)", "request_id": "\(head?.requestID.description ?? "")",
+                "reason": "\(reason)", "remedy": "Start the service, or correct its address (services).",
+                "request_id": "\(head?.requestID.description ?? "")",
             ]
         )
         abort(code)

@@ -18,16 +18,17 @@ extension GatewayAssembly {
     {
         let (https, http) = (listeners.https.localAddress.text, listeners.http.localAddress.text)
         let dtls = listeners.tunnels.localAddress.text
-        return try await OpsServer.start(
-            host: configuration.opsListen.host,
-            port: configuration.opsListen.port,
-            on: loop,
-            sources: OpsSources(
-                metrics: metrics.registry,
-                isHealthy: { monitor.allLoopsAreResponsive() },
-                readiness: { readiness(https: https, http: http, dtls: dtls) }
-            )
+        let address = configuration.opsListen
+        let sources = OpsSources(
+            metrics: metrics.registry,
+            isHealthy: { monitor.allLoopsAreResponsive() },
+            readiness: { readiness(https: https, http: http, dtls: dtls) }
         )
+        do {
+            return try await OpsServer.start(host: address.host, port: address.port, on: loop, sources: sources)
+        } catch {
+            throw GatewayStartError(SocketFailure(error).text(listeningOn: "\(address)", key: "ops_listen"))
+        }
     }
 
     /// Returns the readiness of this replica, which depends on no agent, no CA and no disk.
@@ -67,7 +68,7 @@ extension GatewayAssembly {
             )
         } catch {
             tokens.stop()
-            throw GatewayStartError("admin_listen: cannot listen on \(address): \(error)")
+            throw GatewayStartError(SocketFailure(error).text(listeningOn: "\(address)", key: "admin_listen"))
         }
     }
 

@@ -2,6 +2,7 @@ import DTLS
 import Logging
 import NIOCore
 import NIOPosix
+import Observability
 import Settings
 import Synchronization
 import Transport
@@ -33,7 +34,8 @@ struct GatewayListeners: Sendable {
                     edge: assembly.edge
                 )
             } catch {
-                throw GatewayStartError("\(kind.rawValue)_listen: cannot listen on \(address): \(error)")
+                let failure = SocketFailure(error)
+                throw GatewayStartError(failure.text(listeningOn: "\(address)", key: "\(kind.rawValue)_listen"))
             }
         }
         let https = try await edge(.https, configuration.httpsListen)
@@ -86,7 +88,10 @@ struct GatewayListeners: Sendable {
                 accept: { _ in AgentSession(manager: manager) }
             )
         } catch {
-            throw GatewayStartError("dtls_listen: cannot listen on \(host):\(port)/udp: \(error)")
+            let number = (error as? TransportError)?.errno ?? 0
+            let failure = number == 0 ? SocketFailure(error) : SocketFailure(errno: number)
+            let address = "\(ListenAddress(host: host, port: port))/udp"
+            throw GatewayStartError(failure.text(listeningOn: address, key: "dtls_listen"))
         }
     }
 }

@@ -397,19 +397,8 @@ extension AgentSession {
 
     /// The reason as logged.
     private static func describe(_ reason: SessionCloseReason) -> String {
-        switch reason {
-        case .local(_, let text): text
-        case .peer(let code, let text): "the agent closed: \(HopCode(code).name) \(text)"
-        case .violation(let error): "protocol violation: \(error)"
-        case .idleTimeout: "nothing was received for the idle timeout"
-        case .lost: "the agent has lost this session"
-        case .dtls(nil): "the agent ended DTLS"
-        case .dtls(let error?): "DTLS: \(error)"
-        case .replaced: "replaced by a new session of the same address"
-        case .listenerClosed: "the listener was closed"
-        case .notAuthenticated: "no HELLO in time"
-        default: "\(reason)"
-        }
+        guard case .peer(let code, let text) = reason else { return "\(reason)" }
+        return "the agent closed: \(HopCode(code).name) \(text)"
     }
 }
 

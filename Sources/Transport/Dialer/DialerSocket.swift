@@ -12,7 +12,9 @@ final class DialerSocket: SocketDriver {
         counters.handshakesStarted.add(1)
         context.touch(session)
         open().assumeIsolated().whenFailure { error in
-            let reason = error as? TransportError ?? TransportError(code: .systemCall, operation: "register the socket")
+            let reason =
+                error as? TransportError
+                ?? TransportError(code: .systemCall, operation: "the socket cannot be registered")
             session.end(.socket(reason), now: .now())
         }
     }

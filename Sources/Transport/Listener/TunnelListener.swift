@@ -124,7 +124,7 @@ package final class TunnelListener: Sendable {
                 try SocketAddress.makeAddressResolvingHost(host, port: port)
             }
         } catch {
-            throw TransportError(code: .unknownHost, operation: "look up \(host)")
+            throw TransportError(code: .unknownHost, operation: "\(host) cannot be resolved")
         }
     }
 }

@@ -46,3 +46,24 @@ package enum SessionCloseReason: Error, Sendable {
     /// Our socket could not be registered with its loop.
     case socket(TransportError)
 }
+
+extension SessionCloseReason: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .local(_, let text): text
+        case .peer(let code, let text): "the peer closed the session: code \(code) \(text)"
+        case .violation(let error): "protocol violation: \(error)"
+        case .idleTimeout: "nothing was received for the idle timeout"
+        case .lost: "the peer has lost this session"
+        case .dtls(nil), .handshakeFailed(nil): "the peer ended DTLS"
+        case .dtls(let error?), .handshakeFailed(let error?): "DTLS: \(error)"
+        case .handshakeTimeout: "the handshake was not completed in time"
+        case .refused: "no process listens at the peer's port"
+        case .wrongProtocol(let name): "the peer negotiated \(name ?? "no application protocol")"
+        case .notAuthenticated: "the peer did not authenticate itself in time"
+        case .replaced: "replaced by a new session of the same address"
+        case .listenerClosed: "the listener was closed"
+        case .socket(let error): "\(error)"
+        }
+    }
+}
