@@ -4,13 +4,14 @@ package import Store
 import Synchronization
 
 /// Rotation of the cluster's key while replicas and agents keep running: adds a key, waits until every live replica knows
-/// it, signs with it and seals every credential again. If requested it then waits again and removes the old keys.
+/// it, signs with it and seals every credential again. Another run removes the old keys.
 ///
 /// Each step is one version of cluster.json or of a credential, decided by link(2). An interrupted rotation continues from
 /// the state in the store when it is run again, also on another machine and also concurrently.
 package final class KeyRotation: Sendable {
     package struct Options: Sendable {
-        /// Whether to remove the keys that no longer sign.
+        /// Whether to remove the keys that no longer sign, in the place of a rotation to a new key. A rotation that was
+        /// interrupted is finished first.
         package var retiresOld = false
         /// The time within which live replicas have to learn of a key.
         package var timeout = TimeAmount.seconds(60)
@@ -61,8 +62,16 @@ package final class KeyRotation: Sendable {
         defer { withExtendedLifetime(observation) {} }
         if mounted != nil { return try await resealWithMountedKeys() }
         var cluster = try await read()
-        // Retiring the old keys of a finished rotation needs no new key.
-        if cluster.rotatingTo == nil, !options.retiresOld || cluster.keyring.keys.count == 1 {
+        if cluster.rotatingTo == nil, options.retiresOld {
+            guard cluster.keyring.keys.count > 1 else {
+                throw StoreError(
+                    .refused,
+                    "cluster.json",
+                    "lists one key, \(cluster.keyring.signing.id): there is no old key to retire; a new key is made by "
+                        + "hopgate cluster rotate-key without --retire-old"
+                )
+            }
+        } else if cluster.rotatingTo == nil {
             let key = ClusterKey.generate()
             try await store.createClusterKey(key)
             cluster = try await step { cluster throws(StoreError) in

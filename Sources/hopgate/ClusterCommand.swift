@@ -81,6 +81,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
             Adds a key for verification, waits until every live replica has it, makes it the signing key and reseals \
             all credentials and certificates. Old keys stay valid until they are retired. If interrupted, run it \
             again: it continues.
+            --retire-old removes the old keys instead; a rotation that was interrupted is finished first.
             With cluster_key_file you change the keys yourself: the command explains how, and reseals with the first \
             key.
             """
@@ -88,7 +89,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
 
     @OptionGroup var options: ConfigurationOptions
 
-    @Flag(help: "Remove the keys that no longer sign, once no live replica needs them.")
+    @Flag(help: "Make no new key; remove those that no longer sign, once no live replica needs them.")
     var retireOld = false
 
     @Option(help: ArgumentHelp("How long to wait for live replicas to load a key.", valueName: "duration"))
@@ -100,6 +101,15 @@ struct RotateKeyCommand: AsyncParsableCommand {
         rotation.retiresOld = retireOld
         rotation.timeout = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
         let isMounted = configuration.store.clusterKeyFile != nil
+        guard configuration.store.driver == .volume else {
+            let key = isMounted ? "the first of cluster_key_file" : "a new one at each start"
+            throw StoreError(
+                .unsupported,
+                "store.driver",
+                "is \"memory\": the running gateway alone has the cluster's key, which is \(key); "
+                    + (isMounted ? "change it there, and restart the gateway" : "to change it, restart the gateway")
+            )
+        }
         if isMounted { Terminal.info(Self.mountedSteps) }
         let context = try await CommandContext.open(configuration)
         defer { context.close() }

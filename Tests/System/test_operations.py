@@ -594,6 +594,29 @@ def test_a_rotation_that_is_killed_goes_on_when_it_is_run_again(bench):
     Agent(bench, gateway, token, origin.port).start()
 
 
+def test_only_a_key_that_is_left_is_retired(bench):
+    gateway = Gateway(bench)
+    gateway.create_token("demo")
+    gateway.cli("cluster", "rotate-key")
+    gateway.cli("cluster", "rotate-key", "--retire-old")
+    keys = list((gateway.data / "v2" / "keys").iterdir())
+    for _ in range(2):
+        done = gateway.cli("cluster", "rotate-key", "--retire-old", check=False)
+        assert done.returncode == 1 and "there is no old key to retire" in done.stderr, done
+    assert list((gateway.data / "v2" / "keys").iterdir()) == keys and len(keys) == 1
+
+
+def test_with_the_memory_store_the_key_changes_at_a_restart(bench):
+    (bench.folder / "key").write_text("1" * 64)
+    for settings, remedy in (
+        ({}, "to change it, restart the gateway"),
+        ({"cluster_key_file": str(bench.folder / "key")}, "change it there, and restart the gateway"),
+    ):
+        gateway = Gateway(bench, store={"driver": "memory"}, **settings)
+        done = gateway.cli("cluster", "rotate-key", check=False)
+        assert done.returncode == 1 and remedy in done.stderr and "volume" not in done.stderr, done
+
+
 def test_a_mounted_key_is_the_operators_to_change(bench):
     keys = bench.folder / "cluster-keys"
     first, second = "1" * 64, "2" * 64

@@ -114,7 +114,8 @@ package final class SharedStore: Sendable {
         StoreError(
             .unsupported,
             "store.driver",
-            "is \"memory\": only the running gateway has access to its contents; use \"volume\""
+            "is \"memory\": the contents exist only in the running gateway, which begins with none at each start; for "
+                + "commands set \"volume\", and a store.path that the gateway and they share"
         )
     }
 
