@@ -5,7 +5,7 @@ import Synchronization
 package final class PolledValue<Value: Sendable, Failure: Error & Equatable>: Sendable {
     private struct State {
         var value: Value
-        /// The problem of the last reading; each is reported once.
+        /// The problem of the last reading, or `nil` if it succeeded. Each change is reported once.
         var problem: Failure?
     }
 
@@ -15,20 +15,20 @@ package final class PolledValue<Value: Sendable, Failure: Error & Equatable>: Se
     /// - Parameters:
     ///   - initial: The value until the first reading.
     ///   - name: The name of the thread; at most 15 bytes.
-    ///   - onProblem: Called once for each new problem, on the thread.
+    ///   - onChange: Called on the thread with each new problem, and with `nil` when the value can be read again.
     ///   - read: Reads the value on the thread.
     package init(
         _ initial: Value,
         name: String,
         interval: Duration,
         starter: @escaping ThreadStarter = startThread,
-        onProblem: @escaping @Sendable (Failure) -> Void,
+        onChange: @escaping @Sendable (Failure?) -> Void = { _ in },
         read: @escaping @Sendable () throws(Failure) -> Value
     ) {
         state = Mutex(State(value: initial))
         thread = Mutex(nil)
         let polling = PollingThread(name: name, interval: interval, starter: starter) { [weak self] in
-            self?.update(read, onProblem)
+            self?.update(read, onChange)
         }
         thread.withLock { $0 = polling }
     }
@@ -36,21 +36,24 @@ package final class PolledValue<Value: Sendable, Failure: Error & Equatable>: Se
     /// The value that was read last.
     package var value: Value { state.withLock { $0.value } }
 
+    /// The problem of the last reading, or `nil` if it succeeded.
+    package var problem: Failure? { state.withLock { $0.problem } }
+
     /// Starts the thread as ``PollingThread/start()`` does.
     package func start() -> Bool { thread.withLock { $0?.start() ?? true } }
 
     package func stop() { thread.withLock { $0?.stop() } }
 
-    private func update(_ read: () throws(Failure) -> Value, _ onProblem: (Failure) -> Void) {
-        do throws(Failure) {
-            let value = try read()
-            state.withLock { $0 = State(value: value) }
-        } catch {
-            let isNew = state.withLock { state in
-                defer { state.problem = error }
-                return state.problem != error
+    private func update(_ read: () throws(Failure) -> Value, _ onChange: (Failure?) -> Void) {
+        let result = Result(catching: read)
+        let (problem, isNew) = state.withLock { state in
+            let before = state.problem
+            switch result {
+            case .success(let value): state = State(value: value)
+            case .failure(let error): state.problem = error
             }
-            if isNew { onProblem(error) }
+            return (state.problem, state.problem != before)
         }
+        if isNew { onChange(problem) }
     }
 }

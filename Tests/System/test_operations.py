@@ -617,6 +617,27 @@ def test_with_the_memory_store_the_key_changes_at_a_restart(bench):
         assert done.returncode == 1 and remedy in done.stderr and "volume" not in done.stderr, done
 
 
+def test_damage_to_a_key_and_its_repair_are_logged_once(bench):
+    keys = bench.folder / "cluster-keys"
+    keys.write_text("1" * 64 + "\n")
+    for gateway in (Gateway(bench, "mounted", cluster_key_file=str(keys)), Gateway(bench, "own")):
+        gateway.start()
+        path = keys if gateway.name == "mounted" else next((gateway.data / "v2" / "keys").iterdir())
+        good = path.read_bytes()
+        replacement = path.with_name("replacement")
+        for text in (b"damaged\n", good):
+            replacement.write_bytes(text)
+            replacement.chmod(0o600)
+            mark = gateway.process.mark()
+            replacement.rename(path)
+            message = "cluster keys reloaded" if text == good else "cluster keys not reloaded"
+            line = json.loads(gateway.process.wait_log(message, 20, since=mark))
+            assert text == good or path.name in line["error"], line
+        messages = [line["msg"] for line in gateway.process.log_objects() if "cluster keys" in line["msg"]]
+        assert len(messages) == 2, messages
+        gateway.process.stop()
+
+
 def test_a_mounted_key_is_the_operators_to_change(bench):
     keys = bench.folder / "cluster-keys"
     first, second = "1" * 64, "2" * 64

@@ -106,7 +106,7 @@ struct ThreadLimitTests {
         let supply = Supply(10)
         let gate = Gate()
         let reads = Observed(0)
-        let problems = Observed<[Failure]>([])
+        let problems = Observed<[Failure?]>([])
         let results: [Result<String, Failure>] = [
             .success("first"), .failure(Failure(number: 1)), .failure(Failure(number: 1)), .failure(Failure(number: 2)),
         ]
@@ -115,7 +115,7 @@ struct ThreadLimitTests {
             name: "test",
             interval: .nanoseconds(1),
             starter: supply.starter,
-            onProblem: { problem in problems.update { $0.append(problem) } }
+            onChange: { problem in problems.update { $0.append(problem) } }
         ) { () throws(Failure) in
             let number = reads.value
             reads.update { $0 += 1 }
@@ -133,6 +133,7 @@ struct ThreadLimitTests {
         #expect(supply.started.value == 1)
         gate.open()
         try await eventually { file.value == "last" }
+        #expect(problems.value == [Failure(number: 1), Failure(number: 2), nil] && file.problem == nil)
         file.stop()
     }
 

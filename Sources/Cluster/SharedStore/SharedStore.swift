@@ -6,7 +6,7 @@ import Threads
 /// The store of this process and the identity of its cluster.
 ///
 /// Everything that replicas share is read through ``store``. The keys that seal documents are in ``keyring``, which
-/// reflects a rotation within two seconds while ``run(onProblem:)`` runs.
+/// reflects a rotation within two seconds while ``run(verifyingAfter:onChange:)`` runs.
 package final class SharedStore: Sendable {
     /// The interval at which changes of cluster.json and of the mounted keys are applied.
     private static let interval = Duration.milliseconds(500)
@@ -123,9 +123,16 @@ package final class SharedStore: Sendable {
 
     /// Applies rotations of the cluster's keys until the task is cancelled.
     ///
-    /// - Parameter onProblem: Called once for each new problem. The previous keys stay in use.
-    package func run(onProblem: @escaping @Sendable (StoreError) -> Void) async {
-        let keys = mounted.map { poll($0, onProblem) }
+    /// - Parameters:
+    ///   - pause: The number of intervals after which keys in the store are read again although nothing has changed: one
+    ///     that was damaged or lost would otherwise be found by the next start.
+    ///   - onChange: Called with each new problem, while the previous keys stay in use, and with `nil` when there is none
+    ///     any more.
+    package func run(
+        verifyingAfter pause: Int = 20,
+        onChange: @escaping @Sendable (StoreError?) -> Void
+    ) async {
+        let keys = mounted.map(poll)
         defer { keys?.stop() }
         let isChanged = Atomic(true)
         let watch = store.watch(.only(.clusterDocument)) { batch in
@@ -135,38 +142,57 @@ package final class SharedStore: Sendable {
         defer { watch.cancel() }
         var applied: [ClusterKey]?
         var known: StoreError?
+        var reported: StoreError?
+        var round = 0
         repeat {
             // Repeated until there is a thread; the failures are counted.
             _ = keys?.start()
             let mounted = keys?.value
-            guard isChanged.exchange(false, ordering: .relaxed) || known != nil || mounted != applied else { continue }
-            do throws(StoreError) {
-                if let cluster = try await store.readCluster(mounted: mounted) { try apply(cluster) }
-                (applied, known) = (mounted, nil)
-            } catch {
-                // Transient errors are part of the store's state, which is reported elsewhere.
-                if !error.isTransient, error != known { onProblem(error) }
-                known = error
+            round += 1
+            let isDue = round % pause == 0 && cluster.isKeyOnVolume
+            if isChanged.exchange(false, ordering: .relaxed) || isDue || known != nil || mounted != applied {
+                do throws(StoreError) {
+                    if let cluster = try await store.readCluster(mounted: mounted) {
+                        try apply(cluster, isMounted: mounted != nil)
+                    }
+                    (applied, known) = (mounted, nil)
+                } catch {
+                    known = error
+                }
+            }
+            let problem = keys?.problem ?? known
+            // Transient errors are part of the store's state, which is reported elsewhere.
+            if problem != reported, problem?.isTransient != true {
+                onChange(problem)
+                reported = problem
             }
         } while (try? await Task.sleep(for: Self.interval)) != nil
     }
 
     /// Reads the mounted keys on a thread of its own, since a mounted secret may hang like any volume.
-    private func poll(
-        _ mounted: (path: String, keys: [ClusterKey]),
-        _ onProblem: @escaping @Sendable (StoreError) -> Void
-    ) -> PolledValue<[ClusterKey], StoreError> {
-        PolledValue(mounted.keys, name: "cluster-key", interval: Self.interval, onProblem: onProblem) {
+    private func poll(_ mounted: (path: String, keys: [ClusterKey])) -> PolledValue<[ClusterKey], StoreError> {
+        PolledValue(mounted.keys, name: "cluster-key", interval: Self.interval) {
             () throws(StoreError) in try SharedStoreConfiguration.keys(in: mounted.path)
         }
     }
 
     /// - Throws: `foreign` if the volume belongs to another cluster, for example one that was created in an empty mount
-    ///   point. The identity that this process has stays in use.
-    private func apply(_ cluster: ClusterIdentity) throws(StoreError) {
-        let known = current.withLock { current in
-            if cluster.id == current.id, cluster.version >= current.version { current = cluster }
-            return current.id
+    ///   point, `notFound` if an old key was lost. The identity that this process has stays in use.
+    private func apply(_ cluster: ClusterIdentity, isMounted: Bool) throws(StoreError) {
+        let (known, lost) = current.withLock { current -> (String, ClusterKey?) in
+            guard cluster.id == current.id, cluster.version >= current.version else { return (current.id, nil) }
+            let mayDrop = isMounted || cluster.version > current.version
+            let lost = mayDrop ? nil : current.keyring.keys.first { cluster.keyring[$0.id] == nil }
+            if lost == nil { current = cluster }
+            return (current.id, lost)
+        }
+        if let lost {
+            throw StoreError(
+                .notFound,
+                "\(store.diagnostics.path)/keys/\(lost.id)",
+                "is missing: no start can verify what this old key has sealed; restore it from a backup, or retire it "
+                    + "with: hopgate cluster rotate-key --retire-old"
+            )
         }
         guard cluster.id == known else {
             throw StoreError(

@@ -30,18 +30,19 @@ package final class AdminTokens: Sendable {
 
     /// Creates an instance that accepts the token in a file. A polling thread reads the file again every two seconds.
     ///
-    /// - Parameter onProblem: Called once for each new problem; the last valid token stays accepted.
+    /// - Parameter onChange: Called with each new problem, while the last valid token stays accepted, and with `nil`
+    ///   when the file holds a valid token again.
     /// - Throws: If the file does not hold a valid token now, or if no thread could be started.
     package init(
         file: String,
-        onProblem: @escaping @Sendable (AdminTokenError) -> Void
+        onChange: @escaping @Sendable (AdminTokenError?) -> Void
     ) throws(AdminTokenError) {
         let read = { @Sendable () throws(AdminTokenError) in Self.digest(try Self.read(file)) }
         let token = PolledValue(
             try read(),
             name: "admin-token",
             interval: Self.readInterval,
-            onProblem: onProblem,
+            onChange: onChange,
             read: read
         )
         guard token.start() else { throw AdminTokenError("admin_token_file: \(file): \(ThreadLimit.message)") }

@@ -77,6 +77,7 @@ extension GatewayAssembly {
         guard let file = configuration.adminTokenFile else { return AdminTokens { shared.keyring } }
         do {
             return try AdminTokens(file: file) { problem in
+                guard let problem else { return logger.notice("admin token reloaded") }
                 logger.error(
                     "admin token not reloaded; the previous one stays valid",
                     metadata: ["error": "\(problem)"]

@@ -22,10 +22,11 @@ extension GatewayAssembly {
         challenges?.watch()
         await withDiscardingTaskGroup { group in
             group.addTask {
-                await shared.run {
+                await shared.run { problem in
+                    guard let problem else { return logger.notice("cluster keys reloaded") }
                     logger.error(
                         "cluster keys not reloaded; the previous ones stay valid",
-                        metadata: ["error": "\($0)"]
+                        metadata: ["error": "\(problem)"]
                     )
                 }
             }

@@ -16,7 +16,7 @@ struct SharedStoreTests {
         let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
         defer { shared.close() }
         let before = shared.cluster
-        let problems = Mutex<[StoreError]>([])
+        let problems = Mutex<[StoreError?]>([])
         let running = Task { await shared.run { problem in problems.withLock { $0.append(problem) } } }
         defer { running.cancel() }
         // The volume is unmounted, and another process creates a cluster in the empty mount point.
@@ -25,11 +25,68 @@ struct SharedStoreTests {
         #expect(other.cluster.id != before.id)
         other.close()
         try await eventually("the other cluster is noticed") {
-            problems.withLock { $0.contains { $0.code == .foreign } }
+            problems.withLock { $0.contains { $0?.code == .foreign } }
         }
         #expect(shared.cluster == before)
-        #expect(problems.withLock { $0.filter { $0.code == .foreign }.count } == 1)
-        #expect(problems.withLock { $0.last?.reason.contains(before.id) } == true)
+        #expect(problems.withLock { $0.filter { $0?.code == .foreign }.count } == 1)
+        #expect(problems.withLock { $0.last??.reason.contains(before.id) } == true)
+    }
+
+    @Test("A key that is damaged or lost is reported once and stays in use, and its repair is reported, too")
+    func damagedKeys() async throws {
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        let text = String(repeating: "k", count: 40)
+        var mounted = SharedStoreConfiguration(path: scratch.file("mounted"))
+        mounted.clusterKeyFile = scratch.write("key", text)
+        let own = SharedStoreConfiguration(path: scratch.file("own"))
+        for configuration in [mounted, own] {
+            let shared = try await SharedStore.open(configuration)
+            defer { shared.close() }
+            let before = shared.cluster
+            let file = configuration.clusterKeyFile ?? "\(own.folder)/keys/\(before.keyring.signing.id)"
+            let good = try #require(FileManager.default.contents(atPath: file))
+            let reports = Mutex<[StoreError?]>([])
+            let running = Task {
+                await shared.run(verifyingAfter: 1) { report in reports.withLock { $0.append(report) } }
+            }
+            defer { running.cancel() }
+            for (damage, code) in [(Data("x\n".utf8), StoreError.Code.corrupt), (Data(), .corrupt)] {
+                try damage.write(to: URL(fileURLWithPath: file))
+                try await eventually("the damage is reported") { reports.withLock { $0.last??.code == code } }
+                try good.write(to: URL(fileURLWithPath: file))
+                try await eventually("the repair is reported") {
+                    reports.withLock { $0.last.map { $0 == nil } == true }
+                }
+            }
+            let all = reports.withLock { $0 }
+            #expect(zip(all, all.dropFirst()).allSatisfy { $0 != $1 })
+            #expect(shared.cluster == before)
+        }
+    }
+
+    @Test("An old key that is lost is reported and stays in use")
+    func lostKey() async throws {
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        let configuration = SharedStoreConfiguration(path: scratch.file("store"))
+        let shared = try await SharedStore.open(configuration)
+        defer { shared.close() }
+        let key = ClusterKey.generate()
+        try await shared.store.createClusterKey(key)
+        try await shared.store.replace(try shared.cluster.adding(key))
+        let reports = Mutex<[StoreError?]>([])
+        let running = Task {
+            await shared.run(verifyingAfter: 1) { report in reports.withLock { $0.append(report) } }
+        }
+        defer { running.cancel() }
+        try await eventually("both keys are in use") { shared.keyring.keys.count == 2 }
+        let file = "\(configuration.folder)/keys/\(key.id)"
+        #expect(rename(file, scratch.file("away")) == 0)
+        try await eventually("the loss is reported") { reports.withLock { $0.last??.code == .notFound } }
+        #expect(shared.keyring.keys.count == 2)
+        #expect(rename(scratch.file("away"), file) == 0)
+        try await eventually("the repair is reported") { reports.withLock { $0.last.map { $0 == nil } == true } }
     }
 
     @Test("The first open founds a cluster and says so; with store.cluster none is founded and no other is used")
