@@ -18,6 +18,8 @@ struct ConfigCheckCommand: ParsableCommand {
     @OptionGroup var options: AgentOptions
 
     func run() throws {
+        // A start reads the CA file, too.
+        try Agent.requireUsableTrust(try options.load().trust)
         print(
             try AgentConfiguration.check(
                 file: options.config,

@@ -1,15 +1,17 @@
 import Agent
 import ArgumentParser
-import Formats
 import Observability
 import Settings
 
 struct HealthcheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "healthcheck",
-        abstract: "Check whether the agent on this machine has a live tunnel.",
+        abstract: "Ask the agent that runs with this configuration whether it has a live tunnel.",
         discussion: "Exit code 0: it has one. 1: it has none, or does not answer. For container health checks."
     )
+
+    @Option(name: [.short, .long], help: ArgumentHelp("The agent's configuration file (YAML).", valueName: "file"))
+    var config: String?
 
     @Option(help: ArgumentHelp("The address on which the agent serves /readyz.", valueName: "host:port"))
     var opsListen: String?
@@ -25,12 +27,13 @@ struct HealthcheckCommand: ParsableCommand {
     }
 
     func run() throws {
-        let address: ListenAddress
-        do {
-            let text = opsListen ?? CommonOptions.environment["HOPAGENT_OPS_LISTEN"]
-            address = try text.map(ListenAddress.parse) ?? AgentConfiguration.defaultOpsListen
-        } catch {
-            throw ValidationError("--ops-listen: \(error.what). \(error.remedy)")
+        let address = try AgentConfiguration.opsListen(
+            file: config,
+            environment: CommonOptions.environment,
+            flags: opsListen.map { ["ops_listen": $0] } ?? [:]
+        )
+        guard let address else {
+            throw Failure("ops_listen is off, so that the agent answers no check. Set it to HOST:PORT.")
         }
         let path = live ? "/healthz" : "/readyz"
         let probe = OpsProbe(host: address.host, port: address.port, path: path, seconds: timeout)

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Certificates
 import Gateway
 
 struct ConfigCommand: ParsableCommand {
@@ -20,11 +19,7 @@ struct ConfigCheckCommand: AsyncParsableCommand {
 
     func run() async throws {
         let configuration = try await options.load()
-        // A start loads the certificates and keys too, so a key that does not match its certificate is reported here.
-        for files in configuration.certificates {
-            let certificate = try files.load()
-            try certificate.require(TLSIdentities.check)
-        }
+        try await configuration.requireUsableSecrets()
         try Terminal.print(
             try GatewayConfiguration.check(
                 file: options.configuration.config,

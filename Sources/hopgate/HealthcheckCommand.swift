@@ -3,14 +3,15 @@ import Gateway
 import Observability
 import Settings
 
-struct HealthcheckCommand: AsyncParsableCommand {
+struct HealthcheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "healthcheck",
         abstract: "Ask the gateway that runs with this configuration whether it is ready.",
         discussion: "Exit code 0: ready. 1: not ready, or no response. For container health checks."
     )
 
-    @OptionGroup var options: ConfigurationOptions
+    @Option(name: [.short, .long], help: ArgumentHelp("The configuration file (YAML).", valueName: "file"))
+    var config: String?
 
     @Option(help: ArgumentHelp("The address on which the gateway serves /readyz.", valueName: "host:port"))
     var opsListen: String?
@@ -22,8 +23,12 @@ struct HealthcheckCommand: AsyncParsableCommand {
         guard (1...60).contains(timeout) else { throw ValidationError("--timeout is a number from 1 to 60.") }
     }
 
-    func run() async throws {
-        let address = try await options.load(opsListen.map { ["ops_listen": $0] } ?? [:]).opsListen
+    func run() throws {
+        let address = try GatewayConfiguration.opsListen(
+            file: config,
+            environment: ConfigurationOptions.environment,
+            flags: opsListen.map { ["ops_listen": $0] } ?? [:]
+        )
         let probe = OpsProbe(host: address.host, port: address.port, path: "/readyz", seconds: timeout)
         let answer: OpsProbe.Response
         do {

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from acme_authority import IssuingAuthority
 from harness import HOPAGENT, HOPGATE, Agent, Gateway, Origin, free_port
 
 GOOD = """\
@@ -209,3 +210,74 @@ def test_version_and_help_are_printed():
         for arguments in (["version"], ["--help"]):
             done = run(binary, *arguments)
             assert done.returncode == 0 and done.stdout.strip(), (binary, arguments, done)
+
+
+# The contents of a file that a setting names, and words of the message.
+BAD_SECRETS = {
+    "damaged-cluster-key": ("cluster_key_file", "short\n", "line 1 has 5 characters"),
+    "empty-cluster-key": ("cluster_key_file", "", "holds no key"),
+    "other-cluster-key": ("cluster_key_file", "2" * 64, "has another key than the mounted one"),
+    "short-admin-token": ("admin_token_file", "short\n", "at least 32"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SECRETS)
+def test_a_check_refuses_the_secret_that_a_start_refuses(tmp_path, good, name: str):
+    key, text, words = BAD_SECRETS[name]
+    (tmp_path / "key").write_text("1" * 64 + "\n")
+    (tmp_path / "secret").write_text(text)
+    path = write(tmp_path, good + f"cluster_key_file: {tmp_path}/key\n")
+    assert run(HOPGATE, "token", "create", "demo", "--config", path).returncode == 0
+    before = sorted(tmp_path.rglob("*"))
+    assert run(HOPGATE, "config", "check", "--config", path).returncode == 0
+    settings = {"cluster_key_file": f"{tmp_path}/key", key: f"{tmp_path}/secret"}
+    write(tmp_path, good + "".join(f"{name}: {value}\n" for name, value in settings.items()))
+    for command in (["config", "check"], ["run"]):
+        done = run(HOPGATE, *command, "--config", path)
+        assert done.returncode in (1, 2) and words in done.stderr and not done.stdout, (command, done)
+        assert text.strip() == "" or text.strip() not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before, "neither writes a file"
+
+
+def test_a_check_loads_certificates_and_the_cas_of_an_agent(tmp_path, good):
+    certificate, _ = IssuingAuthority(tmp_path / "one").server("app.test")
+    _, other_key = IssuingAuthority(tmp_path / "two").server("app.test")
+    path = write(tmp_path, good + f"certificates: [{{cert: {certificate}, key: {other_key}}}]\n")
+    done = run(HOPGATE, "config", "check", "--config", path)
+    assert done.returncode == 2 and "the key does not belong to the certificate" in done.stderr, done
+    (tmp_path / "ca.pem").write_text("no certificate\n")
+    words = ["--gateway", "gw.test", "--token", "hgt_id1.x", "--service", "web=1", "--ca-file", tmp_path / "ca.pem"]
+    for command in (["config", "check"], ["run", "--ops-listen", "off"]):
+        done = run(HOPAGENT, *command, *words)
+        assert done.returncode in (1, 2) and "ca.pem" in done.stderr and not done.stdout, (command, done)
+
+
+def test_a_health_check_finds_the_address_as_the_program_does(bench, tmp_path):
+    """It needs no other setting: neither the agent's token nor the files that the gateway has read at its start."""
+    gateway = Gateway(bench, admin_token_file=str(bench.folder / "admin-token"))
+    (bench.folder / "admin-token").write_text("t" * 40)
+    agent = Agent(bench, gateway, gateway.create_token("demo"), Origin(bench).port)
+    gateway.start()
+    agent.start()
+    (bench.folder / "admin-token").unlink()
+    for program, path, port, prefix in (
+        (HOPGATE, gateway.config_path, gateway.ops_port, "HOPGATE"),
+        (HOPAGENT, agent.config_path, agent.ops_port, "HOPAGENT"),
+    ):
+        address = f"127.0.0.1:{port}"
+        (tmp_path / "address").write_text(address + "\n")
+        for arguments, env in (
+            (["--config", path], {}),
+            ([], {f"{prefix}_CONFIG": str(path)}),
+            ([], {f"{prefix}_OPS_LISTEN": address}),
+            ([], {f"{prefix}_OPS_LISTEN_FILE": str(tmp_path / "address")}),
+            (["--ops-listen", address, "--config", path], {f"{prefix}_OPS_LISTEN": "127.0.0.1:1"}),
+        ):
+            done = run(program, "healthcheck", *arguments, env=env)
+            assert done.returncode == 0 and '"ready":true' in done.stdout, (arguments, env, done)
+        done = run(program, "healthcheck", "--config", path, env={f"{prefix}_OPS_LISTEN": "127.0.0.1:1"})
+        assert done.returncode == 1 and "http://127.0.0.1:1/readyz: Connection refused" in done.stderr, done
+        done = run(program, "healthcheck", env={f"{prefix}_OPS_LISTEN": "nowhere"})
+        assert done.returncode == 2 and f"{prefix}_OPS_LISTEN" in done.stderr, done
+    done = run(HOPAGENT, "healthcheck", "--ops-listen", "off")
+    assert done.returncode == 1 and "ops_listen is off" in done.stderr, done

@@ -33,6 +33,30 @@ extension AgentConfiguration {
         try read(file: file, environment: environment, flags: flags).effective.table
     }
 
+    /// Reads `ops_listen` alone, so that a health check needs neither the token nor any other setting.
+    ///
+    /// - Parameters: As for ``load(file:environment:flags:)``.
+    /// - Returns: The address, or `nil` if the listener is off.
+    package static func opsListen(
+        file: String?,
+        environment: [String: String],
+        flags: [String: String]
+    ) throws(SettingsError) -> ListenAddress? {
+        let reader = SettingsReader(prefix: "HOPAGENT", file: file, environment: environment, flags: flags)
+        let address = readOpsListen(reader.root)
+        try reader.requireNoProblems()
+        return address.value
+    }
+
+    private static func readOpsListen(_ root: SettingsScope) -> Setting<ListenAddress?> {
+        root.value(
+            "ops_listen",
+            default: .some(defaultOpsListen),
+            show: { $0.map { "\($0)" } ?? "off" },
+            parse: parseOptionalAddress
+        )
+    }
+
     private static func read(
         file: String?,
         environment: [String: String],
@@ -52,12 +76,7 @@ extension AgentConfiguration {
         let hosts = root.list("hosts", flag: "host", parse: HostPattern.canonicalText)
         let trust = readTrust(root.section("trust"), reader, join: identity.join)
         let serverName = root.optional("server_name", absent: "the gateway's host", parse: parseServerName)
-        let ops = root.value(
-            "ops_listen",
-            default: .some(defaultOpsListen),
-            show: { $0.map { "\($0)" } ?? "off" },
-            parse: parseOptionalAddress
-        )
+        let ops = readOpsListen(root)
         let maxRequests = root.int("max_requests", default: 1000, in: 1...100_000)
         let logLevel = root.choice("log_level", default: Logger.Level.info)
         let logFormat = root.choice("log_format", default: LogFormat.auto)

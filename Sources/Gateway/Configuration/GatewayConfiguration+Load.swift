@@ -33,6 +33,20 @@ extension GatewayConfiguration {
         try read(file: file, environment: environment, flags: flags).effective.table
     }
 
+    /// Reads `ops_listen` alone, so that a health check does not depend on the other settings and their files.
+    ///
+    /// - Parameters: As for ``load(file:environment:flags:)``.
+    package static func opsListen(
+        file: String?,
+        environment: [String: String],
+        flags: [String: String]
+    ) throws(SettingsError) -> ListenAddress {
+        let reader = SettingsReader(prefix: "HOPGATE", file: file, environment: environment, flags: flags)
+        let address = reader.root.address("ops_listen", default: GatewayConfiguration().opsListen)
+        try reader.requireNoProblems()
+        return address.value
+    }
+
     private static func read(
         file: String?,
         environment: [String: String],

@@ -117,6 +117,11 @@ package final class SettingsReader {
         for scope in scopes { scope.reportUnknownKeys() }
         reportUnknownVariables()
         reportUnknownFlags()
+        try requireNoProblems()
+    }
+
+    /// Throws the problems so far, for a caller that reads only a few of the settings.
+    package func requireNoProblems() throws(SettingsError) {
         guard problems.isEmpty else { throw SettingsError(problems: inOrder(problems), omitted: omitted) }
     }
 
