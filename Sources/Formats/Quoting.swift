@@ -26,6 +26,14 @@ package func escaped(_ text: String) -> String {
     return result
 }
 
+/// A word of a command that an operator copies to a shell (POSIX.1-2024 §2.2): in single quotes if the shell would
+/// interpret it.
+package func shellWord(_ text: String) -> String {
+    let isPlain = text.utf8.allSatisfy { isTokenByte($0) || ":@%,".utf8.contains($0) }
+    if isPlain, !text.isEmpty, text.utf8.first != UInt8(ascii: "~") { return text }
+    return "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: #"'\''"#) + "'"
+}
+
 /// The prefixes of tokens and join strings.
 private let secretPrefixes = ["hgt_", "hgj_"].map { Array($0.utf8) }
 

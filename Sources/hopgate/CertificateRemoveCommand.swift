@@ -1,6 +1,7 @@
 import ACME
 import ArgumentParser
 import Certificates
+import Formats
 import Store
 
 struct CertificateRemoveCommand: AsyncParsableCommand {
@@ -38,7 +39,7 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
             {
                 throw Failure(
                     "\(wanted) is one of the names of \(place.place) (\(CertificateSupport.names(place.certificate))); "
-                        + "remove the whole certificate with: hopgate cert remove \(called)"
+                        + "remove the whole certificate with: hopgate cert remove \(shellWord("\(called)"))"
                 )
             }
             throw Failure("the store has no certificate named \(name); \"hopgate cert list\" shows them")

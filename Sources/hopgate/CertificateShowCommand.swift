@@ -97,7 +97,8 @@ struct CertificateShowCommand: AsyncParsableCommand {
         }
         let hint =
             issuing.hasFailed
-            ? "" : "; a running gateway orders it. To see what a CA would see: hopgate acme check \(name)"
+            ? ""
+            : "; a running gateway orders it. To see what a CA would see: hopgate acme check \(shellWord("\(name)"))"
         throw Failure("the certificate for \(name) \(state)\(hint)")
     }
 

@@ -81,7 +81,7 @@ enum TokenOutput {
         json: Bool
     ) throws {
         let join = enrolment.joinString(for: token)
-        let command = join.map { Enrolment.command(for: credential, join: "--join \($0)") }
+        let command = join.map { Enrolment.command(for: credential, join: ["--join", $0]) }
         if json {
             var fields = credential.document
             fields["store"] = .string(store)

@@ -110,7 +110,7 @@ struct TokenCreateCommand: AsyncParsableCommand {
         let store = context.storePath
         guard let joinFile else { return try TokenOutput.show(token, credential, enrolment, store: store, json: json) }
         if json { try Terminal.print(credential.document.merging(["store": .string(store)]) { $1 }) }
-        let command = Enrolment.command(for: credential, join: "--join-file \(joinFile)")
+        let command = Enrolment.command(for: credential, join: ["--join-file", joinFile])
         Terminal.info("The join string is in \(joinFile). An agent that can read it joins with:\n\n    \(command)\n")
         for note in enrolment.notes { Terminal.info(note) }
     }

@@ -10,4 +10,13 @@ struct QuotingTests {
         #expect(quoted("hgt_hgt_x.y") == "\"hgt_…\"")
         #expect(quoted(String(repeating: "x", count: 1000)).count == 83)
     }
+
+    @Test("A word for a shell is quoted if the shell would interpret it")
+    func words() {
+        for plain in ["a.test", "--host", "/var/lib/x_1", "hgj_a-b.c", "a=b:c@d,e%"] {
+            #expect(shellWord(plain) == plain)
+        }
+        #expect(shellWord("*.a.test") == "'*.a.test'" && shellWord("~x") == "'~x'" && shellWord("") == "''")
+        #expect(shellWord("it's $x") == #"'it'\''s $x'"#)
+    }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -692,3 +693,20 @@ def test_an_origin_that_is_down_is_named_with_the_reason_and_the_remedy(bench):
     assert stack.request("GET", "/bytes/10").status == 502
     line = json.loads(stack.agent.process.wait_log("origin unreachable"))
     assert line["reason"] == "Connection refused" and "(services)" in line["remedy"], line
+
+
+def test_the_printed_command_works_in_a_shell(bench):
+    origin = Origin(bench)
+    gateway = Gateway(bench, "it's a gateway").start()
+    join_file = gateway.folder / "join file"
+    arguments = ["--service", "web-*", "--host", "*.apps.test", "--host", "app.test"]
+    made = gateway.token("create", "demo", *arguments, "--join-file", str(join_file))
+    line = next(line.strip() for line in made.stderr.splitlines() if line.strip().startswith("hopagent "))
+    assert shlex.split(line)[-2:] == ["--join-file", str(join_file)]
+    # Names that the shell would put in the place of an unquoted pattern.
+    (bench.folder / "a.apps.test").touch()
+    line = line.replace("hopagent", "exec " + shlex.quote(HOPAGENT), 1).replace(" 3000 ", f" {origin.port} ")
+    bench.start("shell", ["sh", "-c", line + " --ops-listen off"])
+    gateway.wait_serving(host="any.apps.test")
+    shown = gateway.cli("status", "--all", "--json").stdout
+    assert '"web-http"' in shown and '"app.test"' in shown, shown

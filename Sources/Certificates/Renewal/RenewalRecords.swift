@@ -64,7 +64,7 @@ package struct RenewalRecords: Sendable {
         StoreError(
             .corrupt,
             place,
-            "\(reason); get a new account: hopgate acme forget-account \(directory)"
+            "\(reason); get a new account: hopgate acme forget-account \(shellWord(directory.text))"
         )
     }
 

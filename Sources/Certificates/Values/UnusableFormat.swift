@@ -1,3 +1,5 @@
+import Formats
+
 /// The formats of certificates and keys that a gateway does not read. They are recognised so that the error names the
 /// format and the command that converts it.
 enum UnusableFormat {
@@ -9,7 +11,7 @@ enum UnusableFormat {
     static func reason(_ bytes: [UInt8], path: String) -> String? {
         guard let text = String(validating: bytes, as: UTF8.self) else { return encoded(bytes, path) }
         for (mark, reason) in marks where text.contains(mark) {
-            return reason.replacing("FILE", with: path)
+            return reason.replacing("FILE", with: shellWord(path))
         }
         return nil
     }
@@ -51,6 +53,6 @@ enum UnusableFormat {
                 // An encrypted key (PKCS #8) has the same beginning. openssl recognises it by itself.
                 ("DER", "openssl x509 -inform DER -in FILE -out cert.pem")
             }
-        return "is \(name); convert it with: \(command.replacing("FILE", with: path))"
+        return "is \(name); convert it with: \(command.replacing("FILE", with: shellWord(path)))"
     }
 }

@@ -24,6 +24,14 @@ package enum ServicePattern: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// A service that the pattern matches.
+    var example: String {
+        switch self {
+        case .exact(let name): name
+        case .prefix(let start): (try? Scalars.name(start + "http")) ?? start
+        }
+    }
+
     /// Whether the pattern matches the service.
     package func covers(_ service: String) -> Bool {
         switch self {

@@ -36,15 +36,16 @@ package struct Enrolment: Sendable, Equatable {
         JoinString(gateways: gateways.map(\.description), pin: pin, token: token.text)
     }
 
-    /// The command that starts an agent with this token, for a service on port 3000.
+    /// The command that starts an agent with this token, for a service on port 3000, as a line for a shell. It requests
+    /// all hosts that the token permits.
     ///
-    /// - Parameter join: The argument with the join string: `--join hgj_…` or `--join-file FILE`.
-    package static func command(for credential: Credential, join: String) -> String {
+    /// - Parameter join: The option with the join string: `--join hgj_…` or `--join-file FILE`.
+    package static func command(for credential: Credential, join: [String]) -> String {
         var words = ["hopagent", "http", "3000"]
-        if !credential.allows(service: "http") {
-            for case .exact(let name) in credential.services.prefix(1) { words += ["--service", name] }
+        if !credential.allows(service: "http"), let first = credential.services.first {
+            words += ["--service", first.example]
         }
-        for case .exact(let host) in credential.hosts { words += ["--host", host] }
-        return (words + [join]).joined(separator: " ")
+        for host in credential.hosts { words += ["--host", host.description] }
+        return (words + join).map(shellWord).joined(separator: " ")
     }
 }

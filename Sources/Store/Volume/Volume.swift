@@ -196,7 +196,7 @@ extension Volume {
         throw StoreError(
             .refused,
             displayPath(path),
-            "is open to other users (mode \(octal)); fix it with: chmod \(mode) \(displayPath(path))"
+            "is open to other users (mode \(octal)); fix it with: chmod \(mode) \(shellWord(displayPath(path)))"
         )
     }
 }

@@ -194,12 +194,19 @@ struct EnrollerTests {
         #expect(try await store.editor.list().credentials.isEmpty)
     }
 
-    @Test("The command offers the service and the hosts that the token permits")
+    @Test("The command offers a service and the hosts that the token permits, quoted for a shell")
     func command() async throws {
         let editor = try TestStore().editor
         let all = try await editor.create(name: "a").credential
-        #expect(Enrolment.command(for: all, join: "--join x") == "hopagent http 3000 --join x")
+        #expect(Enrolment.command(for: all, join: ["--join", "x"]) == "hopagent http 3000 --join x")
         let web = try await editor.create(name: "a", services: ["web", "api"], hosts: ["a.test", "*.b.test"]).credential
-        #expect(Enrolment.command(for: web, join: "J") == "hopagent http 3000 --service web --host a.test J")
+        #expect(
+            Enrolment.command(for: web, join: ["--join-file", "/my files/it's"])
+                == #"hopagent http 3000 --service web --host a.test --host '*.b.test' --join-file '/my files/it'\''s'"#
+        )
+        let prefix = try await editor.create(name: "a", services: ["web-*", "api"]).credential
+        #expect(
+            Enrolment.command(for: prefix, join: ["--join", "x"]) == "hopagent http 3000 --service web-http --join x"
+        )
     }
 }
