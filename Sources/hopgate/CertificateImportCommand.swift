@@ -39,7 +39,8 @@ struct CertificateImportCommand: AsyncParsableCommand {
             throw CertificatesError(
                 .unsupported,
                 cert,
-                "names no host (subject alternative name); clients would refuse it"
+                "has no host name or address as a subject alternative name, so clients would refuse it; have it issued "
+                    + "again with the names of its hosts"
             )
         }
         let called = try name.map { try CertificateSupport.name($0) } ?? first
@@ -64,11 +65,20 @@ struct CertificateImportCommand: AsyncParsableCommand {
     /// Reports the certificate's names and validity, and which of the names a configured file takes precedence for.
     private func report(_ status: CertificateStatus, _ configuration: GatewayConfiguration) {
         guard let certificate = status.certificate else { return }
-        let end = CertificateStatus.time(certificate.notValidAfter)
-        let state = status.state(now: Date())
-        Terminal.info(
-            "Names \(CertificateSupport.names(certificate)); valid until \(end)\(state == "good" ? "" : " (\(state))")."
-        )
+        let (start, end) = (certificate.notValidBefore, certificate.notValidAfter)
+        Terminal.info("Names \(CertificateSupport.names(certificate)); valid until \(CertificateStatus.time(end)).")
+        let now = Int64(Date().timeIntervalSince1970)
+        if now > end {
+            Terminal.info(
+                "Warning: it expired at \(CertificateStatus.time(end)). Gateways serve it, but clients refuse it: import "
+                    + "its successor."
+            )
+        } else if now < start {
+            Terminal.info(
+                "Warning: it is not valid before \(CertificateStatus.time(start)). Gateways serve it, but until then "
+                    + "clients refuse it: check this machine's clock, or import a valid one."
+            )
+        }
         let files = configuration.certificates.compactMap { try? $0.load() }
         guard !files.isEmpty else { return }
         let configured = CertificateSnapshot(files)

@@ -710,3 +710,14 @@ def test_the_printed_command_works_in_a_shell(bench):
     gateway.wait_serving(host="any.apps.test")
     shown = gateway.cli("status", "--all", "--json").stdout
     assert '"web-http"' in shown and '"app.test"' in shown, shown
+
+
+def test_an_import_of_a_certificate_out_of_its_time_warns(bench):
+    gateway = Gateway(bench)
+    day = 86_400
+    for name, skew, words in (("old", -400 * day, "Warning: it expired at 20"), ("new", 400 * day, "not valid before 20")):
+        cert, key = IssuingAuthority(bench.folder / name, skew=skew).server(f"{name}.test")
+        done = gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key))
+        assert words in done.stderr and done.stdout, done
+    cert, key = IssuingAuthority(bench.folder / "now").server("now.test")
+    assert "arning" not in gateway.cli("cert", "import", "--cert", str(cert), "--key", str(key)).stderr
