@@ -171,7 +171,7 @@ extension GatewayConfiguration {
     }
 
     private static func readTunnelAddresses(_ root: SettingsScope, port: Int) -> [HostPort] {
-        let addresses = root.list("tunnel_addresses", flag: "tunnel-address") { text throws(FormatError) in
+        let addresses = root.list("tunnel_addresses") { text throws(FormatError) in
             try HostPort.parse(
                 text,
                 defaultPort: port,

@@ -21,7 +21,7 @@ package struct StoreDiagnostics: Sendable {
     package var lastHeartbeat: NIODeadline
     /// The duration of the last round trip.
     package var roundTrip: TimeAmount?
-    /// The last failure, or `nil` if the last round trip succeeded.
+    /// The last failure, or `nil` if the last round trip and write succeeded.
     package var failure: StoreError?
     /// The failure of a watch whose keys are not read, or `nil` if there is none.
     package var watchFailure: StoreError?

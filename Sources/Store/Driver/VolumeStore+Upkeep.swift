@@ -45,10 +45,10 @@ extension VolumeStore {
             do throws(StoreError) {
                 let probe = try volume.writeTemporary([UInt8](repeating: 1, count: size), durable: true)
                 try? volume.files.unlink(probe)
-                health.recordSpace(isAvailable: true)
+                health.recordWrite()
             } catch {
                 // The heartbeat reveals every other failure.
-                if error.code == .full { health.recordSpace(isAvailable: false) }
+                health.recordWrite(error)
             }
         }
         if !isAccepted { shared.withLock { $0.isProbing = false } }

@@ -237,10 +237,10 @@ extension VolumeStore {
         let result = try await perform(on: writer, .write) { volume throws(StoreError) in
             do throws(StoreError) {
                 let result = try body(volume)
-                health.recordSpace(isAvailable: true)
+                health.recordWrite()
                 return result
             } catch {
-                if error.code == .full { health.recordSpace(isAvailable: false) }
+                health.recordWrite(error)
                 throw error
             }
         }

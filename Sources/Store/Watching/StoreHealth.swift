@@ -24,8 +24,8 @@ package final class StoreHealth: Sendable {
         var lastGood: NIODeadline
         var lastWasSlow = false
         var failure: StoreError?
-        /// Whether a write found no space, and none has succeeded since.
-        var isFull = false
+        /// The failure of a write that found no space, if none has succeeded since.
+        var spaceFailure: StoreError?
         var roundTrip: TimeAmount?
     }
 
@@ -64,18 +64,19 @@ package final class StoreHealth: Sendable {
         facts.withLock { facts in
             facts.began = nil
             if isHeartbeatWritten { facts.lastGood = now }
-            if error.code == .full { facts.isFull = true }
+            if error.code == .full { facts.spaceFailure = error }
             facts.failure = error.code == .full && isHeartbeatWritten ? nil : error
         }
     }
 
-    /// Records whether a write other than the heartbeat found space.
-    package func recordSpace(isAvailable: Bool) {
-        facts.withLock { $0.isFull = !isAvailable }
+    /// Records that a write other than the heartbeat has succeeded, or the error with which it failed.
+    package func recordWrite(_ error: StoreError? = nil) {
+        guard error == nil || error?.code == .full else { return }
+        facts.withLock { $0.spaceFailure = error }
     }
 
     /// Whether the last write found no space, so that the volume has to be probed.
-    package var needsSpaceProbe: Bool { facts.withLock { $0.isFull } }
+    package var needsSpaceProbe: Bool { facts.withLock { $0.spaceFailure != nil } }
 
     /// The time of the last heartbeat that was written and read back, or of the start.
     var lastHeartbeat: NIODeadline { facts.withLock { $0.lastGood } }
@@ -83,8 +84,8 @@ package final class StoreHealth: Sendable {
     /// The duration of the last round trip.
     package var roundTrip: TimeAmount? { facts.withLock { $0.roundTrip } }
 
-    /// The last failure, for a log line or the body of `/readyz`, or `nil` if the last round trip succeeded.
-    package var failure: StoreError? { facts.withLock { $0.failure } }
+    /// The last failure, for a log line or the body of `/readyz`, or `nil` if the last round trip and write succeeded.
+    package var failure: StoreError? { facts.withLock { $0.failure ?? $0.spaceFailure } }
 
     package func state(now: NIODeadline) -> StoreState {
         facts.withLock { facts in
@@ -98,7 +99,7 @@ package final class StoreHealth: Sendable {
             }
             // Twice the limit without a heartbeat: none is being attempted.
             if facts.lastWasSlow || now - facts.lastGood > Self.limit + Self.limit { return .stalled }
-            return facts.isFull ? .full : .healthy
+            return facts.spaceFailure != nil ? .full : .healthy
         }
     }
 }

@@ -21,7 +21,7 @@ struct HangingTests {
         try await store.join(JoinOptions(incarnation: { randomIncarnation() }, info: { _ in [1] }))
     }
 
-    @Test("A full volume is detected although only heartbeats are written, and so is its recovery")
+    @Test("A full volume is detected, with the failure, although only heartbeats are written, and so is its recovery")
     func full() async throws {
         let journal = try await journal()
         defer { withExtendedLifetime(journal) { store.close() } }
@@ -29,8 +29,10 @@ struct HangingTests {
         #expect(store.state == .healthy)
         gate.fill(true)
         try await eventually { store.state == .full }
+        #expect(store.diagnostics.failure?.code == .full)
         gate.fill(false)
         try await eventually { store.state == .healthy }
+        #expect(store.diagnostics.failure == nil)
     }
 
     @Test("Calls fail with the reason while there is no thread, and succeed when there is one")
