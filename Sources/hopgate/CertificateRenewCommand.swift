@@ -31,10 +31,18 @@ struct CertificateRenewCommand: AsyncParsableCommand {
             throw Failure("the gateway's answer has no ticket; is it of the same version?")
         }
         let deadline = NIODeadline.now() + timeout
+        var waiting: LeaseWait?
+        var isReported = false
         while NIODeadline.now() < deadline {
             let report = try client.get("/v1/renewals/\(number)")
             switch report.text("state") {
-            case "ordering": try await Task.sleep(for: .milliseconds(250))
+            case "ordering":
+                waiting = report["lease"]?.displayText.map {
+                    LeaseWait(place: $0, holder: report["lease_holder"]?.displayText, limit: deadline - .now())
+                }
+                if let waiting, !isReported { Terminal.reportWait(waiting) }
+                isReported = isReported || waiting != nil
+                try await Task.sleep(for: .milliseconds(250))
             case "issued":
                 return try Terminal.print("\(name) has a new certificate, valid until \(report.text("not_after")).")
             case "held":
@@ -42,6 +50,9 @@ struct CertificateRenewCommand: AsyncParsableCommand {
             default: throw Failure("\(name): \(report.text("error"))")
             }
         }
-        throw Failure("\(name): the order is still in progress after \(wait); \"hopgate status\" shows its result")
+        let holder = waiting.map { "; the lease \($0.place) is held by \($0.holder ?? "another process")" } ?? ""
+        throw Failure(
+            "\(name): the order is still in progress after \(wait)\(holder); \"hopgate status\" shows its result"
+        )
     }
 }

@@ -11,7 +11,12 @@ struct CommandContext {
     var store: any Store { shared.store }
     var storePath: String { configuration.store.path }
     var keyring: ClusterKeyring { shared.keyring }
-    var certificates: CertificateSet { shared.certificates }
+
+    var certificates: CertificateSet {
+        var certificates = shared.certificates
+        certificates.onWait = Terminal.reportWait
+        return certificates
+    }
 
     /// Opens the store and names it on standard error, because a command and the gateway may have different
     /// configurations. The caller closes it.

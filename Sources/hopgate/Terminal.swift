@@ -2,6 +2,7 @@ import ArgumentParser
 import Formats
 import Glibc
 import Settings
+import Store
 
 /// Output of commands: results go to standard output, messages to standard error.
 enum Terminal {
@@ -55,6 +56,10 @@ enum Terminal {
     static func info(_ message: String) {
         _ = write(message + "\n", to: STDERR_FILENO)
     }
+
+    /// Reports a wait for a lease on standard error.
+    @Sendable
+    static func reportWait(_ wait: LeaseWait) { info("Waiting for \(wait).") }
 
     /// The value as JSON on one line.
     static func json(_ value: JSONValue) -> String { String(decoding: value.json, as: UTF8.self) }

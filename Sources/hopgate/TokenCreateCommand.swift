@@ -73,7 +73,8 @@ struct TokenCreateCommand: AsyncParsableCommand {
             editor: editor,
             store: context.store,
             enrolment: enrolment,
-            file: joinFile.map { JoinFile(path: $0) }
+            file: joinFile.map { JoinFile(path: $0) },
+            onWait: Terminal.reportWait
         )
         let request = Enroller.Request(
             name: name,

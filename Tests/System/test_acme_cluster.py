@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from datetime import datetime
@@ -249,10 +250,14 @@ def test_a_lease_lasts_as_long_as_its_holder_says(bench, tmp_path):
         hold.wait_reached()
         quick.start()
         words = ("cert", "import", "--cert", str(chain), "--key", str(key), "--name", APP)
-        importing = quick.begin_cli(*words)
+        importing, renewing = quick.begin_cli(*words), quick.begin_cli("cert", "renew", APP, "--wait", "15s")
+        holder = rf"the lease \S+/locks/certs/{APP}, held by \S+ \(process {slow.process.pid}\), for at most \d+ s\."
         for _ in during(19):  # until shortly before the holder moves its lease
             assert stub.count("newOrder") == 1, "the other replica takes no lease"
             assert importing.alive, "the command takes no lease"
+        for command in (importing, renewing):
+            assert len(re.findall(f"Waiting for {holder}", command.log())) == 1, command.log()
+        assert f"(process {slow.process.pid})" in renewing.log().splitlines()[-1], "the error names the holder"
         hold.let_go()
         leaf = slow.wait_issued(APP)
         assert {call.pid for call in stub.of("newOrder")} == {slow.process.pid}

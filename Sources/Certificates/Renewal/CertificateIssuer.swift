@@ -1,6 +1,6 @@
 package import ACME
 import NIOCore
-import Store
+package import Store
 import Synchronization
 import Threads
 
@@ -82,13 +82,18 @@ package final class CertificateIssuer: Sendable {
     /// - Returns: Whether a managed certificate is stored under the name or contains it. If not, `completion` is not
     ///   called.
     package func renew(_ name: CertificateName, _ completion: @escaping @Sendable (RenewalOutcome) -> Void) -> Bool {
-        let renewers = state.withLock { $0.renewers }
-        let renewer =
-            (try? name.storeKey).flatMap { renewers[$0] }
-            ?? renewers.sorted { $0.key < $1.key }.map(\.value).first { $0.names.contains(name) }
-        guard let renewer else { return false }
+        guard let renewer = renewer(of: name) else { return false }
         renewer.renew(completion)
         return true
+    }
+
+    /// The lease that a request for this name waits for, because another process holds it for longer than a second.
+    package func leaseWait(of name: CertificateName) -> LeaseWait? { renewer(of: name)?.status.leaseWait }
+
+    private func renewer(of name: CertificateName) -> CertificateRenewer? {
+        let renewers = state.withLock { $0.renewers }
+        return (try? name.storeKey).flatMap { renewers[$0] }
+            ?? renewers.sorted { $0.key < $1.key }.map(\.value).first { $0.names.contains(name) }
     }
 
     /// Creates a renewer, or returns `nil` if there is one already or the name has no key in the store.

@@ -11,9 +11,13 @@ extension CertificateRenewer {
     /// - Returns: The lease, or `nil` if there is nothing to do any more or another replica holds the lease for long.
     func acquireLease() async throws(StoreError) -> (any StoreLease)? {
         do {
-            let first = try await shared.certificates.lease(of: key, shared.leaseTimes) { () throws(StoreError) in
+            let first = try await shared.certificates.lease(of: key) { options in
+                self.shared.leaseTimes(&options)
+                options.onWait = { wait in self.updateStatus { $0.leaseWait = wait } }
+            } or: { () throws(StoreError) in
                 try await self.waitUntilNothingToDo()
             }
+            updateStatus { $0.leaseWait = nil }
             return if case .lease(let lease) = first { lease } else { nil }
         } catch {
             guard error.code == .stalled, shared.store.state == .healthy else { throw error }

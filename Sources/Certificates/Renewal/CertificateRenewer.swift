@@ -210,7 +210,8 @@ final class CertificateRenewer: Sendable {
         var next: UnixTime?
         var error = situation.state.lastError
         let isDue = situation.isDue(authorities: shared.settings.directories, now: now(situation))
-        switch decide(situation) {
+        let decision = decide(situation)
+        switch decision {
         case .idle(let until) where isDue: next = until
         case .blocked(let until):
             let holds = shared.gates.holds
@@ -226,6 +227,7 @@ final class CertificateRenewer: Sendable {
             status.lastError = error
             status.failures = situation.state.failures
             status.nextTry = next
+            if !decision.isAction { status.leaseWait = nil }
         }
     }
 

@@ -44,6 +44,8 @@ package struct RenewalStatus: Sendable {
     package var failures: Int
     /// Whether this replica is ordering the certificate now.
     package var isOrdering: Bool
+    /// The lease that this replica waits for, because another process holds it for longer than a second.
+    package var leaseWait: LeaseWait?
     /// The URL of the CA's explanation of its renewal window.
     package var explanation: String?
 

@@ -18,6 +18,8 @@ package struct CertificateSet: Sendable {
     let keyring: @Sendable () -> ClusterKeyring
     /// The time to live of the leases for changes by hand.
     private let leaseTime: TimeAmount
+    /// Called if a lease is waited for; see ``Store/LeaseOptions/onWait``.
+    package var onWait: (@Sendable (LeaseWait) -> Void)?
 
     package init(
         _ store: any Store,
@@ -116,6 +118,7 @@ package struct CertificateSet: Sendable {
         _ change: (inout LeaseOptions) -> Void = { _ in }
     ) async throws(StoreError) -> any StoreLease {
         var options = LeaseOptions(guards: [key] + [Self.names, Self.orders].compactMap { try? $0.child(key.name) })
+        options.onWait = onWait
         change(&options)
         return try await store.lease(key, options)
     }

@@ -39,7 +39,9 @@ package struct Enroller: Sendable {
     private let enrolment: Enrolment
     private let file: JoinFile?
     private let clock: @Sendable () -> UnixTime
+    private let onWait: (@Sendable (LeaseWait) -> Void)?
 
+    /// - Parameter onWait: Called if another process is creating a token; see ``Store/LeaseOptions/onWait``.
     /// - Throws: `joinFile` if the file cannot be written. This is checked before a token is created, since its secret
     ///   would be lost.
     package init(
@@ -47,8 +49,10 @@ package struct Enroller: Sendable {
         store: any Store,
         enrolment: Enrolment,
         file: JoinFile?,
-        clock: @escaping @Sendable () -> UnixTime = { .now() }
+        clock: @escaping @Sendable () -> UnixTime = { .now() },
+        onWait: (@Sendable (LeaseWait) -> Void)? = nil
     ) throws(CredentialError) {
+        self.onWait = onWait
         self.editor = editor
         self.store = store
         self.enrolment = enrolment
@@ -94,6 +98,7 @@ package struct Enroller: Sendable {
     package func ensure(_ request: Request, grace: Duration) async throws(CredentialError) -> Outcome {
         var options = LeaseOptions()
         options.patience = .seconds(60)
+        options.onWait = onWait
         let held = try await CredentialError.wrapping { () throws(StoreError) in
             try await store.lease(Self.lease, options)
         }

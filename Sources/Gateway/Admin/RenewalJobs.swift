@@ -13,39 +13,47 @@ final class RenewalJobs: Sendable {
     private struct State {
         /// The number of the latest job.
         var last: UInt64 = 0
-        /// The outcomes by number; `nil` while a renewal is in progress.
-        var outcomes: [UInt64: RenewalOutcome?] = [:]
+        var jobs: [UInt64: Job] = [:]
+    }
+
+    private struct Job {
+        /// Returns the lease that the renewal waits for.
+        let leaseWait: @Sendable () -> LeaseWait?
+        /// The outcome, or `nil` while the renewal is in progress.
+        var outcome: RenewalOutcome?
     }
 
     private let state = Mutex(State())
 
     /// Creates a job. `resolve` is to be called once, when the renewal has finished.
-    func create() -> (number: UInt64, resolve: @Sendable (RenewalOutcome) -> Void) {
+    ///
+    /// - Parameter leaseWait: Returns the lease that the renewal waits for, or `nil` if it waits for none.
+    func create(
+        _ leaseWait: @escaping @Sendable () -> LeaseWait?
+    ) -> (number: UInt64, resolve: @Sendable (RenewalOutcome) -> Void) {
         let number = state.withLock { state in
             state.last += 1
-            state.outcomes[state.last] = .some(nil)
-            if state.outcomes.count > Self.limit { state.outcomes[state.last - UInt64(Self.limit)] = nil }
+            state.jobs[state.last] = Job(leaseWait: leaseWait)
+            if state.jobs.count > Self.limit { state.jobs[state.last - UInt64(Self.limit)] = nil }
             return state.last
         }
-        return (
-            number,
-            { outcome in
-                self.state.withLock { state in
-                    if state.outcomes[number] != nil { state.outcomes[number] = outcome }
-                }
-            }
-        )
+        return (number, { outcome in self.state.withLock { $0.jobs[number]?.outcome = outcome } })
     }
 
     /// Removes a job that could not be started.
-    func remove(_ number: UInt64) { state.withLock { $0.outcomes[number] = nil } }
+    func remove(_ number: UInt64) { state.withLock { $0.jobs[number] = nil } }
 
     /// The state of a job as a JSON object, or `nil` if there is none with this number.
     func report(_ number: UInt64) -> [String: JSONValue]? {
-        guard let outcome = state.withLock({ $0.outcomes[number] }) else { return nil }
+        guard let job = state.withLock({ $0.jobs[number] }) else { return nil }
         var fields: [String: JSONValue] = ["ticket": .integer(Int64(clamping: number))]
-        switch outcome {
-        case nil: fields["state"] = .string("ordering")
+        switch job.outcome {
+        case nil:
+            fields["state"] = .string("ordering")
+            if let wait = job.leaseWait() {
+                fields["lease"] = .string(wait.place)
+                fields["lease_holder"] = wait.holder.map { .string($0) } ?? .null
+            }
         case .issued(let notAfter)?:
             fields["state"] = .string("issued")
             fields["not_after"] = .string(notAfter.rfc3339)

@@ -133,7 +133,7 @@ final class ACMEService: Sendable {
     ///   a CA has that name.
     func renew(_ text: String) -> [String: JSONValue]? {
         guard let name = CertificateName(text) else { return nil }
-        let (number, resolve) = jobs.create()
+        let (number, resolve) = jobs.create { [issuer] in issuer.leaseWait(of: name) }
         guard issuer.renew(name, resolve) else {
             jobs.remove(number)
             return nil

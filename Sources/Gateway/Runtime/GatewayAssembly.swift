@@ -148,9 +148,11 @@ struct GatewayAssembly: Sendable {
         _ shared: SharedStore,
         _ logger: Logger
     ) async throws(CertificatesError) -> ServedCertificates {
+        var set = shared.certificates
+        set.onWait = { logger.notice("start delayed", metadata: ["waiting_for": "\($0)"]) }
         let certificates = try await ServedCertificates.open(
             configuration.servedCertificates(check: TLSIdentities.check),
-            store: shared.certificates
+            store: set
         )
         if let root = certificates.developmentRoot {
             logger.notice("development CA in use", metadata: ["fingerprint": "\(root.pin)"])

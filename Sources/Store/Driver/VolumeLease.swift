@@ -102,9 +102,12 @@ extension VolumeStore {
             )
         }
         var candidate = newCandidate()
-        let deadline = NIODeadline.now() + options.patience
+        let began = NIODeadline.now()
+        let deadline = began + options.patience
+        var notice = options.onWait == nil ? NIODeadline.distantFuture : began + LeaseWait.notice
         var holder: String?
         var failure: StoreError?
+        let place = volume.displayPath("locks/\(name)")
         while !Task.isCancelled {
             guard NIODeadline.now() < deadline else {
                 // `stalled` means that the lease is held.
@@ -112,11 +115,8 @@ extension VolumeStore {
                     let code = failure.code == .stalled ? .transient : failure.code
                     throw StoreError(code, failure.place, failure.reason, fault: failure.fault)
                 }
-                throw StoreError(
-                    .stalled,
-                    volume.displayPath("locks/\(name)"),
-                    "the lease is held by \(holder ?? "another process"); try again later"
-                )
+                let reason = "the lease is held by \(holder ?? "another process"); try again later"
+                throw StoreError(.stalled, place, reason)
             }
             var next = NIODeadline.now() + options.timeToLive.third
             let polled = candidate
@@ -143,8 +143,13 @@ extension VolumeStore {
                 // one.
                 if error.code == .stalled { candidate = newCandidate() }
             }
-            try await sleep(until: min(next, deadline))
+            let now = NIODeadline.now()
+            if now >= notice, failure == nil {
+                options.onWait?(LeaseWait(place: place, holder: holder, limit: max(.zero, deadline - now)))
+                notice = .distantFuture
+            }
+            try await sleep(until: min(next, deadline, notice > now ? notice : next))
         }
-        throw StoreError(.closed, volume.displayPath("locks/\(name)"), "the wait for the lease was cancelled")
+        throw StoreError(.closed, place, "the wait for the lease was cancelled")
     }
 }

@@ -13,8 +13,34 @@ package struct LeaseOptions: Sendable {
     package var patience = TimeAmount.minutes(10)
     /// An epoch that the new one has to exceed, for a store whose leases were lost.
     package var notBelow: UInt64 = 0
+    /// Called once, from any thread, if another process holds the lease for longer than ``LeaseWait/notice``.
+    package var onWait: (@Sendable (LeaseWait) -> Void)?
 
     package init(guards: [StoreKey] = []) {
         self.guards = guards
+    }
+}
+
+/// A wait for a lease that another process holds.
+package struct LeaseWait: Equatable, Sendable, CustomStringConvertible {
+    /// The time after which a wait is reported.
+    static let notice = TimeAmount.seconds(1)
+
+    /// The folder of the lease.
+    package let place: String
+    /// The holder's host and process as they are in its record, or `nil` if that cannot be read.
+    package let holder: String?
+    /// The time after which the wait ends without the lease.
+    package let limit: TimeAmount
+
+    package init(place: String, holder: String?, limit: TimeAmount) {
+        self.place = place
+        self.holder = holder
+        self.limit = limit
+    }
+
+    package var description: String {
+        let seconds = (limit.nanoseconds + 999_999_999) / 1_000_000_000
+        return "the lease \(place), held by \(holder ?? "another process"), for at most \(seconds) s"
     }
 }

@@ -217,6 +217,22 @@ struct IssuerTests {
         await task.value
     }
 
+    @Test("A name shows the lease that it waits for, and its holder")
+    func leaseWait() async throws {
+        let world = IssuingWorld()
+        let name = CertificateName("a.test")!
+        let lease = try await world.store.certificates.lease(of: name.storeKey)
+        let issuer = world.issuer(world.settings([["a.test"]]))
+        let task = Task { await issuer.run() }
+        try await eventually(within: .seconds(30)) { issuer.leaseWait(of: name) != nil }
+        #expect(issuer.leaseWait(of: name)?.holder == VolumeStore.Options().processName)
+        await lease.release()
+        try await published(world, "a.test")
+        try await eventually(within: .seconds(30)) { issuer.leaseWait(of: name) == nil }
+        task.cancel()
+        await task.value
+    }
+
     @Test("Certificates that live for seconds are renewed at half of their time, and not in a storm")
     func renewal() async throws {
         let world = IssuingWorld()

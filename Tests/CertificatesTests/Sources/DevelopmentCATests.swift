@@ -5,6 +5,7 @@ import Foundation
 import NIOCore
 import Store
 import SwiftASN1
+import Synchronization
 import TestSupport
 import Testing
 import X509
@@ -77,7 +78,11 @@ struct DevelopmentCATests {
         let store = try scratch.store()
         defer { [holder, store].forEach { $0.close() } }
         let lease = try await holder.certificates.lease(of: root) { $0.timeToLive = .minutes(1) }
-        async let waiting = DevelopmentRoot.obtain(in: store.certificates)
+        let isReported = Mutex(false)
+        var certificates = store.certificates
+        certificates.onWait = { _ in isReported.withLock { $0 = true } }
+        async let waiting = DevelopmentRoot.obtain(in: certificates)
+        try await eventually("the wait is reported") { isReported.withLock { $0 } }
         let pair = try TestCertificate(["root"])
         _ = try await holder.certificates.write(try pair.loaded(), as: root, origin: "development-ca", under: lease)
         #expect(try await waiting.fingerprint == Hex.string(try pair.loaded().leafSHA256))

@@ -121,6 +121,23 @@ struct EnrollerTests {
         #expect(try await store.editor.list().credentials.count == 1)
     }
 
+    @Test("A wait for another call is reported")
+    func wait() async throws {
+        let store = try TestStore()
+        let isReported = Mutex(false)
+        let enroller = try Enroller(editor: store.editor, store: store.store, enrolment: enrolment(), file: nil) { _ in
+            isReported.withLock { $0 = true }
+        }
+        let lease = try await store.store.lease("tokens", LeaseOptions())
+        async let waiting = enroller.ensure(.init(name: "demo"), grace: .zero)
+        try await eventually("the wait is reported") { isReported.withLock { $0 } }
+        await lease.release()
+        guard case .created = try await waiting else {
+            Issue.record("no token was created")
+            return
+        }
+    }
+
     @Test("A call whose lease is taken over before it creates its token leaves no second one of the name")
     func overtaken() async throws {
         let store = try TestStore(.volume)

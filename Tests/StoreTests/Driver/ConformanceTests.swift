@@ -257,6 +257,24 @@ struct ConformanceTests {
         await second.release()
     }
 
+    @Test("A wait for a lease is reported once, with the holder, which the final error names, too")
+    func leaseWait() async throws {
+        let store = VolumeStore.inMemory()
+        defer { store.close() }
+        let waits = Mutex<[LeaseWait]>([])
+        var options = LeaseOptions()
+        options.onWait = { wait in waits.withLock { $0.append(wait) } }
+        let held = try await store.lease("site", options)
+        options.patience = .milliseconds(2_500)
+        let error = await #expect(throws: StoreError.self) { _ = try await store.lease("site", options) }
+        let wait = try #require(waits.withLock { $0.first })
+        let holder = try #require(wait.holder)
+        #expect(holder == VolumeStore.Options().processName && wait.place == error?.place)
+        #expect(wait.limit > .zero && wait.limit <= .milliseconds(1_500))
+        #expect(waits.withLock { $0.count } == 1 && error?.reason.contains("held by \(holder);") == true)
+        await held.release()
+    }
+
     @Test("A write under a lease is refused once the lease is lost", arguments: Driver.allCases)
     func fencing(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
