@@ -26,9 +26,6 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
             try await certificates.withLease(of: key) { lease throws(StoreError) in
                 try await certificates.remove(key, under: lease)
             }
-        } catch  where error.code == .refused || error.code == .tooLarge {
-            // The lease would have to read it.
-            try await context.store.write(key, .remove(nil))
         } catch {
             guard error.code == .notFound else { throw error }
             let others = try await context.servedCertificates().statuses

@@ -24,7 +24,7 @@ extension Volume {
     func createKey(_ key: ClusterKey) throws(StoreError) {
         let path = "\(ClusterDocument.keyFolder)/\(key.id)"
         try ensureFolder(ClusterDocument.keyFolder)
-        guard try create(path, key.storedBytes) else {
+        guard try create(path, key.storedBytes, suffix: Self.temporarySuffix(forSecret: path)) else {
             throw StoreError(
                 .exists(newest: 0),
                 displayPath(path),
@@ -33,8 +33,10 @@ extension Volume {
         }
     }
 
-    /// Deletes a key that no document names any more.
+    /// Deletes a key that no document names any more, and temporary files with it that processes have left.
     func removeKey(_ id: String) throws(StoreError) {
-        try call { () throws(FileFault) in try files.unlink("\(ClusterDocument.keyFolder)/\(id)") }
+        let path = "\(ClusterDocument.keyFolder)/\(id)"
+        try call { () throws(FileFault) in try files.unlink(path) }
+        eraseTemporaries(suffix: Self.temporarySuffix(forSecret: path))
     }
 }

@@ -129,6 +129,14 @@ package enum ValueWrite: Sendable {
         case .remove: nil
         }
     }
+
+    /// Whether the change applies to any newest version, even one that cannot be read.
+    var isUnconditional: Bool {
+        switch self {
+        case .put, .remove(nil): true
+        case .create, .replace, .remove: false
+        }
+    }
 }
 
 /// The result of reading one of several keys.

@@ -79,8 +79,10 @@ extension Volume {
 
     /// The end of the names of temporary files with the value of a key, or "" unless it is a secret. Keys may share it.
     package static func temporarySuffix(for key: StoreKey) -> String {
-        StoreLayout.isSecret(key) ? "-\(CRC32C.checksum(Array(key.path.utf8)))" : ""
+        StoreLayout.isSecret(key) ? temporarySuffix(forSecret: key.path) : ""
     }
+
+    package static func temporarySuffix(forSecret path: String) -> String { "-\(CRC32C.checksum(Array(path.utf8)))" }
 
     /// The end of the name of a folder in ``temporaries`` for the values of one call of ``createAll(_:content:)``, so that
     /// calls at the same time do not wait for the lock of one folder.

@@ -154,7 +154,7 @@ extension Volume {
         }
         if case .create = change { try ensureFolder(key.path) }
         for _ in 0..<Self.attempts {
-            let newest = try newest(key, for: change)
+            let newest = try change.isUnconditional ? newestOrUnusable(key) : newest(key, fresh: true)
             // A damaged version can be replaced and removed like a value.
             let before = newest.map { (try? VersionFile($0.file, place: "")) ?? VersionFile(nonce: "") }
             if let epoch, let before, before.epoch > epoch {
@@ -274,31 +274,25 @@ extension Volume {
         return (names ?? []).compactMap { VersionName.version($0, key: key) }.sorted()
     }
 
-    /// Returns the newest version before a change. One that is refused, such as a file that is open to others or too
-    /// large, can be replaced and removed by a change that names no version; it has no content then.
-    private func newest(_ key: StoreKey, for change: ValueWrite) throws(StoreError) -> StoredVersion? {
-        switch change {
-        case .put, .remove(nil): try newestOrRefused(key)
-        case .create, .replace, .remove: try newest(key, fresh: true)
-        }
-    }
-
-    /// Returns the newest version, without content if its file is refused.
-    private func newestOrRefused(_ key: StoreKey) throws(StoreError) -> StoredVersion? {
+    /// Returns the newest version, without content if its file cannot be used, for example because it is open to others
+    /// or too large.
+    private func newestOrUnusable(_ key: StoreKey) throws(StoreError) -> StoredVersion? {
         do {
             return try newest(key, fresh: true)
         } catch {
-            guard error.code == .refused || error.code == .tooLarge, let version = try versions(key, fresh: true).last
-            else { throw error }
-            return StoredVersion(version: version, file: [])
+            switch error.code {
+            case .refused, .tooLarge, .denied: break
+            default: throw error
+            }
+            return try versions(key, fresh: true).last.map { StoredVersion(version: $0, file: []) }
         }
     }
 
-    /// Returns the epoch of a key's newest version, or 0 if there is none.
+    /// Returns the epoch of a key's newest version, or 0 if there is none or it is damaged or cannot be used.
     ///
     /// - Throws: `tooLarge` if no epoch can follow.
     func epoch(of key: StoreKey) throws(StoreError) -> UInt64 {
-        guard let newest = try newestOrRefused(key), let file = try? VersionFile(newest.file, place: "") else {
+        guard let newest = try newestOrUnusable(key), let file = try? VersionFile(newest.file, place: "") else {
             return 0
         }
         _ = try StoreNumber.next(
@@ -327,10 +321,10 @@ extension Volume {
     package func raise(_ key: StoreKey, to epoch: UInt64) throws(StoreError) {
         try ensureFolder(key.path)
         for _ in 0..<Self.attempts {
-            let newest = try newest(key, fresh: true)
+            let newest = try newestOrUnusable(key)
             var file = VersionFile(isRemoved: newest == nil, epoch: epoch, nonce: nonce())
             if let newest {
-                // A damaged version stays what it is: a value that its readers refuse.
+                // A damaged or unusable version stays what it is: a value that its readers refuse.
                 let before =
                     try undamaged(newest, key)
                     ?? VersionFile(nonce: "", bytes: Array(newest.file.prefix(Self.valueLimit)))
@@ -400,7 +394,7 @@ extension Volume {
         } else {
             unlink(superseded(key, versions), of: key)
         }
-        if isSecret, file.isRemoved { eraseTemporaries(suffix: suffix) }
+        if isSecret, version > 0, !keepingSecrets { eraseTemporaries(suffix: suffix) }
         writeHint(for: key)
         return true
     }

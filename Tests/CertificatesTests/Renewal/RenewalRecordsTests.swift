@@ -42,8 +42,12 @@ struct RenewalRecordsTests {
         withExtendedLifetime(successor) {}
     }
 
-    @Test("A removed certificate leaves no key, neither of itself nor of its pending order", arguments: [true, false])
-    func removal(_ isPublished: Bool) async throws {
+    @Test(
+        "A removed certificate leaves no key, neither of itself nor of its pending order",
+        arguments: [true, false],
+        [0o600, 0o644]
+    )
+    func removal(_ isPublished: Bool, _ mode: Int) async throws {
         let key: StoreKey = "certs/a.test"
         let secret = "-----BEGIN PRIVATE KEY-----"
         let store = try scratch.store()
@@ -56,6 +60,10 @@ struct RenewalRecordsTests {
             return all.filter { String(decoding: scratch.read($0), as: UTF8.self).contains(secret) }
         }
         #expect(remains().count == (isPublished ? 2 : 1))
+        // A file that is open to others is removed under the lease, too.
+        for path in remains() {
+            try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: scratch.file(path))
+        }
         let certificates = store.certificates
         func remove() async throws(StoreError) {
             try await certificates.withLease(of: key) { lease throws(StoreError) in

@@ -123,6 +123,33 @@ struct HeldLeaseTests {
         _ = try new.write("certs/none", .create([3]))
     }
 
+    @Test("A value whose file cannot be used is fenced, replaced and removed like another", arguments: [false, true])
+    func unusable(_ isLarge: Bool) throws {
+        func spoil(_ version: Int) throws {
+            let path = "v2/certs/a/\(version).json"
+            if isLarge { return _ = scratch.write(path, [UInt8](repeating: 1, count: 2 << 20)) }
+            try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: scratch.file(path))
+        }
+        let old = try acquire()
+        _ = try old.write("certs/a", .create([1]))
+        try spoil(1)
+        let competitor = try candidate()
+        _ = try wait(competitor)
+        guard case .acquire(let epoch) = try competitor.poll(now: time.now) else { throw CancellationError() }
+        let new = try #require(try competitor.acquire(epoch))
+        let volume = try volume()
+        for change in [ValueWrite.put([2]), .remove(nil)] {
+            #expect(code { try volume.write("certs/a", change, epoch: old.epoch) } == .fenced)
+        }
+        try spoil(2)
+        #expect(code { _ = try volume.read("certs/a") } != nil)
+        #expect(try new.write("certs/a", .put([3])) == 3)
+        #expect(try volume.read("certs/a") == StoredValue(bytes: [3], version: 3, epoch: epoch))
+        try spoil(3)
+        #expect(try new.write("certs/a", .remove(nil)) == 4)
+        #expect(code { _ = try volume.read("certs/a") } == .notFound)
+    }
+
     @Test("After a release nothing is written again")
     func released() throws {
         let old = try acquire()

@@ -23,10 +23,13 @@ struct GarbageCollectorTests {
         scratch.names("v2/\(key)").compactMap { Int($0.split(separator: ".")[0]) }.sorted()
     }
 
-    @Test("The removal of a private key deletes the temporary files of writers that were killed")
-    func remains() throws {
+    @Test(
+        "The replacement and the removal of a private key delete the temporary files of writers that were killed",
+        arguments: ["certs/a", "acme/orders/x", "acme/accounts/y"] as [StoreKey],
+        [.replace(1, [2]), .put([2]), .remove(1)] as [ValueWrite]
+    )
+    func remains(_ key: StoreKey, _ change: ValueWrite) throws {
         let volume = try volume()
-        let key: StoreKey = "certs/a"
         // A writer that is killed before its link leaves its temporary file.
         func leave(_ key: StoreKey) throws {
             _ = try volume.writeTemporary([7], suffix: Volume.temporarySuffix(for: key), durable: true)
@@ -37,7 +40,7 @@ struct GarbageCollectorTests {
         try volume.files.makeFolder("tmp/0-group")
         try volume.files.rename(volume.writeTemporary([7], durable: true), to: "tmp/0-group/1")
         #expect(scratch.names("v2/tmp").count == 5)
-        try volume.write(key, .remove(1))
+        try volume.write(key, change)
         #expect(scratch.names("v2/tmp").count == 2)
     }
 
