@@ -145,11 +145,14 @@ package struct RenewalRecords: Sendable {
     /// Reads a record that no lease protects. One whose file is damaged, so that it has no version that a write could
     /// name, is removed.
     func readRemovingDamage(_ key: StoreKey) async throws(StoreError) -> StoredValue? {
-        do {
-            return try await store.readIfPresent(key)
-        } catch {
-            guard error.code == .corrupt else { throw error }
-            try await store.removeIfPresent(key)
+        try await store.retrying(key) { () throws(StoreError) -> StoredValue? in
+            do throws(StoreError) {
+                return try await store.readIfPresent(key)
+            } catch {
+                guard error.code == .corrupt else { throw error }
+            }
+            // Conflicts if another process has replaced it.
+            try await store.write(key, .removeDamaged)
             return nil
         }
     }

@@ -36,11 +36,14 @@ package struct CredentialEditor: Sendable {
     // MARK: Creating
 
     /// Creates a token and its document. The secret exists only in the returned token.
+    ///
+    /// - Parameter lease: The lease that fences the write, or `nil`.
     package func create(
         name: String,
         services: [String] = ["*"],
         hosts: [String] = [],
-        maxAgents: Int? = nil
+        maxAgents: Int? = nil,
+        under lease: (any StoreLease)? = nil
     ) async throws(CredentialError) -> (token: IssuedToken, credential: Credential) {
         let token = IssuedToken()
         let document = try Self.document(token, name, services, hosts, maxAgents, clock())
@@ -54,7 +57,7 @@ package struct CredentialEditor: Sendable {
         }
         let bytes = document.sealed(version: 1, with: keyring.signing)
         do throws(StoreError) {
-            let version = try await store.write(key, .create(bytes))
+            let version = try await store.write(key, .create(bytes), under: lease)
             precondition(version == 1, "an id of 80 random bits is unique")
         } catch {
             guard await wasWritten(bytes, to: key, despite: error) else { throw CredentialError(error) }
@@ -136,10 +139,13 @@ package struct CredentialEditor: Sendable {
     /// Adds a new secret to a token. The previous secrets are accepted for the grace period, in which the agents have to
     /// be given the new one.
     ///
-    /// - Parameter idOrName: An id, or the name of exactly one valid token.
+    /// - Parameters:
+    ///   - idOrName: An id, or the name of exactly one valid token.
+    ///   - lease: The lease that fences the write, or `nil`.
     package func rotate(
         _ idOrName: String,
-        grace: Duration = grace
+        grace: Duration = grace,
+        under lease: (any StoreLease)? = nil
     ) async throws(CredentialError) -> (token: IssuedToken, credential: Credential) {
         let found = try await find(idOrName)
         let valid = found.filter { !$0.isRevoked }
@@ -150,7 +156,7 @@ package struct CredentialEditor: Sendable {
         guard valid.count == 1 else { throw Self.ambiguous(idOrName, valid, "name one by its id") }
         let token = IssuedToken(id: credential.id)
         let now = clock()
-        let changed = try await change(id: credential.id) { document throws(CredentialError) in
+        let changed = try await change(id: credential.id, under: lease) { document throws(CredentialError) in
             guard !document.credential.isRevoked else {
                 throw CredentialError(.revoked, "\(quoted(idOrName)) was revoked at the same time")
             }
@@ -205,6 +211,7 @@ extension CredentialEditor {
     /// - Parameter change: Returns the changed document, or `nil` to leave it as it is.
     private func change(
         id: String,
+        under lease: (any StoreLease)? = nil,
         _ change: (CredentialDocument) throws(CredentialError) -> CredentialDocument?
     ) async throws(CredentialError) -> Credential {
         let key = CredentialDocument.key(id: id)
@@ -214,7 +221,7 @@ extension CredentialEditor {
             guard let changed = try change(document) else { return document.credential }
             let bytes = changed.sealed(version: stored.version + 1, with: keyring.signing)
             do throws(StoreError) {
-                try await store.write(key, .replace(stored.version, bytes))
+                try await store.write(key, .replace(stored.version, bytes), under: lease)
                 return changed.credential
             } catch {
                 if case .conflict = error.code { continue }

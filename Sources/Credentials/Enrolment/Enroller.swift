@@ -30,8 +30,9 @@ package struct Enroller: Sendable {
         case kept(Credential)
     }
 
-    /// The lease that is held while a token is looked up and created, so that of several concurrent calls for one name
-    /// only one creates a token. A new key cannot be fenced, so a token is revoked if the lease was lost meanwhile.
+    /// The lease that is held while a token is looked up, created or rotated, so that of several concurrent calls for one
+    /// name only one creates a token. A new key cannot be fenced, so a token is revoked if the lease was lost meanwhile.
+    /// Neither can the file, so the lease is checked before that is written.
     private static let lease: StoreKey = "tokens"
 
     private let editor: CredentialEditor
@@ -78,10 +79,11 @@ package struct Enroller: Sendable {
             name: request.name,
             services: request.services,
             hosts: request.hosts,
-            maxAgents: request.maxAgents
+            maxAgents: request.maxAgents,
+            under: held
         )
         do throws(CredentialError) {
-            if let held { try await check(held) }
+            try await check(held)
         } catch {
             // Another process may have created one of this name.
             _ = try await editor.revoke(token.id)
@@ -115,7 +117,6 @@ package struct Enroller: Sendable {
         guard let first = valid.first else {
             // A token that cannot be read may have this name.
             if let problem = problems.first { throw problem }
-            try await check(held)
             return try await create(request, under: held)
         }
         guard let file else { return .kept(first) }
@@ -123,6 +124,7 @@ package struct Enroller: Sendable {
         let credential = valid.first { $0.id == found?.token.id }
         if let (token, isCurrent) = found, let credential, staysValid(token, credential) {
             if isCurrent { return .kept(credential) }
+            try await check(held)
             try write(token)
             return .rewritten(credential)
         }
@@ -131,15 +133,15 @@ package struct Enroller: Sendable {
             let what = "\(valid.count) tokens have the name \"\(request.name)\": \(ids)"
             throw CredentialError(.ambiguous, "\(what); revoke all but the one for \(file.path)")
         }
+        let (token, renewed) = try await editor.rotate((credential ?? first).id, grace: grace, under: held)
         try await check(held)
-        let (token, renewed) = try await editor.rotate((credential ?? first).id, grace: grace)
         try write(token)
         return .renewed(token, renewed)
     }
 
     /// Throws if the lease was lost, as when this process was suspended for longer than the lease lasts.
-    private func check(_ held: any StoreLease) async throws(CredentialError) {
-        try await CredentialError.wrapping { () throws(StoreError) in try await held.check() }
+    private func check(_ held: (any StoreLease)?) async throws(CredentialError) {
+        try await CredentialError.wrapping { () throws(StoreError) in try await held?.check() }
     }
 
     /// Whether the secret is accepted and not replaced: a replaced one expires at the end of its grace period.

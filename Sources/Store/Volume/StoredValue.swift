@@ -121,12 +121,14 @@ package enum ValueWrite: Sendable {
     case put([UInt8])
     /// Removes the value. The version that has to be the newest, or `nil` to remove any version.
     case remove(UInt64?)
+    /// Removes the value if the file of its newest version is damaged. Otherwise it conflicts.
+    case removeDamaged
 
     /// The new value, or `nil` for a removal.
     var bytes: [UInt8]? {
         switch self {
         case .create(let bytes), .replace(_, let bytes), .put(let bytes): bytes
-        case .remove: nil
+        case .remove, .removeDamaged: nil
         }
     }
 
@@ -134,7 +136,7 @@ package enum ValueWrite: Sendable {
     var isUnconditional: Bool {
         switch self {
         case .put, .remove(nil): true
-        case .create, .replace, .remove: false
+        case .create, .replace, .remove, .removeDamaged: false
         }
     }
 }

@@ -177,6 +177,9 @@ extension Volume {
                 }
                 if let file = try undamaged(newest, key), !file.isRemoved, file.bytes == bytes { return version }
             case .remove(nil): guard isPresent else { throw notFound(key) }
+            case .removeDamaged:
+                guard let newest else { throw notFound(key) }
+                guard try undamaged(newest, key) == nil else { throw conflict(key, newest: version) }
             }
             let file = VersionFile(
                 isRemoved: change.bytes == nil,

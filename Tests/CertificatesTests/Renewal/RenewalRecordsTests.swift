@@ -36,6 +36,8 @@ struct RenewalRecordsTests {
             _ = try await store.certificates.write(certificate, as: key, origin: "acme", under: lease)
         }
         #expect(write?.code == .fenced)
+        let end = await #expect(throws: StoreError.self) { try await store.certificates.remove(key, under: lease) }
+        #expect(end?.code == .fenced)
         #expect(try await records.state(of: key).failures == 1)
         #expect(try await store.readIfPresent(RenewalRecords.orders.child("a.test")) != nil)
         #expect(try await store.readIfPresent(key) == nil)
@@ -120,6 +122,30 @@ struct RenewalRecordsTests {
             #expect(text.hasPrefix(key.path) && text.hasSuffix("is 2; this release reads 1; upgrade this gateway"))
             #expect(try await store.read(key).bytes == later)
         }
+    }
+
+    @Test("A process that has read a damaged budget does not remove the one that has taken its place")
+    func replacedDamage() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let (key, other) = (RenewalRecords.budget, try scratch.volume())
+        func request(_ host: String) async throws -> [IssuanceBudget.Decision] {
+            var hosts = WaitingHosts()
+            _ = hosts.insert(.dns(host), token: "t", now: .now())
+            return try await RenewalRecords(store).requestOrders(
+                for: hosts.due(now: .now()),
+                limits: IssuanceBudget.Limits(perMinute: 1, perWeek: 1),
+                now: UnixTime(seconds: 1_800_000_000)
+            )
+        }
+        #expect(try await request("a.test") == [.granted])
+        let used = try await store.read(key)
+        scratch.write("v2/\(key)/\(used.version).json", "HGV2 value 0 damaged")
+        // Between the reading of the damaged record and its removal.
+        store.onOperation { operation, _ in
+            if operation == .read { _ = try? other.write(key, .replace(used.version, used.bytes)) }
+        }
+        #expect(try await request("b.test") != [.granted])
     }
 
     @Test("A record whose file is damaged counts as missing, and can be written again")

@@ -125,9 +125,15 @@ struct EnrollerTests {
     func wait() async throws {
         let store = try TestStore()
         let isReported = Mutex(false)
-        let enroller = try Enroller(editor: store.editor, store: store.store, enrolment: enrolment(), file: nil) { _ in
-            isReported.withLock { $0 = true }
-        }
+        let enroller = try Enroller(
+            editor: store.editor,
+            store: store.store,
+            enrolment: enrolment(),
+            file: nil,
+            onWait: { _ in
+                isReported.withLock { $0 = true }
+            }
+        )
         let lease = try await store.store.lease("tokens", LeaseOptions())
         async let waiting = enroller.ensure(.init(name: "demo"), grace: .zero)
         try await eventually("the wait is reported") { isReported.withLock { $0 } }
@@ -138,28 +144,47 @@ struct EnrollerTests {
         }
     }
 
-    @Test("A call whose lease is taken over before it creates its token leaves no second one of the name")
-    func overtaken() async throws {
-        let store = try TestStore(.volume)
+    /// Creates an enroller whose lease another process takes over during a call.
+    ///
+    /// - Parameter isWritten: Whether that happens after the token is written, or between the check of the lease and the
+    ///   write.
+    private func overtaken(_ store: TestStore, isWritten: Bool) throws -> Enroller {
         let volume = Volume(files: try PosixFileSystem(path: try #require(store.path), creating: false))
-        let isOvertaken = Mutex(false)
-        // The clock is read after the lease was checked, and before the token is written.
-        let slow = CredentialEditor(store: store.store, keyring: store.keyring) {
+        @Sendable func acquireLease() {
             let candidate = LeaseCandidate(volume: volume, lease: "tokens", options: LeaseOptions(), name: "other")
-            if (try? candidate.acquire(2)) != nil { isOvertaken.withLock { $0 = true } }
+            _ = try? candidate.acquire(2)
+        }
+        if isWritten { store.store.onOperation { operation, _ in if operation == .write { acquireLease() } } }
+        // The clock is read after the token was read, and before it is written.
+        let editor = CredentialEditor(store: store.store, keyring: store.keyring) {
+            if !isWritten { acquireLease() }
             return store.now
         }
-        let enroller = try Enroller(
-            editor: slow,
-            store: store.store,
-            enrolment: enrolment(),
-            file: JoinFile(path: path),
-            clock: { store.now }
-        )
+        let file = JoinFile(path: path)
+        return try Enroller(editor: editor, store: store.store, enrolment: enrolment(), file: file) { store.now }
+    }
+
+    @Test(
+        "A call whose lease is taken over while it creates its token leaves no second one of the name",
+        arguments: [false, true]
+    )
+    func overtakenCreation(_ isWritten: Bool) async throws {
+        let store = try TestStore(.volume)
+        let enroller = try overtaken(store, isWritten: isWritten)
         let error = await credentialError { _ = try await enroller.ensure(.init(name: "demo"), grace: .zero) }
-        #expect(error != nil && join == nil)
-        #expect(isOvertaken.withLock { $0 })
-        #expect(try await store.editor.list().credentials.map(\.isRevoked) == [true])
+        #expect(error?.code == .store(.fenced) && join == nil)
+        #expect(try await store.editor.list().credentials.allSatisfy(\.isRevoked))
+    }
+
+    @Test("A call whose lease is taken over neither rotates the token nor replaces the file", arguments: [false, true])
+    func overtakenRotation(_ isWritten: Bool) async throws {
+        let store = try TestStore(.volume)
+        let before = try await store.editor.create(name: "demo").credential
+        let enroller = try overtaken(store, isWritten: isWritten)
+        let error = await credentialError { _ = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60)) }
+        #expect(error?.code == .store(.fenced) && join == nil)
+        // What was written before the takeover was written under the lease.
+        #expect(try await store.editor.find("demo")[0].secrets.count == (isWritten ? 2 : before.secrets.count))
     }
 
     @Test("While a token cannot be read, no token is created, and a valid one is kept")
