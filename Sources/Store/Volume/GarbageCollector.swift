@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// Archived and temporary files are kept for ten minutes after this process first saw them, on its own monotonic clock;
 /// several replicas may delete at once. Removed keys are kept for an hour, and until every member has acted on the
-/// removal: otherwise one would take a new value for an older one, since its versions start again. Keys below
+/// removal for a while: otherwise one would take a new value for an older one, since its versions start again. Keys below
 /// disposable prefixes, whose names are random and never return, are deleted when they are seen. What a removal should
 /// have unlinked already, because it may be a secret, is deleted first, and so is what the replacement of a private key
 /// should have unlinked.
@@ -19,6 +19,8 @@ package final class GarbageCollector {
     package static let minimumAge = TimeAmount.minutes(10)
     /// The time for which it stays known that a key was removed.
     package static let removalAge = TimeAmount.hours(1)
+    /// The time for which all members must have acted on the removal: longer than a watch refuses older versions for.
+    package static let settledAge = TimeAmount.nanoseconds(removalAge.nanoseconds / 2) + .minutes(1)
     /// The time after which a slice examines or deletes no more.
     package static let sliceTime = TimeAmount.milliseconds(200)
     /// The highest number of names that are remembered; others wait for a later round.
@@ -45,11 +47,17 @@ package final class GarbageCollector {
         case key(StoreKey, isDisposable: Bool)
     }
 
+    private struct Sighting {
+        let since: NIODeadline
+        /// The time since which all members are known to have acted on the removal.
+        var settled: NIODeadline?
+    }
+
     private let volume: Volume
     private let disposable: [StoreKey]
-    /// The times since which files may be deleted and keys are known to be removed, by path.
-    private var firstSeen: [String: NIODeadline] = [:]
-    private var seen: [String: NIODeadline] = [:]
+    /// The sightings of files and folders, and of the versions that remove keys, by path.
+    private var firstSeen: [String: Sighting] = [:]
+    private var seen: [String: Sighting] = [:]
     /// The newest versions that are known to be values, so that they need not be read again.
     private var values: [StoreKey: UInt64] = [:]
     /// The newest versions with private keys that have no version before the replaced one.
@@ -113,7 +121,7 @@ package final class GarbageCollector {
             case .folder(let path): try? volume.files.removeFolder(path)
             case .key(let key, let removal):
                 // A later removal of the key is another one.
-                seen[key.path] = nil
+                seen[VersionName.path(of: removal, key: key)] = nil
                 moveToTombs(key, removal)
             case .misplaced(let tomb, let key): moveBack(key, from: tomb)
             case nil: break
@@ -141,7 +149,7 @@ package final class GarbageCollector {
             volume.versionObservations.withLock { $0[key.path] = nil }
             let older = Self.files(versions.dropLast(), of: key)
             guard !isDisposable else { return older.isEmpty ? [.key(key, removal: top)] : older }
-            let isDue = isOlder(key.path, than: Self.removalAge, now, before: settled)
+            let isDue = isOlder(VersionName.path(of: top, key: key), than: Self.removalAge, now, isRemoval: true)
             isWaiting = isWaiting || !isDue
             return isDue && older.isEmpty ? [.key(key, removal: top)] : older
         }
@@ -188,16 +196,12 @@ package final class GarbageCollector {
         versions.reversed().map { .file(VersionName.path(of: $0, key: key)) }
     }
 
-    /// - Parameter limit: The time before which the path was first seen, or `nil` if there is none.
-    private func isOlder(
-        _ path: String,
-        than age: TimeAmount,
-        _ now: NIODeadline,
-        before limit: NIODeadline? = .distantFuture
-    ) -> Bool {
-        let since = firstSeen[path] ?? now
-        if seen.count < Self.memoryLimit { seen[path] = since }
-        return limit.map { since < $0 && now - since >= age } ?? false
+    private func isOlder(_ path: String, than age: TimeAmount, _ now: NIODeadline, isRemoval: Bool = false) -> Bool {
+        var sighting = firstSeen[path] ?? Sighting(since: now)
+        if let settled, sighting.since < settled { sighting.settled = sighting.settled ?? now }
+        if seen.count < Self.memoryLimit { seen[path] = sighting }
+        let isSettled = sighting.settled.map { now - $0 >= Self.settledAge } ?? false
+        return now - sighting.since >= age && (isSettled || !isRemoval)
     }
 
     /// A file, or a folder after its contents.

@@ -39,8 +39,8 @@ package final class PrefixWatch {
     static let hungLimit = 4
     /// The shortest time between the two lookups after which a missing folder counts as removed.
     static let secondLookupDelay = TimeAmount.milliseconds(500)
-    /// The time after which the folder of a removed key may have been deleted. Half of the collector's: other processes
-    /// may have found the removal earlier.
+    /// The time after which the folder of a removed key may have been deleted. The collector waits for longer after all
+    /// members have found the removal.
     static let removalAge = TimeAmount.nanoseconds(GarbageCollector.removalAge.nanoseconds / 2)
     /// The highest number of due keys; beyond it a full round replaces them.
     private static let dueLimit = 65_536
@@ -379,14 +379,20 @@ package final class PrefixWatch {
         switch state {
         case .known: return nil
         case .removed(let version):
-            if let before, before.removed != nil {
-                if version == before.version { return nil }
+            if let before, before.removed != nil, version <= before.version {
                 if version < before.version, mayBeCollected(before) { return collected(key) }
+                known[key]?.isRejected = false
+                return before.isRejected ? .removed(version: before.version) : nil
             }
             known[key] = Known(version: version, removed: before == nil ? .uptimeNanoseconds(0) : volume.now())
             return .removed(version: version)
         case .value(let stored):
-            if let before, stored.version <= before.version, mayBeCollected(before) { return collected(key) }
+            if let before, before.removed != nil, stored.version <= before.version {
+                if mayBeCollected(before) { return collected(key) }
+                // Its user refuses an older version. The removal stays known, to accept the key later: this process may
+                // have found the removal long after the others.
+                if stored.version < before.version { return .value(stored) }
+            }
             let new = Known(version: stored.version, bytes: keepsBytes ? stored.bytes : nil)
             guard !keepsBytes || known[key] != new else { return nil }
             known[key] = new

@@ -44,10 +44,78 @@ struct RemovedKeysTests {
             }
             #expect(collector.isWaiting && scratch.names("v2/agents").contains("a"))
         }
-        _ = try collector.sweep(now: start + .minutes(73), settled: start + .minutes(72))
+        // A member that has just acted on the removal accepts no older version for half an hour.
+        for minutes in [73, 103] as [Int64] {
+            _ = try collector.sweep(now: start + .minutes(minutes), settled: start + .minutes(72))
+            #expect(collector.isWaiting && scratch.names("v2/agents").contains("a"))
+        }
+        _ = try collector.sweep(now: start + .minutes(104), settled: start + .minutes(103))
         #expect(!scratch.names("v2/agents").contains("a"))
-        _ = try collector.sweep(now: start + .minutes(74))
+        _ = try collector.sweep(now: start + .minutes(105))
         #expect(!collector.isWaiting)
+    }
+
+    @Test("A key that was created and removed again stays for an hour after its last removal")
+    func removedAgain() throws {
+        let volume = try scratch.volume()
+        let collector = GarbageCollector(volume: volume)
+        for (minutes, isPresent) in [(0, true), (60, true), (119, true), (120, false)] as [(Int64, Bool)] {
+            if minutes < 61 {
+                try volume.write("agents/a", .create(bytes("one")))
+                try volume.write("agents/a", .remove(nil))
+            }
+            _ = try collector.sweep(now: start + .minutes(minutes))
+            #expect(scratch.names("v2/agents").contains("a") == isPresent)
+        }
+    }
+
+    @Test("A watch that found a removal late accepts the key that was created again half an hour after that")
+    func foundLate() throws {
+        let clock = Observed(start)
+        let volume = try scratch.volume(now: { clock.value })
+        let (collector, polled) = (GarbageCollector(volume: volume), PolledValues(volume: volume, prefix: "certs"))
+        func poll(after minutes: Int64 = 0) throws {
+            clock.update { $0 = $0 + .minutes(minutes) + .seconds(10) }
+            try polled.poll()
+        }
+        try volume.write("certs/a", .create(bytes("1")))
+        try volume.write("certs/a", .replace(1, bytes("2")))
+        try poll()
+        try volume.write("certs/a", .remove(nil))
+        _ = try collector.sweep(now: clock.value)
+        try poll(after: 50)
+        clock.update { $0 = $0 + .minutes(11) }
+        _ = try collector.sweep(now: clock.value)
+        try volume.write("certs/a", .create(bytes("new")))
+        for minutes in [0, 5, 10] as [Int64] {
+            try poll(after: minutes)
+            #expect(polled.current["a"] == nil && polled.problems["a"]?.code == .rolledBack)
+        }
+        for _ in 0..<2 { try poll(after: 3) }
+        #expect(polled.current["a"] == StoredValue(bytes: bytes("new"), version: 1) && polled.problems.isEmpty)
+    }
+
+    @Test("The problem of an older version that was put in the place of a removal ends with the return of the removal")
+    func returnedRemoval() throws {
+        let clock = Observed(start)
+        let volume = try scratch.volume(now: { clock.value })
+        let polled = PolledValues(volume: volume, prefix: "certs")
+        func poll() throws {
+            clock.update { $0 = $0 + .seconds(10) }
+            try polled.poll()
+        }
+        try volume.write("certs/a", .create(bytes("1")))
+        try poll()
+        try volume.write("certs/a", .remove(nil))
+        try poll()
+        let removal = scratch.read("v2/certs/a/2.json")
+        try FileManager.default.removeItem(atPath: scratch.file("v2/certs/a/2.json"))
+        scratch.write("v2/certs/a/1.json", storedFile(bytes("1")))
+        try poll()
+        #expect(polled.problems["a"]?.code == .rolledBack)
+        scratch.write("v2/certs/a/2.json", removal)
+        try poll()
+        #expect(polled.current["a"] == nil && polled.problems.isEmpty)
     }
 
     @Test("The folder of a removed key with a random name is deleted by the next round")
