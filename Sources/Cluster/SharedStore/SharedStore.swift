@@ -190,8 +190,8 @@ package final class SharedStore: Sendable {
             throw StoreError(
                 .notFound,
                 "\(store.diagnostics.path)/keys/\(lost.id)",
-                "is missing: no start can verify what this old key has sealed; restore it from a backup, or retire it "
-                    + "with: hopgate cluster rotate-key --retire-old"
+                "is missing: no start can verify what this old key has sealed; extract keys/\(lost.id) from a backup, "
+                    + "which is a tar file, or retire the key with: hopgate cluster rotate-key --retire-old"
             )
         }
         guard cluster.id == known else {
