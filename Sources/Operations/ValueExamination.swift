@@ -35,8 +35,22 @@ package struct ValueExamination: Sendable {
 
     /// Removes a value that cannot be used, under the lease that protects it.
     ///
-    /// - Throws: `refused` if it can be used, `newerFormat` if a later release can use it.
+    /// - Throws: `refused` if it can be used, `newerFormat` if a later release can use it, `denied` if another user can.
     package func remove(_ key: StoreKey) async throws(StoreError) {
+        let version = try await unusableVersion(key)
+        let isGuarded = [StoreLayout.certificates, RenewalRecords.names, RenewalRecords.orders].contains(key.parent)
+        guard isGuarded, let certificate = try? StoreLayout.certificates.child(key.name) else {
+            try await store.write(key, .remove(version))
+            return
+        }
+        try await certificates.withLease(of: certificate) { lease throws(StoreError) in
+            // The holder before may have replaced it, and the lease has written it again if that one was lost.
+            _ = try await store.write(key, .remove(try await unusableVersion(key)), under: lease)
+        }
+    }
+
+    /// Returns the version of a value that cannot be used, or `nil` if it cannot be read.
+    private func unusableVersion(_ key: StoreKey) async throws(StoreError) -> UInt64? {
         let (version, fault) = try await examine(key)
         guard let fault else {
             throw StoreError(
@@ -46,21 +60,8 @@ package struct ValueExamination: Sendable {
                     + "hopgate cert remove, hopgate token revoke, hopgate acme forget-account"
             )
         }
-        guard fault.code != .newerFormat else { throw fault }
-        let isGuarded = [StoreLayout.certificates, RenewalRecords.names, RenewalRecords.orders].contains(key.parent)
-        guard isGuarded, let certificate = try? StoreLayout.certificates.child(key.name) else {
-            try await store.write(key, .remove(version))
-            return
-        }
-        do {
-            try await certificates.withLease(of: certificate) { lease throws(StoreError) in
-                _ = try await store.write(key, .remove(version), under: lease)
-            }
-        } catch {
-            // The lease would have to read it.
-            guard error.code == .refused || error.code == .tooLarge else { throw error }
-            try await store.write(key, .remove(version))
-        }
+        guard fault.code != .newerFormat, fault.code != .denied else { throw fault }
+        return version
     }
 
     /// Decodes a value as gateways do. Returns the reason why it cannot be used, with the remedy.

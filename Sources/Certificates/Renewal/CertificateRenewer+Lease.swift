@@ -10,6 +10,7 @@ extension CertificateRenewer {
     ///
     /// - Returns: The lease, or `nil` if there is nothing to do any more or another replica holds the lease for long.
     func acquireLease() async throws(StoreError) -> (any StoreLease)? {
+        defer { updateStatus { $0.leaseWait = nil } }
         do {
             let first = try await shared.certificates.lease(of: key) { options in
                 self.shared.leaseTimes(&options)
@@ -17,7 +18,6 @@ extension CertificateRenewer {
             } or: { () throws(StoreError) in
                 try await self.waitUntilNothingToDo()
             }
-            updateStatus { $0.leaseWait = nil }
             return if case .lease(let lease) = first { lease } else { nil }
         } catch {
             guard error.code == .stalled, shared.store.state == .healthy else { throw error }

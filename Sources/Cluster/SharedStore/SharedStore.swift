@@ -191,7 +191,7 @@ package final class SharedStore: Sendable {
                 .notFound,
                 "\(store.diagnostics.path)/keys/\(lost.id)",
                 "is missing: no start can verify what this old key has sealed; extract keys/\(lost.id) from a backup, "
-                    + "which is a tar file, or retire the key with: hopgate cluster rotate-key --retire-old"
+                    + "which is a tar file"
             )
         }
         guard cluster.id == known else {

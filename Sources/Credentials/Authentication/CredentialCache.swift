@@ -219,6 +219,8 @@ package final class CredentialCache: Sendable {
 
     /// The ids of the credentials with a secret that expired between the two times.
     private func expiredSecrets(from then: UnixTime, to now: UnixTime) -> [String] {
+        // A clock that was set back: what had expired may expire again.
+        if now < then { expect(values.entries.values.lazy.compactMap(\.value), after: now) }
         let isDue = nextExpiry.withLock { next in
             guard then < now, let due = next, due <= now else { return false }
             next = nil

@@ -16,8 +16,8 @@ import Synchronization
 /// each address, and the waiting requests; and a missing id is not read again for a moment. What exceeds a limit is not
 /// read: the request is answered from memory, as all are while the store does not respond.
 package final class StoreLookup: Sendable {
-    /// The maximum number of concurrent reads: if all hang, the store has readers left.
-    package static let readLimit = 16
+    /// The maximum number of concurrent reads: if those of all lookups hang, the store has readers left.
+    package static let readLimit = 12
     /// The maximum number of waiting requests.
     package static let waiterLimit = 1_024
     /// The number of reads a second. As many may begin at once.

@@ -49,14 +49,16 @@ package final class TLSIdentities: Sendable {
     /// once for all certificates of one kind, since they cost more than all else in the start of a gateway with many names.
     package static func check(_ certificate: ServerCertificate) throws {
         let parsed = try ParsedCertificate.of(certificate)
-        let kind = CertificateKind(certificate)
-        if checkedKinds.withLock({ $0.contains(kind) }) { return }
+        // The size of a chain also decides about a handshake; usual ones are far below what is too large.
+        let kind = certificate.chainPEM.count > 16_384 ? nil : CertificateKind(certificate)
+        if let kind, checkedKinds.withLock({ $0.contains(kind) }) { return }
         _ = try NIOSSLContext(configuration: configuration(parsed))
         do {
             try parsed.dtls.selfTest(leafSHA256: certificate.leafSHA256, alpn: TunnelProtocol.alpn)
         } catch {
             throw UnusableByAgents(reason: error)
         }
+        guard let kind else { return }
         checkedKinds.withLock { kinds in
             if kinds.count >= kindLimit { kinds.removeAll() }
             kinds.insert(kind)

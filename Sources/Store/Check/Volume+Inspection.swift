@@ -1,3 +1,4 @@
+import Formats
 package import NIOCore
 
 /// The files in a store's folder that should not be there, or have the wrong mode or kind.
@@ -108,7 +109,7 @@ extension Volume {
                 let reason = "is a symbolic link, which is not followed; replace it with the real file or folder"
                 result.addRefused(path, StoreError(.refused, displayPath(path), reason))
             case .other:
-                let reason = "is neither a file nor a folder; delete it with: rm \(displayPath(path))"
+                let reason = "is neither a file nor a folder; delete it with: rm \(shellWord(displayPath(path)))"
                 result.addRefused(path, StoreError(.refused, displayPath(path), reason))
             }
         }
@@ -136,7 +137,9 @@ extension Volume {
         let mode = String(status.mode, radix: 8)
         if status.isOpenToOthers {
             let required = status.kind == .folder ? "700" : "600"
-            let reason = "is open to other users (mode \(mode)) and not used; chmod \(required) \(displayPath(path))"
+            let reason =
+                "is open to other users (mode \(mode)) and not used; fix it with: "
+                + "chmod \(required) \(shellWord(displayPath(path)))"
             result.addRefused(path, StoreError(.refused, displayPath(path), reason))
         } else if status.isUnusual {
             result.addAccepted("\(displayPath(path)): mode \(mode), owner \(status.owner): unusual, accepted")

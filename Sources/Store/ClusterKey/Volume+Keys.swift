@@ -1,8 +1,10 @@
+import Formats
+
 /// The files of the cluster's keys.
 extension Volume {
     /// Reads a key file, or returns `nil` if there is none.
     ///
-    /// - Parameter document: The location of cluster.json, which may be the damaged one of the two.
+    /// - Parameter document: The location of cluster.json, which may be the forged one of the two.
     func readKey(_ id: String, namedBy document: String) throws(StoreError) -> ClusterKey? {
         let path = "\(ClusterDocument.keyFolder)/\(id)"
         try revalidate(ClusterDocument.keyFolder)
@@ -13,7 +15,7 @@ extension Volume {
             guard error.code == .notFound else { throw error }
             return nil
         }
-        let remedy = "; extract \(path) from a backup, which is a tar file, or correct \(document), which names it"
+        let remedy = "; \(document) names it: extract \(path) from a backup, which is a tar file"
         guard bytes.count == ClusterKey.size else { throw corrupt(path, "is not a key\(remedy)") }
         let key = ClusterKey(secret: bytes)
         guard key.id == id else { throw corrupt(path, "holds a different key than its name states\(remedy)") }
@@ -28,7 +30,7 @@ extension Volume {
             throw StoreError(
                 .exists(newest: 0),
                 displayPath(path),
-                "has other contents; delete it with: rm \(displayPath(path))"
+                "has other contents; delete it with: rm \(shellWord(displayPath(path)))"
             )
         }
     }

@@ -129,6 +129,7 @@ extension VolumeStore {
                     next = until
                     (holder, failure) = (name ?? holder, nil)
                 case .acquire(let epoch):
+                    failure = nil
                     // The job creates the `VolumeLease`, so the lease is renewed however late this task resumes.
                     let lease = try await perform(on: writer, .lease) { _ throws(StoreError) in
                         try polled.value.acquire(epoch).map { VolumeLease(store: self, held: $0) }

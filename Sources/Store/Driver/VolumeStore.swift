@@ -190,7 +190,8 @@ extension VolumeStore {
                                 try body(volume, part)
                             }
                         }
-                        return nil
+                        // Of an ended task not all is done; its first failure has come before.
+                        return Task.isCancelled ? Self.closed : nil
                     } catch {
                         return error
                     }

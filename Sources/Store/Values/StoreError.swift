@@ -1,3 +1,5 @@
+import Formats
+
 /// A failure of the store: its category, its location, and a reason with the remedy.
 package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The categories of failure that callers handle differently.
@@ -97,13 +99,17 @@ extension StoreError {
             case .symbolicLink:
                 (.refused, "is a symbolic link, which is not followed here; replace it with the real file or folder")
             case .wrongKind:
-                (.refused, "is not of the expected kind (file or folder); delete it with: rm -r \(fault.path)")
+                (
+                    .refused,
+                    "is not of the expected kind (file or folder); delete it with: rm -r \(shellWord(fault.path))"
+                )
             case .stale, .unreachable:
                 (.transient, "\(system): the volume does not answer as it should; check the server and the network")
             case .readOnly: (.readOnly, "\(system): the volume is read-only; mount it with write access")
             case .full: (.full, "\(system): no space is left on the volume; free some space or enlarge it")
-            case .tooLarge:
-                (.tooLarge, "is larger, or holds more names, than allowed; delete it with: rm -r \(fault.path)")
+            case .tooLarge where fault.call == .list:
+                (.tooLarge, "holds more names than allowed; move those away that do not belong there")
+            case .tooLarge: (.tooLarge, "is larger than allowed; delete it with: rm \(shellWord(fault.path))")
             case .denied:
                 (.denied, "\(system): permission denied; give the folder to the user that the gateway runs as")
             case .unsupported:

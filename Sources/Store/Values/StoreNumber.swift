@@ -29,7 +29,7 @@ enum StoreNumber {
     static func next(after number: UInt64, in path: @autoclosure () -> String) throws(StoreError) -> UInt64 {
         guard number < greatest else {
             let reason = "has the greatest number that there is, so it was put there by hand"
-            throw StoreError(.tooLarge, path(), "\(reason); delete it with: rm \(path())")
+            throw StoreError(.tooLarge, path(), "\(reason); delete it with: rm \(shellWord(path()))")
         }
         return number + 1
     }

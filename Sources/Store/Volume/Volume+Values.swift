@@ -150,7 +150,7 @@ extension Volume {
     @discardableResult
     package func write(_ key: StoreKey, _ change: ValueWrite, epoch: UInt64? = nil) throws(StoreError) -> UInt64 {
         if let bytes = change.bytes, bytes.count > Self.valueLimit {
-            throw StoreError(.tooLarge, displayPath(key.path), "a value has at most \(Self.valueLimit) bytes")
+            throw tooLarge(key)
         }
         if case .create = change { try ensureFolder(key.path) }
         for _ in 0..<Self.attempts {
@@ -212,6 +212,7 @@ extension Volume {
         for prefix in prefixes { try ensureFolder(prefix) }
         for key in keys {
             let bytes = try content(key)
+            guard bytes.count <= Self.valueLimit else { throw tooLarge(key) }
             let file = VersionFile(nonce: nonce(), bytes: bytes)
             let folder = try writeFolder([VersionName.name(of: 1, key: key): file.encoded()], in: group)
             do {
@@ -284,7 +285,7 @@ extension Volume {
             return try newest(key, fresh: true)
         } catch {
             switch error.code {
-            case .refused, .tooLarge, .denied: break
+            case .refused, .tooLarge: break
             default: throw error
             }
             return try versions(key, fresh: true).last.map { StoredVersion(version: $0, file: []) }
@@ -347,6 +348,10 @@ extension Volume {
             }
         }
         throw StoreError(.busy, displayPath(key.path), "is changed too often by other writers; try again")
+    }
+
+    private func tooLarge(_ key: StoreKey) -> StoreError {
+        StoreError(.tooLarge, displayPath(key.path), "a value has at most \(Self.valueLimit) bytes")
     }
 
     private func fenced(_ key: StoreKey, by newer: UInt64, _ epoch: UInt64) -> StoreError {
