@@ -22,7 +22,8 @@ struct SocketFailureTests {
         arguments: [
             (EADDRINUSE, "another process uses this port"), (EACCES, "a port above 1023"),
             (EADDRNOTAVAIL, "this machine does not have this address"),
-            (EAFNOSUPPORT, "Address family not supported by protocol; give x_listen another address"),
+            (EAFNOSUPPORT, "give x_listen an IPv4 address"),
+            (ENOTCONN, "Transport endpoint is not connected; give x_listen another address"),
         ]
     )
     func listening(_ number: CInt, _ words: String) {

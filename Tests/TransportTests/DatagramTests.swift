@@ -62,11 +62,11 @@ struct DatagramTests {
     @Test("One sendmsg with UDP_SEGMENT arrives as whole datagrams through one NIO socket", arguments: [false, true])
     func segmentation(ipv6: Bool) async throws {
         let counters = TransportCounters()
-        let receiver = try UDPSocket.bound(to: Self.loopback(ipv6), sharesPort: true)
+        let receiver = try UDPSocket.bound(to: Self.loopback(ipv6))
         let sink = RecordingSink()
         let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(
-            socket: try UDPSocket.bound(to: Self.loopback(ipv6), sharesPort: false),
+            socket: try UDPSocket.bound(to: Self.loopback(ipv6)),
             counters: counters
         )
         var path = DatagramSender.Path(address: UDPAddress(receiver.localAddress))
@@ -88,7 +88,7 @@ struct DatagramTests {
     @Test("A burst of 64,000 bytes is not cut by a slot of the vector read")
     func largeBurst() async throws {
         let counters = TransportCounters()
-        let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
+        let receiver = try UDPSocket.bound(to: Self.loopback())
         let sink = RecordingSink()
         let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(socket: try .connected(to: receiver.localAddress), counters: counters)
@@ -108,11 +108,11 @@ struct DatagramTests {
     )
     func fallback(code: CInt) async throws {
         let counters = TransportCounters()
-        let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
+        let receiver = try UDPSocket.bound(to: Self.loopback())
         let sink = RecordingSink()
         let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(
-            socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
+            socket: try UDPSocket.bound(to: Self.loopback()),
             counters: counters
         )
         sender.injectedFailure = { segments, _ in segments > 1 ? code : nil }
@@ -135,11 +135,11 @@ struct DatagramTests {
     @Test("A burst that finds the buffer full is kept, and sent when there is room", arguments: [EAGAIN, ENOBUFS])
     func blocked(code: CInt) async throws {
         let counters = TransportCounters()
-        let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
+        let receiver = try UDPSocket.bound(to: Self.loopback())
         let sink = RecordingSink()
         let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(
-            socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
+            socket: try UDPSocket.bound(to: Self.loopback()),
             counters: counters
         )
         var path = DatagramSender.Path(address: UDPAddress(receiver.localAddress))
@@ -160,11 +160,11 @@ struct DatagramTests {
     @Test("A buffer that fills up while datagrams are sent one by one keeps only the rest")
     func blockedHalfway() async throws {
         let counters = TransportCounters()
-        let receiver = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
+        let receiver = try UDPSocket.bound(to: Self.loopback())
         let sink = RecordingSink()
         let channel = try await open(receiver, sink, counters)
         let sender = DatagramSender(
-            socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
+            socket: try UDPSocket.bound(to: Self.loopback()),
             counters: counters
         )
         var path = DatagramSender.Path(address: UDPAddress(receiver.localAddress))
@@ -188,7 +188,7 @@ struct DatagramTests {
     func tooLarge() async throws {
         let counters = TransportCounters()
         let sender = DatagramSender(
-            socket: try UDPSocket.bound(to: Self.loopback(), sharesPort: false),
+            socket: try UDPSocket.bound(to: Self.loopback()),
             counters: counters
         )
         sender.injectedFailure = { _, _ in EMSGSIZE }
@@ -207,7 +207,7 @@ struct DatagramTests {
     @Test("A closed port of the peer is reported as refused on a connected socket")
     func refused() async throws {
         let counters = TransportCounters()
-        var closed: UDPSocket? = try UDPSocket.bound(to: Self.loopback(), sharesPort: false)
+        var closed: UDPSocket? = try UDPSocket.bound(to: Self.loopback())
         let address = try #require(closed).localAddress
         closed = nil
         let socket = try UDPSocket.connected(to: address)
@@ -226,14 +226,33 @@ struct DatagramTests {
         try? await channel.close().get()
     }
 
-    @Test("Sockets of one group share a port, and a socket outside cannot bind it")
-    func sharedPort() throws {
-        let first = try UDPSocket.bound(to: Self.loopback(), sharesPort: true)
-        let second = try UDPSocket.bound(to: first.localAddress, sharesPort: true)
-        #expect(second.localAddress == first.localAddress)
-        #expect(throws: TransportError.self) {
-            try UDPSocket.bound(to: first.localAddress, sharesPort: false)
+    @Test("Sockets of one group share a port and its peers; neither a socket nor another group can bind it")
+    func sharedPort() async throws {
+        let group = try UDPSocket.group(of: 2, boundTo: Self.loopback())
+        let address = group[0].localAddress
+        #expect(group[1].localAddress == address)
+        // The kernel chooses by a hash of the peer's address: of 64 peers, both sockets get some.
+        let sinks = [RecordingSink(), RecordingSink()]
+        let counters = TransportCounters()
+        let channels = [
+            try await open(group[0], sinks[0], counters), try await open(group[1], sinks[1], counters),
+        ]
+        for _ in 0..<64 {
+            let peer = try UDPSocket.connected(to: address)
+            _ = Glibc.send(peer.descriptor, [1], 1, 0)
         }
+        try await eventually("all arrived") { counters.datagramsIn.current == 64 }
+        #expect(sinks.allSatisfy { !$0.signal.value.datagrams.isEmpty })
+        for count in 1...2 {
+            do throws(TransportError) {
+                _ = try UDPSocket.group(of: count, boundTo: address)
+                Issue.record("the port was bound twice")
+            } catch {
+                #expect(error.errno == EADDRINUSE)
+                #expect(error.description == "bind \(address.text): Address already in use")
+            }
+        }
+        for channel in channels { try await channel.close().get() }
     }
 
     @Test("An address is unchanged by conversion to sockaddr and back, and limits count IPv6 by /64")

@@ -177,7 +177,7 @@ struct LifecycleTests {
     @Test("A closed port ends the attempt long before the handshake's deadline")
     func nobodyThere() async throws {
         let fixture = try await Fixture(loops: 2)
-        let address = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
+        let address = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0))
             .localAddress
         let log = Observed(SessionLog())
         _ = try await fixture.dial(to: address, log: log)
@@ -192,7 +192,7 @@ struct LifecycleTests {
     @Test("A silent peer ends the attempt at the handshake's deadline")
     func silence() async throws {
         let fixture = try await Fixture(loops: 2)
-        let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
+        let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0))
         var configuration = TunnelDialerConfiguration()
         configuration.session.handshakeTimeout = .milliseconds(300)
         let log = Observed(SessionLog())
@@ -208,7 +208,7 @@ struct LifecycleTests {
     @Test("An attempt can be cancelled")
     func givenUp() async throws {
         let fixture = try await Fixture(loops: 2)
-        let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0), sharesPort: false)
+        let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0))
         let log = Observed(SessionLog())
         let session = try await fixture.dial(to: silent.localAddress, log: log)
         session.close(.noError, reason: "changed my mind")
@@ -259,7 +259,7 @@ struct LifecycleTests {
             return
         }
         // The port is free again.
-        _ = try UDPSocket.bound(to: fixture.listener.localAddress, sharesPort: false)
+        _ = try UDPSocket.bound(to: fixture.listener.localAddress)
         try await fixture.close()
     }
 

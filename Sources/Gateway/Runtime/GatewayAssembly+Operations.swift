@@ -18,16 +18,13 @@ extension GatewayAssembly {
     {
         let (https, http) = (listeners.https.localAddress.text, listeners.http.localAddress.text)
         let dtls = listeners.tunnels.localAddress.text
-        let address = configuration.opsListen
         let sources = OpsSources(
             metrics: metrics.registry,
             isHealthy: { monitor.allLoopsAreResponsive() },
             readiness: { readiness(https: https, http: http, dtls: dtls) }
         )
-        do {
-            return try await OpsServer.start(host: address.host, port: address.port, on: loop, sources: sources)
-        } catch {
-            throw GatewayStartError(SocketFailure(error).text(listeningOn: "\(address)", key: "ops_listen"))
+        return try await ListenerStart("ops_listen").run(configuration.opsListen) { address in
+            try await OpsServer.start(host: address.host, port: address.port, on: loop, sources: sources)
         }
     }
 
@@ -57,18 +54,19 @@ extension GatewayAssembly {
             by: AdminAccess.Failure.self
         )
         let access = AdminAccess(tokens: tokens) { failures[$0].increment() }
-        let address = configuration.adminListen
         do {
-            return try await AdminServer.start(
-                host: address.host,
-                port: address.port,
-                on: loop,
-                tokens: tokens,
-                responder: AdminResponder(access: access, sources: sources)
-            )
+            return try await ListenerStart("admin_listen").run(configuration.adminListen) { address in
+                try await AdminServer.start(
+                    host: address.host,
+                    port: address.port,
+                    on: loop,
+                    tokens: tokens,
+                    responder: AdminResponder(access: access, sources: sources)
+                )
+            }
         } catch {
             tokens.stop()
-            throw GatewayStartError(SocketFailure(error).text(listeningOn: "\(address)", key: "admin_listen"))
+            throw error
         }
     }
 

@@ -14,7 +14,7 @@ struct GatewayListeners: Sendable {
     var http: EdgeListener
     var tunnels: TunnelListener
 
-    /// Binds HTTPS first: its port cannot be shared, so a second process fails here.
+    /// Binds all three. No port can be shared, so a second process fails here.
     static func bind(
         _ assembly: GatewayAssembly,
         _ loops: [any EventLoop],
@@ -23,8 +23,8 @@ struct GatewayListeners: Sendable {
     ) async throws -> GatewayListeners {
         let configuration = assembly.configuration
         func edge(_ kind: ListenerKind, _ address: ListenAddress) async throws -> EdgeListener {
-            do {
-                return try await EdgeListener.bind(
+            try await ListenerStart("\(kind.rawValue)_listen").run(address) { address in
+                try await EdgeListener.bind(
                     kind,
                     host: address.host,
                     port: address.port,
@@ -33,9 +33,6 @@ struct GatewayListeners: Sendable {
                     identities: kind == .https ? assembly.identities : nil,
                     edge: assembly.edge
                 )
-            } catch {
-                let failure = SocketFailure(error)
-                throw GatewayStartError(failure.text(listeningOn: "\(address)", key: "\(kind.rawValue)_listen"))
             }
         }
         let https = try await edge(.https, configuration.httpsListen)
@@ -44,14 +41,13 @@ struct GatewayListeners: Sendable {
         let dtls = configuration.dtlsListen
         // The same port number as HTTPS unless configured otherwise, also if the system chose it.
         let dtlsPort = dtls.port == configuration.httpsListen.port ? port : dtls.port
-        let tunnels = try await tunnels(assembly, dtls.host, dtlsPort, loops)
+        let tunnels = try await tunnels(assembly, ListenAddress(host: dtls.host, port: dtlsPort), loops)
         return GatewayListeners(https: https, http: try await edge(.http, configuration.httpListen), tunnels: tunnels)
     }
 
     private static func tunnels(
         _ assembly: GatewayAssembly,
-        _ host: String,
-        _ port: Int,
+        _ address: ListenAddress,
         _ loops: [any EventLoop]
     ) async throws -> TunnelListener {
         let (manager, identities, logger) = (assembly.sessions, assembly.identities, assembly.logger)
@@ -78,20 +74,15 @@ struct GatewayListeners: Sendable {
                 metadata: ["remote": "\(address.text)", "reason": "\(reason)"]
             )
         }
-        do {
-            return try await TunnelListener.bind(
-                host: host,
-                port: port,
+        return try await ListenerStart("dtls_listen", isUDP: true).run(address) { [settings] address in
+            try await TunnelListener.bind(
+                host: address.host,
+                port: address.port,
                 loops: loops,
                 configuration: settings,
                 context: { identities.dtls },
                 accept: { _ in AgentSession(manager: manager) }
             )
-        } catch {
-            let number = (error as? TransportError)?.errno ?? 0
-            let failure = number == 0 ? SocketFailure(error) : SocketFailure(errno: number)
-            let address = "\(ListenAddress(host: host, port: port))/udp"
-            throw GatewayStartError(failure.text(listeningOn: address, key: "dtls_listen"))
         }
     }
 }

@@ -39,12 +39,13 @@ package struct SocketFailure: Error, CustomStringConvertible {
         let reason =
             switch number {
             case EADDRINUSE:
-                "another process uses this port; stop that process, or give \(key) another port"
+                "another process uses this port; stop that process (`ss -lnptu` lists them), or give \(key) another port"
             case EACCES, EPERM:
                 "this process may not use this port; give \(key) a port above 1023, or the process the capability "
                     + "CAP_NET_BIND_SERVICE"
             case EADDRNOTAVAIL:
                 "this machine does not have this address; give \(key) one that it has, or 0.0.0.0 for all"
+            case EAFNOSUPPORT: "this kernel does not support IPv6; give \(key) an IPv4 address"
             default: "\(description); give \(key) another address"
             }
         return "\(key): cannot listen on \(address): \(reason)"

@@ -3,8 +3,8 @@ package import NIOCore
 import NIOPosix
 import Synchronization
 
-/// The gateway's end of tunnels: one UDP socket for each loop on one port (`SO_REUSEPORT`), and the sessions that
-/// arrive on them.
+/// The gateway's end of tunnels: one UDP socket for each loop on one port, which no other process can bind, and the
+/// sessions that arrive on them.
 ///
 /// A session lives on the loop whose socket received its first datagram. All sockets are bound before any is read and
 /// the group never changes, because the kernel distributes peers over it by hash. Call ``close()`` before releasing the
@@ -52,13 +52,11 @@ package final class TunnelListener: Sendable {
         accept: @escaping @Sendable (TunnelSession) -> any SessionHandler
     ) async throws -> TunnelListener {
         precondition(!loops.isEmpty, "a listener needs a loop")
-        var address = try await Self.resolve(host: host, port: port)
-        var sockets: [UnsafeTransfer<UDPSocket>] = []
-        for _ in loops {
-            let socket = try UDPSocket.bound(to: address, sharesPort: true, buffers: configuration.buffers)
-            address = socket.localAddress
-            sockets.append(UnsafeTransfer(socket))
-        }
+        let sockets = try UDPSocket.group(
+            of: loops.count,
+            boundTo: try await Self.resolve(host: host, port: port),
+            buffers: configuration.buffers
+        ).map { UnsafeTransfer($0) }
         let limits = SessionLimits(
             total: configuration.halfOpenTotal,
             perAddress: configuration.halfOpenPerAddress
@@ -88,7 +86,7 @@ package final class TunnelListener: Sendable {
             counters.append(count)
         }
         let listener = TunnelListener(
-            localAddress: address,
+            localAddress: sockets[0].value.localAddress,
             counters: counters,
             limits: limits,
             sockets: drivers,

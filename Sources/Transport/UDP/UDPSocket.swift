@@ -23,15 +23,34 @@ package final class UDPSocket {
         package init() {}
     }
 
-    /// Creates an unconnected socket.
-    ///
-    /// - Parameter sharesPort: Whether to set `SO_REUSEPORT`. Every socket of a group must set it before it is bound.
+    /// Creates an unconnected socket. Its port is not in use by any other socket.
     package static func bound(
         to address: SocketAddress,
-        sharesPort: Bool,
         buffers: BufferSizes = .init()
     ) throws(TransportError) -> UDPSocket {
-        try UDPSocket(local: address, remote: nil, sharesPort: sharesPort, buffers: buffers)
+        try UDPSocket(local: address, remote: nil, sharesPort: false, buffers: buffers)
+    }
+
+    /// Creates unconnected sockets that share one port; the kernel distributes peers over them.
+    ///
+    /// The first one is bound like any other socket and accepts the others only then. So a second process fails with
+    /// EADDRINUSE, although it forms such a group too: with `SO_REUSEPORT` on every socket, both would run and each
+    /// would receive a part of the datagrams.
+    package static func group(
+        of count: Int,
+        boundTo address: SocketAddress,
+        buffers: BufferSizes = .init()
+    ) throws(TransportError) -> [UDPSocket] {
+        let first = try bound(to: address, buffers: buffers)
+        var sockets = [first]
+        guard count > 1 else { return sockets }
+        try set(first.descriptor, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT")
+        while sockets.count < count {
+            sockets.append(
+                try UDPSocket(local: first.localAddress, remote: nil, sharesPort: true, buffers: buffers)
+            )
+        }
+        return sockets
     }
 
     /// Creates a connected socket on a port of the kernel's choice. It receives from `address` only, and learns of
@@ -84,11 +103,11 @@ package final class UDPSocket {
             coalescesReads = Self.trySet(descriptor, LinuxOption.udpLevel, LinuxOption.udpReceiveOffload, 1)
             if let local {
                 let failed = local.withSockAddr { bind(descriptor, $0, socklen_t($1)) } != 0
-                if failed { throw TransportError(code: .systemCall, operation: "bind \(local)", errno: errno) }
+                if failed { throw TransportError(code: .systemCall, operation: "bind \(local.text)", errno: errno) }
             }
             if let remote {
                 let failed = remote.withSockAddr { connect(descriptor, $0, socklen_t($1)) } != 0
-                if failed { throw TransportError(code: .systemCall, operation: "connect \(remote)", errno: errno) }
+                if failed { throw TransportError(code: .systemCall, operation: "connect \(remote.text)", errno: errno) }
             }
             localAddress = try Self.localAddress(of: descriptor)
         } catch {
