@@ -11,6 +11,7 @@ private final class RecordingSink: DatagramSink {
     struct Received: Sendable {
         var datagrams: [[UInt8]] = []
         var from: [UDPAddress] = []
+        var to: [UDPAddress?] = []
         var turns = 0
         var refusals = 0
         var closed = 0
@@ -19,10 +20,16 @@ private final class RecordingSink: DatagramSink {
     let signal = Observed(Received())
 
     func receiveBegins() { signal.update { $0.turns += 1 } }
-    func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
+    func received(
+        _ datagram: UnsafeRawBufferPointer,
+        from address: UDPAddress,
+        to local: UDPAddress?,
+        socketAddress: SocketAddress
+    ) {
         signal.update {
             $0.datagrams.append(Array(datagram))
             $0.from.append(address)
+            $0.to.append(local)
         }
     }
     func receiveEnded() {}
@@ -83,6 +90,37 @@ struct DatagramTests {
         #expect(counters.readsIn.current < 50, "the kernel coalesced")
         try await channel.close().get()
         #expect(sink.signal.value.closed == 1)
+    }
+
+    @Test(
+        "A socket with all addresses reports the one that was asked, and sends bursts from the one it is told",
+        arguments: [("0.0.0.0", "127.0.0.3"), ("::", "127.0.0.3"), ("::", "::1")]
+    )
+    func wildcard(host: String, asked: String) async throws {
+        let counters = TransportCounters()
+        let socket = try UDPSocket.bound(to: SocketAddress(ipAddress: host, port: 0))
+        let port = try #require(socket.localAddress.port)
+        let sink = RecordingSink()
+        let channel = try await open(socket, sink, counters)
+        // Connected: it receives from that address only.
+        let peer = try UDPSocket.connected(to: SocketAddress(ipAddress: asked, port: port))
+        _ = Glibc.send(peer.descriptor, [1], 1, 0)
+        let received = try await sink.signal.wait("a datagram") { !$0.datagrams.isEmpty }
+        let local = try #require(received.to[0])
+        #expect(local.limitKey == UDPAddress(try SocketAddress(ipAddress: asked, port: 0))?.limitKey)
+        let sender = DatagramSender(socket: socket, counters: counters)
+        var path = DatagramSender.Path(address: received.from[0], local: local)
+        let answers = RecordingSink()
+        let answerChannel = try await open(peer, answers, TransportCounters())
+        let burst = Self.burst(count: 20, size: 1200, lastSize: 700)
+        #expect(burst.withUnsafeBytes { sender.send($0, segmentSize: 1200, path: &path) } == .sent)
+        let single = [UInt8](repeating: 0, count: 9)
+        #expect(single.withUnsafeBytes { sender.send($0, segmentSize: 9, path: &path) } == .sent)
+        let all = try await answers.signal.wait("21 datagrams") { $0.datagrams.count >= 21 }
+        #expect(all.datagrams.map(\.count) == Array(repeating: 1200, count: 19) + [700, 9])
+        #expect(counters.burstsOut.current == 2)
+        try await channel.close().get()
+        try await answerChannel.close().get()
     }
 
     @Test("A burst of 64,000 bytes is not cut by a slot of the vector read")
@@ -264,7 +302,13 @@ struct DatagramTests {
         #expect(first.port == 4433)
         let mapped = try #require(UDPAddress(SocketAddress(ipAddress: "::ffff:10.0.0.1", port: 1)))
         let mapped2 = try #require(UDPAddress(SocketAddress(ipAddress: "::ffff:10.0.0.2", port: 1)))
-        #expect(mapped.limitKey != mapped2.limitKey)
+        let plain = try #require(UDPAddress(SocketAddress(ipAddress: "10.0.0.1", port: 9)))
+        #expect(mapped.limitKey != mapped2.limitKey && mapped.limitKey == plain.limitKey)
+        // 2001:db8::/64 begins with the bytes of this address.
+        let alike = try #require(UDPAddress(SocketAddress(ipAddress: "32.1.13.184", port: 1)))
+        #expect(alike.limitKey != first.limitKey)
+        #expect(try SocketAddress(ipAddress: "::ffff:10.0.0.2", port: 7).unmapped.text == "10.0.0.2:7")
+        #expect(try SocketAddress(ipAddress: "2001:db8::1", port: 7).unmapped.text == "[2001:db8::1]:7")
         #expect(UDPAddress(try SocketAddress(unixDomainSocketPath: "/tmp/x")) == nil)
     }
 }

@@ -191,6 +191,7 @@ final class Fixture: Sendable {
         loops count: Int = 2,
         listenerLoops: Int = 1,
         configuration: TunnelListenerConfiguration = TunnelListenerConfiguration(),
+        host: String = "127.0.0.1",
         alpn: [String] = ["hop/1"],
         authenticates: Bool = true,
         opened: @escaping @Sendable (TunnelSession, TunnelStream) -> Void = { _, stream in
@@ -214,7 +215,7 @@ final class Fixture: Sendable {
         configuration.handshakeFailed = { _, reason in failed.update { $0.append(reason) } }
         let (log, accepted) = (listenerLog, self.accepted)
         listener = try await TunnelListener.bind(
-            host: "127.0.0.1",
+            host: host,
             port: 0,
             loops: Array(loops[..<listenerLoops]),
             configuration: configuration,

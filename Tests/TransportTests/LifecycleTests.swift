@@ -114,6 +114,47 @@ struct LifecycleTests {
         try await fixture.close()
     }
 
+    @Test(
+        "A listener on all addresses answers from the one that was asked, and IPv4 peers of an IPv6 socket count as IPv4",
+        arguments: [("0.0.0.0", "127.0.0.2"), ("::", "127.0.0.2"), ("::", "::1")]
+    )
+    func manyAddresses(host: String, dialed: String) async throws {
+        let fixture = try await Fixture(loops: 2, host: host)
+        let port = try #require(fixture.listener.localAddress.port)
+        let log = Observed(SessionLog())
+        _ = try await fixture.dial(to: SocketAddress(ipAddress: dialed, port: port), log: log)
+        try await log.wait("established") { $0.established == 1 }
+        let accepted = try await fixture.accepted.wait("accepted") { !$0.isEmpty }
+        #expect(accepted[0].remoteAddress.text.hasPrefix(dialed == "::1" ? "[::1]:" : "127.0.0.1:"))
+        try await fixture.close()
+    }
+
+    @Test("A session answers from the address of the last authenticated datagram; a forged one changes nothing")
+    func movedAddress() async throws {
+        let fixture = try await Fixture(loops: 1, host: "0.0.0.0")
+        let port = try #require(fixture.listener.localAddress.port)
+        let address = { (host: String) in try SocketAddress(ipAddress: host, port: port) }
+        let peer = try RawPeer(to: address("127.0.0.2"))
+        try peer.restart()
+        #expect(peer.run { $0.isEstablished })
+        let session = try #require(try await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
+        let datagrams = { fixture.listener.counters[0].datagramsIn.current }
+        // A record with this session's header that DTLS cannot authenticate.
+        peer.connect(to: try address("127.0.0.3"))
+        let before = datagrams()
+        peer.send([23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 99, 0, 40] + [UInt8](repeating: 1, count: 40))
+        try await eventually("read") { datagrams() > before }
+        peer.connect(to: try address("127.0.0.2"))
+        var count = peer.authentic
+        session.ping()
+        #expect(peer.run { $0.authentic > count })
+        peer.connect(to: try address("127.0.0.4"))
+        count = peer.authentic
+        peer.ping()
+        #expect(peer.run { $0.authentic > count })
+        try await fixture.close()
+    }
+
     @Test("A certificate of an unknown authority ends the attempt on both sides")
     func wrongCertificate() async throws {
         let fixture = try await Fixture(loops: 2)

@@ -13,6 +13,8 @@ final class RawPeer {
     private(set) var events: [TunnelEvent] = []
     /// The datagrams that were not for DTLS, or all of them while there is no session.
     private(set) var others: [[UInt8]] = []
+    /// The number of datagrams that DTLS authenticated.
+    private(set) var authentic = 0
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 70_000, alignment: 16)
 
     init(to address: SocketAddress) throws {
@@ -20,6 +22,14 @@ final class RawPeer {
     }
 
     deinit { buffer.deallocate() }
+
+    /// Sends to another address from now on, and receives from this one only. The own address and port stay.
+    func connect(to address: SocketAddress) {
+        _ = address.withSockAddr { Glibc.connect(socket.descriptor, $0, socklen_t($1)) }
+    }
+
+    /// Sends a PING at the next step.
+    func ping() { tunnel?.ping(now: .now()) }
 
     func send(_ bytes: [UInt8]) {
         _ = Glibc.send(socket.descriptor, bytes, bytes.count, 0)
@@ -96,6 +106,7 @@ final class RawPeer {
         let plaintext = UnsafeMutableRawBufferPointer.allocate(byteCount: 17 << 10, alignment: 16)
         defer { plaintext.deallocate() }
         while let count = dtls.read(into: plaintext) {
+            authentic += 1
             tunnel?.handle(packet: UnsafeRawBufferPointer(rebasing: plaintext[..<count]), now: now)
         }
     }

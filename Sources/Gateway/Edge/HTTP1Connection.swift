@@ -4,6 +4,7 @@ import NIOHTTP1
 import NIOSSL
 import NIOTLS
 import Observability
+import Transport
 
 /// One public HTTP/1 connection: gets one request after another from the decoder, gives each to a ``ProxyExchange`` and
 /// writes its response.
@@ -117,7 +118,7 @@ final class HTTP1Connection: ChannelDuplexHandler {
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         loopState.add(self)
-        if let address = context.remoteAddress?.ipAddress { client = ClientIdentity(address: address) }
+        if let address = context.remoteAddress?.unmapped.ipAddress { client = ClientIdentity(address: address) }
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {

@@ -23,7 +23,7 @@ extension GatewayAssembly {
             isHealthy: { monitor.allLoopsAreResponsive() },
             readiness: { readiness(https: https, http: http, dtls: dtls) }
         )
-        return try await ListenerStart("ops_listen").run(configuration.opsListen) { address in
+        return try await ListenerStart("ops_listen", logger).run(configuration.opsListen) { address in
             try await OpsServer.start(host: address.host, port: address.port, on: loop, sources: sources)
         }
     }
@@ -55,7 +55,7 @@ extension GatewayAssembly {
         )
         let access = AdminAccess(tokens: tokens) { failures[$0].increment() }
         do {
-            return try await ListenerStart("admin_listen").run(configuration.adminListen) { address in
+            return try await ListenerStart("admin_listen", logger).run(configuration.adminListen) { address in
                 try await AdminServer.start(
                     host: address.host,
                     port: address.port,

@@ -23,7 +23,7 @@ struct GatewayListeners: Sendable {
     ) async throws -> GatewayListeners {
         let configuration = assembly.configuration
         func edge(_ kind: ListenerKind, _ address: ListenAddress) async throws -> EdgeListener {
-            try await ListenerStart("\(kind.rawValue)_listen").run(address) { address in
+            try await ListenerStart("\(kind.rawValue)_listen", assembly.logger).run(address) { address in
                 try await EdgeListener.bind(
                     kind,
                     host: address.host,
@@ -74,7 +74,7 @@ struct GatewayListeners: Sendable {
                 metadata: ["remote": "\(address.text)", "reason": "\(reason)"]
             )
         }
-        return try await ListenerStart("dtls_listen", isUDP: true).run(address) { [settings] address in
+        return try await ListenerStart("dtls_listen", isUDP: true, logger).run(address) { [settings] address in
             try await TunnelListener.bind(
                 host: address.host,
                 port: address.port,

@@ -32,6 +32,9 @@ package struct SocketFailure: Error, CustomStringConvertible {
         self.description = description
     }
 
+    /// Whether the machine has no address of the family, as without IPv6.
+    package var isMissingFamily: Bool { number == EAFNOSUPPORT || number == EADDRNOTAVAIL }
+
     /// Returns the text for the operator of a listener that cannot be bound, with the remedy.
     ///
     /// - Parameter key: The setting with the address.

@@ -22,6 +22,7 @@ final class DialerSocket: SocketDriver {
     override func handle(
         _ datagram: UnsafeRawBufferPointer,
         from address: UDPAddress,
+        to local: UDPAddress?,
         socketAddress: SocketAddress
     ) {
         guard let session else { return }
@@ -31,7 +32,7 @@ final class DialerSocket: SocketDriver {
             session.peerMayBeGone(now: turnNow)
             return
         }
-        session.receive(datagram, now: turnNow)
+        session.receive(datagram, to: local, now: turnNow)
     }
 
     override func connectionRefused() {

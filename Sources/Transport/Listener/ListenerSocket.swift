@@ -64,18 +64,19 @@ final class ListenerSocket: SocketDriver {
     override func handle(
         _ datagram: UnsafeRawBufferPointer,
         from address: UDPAddress,
+        to local: UDPAddress?,
         socketAddress: SocketAddress
     ) {
         let kind = DTLSDatagramKind.classify(datagram)
         let isData = kind == .protected(.applicationData)
         if isData, let recent, recent.address == address {
-            recent.session.receive(datagram, now: turnNow)
+            recent.session.receive(datagram, to: local, now: turnNow)
             return
         }
         let peer = peers[address]
         if isData, let peer, peer.pending == nil, let session = peer.established {
             self.recent = (address, session)
-            session.receive(datagram, now: turnNow)
+            session.receive(datagram, to: local, now: turnNow)
             return
         }
         let sessions = DTLSDemultiplexer.Sessions(
@@ -85,17 +86,17 @@ final class ListenerSocket: SocketDriver {
         )
         switch DTLSDemultiplexer.destination(of: kind, sessions: sessions) {
         case .established:
-            peer?.established?.receive(datagram, now: turnNow)
+            peer?.established?.receive(datagram, to: local, now: turnNow)
         case .pending:
-            peer?.pending?.receive(datagram, now: turnNow)
+            peer?.pending?.receive(datagram, to: local, now: turnNow)
         case .pendingThenEstablished:
-            if peer?.pending?.receive(datagram, now: turnNow) != true {
-                peer?.established?.receive(datagram, now: turnNow)
+            if peer?.pending?.receive(datagram, to: local, now: turnNow) != true {
+                peer?.established?.receive(datagram, to: local, now: turnNow)
             }
         case .listener:
-            handleClientHello(datagram, from: address, socketAddress: socketAddress)
+            handleClientHello(datagram, from: address, to: local, socketAddress: socketAddress)
         case .unknownSession:
-            answerUnknownSession(address)
+            answerUnknownSession(address, local)
         case .drop:
             if kind == .invalid {
                 counters.droppedInvalid.add(1)
@@ -109,6 +110,7 @@ final class ListenerSocket: SocketDriver {
     private func handleClientHello(
         _ hello: UnsafeRawBufferPointer,
         from address: UDPAddress,
+        to local: UDPAddress?,
         socketAddress: SocketAddress
     ) {
         let replaced = peers[address]?.pending
@@ -122,12 +124,12 @@ final class ListenerSocket: SocketDriver {
         case .reply:
             while let count = dtls.pollTransmit(into: context.arena) {
                 counters.cookiesSent.add(1)
-                sendStateless(UnsafeRawBufferPointer(rebasing: context.arena[..<count]), to: address)
+                sendStateless(UnsafeRawBufferPointer(rebasing: context.arena[..<count]), to: address, from: local)
             }
         case .session(let session):
             replaced?.end(.replaced, now: turnNow)
             guard admitted(limits.acquire(address)) else { return }
-            begin(session, at: address, socketAddress: socketAddress)
+            begin(session, at: address, local, socketAddress: socketAddress)
         case .drop:
             counters.droppedHello.add(1)
         }
@@ -142,13 +144,14 @@ final class ListenerSocket: SocketDriver {
         return false
     }
 
-    private func begin(_ dtls: DTLSSession, at address: UDPAddress, socketAddress: SocketAddress) {
+    private func begin(_ dtls: DTLSSession, at address: UDPAddress, _ local: UDPAddress?, socketAddress: SocketAddress)
+    {
         let session = TunnelSession(
             dtls: dtls,
             role: .server,
             driver: self,
-            path: DatagramSender.Path(address: address),
-            remoteAddress: socketAddress,
+            path: DatagramSender.Path(address: address, local: local),
+            remoteAddress: socketAddress.unmapped,
             configuration: settings.session,
             handler: nil,
             now: turnNow
@@ -161,12 +164,12 @@ final class ListenerSocket: SocketDriver {
     }
 
     /// Answers a record of a session that is not known here, as far as its unauthenticated header can be trusted.
-    private func answerUnknownSession(_ address: UDPAddress) {
+    private func answerUnknownSession(_ address: UDPAddress, _ local: UDPAddress?) {
         counters.droppedUnknown.add(1)
         guard alerts.allows(address, now: turnNow) else { return }
         counters.alertsSent.add(1)
         let count = DTLSUnknownSessionAlert.write(into: context.arena)
-        sendStateless(UnsafeRawBufferPointer(rebasing: context.arena[..<count]), to: address)
+        sendStateless(UnsafeRawBufferPointer(rebasing: context.arena[..<count]), to: address, from: local)
     }
 
     /// Adopts a renewed certificate. Certificates change while the process runs; one check per second is enough.

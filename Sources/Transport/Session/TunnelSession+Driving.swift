@@ -13,9 +13,11 @@ extension TunnelSession {
 
     /// Processes one datagram from the peer's address. Its effects are reported and answered when the loop's turn ends.
     ///
+    /// - Parameter local: The address that it was sent to, or `nil` if the socket has only one. If DTLS authenticates
+    ///   the datagram, the session sends from this address from now on.
     /// - Returns: Whether DTLS authenticated it.
     @discardableResult
-    func receive(_ datagram: UnsafeRawBufferPointer, now: NIODeadline) -> Bool {
+    func receive(_ datagram: UnsafeRawBufferPointer, to local: UDPAddress?, now: NIODeadline) -> Bool {
         guard phase != .closed else { return false }
         datagramsIn &+= 1
         dtls.handle(datagram: datagram, now: now)
@@ -29,6 +31,7 @@ extension TunnelSession {
             recordsIn &+= 1
             tunnel?.handle(packet: UnsafeRawBufferPointer(rebasing: scratch[..<count]), now: now)
         }
+        if wasAuthentic, let local { path.local = local }
         return wasAuthentic
     }
 

@@ -6,7 +6,14 @@ package protocol DatagramSink: AnyObject {
     /// The socket has been read; datagrams follow.
     func receiveBegins()
     /// One datagram has arrived, after the kernel's coalescing was undone. The bytes are invalid after the call.
-    func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress)
+    ///
+    /// - Parameter local: The address that it was sent to, or `nil` if the socket has only one.
+    func received(
+        _ datagram: UnsafeRawBufferPointer,
+        from address: UDPAddress,
+        to local: UDPAddress?,
+        socketAddress: SocketAddress
+    )
     /// All datagrams of this read have been passed on.
     func receiveEnded()
     /// The kernel reported that no process listens at the peer's port (ECONNREFUSED).
@@ -65,6 +72,7 @@ package final class DatagramReceiver<Sink: DatagramSink>: ChannelInboundHandler 
         let count = envelope.data.readableBytes
         counters.bytesIn.add(count)
         guard let address = UDPAddress(envelope.remoteAddress) else { return }
+        let local = envelope.metadata?.packetInfo.flatMap { UDPAddress($0.destinationAddress) }
         let coalesced = envelope.metadata?.segmentSize ?? 0
         let segmentSize = coalesced > 0 ? coalesced : max(count, 1)
         let datagrams = max(1, (count &+ segmentSize &- 1) / segmentSize)
@@ -84,6 +92,7 @@ package final class DatagramReceiver<Sink: DatagramSink>: ChannelInboundHandler 
                 sink.received(
                     UnsafeRawBufferPointer(rebasing: bytes[offset..<end]),
                     from: address,
+                    to: local,
                     socketAddress: envelope.remoteAddress
                 )
                 offset = end
@@ -124,6 +133,9 @@ package enum DatagramChannel {
             bootstrap = bootstrap.channelOption(.datagramReceiveOffload, value: true)
                 .channelOption(.datagramReceiveSegmentSize, value: true)
         }
-        return bootstrap.withBoundSocket(try socket.duplicate())
+        let opening = bootstrap.withBoundSocket(try socket.duplicate())
+        guard socket.reportsLocalAddress else { return opening }
+        // Makes NIO parse the reports. It accepts this option only once the channel knows its own address.
+        return opening.flatMap { channel in channel.setOption(.receivePacketInfo, value: true).map { channel } }
     }
 }

@@ -26,11 +26,18 @@ package final class DatagramSender {
     /// The sending state of one peer.
     package struct Path {
         package let address: UDPAddress?
+        /// The address that the peer sends to and so expects answers from, or `nil` if the kernel may choose one.
+        package var local: UDPAddress?
         /// Whether bursts are sent in one call to this peer. False once the kernel has refused to cut one.
         package var cutsBursts = true
 
-        /// - Parameter address: The destination, or `nil` on a connected socket.
-        package init(address: UDPAddress?) { self.address = address }
+        /// - Parameters:
+        ///   - address: The destination, or `nil` on a connected socket.
+        ///   - local: The source, or `nil` if the kernel may choose it.
+        package init(address: UDPAddress?, local: UDPAddress? = nil) {
+            self.address = address
+            self.local = local
+        }
     }
 
     /// The most segments of one `sendmsg` (`UDP_MAX_SEGMENTS` of older kernels). One call also holds at most one IP
@@ -154,7 +161,17 @@ package final class DatagramSender {
             if let code = injectedFailure(segments, bytes.count) { return code }
         }
         var name = sockaddr_storage()
-        var control = SegmentSizeMessage(segmentSize: UInt16(truncatingIfNeeded: segmentSize ?? 0))
+        var control = ControlMessages()
+        if let local = path.local {
+            control.append { local.writePacketInfo(to: $0) }
+        }
+        if let segmentSize {
+            control.append { payload in
+                payload.storeBytes(of: UInt16(truncatingIfNeeded: segmentSize), as: UInt16.self)
+                return (LinuxOption.udpLevel, LinuxOption.udpSegment, 2)
+            }
+        }
+        let controlBytes = control.count
         var vector = iovec(iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
         return withUnsafeMutablePointer(to: &vector) { vector in
             withUnsafeMutablePointer(to: &control) { control in
@@ -166,9 +183,9 @@ package final class DatagramSender {
                     }
                     header.msg_iov = vector
                     header.msg_iovlen = 1
-                    if segmentSize != nil {
+                    if controlBytes > 0 {
                         header.msg_control = UnsafeMutableRawPointer(control)
-                        header.msg_controllen = MemoryLayout<SegmentSizeMessage>.stride
+                        header.msg_controllen = controlBytes
                     }
                     while true {
                         if sendmsg(socket.descriptor, &header, CInt(MSG_NOSIGNAL)) >= 0 { return 0 }
@@ -187,15 +204,27 @@ private struct PendingBurst {
     let path: DatagramSender.Path
 }
 
-/// The control message `UDP_SEGMENT`: a `cmsghdr` and a `UInt16`, padded to `CMSG_SPACE(2)` = 24 bytes.
-private struct SegmentSizeMessage {
-    var length = 18
-    var level = LinuxOption.udpLevel
-    var type = LinuxOption.udpSegment
-    var segmentSize: UInt16
-    var padding: (UInt16, UInt32) = (0, 0)
+/// Room for the control messages of one `sendmsg` (cmsg(3)): each is a header of 16 bytes and its payload, padded to 8.
+private struct ControlMessages {
+    // 72 bytes: two headers, the longest packet info and a segment size with their padding.
+    private var bytes: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (
+        0, 0, 0, 0, 0, 0, 0, 0, 0
+    )
+    private(set) var count = 0
 
-    init(segmentSize: UInt16) {
-        self.segmentSize = segmentSize
+    private static let headerBytes = 16
+
+    /// Appends one message. `write` stores its payload and returns its level, type and size.
+    mutating func append(_ write: (UnsafeMutableRawBufferPointer) -> (level: CInt, type: CInt, count: Int)) {
+        let start = count
+        count += withUnsafeMutableBytes(of: &bytes) { bytes in
+            let message = UnsafeMutableRawBufferPointer(rebasing: bytes[start...])
+            let payload = UnsafeMutableRawBufferPointer(rebasing: message[Self.headerBytes...])
+            let (level, type, count) = write(payload)
+            message.storeBytes(of: Self.headerBytes + count, as: Int.self)
+            message.storeBytes(of: level, toByteOffset: 8, as: CInt.self)
+            message.storeBytes(of: type, toByteOffset: 12, as: CInt.self)
+            return Self.headerBytes + (count + 7) & ~7
+        }
     }
 }

@@ -43,8 +43,13 @@ class SocketDriver: DeadlineNode, DatagramSink {
 
     // MARK: Overridden by subclasses
 
-    /// Handles one datagram that arrived.
-    func handle(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {}
+    /// Handles one datagram that arrived. `local` is the address that it was sent to, or `nil` if there is only one.
+    func handle(
+        _ datagram: UnsafeRawBufferPointer,
+        from address: UDPAddress,
+        to local: UDPAddress?,
+        socketAddress: SocketAddress
+    ) {}
     /// Handles ECONNREFUSED: no process listens at the peer's port, which indicates that the peer may be gone.
     func connectionRefused() {}
     /// The DTLS handshake of a session is complete.
@@ -100,9 +105,14 @@ class SocketDriver: DeadlineNode, DatagramSink {
         reopenDelay = Self.firstReopening
     }
 
-    final func received(_ datagram: UnsafeRawBufferPointer, from address: UDPAddress, socketAddress: SocketAddress) {
+    final func received(
+        _ datagram: UnsafeRawBufferPointer,
+        from address: UDPAddress,
+        to local: UDPAddress?,
+        socketAddress: SocketAddress
+    ) {
         guard !isClosed else { return }
-        handle(datagram, from: address, socketAddress: socketAddress)
+        handle(datagram, from: address, to: local, socketAddress: socketAddress)
     }
 
     final func peerRefused() {
@@ -153,9 +163,9 @@ class SocketDriver: DeadlineNode, DatagramSink {
     }
 
     /// Sends an answer that belongs to no session. It is lost like any datagram if there is no room.
-    final func sendStateless(_ datagram: UnsafeRawBufferPointer, to address: UDPAddress) {
+    final func sendStateless(_ datagram: UnsafeRawBufferPointer, to address: UDPAddress, from local: UDPAddress?) {
         guard !isBlocked else { return }
-        var path = DatagramSender.Path(address: address)
+        var path = DatagramSender.Path(address: address, local: local)
         if send(datagram, segmentSize: datagram.count, path: &path) == .blocked {
             sender.discardPending()
         }

@@ -55,12 +55,20 @@ package struct UDPAddress: Hashable, Sendable {
 
     package var isIPv6: Bool { family == UInt16(AF_INET6) }
 
-    /// The key by which limits count: an IPv4 address, or an IPv6 /64, which is what one subscriber gets. Mapped IPv4
-    /// addresses count individually.
+    /// Whether the address is `0.0.0.0` or `::`.
+    package var isWildcard: Bool { high == 0 && low == 0 }
+
+    /// The key by which limits count: an IPv4 address, or an IPv6 /64, which is what one subscriber gets. An IPv4
+    /// address has the same key if it arrives at an IPv6 socket (mapped, RFC 4291 §2.5.5.2).
     package var limitKey: UInt64 {
-        let isMapped = high == 0 && UInt64(bigEndian: low) >> 32 == 0xFFFF
-        return isIPv6 && !isMapped ? high : low
+        guard isIPv6 else { return Self.mappedPrefix | low << 32 }
+        return isMapped ? low : high
     }
+
+    private var isMapped: Bool { isIPv6 && high == 0 && low & UInt64(UInt32.max) == Self.mappedPrefix }
+
+    /// The bytes 0 0 FF FF before a mapped IPv4 address, as the first half of `low`.
+    private static let mappedPrefix = UInt64(bigEndian: 0xFFFF << 32)
 
     /// Writes the `sockaddr` of this address into zeroed storage.
     ///
@@ -79,6 +87,23 @@ package struct UDPAddress: Hashable, Sendable {
             bytes.storeBytes(of: scope, toByteOffset: Layout.scope6, as: UInt32.self)
             return socklen_t(Layout.size6)
         }
+    }
+
+    /// Writes the payload of `IP_PKTINFO` or `IPV6_PKTINFO` with this address as the source, and no interface.
+    ///
+    /// - Returns: The level, the type and the size of the control message's payload.
+    func writePacketInfo(to bytes: UnsafeMutableRawBufferPointer) -> (level: CInt, type: CInt, count: Int) {
+        guard isIPv6 else {
+            // Interface index, source, and destination, which only the kernel fills in.
+            bytes.storeBytes(of: 0, as: UInt32.self)
+            bytes.storeBytes(of: UInt32(truncatingIfNeeded: low), toByteOffset: 4, as: UInt32.self)
+            bytes.storeBytes(of: 0, toByteOffset: 8, as: UInt32.self)
+            return (CInt(IPPROTO_IP), LinuxOption.ipPacketInfo, 12)
+        }
+        bytes.storeBytes(of: high, as: UInt64.self)
+        bytes.storeBytes(of: low, toByteOffset: 8, as: UInt64.self)
+        bytes.storeBytes(of: 0, toByteOffset: 16, as: UInt32.self)
+        return (CInt(IPPROTO_IPV6), LinuxOption.ipv6PacketInfo, 20)
     }
 
     /// Calls `body` with the bytes that enter a stateless cookie: address, port, family, scope.

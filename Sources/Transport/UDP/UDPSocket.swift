@@ -14,6 +14,9 @@ package final class UDPSocket {
     package let remoteAddress: SocketAddress?
     /// Whether the kernel coalesces received datagrams (`UDP_GRO`).
     package let coalescesReads: Bool
+    /// Whether the kernel reports the address that each datagram was sent to, because the socket has all of the
+    /// machine's addresses.
+    package let reportsLocalAddress: Bool
 
     /// The requested buffer sizes in bytes. The kernel caps them at its `rmem_max` and `wmem_max`.
     package struct BufferSizes: Sendable {
@@ -89,6 +92,17 @@ package final class UDPSocket {
                     LinuxOption.probe,
                     "IPV6_MTU_DISCOVER"
                 )
+            }
+            reportsLocalAddress = local.flatMap { UDPAddress($0) }?.isWildcard ?? false
+            if reportsLocalAddress {
+                if family == AF_INET6 {
+                    let level = CInt(IPPROTO_IPV6)
+                    // The default is a setting of the machine.
+                    try Self.set(descriptor, level, LinuxOption.ipv6Only, 0, "IPV6_V6ONLY")
+                    try Self.set(descriptor, level, LinuxOption.ipv6ReceivePacketInfo, 1, "IPV6_RECVPKTINFO")
+                } else {
+                    try Self.set(descriptor, CInt(IPPROTO_IP), LinuxOption.ipPacketInfo, 1, "IP_PKTINFO")
+                }
             }
             // A dual-stack socket sends IPv4 too, and no socket refuses IPv4's option; a pure IPv4 socket must accept
             // it.
@@ -170,6 +184,10 @@ enum LinuxOption {
     static let udpLevel: CInt = 17
     static let udpSegment: CInt = 103
     static let udpReceiveOffload: CInt = 104
+    static let ipPacketInfo: CInt = 8
+    static let ipv6ReceivePacketInfo: CInt = 49
+    static let ipv6PacketInfo: CInt = 50
+    static let ipv6Only: CInt = 26
     static let ipMTUDiscover: CInt = 10
     static let ipv6MTUDiscover: CInt = 23
     /// `IP_PMTUDISC_PROBE`: sets DF and ignores the kernel's estimate of the path MTU.
