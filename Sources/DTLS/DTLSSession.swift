@@ -34,6 +34,7 @@ package final class DTLSSession {
     /// Keeps alive the objects that the SSL object's callbacks use.
     private let context: DTLSContext
     private(set) var timer: DTLSHandshakeTimer
+    private var filter: HandshakeFilter
     private var timerStarts: UInt32 = 0
     private var timerStops: UInt32 = 0
     /// Whether the last datagram may have more records.
@@ -59,6 +60,7 @@ package final class DTLSSession {
         self.handle = handle
         self.context = context
         timer = DTLSHandshakeTimer(now: now)
+        filter = HandshakeFilter(isServer: false)
         if let serverName {
             let name = serverName.hasSuffix(".") ? String(serverName.dropLast()) : serverName
             guard !name.isEmpty, !name.utf8.contains(0), hop_session_set_server_name(handle, name) else {
@@ -75,6 +77,7 @@ package final class DTLSSession {
         self.handle = handle
         self.context = context
         timer = DTLSHandshakeTimer(now: now)
+        filter = HandshakeFilter(isServer: true)
         hop_session_set_selector(handle, selectContext, Unmanaged.passUnretained(context).toOpaque())
         step(now: now, datagram: UnsafeRawBufferPointer(start: nil, count: 0))
     }
@@ -98,7 +101,12 @@ package final class DTLSSession {
         case .closed: return
         case .handshaking:
             let whole = beforeShortRecord(datagram, smallest: Self.smallestProtected)
-            if whole.count > 0, isPlausible(whole) { step(now: now, datagram: whole) }
+            guard filter.admitsDatagram() else {
+                let limit = HandshakeFilter.maxDatagrams
+                return fail(DTLSError(.protocolViolation, "more than \(limit) datagrams in a handshake"))
+            }
+            let accepted = filter.acceptedBytes(of: whole)
+            if accepted > 0 { step(now: now, datagram: UnsafeRawBufferPointer(rebasing: whole[..<accepted])) }
         case .established:
             let whole = beforeShortRecord(datagram, smallest: recordOverhead - DTLSDatagramKind.recordHeaderBytes)
             if whole.count > 0 { receive(whole) }
@@ -251,11 +259,6 @@ package final class DTLSSession {
         state = .closed
     }
 
-    private static let clientHello: UInt8 = 1
-    /// The most bytes of a client's handshake message. ClientKeyExchange of ECDHE and Finished stay far below; clients
-    /// present no certificates here.
-    private static let largestClientMessage = 1_024
-
     /// The smallest protected fragment before the end of the handshake: AES-GCM's explicit nonce and its tag.
     private static let smallestProtected = 24
 
@@ -272,32 +275,6 @@ package final class DTLSSession {
             position += header + count
         }
         return datagram
-    }
-
-    /// Returns whether a datagram may be given to OpenSSL during the handshake. OpenSSL treats unencrypted application
-    /// data as a fatal violation, and five warnings too, although they mean nothing: such a datagram is forged, or a
-    /// ``DTLSUnknownSessionAlert``, and must not end the handshake. A client also sends a server nothing large: OpenSSL
-    /// would keep fragments of huge messages, up to ten of them per half-open session.
-    private func isPlausible(_ datagram: UnsafeRawBufferPointer) -> Bool {
-        var rest = datagram
-        let header = DTLSDatagramKind.recordHeaderBytes
-        while rest.count >= header {
-            let count = header + (Int(rest[11]) << 8 | Int(rest[12]))
-            guard count <= rest.count else { break }
-            if rest[3] == 0, rest[4] == 0 {
-                switch DTLSDatagramKind.ContentType(rawValue: rest[0]) {
-                case .applicationData: return false
-                case .handshake where context.isServer && count >= header + 12:
-                    let body = UnsafeRawBufferPointer(rebasing: rest[header..<count])
-                    let length = Int(body[1]) << 16 | Int(body[2]) << 8 | Int(body[3])
-                    if body[0] != Self.clientHello, length > Self.largestClientMessage { return false }
-                case .alert where count == header + 2 && rest[header] == 1 && rest[header + 1] != 0: return false
-                default: break
-                }
-            }
-            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-        }
-        return true
     }
 }
 

@@ -10,8 +10,8 @@ package final class SessionLimits: Sendable {
         case addressLimitReached
     }
 
-    /// The default limit of half-open sessions. A server's side of a handshake takes some 80 KB, so together they stay
-    /// well below 64 MiB.
+    /// The default limit of half-open sessions. A server's side of a handshake takes some 80 KB, and not more than 120 KB
+    /// under attack, so together they stay below 64 MiB.
     package static let halfOpenInAll = 500
     package static let halfOpenPerAddress = 16
     package static let authenticatedInAll = 65_536
