@@ -11,6 +11,8 @@ package enum DTLSDropReason: Hashable, Sendable {
     case amplification
     /// Memory is exhausted.
     case exhausted
+    /// The peer has proved its address, and the caller did not admit it.
+    case notAdmitted
 }
 
 /// Answers hellos from addresses that are not proved yet, and keeps no state about them (RFC 6347 §4.2.1).
@@ -63,7 +65,14 @@ package final class DTLSListener {
     ///   - datagram: The datagram; not used after the call.
     ///   - peer: The address and port as bytes, which the cookie is to prove; at most 64 bytes.
     ///   - now: The current time.
-    package func handle(datagram: UnsafeRawBufferPointer, peer: UnsafeRawBufferPointer, now: NIODeadline) -> Answer {
+    ///   - admit: Returns whether the peer may have a session. Called once its address is proved, before the handshake
+    ///     costs anything.
+    package func handle(
+        datagram: UnsafeRawBufferPointer,
+        peer: UnsafeRawBufferPointer,
+        now: NIODeadline,
+        admit: () -> Bool = { true }
+    ) -> Answer {
         precondition(peer.count <= HOP_MAX_PEER_BYTES, "the address bytes are too many")
         guard case .clientHello = DTLSDatagramKind.classify(datagram) else { return .drop(.notClientHello) }
         let candidate = spare ?? hop_session_new(context.handle, true, DTLSSession.handshakeMTU(mtu))
@@ -85,6 +94,10 @@ package final class DTLSListener {
             return .drop(.amplification)
         }
         spare = nil
+        guard admit() else {
+            hop_session_free(candidate)
+            return .drop(.notAdmitted)
+        }
         return .session(DTLSSession(accepted: candidate, context: context, now: now))
     }
 

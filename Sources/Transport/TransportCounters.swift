@@ -46,7 +46,9 @@ package final class TransportCounters: Sendable {
     package let droppedUnknown = LoopCounter()
     /// ClientHellos that the listener dropped.
     package let droppedHello = LoopCounter()
-    /// New handshakes dropped because the total of half-open sessions was at its limit.
+    /// Half-open sessions that were ended because another one needed their place.
+    package let halfOpenEvicted = LoopCounter()
+    /// New handshakes dropped because the total of half-open sessions was at its limit, and none of them could be ended.
     package let droppedHalfOpenTotal = LoopCounter()
     /// New handshakes dropped because the half-open sessions of the address were at their limit.
     package let droppedHalfOpenAddress = LoopCounter()

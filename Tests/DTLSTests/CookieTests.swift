@@ -49,6 +49,27 @@ struct CookieTests {
         #expect(listener.transmitAll().isEmpty)
     }
 
+    @Test("A peer with a valid cookie is asked for once, and gets no session and no answer if it is not admitted")
+    func notAdmitted() throws {
+        let listener = try listener()
+        let hello = try helloWithCookie(listener, client(), now: start)
+        var asked = 0
+        let answer = hello.withUnsafeBytes { hello in
+            peer.withUnsafeBytes { peer in
+                listener.handle(datagram: hello, peer: peer, now: start) {
+                    asked += 1
+                    return false
+                }
+            }
+        }
+        guard case .drop(.notAdmitted) = answer else {
+            Issue.record("\(answer)")
+            return
+        }
+        #expect(asked == 1 && listener.transmitAll().isEmpty)
+        #expect(isSession(listener.handle(hello, peer: peer, now: start)))
+    }
+
     @Test("Any listener of the process accepts the cookie of another")
     func stateless() throws {
         let hello = try helloWithCookie(listener(), client(), now: start)

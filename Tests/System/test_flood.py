@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from dtls import client_hello
+from dtls import HalfOpen, client_hello, fragment, protected
 from harness import Agent, Stack, compiled
 from test_streaming import open_websocket
 
@@ -54,6 +54,39 @@ def test_a_flood_of_ten_seconds_changes_nothing(bench, tools):
     assert gateway.peak - idle < 64 << 20
     assert "half-open" in run.log()
     assert "reconnect" not in agent.log(since).lower()
+
+
+ATTACKS = {
+    "nothing": lambda n: None,
+    "records of epoch 1": lambda n: protected(22, n),
+    "records after a key exchange": lambda n: protected(22, n) if n else fragment(16, 33, 9, 0, bytes(33), record=2),
+    "fragments of large hellos": lambda n: fragment(1, 32_768, 1 + n % 10, n, bytes(8), record=2 + n),
+}
+
+
+@pytest.mark.bulk
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_500_half_open_sessions_add_at_most_64_mib(bench, attack: str):
+    """Each peer sends as many datagrams after its cookie as a half-open session survives."""
+    stack = Stack(bench)
+    gateway = stack.gateway.process
+    idle = gateway.resident
+    gateway.reset_peak()
+    opened = most = 0
+    peers = []
+    for number in range(500):
+        peer = HalfOpen(stack.gateway.https_port, f"127.0.1.{1 + number // 16}")
+        peers.append(peer)
+        opened += peer.open()
+        for datagram in map(ATTACKS[attack], range(46)):
+            if datagram:
+                peer.send(datagram)
+        if number % 100 == 99:
+            most = max(most, stack.gateway.metrics()["hopgate_tunnel_sessions_half_open"])
+    print(f"{opened} sessions, {most:.0f} at once, {attack}: {(gateway.peak - idle) / (1 << 20):.1f} MiB more")
+    assert opened >= 350
+    assert gateway.peak - idle < 64 << 20
+    assert stack.request("GET", "/bytes/10").status == 200
 
 
 def test_the_answer_to_an_unverified_hello_is_smaller_than_the_hello(stack: Stack):

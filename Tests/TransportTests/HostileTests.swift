@@ -51,19 +51,61 @@ struct HostileTests {
         #expect(allowed == AlertLimiter.perSecond)
     }
 
-    @Test("Half-open sessions are counted in all and by address, and released places are usable again")
+    private static func address(_ host: String, _ port: Int = 1) throws -> UDPAddress {
+        try #require(UDPAddress(SocketAddress(ipAddress: host, port: port)))
+    }
+
+    /// Returns the ticket of an admitted session, whose number is added to `evicted` when it loses its place.
+    private static func admit(
+        _ host: String,
+        to sessions: HalfOpenSessions,
+        at now: NIODeadline,
+        number: Int = 0,
+        _ evicted: Observed<[Int]>
+    ) throws -> HalfOpenSessions.Ticket? {
+        guard case .admitted(let ticket, _) = sessions.admit(try address(host), now: now) else { return nil }
+        sessions.prepare(ticket) { evicted.update { $0.append(number) } }
+        return ticket
+    }
+
+    @Test("Half-open sessions are limited by address, and released places are usable again")
     func halfOpenLimits() throws {
-        let limits = SessionLimits(total: 20, perAddress: 16)
-        let address = { (host: String, port: Int) in
-            try #require(UDPAddress(SocketAddress(ipAddress: host, port: port)))
+        let sessions = HalfOpenSessions(total: 20, perAddress: 16)
+        let (start, evicted) = (NIODeadline.now(), Observed<[Int]>([]))
+        let tickets = try (1...16).map { _ in try Self.admit("10.0.0.1", to: sessions, at: start, evicted) }
+        #expect(tickets.allSatisfy { $0 != nil })
+        #expect(sessions.admit(try Self.address("10.0.0.1"), now: start) == .addressLimitReached)
+        #expect(sessions.admit(try Self.address("::ffff:10.0.0.1"), now: start) == .addressLimitReached)
+        for _ in 0..<4 { #expect(try Self.admit("10.0.0.2", to: sessions, at: start, evicted) != nil) }
+        #expect(sessions.admit(try Self.address("10.0.0.3"), now: start) == .totalLimitReached, "all are too young")
+        for _ in 0..<2 { sessions.release(try #require(tickets[0])) }
+        #expect(sessions.current == 19)
+        #expect(try Self.admit("10.0.0.1", to: sessions, at: start, evicted) != nil)
+        #expect(evicted.value.isEmpty)
+    }
+
+    @Test("When all places are taken, the network with most of them loses its oldest session, none younger than 1 s")
+    func eviction() throws {
+        let sessions = HalfOpenSessions(total: 12, perAddress: 16)
+        let (start, evicted) = (NIODeadline.now(), Observed<[Int]>([]))
+        // One site with a session in each /64, one with two in a /64, and single addresses.
+        let hosts =
+            ["10.0.0.1", "2001:db8:9::1", "2001:db8:9::2"] + (1...6).map { "2001:db8:1:\($0)::1" }
+            + ["10.0.0.2", "10.0.0.2", "10.0.0.3"]
+        for (number, host) in hosts.enumerated() {
+            let now = start + .milliseconds(Int64(number))
+            #expect(try Self.admit(host, to: sessions, at: now, number: number, evicted) != nil)
         }
-        for port in 1...16 { #expect(limits.acquire(try address("10.0.0.1", port)) == .admitted) }
-        #expect(limits.acquire(try address("10.0.0.1", 17)) == .addressLimitReached)
-        for port in 1...4 { #expect(limits.acquire(try address("10.0.0.2", port)) == .admitted) }
-        #expect(limits.wouldAdmit(try address("10.0.0.3", 1)) == .totalLimitReached)
-        limits.release(try address("10.0.0.1", 1))
-        #expect(limits.current == 19)
-        #expect(limits.acquire(try address("10.0.0.1", 17)) == .admitted)
+        let newcomer = { (host: String, time: TimeAmount) in
+            try Self.admit(host, to: sessions, at: start + time, number: 99, evicted) != nil
+        }
+        #expect(try !newcomer("10.9.9.1", .milliseconds(900)))
+        // Only the first four are old enough, and of them the site with six has one.
+        #expect(try newcomer("10.9.9.1", .milliseconds(1_003)))
+        #expect(evicted.value == [3])
+        for number in 2...5 { #expect(try newcomer("10.9.9.\(number)", .seconds(2))) }
+        #expect(evicted.value == [3, 4, 5, 6, 1], "of two equal networks the one with the older session")
+        #expect(sessions.current == 12)
     }
 
     @Test("One address gets 16 half-open sessions, others are still admitted, and all of them time out")
@@ -77,7 +119,7 @@ struct HostileTests {
         for _ in 0..<20 {
             let peer = try RawPeer(to: fixture.listener.localAddress)
             try peer.restart()
-            // The 17th and later handshakes get no answer at all.
+            // The 17th and later hellos with a cookie get no answer.
             if peer.run(limit: .milliseconds(established < 16 ? 1_000 : 30), until: { $0.isEstablished }) {
                 established += 1
             }
@@ -113,23 +155,25 @@ struct HostileTests {
         try await fixture.close()
     }
 
-    @Test("The total limit of authenticated sessions holds too")
-    func halfOpenTotal() async throws {
+    @Test("A full house ends its oldest half-open session for a newcomer, after a second")
+    func fullHouse() async throws {
         var configuration = TunnelListenerConfiguration()
         configuration.halfOpenTotal = 3
         let fixture = try await Fixture(loops: 1, configuration: configuration, authenticates: false)
         var peers: [RawPeer] = []
-        var established = 0
-        for _ in 0..<5 {
+        for _ in 0..<4 {
             let peer = try RawPeer(to: fixture.listener.localAddress)
             try peer.restart()
-            if peer.run(limit: .milliseconds(established < 3 ? 1_000 : 30), until: { $0.isEstablished }) {
-                established += 1
-            }
+            #expect(peer.run { $0.isEstablished })
             peers.append(peer)
         }
-        #expect(established == 3)
-        #expect(fixture.listener.counters[0].droppedHalfOpenTotal.current >= 2)
+        #expect(fixture.listener.halfOpen == 3)
+        #expect(fixture.listener.counters[0].halfOpenEvicted.current == 1)
+        let log = try await fixture.listenerLog.wait("one has ended") { !$0.closed.isEmpty }
+        guard case .evicted = log.closed[0] else {
+            Issue.record("\(log.closed)")
+            return
+        }
         _ = peers.count
         try await fixture.close()
     }

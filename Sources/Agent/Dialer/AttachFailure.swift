@@ -87,7 +87,7 @@ extension AttachFailure {
                 )
             case .notAuthenticated:
                 AttachFailure(.gatewayError, "the gateway did not receive HELLO in time")
-            case .replaced: AttachFailure(.lost, "another session has replaced this one")
+            case .replaced, .evicted: AttachFailure(.lost, "another session has replaced this one")
             case .listenerClosed: AttachFailure(.lost, "the gateway stopped")
             case .socket(let error): AttachFailure(.unreachable, "\(error)")
             }

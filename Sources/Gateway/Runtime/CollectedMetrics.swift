@@ -97,6 +97,12 @@ struct CollectedMetrics {
         registry.collectedGauge("tunnel_sessions_half_open", help: "Sessions that are not authenticated yet.") {
             Double(tunnels.halfOpen)
         }
+        registry.collectedCounter(
+            "tunnel_sessions_evicted_total",
+            help: "Half-open sessions that were ended for another one, because all places were taken."
+        ) {
+            Self.sum(tunnels) { $0.halfOpenEvicted.current }
+        }
         registry.collect(
             "tunnel_datagrams_total",
             .counter,

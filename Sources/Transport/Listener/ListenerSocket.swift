@@ -8,7 +8,7 @@ import Tunnel
 /// `handle` for each datagram, and each session reports its life through the overridden methods of ``SocketDriver``:
 ///
 /// 1. A ClientHello without a valid cookie is answered with a cookie and leaves no state.
-/// 2. A ClientHello with one creates a *pending* session at its address, within the limits of half-open sessions.
+/// 2. A ClientHello with one creates a *pending* session at its address, if ``HalfOpenSessions`` has a place for it.
 /// 3. `sessionOpened`: handshake and PARAMETERS are exchanged, and the session gets its handler.
 /// 4. `sessionAuthenticated`: the session becomes the *established* one of its address, within the limits of
 ///    authenticated sessions, and ends an earlier one there.
@@ -22,10 +22,12 @@ final class ListenerSocket: SocketDriver {
     private struct Peer {
         var established: TunnelSession?
         var pending: TunnelSession?
+        /// The place of `pending` among the half-open sessions.
+        var ticket: HalfOpenSessions.Ticket?
     }
 
     private let settings: TunnelListenerConfiguration
-    private let limits: SessionLimits
+    private let halfOpen: HalfOpenSessions
     private let sessionLimits: SessionLimits
     private let currentContext: @Sendable () -> DTLSContext
     private let accept: @Sendable (TunnelSession) -> any SessionHandler
@@ -42,14 +44,14 @@ final class ListenerSocket: SocketDriver {
         context: LoopContext,
         socket: UDPSocket,
         settings: TunnelListenerConfiguration,
-        limits: SessionLimits,
+        halfOpen: HalfOpenSessions,
         sessionLimits: SessionLimits,
         secret: DTLSCookieSecret,
         dtlsContext: @escaping @Sendable () -> DTLSContext,
         accept: @escaping @Sendable (TunnelSession) -> any SessionHandler
     ) {
         self.settings = settings
-        self.limits = limits
+        self.halfOpen = halfOpen
         self.sessionLimits = sessionLimits
         currentContext = dtlsContext
         self.accept = accept
@@ -113,13 +115,16 @@ final class ListenerSocket: SocketDriver {
         to local: UDPAddress?,
         socketAddress: SocketAddress
     ) {
-        let replaced = peers[address]?.pending
-        if replaced == nil {
-            // Checked before a cookie is computed: at the limit no hello is answered.
-            guard admitted(limits.wouldAdmit(address)) else { return }
-        }
         refreshContext()
-        let answer = address.withCookieBytes { dtls.handle(datagram: hello, peer: $0, now: turnNow) }
+        var ticket: HalfOpenSessions.Ticket?
+        let answer = address.withCookieBytes { bytes in
+            dtls.handle(datagram: hello, peer: bytes, now: turnNow) {
+                // The owner of the address begins again, and needs one place only.
+                peers[address]?.pending?.end(.replaced, now: turnNow)
+                ticket = admit(address)
+                return ticket != nil
+            }
+        }
         switch answer {
         case .reply:
             while let count = dtls.pollTransmit(into: context.arena) {
@@ -127,25 +132,31 @@ final class ListenerSocket: SocketDriver {
                 sendStateless(UnsafeRawBufferPointer(rebasing: context.arena[..<count]), to: address, from: local)
             }
         case .session(let session):
-            replaced?.end(.replaced, now: turnNow)
-            guard admitted(limits.acquire(address)) else { return }
-            begin(session, at: address, local, socketAddress: socketAddress)
-        case .drop:
-            counters.droppedHello.add(1)
+            guard let ticket else { preconditionFailure("a session was created without a place") }
+            begin(session, at: address, local, socketAddress: socketAddress, ticket)
+        case .drop(.notAdmitted): break
+        case .drop: counters.droppedHello.add(1)
         }
     }
 
-    private func admitted(_ admission: SessionLimits.Admission) -> Bool {
-        switch admission {
-        case .admitted: return true
+    private func admit(_ address: UDPAddress) -> HalfOpenSessions.Ticket? {
+        switch halfOpen.admit(address, now: turnNow) {
+        case .admitted(let ticket, let evicting):
+            if evicting { counters.halfOpenEvicted.add(1) }
+            return ticket
         case .totalLimitReached: counters.droppedHalfOpenTotal.add(1)
         case .addressLimitReached: counters.droppedHalfOpenAddress.add(1)
         }
-        return false
+        return nil
     }
 
-    private func begin(_ dtls: DTLSSession, at address: UDPAddress, _ local: UDPAddress?, socketAddress: SocketAddress)
-    {
+    private func begin(
+        _ dtls: DTLSSession,
+        at address: UDPAddress,
+        _ local: UDPAddress?,
+        socketAddress: SocketAddress,
+        _ ticket: HalfOpenSessions.Ticket
+    ) {
         let session = TunnelSession(
             dtls: dtls,
             role: .server,
@@ -159,6 +170,8 @@ final class ListenerSocket: SocketDriver {
         counters.handshakesStarted.add(1)
         counters.halfOpen.add(1)
         peers[address, default: Peer()].pending = session
+        peers[address]?.ticket = ticket
+        halfOpen.prepare(ticket) { [weak session] in session?.evict() }
         recent = nil
         context.touch(session)
     }
@@ -198,7 +211,7 @@ final class ListenerSocket: SocketDriver {
             session.beginClose(.busy, reason: "too many sessions of this address, or in all")
             return
         }
-        limits.release(address)
+        if let ticket = peers[address]?.ticket { halfOpen.release(ticket) }
         counters.halfOpen.add(-1)
         counters.sessionsAuthenticated.add(1)
         peers[address] = Peer(established: session, pending: nil)
@@ -220,7 +233,8 @@ final class ListenerSocket: SocketDriver {
         guard let address = session.path.address, var peer = peers[address] else { return }
         if peer.pending === session {
             peer.pending = nil
-            limits.release(address)
+            if let ticket = peer.ticket { halfOpen.release(ticket) }
+            peer.ticket = nil
             counters.halfOpen.add(-1)
         } else if peer.established === session {
             peer.established = nil

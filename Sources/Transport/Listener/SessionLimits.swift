@@ -1,8 +1,7 @@
 import Synchronization
 
-/// A limit on the number of sessions, in all and per address (an IPv4 address or an IPv6 /64). A listener has two: one
-/// for half-open sessions, whose peers have not authenticated themselves, and one for authenticated sessions. Shared by
-/// all loops of a listener and thread-safe; used once per handshake, never per packet.
+/// A limit on the number of authenticated sessions, in all and per address (an IPv4 address or an IPv6 /64). Shared by
+/// all loops of a listener and thread-safe; used once per session, never per packet.
 package final class SessionLimits: Sendable {
     package enum Admission: Equatable {
         case admitted
@@ -10,10 +9,6 @@ package final class SessionLimits: Sendable {
         case addressLimitReached
     }
 
-    /// The default limit of half-open sessions. A server's side of a handshake takes some 80 KB, and not more than 120 KB
-    /// under attack, so together they stay below 64 MiB.
-    package static let halfOpenInAll = 500
-    package static let halfOpenPerAddress = 16
     package static let authenticatedInAll = 65_536
     /// The default limit of authenticated sessions per address. A whole site may be behind one address.
     package static let authenticatedPerAddress = 4_096
@@ -32,24 +27,19 @@ package final class SessionLimits: Sendable {
         self.perAddress = perAddress
     }
 
-    /// Returns whether one more session would be admitted now. Another loop may be faster: ``acquire(_:)`` decides.
-    package func wouldAdmit(_ address: UDPAddress) -> Admission {
-        state.withLock { admission($0, address.limitKey) }
-    }
-
     /// Counts one more session if there is room.
     package func acquire(_ address: UDPAddress) -> Admission {
         state.withLock { state in
-            let admission = self.admission(state, address.limitKey)
-            if admission == .admitted {
-                state.total &+= 1
-                state.byAddress[address.limitKey, default: 0] &+= 1
-            }
-            return admission
+            let count = state.byAddress[address.limitKey] ?? 0
+            if state.total >= total { return .totalLimitReached }
+            if count >= perAddress { return .addressLimitReached }
+            state.total &+= 1
+            state.byAddress[address.limitKey] = count &+ 1
+            return .admitted
         }
     }
 
-    /// Releases the place of an admitted session. Called when it leaves the half-open state or closes.
+    /// Releases the place of an admitted session.
     package func release(_ address: UDPAddress) {
         state.withLock { state in
             let key = address.limitKey
@@ -57,14 +47,5 @@ package final class SessionLimits: Sendable {
             state.byAddress[key] = count > 1 ? count - 1 : nil
             state.total &-= 1
         }
-    }
-
-    /// The number of sessions that are counted now.
-    package var current: Int { state.withLock { $0.total } }
-
-    private func admission(_ state: State, _ key: UInt64) -> Admission {
-        if state.total >= total { return .totalLimitReached }
-        if (state.byAddress[key] ?? 0) >= perAddress { return .addressLimitReached }
-        return .admitted
     }
 }

@@ -13,20 +13,20 @@ package final class TunnelListener: Sendable {
     package let localAddress: SocketAddress
     /// The counters of each loop, in the order of the loops.
     package let counters: [TransportCounters]
-    private let limits: SessionLimits
+    private let halfOpenSessions: HalfOpenSessions
     private let sockets: [NIOLoopBound<ListenerSocket>]
     private let loops: [any EventLoop]
 
     private init(
         localAddress: SocketAddress,
         counters: [TransportCounters],
-        limits: SessionLimits,
+        halfOpenSessions: HalfOpenSessions,
         sockets: [NIOLoopBound<ListenerSocket>],
         loops: [any EventLoop]
     ) {
         self.localAddress = localAddress
         self.counters = counters
-        self.limits = limits
+        self.halfOpenSessions = halfOpenSessions
         self.sockets = sockets
         self.loops = loops
     }
@@ -57,7 +57,7 @@ package final class TunnelListener: Sendable {
             boundTo: try await Self.resolve(host: host, port: port),
             buffers: configuration.buffers
         ).map { UnsafeTransfer($0) }
-        let limits = SessionLimits(
+        let halfOpenSessions = HalfOpenSessions(
             total: configuration.halfOpenTotal,
             perAddress: configuration.halfOpenPerAddress
         )
@@ -74,7 +74,7 @@ package final class TunnelListener: Sendable {
                     context: LoopContext.of(loop),
                     socket: socket.value,
                     settings: configuration,
-                    limits: limits,
+                    halfOpen: halfOpenSessions,
                     sessionLimits: sessionLimits,
                     secret: secret,
                     dtlsContext: context,
@@ -88,7 +88,7 @@ package final class TunnelListener: Sendable {
         let listener = TunnelListener(
             localAddress: sockets[0].value.localAddress,
             counters: counters,
-            limits: limits,
+            halfOpenSessions: halfOpenSessions,
             sockets: drivers,
             loops: loops
         )
@@ -112,7 +112,7 @@ package final class TunnelListener: Sendable {
     }
 
     /// The number of half-open sessions on all loops.
-    package var halfOpen: Int { limits.current }
+    package var halfOpen: Int { halfOpenSessions.current }
 
     /// Resolves `host`, an address or a name. Names are resolved off the loops.
     private static func resolve(host: String, port: Int) async throws(TransportError) -> SocketAddress {
@@ -130,8 +130,8 @@ package final class TunnelListener: Sendable {
 /// Limits and times of a listener and of the sessions that it accepts.
 package struct TunnelListenerConfiguration: Sendable {
     package var session = TunnelSessionConfiguration()
-    package var halfOpenTotal = SessionLimits.halfOpenInAll
-    package var halfOpenPerAddress = SessionLimits.halfOpenPerAddress
+    package var halfOpenTotal = HalfOpenSessions.inAll
+    package var halfOpenPerAddress = HalfOpenSessions.perAddress
     package var sessionsInAll = SessionLimits.authenticatedInAll
     package var sessionsPerAddress = SessionLimits.authenticatedPerAddress
     package var buffers = UDPSocket.BufferSizes()

@@ -41,6 +41,8 @@ package enum SessionCloseReason: Error, Sendable {
     case notAuthenticated
     /// Another session of the same address and port replaced this one.
     case replaced
+    /// The session was half-open, and another one needed its place.
+    case evicted
     /// Our listener was closed.
     case listenerClosed
     /// Our socket could not be registered with its loop.
@@ -61,6 +63,7 @@ extension SessionCloseReason: CustomStringConvertible {
         case .refused: "no process listens at the peer's port"
         case .wrongProtocol(let name): "the peer negotiated \(name ?? "no application protocol")"
         case .notAuthenticated: "the peer did not authenticate itself in time"
+        case .evicted: "ended before it authenticated itself, for sessions of other networks"
         case .replaced: "replaced by a new session of the same address"
         case .listenerClosed: "the listener was closed"
         case .socket(let error): "\(error)"

@@ -129,6 +129,14 @@ extension TunnelSession {
         end(reason, now: now)
     }
 
+    /// Ends the session because another one needs its place among the half-open ones. Called on any thread; does nothing
+    /// if the peer authenticates itself in the meantime.
+    func evict() {
+        onLoop { session in
+            if !session.isAuthenticated { session.end(.evicted, now: .now()) }
+        }
+    }
+
     /// Fails all streams and reports the close to the driver and the owner.
     private func reportClosed(_ reason: SessionCloseReason) {
         peerGoneIndication = nil

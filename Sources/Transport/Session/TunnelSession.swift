@@ -175,7 +175,7 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         NIODeadline.now().uptimeNanoseconds < silentAfter.load(ordering: .relaxed)
     }
 
-    private func onLoop(_ body: @escaping @Sendable (TunnelSession) -> Void) {
+    func onLoop(_ body: @escaping @Sendable (TunnelSession) -> Void) {
         if loop.inEventLoop {
             body(self)
         } else {

@@ -65,6 +65,14 @@ package struct UDPAddress: Hashable, Sendable {
         return isMapped ? low : high
     }
 
+    /// The networks of the address, smallest first: those of its ``limitKey``, and of an IPv6 address the /56 and the
+    /// /48, which sites get.
+    package var networks: [UInt64] {
+        guard isIPv6, !isMapped else { return [limitKey, limitKey, limitKey] }
+        let prefix = UInt64(bigEndian: high)
+        return [limitKey, UInt64(bigEndian: prefix & ~0xFF), UInt64(bigEndian: prefix & ~0xFFFF)]
+    }
+
     private var isMapped: Bool { isIPv6 && high == 0 && low & UInt64(UInt32.max) == Self.mappedPrefix }
 
     /// The bytes 0 0 FF FF before a mapped IPv4 address, as the first half of `low`.
