@@ -7,6 +7,10 @@ import socket
 import struct
 
 
+# The alert with which a gateway answers records of a session that it does not know.
+UNKNOWN_SESSION = bytes.fromhex("15fefd 0000 000000000000 0002 010a")
+
+
 def _extension(kind: int, body: bytes) -> bytes:
     return struct.pack("!HH", kind, len(body)) + body
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import struct
 import time
 
 import pytest
 
-from dtls import HalfOpen, client_hello, fragment, protected
-from harness import Agent, Stack, compiled
+from dtls import UNKNOWN_SESSION, HalfOpen, client_hello, fragment, protected
+from harness import Agent, Stack, compiled, eventually
 from test_streaming import open_websocket
 
 
@@ -127,6 +129,27 @@ def test_datagrams_of_every_length_are_harmless(stack: Stack):
                 hello[:at] + bytes([hello[at] ^ 0xFF]) + hello[at + 1 :], ("127.0.0.1", stack.gateway.https_port)
             )
     assert stack.request("GET", "/bytes/10").length == 10
+
+
+def test_forged_alerts_while_the_gateway_is_stalled_end_no_request(bench):
+    """15 bytes with the gateway's address, while it does not answer for three probe timeouts, at most 500 ms."""
+    stack = Stack(bench)
+    gateway, agent = stack.gateway.process, stack.agent.process
+    [attached] = [line for line in gateway.log_objects() if line["msg"] == "agent attached"]
+    ports = (stack.gateway.https_port, int(attached["remote"].rpartition(":")[2]))
+    datagram = struct.pack("!4H", *ports, 8 + len(UNKNOWN_SESSION), 0) + UNKNOWN_SESSION
+    with stack.connect(timeout=30) as drip, socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+        drip.start("GET", "/drip?n=40&ms=100")
+        drip.head()
+        gateway.suspend()
+        raw.sendto(datagram, ("127.0.0.1", 0))
+        agent.wait_log("gateway may have lost the tunnel", 2)
+        gateway.signal(signal.SIGCONT)
+        eventually(lambda: agent.log().count('"attached"') == 2, 5, "a second tunnel")
+        assert drip.finish().complete
+    assert "tunnel lost" not in agent.log()
+    agent.wait_log("replaced tunnel closed", 10)
+    eventually(lambda: stack.gateway.metrics()["hopgate_agents_connected"] == 1, 5, "one tunnel is left")
 
 
 @pytest.mark.bulk

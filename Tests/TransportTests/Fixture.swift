@@ -12,6 +12,7 @@ struct SessionLog: Sendable {
     var established = 0
     var closed: [SessionCloseReason] = []
     var opened = 0
+    var suspected = 0
 }
 
 /// A session's handler made of closures, which run on the session's loop.
@@ -40,6 +41,10 @@ final class ScriptedSession: SessionHandler {
     func session(_ session: TunnelSession, opened stream: TunnelStream) {
         opened(session, stream)
         log.update { $0.opened += 1 }
+    }
+
+    func sessionSuspected(_ session: TunnelSession) {
+        log.update { $0.suspected += 1 }
     }
 
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {

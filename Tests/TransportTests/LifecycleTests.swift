@@ -1,4 +1,5 @@
 import DTLS
+import Glibc
 import NIOCore
 import NIOPosix
 import Synchronization
@@ -317,16 +318,13 @@ struct LifecycleTests {
             .get()
         let began = NIODeadline.now()
         session.ping()
-        let closed = try await log.wait("lost", within: .seconds(3)) { !$0.closed.isEmpty }
+        let report = try await log.wait("suspected", within: .seconds(3)) { $0.suspected > 0 }
         #expect(NIODeadline.now() - began < .seconds(2))
-        guard case .lost = closed.closed.first else {
-            Issue.record("\(closed.closed)")
-            return
-        }
+        #expect(report.closed.isEmpty, "the owner decides")
         try await fixture.close()
     }
 
-    @Test("A gateway that has lost a session answers with an alert, and the session ends")
+    @Test("A gateway that has lost a session answers with an alert, and the owner of the session is told")
     func forgotten() async throws {
         let first = try await Fixture(loops: 2)
         let log = Observed(SessionLog())
@@ -353,11 +351,8 @@ struct LifecycleTests {
             accept: { _ in ScriptedSession() }
         )
         session.ping()
-        let closed = try await log.wait("lost", within: .seconds(3)) { !$0.closed.isEmpty }
-        guard case .lost = closed.closed.first else {
-            Issue.record("\(closed.closed)")
-            return
-        }
+        let suspected = try await log.wait("suspected", within: .seconds(3)) { $0.suspected > 0 }
+        #expect(suspected.closed.isEmpty)
         #expect(second.counters[0].alertsSent.current >= 1)
         await second.close()
         try await first.close()
@@ -370,22 +365,64 @@ struct LifecycleTests {
         let session = try await fixture.dial(on: fixture.loops[1], log: log)
         try await log.wait("established") { $0.established == 1 }
         let accepted = try #require(try await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
-        // As if from the gateway: its socket, its port.
-        try await accepted.loop.submit {
-            let alert = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 1)
-            let count = DTLSUnknownSessionAlert.write(into: alert)
-            let bytes = UnsafeRawBufferPointer(rebasing: alert[..<count])
-            var path = DatagramSender.Path(address: UDPAddress(accepted.remoteAddress))
-            _ = accepted.sender.send(bytes, segmentSize: count, path: &path)
-            alert.deallocate()
-        }.get()
+        try await accepted.loop.submit { Self.sendAlert(of: accepted) }.get()
         let (_, echo) = try await fixture.stream(session, on: fixture.loops[1], .send(500_000))
         try await echo.wait("alive") { $0.isOver }
         // Longer than the wait for an indication.
         let later = Observed(false)
         session.loop.scheduleTask(in: .milliseconds(700)) { later.update { $0 = true } }
         try await later.wait("a while") { $0 }
-        #expect(log.value.closed.isEmpty && echo.value.finished == 1)
+        #expect(log.value.closed.isEmpty && log.value.suspected == 0 && echo.value.finished == 1)
+        try await fixture.close()
+    }
+
+    /// Sends an alert as if it came from the gateway: its socket, its port.
+    private static func sendAlert(of session: TunnelSession) {
+        withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { alert in
+            let count = DTLSUnknownSessionAlert.write(into: alert)
+            _ = session.remoteAddress.withSockAddr { address, length in
+                sendto(session.sender.socket.descriptor, alert.baseAddress, count, 0, address, socklen_t(length))
+            }
+        }
+    }
+
+    @Test("A forged alert while the gateway is silent for a moment ends nothing")
+    func hintInSilence() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let log = Observed(SessionLog())
+        let session = try await fixture.dial(on: fixture.loops[1], log: log)
+        try await log.wait("established") { $0.established == 1 }
+        let accepted = try #require(try await fixture.accepted.wait("accepted") { !$0.isEmpty }.first)
+        try await accepted.loop.submit {
+            accepted.sender.injectedFailure = { _, _ in 0 }
+            Self.sendAlert(of: accepted)
+        }.get()
+        try await log.wait("suspected") { $0.suspected == 1 }
+        try await accepted.loop.submit { accepted.sender.injectedFailure = nil }.get()
+        let (_, echo) = try await fixture.stream(session, on: fixture.loops[1], .send(500_000))
+        let result = try await echo.wait("the echo") { $0.isOver }
+        #expect(result.finished == 1 && log.value.closed.isEmpty)
+        try await fixture.close()
+    }
+
+    @Test("One refusal and an alert end no attempt; the refusal of each flight does")
+    func hintsWhileDialing() async throws {
+        let fixture = try await Fixture(loops: 2)
+        let silent = try UDPSocket.bound(to: SocketAddress(ipAddress: "127.0.0.1", port: 0))
+        let log = Observed(SessionLog())
+        let session = try await fixture.dial(to: silent.localAddress, log: log)
+        try await session.loop.submit { session.peerMayBeGone(now: .now()) }.get()
+        // Longer than the wait for an indication.
+        let later = Observed(false)
+        session.loop.scheduleTask(in: .milliseconds(700)) { later.update { $0 = true } }
+        try await later.wait("a while") { $0 }
+        #expect(log.value.closed.isEmpty)
+        try await session.loop.submit { for _ in 0..<2 { session.peerMayBeGone(now: .now()) } }.get()
+        let closed = try await log.wait("refused") { !$0.closed.isEmpty }
+        guard case .refused = closed.closed.first else {
+            Issue.record("\(closed.closed)")
+            return
+        }
         try await fixture.close()
     }
 

@@ -69,7 +69,6 @@ extension AttachFailure {
             case .local(_, let text): AttachFailure(.local, text)
             case .violation(let error): AttachFailure(.violation, "the gateway violated the protocol: \(error)")
             case .idleTimeout: AttachFailure(.silent, "nothing received from the gateway within the idle timeout")
-            case .lost: AttachFailure(.lost, "the gateway has lost the state of this tunnel")
             case .refused:
                 AttachFailure(
                     .refused,

@@ -35,6 +35,9 @@ struct GatewayConnector: Sendable {
                 delay = .nanoseconds(Int64(Double(spread.nanoseconds) * .random(in: 0..<1)))
             case .silent:
                 delay = .zero
+            case .suspected:
+                metrics.attachFailures[.lost].increment()
+                delay = backoff.next(after: .lost, retryAfter: nil, fraction: .random(in: 0..<1))
             case .ended(let failure, let wasLive):
                 metrics.attachFailures[failure.kind].increment()
                 delay = backoff.next(

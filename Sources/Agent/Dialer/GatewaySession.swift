@@ -12,8 +12,9 @@ import Tunnel
 /// waits for its ``Outcome``; the tunnel calls the methods of `SessionHandler` and, for the control stream, those of
 /// `StreamHandler`; a shutdown calls ``drain(deadline:)`` and ``close()`` through ``OpenSessions``. The states are those
 /// of `State`: connecting, awaitingWelcome, live, draining, closed, in this order, of which any may be followed by
-/// closed. The outcome is reported when the tunnel closes, and already while it is open if the gateway sends GOAWAY or
-/// becomes silent: the connector then dials again, and this tunnel finishes its requests.
+/// closed. The outcome is reported when the tunnel closes, and already while it is open if the gateway sends GOAWAY,
+/// becomes silent or may have lost the tunnel: the connector then dials beside it. A tunnel that is replaced like this
+/// is retired when the new one is welcomed (``retire(gateway:newer:)``), and not before: its gateway may only be busy.
 final class GatewaySession {
     /// The result of an attempt to attach, reported once to the ``GatewayConnector``. The session may outlive it.
     enum Outcome: Sendable {
@@ -23,6 +24,8 @@ final class GatewaySession {
         case goaway(spread: TimeAmount)
         /// The gateway is silent: it may be gone, or the agent's address may have changed.
         case silent
+        /// The gateway may have lost the tunnel: there was an indication, and no answer to a PING.
+        case suspected
     }
 
     private enum State {
@@ -47,6 +50,10 @@ final class GatewaySession {
     /// The time without any packet after which an unresponsive tunnel is closed.
     static let closeTimeout = TimeAmount.seconds(10)
     static let defaultKeepAlive = TimeAmount.seconds(1)
+    /// The time in which a replaced tunnel must acknowledge GOAWAY, and without requests after which it closes.
+    static let retirementTimeout = TimeAmount.seconds(2)
+    /// The time in which the requests of a replaced tunnel must end.
+    static let retirementLimit = TimeAmount.hours(1)
 
     let gateway: String
     private let loopState: AgentLoopState
@@ -56,6 +63,19 @@ final class GatewaySession {
     private let attachNumber: UInt64
     private let outcome: EventLoopPromise<Outcome>
     private var hasReported = false
+    /// The time since which the gateway does not respond, or `nil` while it does.
+    private var unresponsiveSince: NIODeadline?
+    /// Whether the connector dials again because the gateway did not respond.
+    private var isBeingReplaced = false
+    /// The time at which the tunnel was retired.
+    private var retiredAt: NIODeadline?
+    /// Whether the tunnel counts as ready in the metrics.
+    private var isReady = false {
+        didSet {
+            guard isReady != oldValue else { return }
+            if isReady { metrics.readyTunnels.increment() } else { metrics.readyTunnels.decrement() }
+        }
+    }
     private var session: TunnelSession?
     private var state = State.connecting
     private var control = ControlCodec()
@@ -129,7 +149,7 @@ final class GatewaySession {
     }
 
     private func setDraining() {
-        if case .live = state { metrics.readyTunnels.decrement() }
+        isReady = false
         state = .draining
     }
 
@@ -169,7 +189,10 @@ final class GatewaySession {
         session.authenticated()
         let requested = TimeAmount.milliseconds(Int64(min(welcome.keepAliveMilliseconds, 15_000)))
         session.setKeepAlive(requested == .zero ? Self.defaultKeepAlive : max(requested, .milliseconds(100)))
-        metrics.readyTunnels.increment()
+        isReady = true
+        // Tunnels that this one replaces. Each has its own event loop.
+        let (gateway, number) = (gateway, attachNumber)
+        openSessions.forEach { $0.retire(gateway: gateway, newer: number) }
         context.log.info(
             "attached",
             metadata: [
@@ -210,16 +233,47 @@ final class GatewaySession {
     }
 
     private func checkLiveness() {
-        guard let session, !session.isResponsive, let last = session.lastReceived else { return }
-        let quiet = NIODeadline.now() - last
+        guard let session, let last = session.lastReceived else { return }
+        let now = NIODeadline.now()
+        if let since = unresponsiveSince, last > since {
+            unresponsiveSince = nil
+            if case .live = state { isReady = true }
+        }
+        if let retiredAt, now - retiredAt > Self.retirementTimeout,
+            last <= retiredAt || !session.hasOpenStreams || now - retiredAt > Self.retirementLimit
+        {
+            session.close(.noError, reason: "a new tunnel has replaced this one")
+            return
+        }
+        guard !session.isResponsive else { return }
+        let quiet = now - last
         if quiet > Self.closeTimeout {
             giveUp(
                 AttachFailure(.silent, "nothing received from the gateway for \(quiet.nanoseconds / 1_000_000_000) s")
             )
-        } else if quiet > Self.silenceTimeout, !hasReported {
-            context.log.warning("gateway unresponsive, attaching again", metadata: ["gateway": "\(gateway)"])
-            report(.silent)
+        } else if quiet > Self.silenceTimeout {
+            replace("gateway unresponsive, attaching again", .silent)
         }
+    }
+
+    /// Asks the connector for another tunnel. This one stays open: the indication may be forged, or the gateway busy.
+    private func replace(_ message: Logger.Message, _ outcome: Outcome) {
+        guard case .live = state else { return }
+        unresponsiveSince = unresponsiveSince ?? .now()
+        isReady = false
+        guard !hasReported else { return }
+        isBeingReplaced = true
+        context.log.warning(message, metadata: ["gateway": "\(gateway)"])
+        report(outcome)
+    }
+
+    /// Retires this tunnel if a newer one has replaced it. The gateway sends no new requests here, and those in flight
+    /// finish. If the gateway does not acknowledge that, it has lost the tunnel, which closes then.
+    private func retire(gateway: String, newer number: UInt64) {
+        guard isBeingReplaced, gateway == self.gateway, attachNumber < number, case .live = state else { return }
+        setDraining()
+        retiredAt = .now()
+        send(.goaway(Goaway(deadlineMilliseconds: UInt64(Self.retirementLimit.nanoseconds / 1_000_000))))
     }
 }
 
@@ -254,9 +308,13 @@ extension GatewaySession: SessionHandler {
         stream.handler = OriginExchange(stream: stream, loopState: loopState, now: .now())
     }
 
+    func sessionSuspected(_ session: TunnelSession) {
+        replace("gateway may have lost the tunnel, attaching again", .suspected)
+    }
+
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason) {
         let wasLive = self.wasLive
-        if case .live = state { metrics.readyTunnels.decrement() }
+        isReady = false
         state = .closed
         self.session = nil
         openSessions.remove(self)

@@ -14,7 +14,6 @@ final class GatewayMetrics: Sendable {
         case agent
         case gateway
         case idle
-        case lost
         case superseded
         case revoked
         case violation

@@ -386,7 +386,6 @@ extension AgentSession {
         case .peer: .agent
         case .violation: .violation
         case .idleTimeout: .idle
-        case .lost: .lost
         case .dtls(nil): .agent
         case .dtls: .dtls
         case .replaced: .replaced

@@ -26,10 +26,9 @@ final class DialerSocket: SocketDriver {
         socketAddress: SocketAddress
     ) {
         guard let session else { return }
-        // An alert in the clear only indicates that the peer may be gone. DTLS would ignore it, or let it end a
-        // handshake.
+        // An alert in the clear only indicates that the peer may have lost an open session. It answers no handshake.
         if DTLSUnknownSessionAlert.matches(datagram) {
-            session.peerMayBeGone(now: turnNow)
+            if session.tunnel != nil { session.peerMayBeGone(now: turnNow) }
             return
         }
         session.receive(datagram, to: local, now: turnNow)

@@ -8,9 +8,16 @@ package protocol SessionHandler: AnyObject {
     func sessionEstablished(_ session: TunnelSession)
     /// The peer opened a stream. Set the stream's handler before returning.
     func session(_ session: TunnelSession, opened stream: TunnelStream)
+    /// The peer may have lost the session: there was an unauthenticated indication of that, and no answer to a PING. The
+    /// session stays open; a further indication is reported again.
+    func sessionSuspected(_ session: TunnelSession)
     /// The session has closed. Called exactly once, after every stream has failed; also for a client session that was
     /// never established.
     func sessionClosed(_ session: TunnelSession, reason: SessionCloseReason)
+}
+
+extension SessionHandler {
+    package func sessionSuspected(_ session: TunnelSession) {}
 }
 
 /// The reason for which a session closed.
@@ -23,9 +30,6 @@ package enum SessionCloseReason: Error, Sendable {
     case violation(TunnelError)
     /// No packet was received for the idle timeout (RFC 9000 §10.1).
     case idleTimeout
-    /// An indication that the peer is gone (ECONNREFUSED, an alert in the clear), and then no authenticated record: the
-    /// peer has lost this session.
-    case lost
     /// The peer ended DTLS: `nil` for close_notify, else the fatal alert or the failure of the session.
     case dtls(DTLSError?)
     /// The handshake failed: the certificate does not verify, there are no common parameters, or the peer sent an
@@ -56,7 +60,6 @@ extension SessionCloseReason: CustomStringConvertible {
         case .peer(let code, let text): "the peer closed the session: code \(code) \(text)"
         case .violation(let error): "protocol violation: \(error)"
         case .idleTimeout: "nothing was received for the idle timeout"
-        case .lost: "the peer has lost this session"
         case .dtls(nil), .handshakeFailed(nil): "the peer ended DTLS"
         case .dtls(let error?), .handshakeFailed(let error?): "DTLS: \(error)"
         case .handshakeTimeout: "the handshake was not completed in time"

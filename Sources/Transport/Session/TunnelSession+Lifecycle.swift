@@ -1,11 +1,11 @@
 import DTLS
-import NIOCore
+package import NIOCore
 import Tunnel
 
 /// The beginning and the end of a session. All on the session's loop.
 extension TunnelSession {
     /// The time for which a peer-gone indication waits for an authenticated record: 3 PTO within these bounds. The
-    /// lower bound keeps a busy peer on a short path from being given up because of a forged indication.
+    /// lower bound keeps a busy peer on a short path from being suspected because of a forged indication.
     private static var probeWait: ClosedRange<TimeAmount> { .milliseconds(100) ... .milliseconds(500) }
 
     // MARK: Begin
@@ -34,12 +34,16 @@ extension TunnelSession {
 
     /// Records an unauthenticated indication that the peer has lost this session. It ends nothing by itself: a PING
     /// asks the peer at once.
-    func peerMayBeGone(now: NIODeadline) {
-        guard peerGoneIndication == nil, phase == .opening || phase == .open else { return }
+    package func peerMayBeGone(now: NIODeadline) {
+        guard phase == .opening || phase == .open else { return }
+        guard peerGoneIndication == nil else {
+            peerGoneIndication?.isRepeated = true
+            return
+        }
         var wait = Self.probeWait.upperBound
         if let tunnel {
             tunnel.ping(now: now)
-            // Never shorter than an answer can take, or a forged indication would close sessions on long paths.
+            // Never shorter than an answer can take, or a forged indication would suspect sessions on long paths.
             let ceiling = max(wait, tunnel.statistics.rtt * 2)
             wait = max(Self.probeWait.lowerBound, min(ceiling, tunnel.probeTimeout * 3))
         }
@@ -52,13 +56,18 @@ extension TunnelSession {
         context.touch(self)
     }
 
-    /// Closes the session if nothing was received since the indication.
+    /// Reports the indication if nothing was received since then. It ends no session that is open: the sender of a forged
+    /// indication would only have to wait until the peer is busy for a moment.
     func resolvePeerGoneIndication(_ indication: PeerGoneIndication, now: NIODeadline) {
         peerGoneIndication = nil
         guard (indication.countsRecords ? recordsIn : datagramsIn) == indication.received else {
             return
         }
-        end(indication.countsRecords ? .lost : .refused, now: now)
+        if wasOpen {
+            handler?.sessionSuspected(self)
+        } else if indication.isRepeated {
+            end(.refused, now: now)
+        }
     }
 
     // MARK: End

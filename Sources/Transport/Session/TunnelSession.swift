@@ -69,8 +69,8 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     var datagramsIn: UInt64 = 0
     var recordsIn: UInt64 = 0
 
-    /// An unauthenticated indication that the peer has lost this session. The session closes only if nothing is
-    /// received from the peer until `deadline`.
+    /// An unauthenticated indication that the peer has lost this session. If nothing is received from the peer until
+    /// `deadline`, the owner of an open session is told, and an attempt that was refused repeatedly ends.
     struct PeerGoneIndication {
         /// The time until which the session waits for the peer.
         let deadline: NIODeadline
@@ -79,6 +79,9 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         let received: UInt64
         /// Whether `received` counts authenticated records.
         let countsRecords: Bool
+        /// Whether another indication has come. A first flight that is lost and one forged ICMP message look alike; a
+        /// port without a listener refuses each flight.
+        var isRepeated = false
     }
 
     private static let lastID = Atomic<UInt64>(0)
@@ -190,6 +193,9 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
         loop.preconditionInEventLoop()
         return tunnel?.statistics ?? TunnelStatistics()
     }
+
+    /// Whether streams beside the control stream are open. On the session's loop only.
+    package var hasOpenStreams: Bool { streams.count > 1 }
 
     /// The time at which the peer last sent an authenticated packet, or `nil` before the handshake is complete.
     package var lastReceived: NIODeadline? { tunnel?.lastReceived }

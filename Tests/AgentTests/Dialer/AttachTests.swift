@@ -1,4 +1,6 @@
 import Agent
+import DTLS
+import Glibc
 import HopProtocol
 import Logging
 import NIOCore
@@ -97,6 +99,72 @@ struct AttachTests {
             #expect(!slow.log.value.isOver)
             try await expect { try await rig.get().isComplete }
             try await eventually("one ready tunnel") { rig.agent.agent.readyTunnels == 1 }
+        }
+    }
+
+    /// Sends an alert to the agent as if the gateway did not know `session`, and loses all that the gateway sends.
+    private static func silence(_ session: TunnelSession) async throws {
+        try await session.loop.submit {
+            session.sender.injectedFailure = { _, _ in 0 }
+            withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { alert in
+                let count = DTLSUnknownSessionAlert.write(into: alert)
+                _ = session.remoteAddress.withSockAddr { address, length in
+                    sendto(session.sender.socket.descriptor, alert.baseAddress, count, 0, address, socklen_t(length))
+                }
+            }
+        }.get()
+    }
+
+    @Test(
+        "A forged alert while the gateway is silent costs no request: a second tunnel attaches, the first one finishes"
+    )
+    func forgedAlert() async throws {
+        let release = Observed<[OriginPeerReference]>([])
+        let origin = try await TestOrigin { peer, request in
+            if request.requestLine.contains("slow") {
+                release.update { $0.append(OriginPeerReference(peer)) }
+            } else {
+                peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            }
+        }
+        try await Rig.with(origin) { rig in
+            let old = try await rig.gateway.session()
+            let slow = try await rig.gateway.call(try await rig.head("GET", "/slow"), on: old)
+            let peer = try #require(try await release.wait("the request") { !$0.isEmpty }.first)
+            try await Self.silence(old)
+            #expect(try await rig.agent.line("may have lost the tunnel") != nil)
+            #expect(rig.agent.agent.readyTunnels == 0)
+            try await old.loop.submit { old.sender.injectedFailure = nil }.get()
+            try await rig.gateway.sessions.wait("a second tunnel") { $0.count == 2 }
+            try await rig.gateway.goaways.wait("the first one is retired") { $0.count == 1 }
+            try await eventually("one ready tunnel") { rig.agent.agent.readyTunnels == 1 }
+            try await expect { try await rig.get().isComplete }
+            #expect(!slow.log.value.isOver)
+            peer.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            let answer = try await slow.over()
+            #expect(answer.isComplete && answer.body == "ok")
+            try await rig.gateway.sessions.wait("the first one is closed") { $0.count == 1 }
+            #expect(rig.gateway.sessions.value.first !== old)
+        }
+    }
+
+    @Test("A tunnel that its gateway has lost is replaced, and closes once the new one is welcomed")
+    func lostTunnel() async throws {
+        let origin = try await TestOrigin { _, _ in }
+        try await Rig.with(origin) { rig in
+            let old = try await rig.gateway.session()
+            _ = try await rig.gateway.call(try await rig.head("GET", "/slow"), on: old)
+            try await origin.log.wait("the request") { $0.requests.count == 1 }
+            // A new process on the old port: the old one sends nothing when it dies.
+            try await old.loop.submit { old.sender.injectedFailure = { _, _ in 101 } }.get()
+            let port = rig.gateway.port
+            await rig.gateway.listener.close()
+            let second = try await TestGateway(port: port)
+            try await second.sessions.wait("attached again") { $0.count == 1 }
+            #expect(try await rig.agent.line("replaced tunnel closed") != nil)
+            try await origin.log.wait("its request has ended") { $0.open == 0 }
+            #expect(rig.agent.agent.readyTunnels == 1)
+            await second.stop()
         }
     }
 

@@ -8,7 +8,7 @@ import Transport
 struct ListenerStartTests {
     /// Starts a listener on a machine where nothing can listen on `::`, and returns where it listens.
     private func start(_ host: String, errno: CInt, log: TestLog) async throws -> String {
-        let start = ListenerStart("x_listen", .udp, log.logger)
+        let start = ListenerStart("x_listen", isUDP: true, log.logger)
         return try await start.run(ListenAddress(host: host, port: 5)) { address in
             if address.host.contains(":") {
                 throw TransportError(code: .systemCall, operation: "socket", errno: errno)
