@@ -143,11 +143,11 @@ package final class GarbageCollector {
             let versions = try volume.versions(key, fresh: false)
             guard let top = versions.last else { return [] }
             guard try isRemoval(top, of: key) else {
-                return try Self.files(superseded(key, versions).prefix(Self.versionsPerKey), of: key)
+                return try files(superseded(key, versions).prefix(Self.versionsPerKey), of: key)
             }
             // The versions of the key may begin again.
             volume.versionObservations.withLock { $0[key.path] = nil }
-            let older = Self.files(versions.dropLast(), of: key)
+            let older = try files(versions.dropLast(), of: key)
             guard !isDisposable else { return older.isEmpty ? [.key(key, removal: top)] : older }
             let isDue = isOlder(VersionName.path(of: top, key: key), than: Self.removalAge, now, isRemoval: true)
             isWaiting = isWaiting || !isDue
@@ -191,9 +191,14 @@ package final class GarbageCollector {
         }
     }
 
-    /// The files of versions, the newest first.
-    private static func files(_ versions: some BidirectionalCollection<UInt64>, of key: StoreKey) -> [Deletion] {
-        versions.reversed().map { .file(VersionName.path(of: $0, key: key)) }
+    /// The files of versions, the newest first. The later ones are made durable before, since the writer of the newest
+    /// may have ended without that: a power loss would leave neither.
+    private func files(
+        _ versions: some BidirectionalCollection<UInt64>,
+        of key: StoreKey
+    ) throws(StoreError) -> [Deletion] {
+        if !versions.isEmpty { try volume.confirm(folder: key.path) }
+        return versions.reversed().map { .file(VersionName.path(of: $0, key: key)) }
     }
 
     private func isOlder(_ path: String, than age: TimeAmount, _ now: NIODeadline, isRemoval: Bool = false) -> Bool {
