@@ -371,9 +371,9 @@ package final class PrefixWatch {
             // A volume that does not respond is part of the store's state, not a problem of a key.
             return error.isTransient && !isHung || before == error ? nil : .unreadable(error)
         }
-        problems[key] = nil
         unsettled.remove(key)
         guard case .success(let state?) = finding else { return disappearance(of: key) }
+        problems[key] = nil
         missing[key] = nil
         let before = known[key]
         switch state {
@@ -416,8 +416,9 @@ package final class PrefixWatch {
     /// Returns the change if a folder counts as gone: two lookups, not right after each other, did not find it. The
     /// folder of a removed key is expected to go.
     private func disappearance(of key: StoreKey) -> WatchedChange.Content? {
-        guard let before = known[key] else { return nil }
-        if before.removed == nil {
+        let before = known[key]
+        guard before != nil || problems[key] != nil else { return nil }
+        if before?.removed == nil {
             let now = volume.now()
             guard let since = missing[key], now - since >= Self.secondLookupDelay else {
                 missing[key] = missing[key] ?? now
@@ -427,6 +428,7 @@ package final class PrefixWatch {
         }
         missing[key] = nil
         known[key] = nil
-        return before.removed != nil || isDisposable ? .collected : .removed(version: nil)
+        problems[key] = nil
+        return before?.removed != nil || isDisposable ? .collected : .removed(version: nil)
     }
 }

@@ -118,6 +118,22 @@ struct RemovedKeysTests {
         #expect(polled.current["a"] == nil && polled.problems.isEmpty)
     }
 
+    @Test("The problem of a name that cannot be used ends when the name is gone")
+    func strayName() throws {
+        let clock = Observed(start)
+        let polled = PolledValues(volume: try scratch.volume(now: { clock.value }), prefix: "certs")
+        func poll() throws {
+            clock.update { $0 = $0 + .seconds(10) }
+            try polled.poll()
+        }
+        scratch.write("v2/certs/notes", "x")
+        try poll()
+        #expect(polled.problems["notes"]?.code == .refused)
+        try FileManager.default.removeItem(atPath: scratch.file("v2/certs/notes"))
+        for _ in 0..<2 { try poll() }
+        #expect(polled.problems.isEmpty)
+    }
+
     @Test("The folder of a removed key with a random name is deleted by the next round")
     func disposable() throws {
         let volume = try scratch.volume()
