@@ -43,8 +43,14 @@ extension Store {
                 if let failure = writer.failure { throw failure }
             }
             for (key, error) in writer.damaged {
-                let earlier =
-                    key.parent == StoreLayout.certificates ? try await self.earlier(key, within: .seconds(10)) : []
+                var earlier: [StoredValue] = []
+                if key.parent == StoreLayout.certificates {
+                    do {
+                        earlier = try await self.earlier(key, within: .seconds(10))
+                    } catch  where !error.isTransient {
+                        // Not only the newest version is refused, but the folder.
+                    }
+                }
                 writer.add(key, earlier, insteadOf: error)
             }
             guard try await readCluster(mounted: mounted) == cluster else { continue }
