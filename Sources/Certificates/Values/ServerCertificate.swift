@@ -178,9 +178,11 @@ package struct CertificateKind: Hashable, Sendable {
     private let keySize: Int
     private let signature: Certificate.SignatureAlgorithm
     private let extensions: [Certificate.Extension]
+    private let hasNames: Bool
     private let issuers: [Certificate]
 
-    /// The extensions that differ between certificates of one kind: names, key identifiers, places and receipts.
+    /// The extensions that differ between certificates of one kind: names, key identifiers, places and receipts. Their
+    /// form counts nevertheless, since a library refuses a certificate with a malformed one.
     private static let individual: Set<ASN1ObjectIdentifier> = [
         .X509ExtensionID.subjectAlternativeName, .X509ExtensionID.subjectKeyIdentifier,
         .X509ExtensionID.authorityInformationAccess,
@@ -193,7 +195,13 @@ package struct CertificateKind: Hashable, Sendable {
         key = "\(leaf.publicKey)"
         keySize = leaf.publicKey.subjectPublicKeyInfoBytes.count
         signature = leaf.signatureAlgorithm
-        extensions = leaf.extensions.filter { !Self.individual.contains($0.oid) }
+        extensions = leaf.extensions.map { part in
+            guard Self.individual.contains(part.oid) else { return part }
+            let isOfNames = part.oid == .X509ExtensionID.subjectAlternativeName
+            let form = isOfNames ? [] : part.value.prefix(2) + [UInt8(truncatingIfNeeded: part.value.count)]
+            return Certificate.Extension(oid: part.oid, critical: part.critical, value: ArraySlice(form))
+        }
+        hasNames = (try? leaf.extensions.subjectAlternativeNames) != nil
         issuers = Array(certificate.chain.dropFirst())
     }
 }

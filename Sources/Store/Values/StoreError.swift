@@ -99,10 +99,7 @@ extension StoreError {
             case .symbolicLink:
                 (.refused, "is a symbolic link, which is not followed here; replace it with the real file or folder")
             case .wrongKind:
-                (
-                    .refused,
-                    "is not of the expected kind (file or folder); delete it with: rm -r \(shellWord(fault.path))"
-                )
+                (.refused, "is not of the expected kind (file or folder, and no link); move it away")
             case .stale, .unreachable:
                 (.transient, "\(system): the volume does not answer as it should; check the server and the network")
             case .readOnly: (.readOnly, "\(system): the volume is read-only; mount it with write access")
