@@ -168,14 +168,16 @@ def swaps_under_load(bench, swap_source: str) -> None:
             mount(secret, number, pair)
         swapped = time.monotonic()
         wanted = serial(pair[0])
-        # One replacement per second, without waiting until the previous one is served.
-        while time.monotonic() < began + number:
+        # One replacement after the other, without waiting until the previous one is served. The pause is longer than that
+        # between two looks at the store, so that no fixed distance between the two hides every replacement.
+        end = began + 1.2 * number
+        while time.monotonic() < end:
             if served_serial(gateway.https_port) == wanted:
                 delays.append(time.monotonic() - swapped)
                 new_handshakes += 1
                 break
             time.sleep(0.02)
-        time.sleep(max(0, began + number - time.monotonic()))
+        time.sleep(max(0, end - time.monotonic()))
     last = serial(pairs[-1][0])
     eventually(lambda: served_serial(gateway.https_port) == last, 2.5, "new handshakes see the last leaf")
     seconds = time.monotonic() - began
