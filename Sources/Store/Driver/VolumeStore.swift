@@ -190,8 +190,7 @@ extension VolumeStore {
                                 try body(volume, part)
                             }
                         }
-                        // Of an ended task not all is done; its first failure has come before.
-                        return Task.isCancelled ? Self.closed : nil
+                        return nil
                     } catch {
                         return error
                     }
