@@ -6,6 +6,11 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
+// Keeps OpenSSL from freeing its locks when the process ends, because other threads may still use them then.
+__attribute__((constructor)) static void keep_at_exit(void) {
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+}
+
 static const char ciphers[] =
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";

@@ -47,7 +47,6 @@ package final class ServedCertificates: Sendable {
     /// Signals that the snapshot may have to be rebuilt.
     let changed = AsyncSignal()
     private let current = Mutex(Current())
-    private let storeObserver = Mutex<(@Sendable ([String]) -> Void)?>(nil)
 
     private struct Current {
         var snapshot: CertificateSnapshot?
@@ -55,6 +54,7 @@ package final class ServedCertificates: Sendable {
         var others: CertificateSnapshot?
         /// The problems that were reported, by place.
         var reported: [String: CertificatesError] = [:]
+        var storeObserver: (@Sendable ([String]) -> Void)?
     }
 
     private init(_ settings: Settings, _ set: CertificateSet) {
@@ -154,12 +154,14 @@ package final class ServedCertificates: Sendable {
         try await stored.open(now: now) { [weak self] names in
             if names.contains(CertificateSet.developmentCA.name) { development?.requestReload() }
             changed.send()
-            self?.storeObserver.withLock { $0 }?(names)
+            self?.current.withLock { $0.storeObserver }?(names)
         }
     }
 
     /// Sets a closure that is called, on any thread, with the names of keys whose certificate in the store has changed.
-    package func onStoreChange(_ body: @escaping @Sendable ([String]) -> Void) { storeObserver.withLock { $0 = body } }
+    package func onStoreChange(_ body: @escaping @Sendable ([String]) -> Void) {
+        current.withLock { $0.storeObserver = body }
+    }
 
     private static let nothing = CertificatesError(
         .missing,

@@ -124,15 +124,15 @@ def test_a_broken_store_has_a_clear_line(bench, harm, words):
     assert done.returncode == 1 and words in done.stdout and done.stdout.strip().endswith("cannot be used as it is.")
 
 
-VALUES: dict[str, Callable[[Path], None]] = {
-    "is empty": lambda path: path.touch(0o600),
-    "is not a version of a value": lambda path: path.write_bytes(b"noise"),
-    "has a wrong MAC": lambda path: path.write_bytes((path.parent / "1.json").read_bytes()),
-    "is larger than": lambda path: (path.touch(0o600), os.truncate(path, 8 << 30)),
-    "is not of the expected kind": lambda path: path.mkdir(0o700),
-    "kind (file or folder)": lambda path: os.mkfifo(path, 0o600),
-    "is a symbolic link": lambda path: path.symlink_to("/etc/hostname"),
-}
+VALUES: list[tuple[str, Callable[[Path], None]]] = [
+    ("is empty", lambda path: path.touch(0o600)),
+    ("is not a version of a value", lambda path: path.write_bytes(b"noise")),
+    ("has a wrong MAC", lambda path: path.write_bytes((path.parent / "1.json").read_bytes())),
+    ("is larger than", lambda path: (path.touch(0o600), os.truncate(path, 8 << 30))),
+    ("is not of the expected kind", lambda path: path.mkdir(0o700)),
+    ("is not of the expected kind", lambda path: os.mkfifo(path, 0o600)),
+    ("is a symbolic link", lambda path: path.symlink_to("/etc/hostname")),
+]
 
 
 def test_values_that_cannot_be_used_are_listed_and_removed(bench):
@@ -140,7 +140,7 @@ def test_values_that_cannot_be_used_are_listed_and_removed(bench):
     cert, key = map(str, IssuingAuthority(bench.folder / "issuer").server("app.test"))
     gateway.cli("cert", "import", "--cert", cert, "--key", key)
     damaged = {}
-    for words, damage in VALUES.items():
+    for words, damage in VALUES:
         identifier = token_id(gateway.create_token("demo"))
         path = gateway.data / "v2" / "agents" / identifier / "2.json"
         damage(path)

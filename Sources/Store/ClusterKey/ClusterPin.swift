@@ -4,7 +4,7 @@ import Synchronization
 ///
 /// A volume may be mounted over the folder, or unmounted from it, while the process runs. What stands at the path then
 /// is another cluster's store, or none.
-private final class ClusterPin: Sendable {
+private final class ClusterPin: VolumeVerification {
     private let cluster: String
     /// The path of the signing key, whose random name no other volume has; one call verifies it. It is missing if
     /// the keys are mounted.
@@ -47,6 +47,6 @@ extension Volume {
     /// Limits all further writes, watches and observations to the volume of this cluster.
     package func pin(to cluster: ClusterIdentity) {
         let pin = ClusterPin(cluster)
-        verification.withLock { $0 = { volume throws(StoreError) in try pin.verify(volume) } }
+        verification.withLock { $0 = pin }
     }
 }

@@ -20,7 +20,7 @@ package final class Volume: Sendable {
     let random: @Sendable () -> UInt64
     private let counters = Mutex(StoreCounts())
     /// Verifies that the volume at the path still is the one that was opened, if that was asked for.
-    let verification = Mutex<(@Sendable (Volume) throws(StoreError) -> Void)?>(nil)
+    let verification = Mutex<(any VolumeVerification)?>(nil)
     /// The newest version of each key at some time; see ``superseded(_:_:)``.
     let versionObservations = Mutex([String: VersionObservation]())
 
@@ -48,11 +48,17 @@ package final class Volume: Sendable {
     /// Throws `gone` if another volume stands at the path now. Called before anything is created or deleted, and
     /// after anything is read that removes or replaces what is known.
     func requireOwnVolume() throws(StoreError) {
-        if let verify = verification.withLock({ $0 }) { try verify(self) }
+        if let verification = verification.withLock({ $0 }) { try verification.verify(self) }
     }
 
     /// Returns the absolute path, for messages.
     func displayPath(_ path: String) -> String { path.isEmpty ? files.root : "\(files.root)/\(path)" }
+}
+
+/// A check of the volume that stands at the path now.
+protocol VolumeVerification: Sendable {
+    /// - Throws: `gone` if it is another one than the one that was opened.
+    func verify(_ volume: Volume) throws(StoreError)
 }
 
 /// Counters of refused files, failures and changes since the process started.

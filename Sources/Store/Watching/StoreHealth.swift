@@ -21,7 +21,10 @@ package final class StoreHealth: Sendable {
     private struct Facts {
         /// The start of the round trip in progress.
         var began: NIODeadline?
+        /// The last heartbeat, or the start.
         var lastGood: NIODeadline
+        /// Whether there was a heartbeat: a process that is no member makes none.
+        var isMember = false
         var lastWasSlow = false
         var failure: StoreError?
         /// The failure of a write that found no space, if none has succeeded since.
@@ -46,6 +49,7 @@ package final class StoreHealth: Sendable {
             let took = facts.began.map { now - $0 }
             facts.began = nil
             facts.lastGood = now
+            facts.isMember = true
             facts.roundTrip = took
             facts.lastWasSlow = took.map { $0 > Self.limit } ?? false
             facts.failure = nil
@@ -98,7 +102,8 @@ package final class StoreHealth: Sendable {
             default: break
             }
             // Twice the limit without a heartbeat: none is being attempted.
-            if facts.lastWasSlow || now - facts.lastGood > Self.limit + Self.limit { return .stalled }
+            if facts.lastWasSlow { return .stalled }
+            if facts.isMember, now - facts.lastGood > Self.limit + Self.limit { return .stalled }
             return facts.spaceFailure != nil ? .full : .healthy
         }
     }

@@ -79,4 +79,37 @@ struct ForeignVolumeTests {
         )
         #expect(!gone.withLock { $0.contains(members[1].incarnation) })
     }
+
+    @Test("The verification before each write takes the same room on the stack, however many there were")
+    func stack() async throws {
+        let files = StackProbe(files: MemoryFileSystem())
+        let volume = Volume(files: files)
+        try volume.prepare()
+        volume.pin(to: try await volume.openCluster())
+        func write() throws {
+            try volume.files.unlink(volume.writeTemporary([1], durable: false))
+        }
+        try write()
+        let first = files.address.value.exchange(.max, ordering: .relaxed)
+        for _ in 0..<1_000 { try write() }
+        // A page for what the optimiser does differently between the two calls.
+        #expect(first < .max && files.address.value.load(ordering: .relaxed) + 4_096 > first)
+    }
+}
+
+/// A file system that records the lowest address of the stack of its calls of `status`.
+private struct StackProbe: InterceptedFileSystem {
+    final class Address: Sendable {
+        let value = Atomic(UInt.max)
+    }
+
+    let files: any FileSystem
+    let address = Address()
+
+    func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) {
+        guard call == .stat else { return }
+        var local: UInt8 = 0
+        let here = withUnsafeMutablePointer(to: &local) { UInt(bitPattern: $0) }
+        address.value.min(here, ordering: .relaxed)
+    }
 }
