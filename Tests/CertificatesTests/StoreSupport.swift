@@ -87,6 +87,7 @@ final class ObservedFileSystem: FileSystem {
     private struct State {
         /// The number of files that may be opened before the next hangs.
         var opens: Int?
+        var suffix = ""
         var hangs: [DispatchSemaphore] = []
         var failing: String?
         var failures = 0
@@ -100,16 +101,20 @@ final class ObservedFileSystem: FileSystem {
     /// Makes calls below this path fail with EIO; `nil` ends the failures.
     func fail(_ path: String?) { state.withLock { ($0.failing, $0.failures) = (path, 0) } }
 
-    /// Makes the opening of values hang after this many; `nil` ends it.
-    func hang(after opens: Int?) {
+    /// Makes the opening of values whose path ends like this hang after this many; `nil` ends it.
+    func hang(after opens: Int?, of suffix: String = ".json") {
         let ended = state.withLock { state in
-            defer { (state.opens, state.hangs) = (opens, []) }
+            defer { (state.opens, state.suffix, state.hangs) = (opens, suffix, []) }
             return state.hangs
         }
         ended.forEach { $0.signal() }
     }
 
+    /// Lets values be opened again, while those that hang go on hanging.
+    func admit() { state.withLock { $0.opens = nil } }
+
     var failures: Int { state.withLock { $0.failures } }
+    var hanging: Int { state.withLock { $0.hangs.count } }
 
     private func observe(_ call: FileFault.Call, _ path: String) throws(FileFault) {
         let isFailing = state.withLock { state in
@@ -125,7 +130,7 @@ final class ObservedFileSystem: FileSystem {
     func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
         try observe(.open, path)
         let hang = state.withLock { state -> DispatchSemaphore? in
-            guard let opens = state.opens, path.hasSuffix(".json") else { return nil }
+            guard let opens = state.opens, path.hasSuffix(state.suffix) else { return nil }
             state.opens = max(0, opens - 1)
             guard opens == 0 else { return nil }
             state.hangs.append(DispatchSemaphore(value: 0))

@@ -68,13 +68,15 @@ final class DevelopmentAuthority: Sendable {
     /// Reads the root again after it changed in the store, because a backup was restored or it was removed and created
     /// again. Returns whether it is a different one. If it cannot be read or used, the previous one stays.
     func reload() async -> Bool {
-        state.withLock { $0.needsReload = true }
+        // A change during the reading requests another one.
+        state.withLock { $0.needsReload = false }
         do throws(CertificatesError) {
-            let found = try await DevelopmentRoot.read(in: set)
-            state.withLock { $0.needsReload = false }
-            return found.map { adopt($0) } ?? false
+            return try await DevelopmentRoot.read(in: set).map { adopt($0) } ?? false
         } catch {
-            guard case .malformed = error.code else { return false }
+            guard case .malformed = error.code else {
+                requestReload()
+                return false
+            }
             return state.withLock { state in
                 defer { state.problem = error }
                 return state.problem != error

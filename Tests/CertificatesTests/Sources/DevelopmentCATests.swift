@@ -248,6 +248,34 @@ struct DevelopmentCATests {
         try await eventually { served.developmentRoot?.pin == again.pin }
     }
 
+    @Test("A root that changes while it is being read is read again")
+    func changeDuringReading() async throws {
+        let (store, files) = try scratch.observedStore()
+        defer { store.close() }
+        let served = try await open(store)
+        let changes = Atomic(0)
+        served.onStoreChange { _ in changes.add(1, ordering: .relaxed) }
+        let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }
+        defer { task.cancel() }
+        let other = try scratch.store()
+        defer { other.close() }
+        let lease = try await other.certificates.lease(of: root)
+        var pair = try TestCertificate(["root"]).loaded()
+        // The watch opens the value first, then the development CA does.
+        files.hang(after: 1, of: "/2.json")
+        defer { files.hang(after: nil) }
+        _ = try await other.certificates.write(pair, as: root, origin: "development-ca", under: lease)
+        try await eventually { files.hanging == 1 }
+        files.admit()
+        let before = changes.load(ordering: .relaxed)
+        pair = try TestCertificate(["root"]).loaded()
+        _ = try await other.certificates.write(pair, as: root, origin: "development-ca", under: lease)
+        try await eventually { changes.load(ordering: .relaxed) > before }
+        files.hang(after: nil)
+        try await eventually { served.developmentRoot?.fingerprint == Hex.string(pair.leafSHA256) }
+        await lease.release()
+    }
+
     @Test("A root that could not be read when it changed is read as soon as the volume answers")
     func unreadableChange() async throws {
         let (store, files) = try scratch.observedStore()
