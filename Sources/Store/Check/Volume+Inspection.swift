@@ -1,4 +1,5 @@
 import Formats
+import Glibc
 package import NIOCore
 
 /// The files in a store's folder that should not be there, or have the wrong mode or kind.
@@ -104,6 +105,8 @@ extension Volume {
                 } else {
                     checkMode(path, status, &result)
                 }
+            case .file where depth == 0 || (path.hasPrefix("locks/") && StoreNumber.parse(name: name) == nil):
+                result.addRefused(path, StoreError(FileFault(.list, displayPath(path), ENOTDIR)))
             case .file: checkMode(path, status, &result)
             case .symbolicLink:
                 let reason = "is a symbolic link, which is not followed; replace it with the real file or folder"

@@ -38,7 +38,13 @@ extension Volume {
         _ end: NIODeadline,
         _ found: inout [LeaseFinding]
     ) -> Bool {
-        guard let names = try? namesIfPresent(in: path) ?? [] else { return false }
+        let names: [String]
+        do throws(StoreError) {
+            names = try namesIfPresent(in: path) ?? []
+        } catch {
+            // The inspection lists what is refused.
+            return error.code == .refused
+        }
         var isComplete = true
         // A folder of epochs is a lease, any other one is a part of names.
         if depth > 0, names.contains(where: { StoreNumber.parse(name: $0) != nil }) {

@@ -231,7 +231,7 @@ extension Volume {
 
     /// Counts a fault and converts it.
     func storeError(for fault: FileFault) -> StoreError {
-        let error = StoreError(fault)
+        let error = StoreError(located(fault))
         switch error.code {
         case .transient: count(\.transient)
         case .refused: count(\.refused)
@@ -239,6 +239,21 @@ extension Volume {
         default: break
         }
         return error
+    }
+
+    /// Returns the fault with the path of the file or link that is in the place of a folder above its path, if there is
+    /// one: that is what has to be moved away.
+    private func located(_ fault: FileFault) -> FileFault {
+        guard [.wrongKind, .symbolicLink].contains(fault.kind), fault.path.hasPrefix("\(files.root)/") else {
+            return fault
+        }
+        let path = fault.path.dropFirst(files.root.count + 1)
+        for slash in path.indices where path[slash] == "/" {
+            let folder = String(path[..<slash])
+            guard let kind = try? files.status(folder).kind else { break }
+            if kind != .folder { return FileFault(fault.call, displayPath(folder), fault.number) }
+        }
+        return fault
     }
 
     /// Counts and describes a file that could not be decoded.

@@ -47,6 +47,25 @@ struct CheckTests {
         #expect(inspection.remarks.contains { $0.contains("v2/certs: mode 2770") })
     }
 
+    @Test("A file in the place of a folder of leases is named by the check and by the call that needs the lease")
+    func leaseFolder() async throws {
+        let volume = try scratch.volume()
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
+        let file = scratch.write("v2/locks/certs", "")
+        let refusal = StoreError(FileFault(.list, file, ENOTDIR)).description
+        #expect(volume.inspect().refused.map(\.description) == [refusal])
+        #expect(volume.leases(until: .distantFuture).isComplete)
+        let error = await #expect(throws: StoreError.self) { _ = try await store.lease("certs/a", LeaseOptions()) }
+        #expect(error?.description == refusal)
+        unlink(file)
+        try await store.lease("certs/a", LeaseOptions()).release()
+        // The folder of all leases, which a start refuses as well.
+        chmod(scratch.file("v2/locks"), 0o755)
+        #expect(volume.inspect().problems.map(\.place) == [scratch.file("v2/locks")])
+        #expect(volume.leases(until: .distantFuture).isComplete)
+    }
+
     @Test("A full volume is one problem of the self-test; what follows is skipped")
     func full() throws {
         let volume = try scratch.volume()
