@@ -72,13 +72,7 @@ package final class KeyRotation: Sendable {
                 )
             }
         } else if cluster.rotatingTo == nil {
-            let key = ClusterKey.generate()
-            try await store.createClusterKey(key)
-            cluster = try await step { cluster throws(StoreError) in
-                cluster.rotatingTo == nil ? try cluster.adding(key) : nil
-            }
-            // Another process was faster, so no document names this key.
-            if cluster.keyring[key.id] == nil { try? await store.removeClusterKey(key.id) }
+            cluster = try await add(.generate())
             if let new = cluster.rotatingTo { report(.added(new.id)) }
         }
         if let new = cluster.rotatingTo {
@@ -100,6 +94,27 @@ package final class KeyRotation: Sendable {
 
     // MARK: Steps
 
+    /// Adds a key for verification, or returns the cluster with the one that another process has added meanwhile. After
+    /// a failure no file of the key is left, so that attempts do not leave one each.
+    private func add(_ key: ClusterKey) async throws(StoreError) -> ClusterIdentity {
+        do throws(StoreError) {
+            try await store.createClusterKey(key)
+            let cluster = try await step { cluster throws(StoreError) in
+                cluster.rotatingTo == nil ? try cluster.adding(key) : nil
+            }
+            // Another process was faster, so no document names this key.
+            if cluster.keyring[key.id] == nil { try? await store.removeClusterKey(key.id) }
+            return cluster
+        } catch {
+            // The document may still come to name the key if the volume did not answer, or names it already.
+            let isFinal = !error.isTransient && error.code != .closed
+            if isFinal, let cluster = try? await read(), cluster.keyring[key.id] == nil {
+                try? await store.removeClusterKey(key.id)
+            }
+            throw error
+        }
+    }
+
     private func retire(_ start: ClusterIdentity) async throws(StoreError) -> ClusterIdentity {
         var cluster = start
         let all = start.keyring
@@ -108,12 +123,8 @@ package final class KeyRotation: Sendable {
         try await waitUntilSigning(all.signing)
         // A document that could not be sealed again may be genuine under an old key only, and is lost without it.
         if let (place, problem) = try await reseal(all).first {
-            throw StoreError(
-                .refused,
-                place.path,
-                "\(problem); the old keys are kept: repair it, or remove it with: hopgate store remove \(place), and run "
-                    + "this again"
-            )
+            let cause = ValueExamination.withRemedy(problem, place, in: store)
+            throw StoreError(.refused, place.path, "\(cause); the old keys are kept: run this again after that")
         }
         for key in old.reversed() {
             cluster = try await step { cluster throws(StoreError) in
@@ -141,10 +152,10 @@ package final class KeyRotation: Sendable {
     /// Seals every credential and certificate that is not sealed with the first key again with that key.
     ///
     /// - Returns: The documents that could not be sealed.
-    private func reseal(_ keyring: ClusterKeyring) async throws(StoreError) -> [(key: StoreKey, problem: String)] {
+    private func reseal(_ keyring: ClusterKeyring) async throws(StoreError) -> [(key: StoreKey, problem: StoreError)] {
         let result = try await Resealing(store: store, keyring: keyring).run()
         report(.resealed(result.count))
-        for (key, problem) in result.skipped { report(.skipped(key, problem)) }
+        for (key, problem) in result.skipped { report(.skipped(key, problem.description)) }
         return result.skipped
     }
 

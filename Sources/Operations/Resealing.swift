@@ -7,7 +7,7 @@ struct Resealing: Sendable {
         /// The number of documents that were sealed again.
         var count = 0
         /// The documents that could not be sealed again, and the reasons.
-        var skipped: [(key: StoreKey, problem: String)] = []
+        var skipped: [(key: StoreKey, problem: StoreError)] = []
     }
 
     let store: any Store
@@ -18,7 +18,7 @@ struct Resealing: Sendable {
         case resealed
         /// Another process changed the document at the same time.
         case conflict
-        case skipped(String)
+        case skipped(StoreError)
     }
 
     /// Seals all documents, and retries those that another process changed meanwhile.
@@ -57,7 +57,7 @@ struct Resealing: Sendable {
             switch error.code {
             case .notFound: return .upToDate
             case _ where error.isConflict: return .conflict
-            case .corrupt, .foreign, .newerFormat, .refused, .tooLarge, .badName: return .skipped(error.description)
+            case .corrupt, .foreign, .newerFormat, .refused, .tooLarge, .badName: return .skipped(error)
             default: throw error
             }
         }

@@ -69,7 +69,7 @@ package struct ValueExamination: Sendable {
         let stored: StoredValue
         switch reading {
         case .success(let value): stored = value
-        case .failure(let error): return withRemedy(error, key)
+        case .failure(let error): return Self.withRemedy(error, key, in: store)
         }
         let path = "\(store.diagnostics.path)/\(VersionName.path(of: stored.version, key: key))"
         do throws(StoreError) {
@@ -84,15 +84,16 @@ package struct ValueExamination: Sendable {
             }
             return nil
         } catch {
-            return withRemedy(StoreError(error.code, path, error.reason), key)
+            return Self.withRemedy(StoreError(error.code, path, error.reason), key, in: store)
         }
     }
 
-    private func withRemedy(_ error: StoreError, _ key: StoreKey) -> StoreError {
+    /// Returns the failure of a value with the remedy for it, unless it has the only one already.
+    static func withRemedy(_ error: StoreError, _ key: StoreKey, in store: any Store) -> StoreError {
         let remedy: String
         switch error.code {
         case .corrupt, .foreign, .tooLarge: remedy = StoreLayout.remedy(for: key)
-        case .refused where error.place != "\(store.diagnostics.path)/\(key)":
+        case .refused where error.place.hasPrefix("\(store.diagnostics.path)/\(key)/"):
             remedy = "or remove the value with: hopgate store remove \(key)"
         default: return error
         }

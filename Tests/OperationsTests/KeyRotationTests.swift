@@ -178,6 +178,26 @@ struct KeyRotationTests {
         }
     }
 
+    @Test("A rotation that cannot add its key leaves no file of it, however often it is repeated")
+    func notAdded() async throws {
+        let rig = try await Rig(credentials: 0)
+        defer { rig.stop() }
+        var cluster = rig.first
+        while cluster.keyring.keys.count < 8 {
+            let key = ClusterKey.generate()
+            try await rig.store.createClusterKey(key)
+            cluster = try cluster.adding(key)
+            try await rig.store.replace(cluster)
+            cluster = cluster.finishingRotation()
+            try await rig.store.replace(cluster)
+        }
+        for _ in 0..<2 {
+            let error = await #expect(throws: StoreError.self) { _ = try await rig.rotation().run() }
+            #expect(error?.code == .tooLarge && error?.reason.contains("rotate-key --retire-old") == true)
+        }
+        #expect(try rig.store.volume.strayKeys(cluster).isEmpty)
+    }
+
     @Test("Two concurrent runs perform one rotation")
     func twice() async throws {
         let rig = try await Rig(credentials: 20)
@@ -236,6 +256,7 @@ struct KeyRotationTests {
                 let refusal = await retire()
                 #expect(refusal?.code == .refused, "\(remedy)")
                 #expect(refusal?.reason.contains("the old keys are kept") == true, "\(remedy)")
+                #expect(refusal?.reason.contains("hopgate store remove agents/") == true, "\(remedy)")
                 let cluster = try #require(try await rig.store.readCluster(mounted: nil))
                 #expect(cluster.keyring.keys.last == rig.first.keyring.signing && cluster.keyring.keys.count == 2)
                 #expect(cluster.rotatingTo == nil)
@@ -246,6 +267,15 @@ struct KeyRotationTests {
                 try await rig.store.write("agents/forged", .remove(nil))
             }
         }
+        // The remedy is that of the store's check: a command only where it works.
+        let later = rig.folder.write("v2/agents/token0/9.json", "HGV3 value")
+        let newer = await retire()
+        #expect(newer?.reason.contains("update this one") == true && newer?.reason.contains("store remove") == false)
+        unlink(later)
+        mkfifo(rig.folder.file("v2/agents/pipe"), 0o600)
+        let pipe = await retire()
+        #expect(pipe?.reason.contains("move it away") == true && pipe?.reason.contains("store remove") == false)
+        unlink(rig.folder.file("v2/agents/pipe"))
         #expect(await retire() == nil)
         let cluster = try #require(try await rig.store.readCluster(mounted: nil))
         #expect(cluster.keyring.keys.count == 1 && cluster.keyring.signing != rig.first.keyring.signing)

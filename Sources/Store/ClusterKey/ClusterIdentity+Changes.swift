@@ -11,7 +11,8 @@ extension ClusterIdentity {
             throw StoreError(
                 .tooLarge,
                 ClusterDocument.key.path,
-                "already lists \(ClusterKeyFile.keyLimit) keys; retire the old ones first"
+                "already lists \(ClusterKeyFile.keyLimit) keys; retire the old ones first: "
+                    + "hopgate cluster rotate-key --retire-old"
             )
         }
         var fields = fields
