@@ -82,7 +82,7 @@ package struct ValueExamination: Sendable {
                 _ = try SealedDocument.open(stored, at: key, with: keyring)
             default: try RenewalRecords.validate(stored, at: key)
             }
-            return nil
+            return StoreNumber.exhaustion(of: path)
         } catch {
             return Self.withRemedy(StoreError(error.code, path, error.reason), key, in: store)
         }
@@ -90,6 +90,7 @@ package struct ValueExamination: Sendable {
 
     /// Returns the failure of a value with the remedy for it, unless it has the only one already.
     static func withRemedy(_ error: StoreError, _ key: StoreKey, in store: any Store) -> StoreError {
+        if let exhaustion = StoreNumber.exhaustion(of: error.place) { return exhaustion }
         let remedy: String
         switch error.code {
         case .corrupt, .foreign, .tooLarge: remedy = StoreLayout.remedy(for: key)
@@ -155,7 +156,7 @@ package struct ValueExamination: Sendable {
         var (findings, faults) = found.withLock { $0 }
         for (key, error) in faults {
             var earlier: UInt64?
-            if key.parent == StoreLayout.certificates {
+            if key.parent == StoreLayout.certificates, StoreNumber.exhaustion(of: error.place) == nil {
                 earlier = await certificates.earlier(key, now: Date(), within: .seconds(10), check: { _ in })?.version
             }
             findings.unusable.append(

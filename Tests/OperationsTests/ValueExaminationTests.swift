@@ -170,6 +170,26 @@ struct ValueExaminationTests {
         #expect(await check().unusable.count == 1)
     }
 
+    @Test("A value of the greatest version is listed with the remedy to move it away, and cannot be removed")
+    func greatest() async throws {
+        let (usable, damaged): (StoreKey, StoreKey) = ("acme/challenges/x", "agents/a")
+        let greatest = 1 << 53
+        try await store.write(usable, .create(seal(usable, version: 1)))
+        try await store.write(damaged, .create(seal(damaged, version: 1)))
+        let paths = [
+            plant(usable, greatest, storedFile(seal(usable, version: 1))), plant(damaged, greatest, bytes("noise")),
+        ]
+        let unusable = await check().unusable
+        #expect(unusable.map(\.path) == paths)
+        #expect(unusable.allSatisfy { $0.reason.hasSuffix("; move it out of the store's folder") })
+        for (key, path) in zip([usable, damaged], paths) {
+            let error = await #expect(throws: StoreError.self) { try await examination.remove(key) }
+            #expect(error?.place == path && error?.reason.contains("move it out") == true)
+            unlink(path)
+        }
+        #expect(await check().isFaultless)
+    }
+
     @Test("The list is bounded unless all is asked for, and values that nothing replaces come first")
     func bounded() async throws {
         for number in 100..<130 {

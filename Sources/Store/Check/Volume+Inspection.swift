@@ -107,7 +107,12 @@ extension Volume {
                 }
             case .file where depth == 0 || (path.hasPrefix("locks/") && StoreNumber.parse(name: name) == nil):
                 result.addRefused(path, StoreError(FileFault(.list, displayPath(path), ENOTDIR)))
-            case .file: checkMode(path, status, &result)
+            case .file:
+                if let error = StoreNumber.exhaustion(of: displayPath(path)) {
+                    result.addRefused(path, error)
+                } else {
+                    checkMode(path, status, &result)
+                }
             case .symbolicLink:
                 let reason = "is a symbolic link, which is not followed; replace it with the real file or folder"
                 result.addRefused(path, StoreError(.refused, displayPath(path), reason))

@@ -2,7 +2,7 @@ import Formats
 
 /// The numbers that the store counts up: versions of values, epochs of leases, and hints. Readers of names and files and
 /// writers of the next number share the range.
-enum StoreNumber {
+package enum StoreNumber {
     /// The greatest number, which no count reaches. A greater one was put there by hand: it is ignored like any other
     /// foreign name, so that it does not end the count, and sums of numbers cannot overflow.
     static let greatest: UInt64 = 1 << 53
@@ -27,10 +27,19 @@ enum StoreNumber {
     /// - Parameter path: The absolute path of the file with `number`, for the error; evaluated only for it.
     /// - Throws: `tooLarge` if there is none.
     static func next(after number: UInt64, in path: @autoclosure () -> String) throws(StoreError) -> UInt64 {
-        guard number < greatest else {
-            let reason = "has the greatest number that there is, so it was put there by hand"
-            throw StoreError(.tooLarge, path(), "\(reason); delete it with: rm \(shellWord(path()))")
-        }
+        guard number < greatest else { throw exhausted(path()) }
         return number + 1
+    }
+
+    /// Returns the failure of a file whose name is the greatest number, or `nil` if a path has another name.
+    package static func exhaustion(of path: String) -> StoreError? {
+        let name = path.split(separator: "/").last ?? ""
+        return name == "\(greatest)" || name == "\(greatest).json" ? exhausted(path) : nil
+    }
+
+    private static func exhausted(_ path: String) -> StoreError {
+        // Not deleted: it may have the value that is in use.
+        let reason = "has the greatest number that there is, so it was put there by hand and nothing can follow it"
+        return StoreError(.tooLarge, path, "\(reason); move it out of the store's folder")
     }
 }
