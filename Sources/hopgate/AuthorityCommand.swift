@@ -1,5 +1,6 @@
 import ArgumentParser
 import Certificates
+import Credentials
 import Formats
 import Gateway
 import Store
@@ -33,12 +34,14 @@ struct AuthorityCommand: AsyncParsableCommand {
         let context = try await CommandContext.open(try await options.load(), isFounding: true)
         defer { context.close() }
         let (certificates, key) = (context.certificates, CertificateSet.developmentCA)
+        var isReplaced = false
         if replace {
-            _ = try await certificates.withLease(of: key) { lease throws(StoreError) in
+            isReplaced = try await certificates.withLease(of: key) { lease throws(StoreError) in
                 try await certificates.store.removeIfPresent(key, under: lease)
             }
         }
         let root = try await DevelopmentRoot.obtain(in: certificates)
+        if isReplaced { await Self.reportClients(of: context.editor) }
         if pem {
             try Terminal.print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")
         } else if json {
@@ -49,5 +52,26 @@ struct AuthorityCommand: AsyncParsableCommand {
         } else {
             try Terminal.print(table: [["root", key.path], ["pin", root.pin]])
         }
+    }
+
+    /// The highest number of tokens that are named.
+    private static let tokensNamed = 20
+
+    /// Reports which clients trust the previous root, and how each is given the new one.
+    private static func reportClients(of editor: CredentialEditor) async {
+        Terminal.info(
+            """
+            Clients that trust the previous root have to be given the new one: browsers, and agents with trust.ca_file \
+            or trust.pin. Agents that joined by a join string with its pin cannot attach again when their tunnel ends.
+            Give each of them a new join string with: hopgate token rotate ID
+            A join file gets it with: hopgate token create NAME --if-absent --join-file FILE
+            """
+        )
+        let valid = (try? await editor.list())?.credentials.filter { !$0.isRevoked } ?? []
+        guard !valid.isEmpty else { return }
+        let names = valid.prefix(tokensNamed).map { "\($0.id) for \"\($0.name)\"" }.joined(separator: ", ")
+        let more = valid.count - min(valid.count, tokensNamed)
+        let rest = more > 0 ? ", and \(more) more; \"hopgate token list\" shows all" : ""
+        Terminal.info("Tokens: \(names)\(rest).")
     }
 }

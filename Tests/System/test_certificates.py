@@ -14,7 +14,7 @@ from pathlib import Path
 
 from acme_authority import IssuingAuthority
 from client import Connection, trusting
-from harness import ENVIRONMENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually, free_port
+from harness import ENVIRONMENT, HOPGATE, Agent, Gateway, Origin, Stack, eventually, free_port, token_id
 
 ROUTES = [{"host": "app.localhost", "to": "demo/web"}]
 
@@ -420,8 +420,13 @@ def test_a_new_development_root_replaces_the_present_one(bench):
     gateway = Gateway(bench)
     before = gateway.cli("ca", "--pem").stdout
     assert gateway.cli("ca", "--pem").stdout == before
-    after = gateway.cli("ca", "--replace", "--pem").stdout
+    (token, revoked) = (token_id(gateway.create_token(name)) for name in ("demo", "gone"))
+    gateway.token("revoke", revoked)
+    done = gateway.cli("ca", "--replace", "--pem")
+    after = done.stdout
     assert after != before and gateway.cli("ca", "--pem").stdout == after
+    # Join strings have the pin of the previous root.
+    assert f'Tokens: {token} for "demo".' in done.stderr and "hopgate token rotate ID" in done.stderr, done.stderr
 
 
 def test_keys_of_all_kinds_serve_agents_and_clients(bench):
