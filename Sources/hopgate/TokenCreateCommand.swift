@@ -10,7 +10,8 @@ struct TokenCreateCommand: AsyncParsableCommand {
         discussion: """
             Only the token goes to standard output. The store keeps its hash alone: it cannot be shown again.
             With --join-file no secret is printed: an agent that is given the same file joins with it.
-            With --if-absent the command can be repeated: it creates what is missing, and nothing else.
+            With --if-absent the command can be repeated: it creates what is missing, and nothing else. It warns if the \
+            token that exists differs from the options.
             """
     )
 
@@ -93,11 +94,14 @@ struct TokenCreateCommand: AsyncParsableCommand {
             }
             try await reportOthers(editor, except: token.id)
         case .renewed(let token, let credential):
+            reportDifferences(request, credential)
             Terminal.info("Token \(token.id) for \"\(name)\" has a new secret, because the file had no valid one.")
             try show(token, credential, enrolment, context)
         case .rewritten(let credential):
+            reportDifferences(request, credential)
             Terminal.info("\(joinFile ?? "") now has the gateway's present addresses, with token \(credential.id).")
         case .kept(let credential):
+            reportDifferences(request, credential)
             Terminal.info("Token \(credential.id) for \"\(name)\" exists: \(TokenOutput.summary(credential)).")
         }
     }
@@ -124,6 +128,20 @@ struct TokenCreateCommand: AsyncParsableCommand {
         } catch {
             return Failure("\(failure.message); revoke the token: hopgate token revoke \(token.id) (\(error))")
         }
+    }
+
+    /// Reports options that do not apply, because a token exists. Without any, nothing more than a token was asked for.
+    private func reportDifferences(_ request: Enroller.Request, _ credential: Credential) {
+        guard !service.isEmpty || !host.isEmpty || maxAgents != nil else { return }
+        let differences = request.differences(from: credential)
+        guard !differences.isEmpty else { return }
+        Terminal.info(
+            """
+            Warning: token \(credential.id) differs from the options: \(differences.joined(separator: "; ")).
+            It stays as it is: no command changes these. To replace the token, which closes its sessions, run \
+            "hopgate token revoke \(credential.id)", then this command again.
+            """
+        )
     }
 
     private func reportOthers(_ editor: CredentialEditor, except id: String) async throws {

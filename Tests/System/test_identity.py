@@ -330,7 +330,12 @@ def test_enrolment_can_be_run_any_number_of_times(bench):
     done = gateway.token("create", "x", "--join-file", str(bench.folder / "link"), check=False)
     assert done.returncode == 1 and "symbolic link" in done.stderr
     assert "x" not in [t["name"] for t in json.loads(gateway.token("list", "--json").stdout)]
-    assert gateway.token("create", "demo", "--if-absent").stdout == ""
+    done = gateway.token("create", "demo", "--if-absent")
+    assert done.stdout == "" and "Warning" not in done.stderr
+    # Options that do not apply are named, with the way to apply them.
+    done = gateway.token("create", "demo", "--if-absent", "--service", "api", "--max-agents", "2")
+    assert "services web, not api; maximum of agents none, not 2" in done.stderr, done.stderr
+    assert f"hopgate token revoke {tokens[0]['id']}" in done.stderr, done.stderr
 
 
 def test_a_document_that_was_edited_by_hand_changes_nothing(bench):

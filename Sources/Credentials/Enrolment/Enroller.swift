@@ -17,6 +17,24 @@ package struct Enroller: Sendable {
             self.hosts = hosts
             self.maxAgents = maxAgents
         }
+
+        /// Returns the properties of an existing token that are not as requested, each with both values.
+        package func differences(from credential: Credential) -> [String] {
+            let services = services.map { (try? ServicePattern($0))?.description ?? $0 }
+            let hosts = hosts.map { (try? HostPattern($0))?.description ?? $0 }
+            return [
+                Self.difference("services", credential.services.map(\.description), services),
+                Self.difference("hosts", credential.hosts.map(\.description), hosts),
+                Self.difference("maximum of agents", texts(credential.maxAgents), texts(maxAgents)),
+            ].compactMap { $0 }
+        }
+
+        private static func difference(_ name: String, _ present: [String], _ requested: [String]) -> String? {
+            func text(_ items: [String]) -> String { items.isEmpty ? "none" : items.joined(separator: ", ") }
+            return Set(present) == Set(requested) ? nil : "\(name) \(text(present)), not \(text(requested))"
+        }
+
+        private func texts(_ number: Int?) -> [String] { number.map { ["\($0)"] } ?? [] }
     }
 
     package enum Outcome: Sendable {

@@ -33,6 +33,20 @@ struct EnrollerTests {
         FileManager.default.contents(atPath: path).flatMap { try? JoinString(String(decoding: $0, as: UTF8.self)) }
     }
 
+    @Test("The properties of an existing token that are not as requested are named, in any order and notation")
+    func differences() async throws {
+        let store = try TestStore()
+        let (_, credential) = try await store.editor.create(name: "demo", services: ["web", "api"], hosts: ["a.test"])
+        let same = Enroller.Request(name: "demo", services: ["api", "web"], hosts: ["A.test"])
+        #expect(same.differences(from: credential).isEmpty)
+        let other = Enroller.Request(name: "demo", services: ["web"], maxAgents: 3)
+        #expect(
+            other.differences(from: credential) == [
+                "services web, api, not web", "hosts a.test, not none", "maximum of agents none, not 3",
+            ]
+        )
+    }
+
     @Test("An existing token is kept, and so is the file that has it")
     func kept() async throws {
         let store = try TestStore()
