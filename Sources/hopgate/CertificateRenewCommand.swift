@@ -26,7 +26,7 @@ struct CertificateRenewCommand: AsyncParsableCommand {
         let name = try CertificateSupport.name(name)
         let timeout = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
         let client = try await options.client()
-        let ticket = try client.post("/v1/renewals/\(name)")
+        let ticket = try await client.request("POST", "/v1/renewals/\(name)")
         guard let number = ticket["ticket"]?.integer else {
             throw Failure("the gateway's answer has no ticket; is it of the same version?")
         }

@@ -29,7 +29,7 @@ struct ClusterStatusCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-        let answer = try await options.client().get("/v1/replicas")
+        let answer = try await options.client().request("GET", "/v1/replicas")
         if json { return try Terminal.print(answer) }
         let rows = (answer["replicas"]?.objects ?? []).map { replica in
             [

@@ -16,7 +16,7 @@ struct DrainCommand: AsyncParsableCommand {
     func run() async throws {
         let timeout = try wait.map { TimeAmount(try Terminal.duration($0, flag: "--wait")) }
         let client = try await options.client()
-        _ = try client.post("/v1/drain")
+        _ = try await client.request("POST", "/v1/drain")
         guard let timeout else { return Terminal.info("The gateway is draining.") }
         let deadline = NIODeadline.now() + timeout
         while NIODeadline.now() < deadline {

@@ -24,7 +24,7 @@ struct StatusCommand: AsyncParsableCommand {
 
     func run() async throws {
         let client = try await options.client()
-        let status = try client.get("/v1/status")
+        let status = try await client.request("GET", "/v1/status")
         if json {
             guard all else { return try Terminal.print(status) }
             try Terminal.print(["gateway": .object(status)])

@@ -124,6 +124,33 @@ def test_a_broken_store_has_a_clear_line(bench, harm, words):
     assert done.returncode == 1 and words in done.stdout and done.stdout.strip().endswith("cannot be used as it is.")
 
 
+def test_commands_of_the_admin_port_name_a_key_that_is_lost_or_unreadable(bench):
+    gateway = Gateway(bench)
+    gateway.create_token("demo")
+    token = bench.folder / "admin-token"
+    token.write_text("t" * 40)
+    mounted = bench.folder / "mounted"
+    mounted.write_text("1" * 64)
+    path = next((gateway.data / "v2" / "keys").iterdir())
+    path.rename(bench.folder / "key")
+
+    def assert_named(gateway: Gateway, *words: str) -> None:
+        for command in (["status"], ["cluster", "status"], ["drain"]):
+            done = gateway.cli(*command, check=False)
+            assert done.returncode == 1 and all(word in done.stderr for word in words), done.stderr
+            assert "there is no cluster" not in done.stderr, done.stderr
+
+    lost = ("is not there", f"extract keys/{path.name} from a backup")
+    assert_named(gateway, *lost)
+    # A token that does not come from the key reaches no gateway either: none can have started.
+    store = {"path": str(gateway.data)}
+    assert_named(Gateway(bench, "token", store=store, admin_token_file=str(token)), *lost)
+    path.symlink_to(bench.folder / "key")
+    assert_named(gateway, str(path), "symbolic link")
+    other = Gateway(bench, "mounted", store=store, cluster_key_file=str(mounted))
+    assert_named(other, "has another key than the mounted one", "is the gateway running")
+
+
 VALUES: list[tuple[str, Callable[[Path], None]]] = [
     ("is empty", lambda path: path.touch(0o600)),
     ("is not a version of a value", lambda path: path.write_bytes(b"noise")),

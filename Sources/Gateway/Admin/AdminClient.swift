@@ -34,19 +34,20 @@ package struct AdminClient: Sendable {
         do throws(StoreError) {
             shared = try await SharedStore.openExisting(configuration.store)
         } catch {
-            throw Self.withoutToken(error)
+            throw Self.withoutToken(error, configuration.store)
         }
         defer { shared.close() }
         token = shared.keyring.signing.adminToken
     }
 
     /// The error that the store gives no token, if that is the meaning of an error of opening it.
-    private static func withoutToken(_ error: StoreError) -> StoreError {
+    private static func withoutToken(_ error: StoreError, _ store: SharedStoreConfiguration) -> StoreError {
         let remedy =
             "see /readyz at ops_listen for its state, or set admin_token_file for the gateway and its commands"
         let reason: String? =
             switch error.code {
-            case .notFound:
+            // Not a key that is missing.
+            case .notFound where error.place == store.folder:
                 "there is no cluster, so the admin token, which comes from the cluster's key, is not known. "
                     + "Is store.path that of the running gateway, and mounted? If so, \(remedy)"
             case .unsupported where error.place == "store.driver":
@@ -54,6 +55,31 @@ package struct AdminClient: Sendable {
             default: nil
             }
         return reason.map { StoreError(error.code, error.place, $0) } ?? error
+    }
+
+    /// Sends the first request of a command. If it fails, and the cluster's key is missing or cannot be used, that is the
+    /// error: without the key no gateway starts, and another key gives another token.
+    package func request(
+        _ method: String,
+        _ path: String
+    ) async throws(AdminClientError) -> [String: JSONValue] {
+        do throws(AdminClientError) {
+            return try send(method, path)
+        } catch {
+            guard let cause = await storeProblem() else { throw error }
+            throw AdminClientError(error.code, "\(cause) (\(error))")
+        }
+    }
+
+    /// Returns the reason why no gateway can start with the store, or `nil` if there is none or it may pass by itself.
+    private func storeProblem() async -> StoreError? {
+        guard configuration.store.driver == .volume else { return nil }
+        do throws(StoreError) {
+            try await SharedStore.openExisting(configuration.store).close()
+            return nil
+        } catch {
+            return error.isTransient || error.place == configuration.store.folder ? nil : error
+        }
     }
 
     package func get(_ path: String) throws(AdminClientError) -> [String: JSONValue] {
@@ -68,10 +94,6 @@ package struct AdminClient: Sendable {
             try body((page[name]?.array ?? []).compactMap(\.object))
             after = page["next"]?.string
         } while after != nil
-    }
-
-    package func post(_ path: String) throws(AdminClientError) -> [String: JSONValue] {
-        try send("POST", path)
     }
 
     private func send(_ method: String, _ path: String) throws(AdminClientError) -> [String: JSONValue] {
