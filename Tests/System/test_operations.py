@@ -534,9 +534,11 @@ def test_a_backup_replaces_regular_files_only(bench):
     assert (folder / "latest.tar").is_symlink()
     checked = gateway.cli("backup", "--check", str(folder / "real.tar"))
     assert checked.stderr.startswith("Can be restored: cluster "), checked.stderr
-    (folder / "real.tar").write_bytes((folder / "real.tar").read_bytes()[:-10_240])
-    checked = gateway.cli("backup", "--check", str(folder / "real.tar"), check=False)
-    assert checked.returncode == 1 and "truncated" in checked.stderr, checked.stderr
+    truncated = (folder / "real.tar").read_bytes()[:-512]
+    for content, words in ((truncated, "is truncated"), (b"", "is empty"), (b"x" * 99, "is no backup of a HopGate store")):
+        (folder / "real.tar").write_bytes(content)
+        checked = gateway.cli("backup", "--check", str(folder / "real.tar"), check=False)
+        assert checked.returncode == 1 and f"real.tar: {words}" in checked.stderr, checked.stderr
     for name, kind in (("pipe", "a FIFO"), ("folder", "a folder")):
         done = gateway.cli("restore", str(folder / name), check=False)
         assert done.returncode == 1 and f"{folder / name}: is {kind}" in done.stderr, done.stderr

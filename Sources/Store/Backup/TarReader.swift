@@ -35,8 +35,19 @@ package struct TarReader {
         guard size <= limits.size else {
             throw StoreError(.tooLarge, archive.place, "is larger than the \(limits.size >> 20) MiB of a backup")
         }
+        guard size > 0 else { throw StoreError(.corrupt, archive.place, "is empty; use another backup") }
+        let start = try archive.read(0..<min(size, TarArchive.block))[...]
+        guard start.count == TarArchive.block,
+            parse(start, TarArchive.file) != nil || parse(start, TarArchive.extended) != nil
+        else {
+            let reason = "is no backup of a HopGate store, or its beginning is damaged"
+            throw StoreError(.corrupt, archive.place, "\(reason); name a file that hopgate backup wrote")
+        }
+        guard size % TarArchive.record == 0 else {
+            let reason = "is truncated, or something was added to it; use another backup"
+            throw StoreError(.corrupt, archive.place, reason)
+        }
         var reader = TarReader(archive: archive, size: size)
-        guard size % TarArchive.record == 0 else { throw reader.damaged("is truncated, or something was added to it") }
         return try reader.list(limits)
     }
 

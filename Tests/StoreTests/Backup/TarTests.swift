@@ -174,6 +174,20 @@ struct TarTests {
         #expect(throws: StoreError.self) { try read(archive([("v2/a", [7]), ("v2/a", [7])])) }
     }
 
+    @Test("A file that is empty, no archive, an archive of another program, or truncated is called so")
+    func foreign() throws {
+        let good = try archive([("v2/a", [7])])
+        for (content, words) in [
+            ([], "is empty"), (Array("noise".utf8), "is no backup of a HopGate store"),
+            ([UInt8](repeating: 0, count: 10_240), "is no backup of a HopGate store"),
+            (patched(good, at: 257, bytes("ustar  \u{0}")), "is no backup of a HopGate store"),
+            (Array(good.dropLast(512)), "is truncated"),
+        ] as [([UInt8], String)] {
+            let error = #expect(throws: StoreError.self) { try read(content) }
+            #expect(error?.reason.hasPrefix(words) == true && error?.reason.contains("(byte") == false, "\(words)")
+        }
+    }
+
     @Test("Any flipped bit of a header is detected")
     func bits() throws {
         let good = try archive([("v2/agents/abc/1.json", [7])])
