@@ -1,4 +1,3 @@
-import DTLS
 import HopProtocol
 package import Logging
 import NIOCore
@@ -63,13 +62,15 @@ package final class Agent: Sendable {
     /// - Throws: ``AgentError`` if the agent cannot start.
     package func run() async throws {
         let configuration = context.configuration
-        let dtls = try Self.makeDTLSContext(configuration.trust)
+        let access = try GatewayAccess.polled(configuration, log: context.log)
         let count = max(1, min(configuration.gateways.count, System.coreCount))
-        // Also those for the resolution of names. SwiftNIO would end the process.
-        let threads = count + System.coreCount + 2
+        // Also those for the resolution of names and for the token's file. SwiftNIO would end the process.
+        let threads = count + System.coreCount + 3
         guard ThreadLimit.allows(threads) else {
             throw AgentError("\(threads) threads are needed: \(ThreadLimit.message)")
         }
+        if configuration.identityFile != nil, !access.start() { throw AgentError(ThreadLimit.message) }
+        defer { access.stop() }
         let group = MultiThreadedEventLoopGroup(numberOfThreads: count + 1)
         let loops = Array(group.makeIterator())
         let monitor = LoopMonitor(loops: loops, metrics: context.metrics.registry)
@@ -90,21 +91,25 @@ package final class Agent: Sendable {
         )
         let loopStates = await makeLoopStates(Array(loops[..<count]))
         await withTaskGroup(of: Void.self) { tasks in
-            for (index, gateway) in configuration.gateways.enumerated() {
-                let connector = GatewayConnector(
-                    gateway: gateway,
-                    context: context,
-                    loopState: loopStates[index % count],
-                    loop: loops[index % count],
-                    dtls: dtls,
-                    openSessions: openSessions,
-                    counters: TransportCounters(),
-                    metrics: dialerMetrics,
-                    resolve: resolve
-                )
-                tasks.addTask { await connector.run() }
-            }
-            await shutdownRequest.wait()
+            var known: Set<HostPort> = []
+            repeat {
+                for gateway in access.value.configuration.gateways where known.insert(gateway).inserted {
+                    let index = (known.count - 1) % count
+                    let connector = GatewayConnector(
+                        gateway: gateway,
+                        context: context,
+                        loopState: loopStates[index],
+                        loop: loops[index],
+                        access: access,
+                        openSessions: openSessions,
+                        counters: TransportCounters(),
+                        metrics: dialerMetrics,
+                        resolve: resolve
+                    )
+                    tasks.addTask { await connector.run() }
+                }
+                await shutdownRequest.wait(atMost: GatewayAccess.readInterval)
+            } while !context.isDraining && !Task.isCancelled
             context.isDraining = true
             await drain(loopStates: loopStates, loops: loops)
             tasks.cancelAll()
@@ -119,21 +124,7 @@ package final class Agent: Sendable {
 
     /// Reads the file with CAs as a start does.
     package static func requireUsableTrust(_ configured: AgentTrust) throws(AgentError) {
-        _ = try makeDTLSContext(configured)
-    }
-
-    private static func makeDTLSContext(_ configured: AgentTrust) throws(AgentError) -> DTLSContext {
-        let (trust, remedy): (DTLSTrust, String) =
-            switch configured {
-            case .system: (.systemRoots, "install the system's package of CAs, or set trust.ca_file or trust.pin")
-            case .caFile(let path): (.caFile(path: path), "trust.ca_file is a PEM file with the CAs of the gateway")
-            case .pin(let digest): (.pin(sha256: digest), "correct trust.pin")
-            }
-        do throws(DTLSError) {
-            return try .client(DTLSClientConfiguration(trust: trust, alpn: [TunnelProtocol.alpn]))
-        } catch {
-            throw AgentError("\(error.message); \(remedy)")
-        }
+        _ = try configured.makeContext()
     }
 
     private func makeLoopStates(_ loops: [any EventLoop]) async -> [NIOLoopBound<AgentLoopState>] {
@@ -210,11 +201,4 @@ package final class Agent: Sendable {
     private func pause(_ time: TimeAmount) async {
         try? await Task.sleep(for: .nanoseconds(time.nanoseconds))
     }
-}
-
-/// The reason why an agent cannot start.
-package struct AgentError: Error, Equatable, CustomStringConvertible {
-    package var message: String
-    package init(_ message: String) { self.message = message }
-    package var description: String { message }
 }

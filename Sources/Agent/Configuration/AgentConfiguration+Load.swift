@@ -66,7 +66,7 @@ extension AgentConfiguration {
         let root = reader.root
 
         let identity = readIdentity(root)
-        let gateways = readGateways(root, identity)
+        let listed = readGateways(root, identity)
         let name = root.value("name", default: ProcessName.standard(environment: environment, fallback: "agent")) {
             text throws(FormatError) in
             try Scalars.name(text, longest: 253)
@@ -84,9 +84,18 @@ extension AgentConfiguration {
 
         try reader.finish()
         guard let token = identity.token else { preconditionFailure("finish() throws if there is no token") }
+        let gateways = listed.isEmpty ? identity.join?.value.gateways ?? [] : listed
         var result = AgentConfiguration(gateways: gateways, token: token, name: name.value, services: services)
+        if case .contents(let path, _, _) = identity.origin {
+            result.identityFile = IdentityFile(
+                key: identity.isJoined ? "join_file" : "token_file",
+                path: path,
+                definesGateways: identity.isJoined && listed.isEmpty,
+                definesTrust: identity.isJoined && (trust.origin == .fallback || trust.origin == identity.origin)
+            )
+        }
         result.hosts = hosts.map(\.value)
-        result.trust = trust
+        result.trust = trust.value
         result.serverName = serverName?.value
         result.opsListen = ops.value
         result.opsListenIsExplicit = ops.origin != .fallback
@@ -98,6 +107,7 @@ extension AgentConfiguration {
         return (result, reader.effective)
     }
 
+    /// Reads the gateways that override those of a join string.
     private static func readGateways(_ root: SettingsScope, _ identity: Identity) -> [HostPort] {
         let joined = identity.join?.value.gateways ?? []
         let absent = joined.isEmpty ? "none" : joined.map(\.description).joined(separator: ", ") + " (by join)"
@@ -111,7 +121,6 @@ extension AgentConfiguration {
                 remedy: "Write HOST or HOST:PORT, as in gateway.example.com:8443."
             )
         }
-        if gateways.isEmpty { return joined }
         for (index, gateway) in gateways.enumerated() {
             guard let first = gateways[..<index].first(where: { $0.value == gateway.value }) else { continue }
             let problem = FormatError("\(gateway.value) is already listed at \(first.origin)", "Keep one of the two.")

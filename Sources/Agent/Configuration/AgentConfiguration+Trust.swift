@@ -8,7 +8,7 @@ extension AgentConfiguration {
         _ section: SettingsScope,
         _ reader: SettingsReader,
         join: Setting<AgentJoin>?
-    ) -> AgentTrust {
+    ) -> Setting<AgentTrust> {
         // The effective trust is reported in one line below.
         section.isQuiet = true
         var given: [(key: String, trust: Setting<AgentTrust>)] = []
@@ -36,7 +36,7 @@ extension AgentConfiguration {
         let joined = join.flatMap { join in join.value.trust.map { Setting($0, join.origin) } }
         let trust = strongest.first?.trust ?? joined ?? Setting(.system, .fallback)
         reader.record(section.path, summary(of: trust.value), trust.origin)
-        return trust.value
+        return trust
     }
 
     private static func parseSystem(_ text: String) throws(FormatError) -> Bool {

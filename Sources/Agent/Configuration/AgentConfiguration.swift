@@ -3,13 +3,15 @@ package import NIOCore
 package import Observability
 package import Settings
 
-/// The settings of an agent. Loaded once by ``load(file:environment:flags:)`` and passed down.
+/// The settings of an agent. Loaded by ``load(file:environment:flags:)`` and passed down; see ``rereading()``.
 ///
 /// It contains a secret, which no description, dump or reflection shows: see ``AgentToken``.
 package struct AgentConfiguration: Sendable, Equatable {
     /// The addresses of the gateways, at least one. The agent keeps a tunnel to each.
     package var gateways: [HostPort]
     package var token: AgentToken
+    /// The file that contains the token or the join string, or `nil` if no file does.
+    package var identityFile: IdentityFile?
     /// The name under which the agent attaches; by default the pod's or machine's name.
     package var name: String
     /// The services that the agent offers, at least one, with unique names.

@@ -1,9 +1,9 @@
-import DTLS
 import HopProtocol
 import Logging
 import NIOCore
 import Observability
 import Settings
+import Threads
 import Transport
 
 /// Keeps one tunnel to one configured gateway: resolves its name, dials, and repeats with back-off when the tunnel ends.
@@ -13,18 +13,23 @@ struct GatewayConnector: Sendable {
     let loopState: NIOLoopBound<AgentLoopState>
     /// The event loop of `loopState`.
     let loop: any EventLoop
-    let dtls: DTLSContext
+    let access: GatewayAccess.Polled
     let openSessions: OpenSessions
     let counters: TransportCounters
     let metrics: DialerMetrics
     let resolve: AddressResolver.Resolve
 
-    /// Runs until the task is cancelled or the agent drains. The owner supplies the task.
+    /// Runs until the task is cancelled or the agent drains, and pauses while the gateway is not among those of the
+    /// token's file. The owner supplies the task.
     func run() async {
         var backoff = Backoff()
         var attempts = 0
         var limiter = FailureLogLimiter()
         while !isStopping {
+            guard access.value.configuration.gateways.contains(gateway) else {
+                do { try await Task.sleep(for: GatewayAccess.readInterval) } catch { return }
+                continue
+            }
             if attempts > 0 { metrics.reconnects.increment() }
             let outcome = await attempt(attempts)
             attempts += 1
@@ -112,8 +117,10 @@ struct GatewayConnector: Sendable {
             outcome.succeed(.ended(AttachFailure(.local, "the agent is shutting down"), wasLive: false))
             return
         }
+        let access = access.value
         let session = GatewaySession(
             gateway: gateway.description,
+            token: access.configuration.token,
             loopState: loopState.value,
             openSessions: openSessions,
             metrics: metrics,
@@ -123,7 +130,7 @@ struct GatewayConnector: Sendable {
             let tunnel = try TunnelDialer.dial(
                 to: address,
                 serverName: context.configuration.serverName ?? gateway.host,
-                context: dtls,
+                context: access.dtls,
                 configuration: TunnelDialerConfiguration(),
                 on: loop,
                 counters: counters,

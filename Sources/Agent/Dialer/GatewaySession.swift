@@ -56,6 +56,7 @@ final class GatewaySession {
     static let retirementLimit = TimeAmount.hours(1)
 
     let gateway: String
+    private let token: AgentToken
     private let loopState: AgentLoopState
     private let context: AgentContext
     private let metrics: DialerMetrics
@@ -84,12 +85,14 @@ final class GatewaySession {
 
     init(
         gateway: String,
+        token: AgentToken,
         loopState: AgentLoopState,
         openSessions: OpenSessions,
         metrics: DialerMetrics,
         outcome: EventLoopPromise<Outcome>
     ) {
         self.gateway = gateway
+        self.token = token
         self.loopState = loopState
         self.openSessions = openSessions
         self.metrics = metrics
@@ -286,8 +289,8 @@ extension GatewaySession: SessionHandler {
         send(
             .hello(
                 Hello(
-                    tokenID: configuration.token.id,
-                    secret: configuration.token.secret,
+                    tokenID: token.id,
+                    secret: token.secret,
                     name: configuration.name,
                     run: context.run,
                     attach: attachNumber,

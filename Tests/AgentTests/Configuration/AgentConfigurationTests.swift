@@ -125,6 +125,15 @@ import Testing
         #expect(configuration.opsListen == nil)
     }
 
+    @Test("Gateways and trust beside a join file win over what the file holds later")
+    func explicitOverJoinFile() throws {
+        let path = folder.write("join", Self.join())
+        let pin = "sha256:" + String(repeating: "ab", count: 32)
+        let flags = ["service": "a=1", "join-file": path, "gateway": "other.test:1", "pin": pin]
+        let file = IdentityFile(key: "join_file", path: path, definesGateways: false, definesTrust: false)
+        #expect(try load(flags: flags).identityFile == file)
+    }
+
     @Test("Missing settings are reported with all ways to set them")
     func missing() {
         #expect(
@@ -164,6 +173,8 @@ import Testing
         #expect(configuration.gateways.map(\.description) == ["gw.test:443", "[2001:db8::1]:8443"])
         #expect(configuration.token == AgentToken(id: "id1", secret: "TOPSECRET"))
         #expect(configuration.trust == .pin(sha256: Self.pin))
+        let file = IdentityFile(key: "join_file", path: secret, definesGateways: true, definesTrust: true)
+        #expect(configuration.identityFile == (way.hasSuffix("file") ? file : nil))
         let summary = try AgentConfiguration.check(
             file: nil,
             environment: [:],

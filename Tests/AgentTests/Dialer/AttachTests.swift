@@ -41,6 +41,65 @@ struct AttachTests {
         }
     }
 
+    @Test("The token and the gateways of a join file that is replaced are used without a restart")
+    func joinFileReplaced() async throws {
+        let folder = ScratchFolder()
+        defer { folder.remove() }
+        let refused = ControlMessage.error(ErrorMessage(code: .authFailed, message: "old secret"))
+        let answer = { @Sendable (hello: Hello) in hello.secret == "new" ? TestGateway.welcome(hello) : refused }
+        let other = try await TestGateway(answer: answer)
+        func write(_ gateways: [Int], secret: String) -> String {
+            let gateways = gateways.map { "127.0.0.1:\($0)" }
+            return folder.write("join", JoinString(gateways: gateways, pin: nil, token: "hgt_test.\(secret)").text)
+        }
+        try await Rig.with(
+            try await TestOrigin.simple(),
+            answer: answer,
+            change: { configuration in
+                configuration.identityFile = IdentityFile(
+                    key: "join_file",
+                    path: write(configuration.gateways.map(\.port), secret: "old"),
+                    definesGateways: true,
+                    definesTrust: false
+                )
+            }
+        ) { rig in
+            try await rig.gateway.hellos.wait("the old secret") { $0.last?.secret == "old" }
+            _ = folder.write("join", "half a join string")
+            let problem = try #require(try await rig.agent.line("token file unusable"))
+            #expect(problem.text.contains("hgj_") && !problem.text.contains("half"))
+            _ = write([rig.gateway.port, other.port], secret: "new")
+            try await rig.gateway.sessions.wait("attached") { !$0.isEmpty }
+            try await other.sessions.wait("attached to the other gateway") { !$0.isEmpty }
+            try await expect { try await rig.agent.line("token file changed")?.text.contains("hgt_test") == true }
+        }
+        await other.stop()
+    }
+
+    @Test("A pin that a join file contains later is used without a restart")
+    func pinReplaced() async throws {
+        let folder = ScratchFolder()
+        defer { folder.remove() }
+        let stranger = folder.write("ca.pem", TestAuthority.stranger.pem)
+        try await Rig.with(
+            try await TestOrigin.simple(),
+            change: { configuration in
+                let gateways = configuration.gateways.map(\.description)
+                let pin = TestCertificate.localhost.sha256
+                let text = JoinString(gateways: gateways, pin: pin, token: "hgt_test.secret").text
+                configuration.trust = .caFile(path: stranger)
+                configuration.identityFile = IdentityFile(
+                    key: "join_file",
+                    path: folder.write("join", text),
+                    definesGateways: true,
+                    definesTrust: true
+                )
+            }
+        ) { rig in
+            try await rig.gateway.sessions.wait("attached") { !$0.isEmpty }
+        }
+    }
+
     @Test("A gateway whose certificate does not verify gets no HELLO, and the log names the remedy")
     func unverified() async throws {
         let folder = ScratchFolder()
