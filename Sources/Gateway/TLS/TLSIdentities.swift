@@ -7,11 +7,12 @@ import Transport
 
 /// The gateway's certificates as contexts of the TLS library (for clients) and of the DTLS library (for agents).
 ///
-/// Each certificate is parsed once, by ``check(_:)`` or else here, so that no handshake parses PEM. An instance is created at the start from the first
-/// ``CertificateSnapshot``; the task that observes the certificates calls ``replace(_:)`` with each later one. A new
-/// connection reads ``tls`` or ``dtls``; open connections keep the context that they began with. Each context chooses a
-/// certificate by the server name of the ClientHello, and presents the snapshot's fallback if none matches; to agents
-/// that send no name it presents the snapshot's certificate for addresses.
+/// Each certificate is parsed once, by ``check(_:)`` or else here, so that no handshake parses PEM. An instance is
+/// created at the start from the first ``CertificateSnapshot``; the task that observes the certificates calls
+/// ``replace(_:)`` with each later one. A new connection reads ``tls`` or ``dtls``; open connections keep the context
+/// that they began with. Each context chooses a certificate by the server name of the ClientHello, and presents the
+/// snapshot's fallback if none matches; to agents that send no name it presents the snapshot's certificate for
+/// addresses.
 ///
 /// May be used from any thread.
 package final class TLSIdentities: Sendable {
