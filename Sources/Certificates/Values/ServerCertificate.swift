@@ -43,20 +43,35 @@ package final class ServerCertificate: Sendable {
         let documents = try Self.certificateBlocks(chain, chainPath)
         var certificates: [Certificate] = []
         for (index, document) in documents.enumerated() {
+            let certificate: Certificate
             do {
-                certificates.append(try Certificate(pemDocument: document))
+                certificate = try Certificate(pemDocument: document)
             } catch let error as CertificateError where error.code == .unsupportedPublicKeyAlgorithm {
                 let reason = "the key of certificate \(index + 1) cannot be served; a certificate needs"
                 throw CertificatesError(.unsupported, chainPath, "\(reason) \(UnusableFormat.keyKinds)")
+            } catch let error as CertificateError where error.code == .unsupportedSignatureAlgorithm {
+                let reason = "the signature of certificate \(index + 1) is of an unsupported kind"
+                let remedy = WeakAlgorithm.signatureRemedy(at: index)
+                throw CertificatesError(.unsupported, chainPath, "\(reason); \(remedy)")
             } catch {
+                if let reason = WeakAlgorithm.reason(rsaKeyIn: document.derBytes, at: index) {
+                    throw CertificatesError(.unsupported, chainPath, "the key of certificate \(index + 1) \(reason)")
+                }
                 throw CertificatesError(.malformed, chainPath, "certificate \(index + 1) cannot be parsed: \(error)")
             }
+            if let reason = WeakAlgorithm.reason(signatureOf: certificate, at: index) {
+                throw CertificatesError(.unsupported, chainPath, "certificate \(index + 1) \(reason)")
+            }
+            certificates.append(certificate)
         }
         let keyDocument = try Self.keyBlock(key, keyPath)
         let privateKey: Certificate.PrivateKey
         do {
             privateKey = try Certificate.PrivateKey(pemDocument: keyDocument)
         } catch {
+            if let reason = WeakAlgorithm.reason(rsaKeyIn: keyDocument.derBytes) {
+                throw CertificatesError(.unsupported, keyPath, "the private key \(reason)")
+            }
             let remedy = "a certificate needs \(UnusableFormat.keyKinds)"
             throw CertificatesError(.unsupported, keyPath, "the private key cannot be used (\(error)); \(remedy)")
         }

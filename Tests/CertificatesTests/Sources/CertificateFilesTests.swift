@@ -157,7 +157,8 @@ struct CertificateFilesTests {
             ("genpkey -out foreign.key -algorithm ed448", "Ed25519"),
             ("genpkey -out foreign.key -algorithm x25519", "Ed25519"),
             ("ecparam -out foreign.key -name secp256k1 -genkey -noout", "P-256"),
-            ("genrsa -out foreign.key 1024", "2048"),
+            ("genrsa -out foreign.key 1024", "1024 bits"),
+            ("genrsa -traditional -out foreign.key 1024", "1024 bits"),
             ("genrsa -out other.key 2048 && openssl pkey -in other.key -pubout -out foreign.key", "public key"),
         ]
     )
@@ -186,6 +187,32 @@ struct CertificateFilesTests {
             try CertificateFiles(certificate: scratch.file("cert.pem"), key: scratch.file("key.pem")).load()
         }
         #expect(error?.code == .unsupported && error?.reason.contains("Ed25519") == true)
+    }
+
+    @Test(
+        "A weak key or signature in the chain is refused with its kind and what is needed",
+        arguments: [
+            ("rsa:1024", "sha256", "leaf.pem", "certificate 1 is an RSA key of 1024 bits", "genpkey"),
+            ("rsa:512", "sha256", "leaf.pem", "certificate 1 is an RSA key of 512 bits", "2048"),
+            ("rsa:2048", "sha1", "leaf.pem", "certificate 1 is signed with SHA-1", "SHA-256"),
+            ("rsa:2048", "md5", "leaf.pem", "signature of certificate 1", "SHA-256"),
+            ("rsa:2048", "sha256", "leaf.pem small.pem", "certificate 2 is an RSA key of 1024 bits", "stronger keys"),
+            ("ec -pkeyopt ec_paramgen_curve:P-224", "sha256", "leaf.pem", "certificate 1", "P-256"),
+        ]
+    )
+    func weak(_ key: String, _ digest: String, _ files: String, _ what: String, _ needed: String) throws {
+        try shell("openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca")
+        try shell("openssl req -x509 -newkey rsa:1024 -nodes -keyout small.key -out small.pem -days 2 -subj /CN=small")
+        try shell("openssl req -new -newkey \(key) -nodes -keyout key.pem -out leaf.csr -subj /CN=x")
+        let signing = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -\(digest)"
+        try shell("openssl x509 -req -in leaf.csr \(signing) -out leaf.pem")
+        try shell("cat \(files) >chain.pem")
+        let error = #expect(throws: CertificatesError.self) {
+            try CertificateFiles(certificate: scratch.file("chain.pem"), key: scratch.file("key.pem")).load()
+        }
+        #expect(error?.code == .unsupported)
+        let reason = error?.reason ?? ""
+        #expect(reason.contains(what) && reason.contains(needed), "\(reason)")
     }
 
     @Test("Bytes that are not text, a folder, a pipe and a huge file are refused without blocking")
