@@ -11,7 +11,7 @@ package struct DTLSError: Error, Equatable, Sendable {
         case nameMismatch
         case certificateExpired
         case certificateNotYetValid
-        /// No certificate in the peer's chain has the pinned digest.
+        /// The peer's certificate is neither the pinned one, nor issued by the pinned root.
         case pinMismatch
         /// Any other result of verification, by its number X509_V_ERR_….
         case certificateInvalid(Int)
@@ -136,7 +136,7 @@ extension DTLSError {
         case HOP_VERIFY_NOT_YET_VALID:
             return (.certificateNotYetValid, "the peer's certificate is not valid yet: \(text)")
         case HOP_VERIFY_PIN:
-            return (.pinMismatch, "nothing in the peer's certificate chain has the pinned digest: \(text)")
+            return (.pinMismatch, "the peer's certificate is neither pinned nor issued by the pinned root")
         default:
             return (.certificateInvalid(number), "the peer's certificate does not verify: \(text)")
         }

@@ -154,8 +154,9 @@ extension AttachFailure {
             return AttachFailure(
                 .certificate,
                 "the gateway's certificate does not verify: \(error.message)",
-                remedy:
-                    "The gateway's key has changed, or this is another gateway: check the fingerprint it prints at start."
+                remedy: "The gateway's root or key has changed, or this is another gateway. Join with a new join string"
+                    + " of \"hopgate token create\", or give the pin that \"hopgate ca\" prints on the gateway with --pin;"
+                    + " without its development CA, give no pin, and --ca-file for a private CA."
             )
         case .certificateInvalid:
             return AttachFailure(.certificate, "the gateway's certificate does not verify: \(error.message)")

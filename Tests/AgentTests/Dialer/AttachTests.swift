@@ -112,6 +112,16 @@ struct AttachTests {
         }
     }
 
+    @Test("A gateway that has not the pinned certificate gets no HELLO, and the log explains the pin")
+    func wrongPin() async throws {
+        let pin = [UInt8](repeating: 7, count: 32)
+        try await Rig.with(try await TestOrigin.simple(), change: { $0.trust = .pin(sha256: pin) }) { rig in
+            let line = try #require(try await rig.agent.line("neither pinned nor issued by the pinned root"))
+            #expect(line.text.contains("hopgate ca") && !line.text.contains("TLSA"))
+            #expect(rig.gateway.hellos.value.isEmpty)
+        }
+    }
+
     @Test("A certificate for another name is not accepted")
     func wrongName() async throws {
         try await Rig.with(try await TestOrigin.simple(), change: { $0.serverName = "other.test" }) { rig in
