@@ -116,6 +116,15 @@ package struct CredentialEditor: Sendable {
         return (credentials, problems)
     }
 
+    /// Reads the highest epoch under which a token was written, for the lease of a caller of
+    /// ``rotate(_:grace:under:)``. Tokens are no guards of a lease: each version is sealed with its number.
+    func highestEpoch() async throws(CredentialError) -> UInt64 {
+        let found = try await CredentialError.wrapping { () throws(StoreError) in
+            try await store.readAll(CredentialDocument.prefix)
+        }
+        return found.compactMap { _, reading in (try? reading.get())?.epoch }.max() ?? 0
+    }
+
     /// Finds the credential with this id, or all credentials with this name.
     package func find(_ idOrName: String) async throws(CredentialError) -> [Credential] {
         if IssuedToken.isID(idOrName), let document = try await documentIfPresent(id: idOrName) {

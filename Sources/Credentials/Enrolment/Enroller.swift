@@ -118,6 +118,7 @@ package struct Enroller: Sendable {
     package func ensure(_ request: Request, grace: Duration) async throws(CredentialError) -> Outcome {
         var options = LeaseOptions()
         options.patience = .seconds(60)
+        options.notBelow = try await editor.highestEpoch()
         options.onWait = onWait
         let held = try await CredentialError.wrapping { () throws(StoreError) in
             try await store.lease(Self.lease, options)

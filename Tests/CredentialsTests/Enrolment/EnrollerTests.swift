@@ -201,6 +201,23 @@ struct EnrollerTests {
         #expect(try await store.editor.find("demo")[0].secrets.count == (isWritten ? 2 : before.secrets.count))
     }
 
+    @Test("After the leases were lost, a token that was written under a higher epoch can be rotated")
+    func lostLeases() async throws {
+        let store = try TestStore(.volume)
+        let enroller = try enroller(store, enrolment(), file: path)
+        for _ in 0..<3 {
+            _ = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60))
+            try FileManager.default.removeItem(atPath: path)
+        }
+        let volume = try #require(store.path)
+        try FileManager.default.removeItem(atPath: "\(volume)/locks")
+        guard case .renewed = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60)) else {
+            Issue.record("the token was not rotated")
+            return
+        }
+        #expect(join != nil)
+    }
+
     @Test("While a token cannot be read, no token is created, and a valid one is kept")
     func unreadable() async throws {
         let store = try TestStore(.volume)
