@@ -6,6 +6,9 @@ extension VolumeStore {
     /// The error of a call whose timer is dropped because the store is closed.
     static let closed = StoreError(.closed, "the store", "was closed before it answered")
 
+    /// The error of a call whose task was cancelled before all of it was done.
+    static let cancelled = StoreError(.closed, "the store", "was not asked further, because the call was cancelled")
+
     /// Performs blocking work on a queue and waits for its result. A job whose caller has given up before it began is
     /// skipped.
     ///

@@ -167,6 +167,7 @@ extension VolumeStore {
     }
 
     /// Performs work on parts of keys on the bulk threads, several at the same time, until one fails.
+    /// Throws `closed` if the task is cancelled before all of it is done.
     ///
     /// - Parameters:
     ///   - size: The number of keys of a part, which has to be done before a call's deadline even over a slow network.
@@ -184,7 +185,9 @@ extension VolumeStore {
             for first in 0..<sequences {
                 group.addTask {
                     do throws(StoreError) {
-                        for index in stride(from: first, to: parts.count, by: sequences) where !Task.isCancelled {
+                        for index in stride(from: first, to: parts.count, by: sequences) {
+                            // Of an ended task not all is done. The first failure of another one has come before.
+                            guard !Task.isCancelled else { return Self.cancelled }
                             let part = parts[index]
                             try await self.perform(on: self.bulk, of: subject, operation) { volume throws(StoreError) in
                                 try body(volume, part)

@@ -41,6 +41,24 @@ struct BulkTests {
         print("NOTE 10,000 values read in \(fastest.nanoseconds / 1_000) us, \(cheapest) us of CPU time")
     }
 
+    @Test("A reading whose task is cancelled fails, and does not return a part of the values as all")
+    func cancelled() async throws {
+        let scratch = ScratchFolder()
+        let store = VolumeStore(volume: try scratch.volume())
+        defer { store.close() }
+        try await store.write("agents/a", .create(bytes("1")))
+        let error = await Task { () -> StoreError? in
+            withUnsafeCurrentTask { $0?.cancel() }
+            do throws(StoreError) {
+                _ = try await store.readAll("agents")
+                return nil
+            } catch {
+                return error
+            }
+        }.value
+        #expect(error?.code == .closed)
+    }
+
     @Test("A restore writes sixteen values at the same time, can be repeated, and ends at the first failure")
     func createAll() async throws {
         let scratch = ScratchFolder()
