@@ -136,7 +136,7 @@ package final class ServedCertificates: Sendable {
             finding = CertificateSet.Finding(rejection: CertificatesError(error))
         }
         if let problem = finding.rejection {
-            if let served = await set.earlier(key, now: now, within: .seconds(10), check: settings.check),
+            if let served = try? await set.earlier(key, now: now, within: .seconds(10), check: settings.check),
                 let version = served.version
             {
                 finding = served

@@ -111,7 +111,7 @@ package struct ValueExamination: Sendable {
         package var unusable: [UnusableFile] = []
         /// The reasons why values of some prefixes could not be read.
         package var failures: [StoreError] = []
-        /// Whether the time sufficed.
+        /// Whether the time sufficed, also for the earlier versions of unusable values.
         package var isComplete = true
     }
 
@@ -154,14 +154,21 @@ package struct ValueExamination: Sendable {
             }
         }
         var (findings, faults) = found.withLock { $0 }
-        for (key, error) in faults {
-            var earlier: UInt64?
-            if key.parent == StoreLayout.certificates, StoreNumber.exhaustion(of: error.place) == nil {
-                earlier = await certificates.earlier(key, now: Date(), within: .seconds(10), check: { _ in })?.version
+        for (key, problem) in faults {
+            var file = UnusableFile(key: key, path: problem.place, reason: problem.reason)
+            if key.parent == StoreLayout.certificates, StoreNumber.exhaustion(of: problem.place) == nil {
+                do throws(StoreError) {
+                    let found = try await certificates.earlier(key, now: Date(), within: .seconds(10), check: { _ in })
+                    file.versionInUse = found?.version
+                } catch {
+                    // Of a folder that is refused no version is used.
+                    if error.isTransient || error.code == .closed {
+                        file.reason += "; whether an earlier version is used in its place could not be read"
+                        findings.isComplete = false
+                    }
+                }
             }
-            findings.unusable.append(
-                UnusableFile(key: key, path: error.place, reason: error.reason, versionInUse: earlier)
-            )
+            findings.unusable.append(file)
         }
         return findings
     }

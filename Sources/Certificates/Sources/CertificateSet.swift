@@ -72,10 +72,13 @@ package struct CertificateSet: Sendable {
 
     /// Returns the certificate that gateways which start serve in the place of one that cannot be used: the newest earlier
     /// version that the store has kept, if it is valid.
-    package func earlier(_ key: StoreKey, now: Date, within limit: TimeAmount, check: CertificateCheck) async
-        -> Finding?
-    {
-        for value in (try? await store.earlier(key, within: limit)) ?? [] {
+    package func earlier(
+        _ key: StoreKey,
+        now: Date,
+        within limit: TimeAmount,
+        check: CertificateCheck
+    ) async throws(StoreError) -> Finding? {
+        for value in try await store.earlier(key, within: limit) {
             let found = finding(value, at: key, check: check)
             if let certificate = found.certificate, Double(certificate.notValidAfter) > now.timeIntervalSince1970 {
                 return found

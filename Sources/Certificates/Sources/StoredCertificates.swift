@@ -59,7 +59,7 @@ final class StoredCertificates: Sendable {
     ) async {
         let left = deadline - .now()
         guard left > .zero, let key = try? CertificateSet.prefix.child(name),
-            let found = await set.earlier(key, now: now, within: left, check: check), let version = found.version
+            let found = try? await set.earlier(key, now: now, within: left, check: check), let version = found.version
         else { return }
         values.insert(name, version: version, found, insteadOf: problem)
     }
