@@ -35,6 +35,8 @@ package struct ControlCodec {
         if pending.readableBytes == 0 {
             pending = bytes
         } else {
+            // A peer whose packets all end within a message must not make the buffer keep what was decoded.
+            pending.discardReadBytes()
             pending.writeImmutableBuffer(bytes)
         }
     }
@@ -58,6 +60,9 @@ package struct ControlCodec {
 
     /// Whether no message is incomplete. FIN inside a message is a violation.
     package var isBetweenMessages: Bool { pending.readableBytes == 0 }
+
+    /// The memory that an incomplete message occupies.
+    package var capacity: Int { pending.storageCapacity }
 
     private mutating func nextPayload() throws(HopError) -> ByteBuffer? {
         guard let length = pending.getInteger(at: pending.readerIndex, as: UInt32.self) else { return nil }

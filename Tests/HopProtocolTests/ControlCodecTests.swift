@@ -84,6 +84,22 @@ struct ControlCodecTests {
         #expect(try Self.decode(all.crumbs) == messages)
     }
 
+    @Test("Messages that never end with a packet occupy no more memory, however many there are")
+    func memory() throws {
+        let message = ControlMessage.error(ErrorMessage(code: .busy, message: String(repeating: "x", count: 1_000)))
+        let frame = try ControlCodec.encode(message)
+        let pieces = frame.cut(at: 500)
+        let packet: ByteBuffer = .made { for piece in pieces.reversed() { $0.writeImmutableBuffer(piece) } }
+        var codec = ControlCodec()
+        codec.feed(pieces[0])
+        for _ in 0..<1_000 {
+            codec.feed(packet)
+            #expect(try codec.next() == message)
+            #expect(try codec.next() == nil)
+        }
+        #expect(codec.capacity <= 16 * 1024)
+    }
+
     @Test("Unknown fields are ignored and absent ones have their defaults")
     func tolerant() throws {
         let hello = #"{"type":"HELLO","token_id":"i","secret":"s","name":"n","run":"\#(Self.run)","color":{"a":[1]}}"#
