@@ -66,6 +66,17 @@ struct MetricsTests {
         #expect(text(metrics).contains("test_failures_total{reason=\"revoked\"} 1\n"))
     }
 
+    @Test("The sum of a histogram exceeds what an integer of 64 bits holds")
+    func largeSum() {
+        let histogram = MetricsRegistry(namespace: "test").histogram("h", help: "H.", buckets: .numbers([1]))
+        var expected = 0.0
+        for _ in 0..<7 {
+            histogram.observe(Int.max)
+            expected += 0x1p63
+            #expect(abs(histogram.sum - expected) <= 0x1p12)
+        }
+    }
+
     @Test("A histogram is cumulative, and its count equals its last bucket")
     func histogram() {
         let metrics = MetricsRegistry(namespace: "test")

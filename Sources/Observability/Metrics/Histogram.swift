@@ -42,20 +42,24 @@ package struct HistogramBuckets: Equatable, Sendable {
 
 /// A histogram with fixed buckets. An observation is two relaxed atomic adds, from any thread.
 ///
+/// Durations of a thousand connections at a time exceed an `Int` of nanoseconds within four months, so the sum has two
+/// cells.
+///
 /// `@unchecked Sendable`: the cells are allocated in `init`, accessed only as atomics, and freed in `deinit`.
 package final class Histogram: @unchecked Sendable {
     let buckets: HistogramBuckets
-    /// One cell per bucket, then one for `+Inf`, then the sum of all observed values.
+    /// One cell per bucket, then one for `+Inf`, then the sum of all observed values modulo 2⁶⁴, then the number of
+    /// times that it has passed `Int.max`.
     private let cells: UnsafeMutablePointer<Atomic<Int>>
 
     init(buckets: HistogramBuckets) {
         self.buckets = buckets
-        self.cells = .allocate(capacity: buckets.bounds.count + 2)
-        for index in 0..<buckets.bounds.count + 2 { (cells + index).initialize(to: Atomic(0)) }
+        self.cells = .allocate(capacity: buckets.bounds.count + 3)
+        for index in 0..<buckets.bounds.count + 3 { (cells + index).initialize(to: Atomic(0)) }
     }
 
     deinit {
-        cells.deinitialize(count: buckets.bounds.count + 2)
+        cells.deinitialize(count: buckets.bounds.count + 3)
         cells.deallocate()
     }
 
@@ -68,7 +72,8 @@ package final class Histogram: @unchecked Sendable {
         var index = 0
         while index < bounds.count, value > bounds[index] { index += 1 }
         cells[index].wrappingAdd(1, ordering: .relaxed)
-        cells[bounds.count + 1].wrappingAdd(value, ordering: .relaxed)
+        let sum = cells[bounds.count + 1].wrappingAdd(value, ordering: .relaxed)
+        if value > 0, sum.newValue < sum.oldValue { cells[bounds.count + 2].wrappingAdd(1, ordering: .relaxed) }
     }
 
     /// The number of observations in each bucket, not cumulative. The last is for values above all bounds.
@@ -78,6 +83,8 @@ package final class Histogram: @unchecked Sendable {
 
     /// The sum of all observed values in the exposition's unit: seconds for durations.
     package var sum: Double {
-        Double(cells[buckets.bounds.count + 1].load(ordering: .relaxed)) / buckets.scale
+        let passed = cells[buckets.bounds.count + 2].load(ordering: .relaxed)
+        let rest = cells[buckets.bounds.count + 1].load(ordering: .relaxed)
+        return (Double(passed) * 0x1p64 + Double(rest)) / buckets.scale
     }
 }
