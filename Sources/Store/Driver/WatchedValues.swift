@@ -117,7 +117,8 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
         set(name, version: version, value, problem)
     }
 
-    /// Removes a value whose removal the owner has just written.
+    /// Removes a value whose removal the owner has just written. A name that is not known stays unknown, since the
+    /// watch may have delivered its end already.
     ///
     /// - Parameter version: The version of the removal.
     package func remove(_ name: String, version: UInt64) {
@@ -126,6 +127,7 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
 
     private func set(_ name: String, version: UInt64, _ value: Value?, _ problem: Failure? = nil) {
         let (change, onChange) = state.withLock { state in
+            guard value != nil || state.entries[name] != nil else { return (nil as Change?, state.onChange) }
             let change = state.change(name) { entry in
                 guard version > entry.version || version == entry.version && entry.value == nil else { return }
                 entry.version = version

@@ -282,6 +282,17 @@ struct RemovedKeysTests {
         #expect(values["a"] == 1 && values.entries["a"]?.problem == nil)
     }
 
+    @Test("The removal of a name that is not known, or not any more, leaves no entry behind")
+    func unknownNames() {
+        let values = WatchedValues<UInt64, StoreError> { _, stored in stored.map(\.version) }
+        for number in 0..<100 { values.remove("\(number)", version: 2) }
+        #expect(values.entries.isEmpty)
+        values.insert("a", version: 1, 1)
+        _ = values.receive(WatchBatch(changes: [WatchedChange(key: key, content: .collected)]))
+        values.remove("a", version: 2)
+        #expect(values.entries.isEmpty)
+    }
+
     @Test("What was known of a key before its removal deletes nothing of a new one and keeps no second removal")
     func observations() throws {
         let clock = Observed(start)
