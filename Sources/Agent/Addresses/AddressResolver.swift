@@ -1,6 +1,6 @@
 import Glibc
 package import NIOCore
-import NIOPosix
+package import NIOPosix
 package import Settings
 
 /// Resolves names to addresses with the system's resolver, on a thread that may block.
@@ -28,14 +28,29 @@ package enum AddressResolver {
     @Sendable
     package static func resolve(_ target: HostPort, on loop: any EventLoop) -> EventLoopFuture<[SocketAddress]> {
         if let literal = literal(target) { return loop.makeSucceededFuture(literal) }
+        return lookup(of: target, on: loop, in: timeout, pool: .singleton, by: resolveBlocking)
+    }
+
+    /// Calls `resolve` on a thread of `pool`, and fails after `timeout` at the latest.
+    ///
+    /// A lookup that has waited for a thread that long is not made: while the resolver does not answer, lookups are
+    /// requested faster than threads become free, and all later ones would wait for those whose callers have given up.
+    package static func lookup(
+        of target: HostPort,
+        on loop: any EventLoop,
+        in timeout: TimeAmount,
+        pool: NIOThreadPool,
+        by resolve: @escaping @Sendable (HostPort) throws -> [SocketAddress]
+    ) -> EventLoopFuture<[SocketAddress]> {
         // The resolver has time limits of its own, which may be longer.
+        let error = ResolutionError(host: target.host, reason: "no answer in \(timeout.nanoseconds / 1_000_000) ms")
+        let deadline = NIODeadline.now() + timeout
         let promise = loop.makePromise(of: [SocketAddress].self)
-        let limit = loop.scheduleTask(in: timeout) {
-            promise.fail(
-                ResolutionError(host: target.host, reason: "no answer in \(timeout.nanoseconds / 1_000_000) ms")
-            )
+        let limit = loop.scheduleTask(deadline: deadline) { promise.fail(error) }
+        let work = pool.runIfActive(eventLoop: loop) {
+            guard NIODeadline.now() < deadline else { throw error }
+            return try resolve(target)
         }
-        let work = NIOThreadPool.singleton.runIfActive(eventLoop: loop) { try resolveBlocking(target) }
         work.whenComplete { result in
             limit.cancel()
             promise.completeWith(result)
