@@ -1,12 +1,12 @@
 import ACME
-import Certificates
-import Formats
-import Store
+package import Certificates
+package import Formats
+package import Store
 import Synchronization
 
 /// The renewals that were requested through the admin port, by number. A client receives the number and polls
 /// ``report(_:)`` until the renewal is finished.
-final class RenewalJobs: Sendable {
+package final class RenewalJobs: Sendable {
     /// The maximum number of jobs; the oldest are removed.
     private static let limit = 256
 
@@ -25,26 +25,28 @@ final class RenewalJobs: Sendable {
 
     private let state = Mutex(State())
 
+    package init() {}
+
     /// Creates a job. `resolve` is to be called once, when the renewal has finished.
     ///
     /// - Parameter leaseWait: Returns the lease that the renewal waits for, or `nil` if it waits for none.
-    func create(
+    package func create(
         _ leaseWait: @escaping @Sendable () -> LeaseWait?
     ) -> (number: UInt64, resolve: @Sendable (RenewalOutcome) -> Void) {
         let number = state.withLock { state in
             state.last += 1
             state.jobs[state.last] = Job(leaseWait: leaseWait)
-            if state.jobs.count > Self.limit { state.jobs[state.last - UInt64(Self.limit)] = nil }
+            if state.jobs.count > Self.limit, let oldest = state.jobs.keys.min() { state.jobs[oldest] = nil }
             return state.last
         }
         return (number, { outcome in self.state.withLock { $0.jobs[number]?.outcome = outcome } })
     }
 
     /// Removes a job that could not be started.
-    func remove(_ number: UInt64) { state.withLock { $0.jobs[number] = nil } }
+    package func remove(_ number: UInt64) { state.withLock { $0.jobs[number] = nil } }
 
     /// The state of a job as a JSON object, or `nil` if there is none with this number.
-    func report(_ number: UInt64) -> [String: JSONValue]? {
+    package func report(_ number: UInt64) -> [String: JSONValue]? {
         guard let job = state.withLock({ $0.jobs[number] }) else { return nil }
         var fields: [String: JSONValue] = ["ticket": .integer(Int64(clamping: number))]
         switch job.outcome {
