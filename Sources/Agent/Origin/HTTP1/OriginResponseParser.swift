@@ -69,6 +69,8 @@ package struct OriginResponseParser {
         if input.readableBytes == 0 {
             input = bytes
         } else {
+            // Reads that all end within the size of a chunk must not make the buffer keep the whole body.
+            input.discardReadBytes()
             input.writeImmutableBuffer(bytes)
         }
     }

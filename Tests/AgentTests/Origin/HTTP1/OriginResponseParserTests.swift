@@ -86,6 +86,19 @@ struct OriginResponseParserTests {
         }
     }
 
+    @Test("Chunks that never end with the input occupy no more memory, however many there are")
+    func memory() throws {
+        var parser = OriginResponseParser()
+        parser.begin(method: "GET")
+        parser.feed(ByteBuffer(string: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3"))
+        let rest = "E8\r\n" + String(repeating: "x", count: 1_000) + "\r\n3"
+        for _ in 0..<1_000 {
+            parser.feed(ByteBuffer(string: rest))
+            while try parser.next() != nil {}
+        }
+        #expect(parser.removeInput().storageCapacity <= 16 * 1024)
+    }
+
     @Test("A body without framing is delimited by the end of the connection")
     func untilClose() throws {
         #expect(
