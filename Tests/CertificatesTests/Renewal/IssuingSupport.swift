@@ -139,6 +139,11 @@ final class IssuingWorld: Sendable {
         return try? await store.certificates.read(key).certificate
     }
 
+    /// Waits until a certificate for the name is published.
+    func published(_ name: String, line: Int = #line) async throws {
+        try await eventually("\(name) is published", line: line) { (try? await certificate(name)) != nil }
+    }
+
     var orders: Int { ca.with { ca in ca.payloads.count { $0.path == "/order-plz" } } }
     var accounts: Int { ca.with { $0.accounts.count } }
     var failures: [ACMEFailure] {
