@@ -24,7 +24,6 @@ struct MessageTests {
         #expect(directory.newAccount.text == "https://ca.test/acme/new-account")
         #expect(directory.newOrder.text == "https://ca.test/acme/new-order")
         #expect(directory.renewalInfo?.text == "https://ca.test/acme/renewal-info")
-        #expect(directory.termsOfService == "https://ca.test/acme/terms/2017-5-30")
         #expect(directory.requiresExternalAccount)
         #expect(directory.profiles == ["classic": "https://ca.test/docs/classic", "short": "six days"])
     }

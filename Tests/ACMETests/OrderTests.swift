@@ -11,7 +11,6 @@ struct OrderTests {
         let world = World(["a.test"])
         let certificate = try world.issue()
         #expect(certificate.facts.names == [.dns("a.test")])
-        #expect(certificate.authority == TestCA.directory)
         try expectFittingKey(certificate)
         #expect(world.ca.violations == [])
         #expect(

@@ -12,15 +12,12 @@ package struct IssuedCertificate: Equatable, Sendable {
     /// The leaf's private key (PKCS #8).
     package let key: PEMDocument
     package let facts: CertificateFacts
-    /// The directory URL of the CA that issued the certificate.
-    package let authority: ACMEURL
 
-    init(_ chain: IssuedChain, key: LeafKey, authority: ACMEURL) {
+    init(_ chain: IssuedChain, key: LeafKey) {
         documents = chain.documents
         self.chain = chain.certificates
         self.key = PEMDocument(type: "PRIVATE KEY", derBytes: Array(key.key.derRepresentation))
         facts = CertificateFacts(chain.leaf)
-        self.authority = authority
     }
 }
 

@@ -9,8 +9,6 @@ package struct ACMEDirectory: Equatable, Sendable {
     /// The base URL of renewal information (RFC 9773), or `nil` if the CA does not offer it.
     package let renewalInfo: ACMEURL?
 
-    /// The URL of the terms of service, for display only.
-    package let termsOfService: String?
     /// Whether new accounts need an external account binding.
     package let requiresExternalAccount: Bool
     /// The descriptions of the offered certificate profiles, by name.
@@ -26,7 +24,6 @@ package struct ACMEDirectory: Equatable, Sendable {
         newOrder = try reader.url("newOrder", from: url)
         renewalInfo = try reader.optionalURL("renewalInfo", from: url)
         let meta = try reader.object("meta")
-        termsOfService = try meta?.displayText("termsOfService")
         requiresExternalAccount = try meta?.bool("externalAccountRequired") ?? false
         profiles = try meta?.object("profiles").map(Self.profiles) ?? [:]
     }

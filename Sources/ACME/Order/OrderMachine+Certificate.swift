@@ -29,6 +29,6 @@ extension OrderMachine {
     }
 
     private mutating func finish(_ chain: IssuedChain) -> Action {
-        end(.issued(IssuedCertificate(chain, key: required(record).key, authority: authority.directory)))
+        end(.issued(IssuedCertificate(chain, key: required(record).key)))
     }
 }

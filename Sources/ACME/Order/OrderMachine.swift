@@ -88,7 +88,6 @@ package struct OrderMachine: ACMEMachine, ~Copyable {
     /// The plan of the order, or `nil` for the account alone.
     let plan: OrderPlan?
     let authority: ACMEAuthority
-    let random: @Sendable () -> UInt64
     /// The time for the account alone, or `nil` if that of an order applies.
     private var limit: TimeAmount?
     var requests: ACMERequestCycle
@@ -182,7 +181,6 @@ package struct OrderMachine: ACMEMachine, ~Copyable {
         self.authority = authority
         self.account = account
         self.directory = directory
-        self.random = random
         requests = ACMERequestCycle(key: account.key, random: random)
         mayOrderBeGone = false
     }
