@@ -1,3 +1,4 @@
+import Formats
 import NIOCore
 import Store
 import TestSupport
@@ -75,7 +76,4 @@ private func storeCode(_ error: any Error) -> StoreError.Code? {
 }
 
 /// Returns the bytes of a hexadecimal text.
-func hex(_ text: String) -> [UInt8] {
-    let digits = Array(text.utf8).map { UInt8(String(UnicodeScalar($0)), radix: 16)! }
-    return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
-}
+func hex(_ text: String) -> [UInt8] { Hex.bytes(text)! }

@@ -35,14 +35,12 @@ package struct CertificateSituation: Sendable {
         names: [CertificateName],
         facts: CertificateFacts? = nil,
         issuer: String? = nil,
-        state: RenewalState = RenewalState(),
-        isRequested: Bool = false
+        state: RenewalState = RenewalState()
     ) {
         self.names = names
         self.facts = facts
         self.issuer = issuer
         self.state = state
-        self.isRequested = isRequested
     }
 
     /// The text whose hash spreads renewals. It is the same on every replica.

@@ -21,8 +21,7 @@ enum DevelopmentLeaf {
     ///
     /// - Parameter isCovered: Whether another source serves a name. The fixed names are always included, since a leaf
     ///   needs names.
-    static func names(_ requested: [String], isCovered: (CertificateName) -> Bool = { _ in false }) -> [CertificateName]
-    {
+    static func names(_ requested: [String], isCovered: (CertificateName) -> Bool) -> [CertificateName] {
         let fixed = ["localhost", "*.localhost", "127.0.0.1", "::1"].compactMap { CertificateName($0) }
         let others = ([MachineName.own].compactMap(\.self) + requested).compactMap { CertificateName($0) }
         var seen: Set<CertificateName> = []

@@ -33,9 +33,7 @@ package final class MemoryFileSystem: FileSystem {
                 node = try find(path, .open)
             }
             guard !node.isFolder else { throw fault(.open, path, EISDIR) }
-            var isWritable = true
-            if case .read = access { isWritable = false }
-            return MemoryFile(node, of: self, path, isWritable: isWritable)
+            return MemoryFile(node, of: self, path, isWritable: access != .read)
         }
     }
 

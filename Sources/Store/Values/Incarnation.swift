@@ -3,8 +3,6 @@ import Formats
 /// The name of one start of one process: a ULID, which is 48 bits of milliseconds and 80 random bits, written as 26
 /// characters of Crockford's base 32. Never reused. The time in it is for people; no decision depends on it.
 package struct Incarnation: Hashable, Sendable, Comparable, CustomStringConvertible {
-    package static let byteCount = 16
-
     package let high: UInt64
     package let low: UInt64
 
