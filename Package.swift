@@ -161,7 +161,7 @@ let package = Package(
         .target(
             name: "TestSupport",
             dependencies: [
-                "ACME", "CProcess", "Formats", "Threads", "Tunnel", nioCore, x509, asn1, crypto, cryptoExtras,
+                "ACME", "CProcess", "Formats", "Store", "Threads", "Tunnel", nioCore, x509, asn1, crypto, cryptoExtras,
             ],
             swiftSettings: strict
         ),

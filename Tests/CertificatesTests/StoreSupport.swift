@@ -9,13 +9,6 @@ import Synchronization
 import TestSupport
 
 extension ScratchFolder {
-    /// Creates a volume on this folder, with the folders that every store has. Each call stands for another process.
-    func volume() throws -> Volume {
-        let volume = Volume(files: try PosixFileSystem(path: file("v2"), creating: true))
-        try volume.prepare()
-        return volume
-    }
-
     func store() throws -> VolumeStore { VolumeStore(volume: try volume()) }
 
     /// Creates a store behind a file system that counts failures. Its prefixes are polled ten times a second.
@@ -57,33 +50,16 @@ func plant(chain: String, key: String, at place: StoreKey, in store: any Store) 
 func names(_ test: TestCertificate) -> [CertificateName] { test.names.compactMap { CertificateName($0) } }
 
 /// A file system that fails every write, like a volume that was remounted read-only.
-final class ReadOnlyFileSystem: FileSystem {
-    private let files: PosixFileSystem
+struct ReadOnlyFileSystem: InterceptedFileSystem {
+    let files: any FileSystem
 
-    init(_ files: PosixFileSystem) { self.files = files }
-
-    var root: String { files.root }
-
-    func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
-        guard case .read = access else { throw FileFault(.open, path, EROFS) }
-        return try files.open(path, access)
+    func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) throws(FileFault) {
+        guard access == .read || [.stat, .forceSync, .list].contains(call) else { throw FileFault(call, path, EROFS) }
     }
-
-    func status(_ path: String) throws(FileFault) -> FileStatus { try files.status(path) }
-    func forceSync(_ folder: String) throws(FileFault) { try files.forceSync(folder) }
-    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
-        try files.list(folder, fresh: fresh, limit: limit)
-    }
-    func link(_ path: String, to target: String) throws(FileFault) { throw FileFault(.link, path, EROFS) }
-    func rename(_ path: String, to target: String) throws(FileFault) { throw FileFault(.rename, path, EROFS) }
-    func unlink(_ path: String) throws(FileFault) { throw FileFault(.unlink, path, EROFS) }
-    func makeFolder(_ path: String) throws(FileFault) { throw FileFault(.mkdir, path, EROFS) }
-    func removeFolder(_ path: String) throws(FileFault) { throw FileFault(.rmdir, path, EROFS) }
-    func syncFolder(_ path: String) throws(FileFault) { throw FileFault(.fsync, path, EROFS) }
 }
 
 /// A file system that fails the calls below a path that the test selects.
-final class ObservedFileSystem: FileSystem {
+final class ObservedFileSystem: InterceptedFileSystem {
     private struct State {
         /// The number of files that may be opened before the next hangs.
         var opens: Int?
@@ -93,10 +69,10 @@ final class ObservedFileSystem: FileSystem {
         var failures = 0
     }
 
-    private let files: PosixFileSystem
+    let files: any FileSystem
     private let state = Mutex(State())
 
-    init(_ files: PosixFileSystem) { self.files = files }
+    init(_ files: any FileSystem) { self.files = files }
 
     /// Makes calls below this path fail with EIO; `nil` ends the failures.
     func fail(_ path: String?) { state.withLock { ($0.failing, $0.failures) = (path, 0) } }
@@ -116,47 +92,23 @@ final class ObservedFileSystem: FileSystem {
     var failures: Int { state.withLock { $0.failures } }
     var hanging: Int { state.withLock { $0.hangs.count } }
 
-    private func observe(_ call: FileFault.Call, _ path: String) throws(FileFault) {
+    func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) throws(FileFault) {
+        guard [.open, .stat, .forceSync, .list].contains(call) else { return }
         let isFailing = state.withLock { state in
             let isFailing = state.failing.map { path.hasPrefix($0) } ?? false
             if isFailing { state.failures += 1 }
             return isFailing
         }
         if isFailing { throw FileFault(call, path, EIO) }
-    }
-
-    var root: String { files.root }
-
-    func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
-        try observe(.open, path)
         let hang = state.withLock { state -> DispatchSemaphore? in
-            guard let opens = state.opens, path.hasSuffix(state.suffix) else { return nil }
+            guard call == .open, let opens = state.opens, path.hasSuffix(state.suffix) else { return nil }
             state.opens = max(0, opens - 1)
             guard opens == 0 else { return nil }
             state.hangs.append(DispatchSemaphore(value: 0))
             return state.hangs.last
         }
         hang?.wait()
-        return try files.open(path, access)
     }
-    func status(_ path: String) throws(FileFault) -> FileStatus {
-        try observe(.stat, path)
-        return try files.status(path)
-    }
-    func forceSync(_ folder: String) throws(FileFault) {
-        try observe(.forceSync, folder)
-        try files.forceSync(folder)
-    }
-    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
-        try observe(.list, folder)
-        return try files.list(folder, fresh: fresh, limit: limit)
-    }
-    func link(_ path: String, to target: String) throws(FileFault) { try files.link(path, to: target) }
-    func rename(_ path: String, to target: String) throws(FileFault) { try files.rename(path, to: target) }
-    func unlink(_ path: String) throws(FileFault) { try files.unlink(path) }
-    func makeFolder(_ path: String) throws(FileFault) { try files.makeFolder(path) }
-    func removeFolder(_ path: String) throws(FileFault) { try files.removeFolder(path) }
-    func syncFolder(_ path: String) throws(FileFault) { try files.syncFolder(path) }
 }
 
 /// Repeats one piece of work on a thread of its own, so that it occupies no thread of the task pool.

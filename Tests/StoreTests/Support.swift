@@ -4,19 +4,6 @@ import Store
 import TestSupport
 import Testing
 
-extension ScratchFolder {
-    /// A volume on this folder, with the folders that every store has.
-    func volume(
-        now: @escaping @Sendable () -> NIODeadline = { .now() },
-        random: @escaping @Sendable () -> UInt64 = { .random(in: .min ... .max) }
-    ) throws -> Volume {
-        let files = try PosixFileSystem(path: file("v2"), creating: true)
-        let volume = Volume(files: files, now: now, random: random)
-        try volume.prepare()
-        return volume
-    }
-}
-
 extension Volume {
     /// Opens the cluster as another process does, with a store of its own.
     @discardableResult

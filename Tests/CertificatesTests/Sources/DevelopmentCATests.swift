@@ -160,7 +160,7 @@ struct DevelopmentCATests {
         let store = try scratch.store()
         let pin = try await DevelopmentRoot.obtain(in: store.certificates).pin
         store.close()
-        let files = ReadOnlyFileSystem(try PosixFileSystem(path: scratch.file("v2"), creating: false))
+        let files = ReadOnlyFileSystem(files: try PosixFileSystem(path: scratch.file("v2"), creating: false))
         let readOnly = VolumeStore(volume: Volume(files: files))
         defer { readOnly.close() }
         let served = try await open(readOnly, names: ["route.test"])

@@ -1,5 +1,6 @@
 import Store
 import Synchronization
+import TestSupport
 
 /// A file system that counts its calls by call and path.
 struct CountingFileSystem: InterceptedFileSystem {

@@ -1,7 +1,7 @@
-import Store
+package import Store
 
 /// A file system that passes all calls to another one, and may count, delay or fail them first.
-protocol InterceptedFileSystem: FileSystem {
+package protocol InterceptedFileSystem: FileSystem {
     var files: any FileSystem { get }
 
     /// Called before a call is passed on. An error is the result of the call.
@@ -13,54 +13,54 @@ protocol InterceptedFileSystem: FileSystem {
 }
 
 extension InterceptedFileSystem {
-    var root: String { files.root }
+    package var root: String { files.root }
 
-    func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
+    package func open(_ path: String, _ access: FileAccess) throws(FileFault) -> any OpenFile {
         try intercept(.open, path, access)
         return try files.open(path, access)
     }
 
-    func status(_ path: String) throws(FileFault) -> FileStatus {
+    package func status(_ path: String) throws(FileFault) -> FileStatus {
         try intercept(.stat, path, nil)
         return try files.status(path)
     }
 
-    func forceSync(_ folder: String) throws(FileFault) {
+    package func forceSync(_ folder: String) throws(FileFault) {
         try intercept(.forceSync, folder, nil)
         try files.forceSync(folder)
     }
 
-    func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
+    package func list(_ folder: String, fresh: Bool, limit: Int) throws(FileFault) -> FolderListing {
         try intercept(.list, folder, nil)
         return try files.list(folder, fresh: fresh, limit: limit)
     }
 
-    func link(_ path: String, to target: String) throws(FileFault) {
+    package func link(_ path: String, to target: String) throws(FileFault) {
         try intercept(.link, target, nil)
         try files.link(path, to: target)
     }
 
-    func rename(_ path: String, to target: String) throws(FileFault) {
+    package func rename(_ path: String, to target: String) throws(FileFault) {
         try intercept(.rename, target, nil)
         try files.rename(path, to: target)
     }
 
-    func unlink(_ path: String) throws(FileFault) {
+    package func unlink(_ path: String) throws(FileFault) {
         try intercept(.unlink, path, nil)
         try files.unlink(path)
     }
 
-    func makeFolder(_ path: String) throws(FileFault) {
+    package func makeFolder(_ path: String) throws(FileFault) {
         try intercept(.mkdir, path, nil)
         try files.makeFolder(path)
     }
 
-    func removeFolder(_ path: String) throws(FileFault) {
+    package func removeFolder(_ path: String) throws(FileFault) {
         try intercept(.rmdir, path, nil)
         try files.removeFolder(path)
     }
 
-    func syncFolder(_ path: String) throws(FileFault) {
+    package func syncFolder(_ path: String) throws(FileFault) {
         try intercept(.syncFolder, path, nil)
         try files.syncFolder(path)
     }
