@@ -290,7 +290,7 @@ private final class Victim: @unchecked Sendable {
     private(set) var calls = 0
 
     init(server: SimulatedVolume, dyingAt last: Int) {
-        files = SimulatedFileSystem(volume: server) { [unowned self] _, _ in
+        files = SimulatedFileSystem(volume: server) { [unowned self] in
             calls += 1
             if calls == last { files.die() }
         }

@@ -22,16 +22,13 @@ final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
 
     let volume: SimulatedVolume
     let root = "/simulated"
-    /// Called at the start of every call with the call and its path, to let time pass.
-    private let step: @Sendable (FileFault.Call, String) -> Void
+    /// Called at the start of every call, to let time pass.
+    private let step: @Sendable () -> Void
     private var folders: [UInt64: Snapshot] = [:]
     var dirty: [UInt64: [Dirty]] = [:]
     fileprivate(set) var isDead = false
 
-    init(
-        volume: SimulatedVolume,
-        step: @escaping @Sendable (FileFault.Call, String) -> Void = { _, _ in }
-    ) {
+    init(volume: SimulatedVolume, step: @escaping @Sendable () -> Void = {}) {
         self.volume = volume
         self.step = step
     }
@@ -174,7 +171,7 @@ final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
         repeated: Int32? = nil,
         _ body: () throws(FileFault) -> Result
     ) throws(FileFault) -> Result {
-        step(call, path)
+        step()
         volume.lock.lock()
         defer { volume.lock.unlock() }
         guard !isDead else { throw FileFault(call, path, Self.dead) }

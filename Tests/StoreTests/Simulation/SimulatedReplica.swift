@@ -30,7 +30,7 @@ final class SimulatedReplica: @unchecked Sendable {
         self.world = world
         clockOffset = world.random.next() % 1_000_000_000_000_000
         clockRate = 0.999 + Double(world.random.next() % 2_000) / 1_000_000
-        files = SimulatedFileSystem(volume: world.server) { [unowned self] _, _ in passCall() }
+        files = SimulatedFileSystem(volume: world.server) { [unowned self] in passCall() }
         volume = Volume(
             files: files,
             now: { [unowned self] in now },
@@ -73,7 +73,7 @@ final class SimulatedReplica: @unchecked Sendable {
             return try body()
         } catch {
             if !files.isDead {
-                world.outcome.facts.failedCalls += 1
+                world.outcome.count(.failedCalls)
                 lastProblem = "\(error)"
             }
             return nil
@@ -148,7 +148,7 @@ final class SimulatedReplica: @unchecked Sendable {
                 } catch {
                     guard error.code == .notFound else { throw error }
                     try volume.write(key, .create(Array("\(key) \(world.random.next())".utf8)))
-                    world.outcome.facts.created += 1
+                    world.outcome.count(.created)
                     world.created[key] = removals
                 }
             }
@@ -242,10 +242,10 @@ final class SimulatedReplica: @unchecked Sendable {
             }
             switch attempt({ () throws(StoreError) in try writer.tick(now: now) }) {
             case .committed:
-                world.outcome.facts.commits += 1
+                world.outcome.count(.commits)
                 world.committed[incarnation] = writer.heartbeat.sequence
             case .fenced:
-                world.outcome.facts.fenced += 1
+                world.outcome.count(.fenced)
                 incarnation = name()
                 hasBegun = false
             case .idle, nil: break
@@ -284,7 +284,7 @@ final class SimulatedReplica: @unchecked Sendable {
             isComplete = pollSite() && isComplete
             isComplete = pollJournals() && isComplete
             if isComplete, isAlive {
-                world.outcome.facts.polls += 1
+                world.outcome.count(.polls)
                 lastPoll = began
             }
             // At most once a second.

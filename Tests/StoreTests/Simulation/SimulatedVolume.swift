@@ -43,13 +43,12 @@ final class SimulatedVolume: @unchecked Sendable {
         var hang = 0.0
         var hangSeconds = 20.0
 
-        static let none = Faults()
         /// A healthy network file system, which only caches.
         static let caching = Faults(cacheSeconds: 60, cached: 0.5)
     }
 
     let lock = NSRecursiveLock()
-    var faults = Faults.none
+    var faults = Faults()
     var isFull = false
     var isReadOnly = false
     /// Whether the store is unmounted, so that its folder is missing.

@@ -3,16 +3,12 @@ import Store
 import TestSupport
 
 extension SimulatedWorld {
-    enum Kind: Sendable {
-        case everything
-    }
-
     private static let faultSeconds: UInt64 = 25
     private static let calmSeconds: UInt64 = 8
     /// The time for two complete polls.
     private static let agreementSeconds: UInt64 = 3
 
-    func run(_ kind: Kind) -> Outcome {
+    func run() -> Outcome {
         server.faults = .caching
         scheduler.spawn { [self] in
             prepare()
@@ -30,10 +26,10 @@ extension SimulatedWorld {
         }
         scheduler.run()
         for replica in replicas {
-            outcome.facts.repeatedReplies += replica.volume.counts.repeatedReplies
-            outcome.facts.corrupt += replica.volume.counts.corrupt
+            outcome.count(.repeatedReplies, replica.volume.counts.repeatedReplies)
+            outcome.count(.corrupt, replica.volume.counts.corrupt)
         }
-        outcome.facts.steps = scheduler.steps
+        outcome.count(.steps, UInt64(scheduler.steps))
         return outcome
     }
 
@@ -106,14 +102,14 @@ extension SimulatedWorld {
 
     private func crash() {
         guard let victim = living else { return }
-        outcome.facts.crashes += 1
+        outcome.count(.crashes)
         victim.files.die()
         sleep(milliseconds: random.next() % 3_000)
         startReplica(replicas.count)
     }
 
     private func losePower() {
-        outcome.facts.powerLosses += 1
+        outcome.count(.powerLosses)
         for replica in replicas where replica.isAlive { replica.files.die() }
         server.losePower()
         forgetUnconfirmed()

@@ -8,50 +8,20 @@ import TestSupport
 final class SimulatedWorld: @unchecked Sendable {
     struct Outcome: Sendable {
         var violations: [String] = []
-        var facts = Facts()
+        var facts: [Fact: UInt64] = [:]
+
+        mutating func count(_ fact: Fact, _ number: UInt64 = 1) { facts[fact, default: 0] += number }
     }
 
-    /// Counters of events, with which a test verifies that the simulation covered them.
-    struct Facts: Sendable {
-        var steps = 0
-        var values = 0
-        var leases = 0
-        var sites = 0
-        var removals = 0
-        var created = 0
-        var commits = 0
-        var fenced = 0
-        var crashes = 0
-        var powerLosses = 0
-        var repeatedReplies: UInt64 = 0
-        var corrupt: UInt64 = 0
-        var polls = 0
-        var failedCalls = 0
-
-        static func + (left: Facts, right: Facts) -> Facts {
-            var sum = left
-            sum.steps += right.steps
-            sum.values += right.values
-            sum.leases += right.leases
-            sum.sites += right.sites
-            sum.removals += right.removals
-            sum.created += right.created
-            sum.commits += right.commits
-            sum.fenced += right.fenced
-            sum.crashes += right.crashes
-            sum.powerLosses += right.powerLosses
-            sum.repeatedReplies += right.repeatedReplies
-            sum.corrupt += right.corrupt
-            sum.polls += right.polls
-            sum.failedCalls += right.failedCalls
-            return sum
-        }
+    /// The events that are counted, with which a test verifies that the simulation covered them.
+    enum Fact: Sendable {
+        case values, leases, sites, removals, created, commits, fenced, crashes, powerLosses, repeatedReplies
+        case steps, corrupt, polls, failedCalls
     }
 
     static let keys: [StoreKey] = ["agents/k0", "agents/k1", "agents/k2"]
     static let damagedKey: StoreKey = "agents/rot"
     static let site: StoreKey = "certs/site"
-    static let disposable: StoreKey = "acme/challenges"
     static let disposableKeys: [StoreKey] = ["acme/challenges/c0", "acme/challenges/c1"]
 
     let scheduler: SimulatedScheduler
@@ -139,7 +109,7 @@ final class SimulatedWorld: @unchecked Sendable {
     }
 
     func published(_ key: StoreKey, _ version: UInt64, _ bytes: [UInt8], by replica: Int) {
-        outcome.facts.values += 1
+        outcome.count(.values)
         sawValue(key, StoredValue(bytes: bytes, version: version), by: replica)
         if !winners[key, default: []].insert(version).inserted {
             violation("\(key): version \(version) was given to two writers")
@@ -148,7 +118,7 @@ final class SimulatedWorld: @unchecked Sendable {
     }
 
     func acquiredLease(_ epoch: UInt64, by replica: Int) {
-        outcome.facts.leases += 1
+        outcome.count(.leases)
         if let other = epochHolders[epoch] { violation("epoch \(epoch) was given to replicas \(other) and \(replica)") }
         epochHolders[epoch] = replica
     }
@@ -162,7 +132,7 @@ final class SimulatedWorld: @unchecked Sendable {
     ///   - stored: The value, or `nil` if it was removed.
     ///   - newest: The highest epoch that was acquired before the write began.
     func wroteSite(_ stored: StoredValue?, _ version: UInt64, epoch: UInt64, afterAcquisitionOf newest: UInt64) {
-        if stored == nil { outcome.facts.removals += 1 } else { outcome.facts.sites += 1 }
+        if stored == nil { outcome.count(.removals) } else { outcome.count(.sites) }
         if newest > epoch {
             violation("epoch \(epoch) wrote version \(version) after epoch \(newest) was acquired")
         }

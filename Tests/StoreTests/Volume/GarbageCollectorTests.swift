@@ -208,7 +208,7 @@ struct GarbageCollectorTests {
     @Test("On a slow volume the collection of 10,000 keys delays no heartbeat by more than its period")
     func bounded() throws {
         let server = SimulatedVolume(seed: 1) { [clock] in clock.now.uptimeNanoseconds }
-        let files = SimulatedFileSystem(volume: server) { [clock] _, _ in clock.pass(.milliseconds(5)) }
+        let files = SimulatedFileSystem(volume: server) { [clock] in clock.pass(.milliseconds(5)) }
         let volume = Volume(files: files, now: { [clock] in clock.now })
         try volume.prepare()
         for folder in ["acme/challenges", "acme/orders"] { try files.makeFolder(folder) }

@@ -25,7 +25,7 @@ final class WatchedPrefix: @unchecked Sendable {
         server = SimulatedVolume(seed: 7) { clock.now() }
         try Volume(files: SimulatedFileSystem(volume: server)).prepare()
         clock.owner = self
-        let files = SimulatedFileSystem(volume: server) { [unowned self] _, _ in pass() }
+        let files = SimulatedFileSystem(volume: server) { [unowned self] in pass() }
         let volume = Volume(files: files, now: { .uptimeNanoseconds(clock.now()) })
         watch = PrefixWatch(volume: volume, scope: .below(Self.prefix))
         for number in 0..<keys { put(number, version: 1) }
