@@ -52,9 +52,7 @@ struct AuthorityHoldTests {
         #expect(try await world.store.list(RenewalRecords.names).isEmpty)
         #expect(try await world.store.list(RenewalRecords.authorities).count == 1)
         // A request is completed with the reason.
-        let outcome = Mutex<RenewalOutcome?>(nil)
-        #expect(issuers[0].renew(CertificateName("1.test")!) { answer in outcome.withLock { $0 = answer } })
-        try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
+        _ = try await issuers[0].outcome(of: "1.test")
         isDown.withLock { $0 = false }
         try await expectReturn(world, issuers, 60)
         task.cancel()
@@ -78,11 +76,9 @@ struct AuthorityHoldTests {
         #expect(world.failures.isEmpty && world.accounts == 0)
         #expect(try await world.store.list(RenewalRecords.names).isEmpty)
         // A request is answered by an attempt.
-        let outcome = Mutex<RenewalOutcome?>(nil)
-        #expect(issuer.renew(CertificateName("7.test")!) { answer in outcome.withLock { $0 = answer } })
-        try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
-        guard case .failed(let failure) = outcome.withLock({ $0 }), failure.code == .externalAccountRequired else {
-            Issue.record("\(String(describing: outcome.withLock { $0 }))")
+        let outcome = try await issuer.outcome(of: "7.test")
+        guard case .failed(let failure) = outcome, failure.code == .externalAccountRequired else {
+            Issue.record("\(outcome)")
             return
         }
         task.cancel()

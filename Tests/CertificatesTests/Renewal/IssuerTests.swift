@@ -183,11 +183,9 @@ struct IssuerTests {
             issuer.statuses[0].nextRenewal != nil && !issuer.statuses[0].isOrdering
         }
         let before = try await world.certificate("a.test")
-        let outcome = Mutex<RenewalOutcome?>(nil)
-        #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
-        try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
-        guard case .issued = outcome.withLock({ $0 }) else {
-            Issue.record("\(String(describing: outcome.withLock { $0 }))")
+        let outcome = try await issuer.outcome(of: "a.test")
+        guard case .issued = outcome else {
+            Issue.record("\(outcome)")
             return
         }
         let after = try await world.certificate("a.test")
@@ -196,14 +194,11 @@ struct IssuerTests {
 
         world.ca.with { $0.rateLimitedUntil = Instant.now.wall + 5_000 }
         for isFirst in [true, false] {
-            outcome.withLock { $0 = nil }
-            #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
-            try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
-            switch outcome.withLock({ $0 }) {
+            switch try await issuer.outcome(of: "a.test") {
             case .failed(let failure) where isFirst: #expect(failure.code == .rateLimited)
             case .held(let until, let reason) where !isFirst:
                 #expect(until - Instant.now.wall > 4_000 && reason.contains("too many"))
-            case let other: Issue.record("\(String(describing: other))")
+            case let other: Issue.record("\(other)")
             }
         }
         #expect(try await world.certificate("a.test")?.leafSHA256 == after?.leafSHA256)
@@ -272,8 +267,7 @@ struct IssuerTests {
         try await eventually(within: .seconds(30)) { issuer.statuses[0].lastError?.code == "presentationFailed" }
         #expect(try await RenewalRecords(world.store).order(of: "certs/a.test") != nil)
         world.board.failure.withLock { $0 = nil }
-        let outcome = Mutex<RenewalOutcome?>(nil)
-        #expect(issuer.renew(CertificateName("a.test")!) { answer in outcome.withLock { $0 = answer } })
+        #expect(issuer.renew(CertificateName("a.test")!) { _ in })
         try await world.published("a.test")
         #expect(world.orders == 1)
         task.cancel()

@@ -83,6 +83,17 @@ final class DyingTransport: ACMETransport {
     }
 }
 
+extension CertificateIssuer {
+    /// Requests a new certificate, and waits for the outcome.
+    func outcome(of name: String) async throws -> RenewalOutcome {
+        let outcome = Mutex<RenewalOutcome?>(nil)
+        let isManaged = renew(CertificateName(name)!) { answer in outcome.withLock { $0 = answer } }
+        #expect(isManaged)
+        try await eventually(within: .seconds(30)) { outcome.withLock { $0 } != nil }
+        return try #require(outcome.withLock { $0 })
+    }
+}
+
 /// Gateways that share a store and ask one CA.
 final class IssuingWorld: Sendable {
     let board: ChallengeBoard
