@@ -107,10 +107,6 @@ struct OutputTail {
     let limit: Int
     private(set) var bytes: [UInt8] = []
 
-    init(limit: Int) {
-        self.limit = limit
-    }
-
     mutating func append(_ more: some Collection<UInt8>) {
         bytes.append(contentsOf: more.suffix(limit))
         if bytes.count > limit { bytes.removeFirst(bytes.count - limit) }

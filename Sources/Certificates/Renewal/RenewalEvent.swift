@@ -41,27 +41,18 @@ package struct RenewalStatus: Sendable {
     /// The directory URL of the CA that issued the present certificate.
     package var authority: String?
     package var lastError: RenewalState.LastError?
-    package var failures: Int
+    package var failures = 0
     /// Whether this replica is ordering the certificate now.
-    package var isOrdering: Bool
+    package var isOrdering = false
     /// The lease that this replica waits for, because another process holds it for longer than a second.
     package var leaseWait: LeaseWait?
     /// The URL of the CA's explanation of its renewal window.
     package var explanation: String?
 
-    package init(
-        key: StoreKey,
-        names: [CertificateName],
-        isOnDemand: Bool,
-        failures: Int = 0,
-        lastError: RenewalState.LastError? = nil
-    ) {
+    package init(key: StoreKey, names: [CertificateName], isOnDemand: Bool) {
         self.key = key
         self.names = names
         self.isOnDemand = isOnDemand
-        self.failures = failures
-        self.lastError = lastError
-        isOrdering = false
     }
 }
 

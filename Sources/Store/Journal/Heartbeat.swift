@@ -44,7 +44,6 @@ package struct Heartbeat: Equatable, Sendable {
     /// The highest number of peers in ``seen``.
     package static let seenLimit = 128
     private static let magic = Array("HGBEAT\r\n".utf8)
-    private static let headSize = 72
     private static let smallest = 72 + 12 + 4
 
     package var incarnation: Incarnation
@@ -52,41 +51,23 @@ package struct Heartbeat: Equatable, Sendable {
     package var sequence: UInt64
     package var state: State
     /// The current generation of snapshot and log.
-    package var generation: UInt64
+    package var generation: UInt64 = 1
     /// The valid length of the log in bytes.
-    package var logLength: UInt64
+    package var logLength: UInt64 = 0
     /// The number of changes that this replica has published in the whole store.
-    package var published: UInt64
+    package var published: UInt64 = 0
     /// The peers' changes that this replica has acted on; ``seenLimit`` peers at most are written.
-    package var seen: Mark
-    package var flags: Flags
+    package var seen = Mark()
+    package var flags: Flags = []
     /// The number of agent sessions at this replica.
-    package var sessions: UInt32
+    package var sessions: UInt32 = 0
     /// The load in thousandths of the replica's capacity.
-    package var load: UInt32
+    package var load: UInt32 = 0
 
-    package init(
-        incarnation: Incarnation,
-        sequence: UInt64 = 0,
-        state: State = .starting,
-        generation: UInt64 = 1,
-        logLength: UInt64 = 0,
-        published: UInt64 = 0,
-        seen: Mark = Mark(),
-        flags: Flags = [],
-        sessions: UInt32 = 0,
-        load: UInt32 = 0
-    ) {
+    package init(incarnation: Incarnation, sequence: UInt64 = 0, state: State = .starting) {
         self.incarnation = incarnation
         self.sequence = sequence
         self.state = state
-        self.generation = generation
-        self.logLength = logLength
-        self.published = published
-        self.seen = seen
-        self.flags = flags
-        self.sessions = sessions
-        self.load = load
     }
 
     package func encoded() -> [UInt8] {
@@ -142,18 +123,9 @@ package struct Heartbeat: Equatable, Sendable {
         guard let flags = reader.read(UInt32.self), let sessions = reader.read(UInt32.self),
             let load = reader.read(UInt32.self)
         else { return nil }
-        self.init(
-            incarnation: incarnation,
-            sequence: sequence,
-            state: state,
-            generation: generation,
-            logLength: logLength,
-            published: published,
-            seen: seen,
-            flags: Flags(rawValue: flags),
-            sessions: sessions,
-            load: load
-        )
+        self.init(incarnation: incarnation, sequence: sequence, state: state)
+        (self.generation, self.logLength, self.published, self.seen) = (generation, logLength, published, seen)
+        (self.flags, self.sessions, self.load) = (Flags(rawValue: flags), sessions, load)
     }
 }
 

@@ -27,13 +27,9 @@ struct AdminSizeTests {
             let state = try RenewalState(json: Array(error.utf8), place: "test")
             let renewals = try (0..<names).map { number in
                 let name = try #require(CertificateName("n\(number).example.test"))
-                return RenewalStatus(
-                    key: try name.storeKey,
-                    names: [name],
-                    isOnDemand: false,
-                    failures: state.failures,
-                    lastError: state.lastError
-                )
+                var status = RenewalStatus(key: try name.storeKey, names: [name], isOnDemand: false)
+                (status.failures, status.lastError) = (state.failures, state.lastError)
+                return status
             }
             certificates = CertificateEntry.all([], renewals)
             agents = (0..<UInt64(count)).map { number in

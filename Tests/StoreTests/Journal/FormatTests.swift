@@ -10,18 +10,13 @@ import Testing
 struct FormatTests {
     static let incarnation = Incarnation("01ARZ3NDEKTSV4RRFFQ69G5FAV")!
     static let peer = Incarnation(high: 0x0189_0a5d_6c3f_0011, low: 0x2233_4455_6677_8899)
-    static let heartbeat = Heartbeat(
-        incarnation: incarnation,
-        sequence: 7,
-        state: .active,
-        generation: 3,
-        logLength: 4_096,
-        published: 41,
-        seen: Mark([peer: 17]),
-        flags: .rowsNewerThanLog,
-        sessions: 12,
-        load: 250
-    )
+    static let heartbeat: Heartbeat = {
+        var heartbeat = Heartbeat(incarnation: Self.incarnation, sequence: 7, state: .active)
+        (heartbeat.generation, heartbeat.logLength, heartbeat.published) = (3, 4_096, 41)
+        (heartbeat.seen, heartbeat.flags) = (Mark([Self.peer: 17]), .rowsNewerThanLog)
+        (heartbeat.sessions, heartbeat.load) = (12, 250)
+        return heartbeat
+    }()
     static let heartbeatBytes = hex(
         "4847424541540d0a0100700001563e3ab5d3d6764c61efb99302bd5b0700000000000000020000000000000003000000000000000010"
             + "00000000000029000000000000000100000001890a5d6c3f001122334455667788991100000000000000010000000c000000fa00"
