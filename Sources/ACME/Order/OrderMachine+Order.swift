@@ -27,12 +27,7 @@ extension OrderMachine {
     mutating func handleNewOrder(_ response: ACMEResponse, _ now: Instant) throws(ACMEMessageError) -> Action {
         let order = try checked(ACMEOrder(response.body, from: authority.directory))
         let url = try location(response, "order")
-        let record = OrderRecord(
-            required(plan),
-            order: url,
-            key: LeafKey(),
-            created: requests.serverTime(now)
-        )
+        let record = OrderRecord(required(plan), order: url, key: LeafKey(), created: requests.serverTime(now))
         recordRetryAfter(response, now)
         self.order = order
         self.record = record

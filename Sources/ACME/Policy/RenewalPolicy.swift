@@ -94,10 +94,7 @@ package enum RenewalPolicy {
         let window = RenewalPlan.Window(start: info.start, end: info.end)
         guard plan.window != window else { return plan }
         plan.window = window
-        plan.at = min(
-            info.start + Int64(random % UInt64(info.end - info.start)),
-            latest(facts)
-        )
+        plan.at = min(info.start + Int64(random % UInt64(info.end - info.start)), latest(facts))
         if let earliest = plan.earliest { plan.at = max(plan.at, earliest) }
         return plan
     }

@@ -51,12 +51,7 @@ package struct DNSHookSettings: Sendable, Equatable {
     package func make(client: OutboundClient, environment: [String: String]) -> any DNSHook {
         switch hook {
         case .http(let url, let credential, let bundle):
-            HTTPHook(
-                url,
-                credential: credential,
-                trust: bundle.map { .file(path: $0) } ?? .system,
-                client: client
-            )
+            HTTPHook(url, credential: credential, trust: bundle.map { .file(path: $0) } ?? .system, client: client)
         case .program(let path): ProgramHook(path, environment: environment)
         }
     }

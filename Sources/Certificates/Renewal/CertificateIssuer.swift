@@ -50,13 +50,7 @@ package final class CertificateIssuer: Sendable {
             transport: transport,
             presenter: presenter,
             directories: directories,
-            gates: AuthorityGates(
-                settings,
-                store: store,
-                records: records,
-                directories: directories,
-                onEvent: onEvent
-            ),
+            gates: AuthorityGates(settings, store: store, records: records, directories: directories, onEvent: onEvent),
             permits: AsyncSemaphore(Self.permits.configured),
             permitsOnDemand: AsyncSemaphore(Self.permits.onDemand),
             errors: ErrorReports(store: store, onEvent: onEvent),

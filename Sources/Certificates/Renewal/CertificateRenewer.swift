@@ -70,9 +70,7 @@ final class CertificateRenewer: Sendable {
         self.names = names
         self.isOnDemand = isOnDemand
         self.shared = shared
-        currentStatus = Mutex(
-            RenewalStatus(key: key, names: names, isOnDemand: isOnDemand)
-        )
+        currentStatus = Mutex(RenewalStatus(key: key, names: names, isOnDemand: isOnDemand))
     }
 
     /// The state as it is displayed.

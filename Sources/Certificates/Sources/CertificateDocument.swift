@@ -45,11 +45,7 @@ package struct CertificateDocument: Equatable, Sendable {
         guard let chain = fields["chain"]?.string, let privateKey = fields["key"]?.string,
             let source = fields["source"]?.string
         else {
-            throw StoreError(
-                .corrupt,
-                place,
-                "is not a complete certificate document; \(StoreLayout.remedy(for: key))"
-            )
+            throw StoreError(.corrupt, place, "is not a complete certificate document; \(StoreLayout.remedy(for: key))")
         }
         self.chain = Array(chain.utf8)
         self.key = Array(privateKey.utf8)

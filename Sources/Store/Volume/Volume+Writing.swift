@@ -140,10 +140,7 @@ extension Volume {
         guard let newest = try newestOrUnusable(key), let file = try? VersionFile(newest.file, place: "") else {
             return 0
         }
-        _ = try StoreNumber.next(
-            after: file.epoch,
-            in: displayPath(VersionName.path(of: newest.version, key: key))
-        )
+        _ = try StoreNumber.next(after: file.epoch, in: displayPath(VersionName.path(of: newest.version, key: key)))
         return file.epoch
     }
 
