@@ -1,6 +1,7 @@
 import Formats
 import NIOCore
 import Store
+import Synchronization
 import TestSupport
 import Testing
 
@@ -36,6 +37,19 @@ extension ScratchFolder {
         _ = try volume()
         return try PosixFileSystem(path: file("v2"), creating: false)
     }
+}
+
+/// A monotonic clock that the test advances.
+final class TestClock: Sendable {
+    private let time: Mutex<NIODeadline>
+
+    init(_ start: NIODeadline = .uptimeNanoseconds(1_000_000_000_000)) { time = Mutex(start) }
+
+    var now: NIODeadline { time.withLock { $0 } }
+    func pass(_ amount: TimeAmount) { time.withLock { $0 = $0 + amount } }
+
+    /// The clock of a volume.
+    var reading: @Sendable () -> NIODeadline { { [self] in now } }
 }
 
 func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }

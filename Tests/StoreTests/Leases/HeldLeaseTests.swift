@@ -1,7 +1,6 @@
 import Foundation
 import NIOCore
 import Store
-import Synchronization
 import TestSupport
 import Testing
 
@@ -9,15 +8,9 @@ import Testing
 struct HeldLeaseTests {
     private static let timeToLive = TimeAmount.seconds(3)
     private let scratch = ScratchFolder()
-    private let time = Time()
+    private let time = TestClock()
 
-    private final class Time: Sendable {
-        private let current = Mutex(NIODeadline.uptimeNanoseconds(1_000_000_000_000))
-        var now: NIODeadline { current.withLock { $0 } }
-        func advance(by amount: TimeAmount) { current.withLock { $0 = $0 + amount } }
-    }
-
-    private func volume() throws -> Volume { try scratch.volume(now: { [time] in time.now }) }
+    private func volume() throws -> Volume { try scratch.volume(now: time.reading) }
 
     private func candidate(_ timeToLive: TimeAmount = timeToLive, name: String = "waiting") throws -> LeaseCandidate {
         var options = LeaseOptions(guards: ["certs/a", "certs/none"])
@@ -45,7 +38,7 @@ struct HeldLeaseTests {
                 Issue.record("a competitor may acquire a lease that is renewed")
                 return
             }
-            time.advance(by: .seconds(1))
+            time.pass(.seconds(1))
         }
         #expect(lease.isHeld(now: time.now))
         try lease.check()
@@ -56,12 +49,12 @@ struct HeldLeaseTests {
         let lease = try acquire()
         let competitor = try candidate()
         _ = try competitor.poll(now: time.now)
-        time.advance(by: Self.timeToLive + .seconds(1))
+        time.pass(Self.timeToLive + .seconds(1))
         #expect(!lease.isHeld(now: time.now))
         #expect(throws: StoreError.self) { try lease.renew(now: time.now) }
         var next = try competitor.poll(now: time.now)
         if case .wait(let deadline, _) = next {
-            time.advance(by: deadline - time.now + .seconds(1))
+            time.pass(deadline - time.now + .seconds(1))
             next = try competitor.poll(now: time.now)
         }
         #expect(next == .acquire(epoch: lease.epoch + 1))
@@ -76,7 +69,7 @@ struct HeldLeaseTests {
             case .wait(let until, let holder):
                 #expect(holder == "gateway-2 (process 7)")
                 while time.now < until {
-                    time.advance(by: min(until - time.now, .seconds(1)))
+                    time.pass(min(until - time.now, .seconds(1)))
                     try renewing()
                 }
             }

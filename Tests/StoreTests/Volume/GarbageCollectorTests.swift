@@ -1,23 +1,15 @@
 import Glibc
 import NIOCore
 import Store
-import Synchronization
 import TestSupport
 import Testing
 
 @Suite("Old versions")
 struct GarbageCollectorTests {
     private let scratch = ScratchFolder()
-    private let clock = Clock()
+    private let clock = TestClock()
 
-    /// A monotonic clock that the test advances.
-    private final class Clock: Sendable {
-        private let time = Mutex(NIODeadline.uptimeNanoseconds(1_000_000_000_000))
-        var now: NIODeadline { time.withLock { $0 } }
-        func pass(_ amount: TimeAmount) { time.withLock { $0 = $0 + amount } }
-    }
-
-    private func volume() throws -> Volume { try scratch.volume(now: { [clock] in clock.now }) }
+    private func volume() throws -> Volume { try scratch.volume(now: clock.reading) }
 
     private func versions(_ key: StoreKey) -> [Int] {
         scratch.names("v2/\(key)").compactMap { Int($0.split(separator: ".")[0]) }.sorted()
@@ -160,7 +152,7 @@ struct GarbageCollectorTests {
     )
     func failure(_ call: String) throws {
         let files = FailingFileSystem(files: try scratch.posixFiles())
-        let volume = Volume(files: files, now: { [clock] in clock.now })
+        let volume = Volume(files: files, now: clock.reading)
         try volume.write("agents/a", .create([1]))
         let collector = GarbageCollector(volume: volume)
         func sweep() { _ = try? collector.sweep(now: clock.now) }
@@ -209,7 +201,7 @@ struct GarbageCollectorTests {
     func bounded() throws {
         let server = SimulatedVolume(seed: 1) { [clock] in clock.now.uptimeNanoseconds }
         let files = SimulatedFileSystem(volume: server) { [clock] in clock.pass(.milliseconds(5)) }
-        let volume = Volume(files: files, now: { [clock] in clock.now })
+        let volume = Volume(files: files, now: clock.reading)
         try volume.prepare()
         for folder in ["acme/challenges", "acme/orders"] { try files.makeFolder(folder) }
         func make(_ name: String, in folder: SimulatedVolume.Node, _ bytes: [UInt8]? = nil) -> SimulatedVolume.Node {

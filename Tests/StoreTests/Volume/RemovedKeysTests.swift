@@ -11,6 +11,13 @@ struct RemovedKeysTests {
     private let scratch = ScratchFolder()
     private let key: StoreKey = "acme/challenges/a"
     private let start = NIODeadline.now()
+    private let clock = TestClock(.now())
+
+    /// Polls ten seconds and some minutes later.
+    private func poll(_ polled: PolledValues, after minutes: Int64 = 0) throws {
+        clock.pass(.minutes(minutes) + .seconds(10))
+        try polled.poll()
+    }
 
     @Test("The folder of a removed key is deleted after an hour, unless the key was created again")
     func removed() throws {
@@ -71,66 +78,51 @@ struct RemovedKeysTests {
 
     @Test("A watch that found a removal late accepts the key that was created again half an hour after that")
     func foundLate() throws {
-        let clock = Observed(start)
-        let volume = try scratch.volume(now: { clock.value })
+        let volume = try scratch.volume(now: clock.reading)
         let (collector, polled) = (GarbageCollector(volume: volume), PolledValues(volume: volume, prefix: "certs"))
-        func poll(after minutes: Int64 = 0) throws {
-            clock.update { $0 = $0 + .minutes(minutes) + .seconds(10) }
-            try polled.poll()
-        }
         try volume.write("certs/a", .create(bytes("1")))
         try volume.write("certs/a", .replace(1, bytes("2")))
-        try poll()
+        try poll(polled)
         try volume.write("certs/a", .remove(nil))
-        _ = try collector.sweep(now: clock.value)
-        try poll(after: 50)
-        clock.update { $0 = $0 + .minutes(11) }
-        _ = try collector.sweep(now: clock.value)
+        _ = try collector.sweep(now: clock.now)
+        try poll(polled, after: 50)
+        clock.pass(.minutes(11))
+        _ = try collector.sweep(now: clock.now)
         try volume.write("certs/a", .create(bytes("new")))
         for minutes in [0, 5, 10] as [Int64] {
-            try poll(after: minutes)
+            try poll(polled, after: minutes)
             #expect(polled.current["a"] == nil && polled.problems["a"]?.code == .rolledBack)
         }
-        for _ in 0..<2 { try poll(after: 3) }
+        for _ in 0..<2 { try poll(polled, after: 3) }
         #expect(polled.current["a"] == StoredValue(bytes: bytes("new"), version: 1) && polled.problems.isEmpty)
     }
 
     @Test("The problem of an older version that was put in the place of a removal ends with the return of the removal")
     func returnedRemoval() throws {
-        let clock = Observed(start)
-        let volume = try scratch.volume(now: { clock.value })
+        let volume = try scratch.volume(now: clock.reading)
         let polled = PolledValues(volume: volume, prefix: "certs")
-        func poll() throws {
-            clock.update { $0 = $0 + .seconds(10) }
-            try polled.poll()
-        }
         try volume.write("certs/a", .create(bytes("1")))
-        try poll()
+        try poll(polled)
         try volume.write("certs/a", .remove(nil))
-        try poll()
+        try poll(polled)
         let removal = scratch.read("v2/certs/a/2.json")
         try FileManager.default.removeItem(atPath: scratch.file("v2/certs/a/2.json"))
         scratch.write("v2/certs/a/1.json", storedFile(bytes("1")))
-        try poll()
+        try poll(polled)
         #expect(polled.problems["a"]?.code == .rolledBack)
         scratch.write("v2/certs/a/2.json", removal)
-        try poll()
+        try poll(polled)
         #expect(polled.current["a"] == nil && polled.problems.isEmpty)
     }
 
     @Test("The problem of a name that cannot be used ends when the name is gone")
     func strayName() throws {
-        let clock = Observed(start)
-        let polled = PolledValues(volume: try scratch.volume(now: { clock.value }), prefix: "certs")
-        func poll() throws {
-            clock.update { $0 = $0 + .seconds(10) }
-            try polled.poll()
-        }
+        let polled = PolledValues(volume: try scratch.volume(now: clock.reading), prefix: "certs")
         scratch.write("v2/certs/notes", "x")
-        try poll()
+        try poll(polled)
         #expect(polled.problems["notes"]?.code == .refused)
         try FileManager.default.removeItem(atPath: scratch.file("v2/certs/notes"))
-        for _ in 0..<2 { try poll() }
+        for _ in 0..<2 { try poll(polled) }
         #expect(polled.problems.isEmpty)
     }
 
@@ -202,61 +194,51 @@ struct RemovedKeysTests {
         [1, 3, 4] as [UInt64]
     )
     func watched(_ isNoticed: Bool, _ version: UInt64) throws {
-        let clock = Observed(start)
-        let volume = try scratch.volume(now: { clock.value })
+        let volume = try scratch.volume(now: clock.reading)
         let (collector, polled) = (GarbageCollector(volume: volume), PolledValues(volume: volume, prefix: "certs"))
-        func poll() throws {
-            clock.update { $0 = $0 + .seconds(10) }
-            try polled.poll()
-        }
         func write(_ versions: UInt64) throws {
             try volume.write("certs/a", .create(bytes("1")))
             for version in 1..<versions { try volume.write("certs/a", .replace(version, bytes("\(version + 1)"))) }
         }
         try volume.write("certs/b", .create(bytes("stays")))
         try write(2)
-        try poll()
+        try poll(polled)
         try volume.write("certs/a", .remove(nil))
-        try poll()
+        try poll(polled)
         #expect(polled.values.entries["a"]?.version == 3 && polled.current["a"] == nil)
-        _ = try collector.sweep(now: clock.value)
-        clock.update { $0 = $0 + .minutes(61) }
-        _ = try collector.sweep(now: clock.value)
+        _ = try collector.sweep(now: clock.now)
+        clock.pass(.minutes(61))
+        _ = try collector.sweep(now: clock.now)
         #expect(!scratch.names("v2/certs").contains("a"))
         if isNoticed {
-            try poll()
+            try poll(polled)
             #expect(polled.values.entries["a"] == nil)
         }
         try write(version)
-        try poll()
+        try poll(polled)
         #expect(polled.current["a"] == StoredValue(bytes: bytes("\(version)"), version: version))
         #expect(polled.problems.isEmpty)
     }
 
     @Test("The last keys of a prefix may go; they are not looked up again. A prefix that is missing removes none")
     func lastKeys() throws {
-        let clock = Observed(start)
         let files = CountingFileSystem(files: try scratch.posixFiles())
-        let volume = Volume(files: files, now: { clock.value })
+        let volume = Volume(files: files, now: clock.reading)
         let polled = PolledValues(volume: volume, prefix: "acme/authorities")
-        func poll() throws {
-            clock.update { $0 = $0 + .seconds(10) }
-            try polled.poll()
-        }
         let folder = scratch.file("v2/acme/authorities")
         for name in ["a", "b"] { try volume.write(StoreKey("acme/authorities/\(name)"), .create(bytes("x"))) }
-        try poll()
+        try poll(polled)
         #expect(polled.current.count == 2)
         try FileManager.default.moveItem(atPath: folder, toPath: scratch.file("away"))
-        for _ in 0..<3 { #expect(code { try poll() } == .gone) }
+        for _ in 0..<3 { #expect(code { try poll(polled) } == .gone) }
         #expect(polled.current.count == 2)
         try FileManager.default.moveItem(atPath: scratch.file("away"), toPath: folder)
-        try poll()
+        try poll(polled)
         for name in ["a", "b"] { try FileManager.default.removeItem(atPath: "\(folder)/\(name)") }
-        for _ in 0..<3 { try poll() }
+        for _ in 0..<3 { try poll(polled) }
         #expect(polled.current.isEmpty && polled.problems.isEmpty)
         files.counts.reset()
-        try poll()
+        try poll(polled)
         // The hints and the prefix.
         #expect(files.counts.kinds == ["list": 2])
     }
@@ -295,8 +277,7 @@ struct RemovedKeysTests {
 
     @Test("What was known of a key before its removal deletes nothing of a new one and keeps no second removal")
     func observations() throws {
-        let clock = Observed(start)
-        let volume = try scratch.volume(now: { clock.value })
+        let volume = try scratch.volume(now: clock.reading)
         let collector = GarbageCollector(volume: volume)
         func write(_ versions: UInt64) throws {
             try volume.write("agents/a", .create([1]))
@@ -305,14 +286,14 @@ struct RemovedKeysTests {
         func collect() throws {
             try volume.write("agents/a", .remove(nil))
             for _ in 0..<2 {
-                _ = try collector.sweep(now: clock.value)
-                clock.update { $0 = $0 + .minutes(61) }
+                _ = try collector.sweep(now: clock.now)
+                clock.pass(.minutes(61))
             }
-            _ = try collector.sweep(now: clock.value)
+            _ = try collector.sweep(now: clock.now)
             #expect(!scratch.names("v2/agents").contains("a"))
         }
         try write(12)
-        _ = try collector.sweep(now: clock.value)
+        _ = try collector.sweep(now: clock.now)
         try collect()
         try write(12)
         #expect(scratch.names("v2/agents/a").count == 12)
