@@ -40,11 +40,7 @@ struct AuthorityHoldTests {
         let settings = world.settings((0..<60).map { ["\($0).test"] }, change: quick)
         let stores = try (0..<2).map { _ in try scratch.store() }
         let issuers = stores.map { world.issuer(settings, store: $0, transport: transport) }
-        let task = Task {
-            await withDiscardingTaskGroup { group in
-                for issuer in issuers { group.addTask { await issuer.run() } }
-            }
-        }
+        for issuer in issuers { world.start(issuer) }
         try await eventually(within: .seconds(30)) { world.authorityEvents == 1 }
         try await eventually(within: .seconds(30)) {
             issuers.allSatisfy { $0.statuses.allSatisfy { $0.lastError?.code == "unavailable" && $0.nextTry != nil } }
@@ -55,8 +51,7 @@ struct AuthorityHoldTests {
         _ = try await issuers[0].outcome(of: "1.test")
         isDown.withLock { $0 = false }
         try await expectReturn(world, issuers, 60)
-        task.cancel()
-        await task.value
+        await world.stop()
         stores.forEach { $0.close() }
     }
 
@@ -69,7 +64,7 @@ struct AuthorityHoldTests {
         world.ca.with { $0.externalAccount = external }
         let names = (0..<30).map { ["\($0).test"] }
         let issuer = world.issuer(world.settings(names))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await eventually(within: .seconds(30)) {
             issuer.statuses.allSatisfy { $0.lastError?.code == "externalAccountRequired" && $0.nextTry != nil }
         }
@@ -81,14 +76,12 @@ struct AuthorityHoldTests {
             Issue.record("\(outcome)")
             return
         }
-        task.cancel()
-        await task.value
+        await world.stop()
         let changed = world.issuer(world.settings(names) { $0.authorities[0].authority.externalAccount = external })
-        let changedTask = Task { await changed.run() }
+        world.start(changed)
         try await eventually(within: .seconds(30)) { world.ca.with { $0.issuedCount } == 30 }
         try await eventually(within: .seconds(30)) { changed.authorityHolds.isEmpty }
-        changedTask.cancel()
-        await changedTask.value
+        await world.stop()
     }
 
     @Test("A limit of the account is one record, and one name asks again at its time before the others")
@@ -102,14 +95,13 @@ struct AuthorityHoldTests {
             }
         }
         let issuer = world.issuer(world.settings((0..<40).map { ["\($0).test"] }, change: quick))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await eventually(within: .seconds(30)) { issuer.authorityHolds[TestCA.directory.text] != nil }
         isLimited.withLock { $0 = false }
         let refused = world.orders
         try await expectReturn(world, [issuer], 40)
         #expect(world.orders <= refused + 16 + 40)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test("A damaged account is reported once, with the remedy, and only for as long as it is stored")
@@ -118,15 +110,14 @@ struct AuthorityHoldTests {
         let key: StoreKey = try RenewalRecords.accounts.child(Fingerprint.of(TestCA.directory.text))
         try await world.store.write(key, .create(Array("{}".utf8)))
         let issuer = world.issuer(world.settings([["a.test"]]))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await eventually(within: .seconds(30)) { world.troubles.count == 1 }
         #expect("\(world.troubles[0])".contains("acme/accounts/"))
         #expect("\(world.troubles[0])".contains("hopgate acme forget-account \(TestCA.directory)"))
         try await world.store.write(key, .remove(nil))
         try await world.published("a.test")
         #expect(world.troubles.count == 1)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 }
 

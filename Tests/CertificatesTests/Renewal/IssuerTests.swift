@@ -17,7 +17,7 @@ struct IssuerTests {
     func first() async throws {
         let world = IssuingWorld()
         let issuer = world.issuer(world.settings([["a.test", "b.test"]]))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await world.published("a.test")
         let certificate = try #require(try await world.certificate("a.test"))
         #expect(Set(certificate.names.map(\.description)) == ["a.test", "b.test"])
@@ -30,8 +30,7 @@ struct IssuerTests {
         #expect(status.authority == TestCA.directory.text && status.lastError == nil && status.failures == 0)
         #expect(world.board.isEmpty && world.orders == 1 && world.accounts == 1 && world.troubles.isEmpty)
         #expect(world.ca.with { $0.violations }.isEmpty)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test("A certificate for the longest DNS name is ordered and stored on a volume")
@@ -39,13 +38,12 @@ struct IssuerTests {
         let name = String((0..<253).map { $0 % 61 == 60 ? "." : "a" })
         let world = IssuingWorld(store: try scratch.store())
         let issuer = world.issuer(world.settings([[name]]))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await world.published(name)
         let certificate = try #require(try await world.certificate(name))
         #expect(certificate.names == [.dns(name)])
         #expect(world.troubles.isEmpty && world.failures.isEmpty)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test("Eight gateways that start at once have one account and one order for each name")
@@ -54,11 +52,7 @@ struct IssuerTests {
         let names = [["a.test"], ["b.test"], ["*.c.test", "c.test"]]
         let stores = try (0..<8).map { _ in try scratch.store() }
         let issuers = stores.map { world.issuer(world.settings(names), store: $0) }
-        let task = Task {
-            await withDiscardingTaskGroup { group in
-                for issuer in issuers { group.addTask { await issuer.run() } }
-            }
-        }
+        for issuer in issuers { world.start(issuer) }
         for name in ["a.test", "b.test", "*.c.test"] { try await world.published(name) }
         try await eventually(within: .seconds(30)) {
             issuers.allSatisfy { $0.statuses.allSatisfy { $0.nextRenewal != nil && !$0.isOrdering } }
@@ -66,8 +60,7 @@ struct IssuerTests {
         #expect(world.orders == 3 && world.accounts == 1)
         #expect(world.ca.with { $0.issuedCount } == 3)
         #expect(world.troubles.isEmpty && world.failures.isEmpty)
-        task.cancel()
-        await task.value
+        await world.stop()
         stores.forEach { $0.close() }
     }
 
@@ -83,24 +76,21 @@ struct IssuerTests {
             request.method == .post && request.url.text.dropFirst(TestCA.host.count).hasPrefix(path)
         }
         let first = world.issuer(settings, store: dying, transport: transport)
-        let firstTask = Task { await first.run() }
+        world.start(first)
         try await eventually(within: .seconds(30)) { transport.hasDied.withLock { $0 } }
         // Nothing of it is heard any more: its lease stands still.
         dying.close()
         let store = try scratch.store()
         let second = world.issuer(settings, store: store)
         let began = ContinuousClock.now
-        let secondTask = Task { await second.run() }
+        world.start(second)
         try await world.published("a.test")
         print("taken over and issued after \(ContinuousClock.now - began), died at \(path)")
         // The answer to newOrder was lost with the leader: this CA gives the same order again, as public ones do.
         #expect(world.ca.with { $0.issuedCount } == 1)
         #expect(world.ca.with { $0.orders.count } == 1)
         #expect(world.accounts == 1)
-        firstTask.cancel()
-        secondTask.cancel()
-        await firstTask.value
-        await secondTask.value
+        await world.stop()
         store.close()
     }
 
@@ -117,23 +107,20 @@ struct IssuerTests {
             while !isAwake.withLock({ $0 }), !Task.isCancelled { try? await Task.sleep(for: .milliseconds(10)) }
         }
         let first = world.issuer(settings, store: sleeping, transport: gate)
-        let firstTask = Task { await first.run() }
+        world.start(first)
         try await eventually(within: .seconds(30)) { hasSlept.withLock { $0 } }
         // A process that is stopped moves nothing.
         sleeping.close()
         let store = try scratch.store()
         let second = world.issuer(settings, store: store)
-        let secondTask = Task { await second.run() }
+        world.start(second)
         try await world.published("a.test")
         let before = try await world.certificate("a.test")
         isAwake.withLock { $0 = true }
         try await eventually(within: .seconds(30)) { !first.statuses[0].isOrdering }
         #expect(try await world.certificate("a.test")?.leafSHA256 == before?.leafSHA256)
         #expect(world.ca.with { $0.issuedCount } == 1)
-        firstTask.cancel()
-        secondTask.cancel()
-        await firstTask.value
-        await secondTask.value
+        await world.stop()
         store.close()
     }
 
@@ -142,7 +129,7 @@ struct IssuerTests {
         let world = IssuingWorld()
         world.ca.with { $0.rejectedNames = ["bad.test"] }
         let issuer = world.issuer(world.settings([["bad.test"]]))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await eventually(within: .seconds(30)) { world.failures.count == 1 }
         let records = RenewalRecords(world.store)
         try await eventually(within: .seconds(30)) {
@@ -153,30 +140,27 @@ struct IssuerTests {
         #expect(until - Instant.now.wall >= 86_000)
         #expect(state.lastError?.code == "rejectedIdentifier")
         #expect(issuer.statuses[0].nextTry == until)
-        task.cancel()
-        await task.value
+        await world.stop()
         // A gateway that starts again respects it.
         let requests = world.ca.with { $0.requests }
         let again = world.issuer(world.settings([["bad.test"]]))
-        let againTask = Task { await again.run() }
+        world.start(again)
         try await eventually(within: .seconds(30)) { again.statuses[0].lastError != nil }
         #expect(world.ca.with { $0.requests } == requests)
-        againTask.cancel()
-        await againTask.value
+        await world.stop()
         world.ca.with { $0.rejectedNames = [] }
         let changed = world.issuer(world.settings([["bad.test"]]) { $0.challenges = [.http01] })
-        let changedTask = Task { await changed.run() }
+        world.start(changed)
         try await world.published("bad.test")
         try await eventually(within: .seconds(30)) { changed.statuses[0].lastError == nil }
-        changedTask.cancel()
-        await changedTask.value
+        await world.stop()
     }
 
     @Test("A request for a new certificate is fulfilled, or completed with the reason")
     func asked() async throws {
         let world = IssuingWorld()
         let issuer = world.issuer(world.settings([["a.test"]]))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await world.published("a.test")
         // A request that comes before the order has ended is completed by it.
         try await eventually(within: .seconds(30)) {
@@ -202,8 +186,7 @@ struct IssuerTests {
             }
         }
         #expect(try await world.certificate("a.test")?.leafSHA256 == after?.leafSHA256)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test("A name shows the lease that it waits for, and its holder")
@@ -212,14 +195,13 @@ struct IssuerTests {
         let name = CertificateName("a.test")!
         let lease = try await world.store.certificates.lease(of: name.storeKey)
         let issuer = world.issuer(world.settings([["a.test"]]))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await eventually(within: .seconds(30)) { issuer.leaseWait(of: name) != nil }
         #expect(issuer.leaseWait(of: name)?.holder == VolumeStore.Options().processName)
         await lease.release()
         try await world.published("a.test")
         try await eventually(within: .seconds(30)) { issuer.leaseWait(of: name) == nil }
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test("Certificates that live for seconds are renewed at half of their time, and not in a storm")
@@ -230,12 +212,11 @@ struct IssuerTests {
         // A busy machine may not renew a lease of one second in time; the order then waits for its back-off.
         let issuer = world.issuer(world.settings([["a.test"]]) { $0.leaseTime = .seconds(15) })
         let began = ContinuousClock.now
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await eventually(within: .seconds(60)) { world.ca.with { $0.issuedCount } >= 3 }
         #expect(ContinuousClock.now - began > .seconds(15))
         #expect(world.failures.isEmpty && world.accounts == 1 && world.orders == 3)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test("After a certificate the CA is asked for its window, which is stored")
@@ -243,15 +224,14 @@ struct IssuerTests {
         let world = IssuingWorld()
         world.ca.with { $0.offersRenewalInfo = true }
         let issuer = world.issuer(world.settings([["a.test"]]))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await world.published("a.test")
         try await eventually(within: .seconds(30)) { issuer.statuses[0].explanation == "https://example.test/why" }
         let state = try await RenewalRecords(world.store).state(of: "certs/a.test")
         let plan = try #require(state.renewal)
         let window = try #require(plan.window)
         #expect(window.start <= plan.at && plan.at < window.end && issuer.statuses[0].nextRenewal == plan.at)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test(
@@ -261,7 +241,7 @@ struct IssuerTests {
         let world = IssuingWorld()
         world.board.failure.withLock { $0 = "the hook said no" }
         let issuer = world.issuer(world.settings([["a.test"]]))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await eventually(within: .seconds(30)) { world.failures.count == 1 }
         #expect(world.failures[0].code == .presentationFailed && "\(world.failures[0])".contains("the hook said no"))
         try await eventually(within: .seconds(30)) { issuer.statuses[0].lastError?.code == "presentationFailed" }
@@ -270,8 +250,7 @@ struct IssuerTests {
         #expect(issuer.renew(CertificateName("a.test")!) { _ in })
         try await world.published("a.test")
         #expect(world.orders == 1)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test("A certificate whose file is damaged or too large is ordered again", arguments: [0, 7, off_t(8) << 30])
@@ -280,11 +259,10 @@ struct IssuerTests {
         try await world.store.write("certs/a.test", .create([]))
         #expect(truncate(scratch.file("v2/certs/a.test/1.json"), size) == 0)
         let issuer = world.issuer(world.settings([["a.test"]]))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await world.published("a.test")
         #expect(world.orders == 1)
-        task.cancel()
-        await task.value
+        await world.stop()
         world.store.close()
     }
 }

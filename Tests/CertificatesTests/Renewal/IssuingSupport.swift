@@ -102,6 +102,7 @@ final class IssuingWorld: Sendable {
     let events = Mutex<[RenewalEvent]>([])
     /// The watches that tell issuers of changed certificates, as a gateway does.
     private let watches = Mutex<[StoreWatch]>([])
+    private let running = Mutex<[Task<Void, Never>]>([])
 
     init(store: any Store = VolumeStore.inMemory()) {
         let board = ChallengeBoard()
@@ -142,6 +143,22 @@ final class IssuingWorld: Sendable {
         }
         watches.withLock { $0.append(watch) }
         return issuer
+    }
+
+    /// Runs an issuer until ``stop()``.
+    func start(_ issuer: CertificateIssuer) {
+        let task = Task { await issuer.run() }
+        running.withLock { $0.append(task) }
+    }
+
+    /// Ends all issuers that run, and waits for their ends.
+    func stop() async {
+        let tasks = running.withLock { tasks in
+            defer { tasks = [] }
+            return tasks
+        }
+        for task in tasks { task.cancel() }
+        for task in tasks { await task.value }
     }
 
     /// Returns the certificate that the store holds for this name.

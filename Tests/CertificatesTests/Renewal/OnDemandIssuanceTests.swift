@@ -29,7 +29,7 @@ struct OnDemandIssuanceTests {
         let settings = onDemand(world, perMinute: 4)
         let issuer = world.issuer(settings)
         issuer.requestCertificate(for: "early.hosts.test")
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         for host in ["other.test", "*.hosts.test", "192.0.2.1", "no name", "early.hosts.test"] {
             issuer.requestCertificate(for: host)
         }
@@ -37,37 +37,34 @@ struct OnDemandIssuanceTests {
         issuer.requestCertificate(for: "late.hosts.test")
         try await world.published("late.hosts.test")
         #expect(issuer.statuses.count == 2 && issuer.statuses.allSatisfy { $0.isOnDemand })
-        task.cancel()
-        await task.value
+        await world.stop()
         // A restarted gateway has no budget of its own. The host that was granted costs nothing again.
         let again = world.issuer(settings)
-        let againTask = Task { await again.run() }
+        world.start(again)
         for host in ["third.hosts.test", "early.hosts.test"] { again.requestCertificate(for: host) }
         try await eventually(within: .seconds(30)) {
             again.statuses.map { $0.names[0].description } == ["early.hosts.test"]
         }
         #expect(world.orders == 2)
-        againTask.cancel()
-        await againTask.value
+        await world.stop()
     }
 
     @Test("A client that asks for 10,000 random names causes no renewer, no order and no access to the store")
     func randomNames() async throws {
         let world = IssuingWorld()
         let issuer = world.issuer(onDemand(world, perMinute: 10))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         for _ in 0..<10_000 { issuer.requestCertificate(for: "\(UInt64.random(in: .min ... .max)).wild.test") }
         #expect(issuer.statuses.isEmpty && issuer.waitingCount == 0 && world.orders == 0)
         await #expect(throws: StoreError.self) { try await world.store.read(RenewalRecords.budget) }
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test("An agent that offers 10,000 names gets as many certificates as its token may have, and the others wait")
     func manyNames() async throws {
         let world = IssuingWorld()
         let issuer = world.issuer(onDemand(world, perMinute: 10, perWeek: 6))
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         for number in 0..<10_000 { issuer.requestCertificate(for: "\(number).hosts.test") }
         try await eventually(within: .seconds(30)) { issuer.statuses.count == 3 }
         #expect(issuer.waitingCount <= WaitingHosts.limit)
@@ -77,8 +74,7 @@ struct OnDemandIssuanceTests {
             }
         }
         #expect(issuer.statuses.count == 3 && world.orders <= 3)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 
     @Test("What is left of hosts that are not offered any more is removed a week after its last use, in slices")
@@ -126,7 +122,7 @@ struct OnDemandIssuanceTests {
             }
         )
         #expect(await issuer.removeAbandonedRecords(after: nil) == nil, "no clock of a CA is known")
-        let task = Task { await issuer.run() }
+        world.start(issuer)
         try await world.published("a.test")
         var last = await issuer.removeAbandonedRecords(after: nil)
         var calls = 1
@@ -149,7 +145,6 @@ struct OnDemandIssuanceTests {
             #expect(try await world.certificate("\(name).test") != nil, "\(name)")
         }
         #expect(world.troubles.isEmpty)
-        task.cancel()
-        await task.value
+        await world.stop()
     }
 }
