@@ -8,10 +8,10 @@ import Testing
 
 @Suite("The store of a gateway")
 struct SharedStoreTests {
+    private let scratch = ScratchFolder()
+
     @Test("A gateway keeps its cluster when another cluster appears at the path, and reports it once")
     func foreign() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         let folder = scratch.file("store")
         let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
         defer { shared.close() }
@@ -34,8 +34,6 @@ struct SharedStoreTests {
 
     @Test("A key that is damaged or lost is reported once and stays in use, and its repair is reported, too")
     func damagedKeys() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         let text = String(repeating: "k", count: 40)
         var mounted = SharedStoreConfiguration(path: scratch.file("mounted"))
         mounted.clusterKeyFile = scratch.write("key", text)
@@ -67,8 +65,6 @@ struct SharedStoreTests {
 
     @Test("An old key that is lost is reported and stays in use")
     func lostKey() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         let configuration = SharedStoreConfiguration(path: scratch.file("store"))
         let shared = try await SharedStore.open(configuration)
         defer { shared.close() }
@@ -91,8 +87,6 @@ struct SharedStoreTests {
 
     @Test("The first open founds a cluster and says so; with store.cluster none is founded and no other is used")
     func founding() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         func code(_ configuration: SharedStoreConfiguration, _ text: String) async -> StoreError.Code? {
             let error = await #expect(throws: StoreError.self) {
                 try await SharedStore.open(configuration).close()
@@ -121,8 +115,6 @@ struct SharedStoreTests {
 
     @Test("In memory a cluster is founded as in a folder, with the key of the store or a mounted one, and nothing else")
     func memory() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         var configuration = SharedStoreConfiguration(path: scratch.file("store"))
         configuration.driver = .memory
         let own = try await SharedStore.open(configuration)
@@ -142,8 +134,6 @@ struct SharedStoreTests {
 
     @Test("A command founds a cluster in a folder that the operator has named, and in no default folder")
     func commands() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         var configuration = SharedStoreConfiguration(path: scratch.file("store"))
         configuration.isPathExplicit = false
         let error = await #expect(throws: StoreError.self) {
@@ -161,8 +151,6 @@ struct SharedStoreTests {
 
     @Test("Nothing is written to another cluster's volume that appears at the path, nor to an empty one")
     func replacedVolume() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         let folder = scratch.file("store")
         let shared = try await SharedStore.open(SharedStoreConfiguration(path: folder))
         defer { shared.close() }

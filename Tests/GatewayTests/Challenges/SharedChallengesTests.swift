@@ -11,6 +11,8 @@ import Testing
 
 @Suite("Challenges shared by replicas", .serialized, .timeLimit(.minutes(2)))
 struct SharedChallengesTests {
+    private let scratch = ScratchFolder()
+
     @Test("A challenge that was presented on one gateway is answered by all")
     func cluster() async throws {
         try await ClusterRig.with(3) { rig in
@@ -54,8 +56,6 @@ struct SharedChallengesTests {
 
     @Test("Eight replicas settle well before the limit")
     func eight() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         let folder = scratch.file("data")
         var replicas: [ReplicaRig] = []
         for _ in 0..<8 { replicas.append(try await ReplicaRig(folder)) }
@@ -71,8 +71,6 @@ struct SharedChallengesTests {
 
     @Test("A live replica that has not seen a challenge is awaited until the limit; a single replica waits for none")
     func late() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         let folder = scratch.file("data")
         let clock = ContinuousClock()
         let first = try await ReplicaRig(folder)
@@ -93,8 +91,6 @@ struct SharedChallengesTests {
 
     @Test("More than 2,048 challenges, live and removed, are no obstacle")
     func many() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         let folder = scratch.file("data")
         let first = try await ReplicaRig(folder)
         defer { first.stop() }
@@ -145,8 +141,6 @@ struct SharedChallengesTests {
 
     @Test("A challenge that a successor presents again is not removed by its predecessor, and may be presented again")
     func successor() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         let folder = scratch.file("data")
         let (first, second) = (try await ReplicaRig(folder), try await ReplicaRig(folder))
         defer {
@@ -224,8 +218,6 @@ struct SharedChallengesTests {
 
     @Test("A store that accepts no challenge causes an error with the name")
     func failing() async throws {
-        let scratch = ScratchFolder()
-        defer { scratch.remove() }
         let folder = scratch.file("data")
         let replica = try await ReplicaRig(folder)
         defer { replica.stop() }
