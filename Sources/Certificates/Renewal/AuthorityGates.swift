@@ -10,7 +10,6 @@ final class AuthorityGates: Sendable {
     /// The directory URLs of the CAs, each of which has a gate.
     private let authorities: [String]
     private let gates: Mutex<[String: AuthorityGate]>
-    private let store: any Store
     private let records: RenewalRecords
     private let directories: ACMEDirectoryCache
     private let onEvent: @Sendable (RenewalEvent) -> Void
@@ -19,7 +18,6 @@ final class AuthorityGates: Sendable {
 
     init(
         _ settings: RenewalSettings,
-        store: any Store,
         records: RenewalRecords,
         directories: ACMEDirectoryCache,
         onEvent: @escaping @Sendable (RenewalEvent) -> Void
@@ -30,7 +28,6 @@ final class AuthorityGates: Sendable {
         }
         authorities = Set(gates.map(\.0)).sorted()
         self.gates = Mutex(Dictionary(gates) { first, _ in first })
-        self.store = store
         self.records = records
         self.directories = directories
         self.onEvent = onEvent
@@ -99,7 +96,7 @@ final class AuthorityGates: Sendable {
     ///
     /// - Parameter wake: Called with the last components of the keys of the names that may decide again.
     func run(wake: ([String]) -> Void) async {
-        let watch = store.watch(.below(RenewalRecords.authorities)) { [weak self] batch in
+        let watch = records.store.watch(.below(RenewalRecords.authorities)) { [weak self] batch in
             if !batch.changes.isEmpty { self?.observe(batch.changes) }
             return []
         }

@@ -39,21 +39,19 @@ package final class CertificateIssuer: Sendable {
         onEvent: @escaping @Sendable (RenewalEvent) -> Void
     ) {
         self.settings = settings
-        let store = certificates.store
-        let records = RenewalRecords(store)
+        let records = RenewalRecords(certificates.store)
         let directories = ACMEDirectoryCache()
         shared = CertificateRenewer.Shared(
             settings: settings,
-            store: store,
             certificates: certificates,
             records: records,
             transport: transport,
             presenter: presenter,
             directories: directories,
-            gates: AuthorityGates(settings, store: store, records: records, directories: directories, onEvent: onEvent),
+            gates: AuthorityGates(settings, records: records, directories: directories, onEvent: onEvent),
             permits: AsyncSemaphore(Self.permits.configured),
             permitsOnDemand: AsyncSemaphore(Self.permits.onDemand),
-            errors: ErrorReports(store: store, onEvent: onEvent),
+            errors: ErrorReports(store: certificates.store, onEvent: onEvent),
             onEvent: onEvent
         )
         state = Mutex(State())

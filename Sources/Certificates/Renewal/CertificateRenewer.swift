@@ -35,7 +35,6 @@ final class CertificateRenewer: Sendable {
     /// The resources that all renewers of a process share.
     struct Shared: Sendable {
         let settings: RenewalSettings
-        let store: any Store
         let certificates: CertificateSet
         let records: RenewalRecords
         let transport: any ACMETransport
@@ -48,6 +47,8 @@ final class CertificateRenewer: Sendable {
         let permitsOnDemand: AsyncSemaphore
         let errors: ErrorReports
         let onEvent: @Sendable (RenewalEvent) -> Void
+
+        var store: any Store { certificates.store }
 
         /// The time to live of the lease of a certificate, and the time to wait for it: long enough to detect that its
         /// holder is dead. Then other certificates get the permit.

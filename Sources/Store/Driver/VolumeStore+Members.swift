@@ -232,14 +232,8 @@ extension VolumeStore {
         let (volume, now) = (volume, NIODeadline.now())
         for member in reader.state.withLock({ Array($0.members.values) }) {
             guard member.begin(now: now) else {
-                if member.hangs(now: now) {
-                    let stalled = StoreError(
-                        .stalled,
-                        "\(volume.files.root)/replicas/\(member.name)",
-                        "does not answer"
-                    )
-                    member.report(stalled)
-                }
+                let place = volume.displayPath("\(Volume.replicas)/\(member.name)")
+                if member.hangs(now: now) { member.report(StoreError(.stalled, place, "does not answer")) }
                 continue
             }
             let isAccepted = readers.submit { [weak self] in
