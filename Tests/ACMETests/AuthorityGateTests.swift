@@ -190,14 +190,7 @@ private final class GateBox {
             uptime: .uptimeNanoseconds(UInt64(second + 1_000) * 1_000_000_000),
             wall: World.start + second
         )
-        return gate.failed(
-            failure,
-            by: key,
-            authority: "ca",
-            since: now.uptime - .seconds(3),
-            now: now,
-            random: 0
-        )
+        return gate.failed(failure, by: key, authority: "ca", since: now.uptime - .seconds(3), now: now, random: 0)
     }
 }
 

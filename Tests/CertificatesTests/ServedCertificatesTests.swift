@@ -13,10 +13,7 @@ struct ServedCertificatesTests {
     let scratch = ScratchFolder()
 
     private func files(_ test: TestCertificate, _ name: String = "") -> CertificateFiles {
-        CertificateFiles(
-            certificate: scratch.write("\(name)chain.pem", test.chain),
-            key: scratch.write("\(name)key.pem", test.key)
-        )
+        scratch.files(chain: test.chain, key: test.key, name)
     }
 
     private func open(

@@ -11,6 +11,11 @@ import TestSupport
 extension ScratchFolder {
     func store() throws -> VolumeStore { VolumeStore(volume: try volume()) }
 
+    /// Writes a chain and its key.
+    func files(chain: String, key: String, _ name: String = "") -> CertificateFiles {
+        CertificateFiles(certificate: write("\(name)chain.pem", chain), key: write("\(name)key.pem", key))
+    }
+
     /// Creates a store behind a file system that counts failures. Its prefixes are polled ten times a second.
     func observedStore() throws -> (store: VolumeStore, files: ObservedFileSystem) {
         try volume().prepare()

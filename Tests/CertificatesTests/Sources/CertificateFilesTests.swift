@@ -11,11 +11,7 @@ struct CertificateFilesTests {
     let scratch = ScratchFolder()
 
     private func load(_ chain: String, _ key: String) throws -> ServerCertificate {
-        let files = CertificateFiles(
-            certificate: scratch.write("chain.pem", chain),
-            key: scratch.write("key.pem", key)
-        )
-        return try files.load()
+        try scratch.files(chain: chain, key: key).load()
     }
 
     private func failure(_ chain: String, _ key: String) -> CertificatesError? {

@@ -211,10 +211,7 @@ struct DevelopmentCATests {
         let lease = try await store.certificates.lease(of: root)
         try await store.write(root, .create([]))
         let filed = try TestCertificate(["filed.test"])
-        let files = CertificateFiles(
-            certificate: scratch.write("chain.pem", filed.chain),
-            key: scratch.write("key.pem", filed.key)
-        )
+        let files = scratch.files(chain: filed.chain, key: filed.key)
         let settings = ServedCertificates.Settings(files: [files], usesDevelopmentCA: true)
         let served = try await ServedCertificates.open(settings, store: store.certificates)
         #expect(served.snapshot.certificates.count == 1 && served.developmentRoot == nil)
@@ -304,15 +301,8 @@ struct DevelopmentCATests {
         defer { store.close() }
         files.fail("\(root)/")
         let filed = try TestCertificate(["filed.test"])
-        let settings = ServedCertificates.Settings(
-            files: [
-                CertificateFiles(
-                    certificate: scratch.write("chain.pem", filed.chain),
-                    key: scratch.write("key.pem", filed.key)
-                )
-            ],
-            usesDevelopmentCA: true
-        )
+        let filedFiles = scratch.files(chain: filed.chain, key: filed.key)
+        let settings = ServedCertificates.Settings(files: [filedFiles], usesDevelopmentCA: true)
         let served = try await ServedCertificates.open(settings, store: store.certificates)
         #expect(served.developmentRoot == nil && files.failures > 0)
         let task = Task { await served.run(onChange: { _ in }, onProblem: { _ in }) }

@@ -300,9 +300,7 @@ struct ConformanceTests {
     @Test("A closed store fails every call at once", arguments: Driver.allCases)
     func closed(_ driver: Driver) async throws {
         let (store, owner) = try driver.open()
-        let journal = try await store.join(
-            JoinOptions(incarnation: { randomIncarnation() }, info: { _ in [1] })
-        )
+        let journal = try await store.join(JoinOptions(incarnation: { randomIncarnation() }, info: { _ in [1] }))
         withExtendedLifetime(owner) { store.close() }
         #expect(await code { try await store.write("agents/a", .create([1])) } == .closed)
         #expect(await code { try await journal.flush() } == .closed)

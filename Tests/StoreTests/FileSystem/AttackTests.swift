@@ -73,9 +73,7 @@ struct AttackTests {
         #expect(code { _ = try volume.read("agents/evil") } == .refused)
         #expect(volume.counts.refused >= 1)
         if asFolder {
-            #expect(
-                code { try volume.write("agents/evil", .replace(1, [2])) } == .refused
-            )
+            #expect(code { try volume.write("agents/evil", .replace(1, [2])) } == .refused)
             #expect(code { try volume.write("agents/evil", .create([2])) } != nil)
             #expect(try Data(contentsOf: URL(fileURLWithPath: outside + "/1.json")) == Data([9]))
             #expect(scratch.names("outside") == ["1.json"])
@@ -126,9 +124,7 @@ struct AttackTests {
         rename(scratch.file("v2"), scratch.file("elsewhere"))
         symlink(scratch.file(isDangling ? "nothing" : "elsewhere"), scratch.file("v2"))
         for creating in [false, true] {
-            #expect(
-                code { _ = try Volume.at(scratch.file("v2"), creating: creating) } == .refused
-            )
+            #expect(code { _ = try Volume.at(scratch.file("v2"), creating: creating) } == .refused)
         }
         // A volume that was opened before refuses it too.
         #expect(code { _ = try found.keys("agents") } != nil)

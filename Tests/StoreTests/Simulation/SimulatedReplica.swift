@@ -31,11 +31,7 @@ final class SimulatedReplica: @unchecked Sendable {
         clockOffset = world.random.next() % 1_000_000_000_000_000
         clockRate = 0.999 + Double(world.random.next() % 2_000) / 1_000_000
         files = SimulatedFileSystem(volume: world.server) { [unowned self] in passCall() }
-        volume = Volume(
-            files: files,
-            now: { [unowned self] in now },
-            random: { [world] in world.random.next() }
-        )
+        volume = Volume(files: files, now: { [unowned self] in now }, random: { [world] in world.random.next() })
     }
 
     var now: NIODeadline {

@@ -72,10 +72,7 @@ struct ForeignVolumeTests {
         try await eventually { changes.withLock { $0.count } == 4 }
         #expect(
             changes.withLock { $0.last }
-                == WatchedChange(
-                    key: "agents/b",
-                    content: .value(StoredValue(bytes: bytes("own"), version: 2))
-                )
+                == WatchedChange(key: "agents/b", content: .value(StoredValue(bytes: bytes("own"), version: 2)))
         )
         #expect(!gone.withLock { $0.contains(members[1].incarnation) })
     }

@@ -31,9 +31,7 @@ struct PrefixWatchTests {
         #expect(prefix.longest < Self.second)
     }
 
-    @Test(
-        "The names are listed after the first hints, so that the first pass is one round, with any number of readers"
-    )
+    @Test("The names are listed after the first hints, so that the first pass is one round, with any number of readers")
     func order() throws {
         let prefix = try WatchedPrefix(keys: 32)
         prefix.watch.poll()
