@@ -102,15 +102,11 @@ package struct ACMEClient: Sendable {
 
     // MARK: Renewal information
 
-    enum RenewalInfo: Sendable {
-        /// The renewal information, or `nil` if the CA offers none. `pause` is the time in seconds until the next
-        /// request.
-        case completed(ACMERenewalInfo?, pause: Int64)
-        case failed(ACMEFailure)
-    }
+    /// The renewal information, or `nil` if the CA offers none, and the time in seconds until the next request.
+    typealias RenewalInfo = (info: ACMERenewalInfo?, pause: Int64)
 
     /// Requests the suggested renewal window of a certificate. Nothing is signed or stored, so no lease is checked.
-    func renewalInfo(_ renewalID: String) async throws(StoreError) -> RenewalInfo {
+    func renewalInfo(_ renewalID: String) async throws(StoreError) -> Result<RenewalInfo, ACMEFailure> {
         var machine = RenewalInfoMachine(
             directoryURL: authority.directory,
             directory: directory,
@@ -119,10 +115,10 @@ package struct ACMEClient: Sendable {
         )
         let first = machine.start(now: .now)
         switch try await exchange(&machine, from: first) {
-        case .completed(let info, let pause): return .completed(info, pause: pause)
+        case .completed(let info, let pause): return .success((info, pause))
         case .failed(let failure):
             directories.removeDirectory(of: id)
-            return .failed(failure)
+            return .failure(failure)
         case .send, .wait: preconditionFailure("the exchange has ended")
         }
     }

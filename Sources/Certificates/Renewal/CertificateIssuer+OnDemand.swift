@@ -38,8 +38,9 @@ extension CertificateIssuer {
     /// The number of hosts that wait for the budget.
     package var waitingCount: Int { state.withLock { $0.onDemand.waiting.count } }
 
-    /// Manages a certificate for a host that a client asks for, if the settings allow it. Returns at once, and may be
-    /// called for every handshake: it reads nothing from the store, and keeps nothing of a host that may have none.
+    /// Manages a certificate for a host that a client asks for or an agent offers, if the settings allow it. Wildcards
+    /// get none. Returns at once, and may be called for every handshake: it reads nothing from the store, and keeps
+    /// nothing of a host that may have none.
     package func requestCertificate(for host: String) {
         guard let onDemand = settings.onDemand, let name = CertificateName(host), case .dns(let text) = name,
             !text.hasPrefix("*.")
@@ -56,11 +57,6 @@ extension CertificateIssuer {
         } else {
             manage(name)
         }
-    }
-
-    /// Manages certificates for the hosts that an agent offers now. Wildcards get none.
-    package func updateServedHosts(_ hosts: [String]) {
-        for host in hosts { requestCertificate(for: host) }
     }
 
     /// Asks the budget for the hosts that wait, until the task is cancelled.

@@ -136,7 +136,7 @@ extension CertificateRenewer {
         let now = shared.directories.serverTime(at: directory)
         var state = situation.state
         switch outcome {
-        case .completed(let info, let pause):
+        case .success(let (info, pause)):
             state.renewal = RenewalPolicy.plan(
                 facts,
                 name: situation.spreadingKey,
@@ -146,7 +146,7 @@ extension CertificateRenewer {
                 now: now,
                 random: UInt64.random(in: .min ... .max)
             )
-        case .failed: state.renewal = RenewalPolicy.planAfterFailure(plan, now: now)
+        case .failure: state.renewal = RenewalPolicy.planAfterFailure(plan, now: now)
         }
         try await shared.records.put(state, of: key, under: lease)
     }

@@ -90,7 +90,7 @@ final class ACMEService: Sendable {
     /// A wildcard gets none: any client could have names below it certified, and exhaust the limits of the CA. Logs a
     /// warning once for each wildcard that expects one.
     func hostsChanged(_ hosts: [HostPattern]) {
-        issuer.updateServedHosts(hosts.map(\.description))
+        for host in hosts { issuer.requestCertificate(for: host.description) }
         for host in uncoveredWildcards(hosts)
         where reportedWildcards.withLock({ $0.count < Self.reportLimit && $0.insert(host).inserted }) {
             logger.warning(
