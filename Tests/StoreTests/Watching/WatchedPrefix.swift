@@ -10,8 +10,9 @@ final class WatchedPrefix: @unchecked Sendable {
 
     let server: SimulatedVolume
     private(set) var watch: PrefixWatch!
+    private let clock = TestClock()
     /// The simulated time in nanoseconds.
-    private(set) var now: UInt64 = 1_000_000_000_000
+    var now: UInt64 { clock.now.uptimeNanoseconds }
     /// The total duration of all parts, and that of the longest.
     private(set) var busy: UInt64 = 0
     private(set) var longest: UInt64 = 0
@@ -21,12 +22,11 @@ final class WatchedPrefix: @unchecked Sendable {
     private var interruption: (at: UInt64, body: () throws -> Void)?
 
     init(keys: Int) throws {
-        let clock = Clock()
-        server = SimulatedVolume(seed: 7) { clock.now() }
+        let clock = clock
+        server = SimulatedVolume(seed: 7) { clock.now.uptimeNanoseconds }
         try Volume(files: SimulatedFileSystem(volume: server)).prepare()
-        clock.owner = self
         let files = SimulatedFileSystem(volume: server) { [unowned self] in pass() }
-        let volume = Volume(files: files, now: { .uptimeNanoseconds(clock.now()) })
+        let volume = Volume(files: files, now: clock.reading)
         watch = PrefixWatch(volume: volume, scope: .below(Self.prefix))
         for number in 0..<keys { put(number, version: 1) }
     }
@@ -79,7 +79,7 @@ final class WatchedPrefix: @unchecked Sendable {
     func at(_ moment: UInt64, _ body: @escaping () throws -> Void) { interruption = (moment, body) }
 
     private func pass() {
-        now += 1_000_000
+        clock.pass(.milliseconds(1))
         guard let (moment, body) = interruption, now >= moment else { return }
         interruption = nil
         try? body()
@@ -88,7 +88,7 @@ final class WatchedPrefix: @unchecked Sendable {
     /// Lets the call in progress hang, while the watch is polled.
     func hang(seconds: UInt64) {
         for _ in 0..<seconds {
-            now += 1_000_000_000
+            clock.pass(.seconds(1))
             watch.poll()
         }
     }
@@ -105,7 +105,7 @@ final class WatchedPrefix: @unchecked Sendable {
             // The parts take the time until the next poll.
             while now < began + 1_000_000_000, let part = watch.nextPart() { finish(part) }
             if isDone() { return true }
-            now = max(began + 1_000_000_000, now)
+            if now < began + 1_000_000_000 { clock.pass(.nanoseconds(Int64(began + 1_000_000_000 - now))) }
             if let (moment, body) = interruption, now >= moment {
                 interruption = nil
                 try body()
@@ -121,7 +121,7 @@ final class WatchedPrefix: @unchecked Sendable {
         for _ in 0..<1_000 where !watch.isComplete {
             watch.poll()
             while let part = watch.nextPart() { parts.append(part) }
-            now += pause
+            clock.pass(.nanoseconds(Int64(pause)))
             finish(parts.removeFirst())
         }
     }
@@ -140,10 +140,4 @@ final class WatchedPrefix: @unchecked Sendable {
     }
 
     func clearReports() { (reported, busy) = ([], 0) }
-
-    /// The clock, which may be read before its owner is initialised.
-    private final class Clock: @unchecked Sendable {
-        weak var owner: WatchedPrefix?
-        func now() -> UInt64 { owner?.now ?? 0 }
-    }
 }
