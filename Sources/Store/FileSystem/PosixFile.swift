@@ -64,15 +64,8 @@ final class PosixFile: OpenFile {
 
 extension FileStatus {
     init(_ found: hop_file_status) {
-        let kind: Kind =
-            switch found.mode & S_IFMT {
-            case S_IFREG: .file
-            case S_IFDIR: .folder
-            case S_IFLNK: .symbolicLink
-            default: .other
-            }
         self.init(
-            kind: kind,
+            kind: Kind(mode: found.mode),
             size: found.size,
             inode: found.inode,
             mode: found.mode & 0o7777,
@@ -90,4 +83,16 @@ extension FileStatus {
         let filled = getgroups(Int32(groups.count), &groups)
         return Set(groups.prefix(Int(max(filled, 0)))).union([getegid()])
     }()
+}
+
+extension FileStatus.Kind {
+    init(mode: UInt32) {
+        self =
+            switch mode & S_IFMT {
+            case S_IFREG: .file
+            case S_IFDIR: .folder
+            case S_IFLNK: .symbolicLink
+            default: .other
+            }
+    }
 }

@@ -173,20 +173,20 @@ extension Volume {
 
     /// Asks the server about a folder, so that its absence is no older than this call. Returns whether it exists.
     private func isPresent(_ folder: String) throws(StoreError) -> Bool {
-        do {
-            try files.forceSync(folder)
-            return true
-        } catch {
-            guard error.kind == .missing else { throw storeError(for: error) }
-            guard !folder.isEmpty else { throw gone(error) }
-        }
+        guard let fault = try absence(of: folder) else { return true }
+        guard !folder.isEmpty else { throw gone(fault) }
         guard try isPresent(Self.folder(of: folder)) else { return false }
+        return try absence(of: folder) == nil
+    }
+
+    /// Asks the server about a folder. Returns the fault if it is missing.
+    private func absence(of folder: String) throws(StoreError) -> FileFault? {
         do {
             try files.forceSync(folder)
-            return true
+            return nil
         } catch {
             guard error.kind == .missing else { throw storeError(for: error) }
-            return false
+            return error
         }
     }
 
@@ -221,12 +221,7 @@ extension Volume {
 
     /// Asks the server about a folder that every store has. If it is missing, the store is not mounted (`gone`).
     func revalidate(_ folder: String) throws(StoreError) {
-        do {
-            try files.forceSync(folder)
-        } catch {
-            guard error.kind == .missing else { throw storeError(for: error) }
-            throw gone(error)
-        }
+        if let fault = try absence(of: folder) { throw gone(fault) }
     }
 
     /// Counts a fault and converts it.
