@@ -15,21 +15,13 @@ struct PlantedNumberTests {
     /// Puts a file into the store. Returns its path.
     @discardableResult
     private func plant(_ name: String, _ text: String) throws -> String {
-        let path = scratch.file("v2/\(name)")
-        let folder = (path as NSString).deletingLastPathComponent
+        let folder = (scratch.file("v2/\(name)") as NSString).deletingLastPathComponent
         try FileManager.default.createDirectory(
             atPath: folder,
             withIntermediateDirectories: true,
             attributes: [.posixPermissions: 0o700]
         )
-        #expect(
-            FileManager.default.createFile(
-                atPath: path,
-                contents: Data(text.utf8),
-                attributes: [.posixPermissions: 0o600]
-            )
-        )
-        return path
+        return scratch.write("v2/\(name)", text)
     }
 
     private func version(_ epoch: String = "0") -> String {
