@@ -88,9 +88,7 @@ struct SharedStoreTests {
     @Test("The first open founds a cluster and says so; with store.cluster none is founded and no other is used")
     func founding() async throws {
         func code(_ configuration: SharedStoreConfiguration, _ text: String) async -> StoreError.Code? {
-            let error = await #expect(throws: StoreError.self) {
-                try await SharedStore.open(configuration).close()
-            }
+            let error = await #expect(throws: StoreError.self) { try await SharedStore.open(configuration).close() }
             #expect(error?.reason.contains(text) == true, "\(error?.description ?? "")")
             return error?.code
         }
@@ -136,9 +134,7 @@ struct SharedStoreTests {
     func commands() async throws {
         var configuration = SharedStoreConfiguration(path: scratch.file("store"))
         configuration.isPathExplicit = false
-        let error = await #expect(throws: StoreError.self) {
-            _ = try await SharedStore.openForCommand(configuration)
-        }
+        let error = await #expect(throws: StoreError.self) { _ = try await SharedStore.openForCommand(configuration) }
         #expect(error?.code == .notFound && error?.reason.contains("--store-path") == true)
         #expect(scratch.names() == [])
         configuration.isPathExplicit = true
