@@ -144,7 +144,8 @@ let package = Package(
         .executableTarget(
             name: "hopgate",
             dependencies: [
-                "ACME", "Certificates", "Cluster", "Credentials", "Files", "Formats", "Gateway", "Observability",
+                "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Files", "Formats", "Gateway",
+                "Observability",
                 "Operations", "Settings", "Store", "Threads", nioCore, argumentParser,
             ],
             swiftSettings: strict,
@@ -152,7 +153,9 @@ let package = Package(
         ),
         .executableTarget(
             name: "hopagent",
-            dependencies: ["Agent", "Formats", "Observability", "Settings", "Threads", argumentParser, logging],
+            dependencies: [
+                "Agent", "DTLS", "Formats", "Observability", "Settings", "Threads", argumentParser, logging,
+            ],
             swiftSettings: strict,
             linkerSettings: staticRuntime
         ),

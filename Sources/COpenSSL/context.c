@@ -6,8 +6,7 @@
 #include <openssl/x509v3.h>
 #include <string.h>
 
-// Keeps OpenSSL from freeing its locks when the process ends, because other threads may still use them then.
-__attribute__((constructor)) static void keep_at_exit(void) {
+void hop_keep_at_exit(void) {
     OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 }
 

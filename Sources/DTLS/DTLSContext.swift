@@ -69,6 +69,9 @@ package final class DTLSContext: @unchecked Sendable {
         selectContext = select
     }
 
+    /// Lets the process end while threads still use OpenSSL. Called once, before any other use of OpenSSL.
+    package static func permitExitWhileInUse() { hop_keep_at_exit() }
+
     deinit {
         hop_context_free(handle)
     }

@@ -1,5 +1,6 @@
 import Agent
 import ArgumentParser
+import DTLS
 import Glibc
 import Settings
 import Threads
@@ -10,6 +11,7 @@ enum Main {
     /// Isolated to the main thread, because other threads may be unavailable before the first check.
     @MainActor
     static func main() async {
+        DTLSContext.permitExitWhileInUse()
         if let error = unknownCommand(
             in: CommandLine.arguments.dropFirst(),
             "hopagent",

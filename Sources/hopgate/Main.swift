@@ -1,6 +1,7 @@
 import ArgumentParser
 import Certificates
 import Credentials
+import DTLS
 import Files
 import Gateway
 import Glibc
@@ -14,6 +15,7 @@ enum Main {
     /// Isolated to the main thread, because other threads may be unavailable before the first check.
     @MainActor
     static func main() async {
+        DTLSContext.permitExitWhileInUse()
         // A reader that closes its pipe is an error of a write.
         signal(SIGPIPE, SIG_IGN)
         if let error = unknownCommand(

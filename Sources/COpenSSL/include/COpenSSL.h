@@ -68,6 +68,10 @@ typedef struct hop_memory {
 bool hop_memory_start_counting(void);
 hop_memory hop_memory_count(void);
 
+/// Keeps OpenSSL from freeing its locks when the process ends, because other threads may still use them then. The first
+/// call of a process to OpenSSL.
+void hop_keep_at_exit(void);
+
 // MARK: Contexts
 
 /// Creates a context: ECDHE with AEAD only, DTLS 1.2 only, no tickets, no renegotiation. A client verifies its peer.
