@@ -66,7 +66,8 @@ package struct AdminClient: Sendable {
         do throws(AdminClientError) {
             return try send(method, path)
         } catch {
-            guard let cause = await storeProblem() else { throw error }
+            // A gateway that has accepted the token has the key.
+            guard error.code != .rejected, let cause = await storeProblem() else { throw error }
             throw AdminClientError(error.code, "\(cause) (\(error))")
         }
     }
@@ -78,7 +79,9 @@ package struct AdminClient: Sendable {
             try await SharedStore.openExisting(configuration.store).close()
             return nil
         } catch {
-            return error.isTransient || error.place == configuration.store.folder ? nil : error
+            // A user with the admin token in a file may have no access to the store.
+            let isOfReader = error.isTransient || error.code == .denied
+            return isOfReader || error.place == configuration.store.folder ? nil : error
         }
     }
 
@@ -129,7 +132,7 @@ package struct AdminClient: Sendable {
             )
         default:
             let reason = fields?["error"]?.string ?? answer.body
-            throw AdminClientError(.failed, "\(probe.url) responded \(answer.status): \(reason)")
+            throw AdminClientError(.rejected, "\(probe.url) responded \(answer.status): \(reason)")
         }
     }
 }
@@ -139,6 +142,8 @@ package struct AdminClientError: Error, CustomStringConvertible {
     package enum Code: Sendable {
         /// The connection was refused.
         case notListening
+        /// The gateway accepted the token, and has responded with an error.
+        case rejected
         case failed
     }
 
