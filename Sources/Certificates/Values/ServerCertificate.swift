@@ -54,7 +54,7 @@ package final class ServerCertificate: Sendable {
                 let remedy = WeakAlgorithm.signatureRemedy(at: index)
                 throw CertificatesError(.unsupported, chainPath, "\(reason); \(remedy)")
             } catch {
-                if let reason = WeakAlgorithm.reason(rsaKeyIn: document.derBytes, at: index) {
+                if let reason = WeakAlgorithm.reason(rsaKeyIn: document, at: index) {
                     throw CertificatesError(.unsupported, chainPath, "the key of certificate \(index + 1) \(reason)")
                 }
                 throw CertificatesError(.malformed, chainPath, "certificate \(index + 1) cannot be parsed: \(error)")
@@ -69,7 +69,7 @@ package final class ServerCertificate: Sendable {
         do {
             privateKey = try Certificate.PrivateKey(pemDocument: keyDocument)
         } catch {
-            if let reason = WeakAlgorithm.reason(rsaKeyIn: keyDocument.derBytes) {
+            if let reason = WeakAlgorithm.reason(rsaKeyIn: keyDocument) {
                 throw CertificatesError(.unsupported, keyPath, "the private key \(reason)")
             }
             let remedy = "a certificate needs \(UnusableFormat.keyKinds)"

@@ -14,10 +14,11 @@ enum WeakAlgorithm {
     /// Returns the reason why an RSA key is too small, with the remedy, or `nil` if it is not.
     ///
     /// - Parameters:
-    ///   - der: A certificate or a private key.
+    ///   - document: A certificate or a private key.
     ///   - index: The place of the certificate in the chain.
-    static func reason(rsaKeyIn der: [UInt8], at index: Int = 0) -> String? {
-        guard let bits = rsaBits(der[...]), bits < leastRSABits else { return nil }
+    static func reason(rsaKeyIn document: PEMDocument, at index: Int = 0) -> String? {
+        let isKey = document.discriminator == "RSA PRIVATE KEY"
+        guard let bits = rsaBits(document.derBytes[...], isKey: isKey), bits < leastRSABits else { return nil }
         let what = "is an RSA key of \(bits) bits, and at least \(leastRSABits) are needed"
         return "\(what); \(index == 0 ? newKey : newIssuer)"
     }
@@ -43,21 +44,26 @@ enum WeakAlgorithm {
         0x30, 0x0D, 0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00,
     ]
 
-    /// Returns the size of the modulus: the first long integer of a structure in DER. A serial number has at most 20
-    /// bytes (RFC 5280 §4.1.2.2).
-    private static func rsaBits(_ der: ArraySlice<UInt8>) -> Int? {
+    /// Returns the size of the modulus: the first long integer of an RSA key. Other keys have long integers as well,
+    /// such as the parameters of DSA and of explicit curves.
+    ///
+    /// - Parameter isKey: Whether the structure is an RSA key itself, and does not only contain one.
+    private static func rsaBits(_ der: ArraySlice<UInt8>, isKey: Bool) -> Int? {
         guard let node = try? DER.parse(der), case .constructed(let parts) = node.content else { return nil }
-        var isKey = false
+        var isKeyNext = false
         for part in parts {
             switch part.content {
             case .constructed:
-                isKey = part.encodedBytes.elementsEqual(rsaEncryption)
-                if let bits = rsaBits(part.encodedBytes) { return bits }
+                isKeyNext = part.encodedBytes.elementsEqual(rsaEncryption)
+                if let bits = rsaBits(part.encodedBytes, isKey: false) { return bits }
             case .primitive(let content):
                 // A BIT STRING begins with the number of its unused bits.
-                if isKey, let bits = rsaBits(content.first == 0 ? content.dropFirst() : content) { return bits }
+                let key = content.first == 0 ? content.dropFirst() : content
+                if isKeyNext, let bits = rsaBits(key, isKey: true) { return bits }
                 let modulus = content.drop { $0 == 0 }
-                guard part.identifier == .integer, modulus.count > 20, let first = modulus.first else { continue }
+                guard isKey, part.identifier == .integer, modulus.count > 20, let first = modulus.first else {
+                    continue
+                }
                 return modulus.count * 8 - first.leadingZeroBitCount
             }
         }

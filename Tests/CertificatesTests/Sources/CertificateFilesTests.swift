@@ -153,6 +153,11 @@ struct CertificateFilesTests {
             ("genpkey -out foreign.key -algorithm ed448", "Ed25519"),
             ("genpkey -out foreign.key -algorithm x25519", "Ed25519"),
             ("ecparam -out foreign.key -name secp256k1 -genkey -noout", "P-256"),
+            ("ecparam -out foreign.key -name prime256v1 -genkey -noout -param_enc explicit", "cannot be used"),
+            (
+                "genpkey -genparam -algorithm DSA -pkeyopt dsa_paramgen_bits:1024 -out dsa.pem && "
+                    + "openssl genpkey -paramfile dsa.pem -out foreign.key", "cannot be used"
+            ),
             ("genrsa -out foreign.key 1024", "1024 bits"),
             ("genrsa -traditional -out foreign.key 1024", "1024 bits"),
             ("genrsa -out other.key 2048 && openssl pkey -in other.key -pubout -out foreign.key", "public key"),
