@@ -117,12 +117,18 @@ package struct CredentialEditor: Sendable {
     }
 
     /// Reads the highest epoch under which a token was written, for the lease of a caller of
-    /// ``rotate(_:grace:under:)``. Tokens are no guards of a lease: each version is sealed with its number.
+    /// ``rotate(_:grace:under:)``. Tokens are no guards of a lease: each version is sealed with its number. A token that
+    /// cannot be used has no say, because its epoch may be anything.
     func highestEpoch() async throws(CredentialError) -> UInt64 {
         let found = try await CredentialError.wrapping { () throws(StoreError) in
             try await store.readAll(CredentialDocument.prefix)
         }
-        return found.compactMap { _, reading in (try? reading.get())?.epoch }.max() ?? 0
+        return found.compactMap { key, stored in
+            guard let value = try? stored.get(),
+                (try? CredentialDocument(value, id: key.name, keyring: keyring)) != nil
+            else { return nil }
+            return value.epoch
+        }.max() ?? 0
     }
 
     /// Finds the credential with this id, or all credentials with this name.

@@ -39,7 +39,8 @@ package enum StoreNumber {
 
     private static func exhausted(_ path: String) -> StoreError {
         // Not deleted: it may have the value that is in use.
-        let reason = "has the greatest number that there is, so it was put there by hand and nothing can follow it"
+        let reason =
+            "has the greatest number that there is, because such a number was put here by hand; none can follow"
         return StoreError(.tooLarge, path, "\(reason); move it out of the store's folder")
     }
 }

@@ -218,6 +218,37 @@ struct EnrollerTests {
         #expect(join != nil)
     }
 
+    @Test("The epoch in a file that was put there by hand does not count")
+    func plantedEpoch() async throws {
+        let store = try TestStore(.volume)
+        let enroller = try enroller(store, enrolment(), file: path)
+        _ = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60))
+        let volume = try #require(store.path)
+        let folder = "\(volume)/agents/aaaaaaaaaaaaaaaa"
+        let attributes = [FileAttributeKey.posixPermissions: 0o700]
+        try FileManager.default.createDirectory(
+            atPath: folder,
+            withIntermediateDirectories: false,
+            attributes: attributes
+        )
+        let planted = "HGV2 value 9007199254740991 \(String(repeating: "0", count: 32))\n{}"
+        #expect(
+            FileManager.default.createFile(
+                atPath: "\(folder)/1.json",
+                contents: Data(planted.utf8),
+                attributes: [.posixPermissions: 0o600]
+            )
+        )
+        guard case .kept = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60)) else {
+            Issue.record("the token was not kept")
+            return
+        }
+        let epochs = try FileManager.default.contentsOfDirectory(atPath: "\(volume)/locks/tokens").compactMap {
+            Int($0)
+        }
+        #expect(epochs.max().map { $0 < 10 } == true)
+    }
+
     @Test("While a token cannot be read, no token is created, and a valid one is kept")
     func unreadable() async throws {
         let store = try TestStore(.volume)
