@@ -107,8 +107,10 @@ package final class SharedChallenges: ChallengePresenter {
                 pending.remove(name, version: try await store.write(key, .remove(version)))
                 logger.debug("expired challenge removed from the store", metadata: ["key": "\(key)"])
             } catch {
-                // Otherwise another replica has removed or replaced the value: the watch delivers it.
                 if error.isTransient { return }
+                // The watch has delivered the removal before this process has read the value. Of one that another replica
+                // has replaced, it delivers the next version.
+                if error.code == .notFound { pending.remove(name, version: version + 1) }
             }
         }
     }
