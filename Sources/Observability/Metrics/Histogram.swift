@@ -49,7 +49,7 @@ package struct HistogramBuckets: Equatable, Sendable {
 package final class Histogram: @unchecked Sendable {
     let buckets: HistogramBuckets
     /// One cell per bucket, then one for `+Inf`, then the sum of all observed values modulo 2⁶⁴, then the number of
-    /// times that it has passed `Int.max`.
+    /// times that it has passed 2⁶⁴.
     private let cells: UnsafeMutablePointer<Atomic<Int>>
 
     init(buckets: HistogramBuckets) {
@@ -73,7 +73,9 @@ package final class Histogram: @unchecked Sendable {
         while index < bounds.count, value > bounds[index] { index += 1 }
         cells[index].wrappingAdd(1, ordering: .relaxed)
         let sum = cells[bounds.count + 1].wrappingAdd(value, ordering: .relaxed)
-        if value > 0, sum.newValue < sum.oldValue { cells[bounds.count + 2].wrappingAdd(1, ordering: .relaxed) }
+        if UInt(bitPattern: sum.newValue) < UInt(bitPattern: sum.oldValue) {
+            cells[bounds.count + 2].wrappingAdd(1, ordering: .relaxed)
+        }
     }
 
     /// The number of observations in each bucket, not cumulative. The last is for values above all bounds.
@@ -85,6 +87,6 @@ package final class Histogram: @unchecked Sendable {
     package var sum: Double {
         let passed = cells[buckets.bounds.count + 2].load(ordering: .relaxed)
         let rest = cells[buckets.bounds.count + 1].load(ordering: .relaxed)
-        return (Double(passed) * 0x1p64 + Double(rest)) / buckets.scale
+        return (Double(passed) * 0x1p64 + Double(UInt(bitPattern: rest))) / buckets.scale
     }
 }
