@@ -60,7 +60,7 @@ struct StoreCheckTests {
         #expect(refused?.reason.hasPrefix("cannot be created; correct store.path, or create the folder") == true)
     }
 
-    @Test("A link in place of v1 is rejected by the check and by gateways alike; the configured folder may be a link")
+    @Test("A link in place of v2 is rejected by the check and by gateways alike; the configured folder may be a link")
     func links() async throws {
         _ = try await createCluster()
         let link = scratch.file("link")

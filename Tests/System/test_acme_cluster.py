@@ -235,7 +235,7 @@ def records_of(gateway: AcmeGateway, name: str) -> dict[str, bytes]:
 # -- the time to live of a lease
 
 
-def test_a_lease_lasts_as_long_as_its_holder_says(bench, tmp_path):
+def test_a_lease_lasts_as_long_as_its_holder_has_set(bench, tmp_path):
     """The holder moves its lease every 20 s. A replica that would take leases after 2 s, and a command, leave it."""
     volume = Volume(bench)
     chain, key = IssuingAuthority(tmp_path / "issuer").server(APP)
@@ -315,13 +315,11 @@ def test_requests_with_unknown_tokens_are_cheap_and_forwarded(bench, tmp_path):
         for host, expected in ((APP, {301, 308}), ("unknown.example.test", {404})):
             for _ in range(5):
                 found = together([lambda n=n: ask(host, n) for n in range(40)])
-                assert set(found) - {503} and set(found) - {503} <= expected, (host, found)
+                assert set(found) <= expected, (host, found)
                 statuses += found
         seconds = time.monotonic() - began
-        refused = statuses.count(503)
-        assert gateway.total("acme_http_challenges_total", result="busy") == refused
-        assert gateway.total("acme_http_challenges_total", result="unknown") == len(statuses) - refused
+        assert gateway.total("acme_http_challenges_total", result="unknown") == len(statuses)
         for bad in ("..%2f..%2fkeys", "a" * 129, "", "a.b"):
             assert fetch_challenge(gateway, APP, bad)[0] in (301, 307, 308, 400, 404), bad
-        print(f"{len(statuses)} unknown tokens in {seconds:.2f} s, {refused} of them refused as too many")
+        print(f"{len(statuses)} unknown tokens in {seconds:.2f} s")
         assert gateway.ops("/readyz", quiet=True) == 200

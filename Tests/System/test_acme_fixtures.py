@@ -171,7 +171,7 @@ def test_the_stub_validates_as_scripted(tmp_path):
         assert asked == [("http-01", "good.example.test", True), ("tls-alpn-01", "bad.example.test", True)]
 
 
-def test_the_stub_tells_when_to_renew_and_checks_what_is_replaced(stub):
+def test_the_stub_suggests_when_to_renew_and_checks_what_is_replaced(stub):
     client = Client(stub.directory, stub.ca_bundle)
     client.register()
     first = renewal_id(client.obtain("a.example.test")[0])

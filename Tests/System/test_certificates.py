@@ -484,7 +484,7 @@ def test_agents_that_joined_by_address_stay_attached_when_a_certificate_is_impor
     agent.start()
 
 
-def test_a_bad_pair_is_refused_and_says_why(bench):
+def test_a_bad_pair_is_refused_with_the_reason(bench):
     authority = Authority(bench.folder)
     gateway = Gateway(bench, routes=ROUTES)
     one, other = authority.leaf("app.localhost"), authority.leaf("app.localhost")
@@ -530,7 +530,7 @@ def test_a_document_placed_by_hand_keeps_the_last_good_one_and_is_counted(bench)
     assert len([line for line in gateway.process.log().splitlines() if "wrong MAC" in line]) == 1
 
 
-def test_without_any_certificate_the_start_says_what_to_do(bench):
+def test_without_any_certificate_the_start_fails_with_the_remedy(bench):
     gateway = Gateway(bench, routes=ROUTES, development_ca="off")
     gateway.start(wait=False)
     assert gateway.process.wait() == 2

@@ -153,7 +153,7 @@ def test_forged_alerts_while_the_gateway_is_stalled_end_no_request(bench):
 
 
 @pytest.mark.bulk
-def test_a_thousand_tls_connections_that_say_nothing_slow_nobody(stack: Stack):
+def test_a_thousand_silent_tls_connections_delay_no_request(stack: Stack):
     """At the HTTPS port: half of them stop before the handshake, half after it."""
     idle = []
     try:

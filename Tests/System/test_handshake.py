@@ -47,7 +47,7 @@ def test_a_hello_byte_by_byte_is_a_handshake(bench):
         assert handshake(gateway, offering("http/1.1"), piece).selected_alpn_protocol() == "http/1.1"
 
 
-def test_a_validator_that_nobody_expects_sees_the_certificate_of_everybody(bench):
+def test_an_unexpected_validator_is_served_the_usual_certificate(bench):
     gateway = Gateway(bench).start()
     assert handshake(gateway, offering("acme-tls/1"), 1 << 14).selected_alpn_protocol() is None
     shown = subprocess.run(

@@ -47,7 +47,7 @@ def test_an_upload_in_flight_is_finished_too(bench):
     assert stack.gateway.process.wait(10) == 0
 
 
-def test_a_draining_gateway_is_not_ready_and_tells_its_clients(bench):
+def test_a_draining_gateway_is_not_ready_and_closes_connections_of_clients(bench):
     stack = Stack(bench)
     gateway = stack.gateway
     with stack.connect() as busy:

@@ -45,7 +45,7 @@ def check(gateway: Gateway) -> tuple[int, dict]:
     return done.returncode, json.loads(done.stdout)
 
 
-def test_a_good_store_is_usable_and_says_what_it_can(bench):
+def test_a_good_store_is_usable_and_its_features_are_listed(bench):
     gateway = Gateway(bench).start()
     code, report = check(gateway)
     assert code == 0 and report["usable"] and not report["problems"], report

@@ -80,7 +80,7 @@ CREDENTIAL_OF_ANOTHER = "the credential of another"
 MADE_BY_HAND = "one made by hand"
 
 
-def test_attacks_on_credentials_change_nothing_for_anybody(bench, record_property):
+def test_attacks_on_credentials_change_nothing_for_others(bench, record_property):
     fleet = Fleet(bench, Volume(bench), replicas=2)
     first = fleet.gateways[0]
     targets = {name: Target(fleet, f"victim-{number}") for number, name in enumerate([*ATTACKS, CREDENTIAL_OF_ANOTHER])}

@@ -312,7 +312,7 @@ def test_a_gateway_that_names_its_cluster_refuses_another(bench):
     assert_does_not_start(gateway, str(volume.store), "0123456789abcdef0123456789abcdef", "store.cluster")
 
 
-def test_a_gateway_that_founded_a_cluster_below_a_mount_says_so_and_leaves_the_other_alone(bench):
+def test_a_gateway_that_founded_a_cluster_below_a_mount_logs_it_and_leaves_the_other_alone(bench):
     volume, gateway, cluster, kept = mounted_later(bench)
     gateway.start()
     line = next(line for line in gateway.process.log_objects() if "founded" in line["msg"])

@@ -61,12 +61,12 @@ class Views(Background):
                 self.most_threads[gateway.name] = max(self.most_threads[gateway.name], gateway.process.threads)
 
 
-# The files that hang, below the folder of the store. The value is one that changes meanwhile. The keys are not among
-# them: a running gateway reads them only when the cluster document has changed.
+# The files that hang, below the folder of the store. The value is one that changes meanwhile.
 FILES: dict[str, Callable[[Fleet, Views], str]] = {
     "heartbeat": lambda fleet, views: f"replicas/{views.incarnations['gateway-2']}/hb",
     "value": lambda fleet, views: f"agents/{token_id(fleet.tokens['late'])}/2.json",
     "cluster document": lambda fleet, views: "cluster.json/1",
+    "key": lambda fleet, views: f"keys/{next((fleet.gateways[1].data / FORMAT / 'keys').iterdir()).name}",
 }
 
 
