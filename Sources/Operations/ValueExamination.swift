@@ -161,7 +161,7 @@ package struct ValueExamination: Sendable {
                     let found = try await certificates.earlier(key, now: Date(), within: .seconds(10), check: { _ in })
                     file.versionInUse = found?.version
                 } catch {
-                    // Of a folder that is refused no version is used.
+                    // If the folder is refused, no version is used.
                     if error.isTransient || error.code == .closed {
                         file.reason += "; whether an earlier version is used in its place could not be read"
                         findings.isComplete = false

@@ -99,7 +99,9 @@ struct TokenCreateCommand: AsyncParsableCommand {
             try show(token, credential, enrolment, context)
         case .rewritten(let credential):
             reportDifferences(request, credential)
-            Terminal.info("\(joinFile ?? "") now has the gateway's present addresses, with token \(credential.id).")
+            Terminal.info(
+                "\(joinFile ?? "") now has the gateway's present addresses and pin, with token \(credential.id)."
+            )
         case .kept(let credential):
             reportDifferences(request, credential)
             Terminal.info("Token \(credential.id) for \"\(name)\" exists: \(TokenOutput.summary(credential)).")

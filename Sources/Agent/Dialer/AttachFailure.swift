@@ -155,8 +155,8 @@ extension AttachFailure {
                 .certificate,
                 "the gateway's certificate does not verify: \(error.message)",
                 remedy: "The gateway's root or key has changed, or this is another gateway. Join with a new join string"
-                    + " of \"hopgate token create\", or give the pin that \"hopgate ca\" prints on the gateway with --pin;"
-                    + " without its development CA, give no pin, and --ca-file for a private CA."
+                    + " (hopgate token rotate), or with --pin and the pin that \"hopgate ca\" prints on the gateway."
+                    + " If the gateway uses no development CA, leave the pin out; --ca-file names a private CA."
             )
         case .certificateInvalid:
             return AttachFailure(.certificate, "the gateway's certificate does not verify: \(error.message)")

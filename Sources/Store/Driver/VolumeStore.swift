@@ -186,7 +186,7 @@ extension VolumeStore {
                 group.addTask {
                     do throws(StoreError) {
                         for index in stride(from: first, to: parts.count, by: sequences) {
-                            // Of an ended task not all is done. The first failure of another one has come before.
+                            // Some parts are missing. If another sequence has failed, its error is reported first.
                             guard !Task.isCancelled else { return Self.cancelled }
                             let part = parts[index]
                             try await self.perform(on: self.bulk, of: subject, operation) { volume throws(StoreError) in
