@@ -131,7 +131,14 @@ package final class KeyRotation: Sendable {
                 let isDue = cluster.keyring.signing == all.signing && cluster.keyring[key.id] != nil
                 return isDue ? try cluster.retiring(key.id) : nil
             }
-            if cluster.keyring[key.id] == nil { try? await store.removeClusterKey(key.id) }
+            guard cluster.keyring[key.id] == nil else {
+                throw StoreError(
+                    .busy,
+                    ClusterDocument.key.path,
+                    "the signing key was changed by another rotation; key \(key.id) is still valid: run this again"
+                )
+            }
+            try? await store.removeClusterKey(key.id)
             report(.retired(key.id))
         }
         // A command that read the old key earlier may have sealed with it since.

@@ -61,6 +61,7 @@ extension AgentConfiguration {
         guard let identityFile else { return self }
         let flags = [identityFile.key: identityFile.path]
         let reader = SettingsReader(prefix: "HOPAGENT", file: nil, environment: [:], flags: flags)
+        reader.readsOnlyRegularFiles = true
         let identity = Self.readIdentity(reader.root)
         try reader.requireNoProblems()
         guard let token = identity.token else { preconditionFailure("a token that is missing is a problem") }

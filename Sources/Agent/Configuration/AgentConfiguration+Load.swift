@@ -86,7 +86,8 @@ extension AgentConfiguration {
         guard let token = identity.token else { preconditionFailure("finish() throws if there is no token") }
         let gateways = listed.isEmpty ? identity.join?.value.gateways ?? [] : listed
         var result = AgentConfiguration(gateways: gateways, token: token, name: name.value, services: services)
-        if case .contents(let path, _, _) = identity.origin {
+        // A pipe has been read to its end.
+        if case .contents(let path, _, _) = identity.origin, isRegularFile(path) {
             result.identityFile = IdentityFile(
                 key: identity.isJoined ? "join_file" : "token_file",
                 path: path,

@@ -8,11 +8,18 @@ struct FileReadError: Error {
 
 /// Reads a whole file of at most `limit` bytes. Follows symbolic links, since Kubernetes mounts each file of a Secret
 /// as one.
-func fileContents(_ path: String, limit: Int) throws(FileReadError) -> [UInt8] {
+///
+/// - Parameter onlyRegular: Whether pipes and devices are refused, without waiting for a writer.
+func fileContents(_ path: String, limit: Int, onlyRegular: Bool = false) throws(FileReadError) -> [UInt8] {
     guard !path.isEmpty, !path.utf8.contains(0) else { throw FileReadError(reason: "not a path") }
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | (onlyRegular ? O_NONBLOCK : 0))
     guard descriptor >= 0 else { throw FileReadError(reason: lastErrorText()) }
     defer { close(descriptor) }
+    if onlyRegular {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw FileReadError(reason: lastErrorText()) }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw FileReadError(reason: "it is not a regular file") }
+    }
     var bytes: [UInt8] = []
     while bytes.count <= limit {
         // The size from fstat is not used: a pipe has none, and a file may grow meanwhile.
@@ -39,6 +46,12 @@ package func reasonNotReadable(_ path: String) -> String? {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { return lastErrorText() }
     return status.st_mode & S_IFMT == S_IFDIR ? String(cString: strerror(EISDIR)) : nil
+}
+
+/// Whether a path leads to a regular file, which can be read again, unlike a pipe.
+package func isRegularFile(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
 }
 
 /// The reason for which this process cannot run a file, or `nil` if it can.

@@ -34,6 +34,9 @@ package final class SettingsReader {
     private var knownFlags: Set<String> = []
     private(set) package var effective: [EffectiveSetting] = []
 
+    /// Whether the files that settings name may be no pipes and devices, for a thread that must not hang.
+    package var readsOnlyRegularFiles = false
+
     /// Creates a reader and reads the configuration file.
     ///
     /// - Parameters:
@@ -214,7 +217,7 @@ package final class SettingsReader {
     func contents(of path: String, namedBy: SettingOrigin, key: String, instead: String) -> SettingsValue {
         var bytes: [UInt8]
         do {
-            bytes = try fileContents(path, limit: YAMLLimits().scalar)
+            bytes = try fileContents(path, limit: YAMLLimits().scalar, onlyRegular: readsOnlyRegularFiles)
         } catch {
             let remedy =
                 masked(path) == path

@@ -26,7 +26,7 @@ package struct ClusterIdentity: Sendable, Equatable {
 
 /// The content of `cluster.json`: created once by one link(2), changed only by a key rotation.
 package struct ClusterDocument {
-    static let key = StoreKey.clusterDocument
+    package static let key = StoreKey.clusterDocument
     static let keyFolder = "keys"
 
     let fields: [String: JSONValue]
