@@ -118,7 +118,7 @@ extension VolumeStore {
                 let reason = "the lease is held by \(holder ?? "another process"); try again later"
                 throw StoreError(.stalled, place, reason)
             }
-            var next = NIODeadline.now() + options.timeToLive.third
+            var next = NIODeadline.now() + options.pollInterval
             let polled = candidate
             do {
                 let step = try await perform(on: readers, of: "locks/\(name)", .lease) { volume throws(StoreError) in

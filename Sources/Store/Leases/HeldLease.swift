@@ -130,6 +130,6 @@ package final class HeldLease {
 }
 
 extension TimeAmount {
-    /// A third of a time to live: the interval at which a holder renews and a waiting process polls.
+    /// A third of a time to live: the interval at which a holder renews.
     var third: TimeAmount { .nanoseconds(nanoseconds / 3) }
 }

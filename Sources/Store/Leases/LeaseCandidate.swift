@@ -70,14 +70,14 @@ package final class LeaseCandidate {
         guard seen == observation else {
             observation = seen
             since = volume.now()
-            return .wait(until: since + options.timeToLive.third, holder: holder)
+            return .wait(until: since + options.pollInterval, holder: holder)
         }
         // Unchanged from after the first observation until before this one.
         if began - since >= timeToLive {
             hasUnreleasedHolder = true
             return .acquire(epoch: try nextEpoch(after: top))
         }
-        return .wait(until: min(volume.now() + options.timeToLive.third, since + timeToLive), holder: holder)
+        return .wait(until: min(volume.now() + options.pollInterval, since + timeToLive), holder: holder)
     }
 
     private func nextEpoch(after top: UInt64) throws(StoreError) -> UInt64 {

@@ -19,6 +19,9 @@ package struct LeaseOptions: Sendable {
     package init(guards: [StoreKey] = []) {
         self.guards = guards
     }
+
+    /// The time between two polls of a waiting process, within which it acquires a lease that is released.
+    var pollInterval: TimeAmount { min(timeToLive.third, .seconds(1)) }
 }
 
 /// A wait for a lease that another process holds.

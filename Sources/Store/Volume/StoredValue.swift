@@ -44,10 +44,12 @@ package enum VersionName {
 /// ```
 ///
 /// The epoch is that of the lease under which the version was written; a version that was written without a lease has
-/// the epoch of its predecessor. The nonce is 32 hexadecimal digits, by which a writer recognises its own file.
+/// the epoch of its predecessor. No lease gets to an epoch above ``epochLimit``, unless one was put there by hand: such an
+/// epoch of a value counts as 0, so that it does not keep the holders of the lease from writing. The nonce is 32 hexadecimal digits, by which a writer recognises its own file.
 package struct VersionFile: Equatable {
     /// The largest number of bytes of a file: a value of the greatest size and the longest header.
     static let sizeLimit = Volume.valueLimit + 72
+    static let epochLimit: UInt64 = 1 << 52
     private static let magic = Array("HGV".utf8)
     private static let value = Array("HGV2 value ".utf8)
     private static let removed = Array("HGV2 removed ".utf8)
@@ -88,7 +90,7 @@ package struct VersionFile: Equatable {
         else { throw Self.unreadable(file, place()) }
         self.init(
             isRemoved: isRemoved,
-            epoch: epoch,
+            epoch: epoch > Self.epochLimit ? 0 : epoch,
             nonce: String(decoding: file[digits.endIndex + 1..<end], as: UTF8.self),
             bytes: Array(file[(end + 1)...])
         )

@@ -134,14 +134,8 @@ extension Volume {
     }
 
     /// Returns the epoch of a key's newest version, or 0 if there is none or it is damaged or cannot be used.
-    ///
-    /// - Throws: `tooLarge` if no epoch can follow.
     func epoch(of key: StoreKey) throws(StoreError) -> UInt64 {
-        guard let newest = try newestOrUnusable(key), let file = try? VersionFile(newest.file, place: "") else {
-            return 0
-        }
-        _ = try StoreNumber.next(after: file.epoch, in: displayPath(VersionName.path(of: newest.version, key: key)))
-        return file.epoch
+        try newestOrUnusable(key).flatMap { try? VersionFile($0.file, place: "") }?.epoch ?? 0
     }
 
     /// Decodes a version that is about to be overwritten. Returns `nil` if it is damaged.

@@ -44,6 +44,22 @@ struct HeldLeaseTests {
         try lease.check()
     }
 
+    @Test("A process that waits for a lease of a long time to live acquires it a second after its release")
+    func releasedSoon() throws {
+        let lease = try acquire(.seconds(60))
+        let competitor = try candidate(.seconds(60))
+        for _ in 0..<5 {
+            guard case .wait(let until, _) = try competitor.poll(now: time.now) else {
+                Issue.record("a competitor may acquire a lease that is held")
+                return
+            }
+            #expect(until - time.now <= .seconds(1))
+            time.pass(.seconds(1))
+        }
+        try lease.release(now: time.now)
+        #expect(try competitor.poll(now: time.now) == .acquire(epoch: 2))
+    }
+
     @Test("A lease that is not renewed is lost after its time to live, and a competitor acquires it")
     func expired() throws {
         let lease = try acquire()
