@@ -57,7 +57,7 @@ let package = Package(
             dependencies: ["ACME", "Files", "Formats", "Store", x509, asn1, crypto],
             sources: [
                 "Sources/CertificateDocument.swift", "Values/CertificateStatus.swift", "Values/CertificatesError.swift",
-                "Values/ServerCertificate.swift", "Values/UnusableFormat.swift",
+                "Values/ServerCertificate.swift", "Values/UnusableFormat.swift", "Values/WeakAlgorithm.swift",
             ],
             swiftSettings: instrumented
         ),
