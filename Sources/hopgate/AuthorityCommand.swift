@@ -63,8 +63,8 @@ struct AuthorityCommand: AsyncParsableCommand {
             """
             Clients that trust the previous root have to be given the new one: browsers, and agents with trust.ca_file \
             or trust.pin. Agents that joined by a join string with its pin cannot attach again when their tunnel ends.
-            Give each of them a new join string with: hopgate token rotate ID
-            A join file gets it with: hopgate token create NAME --if-absent --join-file FILE
+            Give each of them a new join string with: hopgate token rotate ID [--gateway HOST:PORT]
+            A join file keeps its addresses and gets the pin by: hopgate token create NAME --if-absent --join-file FILE
             """
         )
         let valid = (try? await editor.list())?.credentials.filter { !$0.isRevoked } ?? []

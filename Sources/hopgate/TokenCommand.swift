@@ -51,8 +51,10 @@ extension CommandContext {
 
     /// Creates the enrolment data for join strings.
     ///
-    /// - Parameter gateways: The values of `--gateway`.
-    func enrolment(_ gateways: [String]) async throws -> Enrolment {
+    /// - Parameters:
+    ///   - gateways: The values of `--gateway`.
+    ///   - file: The join file whose addresses are kept unless others are given.
+    func enrolment(_ gateways: [String], keeping file: JoinFile? = nil) async throws -> Enrolment {
         let port = configuration.dtlsListen.port
         let addresses = try gateways.map { text in
             do throws(FormatError) {
@@ -64,6 +66,7 @@ extension CommandContext {
         return try await Enrolment(
             configuration,
             gateways: addresses,
+            keeping: try file?.gateways ?? [],
             store: certificates,
             check: TLSIdentities.check
         )

@@ -9,7 +9,8 @@ struct TokenCreateCommand: AsyncParsableCommand {
         abstract: "Create a token for agents and print it, once, with the command that enrols an agent.",
         discussion: """
             Only the token goes to standard output. The store keeps its hash alone: it cannot be shown again.
-            With --join-file no secret is printed: an agent that is given the same file joins with it.
+            With --join-file no secret is printed: an agent that is given the same file joins with it. With \
+            --if-absent a join file keeps its addresses, unless --gateway names others.
             With --if-absent the command can be repeated: it creates what is missing, and nothing else. It warns if the \
             token that exists differs from the options.
             """
@@ -68,13 +69,14 @@ struct TokenCreateCommand: AsyncParsableCommand {
         let grace = try TokenOutput.grace(grace)
         let context = try await CommandContext.open(try await options.load(), isFounding: true)
         defer { context.close() }
-        let enrolment = try await context.enrolment(gateway)
+        let file = joinFile.map { JoinFile(path: $0) }
+        let enrolment = try await context.enrolment(gateway, keeping: ifAbsent ? file : nil)
         let editor = context.editor
         let enroller = try Enroller(
             editor: editor,
             store: context.store,
             enrolment: enrolment,
-            file: joinFile.map { JoinFile(path: $0) },
+            file: file,
             onWait: Terminal.reportWait
         )
         let request = Enroller.Request(
@@ -97,11 +99,11 @@ struct TokenCreateCommand: AsyncParsableCommand {
             reportDifferences(request, credential)
             Terminal.info("Token \(token.id) for \"\(name)\" has a new secret, because the file had no valid one.")
             try show(token, credential, enrolment, context)
-        case .rewritten(let credential):
+        case .rewritten(let credential, let changes):
             reportDifferences(request, credential)
-            Terminal.info(
-                "\(joinFile ?? "") now has the gateway's present addresses and pin, with token \(credential.id)."
-            )
+            let present = changes.map { "present \($0)" }.joined(separator: " and ")
+            Terminal.info("\(joinFile ?? "") now has the gateway's \(present), with token \(credential.id).")
+            for note in enrolment.notes { Terminal.info(note) }
         case .kept(let credential):
             reportDifferences(request, credential)
             Terminal.info("Token \(credential.id) for \"\(name)\" exists: \(TokenOutput.summary(credential)).")

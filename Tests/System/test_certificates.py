@@ -426,7 +426,7 @@ def test_a_new_development_root_replaces_the_present_one(bench):
     after = done.stdout
     assert after != before and gateway.cli("ca", "--pem").stdout == after
     # Join strings have the pin of the previous root.
-    assert f'Tokens: {token} for "demo".' in done.stderr and "hopgate token rotate ID" in done.stderr, done.stderr
+    assert f'Tokens: {token} for "demo".' in done.stderr and "token rotate ID [--gateway" in done.stderr, done.stderr
 
 
 def test_keys_of_all_kinds_serve_agents_and_clients(bench):

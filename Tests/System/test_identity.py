@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -26,6 +27,11 @@ from harness import (
 def new_gateway(bench, **settings) -> tuple[Gateway, Origin]:
     gateway = Gateway(bench, routes=[{"host": "app.localhost", "to": "demo/web"}], **settings).start()
     return gateway, Origin(bench)
+
+
+def join_fields(file: Path) -> dict:
+    text = file.read_text().strip().removeprefix("hgj_")
+    return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
 def assert_refused(gateway: Gateway, agent: Agent, at_gateway: str, at_agent: str) -> None:
@@ -323,7 +329,18 @@ def test_enrolment_can_be_run_any_number_of_times(bench):
     # The address changed: the same token is written again.
     second = file.read_text()
     enrol("--gateway", "elsewhere.test:443")
-    assert file.read_text() != second
+    third = file.read_text()
+    assert third != second
+    # Without --gateway the file keeps its addresses, also when the pin changes.
+    enrol()
+    assert file.read_text() == third
+    gateway.cli("ca", "--replace")
+    assert f"{file} now has the gateway's present pin, with token" in enrol().stderr
+    assert join_fields(file)["g"] == ["elsewhere.test:443"] and file.read_text() != third
+    done = enrol("--gateway", "127.0.0.1:1")
+    assert "present addresses, with token" in done.stderr and "this machine only" not in done.stderr, done.stderr
+    gateway.cli("ca", "--replace")
+    assert "reachable from this machine only: give --gateway" in enrol().stderr
     assert len(json.loads(gateway.token("show", "demo", "--json").stdout)[0]["secrets"]) == 2
     # A file that is not ours is not changed.
     (bench.folder / "link").symlink_to(file)

@@ -42,8 +42,8 @@ package struct Enroller: Sendable {
         case created(IssuedToken, Credential)
         /// An existing token got a new secret, because the file had none that stays valid.
         case renewed(IssuedToken, Credential)
-        /// The file had the token, but outdated addresses or an outdated pin.
-        case rewritten(Credential)
+        /// The file had the token, but outdated `addresses` or an outdated `pin`, which are named.
+        case rewritten(Credential, [String])
         /// The token and the file were up to date.
         case kept(Credential)
     }
@@ -141,11 +141,11 @@ package struct Enroller: Sendable {
         guard let file else { return .kept(first) }
         let found = try file.read().flatMap { enrolment.token(in: $0) }
         let credential = valid.first { $0.id == found?.token.id }
-        if let (token, isCurrent) = found, let credential, staysValid(token, credential) {
-            if isCurrent { return .kept(credential) }
+        if let (token, outdated) = found, let credential, staysValid(token, credential) {
+            if outdated.isEmpty { return .kept(credential) }
             try await check(held)
             try write(token)
-            return .rewritten(credential)
+            return .rewritten(credential, outdated)
         }
         guard credential != nil || valid.count == 1 else {
             let ids = valid.map(\.id).joined(separator: ", ")

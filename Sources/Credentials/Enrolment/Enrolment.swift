@@ -20,20 +20,18 @@ package struct Enrolment: Sendable, Equatable {
 
     /// The join string for a token, or `nil` if the addresses are not known.
     package func joinString(for token: IssuedToken) -> String? {
-        gateways.isEmpty ? nil : join(for: token).text
+        gateways.isEmpty
+            ? nil : JoinString(gateways: gateways.map(\.description), pin: pin, token: token.text).text
     }
 
     /// Parses a join string.
     ///
-    /// - Returns: The token, and whether the join string has the present addresses and pin. `nil` if the text is not a
+    /// - Returns: The token, and which of `addresses` and `pin` are not the present ones. `nil` if the text is not a
     ///   join string with a token.
-    func token(in text: String) -> (token: IssuedToken, isCurrent: Bool)? {
+    func token(in text: String) -> (token: IssuedToken, outdated: [String])? {
         guard let join = try? JoinString(text), let token = IssuedToken(join.token) else { return nil }
-        return (token, !gateways.isEmpty && join == self.join(for: token))
-    }
-
-    private func join(for token: IssuedToken) -> JoinString {
-        JoinString(gateways: gateways.map(\.description), pin: pin, token: token.text)
+        let addresses = join.gateways == gateways.map(\.description) ? [] : ["addresses"]
+        return (token, addresses + (join.pin == pin ? [] : ["pin"]))
     }
 
     /// The command that starts an agent with this token, for a service on port 3000, as a line for a shell. It requests

@@ -1,6 +1,7 @@
 import Files
 import Glibc
 import HopProtocol
+package import Settings
 
 /// A file with a join string, for an agent that runs on the same machine or has the same volume. It is replaced in one
 /// step and has mode 0600.
@@ -21,6 +22,14 @@ package struct JoinFile: Sendable {
             return String(decoding: try ConfiguredFile.read(path, limit: JoinString.sizeLimit), as: UTF8.self)
         } catch {
             throw CredentialError(.joinFile, error.description)
+        }
+    }
+
+    /// The addresses in the file. Empty if it has no join string.
+    package var gateways: [HostPort] {
+        get throws(CredentialError) {
+            guard let text = try read(), let join = try? JoinString(text) else { return [] }
+            return join.gateways.compactMap { try? HostPort.parse($0, defaultPort: nil) }
         }
     }
 

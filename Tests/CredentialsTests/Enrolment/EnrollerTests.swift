@@ -102,17 +102,21 @@ struct EnrollerTests {
         #expect(join?.token == token.text && token.id != first.tokenID)
     }
 
-    @Test("A file with an outdated address is rewritten with the same token")
+    @Test("A file with an outdated address or pin is rewritten with the same token, and the change is named")
     func rewritten() async throws {
         let store = try TestStore()
         _ = try await enroller(store, enrolment(), file: path).ensure(.init(name: "demo"), grace: .zero)
         let before = try #require(join)
-        let moved = try enroller(store, enrolment("new.test"), file: path)
-        guard case .rewritten = try await moved.ensure(.init(name: "demo"), grace: .zero) else {
-            Issue.record("the file was not rewritten")
-            return
+        let pinned = Enrolment(gateways: enrolment("new.test").gateways, pin: Array(repeating: 7, count: 32), notes: [])
+        for (enrolment, expected) in [(enrolment("new.test"), ["addresses"]), (pinned, ["pin"])] {
+            let enroller = try enroller(store, enrolment, file: path)
+            guard case .rewritten(_, let changes) = try await enroller.ensure(.init(name: "demo"), grace: .zero) else {
+                Issue.record("the file was not rewritten")
+                return
+            }
+            #expect(changes == expected && join?.pin == enrolment.pin)
+            #expect(join?.gateways == ["new.test:443"] && join?.token == before.token)
         }
-        #expect(join?.gateways == ["new.test:443"] && join?.token == before.token)
     }
 
     @Test("Of several concurrent calls for one name one creates the token")

@@ -28,6 +28,11 @@ struct EnrolmentTests {
         let named = [HostPort(host: "x.test", port: 1)]
         let explicit = try await enrolment(at: listen, configured: configured, named: named, in: store)
         #expect(explicit.gateways == named && explicit.pin == local.pin)
+        let kept = try await enrolment(at: listen, configured: configured, kept: named, in: store)
+        #expect(kept.gateways == named && kept.pin == local.pin && kept.notes.isEmpty)
+        let keptLocal = try await enrolment(at: listen, configured: configured, kept: local.gateways)
+        #expect(keptLocal.gateways == local.gateways && keptLocal.notes.first?.contains("--gateway") == true)
+        #expect(try await enrolment(at: listen, named: configured, kept: named).gateways == configured)
         let many = (1...17).map { HostPort(host: "x.test", port: $0) }
         await #expect(throws: CredentialError.self) { try await enrolment(at: listen, named: many) }
     }
@@ -36,6 +41,7 @@ struct EnrolmentTests {
         at listen: ListenAddress,
         configured: [HostPort] = [],
         named: [HostPort] = [],
+        kept: [HostPort] = [],
         in store: any Store = VolumeStore.inMemory()
     ) async throws -> Enrolment {
         var configuration = GatewayConfiguration()
@@ -45,6 +51,7 @@ struct EnrolmentTests {
         return try await Enrolment(
             configuration,
             gateways: named,
+            keeping: kept,
             store: CertificateSet(store) { [keyring] in keyring },
             check: TLSIdentities.check
         )
