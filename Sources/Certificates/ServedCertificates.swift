@@ -187,6 +187,13 @@ package final class ServedCertificates: Sendable {
         current.withLock { $0.others }?.certificate(for: name)
     }
 
+    /// Whether a browser that requests this name, or an agent that connects to this address, finds it in the
+    /// certificate that it is served, which may be that of the development CA.
+    package func covers(_ name: CertificateName) -> Bool {
+        guard let snapshot = current.withLock({ $0.snapshot }) else { return false }
+        return snapshot.certificate(for: name) != nil || snapshot.forAddresses.names.contains(name)
+    }
+
     /// The certificate that covers a name.
     package enum Coverage: Equatable, Sendable {
         /// None but that of the development CA.

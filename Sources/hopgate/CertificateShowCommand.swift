@@ -38,6 +38,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
         let called = try CertificateSupport.key(of: wanted, context.configuration.acme)
         let settings = context.configuration.servedCertificates(check: TLSIdentities.check)
         var found = try await ServedCertificates.inspect(called, for: wanted, settings, store: context.certificates)
+        var isCovered = found != nil
         if found == nil {
             // It may be one of several names, covered by a wildcard, or in a file.
             let served = try await context.servedCertificates()
@@ -47,6 +48,7 @@ struct CertificateShowCommand: AsyncParsableCommand {
                 // The certificate of that key may be unusable, so that it covers no name.
                 ?? served.statuses.first { $0.place == called.path }
                 ?? served.statuses.first { $0.source == .development }
+            isCovered = served.covers(wanted)
         }
         if found == nil || found?.source == .development {
             // A gateway orders a certificate for the name, or has failed to.
@@ -59,9 +61,12 @@ struct CertificateShowCommand: AsyncParsableCommand {
             )
             if isConfigured || issuing.hasFailed { return try reportMissing(issuing, wanted) }
         }
-        guard let found else {
+        let remedy = "import one with: hopgate cert import --cert FILE --key FILE"
+        guard let found else { throw Failure("no certificate covers \(wanted); \(remedy)") }
+        if found.source == .development, found.problem == nil, !isCovered {
             throw Failure(
-                "no certificate covers \(wanted); import one with: hopgate cert import --cert FILE --key FILE"
+                "no certificate covers \(wanted): the development CA creates one as soon as a route, tunnel_addresses "
+                    + "or an attached agent names this host; until then the fallback is served. Otherwise, \(remedy)"
             )
         }
         if found.source == .development {

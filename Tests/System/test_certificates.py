@@ -338,6 +338,10 @@ def test_certificates_are_listed_and_shown_without_their_keys(bench):
         outputs.append(shown.stdout)
         outputs.append(gateway.cli("cert", "show", name, "--pem").stdout)
         assert outputs[-1].startswith("-----BEGIN CERTIFICATE-----")
+    # The development CA covers no host without a route or an agent.
+    done = gateway.cli("cert", "show", "x.test", check=False)
+    assert done.returncode == 1 and not done.stdout, done
+    assert "no certificate covers x.test: the development CA creates one as soon as a route" in done.stderr, done.stderr
     names = [name for name in gateway.metrics() if name.startswith("hopgate_certificate_not_after")]
     assert len(names) == 3 and any("filed.localhost" in name for name in names), names
     outputs += [gateway.process.log(), gateway.ops("/metrics").text]
