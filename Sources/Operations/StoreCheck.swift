@@ -152,13 +152,10 @@ package struct StoreCheck: Sendable {
     private func readCluster(_ store: VolumeStore, _ report: inout StoreCheckReport) async -> ClusterIdentity? {
         do throws(StoreError) {
             guard let cluster = try await store.readCluster(mounted: configuration.mountedKeys()) else {
-                if try await store.list(StoreLayout.credentials).isEmpty {
-                    reportUnfounded(&report)
+                if let problem = try await store.missingCluster() {
+                    report.problems.append(problem.description)
                 } else {
-                    report.problems.append(
-                        "\(store.diagnostics.path)/cluster.json: is missing although there are credentials; "
-                            + StoreLayout.remedy(for: .clusterDocument)
-                    )
+                    reportUnfounded(&report)
                 }
                 return nil
             }

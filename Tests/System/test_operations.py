@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -149,6 +150,20 @@ def test_commands_of_the_admin_port_name_a_key_that_is_lost_or_unreadable(bench)
     assert_named(gateway, str(path), "symbolic link")
     other = Gateway(bench, "mounted", store=store, cluster_key_file=str(mounted))
     assert_named(other, "has another key than the mounted one", "is the gateway running")
+
+
+def test_every_command_reports_that_the_store_has_lost_its_cluster(bench):
+    gateway = Gateway(bench)
+    gateway.create_token("demo")
+    shutil.rmtree(gateway.data / "v2" / "cluster.json")
+    for words in (
+        ["token", "list"], ["token", "create", "x"], ["cert", "list"], ["cluster", "show"], ["backup", "-"], ["status"],
+        ["cluster", "rotate-key"], ["store", "remove", "agents/x"], ["store", "check"],
+    ):
+        done = gateway.cli(*words, check=False)
+        said = done.stdout + done.stderr
+        assert done.returncode == 1 and "is missing although the store has values (agents/" in said, said
+        assert "there is no cluster" not in said, said
 
 
 VALUES: list[tuple[str, Callable[[Path], None]]] = [

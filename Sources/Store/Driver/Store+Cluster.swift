@@ -16,16 +16,7 @@ extension Store {
                 if let created, found.keyring[created.id] == nil { try? await removeClusterKey(created.id) }
                 return (found, isFounder)
             }
-            if let value = try await firstValue() {
-                // Another process may have founded the cluster and written the value since the read.
-                guard try await readIfPresent(.clusterDocument) == nil else { continue }
-                throw StoreError(
-                    .corrupt,
-                    place(of: .clusterDocument),
-                    "is missing although the store has values (\(value)): if a restore was interrupted, "
-                        + "run the same restore again; otherwise restore a backup into an empty folder"
-                )
-            }
+            if let problem = try await missingCluster() { throw problem }
             let key = mounted?.first ?? created ?? .generate()
             if mounted == nil, created == nil {
                 try await createClusterKey(key)
@@ -43,11 +34,20 @@ extension Store {
         throw StoreError(.transient, place(of: .clusterDocument), "can be neither created nor read; try again")
     }
 
-    /// Returns a value that only a store with a cluster has: without one the store is damaged, not new. Keys are no sign
-    /// of it, because a start that was interrupted leaves one.
-    private func firstValue() async throws(StoreError) -> StoreKey? {
+    /// Returns the error that cluster.json is missing although the store has a value that only a store with a cluster
+    /// has, or `nil` if there is none: without a cluster such a store is damaged, not new. Keys are no sign of it,
+    /// because a start that was interrupted leaves one.
+    package func missingCluster() async throws(StoreError) -> StoreError? {
         for prefix in StoreLayout.kept {
-            if let first = try await list(prefix).first { return first }
+            guard let value = try await list(prefix).first else { continue }
+            // Another process may have founded the cluster and written the value since the caller's read.
+            guard try await readIfPresent(.clusterDocument) == nil else { return nil }
+            return StoreError(
+                .corrupt,
+                place(of: .clusterDocument),
+                "is missing although the store has values (\(value)): if a restore was interrupted, "
+                    + "run the same restore again; otherwise restore a backup into an empty folder"
+            )
         }
         return nil
     }

@@ -34,7 +34,7 @@ extension VolumeStore {
     /// Opens the store in a folder for callers that must not found a cluster.
     ///
     /// - Parameter remedy: The remedy for the error that there is no cluster.
-    /// - Throws: `notFound` if there is no cluster.
+    /// - Throws: `notFound` if there is no cluster, `corrupt` if the store has lost it.
     package static func openFounded(
         path: String,
         mounted: [ClusterKey]?,
@@ -49,7 +49,9 @@ extension VolumeStore {
             throw error.code == .notFound ? unfounded : error
         }
         do throws(StoreError) {
-            guard let cluster = try await store.readCluster(mounted: mounted) else { throw unfounded }
+            guard let cluster = try await store.readCluster(mounted: mounted) else {
+                throw try await store.missingCluster() ?? unfounded
+            }
             store.volume.pin(to: cluster)
             return (store, cluster)
         } catch {
