@@ -163,7 +163,8 @@ package final class ServedCertificates: Sendable {
         current.withLock { $0.storeObserver = body }
     }
 
-    private static let nothing = CertificatesError(
+    /// The error that no source has a certificate.
+    package static let nothing = CertificatesError(
         .missing,
         "certificates",
         """
@@ -171,6 +172,14 @@ package final class ServedCertificates: Sendable {
         "certificates", import one with "hopgate cert import", or set "development_ca: auto"
         """
     )
+
+    /// Verifies that a start with the same sources has a certificate to serve.
+    package func requireAny() throws(CertificatesError) {
+        guard current.withLock({ $0.snapshot == nil }) else { return }
+        guard let development else { throw Self.nothing }
+        // Without a problem the root is missing, and a start creates it.
+        if let problem = development.status?.problem { throw problem }
+    }
 
     // MARK: What is served
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -236,6 +238,40 @@ def test_a_check_refuses_the_secret_that_a_start_refuses(tmp_path, good, name: s
         done = run(HOPGATE, *command, "--config", path)
         assert done.returncode in (1, 2) and words in done.stderr and not done.stdout, (command, done)
         assert text.strip() == "" or text.strip() not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before, "neither writes a file"
+
+
+def damage_cluster(store: Path) -> None:
+    (store / "cluster.json" / "2").write_text("{")
+    (store / "cluster.json" / "2").chmod(0o600)
+
+
+# Changes to the folder of a store that was founded with a mounted key or none, and words of the message.
+BAD_STORES = {
+    "lost-key": ("", lambda store: next((store / "keys").iterdir()).unlink(), "is not there"),
+    "no-mounted-key": ("cluster_key_file: {}/key\n", lambda store: None, "the key of cluster"),
+    "damaged-cluster": ("", damage_cluster, "/cluster.json/2"),
+    "lost-cluster": ("", lambda store: shutil.rmtree(store / "cluster.json"), "is missing although the store has"),
+    "no-certificate": (None, lambda store: None, "there is no certificate"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_STORES)
+def test_a_check_refuses_the_store_that_a_start_refuses(tmp_path, good, name: str):
+    key, harm, words = BAD_STORES[name]
+    (tmp_path / "key").write_text("1" * 64 + "\n")
+    if key is None:
+        path = write(tmp_path, good + "development_ca: off\n")
+    else:
+        path = write(tmp_path, good + key.format(tmp_path))
+        assert run(HOPGATE, "token", "create", "demo", "--config", path).returncode == 0
+        assert run(HOPGATE, "config", "check", "--config", path).returncode == 0
+        write(tmp_path, good)
+    harm(tmp_path / "data" / "v2")
+    before = sorted(tmp_path.rglob("*"))
+    for command in (["config", "check"], ["run"]):
+        done = run(HOPGATE, *command, "--config", path)
+        assert done.returncode in (1, 2) and words in done.stderr and not done.stdout, (command, done)
     assert sorted(tmp_path.rglob("*")) == before, "neither writes a file"
 
 

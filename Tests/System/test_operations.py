@@ -378,6 +378,13 @@ def test_commands_name_their_store_and_found_none_in_the_default_folder(bench):
         done = hopgate(*words, env=environment, cwd=home, **user)
         assert done.returncode == 1 and done.stdout == "" and "--store-path" in done.stderr, done.stderr
     assert not list(home.iterdir())
+    # A start could not create its folder.
+    closed = home / "closed"
+    closed.mkdir(mode=0o500)
+    if user:
+        os.chown(closed, 65534, 65534)
+    done = hopgate("config", "check", "--store-path", str(closed / "store"), env=environment, cwd=home, **user)
+    assert done.returncode == 1 and f"{closed}: mkdir failed: permission denied" in done.stderr, done.stderr
     place = home / "named"
     done = hopgate("token", "create", "x", "--store-path", str(place), "--json", env=environment)
     assert done.stderr.startswith("Founded cluster ") and f" in {place}." in done.stderr.splitlines()[0]

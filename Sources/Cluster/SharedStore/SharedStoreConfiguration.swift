@@ -54,6 +54,19 @@ extension SharedStoreConfiguration {
         )
     }
 
+    /// Whether an error of opening an existing store means that a start founds a cluster.
+    package func isUnfounded(_ error: StoreError) -> Bool {
+        error.code == .notFound && error.place == folder && cluster == nil
+    }
+
+    /// Verifies that a start can create the folder of the store, without creating it.
+    package func requireCreatable() async throws(StoreError) {
+        let folder = folder
+        try await onThread("store-opener", deadline: .seconds(10), place: folder) { () throws(StoreError) in
+            try Volume.requireCreatable(folder)
+        }
+    }
+
     static func keys(in path: String) throws(StoreError) -> [ClusterKey] {
         let bytes: [UInt8]
         do {

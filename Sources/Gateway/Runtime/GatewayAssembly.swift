@@ -46,6 +46,7 @@ struct GatewayAssembly: Sendable {
         output: LogOutput?,
         logger: Logger
     ) async throws -> GatewayAssembly {
+        try await configuration.requireCertificateSource()
         let shared = try await SharedStore.open(configuration.store)
         if shared.isFounder {
             var metadata: Logger.Metadata = ["cluster": "\(shared.cluster.id)", "driver": "\(shared.driver.rawValue)"]

@@ -5,7 +5,8 @@ import Threads
 
 extension GatewayConfiguration {
     /// Reads the certificates, keys and tokens that the configuration names as a start does, without changing anything:
-    /// a start with files that pass refuses none of them. A store that exists is compared with the cluster's key and id.
+    /// a start with files that pass refuses none of them. A store that exists is opened, and has to have a certificate
+    /// if nothing else has; where there is none, a start has to be able to create it.
     ///
     /// - Throws: The first problem.
     package func requireUsableSecrets() async throws {
@@ -21,12 +22,32 @@ extension GatewayConfiguration {
             for files in certificates { try files.load().require(TLSIdentities.check) }
         }
         _ = try await store.mountedKeys()
+        try await requireCertificateSource()
         guard store.driver == .volume else { return }
+        let shared: SharedStore
         do throws(StoreError) {
-            try await SharedStore.openExisting(store).close()
+            shared = try await SharedStore.openExisting(store)
         } catch {
-            // Other problems are those of the volume, not of the configuration; "hopgate store check" shows them.
-            if error.code == .foreign { throw error }
+            guard store.isUnfounded(error) else { throw error }
+            return try await store.requireCreatable()
         }
+        defer { shared.close() }
+        guard certificates.isEmpty else { return }
+        let settings = servedCertificates(check: TLSIdentities.check)
+        try await ServedCertificates.inspect(settings, store: shared.certificates).requireAny()
+    }
+
+    /// Verifies that a start that founds a cluster has a certificate to serve, before it founds one: in an empty store
+    /// there is none.
+    func requireCertificateSource() async throws {
+        guard certificates.isEmpty, !usesDevelopmentCA else { return }
+        if store.driver == .volume {
+            do throws(StoreError) {
+                return try await SharedStore.openExisting(store).close()
+            } catch {
+                guard store.isUnfounded(error) else { throw error }
+            }
+        }
+        throw ServedCertificates.nothing
     }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import Threads
 
 extension VolumeStore {
@@ -132,5 +133,16 @@ extension Volume {
             }
             throw StoreError(error)
         }
+    }
+
+    /// Verifies that this process may create the folder of a store, or files in it if it exists, without creating
+    /// anything.
+    package static func requireCreatable(_ path: String) throws(StoreError) {
+        var existing = path
+        while !existing.isEmpty, PosixFileSystem.kind(of: existing, followingLinks: true) == nil {
+            existing = folder(of: existing)
+        }
+        if existing.isEmpty { existing = path.hasPrefix("/") ? "/" : "." }
+        guard access(existing, W_OK | X_OK) == 0 else { throw StoreError(FileFault(.mkdir, existing, errno)) }
     }
 }
