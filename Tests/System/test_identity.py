@@ -280,6 +280,7 @@ def test_a_rotated_token_works_with_both_secrets_until_the_grace_is_over(bench):
     newest = gateway.token("rotate", "demo", "--grace", "0s").stdout.strip()
     gateway.process.wait_log("secret replaced", 5)
     assert_refused(gateway, agent, "expired_secret|wrong_secret", "auth|token|refused")
+    assert f"the last hopgate token rotate {token_id(newest)} printed" in gateway.process.log()
     agent.settings["token"] = newest
     agent.write_config()
     agent.process.kill()

@@ -170,7 +170,7 @@ final class AgentSession: SessionHandler {
                 // Anyone can present an unknown id.
                 level: refusal == .unknown ? .notice : .warning,
                 log: refusal.rawValue,
-                remedy: refusal.remedy,
+                remedy: refusal.remedy(tokenID: hello.tokenID),
                 "the token is not accepted",
                 retryAfter: retryAfter
             )
@@ -403,11 +403,15 @@ extension AgentSession {
 
 extension CredentialRefusal {
     /// The way to mend the cause of a refusal, for the log.
-    fileprivate var remedy: String {
-        switch self {
+    ///
+    /// - Parameter id: The id of the token, which is that of an existing one if only its secret was rejected.
+    fileprivate func remedy(tokenID id: String) -> String {
+        let need =
+            "it needs the join string that the last hopgate token rotate \(id) printed; rotate again only if it is lost"
+        return switch self {
         case .unknown: "this store has no such token; to list its tokens: hopgate token list"
-        case .wrongSecret: "the agent has an incomplete or foreign token; for a new one: hopgate token rotate"
-        case .expiredSecret: "the token was rotated; give the agent the new one, or another: hopgate token rotate"
+        case .wrongSecret: "the agent has a previous, incomplete or foreign secret; \(need)"
+        case .expiredSecret: "the agent has a previous secret, whose grace period has ended; \(need)"
         case .revoked: "the token was revoked; for another one: hopgate token create"
         }
     }

@@ -234,7 +234,8 @@ struct AdmissionTests {
             }
             let lines = try log.lines.filter { $0.contains("agent refused") }
             #expect(lines.count == 1)
-            #expect(lines[0].contains("wrong_secret") && lines[0].contains("hopgate token rotate"))
+            #expect(lines[0].contains("wrong_secret") && lines[0].contains("hopgate token rotate "))
+            #expect(lines[0].contains("printed; rotate again only if it is lost"))
         }
     }
 }
