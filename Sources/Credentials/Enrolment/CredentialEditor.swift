@@ -165,8 +165,8 @@ package struct CredentialEditor: Sendable {
         let found = try await find(idOrName)
         let valid = found.filter { !$0.isRevoked }
         guard let credential = valid.first else {
-            let what = "\(quoted(idOrName)) is revoked"
-            throw CredentialError(.revoked, "\(what); create a new token with: hopgate token create \(found[0].name)")
+            let remedy = "create a new token with: \(Self.creation(like: found[found.count - 1]))"
+            throw CredentialError(.revoked, "\(quoted(idOrName)) is revoked; \(remedy)")
         }
         guard valid.count == 1 else { throw Self.ambiguous(idOrName, valid, "name one by its id") }
         let token = IssuedToken(id: credential.id)
@@ -210,6 +210,17 @@ package struct CredentialEditor: Sendable {
             }
         }
         return valid.map(\.id)
+    }
+
+    /// The command that creates a token with the properties of another one.
+    private static func creation(like credential: Credential) -> String {
+        var words = ["hopgate", "token", "create", credential.name]
+        if credential.services != [.prefix("")] {
+            words += credential.services.flatMap { ["--service", $0.description] }
+        }
+        words += credential.hosts.flatMap { ["--host", $0.description] }
+        if let maxAgents = credential.maxAgents { words += ["--max-agents", "\(maxAgents)"] }
+        return words.map(shellWord).joined(separator: " ")
     }
 
     private static func ambiguous(_ name: String, _ valid: [Credential], _ remedy: String) -> CredentialError {

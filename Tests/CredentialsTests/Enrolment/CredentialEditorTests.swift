@@ -189,6 +189,21 @@ struct CredentialEditorTests {
         #expect(await credentialError { _ = try await editor.rotate("two") }?.code == .ambiguous)
     }
 
+    @Test("The remedy for the rotation of a revoked token is the command that creates one with its properties")
+    func rotateRevoked() async throws {
+        let editor = try TestStore().editor
+        let hosts = ["a.test", "*.b.test"]
+        _ = try await editor.create(name: "web", services: ["api", "web-*"], hosts: hosts, maxAgents: 3)
+        _ = try await editor.create(name: "all")
+        for (name, options) in [
+            ("web", " --service api --service 'web-*' --host a.test --host '*.b.test' --max-agents 3"), ("all", ""),
+        ] {
+            _ = try await editor.revoke(name)
+            let error = await credentialError { _ = try await editor.rotate(name) }
+            #expect(error?.reason.hasSuffix("create a new token with: hopgate token create \(name)\(options)") == true)
+        }
+    }
+
     @Test("Concurrent changes of one token by two operators are all applied", arguments: TestStore.Driver.allCases)
     func races(_ driver: TestStore.Driver) async throws {
         let store = try TestStore(driver)
