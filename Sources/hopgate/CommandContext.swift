@@ -23,9 +23,14 @@ struct CommandContext {
     ///
     /// - Parameter isFounding: Whether an empty folder that the operator has named becomes a new cluster.
     static func open(_ configuration: GatewayConfiguration, isFounding: Bool = false) async throws -> CommandContext {
-        let shared =
-            try await isFounding
-            ? SharedStore.openForCommand(configuration.store) : SharedStore.openExisting(configuration.store)
+        let shared: SharedStore
+        do throws(StoreError) {
+            shared = try await SharedStore.openExisting(configuration.store)
+        } catch {
+            guard isFounding, configuration.store.isUnfounded(error) else { throw error }
+            try AdminClient.requireNoGateway(configuration)
+            shared = try await SharedStore.openForCommand(configuration.store)
+        }
         let (id, path) = (shared.cluster.id, configuration.store.path)
         Terminal.info(shared.isFounder ? "Founded cluster \(id) in \(path)." : "Store \(path), cluster \(id).")
         return CommandContext(configuration: configuration, shared: shared)

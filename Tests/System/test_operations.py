@@ -366,6 +366,30 @@ def test_a_gateway_reports_that_it_founds_a_cluster_and_uses_no_other(bench):
     assert not list(gateway.data.iterdir())
 
 
+def test_no_command_founds_a_cluster_beside_a_gateway_that_runs(bench):
+    gateway = Gateway(bench).start()
+    gateway.data.rename(gateway.folder / "away")
+    gateway.data.mkdir(mode=0o700)
+    for words in (["token", "create", "x"], ["ca"]):
+        done = gateway.cli(*words, check=False)
+        assert done.returncode == 1 and not done.stdout, done
+        assert f"a gateway runs at 127.0.0.1:{gateway.admin_port}" in done.stderr, done.stderr
+        assert "is the volume mounted here?" in done.stderr, done.stderr
+    assert not list(gateway.data.iterdir())
+
+
+def test_a_token_of_another_cluster_is_named_with_its_store(bench):
+    gateway = Gateway(bench).start()
+    other = Gateway(bench, "other")
+    other.create_token("demo")
+    cluster = json.loads(other.cli("cluster", "show", "--json").stdout)["id"]
+    other.settings["admin_listen"] = gateway.settings["admin_listen"]
+    other.write_config()
+    done = other.cli("status", check=False)
+    assert done.returncode == 1, done
+    assert f"rejected the token, which comes from the key of cluster {cluster} in {other.data};" in done.stderr, done
+
+
 def test_commands_name_their_store_and_found_none_in_the_default_folder(bench):
     home = bench.folder / "home"
     home.mkdir()

@@ -12,6 +12,8 @@ package struct AdminClient: Sendable {
 
     private let configuration: GatewayConfiguration
     private let token: String
+    /// The source of the token, for messages.
+    private let origin: String
     private let seconds: Int
 
     /// Creates a client with the token from the configured file, or with one derived from the cluster key, which is
@@ -23,11 +25,13 @@ package struct AdminClient: Sendable {
         self.seconds = seconds
         if let file = configuration.adminTokenFile {
             token = try AdminTokens.read(file)
+            origin = "admin_token_file, \(file)"
             return
         }
         // A mounted key can be read without the store, which may be the cause of the trouble.
         if let mounted = try await configuration.store.mountedKeys() {
             token = ClusterKeyring(mounted).signing.adminToken
+            origin = "the key in cluster_key_file, \(configuration.store.clusterKeyFile ?? "")"
             return
         }
         let shared: SharedStore
@@ -38,6 +42,20 @@ package struct AdminClient: Sendable {
         }
         defer { shared.close() }
         token = shared.keyring.signing.adminToken
+        origin = "the key of cluster \(shared.cluster.id) in \(configuration.store.path)"
+    }
+
+    /// Verifies that no gateway answers at `admin_listen`, before a command founds a cluster: a gateway that runs with
+    /// this configuration has one, so that its volume is not mounted where the command runs.
+    package static func requireNoGateway(_ configuration: GatewayConfiguration) throws(AdminClientError) {
+        let listen = configuration.adminListen
+        let probe = OpsProbe(host: listen.host, port: listen.port, path: "/v1/status", seconds: 2)
+        guard let answer = try? probe.send(), answer.status == 401 else { return }
+        throw AdminClientError(
+            .failed,
+            "a gateway runs at \(listen) (admin_listen), and \(configuration.store.path) has no cluster: "
+                + "is the volume mounted here? If this is for another gateway, use its configuration"
+        )
     }
 
     /// The error that the store gives no token, if that is the meaning of an error of opening it.
@@ -128,7 +146,8 @@ package struct AdminClient: Sendable {
         case 401:
             throw AdminClientError(
                 .failed,
-                "\(probe.url) rejected the token; run this command with the configuration of that gateway"
+                "\(probe.url) rejected the token, which comes from \(origin); run this command with the configuration "
+                    + "of that gateway, and its volume mounted"
             )
         default:
             let reason = fields?["error"]?.string ?? answer.body
