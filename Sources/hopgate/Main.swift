@@ -27,8 +27,14 @@ enum Main {
             Terminal.error(error)
             exit(2)
         }
+        var command: any ParsableCommand
         do {
-            var command = try HopGate.parseAsRoot()
+            command = try HopGate.parseAsRoot()
+        } catch {
+            finish(error)
+        }
+        let usage = HopGate.usageString(for: type(of: command))
+        do {
             if var asynchronous = command as? any AsyncParsableCommand {
                 guard ThreadLimit.allows(4) else { throw Failure(ThreadLimit.message) }
                 try await asynchronous.run()
@@ -36,7 +42,7 @@ enum Main {
                 try command.run()
             }
         } catch {
-            finish(error)
+            finish(error, usage: usage)
         }
     }
 
@@ -49,7 +55,11 @@ enum Main {
         }
     }
 
-    private static func finish(_ error: any Error) -> Never {
+    /// Reports an error and exits.
+    ///
+    /// - Parameter usage: The usage of the command that has failed. Empty if the arguments could not be parsed: that
+    ///   error has its own.
+    private static func finish(_ error: any Error, usage: String = "") -> Never {
         switch error {
         case let code as ExitCode: exit(code.rawValue)
         case let error as SettingsError:
@@ -66,6 +76,9 @@ enum Main {
             exit(error.code == .olderFormat ? 2 : 1)
         case let error as AdminTokenError:
             Terminal.error("\(error)")
+            exit(2)
+        case let error as ValidationError:
+            Terminal.error("Error: \(error.message)\nUsage: \(usage)", prefix: "")
             exit(2)
         case let error as Failure:
             Terminal.error(error.message)

@@ -507,6 +507,20 @@ def test_a_mistyped_option_names_the_nearest_one_and_the_help(bench):
         assert f"Did you mean '{guess}'?" in done.stderr and f"'{path} --help'" in done.stderr, done.stderr
 
 
+def test_a_mistake_in_an_argument_shows_the_usage_of_its_command(bench):
+    gateway = Gateway(bench)
+    for usage, words in (
+        ("hopgate token create", ["token", "create", "x", "--grace", "soon"]),
+        ("hopgate token rotate", ["token", "rotate", "x", "--grace", "soon"]),
+        ("hopgate cert show", ["cert", "show", "a b"]),
+        ("hopgate store remove", ["store", "remove", "x"]),
+        ("hopgate ca", ["ca", "--pem", "--json"]),
+    ):
+        done = gateway.cli(*words, check=False)
+        assert done.returncode == 2 and done.stderr.startswith("Error: "), done
+        assert f"\nUsage: {usage} " in done.stderr, done.stderr
+
+
 def test_acme_commands_without_acme_name_the_missing_setting(bench):
     gateway = Gateway(bench).start()
     for words in (["check", "a.test"], ["forget-account"]):
