@@ -16,7 +16,13 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
     @Argument(help: ArgumentHelp("Its name in the store; see the column PLACE of \"cert list\".", valueName: "name"))
     var name: String
 
+    private static let rootFailure = Failure(
+        "\(CertificateSet.developmentCA) is the root of the development CA; \"hopgate ca --replace\" replaces it"
+    )
+
     func run() async throws {
+        let root = CertificateSet.developmentCA
+        guard name != root.path, !name.hasPrefix("\(root)/") else { throw Self.rootFailure }
         let wanted = try CertificateSupport.name(name)
         let key = try wanted.storeKey
         let context = try await CommandContext.open(try await options.load())
@@ -28,6 +34,7 @@ struct CertificateRemoveCommand: AsyncParsableCommand {
             }
         } catch {
             guard error.code == .notFound else { throw error }
+            guard name != root.name else { throw Self.rootFailure }
             let others = try await context.servedCertificates().statuses
             let places = others.filter { $0.source == .store && $0.certificate?.names.contains(wanted) == true }
             // It is not removed under this name, because the others that it has would be lost with it.

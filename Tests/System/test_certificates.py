@@ -429,6 +429,9 @@ def test_a_new_development_root_replaces_the_present_one(bench):
     done = gateway.cli("ca", "--replace", "--pem")
     after = done.stdout
     assert after != before and gateway.cli("ca", "--pem").stdout == after
+    for name in ("development-ca", "certs/development-ca", "certs/development-ca/1"):
+        refused = gateway.cli("cert", "remove", name, check=False)
+        assert refused.returncode == 1 and '"hopgate ca --replace" replaces it' in refused.stderr, refused.stderr
     # Join strings have the pin of the previous root.
     assert f'Tokens: {token} for "demo".' in done.stderr and "token rotate ID [--gateway" in done.stderr, done.stderr
 
