@@ -504,6 +504,7 @@ def test_a_bad_pair_is_refused_with_the_reason(bench):
     )
     for cert, key, why in (
         (one[0], other[1], "does not belong"),
+        (one[1], one[0], "are the two files exchanged?"),
         (reversed_chain, one[1], "is not signed by"),
         (*weak, "is an RSA key of 1024 bits, and at least 2048 are needed"),
         (bench.folder / "nothing.pem", one[1], "no such file"),

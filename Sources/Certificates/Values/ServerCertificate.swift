@@ -159,9 +159,14 @@ package final class ServerCertificate: Sendable {
     }
 
     private static func certificateBlocks(_ bytes: [UInt8], _ path: String) throws(CertificatesError) -> [PEMDocument] {
-        let documents = try blocks(bytes, path).filter { $0.discriminator.hasSuffix("CERTIFICATE") }
+        let all = try blocks(bytes, path)
+        let documents = all.filter { $0.discriminator.hasSuffix("CERTIFICATE") }
+        let what = "holds no certificate (-----BEGIN CERTIFICATE-----)"
+        if documents.isEmpty, all.contains(where: { $0.discriminator.hasSuffix("PRIVATE KEY") }) {
+            throw CertificatesError(.malformed, path, "\(what), but a private key; are the two files exchanged?")
+        }
         guard !documents.isEmpty, documents.allSatisfy({ $0.discriminator == "CERTIFICATE" }) else {
-            throw unusable(bytes, path, otherwise: "holds no certificate (-----BEGIN CERTIFICATE-----)")
+            throw unusable(bytes, path, otherwise: what)
         }
         return documents
     }
