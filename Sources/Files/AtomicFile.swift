@@ -23,7 +23,10 @@ package struct AtomicFile: ~Copyable {
         let (folder, name) = splitPath(target)
         let temporary = "\(folder)/.\(name).\(UInt64.random(in: 0 ... .max)).tmp"
         let number = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
-        guard number >= 0 else { throw .last("create", path) }
+        guard number >= 0 else {
+            guard errno == ENOENT else { throw .last("create", path) }
+            throw FileError(.notFound, path, "the folder \(folder) does not exist; create it first")
+        }
         // The umask only removes bits; an inherited access list may add some.
         guard fchmod(number, 0o600) == 0 else {
             let error = FileError.last("chmod", path)

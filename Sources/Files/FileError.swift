@@ -29,7 +29,8 @@ package struct FileError: Error, Equatable, CustomStringConvertible {
     package static func last(_ call: String, _ path: String) -> FileError {
         let number = errno
         if number == ENOENT { return FileError(.notFound, path, "there is no such file or folder") }
-        return FileError(.system(number), path, "\(call): \(String(cString: strerror(number)))")
+        let remedy = number == ENOSPC || number == EDQUOT ? "; free some space, or name a file on another volume" : ""
+        return FileError(.system(number), path, "\(call): \(String(cString: strerror(number)))\(remedy)")
     }
 
     /// The kind of a file that is not a regular one, from its mode, as a noun.

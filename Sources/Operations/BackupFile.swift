@@ -60,18 +60,18 @@ package enum BackupFile {
         let isInput = path == "-"
         let place = isInput ? "standard input" : path
         let number = isInput ? try duplicate(STDIN_FILENO, place) : Glibc.open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-        guard number >= 0 else { throw ArchiveFile.failure("open", place) }
+        let remedy = "name the file that hopgate backup wrote, or - for a pipe"
+        guard number >= 0 else {
+            guard errno == ENOENT else { throw ArchiveFile.failure("open", place) }
+            throw StoreError(.notFound, place, "there is no such file; \(remedy)")
+        }
         let file = ArchiveFile(adopting: number, place: place)
         var status = stat()
         guard fstat(number, &status) == 0 else { throw ArchiveFile.failure("fstat", place) }
         let kind = status.st_mode & S_IFMT
         if kind == S_IFREG { return file }
         guard isInput, kind == S_IFIFO || kind == S_IFSOCK else {
-            throw StoreError(
-                .refused,
-                place,
-                "is \(FileError.kind(kind)); name the file that hopgate backup wrote, or - for a pipe"
-            )
+            throw StoreError(.refused, place, "is \(FileError.kind(kind)); \(remedy)")
         }
         return try withExtendedLifetime(file) { () throws(StoreError) in try readAll(number, place) }
     }

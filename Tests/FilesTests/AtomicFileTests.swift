@@ -30,6 +30,7 @@ struct AtomicFileTests {
         }
         let missing = #expect(throws: FileError.self) { try AtomicFile.write([1], to: folder.file("missing/file")) }
         #expect(missing?.code == .notFound && missing?.path == folder.file("missing/file"))
+        #expect(missing?.reason == "the folder \(folder.file("missing")) does not exist; create it first")
         #expect(folder.names() == ["dangling", "link", "pipe", "taken"])
         do {
             let file = try AtomicFile(at: folder.file("new"))

@@ -576,6 +576,23 @@ def test_a_damaged_backup_writes_nothing(bench):
     new.cli("restore", str(path))
 
 
+def test_a_backup_that_cannot_be_written_or_read_names_the_remedy(bench):
+    gateway = Gateway(bench)
+    gateway.create_token("demo")
+    away = gateway.folder / "nowhere"
+    for words, what in (
+        (["backup", f"{away}/x.tar"], f"the folder {away} does not exist; create it first"),
+        (["backup", "--check", str(away)], "there is no such file; name the file that hopgate backup wrote"),
+        (["restore", str(away)], "there is no such file; name the file that hopgate backup wrote"),
+    ):
+        done = gateway.cli(*words, check=False)
+        assert done.returncode == 1 and what in done.stderr, done.stderr
+    with open("/dev/full", "w") as full:
+        command = [HOPGATE, "backup", "-", "--config", str(gateway.config_path)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=20, env=ENVIRONMENT)
+    assert done.returncode == 1 and "No space left on device; free some space" in done.stderr, done.stderr
+
+
 def test_a_backup_replaces_regular_files_only(bench):
     """A FIFO, a folder and links to them stay; a link to a file stays and its target is replaced."""
     gateway = Gateway(bench).start()

@@ -88,7 +88,9 @@ package final class ArchiveFile: Sendable {
 
     /// An error from the `errno` of a call that has just failed on this thread.
     package static func failure(_ call: String, _ place: String) -> StoreError {
-        let code: StoreError.Code = errno == ENOSPC || errno == EDQUOT ? .full : .denied
-        return StoreError(code, place, "\(call): \(String(cString: strerror(errno)))")
+        let isFull = errno == ENOSPC || errno == EDQUOT
+        let reason = "\(call): \(String(cString: strerror(errno)))"
+        guard isFull else { return StoreError(.denied, place, reason) }
+        return StoreError(.full, place, "\(reason); free some space, or name a file on another volume")
     }
 }
