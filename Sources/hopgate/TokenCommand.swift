@@ -106,7 +106,7 @@ enum TokenOutput {
     static func summary(_ credential: Credential) -> String {
         let hosts = credential.hostsText(separator: ", ")
         let services = credential.servicesText(separator: ", ")
-        let limit = credential.maxAgents.map { "; at most \($0) agents on each gateway" } ?? ""
+        let limit = credential.maxAgents.map { "; at most \($0) agent\($0 == 1 ? "" : "s") on each gateway" } ?? ""
         return "services \(services); hosts \(hosts.isEmpty ? "none" : hosts)\(limit)"
     }
 

@@ -40,7 +40,7 @@ struct TokenCreateCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The maximum number of agents attached to each gateway with it.", valueName: "count"))
     var maxAgents: Int?
 
-    @Flag(help: "Succeed, and print nothing, if a valid token of this name exists.")
+    @Flag(help: "Succeed, and print nothing secret, if a valid token of this name exists.")
     var ifAbsent = false
 
     @Option(
@@ -95,9 +95,10 @@ struct TokenCreateCommand: AsyncParsableCommand {
                 throw await revoked(token, after: failure, editor)
             }
             try await reportOthers(editor, except: token.id)
-        case .renewed(let token, let credential):
+        case .renewed(let token, let credential, let wasReplaced):
             reportDifferences(request, credential)
-            Terminal.info("Token \(token.id) for \"\(name)\" has a new secret, because the file had no valid one.")
+            let reason = wasReplaced ? "that of the file was replaced" : "the file had no valid one"
+            Terminal.info("Token \(token.id) for \"\(name)\" has a new secret, because \(reason).")
             try show(token, credential, enrolment, context)
         case .rewritten(let credential, let changes):
             reportDifferences(request, credential)

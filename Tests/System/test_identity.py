@@ -290,7 +290,9 @@ def test_a_rotated_token_works_with_both_secrets_until_the_grace_is_over(bench):
 
 def test_no_more_agents_than_the_token_allows(bench):
     gateway, origin = new_gateway(bench)
-    token = gateway.token("create", "demo", "--service", "web", "--max-agents", "1").stdout.strip()
+    made = gateway.token("create", "demo", "--service", "web", "--max-agents", "1")
+    assert "; at most 1 agent on each gateway." in made.stderr, made.stderr
+    token = made.stdout.strip()
     first = Agent(bench, gateway, token, origin.port, name="first").start()
     second = Agent(bench, gateway, token, origin.port, name="second").start(wait=False)
     gateway.process.wait_log("allows 1 agent at a time", 10)
@@ -343,6 +345,9 @@ def test_enrolment_can_be_run_any_number_of_times(bench):
     gateway.cli("ca", "--replace")
     assert "reachable from this machine only: give --gateway" in enrol().stderr
     assert len(json.loads(gateway.token("show", "demo", "--json").stdout)[0]["secrets"]) == 2
+    # The secret was replaced, and the file gets another one.
+    gateway.token("rotate", "demo")
+    assert "has a new secret, because that of the file was replaced." in enrol().stderr
     # A file that is not ours is not changed.
     (bench.folder / "link").symlink_to(file)
     done = gateway.token("create", "x", "--join-file", str(bench.folder / "link"), check=False)

@@ -40,8 +40,8 @@ package struct Enroller: Sendable {
     package enum Outcome: Sendable {
         /// A new token was created.
         case created(IssuedToken, Credential)
-        /// An existing token got a new secret, because the file had none that stays valid.
-        case renewed(IssuedToken, Credential)
+        /// An existing token got a new secret, because that in the file was replaced, or the file had no valid one.
+        case renewed(IssuedToken, Credential, wasReplaced: Bool)
         /// The file had the token, but outdated `addresses` or an outdated `pin`, which are named.
         case rewritten(Credential, [String])
         /// The token and the file were up to date.
@@ -155,7 +155,8 @@ package struct Enroller: Sendable {
         let (token, renewed) = try await editor.rotate((credential ?? first).id, grace: grace, under: held)
         try await check(held)
         try write(token)
-        return .renewed(token, renewed)
+        let former = found.map { SecretHash(of: $0.token.secret) }
+        return .renewed(token, renewed, wasReplaced: credential?.secrets.contains { $0.hash == former } == true)
     }
 
     /// Throws if the lease was lost, as when this process was suspended for longer than the lease lasts.

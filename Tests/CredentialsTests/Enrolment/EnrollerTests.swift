@@ -84,11 +84,12 @@ struct EnrollerTests {
         for round in 0..<3 {
             if round == 1 { _ = try await store.editor.rotate("demo", grace: .seconds(60)) }
             if round == 2 { try Data("cut hgj_".utf8).write(to: URL(fileURLWithPath: path)) }
-            guard case .renewed(let token, _) = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60))
-            else {
+            let outcome = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60))
+            guard case .renewed(let token, _, let wasReplaced) = outcome else {
                 Issue.record("the token was not renewed in round \(round)")
                 return
             }
+            #expect(wasReplaced == (round == 1))
             #expect(join?.token == token.text && join?.tokenID == first.tokenID)
         }
         let cache = store.cache()
