@@ -19,6 +19,8 @@ package final class Agent: Sendable {
     /// Sent by ``shutdown()``.
     private let shutdownRequest = AsyncSignal()
     private let opsPort = Mutex<Int?>(nil)
+    /// The signals of the connectors that run.
+    private let accessChanges = Mutex<[HostPort: AsyncSignal]>([:])
 
     /// Creates an agent that does nothing until ``run()`` is called.
     ///
@@ -90,23 +92,36 @@ package final class Agent: Sendable {
             ]
         )
         let loopStates = await makeLoopStates(Array(loops[..<count]))
-        await withTaskGroup(of: Void.self) { tasks in
-            var known: Set<HostPort> = []
+        await withDiscardingTaskGroup { tasks in
+            var current = configuration
+            var started = 0
             repeat {
-                for gateway in access.value.configuration.gateways where known.insert(gateway).inserted {
-                    let index = (known.count - 1) % count
+                let newest = access.value.configuration
+                if newest != current {
+                    current = newest
+                    for signal in accessChanges.withLock({ Array($0.values) }) { signal.send() }
+                }
+                for gateway in newest.gateways where accessChanges.withLock({ $0[gateway] == nil }) {
+                    let accessChange = AsyncSignal()
+                    accessChanges.withLock { $0[gateway] = accessChange }
+                    let index = started % count
+                    started += 1
                     let connector = GatewayConnector(
                         gateway: gateway,
                         context: context,
                         loopState: loopStates[index],
                         loop: loops[index],
                         access: access,
+                        accessChange: accessChange,
                         openSessions: openSessions,
                         counters: TransportCounters(),
                         metrics: dialerMetrics,
                         resolve: resolve
                     )
-                    tasks.addTask { await connector.run() }
+                    tasks.addTask {
+                        await connector.run()
+                        self.accessChanges.withLock { $0[gateway] = nil }
+                    }
                 }
                 await shutdownRequest.wait(atMost: GatewayAccess.readInterval)
             } while !context.isDraining && !Task.isCancelled

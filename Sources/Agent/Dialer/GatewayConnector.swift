@@ -14,21 +14,26 @@ struct GatewayConnector: Sendable {
     /// The event loop of `loopState`.
     let loop: any EventLoop
     let access: GatewayAccess.Polled
+    /// Sent when the configuration of `access` has changed.
+    let accessChange: AsyncSignal
     let openSessions: OpenSessions
     let counters: TransportCounters
     let metrics: DialerMetrics
     let resolve: AddressResolver.Resolve
 
-    /// Runs until the task is cancelled or the agent drains, and pauses while the gateway is not among those of the
-    /// token's file. The owner supplies the task.
+    /// Runs until the task is cancelled, the agent drains, or the gateway is not among those of the token's file when
+    /// there is no tunnel. The owner supplies the task.
     func run() async {
         var backoff = Backoff()
         var attempts = 0
         var limiter = FailureLogLimiter()
+        var configuration = access.value.configuration
         while !isStopping {
-            guard access.value.configuration.gateways.contains(gateway) else {
-                do { try await Task.sleep(for: GatewayAccess.readInterval) } catch { return }
-                continue
+            accessChange.clear()
+            let newest = access.value.configuration
+            guard newest.gateways.contains(gateway) else { return }
+            if newest != configuration {
+                (configuration, backoff, limiter) = (newest, Backoff(), FailureLogLimiter())
             }
             if attempts > 0 { metrics.reconnects.increment() }
             let outcome = await attempt(attempts)
@@ -37,6 +42,8 @@ struct GatewayConnector: Sendable {
             let delay: TimeAmount
             switch outcome {
             case .goaway(let spread):
+                // A change while the tunnel was open is no reason to return before the other agents of the gateway.
+                accessChange.clear()
                 delay = .nanoseconds(Int64(Double(spread.nanoseconds) * .random(in: 0..<1)))
             case .silent:
                 delay = .zero
@@ -55,7 +62,7 @@ struct GatewayConnector: Sendable {
                     log(failure, level: wasLive ? .warning : level, wasLive: wasLive, delay: delay)
                 }
             }
-            do { try await Task.sleep(for: .nanoseconds(delay.nanoseconds)) } catch { return }
+            await accessChange.wait(atMost: .nanoseconds(delay.nanoseconds))
         }
     }
 

@@ -45,7 +45,10 @@ struct AttachTests {
     func joinFileReplaced() async throws {
         let folder = ScratchFolder()
         defer { folder.remove() }
-        let refused = ControlMessage.error(ErrorMessage(code: .authFailed, message: "old secret"))
+        // The new file is used before that time.
+        let refused = ControlMessage.error(
+            ErrorMessage(code: .authFailed, message: "old secret", retryAfterMilliseconds: 600_000)
+        )
         let answer = { @Sendable (hello: Hello) in hello.secret == "new" ? TestGateway.welcome(hello) : refused }
         let other = try await TestGateway(answer: answer)
         func write(_ gateways: [Int], secret: String) -> String {
@@ -72,6 +75,15 @@ struct AttachTests {
             try await rig.gateway.sessions.wait("attached") { !$0.isEmpty }
             try await other.sessions.wait("attached to the other gateway") { !$0.isEmpty }
             try await expect { try await rig.agent.line("token file changed")?.text.contains("hgt_test") == true }
+            // A gateway that is listed again is dialed again.
+            _ = write([rig.gateway.port], secret: "new")
+            try await rig.agent.lines.wait("the second change") { lines in
+                lines.count { $0.text.contains("token file changed") } == 2
+            }
+            try await other.session().close(.superseded, reason: "test")
+            try await other.sessions.wait("detached") { $0.isEmpty }
+            _ = write([rig.gateway.port, other.port], secret: "new")
+            try await other.sessions.wait("attached again") { !$0.isEmpty }
         }
         await other.stop()
     }
