@@ -1,5 +1,6 @@
 import Certificates
 package import Cluster
+import Formats
 import Glibc
 package import NIOCore
 import Store
@@ -163,6 +164,7 @@ package struct StoreCheck: Sendable {
             try configuration.require(cluster.id)
             return cluster
         } catch {
+            report.unusable.removeAll { $0.path == error.place }
             report.problems.append(error.description)
             return nil
         }
@@ -194,7 +196,11 @@ package struct StoreCheck: Sendable {
             report.leases = leases.found
             if !leases.isComplete { report.remarks.append("not all leases could be read in the time for it") }
             for path in try volume.strayKeys(cluster) {
-                report.remarks.append("\(path): is not a key of this cluster; it can be deleted")
+                // The mode and the kind do not matter then.
+                report.unusable.removeAll { $0.path == path || $0.path.hasPrefix("\(path)/") }
+                report.remarks.append(
+                    "\(path): is not a key of this cluster; delete it with: rm -r \(shellWord(path))"
+                )
             }
             if let new = cluster.rotatingTo {
                 report.remarks.append(

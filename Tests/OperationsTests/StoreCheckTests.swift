@@ -80,6 +80,20 @@ struct StoreCheckTests {
         #expect(await check { $0.path = link }.isUsable)
     }
 
+    @Test("Entries in keys/ that cluster.json does not name are to be deleted, and the store can be used")
+    func strayKeys() async throws {
+        _ = try await createCluster()
+        let keys = "\(folder)/v2/keys"
+        mkdir("\(keys)/folder", 0o700)
+        chmod("\(keys)/folder", 0o755)
+        mkfifo("\(keys)/pipe", 0o600)
+        let report = await check()
+        #expect(report.isFaultless, "\(report.problems) \(report.unusable)")
+        for path in ["\(keys)/folder", "\(keys)/pipe"] {
+            #expect(report.remarks.contains("\(path): is not a key of this cluster; delete it with: rm -r \(path)"))
+        }
+    }
+
     @Test("A missing key, a newer format, open modes and links have a line each")
     func broken() async throws {
         let cluster = try await createCluster()
@@ -93,6 +107,7 @@ struct StoreCheckTests {
         rename(key + ".away", key)
         chmod(key, 0o644)
         #expect(await problem("is open to other users (mode 644)"))
+        #expect(await check().unusable.isEmpty)
         chmod(key, 0o600)
         #expect(await check().isUsable)
         rename("\(folder)/v2/agents", "\(folder)/away")

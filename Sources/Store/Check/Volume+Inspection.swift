@@ -17,12 +17,14 @@ package struct VolumeInspection: Equatable, Sendable {
     var acceptedCount = 0
     var foreignCount = 0
 
+    /// Adds a file or folder that gateways refuse. Those in `keys/` count as not essential: a start reads the keys that
+    /// cluster.json names, and fails if one of these is refused.
+    ///
     /// - Parameter path: The path below the store.
     mutating func addRefused(_ path: String, _ error: StoreError) {
         let top = path.prefix { $0 != "/" }
         let isEssential =
-            top == path || top == ClusterDocument.keyFolder || top == ClusterDocument.key.path
-            || StoreLayout.all.contains { $0.path == path }
+            top == path || top == ClusterDocument.key.path || StoreLayout.all.contains { $0.path == path }
         if isEssential { problems.append(error) } else { refused.append(error) }
     }
 
