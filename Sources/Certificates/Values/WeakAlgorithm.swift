@@ -24,11 +24,10 @@ enum WeakAlgorithm {
     }
 
     /// Returns the reason why the signature of a certificate is refused, with the remedy, or `nil` if it is not. The
-    /// signature of a root is not verified.
+    /// signature of a root after the leaf is not verified.
     static func reason(signatureOf certificate: Certificate, at index: Int) -> String? {
-        guard certificate.signatureAlgorithm == .sha1WithRSAEncryption, certificate.issuer != certificate.subject else {
-            return nil
-        }
+        let isRoot = index > 0 && certificate.issuer == certificate.subject
+        guard certificate.signatureAlgorithm == .sha1WithRSAEncryption, !isRoot else { return nil }
         return "is signed with SHA-1, which is no longer secure; \(signatureRemedy(at: index))"
     }
 

@@ -196,6 +196,7 @@ struct CertificateFilesTests {
             ("rsa:1024", "sha256", "leaf.pem", "certificate 1 is an RSA key of 1024 bits", "genpkey"),
             ("rsa:512", "sha256", "leaf.pem", "certificate 1 is an RSA key of 512 bits", "2048"),
             ("rsa:2048", "sha1", "leaf.pem", "certificate 1 is signed with SHA-1", "SHA-256"),
+            ("rsa:2048", "sha1", "self.pem", "certificate 1 is signed with SHA-1", "SHA-256"),
             ("rsa:2048", "md5", "leaf.pem", "signature of certificate 1", "SHA-256"),
             ("rsa:2048", "sha256", "leaf.pem small.pem", "certificate 2 is an RSA key of 1024 bits", "stronger keys"),
             ("ec -pkeyopt ec_paramgen_curve:P-224", "sha256", "leaf.pem", "certificate 1", "P-256"),
@@ -207,6 +208,7 @@ struct CertificateFilesTests {
         try shell("openssl req -new -newkey \(key) -nodes -keyout key.pem -out leaf.csr -subj /CN=x")
         let signing = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -\(digest)"
         try shell("openssl x509 -req -in leaf.csr \(signing) -out leaf.pem")
+        try shell("openssl req -x509 -key key.pem -\(digest) -out self.pem -days 2 -subj /CN=x")
         try shell("cat \(files) >chain.pem")
         let error = #expect(throws: CertificatesError.self) {
             try CertificateFiles(certificate: scratch.file("chain.pem"), key: scratch.file("key.pem")).load()
