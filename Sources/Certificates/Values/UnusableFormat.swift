@@ -44,7 +44,11 @@ enum UnusableFormat {
         let content = bytes.dropFirst(bytes[1] < 0x80 ? 2 : 2 + Int(bytes[1] & 0x7F))
         let (name, command) =
             if content.starts(with: [0x02, 0x01, 0x03]) {
-                ("a PKCS #12 file", "openssl pkcs12 -in FILE -nodes -out both.pem")
+                (
+                    "a PKCS #12 file",
+                    "openssl pkcs12 -in FILE -nodes -out both.pem (add -legacy if openssl reports \"unsupported\"), "
+                        + "then --cert both.pem --key both.pem"
+                )
             } else if content.starts(with: [0x02]) {
                 ("a private key in DER", "openssl pkey -inform DER -in FILE -out key.pem")
             } else if content.starts(with: [0x06]) {
