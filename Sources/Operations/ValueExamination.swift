@@ -156,8 +156,15 @@ package struct ValueExamination: Sendable {
         var (findings, faults) = found.withLock { $0 }
         for (key, problem) in faults {
             var file = UnusableFile(key: key, path: problem.place, reason: problem.reason)
-            if key.parent == StoreLayout.certificates, StoreNumber.exhaustion(of: problem.place) == nil {
+            if key.parent == StoreLayout.certificates {
                 do throws(StoreError) {
+                    // The version with the greatest number is in use itself if nothing else is wrong with it.
+                    if StoreNumber.exhaustion(of: problem.place) != nil,
+                        (try? await certificates.read(key))?.certificate != nil
+                    {
+                        findings.unusable.append(file)
+                        continue
+                    }
                     let found = try await certificates.earlier(key, now: Date(), within: .seconds(10), check: { _ in })
                     file.versionInUse = found?.version
                 } catch {

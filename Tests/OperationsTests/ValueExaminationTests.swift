@@ -150,6 +150,11 @@ struct ValueExaminationTests {
             try FileManager.default.removeItem(atPath: scratch.file("v2/certs/app.test"))
             try await write()
         }
+        let greatest = plant("certs/app.test", 1 << 53, [])
+        chmod(greatest, 0o644)
+        let file = try #require(await check().unusable.first)
+        #expect(file.versionInUse == 1 && file.reason.hasSuffix("move it out of the store's folder"), "\(file)")
+        unlink(greatest)
         damage("certs/app.test", "noise")
         try await examination.remove("certs/app.test")
         #expect(try await store.readIfPresent("certs/app.test") == nil)
@@ -196,6 +201,15 @@ struct ValueExaminationTests {
         #expect(unusable.last?.reason.hasSuffix("move it away") == true)
         for key in keys { try await examination.remove(try StoreKey(key)) }
         #expect(await check().unusable.count == 1)
+    }
+
+    @Test("A link in the place of a value's folder has the same remedy in the check as for gateways")
+    func linkedFolder() async throws {
+        symlink("/etc", scratch.file("v2/agents/link"))
+        let error = await #expect(throws: StoreError.self) { _ = try await store.read("agents/link") }
+        #expect(error?.reason.contains("is a symbolic link") == true)
+        let reason = await check().unusable.first?.reason
+        #expect(reason == error?.reason)
     }
 
     @Test("A value of the greatest version is listed with the remedy to move it away, and cannot be removed")

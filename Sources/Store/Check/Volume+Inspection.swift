@@ -98,6 +98,12 @@ extension Volume {
                 continue
             }
             guard let status = try? files.status(path) else { continue }
+            // Only a key may be a folder with such a name.
+            let isKey = status.kind == .folder && !name.hasSuffix(".json")
+            if !isKey, let error = StoreNumber.exhaustion(of: displayPath(path)) {
+                result.addRefused(path, error)
+                continue
+            }
             switch status.kind {
             case .folder:
                 // Temporary and archived folders are not shared state.
@@ -109,15 +115,8 @@ extension Volume {
                 }
             case .file where depth == 0 || (path.hasPrefix("locks/") && StoreNumber.parse(name: name) == nil):
                 result.addRefused(path, StoreError(FileFault(.list, displayPath(path), ENOTDIR)))
-            case .file:
-                if let error = StoreNumber.exhaustion(of: displayPath(path)) {
-                    result.addRefused(path, error)
-                } else {
-                    checkMode(path, status, &result)
-                }
-            case .symbolicLink:
-                let reason = "is a symbolic link, which is not followed; replace it with the real file or folder"
-                result.addRefused(path, StoreError(.refused, displayPath(path), reason))
+            case .file: checkMode(path, status, &result)
+            case .symbolicLink: result.addRefused(path, StoreError(FileFault(.open, displayPath(path), ELOOP)))
             case .other:
                 let reason = "is neither a file nor a folder; delete it with: rm \(shellWord(displayPath(path)))"
                 result.addRefused(path, StoreError(.refused, displayPath(path), reason))

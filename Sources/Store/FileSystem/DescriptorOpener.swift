@@ -54,21 +54,21 @@ package struct DescriptorOpener: Sendable {
         defer { close(current) }
         for name in names.dropLast() {
             let next = openat(current, name, HOP_O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-            guard next >= 0 else { throw fault(current, name, path, call) }
+            guard next >= 0 else { throw Self.fault(current, name, path, call) }
             close(current)
             current = next
         }
         let waiting = flags & HOP_O_PATH == 0 ? O_NONBLOCK : 0
         let descriptor = openat(current, names.last ?? ".", flags | O_NOFOLLOW | O_CLOEXEC | waiting, mode)
-        guard descriptor >= 0 else { throw fault(current, names.last ?? ".", path, call) }
+        guard descriptor >= 0 else { throw Self.fault(current, names.last ?? ".", path, call) }
         return descriptor
     }
 
     /// Creates the fault of a failed openat(2). With O_DIRECTORY a symbolic link yields ENOTDIR; this reports ELOOP.
-    private func fault(_ folder: Int32, _ name: String, _ path: String, _ call: FileFault.Call) -> FileFault {
+    static func fault(_ folder: Int32, _ name: String, _ path: String, _ call: FileFault.Call) -> FileFault {
         let number = errno
         var found = hop_file_status()
-        let isLink = hop_status_at(folder, name, &found) == 0 && found.mode & S_IFMT == S_IFLNK
+        let isLink = number == ENOTDIR && hop_status_at(folder, name, &found) == 0 && found.mode & S_IFMT == S_IFLNK
         return FileFault(call, path, isLink ? ELOOP : number)
     }
 }

@@ -34,7 +34,7 @@ final class PosixFolder: OpenFolder {
 
     func openFolder(_ name: String) throws(FileFault) -> any OpenFolder {
         let found = openat(descriptor, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-        guard found >= 0 else { throw FileFault(.list, "\(path)/\(name)", errno) }
+        guard found >= 0 else { throw DescriptorOpener.fault(descriptor, name, "\(path)/\(name)", .list) }
         return PosixFolder(found, name, in: self)
     }
 

@@ -40,6 +40,7 @@ extension Volume {
                 ? nil : StoredValue(bytes: file.bytes, version: version.version, epoch: file.epoch)
         } catch {
             count(\.corrupt)
+            if let exhaustion = StoreNumber.exhaustion(of: error.place) { throw exhaustion }
             throw error.code == .corrupt ? error.adding(StoreLayout.remedy(for: key)) : error
         }
     }

@@ -129,7 +129,8 @@ extension Volume {
 
     private func tooLarge(_ path: String, _ limit: Int) -> StoreError {
         count(\.tooLarge)
-        return StoreError(.tooLarge, displayPath(path), "is larger than the \(limit) bytes that such a file may have")
+        let reason = "is larger than the \(limit) bytes that such a file may have"
+        return StoreNumber.exhaustion(of: displayPath(path)) ?? StoreError(.tooLarge, displayPath(path), reason)
     }
 
     /// Returns the names in a folder of the store. Dot files are left out; names that the store does not create are
@@ -194,10 +195,12 @@ extension Volume {
         StoreError(.gone, files.root, "the store's folder is not there; is the volume mounted?", fault: fault)
     }
 
-    /// Throws `refused` if a file or folder is open to other users.
+    /// Throws `refused` if a file or folder is open to other users, and `tooLarge` for a file with the greatest
+    /// number: with another mode it would be read, but nothing could be written.
     func requirePrivate(_ status: FileStatus, _ path: String, mode: String) throws(StoreError) {
         guard status.isOpenToOthers else { return }
         count(\.refused)
+        if mode == "600", let exhaustion = StoreNumber.exhaustion(of: displayPath(path)) { throw exhaustion }
         let octal = String(status.mode, radix: 8)
         throw StoreError(
             .refused,
@@ -226,7 +229,9 @@ extension Volume {
 
     /// Counts a fault and converts it.
     func storeError(for fault: FileFault) -> StoreError {
-        let error = StoreError(located(fault))
+        let fault = located(fault)
+        let isForeign = fault.kind == .wrongKind || fault.kind == .symbolicLink
+        let error = (isForeign ? StoreNumber.exhaustion(of: fault.path) : nil) ?? StoreError(fault)
         switch error.code {
         case .transient: count(\.transient)
         case .refused: count(\.refused)

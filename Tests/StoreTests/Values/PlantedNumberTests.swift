@@ -90,6 +90,26 @@ struct PlantedNumberTests {
         }
     }
 
+    @Test("The remedy for a version of the greatest number is the same for readers, writers and the check")
+    func oneRemedy() throws {
+        let volume = try scratch.volume()
+        try volume.write(key, .create(bytes("one")))
+        let name = "certs/a/\(Self.greatest).json"
+        let top = scratch.file("v2/\(name)")
+        let ways: [() throws -> Void] = [
+            { _ = chmod(try plant(name, version()), 0o644) }, { _ = try plant(name, "noise") },
+            { _ = mkdir(top, 0o700) }, { _ = mkfifo(top, 0o600) }, { _ = symlink("/etc/hostname", top) },
+        ]
+        for way in ways {
+            try way()
+            let reading = #expect(throws: StoreError.self) { _ = try volume.read(key) }
+            let writing = #expect(throws: StoreError.self) { _ = try volume.write(key, .remove(nil)) }
+            #expect(reading?.place == top && reading?.reason.hasSuffix("move it out of the store's folder") == true)
+            #expect(writing == reading && volume.inspect().refused.first == reading)
+            try FileManager.default.removeItem(atPath: top)
+        }
+    }
+
     @Test("The greatest version and the greatest epoch end with an error that names the file to move away")
     func greatest() throws {
         let volume = try scratch.volume()
