@@ -184,7 +184,7 @@ package struct RenewalRecords: Sendable {
     }
 
     private static func newerFormat(_ error: ACMEMessageError) -> StoreError {
-        StoreError(.newerFormat, error.place, "\(error.reason); upgrade this gateway")
+        StoreError(.newerFormat, error.place, "\(error.reason); \(StoreError.laterFormatRemedy)")
     }
 
     static func child(_ prefix: StoreKey, _ name: String) -> StoreKey {

@@ -40,7 +40,7 @@ package struct CertificateDocument: Equatable, Sendable {
             throw StoreError(.corrupt, place, "is not a certificate document; \(StoreLayout.remedy(for: key))")
         }
         guard format <= Self.format else {
-            throw StoreError(.newerFormat, place, "has format \(format); this release reads \(Self.format)")
+            throw StoreError.laterFormat(place, format, reads: Self.format)
         }
         guard let chain = fields["chain"]?.string, let privateKey = fields["key"]?.string,
             let source = fields["source"]?.string

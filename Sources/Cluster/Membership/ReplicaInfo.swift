@@ -37,7 +37,7 @@ package struct ReplicaInfo: Sendable, Equatable {
             throw incomplete
         }
         guard format <= Self.format else {
-            throw StoreError(.newerFormat, place, "has format \(format); this release reads \(Self.format)")
+            throw StoreError.laterFormat(place, format, reads: Self.format)
         }
         guard let name = fields["name"]?.string, let version = fields["version"]?.string,
             let keys = fields["keys"]?.strings

@@ -93,8 +93,7 @@ package struct CredentialDocument: Sendable {
         guard let fields = value.object else { throw malformed("is not a JSON object") }
         guard let format = fields["format"]?.integer else { throw malformed("has no \"format\" number") }
         guard format == Self.format else {
-            let reason = "has format \(format), and this release reads \(Self.format); upgrade this gateway"
-            throw CredentialError(StoreError(.newerFormat, place, reason))
+            throw CredentialError(StoreError.laterFormat(place, format, reads: Self.format))
         }
         guard fields["id"]?.string == id else { throw malformed("\"id\" differs from its key") }
         guard let name = fields["name"]?.string, Credential.isName(name) else {

@@ -35,7 +35,7 @@ extension BackupManifest {
         let damaged = StoreError(.corrupt, place, "has an unreadable \(BackupItem.manifest); it is damaged")
         guard let format = [String: JSONValue](json: bytes)?["format"]?.integer else { throw damaged }
         guard format <= Self.format else {
-            throw StoreError(.newerFormat, place, "has format \(format); this release reads \(Self.format)")
+            throw StoreError.laterFormat(place, format, reads: Self.format)
         }
         let body = try SealedDocument.open(bytes, .backup, context: Self.context, with: keyring, place: place)
         guard let fields = [String: JSONValue](json: body), let cluster = fields["cluster"]?.string,

@@ -85,7 +85,7 @@ extension ClusterIdentity {
                 .notFound,
                 "\(ClusterDocument.keyFolder)/\(document.keys[0])",
                 "the key of cluster \(document.cluster) is not there (\(place) names it); extract keys/\(document.keys[0]) "
-                    + "from a backup, which is a tar file, or mount it"
+                    + "from a backup, which is a tar file, or, if the key is mounted, set cluster_key_file"
             )
         }
         let keyring = ClusterKeyring(keys)

@@ -49,7 +49,7 @@ package struct ClusterDocument {
             throw StoreError(.corrupt, place, "is not a cluster.json; \(StoreLayout.remedy(for: .clusterDocument))")
         }
         guard format <= ClusterIdentity.format else {
-            throw StoreError(.newerFormat, place, "has format \(format); this release reads \(ClusterIdentity.format)")
+            throw StoreError.laterFormat(place, format, reads: ClusterIdentity.format)
         }
         guard let cluster = fields["cluster"]?.string, let keys = fields["keys"]?.strings, !keys.isEmpty,
             keys.count <= ClusterKeyFile.keyLimit, keys.allSatisfy({ StoreKey.isComponent($0) })

@@ -70,6 +70,16 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The failure of a value with the remedy for it.
     func adding(_ remedy: String) -> StoreError { StoreError(code, place, "\(reason); \(remedy)", fault: fault) }
 
+    /// The remedy for a file in a format that this release does not read yet.
+    package static let laterFormatRemedy =
+        "run the release that wrote it or a later one; if it was edited by hand, restore it from a backup"
+
+    /// Creates the failure of a document in a later format than the one that this release reads.
+    package static func laterFormat(_ place: String, _ format: Int64, reads known: Int64) -> StoreError {
+        let reason = "has format \(format); this release reads \(known)"
+        return StoreError(.newerFormat, place, "\(reason); \(laterFormatRemedy)")
+    }
+
     /// Whether the failure may pass by itself: what was read last stays valid, and the call is repeated later.
     package var isTransient: Bool {
         switch code {

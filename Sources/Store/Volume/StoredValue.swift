@@ -100,7 +100,8 @@ package struct VersionFile: Equatable {
         if file.starts(with: magic), let digit = file.dropFirst(3).first,
             (UInt8(ascii: "3")...UInt8(ascii: "9")).contains(digit)
         {
-            return StoreError(.newerFormat, place, "was written by a newer release; update this one")
+            let reason = "was written by a newer release"
+            return StoreError(.newerFormat, place, "\(reason); \(StoreError.laterFormatRemedy)")
         }
         let reason = file.isEmpty ? "is empty" : "is not a version of a value: it was edited or damaged"
         return StoreError(.corrupt, place, reason)

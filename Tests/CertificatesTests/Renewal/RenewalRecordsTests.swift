@@ -119,7 +119,8 @@ struct RenewalRecordsTests {
         ]
         for (key, error) in zip(keys, errors) {
             let text = try #require(error).description
-            #expect(text.hasPrefix(key.path) && text.hasSuffix("is 2; this release reads 1; upgrade this gateway"))
+            #expect(text.hasPrefix(key.path))
+            #expect(text.hasSuffix("is 2; this release reads 1; \(StoreError.laterFormatRemedy)"))
             #expect(try await store.read(key).bytes == later)
         }
     }
