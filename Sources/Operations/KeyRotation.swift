@@ -25,6 +25,8 @@ package final class KeyRotation: Sendable {
     package enum Event: Equatable, Sendable {
         case added(String)
         case waiting(for: [String])
+        /// Replicas that have not left, and whose heartbeat did not move for this time at least.
+        case notAwaited([String], silence: TimeAmount)
         case signing(String)
         case resealed(Int)
         /// A credential that none of the keys has sealed; gateways do not accept it either.
@@ -205,14 +207,21 @@ extension KeyRotation {
         var reported: [String] = []
         while true {
             let keyring = try await read().keyring
-            let missing = members.missing { replica, info in
-                guard let info = try? ReplicaInfo(info, of: replica, with: keyring) else { return "\(replica)" }
-                return isSatisfied(info) ? nil : "\(info.name) (\(replica))"
+            func name(_ replica: Incarnation, _ info: ReplicaInfo?) -> String {
+                info.map { "\($0.name) (\(replica))" } ?? "\(replica)"
+            }
+            let missing = members.missing { replica, bytes in
+                let info = try? ReplicaInfo(bytes, of: replica, with: keyring)
+                return info.map(isSatisfied) == true ? nil : name(replica, info)
             }
             let now = NIODeadline.now()
             // Until then a live replica may not have shown that it lives.
             let isKnown = now - began >= options.heartbeatInterval && members.hasListed
-            if isKnown, missing.isEmpty { return }
+            if isKnown, missing.isEmpty {
+                let silent = members.newlySilent { name($0, try? ReplicaInfo($1, of: $0, with: keyring)) }
+                if !silent.isEmpty { report(.notAwaited(silent, silence: now - began)) }
+                return
+            }
             guard now - began < max(options.timeout, options.heartbeatInterval) else {
                 let reason =
                     isKnown
@@ -243,6 +252,8 @@ private final class ObservedReplicas: Sendable {
         var beats = -1
         var state = Heartbeat.State.starting
         var hasProblem = false
+        /// Whether it was reported as silent.
+        var isReported = false
 
         var withoutBeats: Replica {
             var replica = self
@@ -291,5 +302,16 @@ private final class ObservedReplicas: Sendable {
     func missing(_ name: (Incarnation, [UInt8]) -> String?) -> [String] {
         let live = state.withLock { $0.replicas.filter(\.value.isLive) }
         return live.compactMap { name($0.key, $0.value.info ?? []) }.sorted()
+    }
+
+    /// Returns the names of the replicas that have neither left nor shown that they are live, sorted, without those
+    /// that an earlier call has returned.
+    func newlySilent(_ name: (Incarnation, [UInt8]) -> String) -> [String] {
+        let silent = state.withLock { state in
+            let silent = state.replicas.filter { !$0.value.isLive && $0.value.state != .left && !$0.value.isReported }
+            for replica in silent.keys { state.replicas[replica]?.isReported = true }
+            return silent
+        }
+        return silent.map { name($0.key, $0.value.info ?? []) }.sorted()
     }
 }

@@ -143,6 +143,8 @@ struct RotateKeyCommand: AsyncParsableCommand {
         switch event {
         case .added(let id): "Added key \(id) for verification."
         case .waiting(let names): "Waiting for \(names.joined(separator: ", "))."
+        case .notAwaited(let names, let silence):
+            "Not waited for: \(names.joined(separator: ", ")), silent for \(silence.nanoseconds / 1_000_000_000) s."
         case .signing(let id): "Key \(id) is the signing key."
         case .resealed(let count): "Resealed \(count) credentials and certificates."
         case .skipped(let key, let problem): "Skipped \(key): \(problem)"

@@ -141,6 +141,25 @@ struct KeyRotationTests {
         #expect(done.keyring.signing == between.rotatingTo && done.keyring.keys.count == 2)
     }
 
+    @Test("A replica that is silent is not waited for, and is named once")
+    func silent() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        let lost = try #require(Incarnation("01ARZ3NDEKTSV4RRFFQ69G5FAV"))
+        let key = rig.first.keyring.signing
+        let info = ReplicaInfo(name: "lost", version: "test", keys: [key.id]).sealed(for: lost, with: key)
+        let writer = JournalWriter(volume: rig.store.volume)
+        try writer.begin(as: lost, info: info, now: rig.store.volume.now())
+        let reported = Mutex<[String]>([])
+        _ = try await rig.rotation { event in
+            if case .notAwaited(let names, let silence) = event {
+                #expect(silence >= .milliseconds(2_500))
+                reported.withLock { $0 += names }
+            }
+        }.run()
+        #expect(reported.withLock { $0 } == ["lost (\(lost))"])
+    }
+
     @Test("Interrupted after any step, it continues from there and adds no second key")
     func interrupted() async throws {
         for steps in 1...4 {

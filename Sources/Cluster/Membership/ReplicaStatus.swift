@@ -33,6 +33,12 @@ package struct ReplicaStatus: Sendable {
 
     package var problem: StoreError? { readProblem ?? infoProblem }
 
+    /// Returns the problem to report of a replica in this state. The description of one that has left or is dead is of
+    /// no use, and the key that has sealed it may be retired.
+    package func problem(in state: ReplicaCounts.State) -> StoreError? {
+        state == .left || state == .dead ? readProblem : problem
+    }
+
     /// Records the description as it was read. An earlier one stays in use if this one cannot be used.
     package mutating func record(info: Result<[UInt8], StoreError>, with keyring: ClusterKeyring) {
         switch info {

@@ -99,17 +99,18 @@ package struct AdminReports: Sendable {
         let own = presence.incarnation
         return [
             "replicas": .array(
-                watch.replicas.map { replica in
-                    .object([
+                watch.replicas.map { replica -> JSONValue in
+                    let state = ReplicaCounts.state(of: replica, now: now)
+                    return .object([
                         "incarnation": .string("\(replica.incarnation)"),
                         "self": .bool(replica.incarnation == own),
                         "name": replica.info.map { .string($0.name) } ?? .null,
                         "version": replica.info.map { .string($0.version) } ?? .null,
                         "keys": replica.info.map { .array($0.keys.map { .string($0) }) } ?? .null,
-                        "state": .string(ReplicaCounts.state(of: replica, now: now).rawValue),
+                        "state": .string(state.rawValue),
                         "sessions": replica.status.map { .integer(Int64($0.sessions)) } ?? .null,
                         "silent_seconds": replica.movedAt.map { .seconds(max(.zero, now - $0)) } ?? .null,
-                        "problem": replica.problem.map { .string($0.description) } ?? .null,
+                        "problem": replica.problem(in: state).map { .string($0.description) } ?? .null,
                     ])
                 }
             )

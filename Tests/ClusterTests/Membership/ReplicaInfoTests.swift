@@ -37,8 +37,9 @@ struct ReplicaInfoTests {
         replica.record(info: .success(Self.golden), with: ClusterKeyring([other]))
         let missing = replica.infoProblem
         #expect(replica.info == nil && missing != nil && replica.problem == missing)
+        #expect(replica.problem(in: .active) == missing && replica.problem(in: .dead) == nil)
         replica.readProblem = StoreError(.stalled, "replicas", "does not answer")
-        #expect(replica.problem?.code == .stalled)
+        #expect(replica.problem?.code == .stalled && replica.problem(in: .dead)?.code == .stalled)
         replica.readProblem = nil
         #expect(replica.problem == missing)
         replica.openInfo(with: ClusterKeyring([other, Self.key]))
