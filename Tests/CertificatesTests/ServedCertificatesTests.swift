@@ -402,7 +402,7 @@ struct ServedCertificatesTests {
             try await eventually { served.snapshot.certificates.count == 2 }
             try await eventually { changes() > 0 }
             #expect(changes() == 1)
-            #expect(served.snapshot.firstNames(changedSince: before) == ["other.test"])
+            #expect(served.snapshot.names(changedSince: before) == ["other.test"])
         }
     }
 

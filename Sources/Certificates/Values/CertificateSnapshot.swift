@@ -40,13 +40,25 @@ package struct CertificateSnapshot: Sendable {
         self.wildcard = wildcard
     }
 
-    /// The first names of the certificates that this snapshot has and the other has not, and the reverse, sorted.
-    package func firstNames(changedSince other: CertificateSnapshot) -> [String] {
-        let (mine, others) = (Set(certificates.map(\.leafSHA256)), Set(other.certificates.map(\.leafSHA256)))
-        let changed =
-            certificates.filter { !others.contains($0.leafSHA256) }
-            + other.certificates.filter { !mine.contains($0.leafSHA256) }
-        return Set(changed.map { $0.names.first?.description ?? $0.origin }).sorted()
+    /// The names that were added and removed since the other snapshot, and the first names of certificates that were
+    /// replaced by others with the same names, sorted. Empty if only the order has changed.
+    package func names(changedSince other: CertificateSnapshot) -> [String] {
+        let (new, old) = (namesByFirst(notIn: other), other.namesByFirst(notIn: self))
+        let changed = Set(new.keys).union(old.keys).flatMap { first -> [String] in
+            let difference = Set(new[first] ?? []).symmetricDifference(old[first] ?? [])
+            return difference.isEmpty ? [first] : Array(difference)
+        }
+        return Set(changed).sorted()
+    }
+
+    /// Returns the names of the certificates that the other snapshot has not, by their first name.
+    private func namesByFirst(notIn other: CertificateSnapshot) -> [String: [String]] {
+        let known = Dictionary(grouping: other.certificates, by: \.leafSHA256)
+        let new = certificates.filter { certificate in
+            known[certificate.leafSHA256]?.contains { $0.isSame(as: certificate) } != true
+        }
+        let names = new.map { ($0.names.first?.description ?? $0.origin, $0.names.map(\.description)) }
+        return Dictionary(names) { $0 + $1 }
     }
 
     /// Returns the certificate for the exact name, else a wildcard for its first label (RFC 9525 §6.3: exactly one

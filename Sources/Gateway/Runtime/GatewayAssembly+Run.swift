@@ -76,16 +76,12 @@ extension GatewayAssembly {
                     try identities.replace(snapshot)
                     let names = previous.withLock { previous in
                         defer { previous = snapshot }
-                        return snapshot.firstNames(changedSince: previous)
+                        return snapshot.names(changedSince: previous)
                     }
                     let more = names.count > 10 ? " and \(names.count - 10) more" : ""
-                    logger.info(
-                        "certificates changed",
-                        metadata: [
-                            "count": "\(snapshot.certificates.count)",
-                            "names": "\(names.prefix(10).joined(separator: ", "))\(more)",
-                        ]
-                    )
+                    var metadata: Logger.Metadata = ["count": "\(snapshot.certificates.count)"]
+                    if !names.isEmpty { metadata["names"] = "\(names.prefix(10).joined(separator: ", "))\(more)" }
+                    logger.info("certificates changed", metadata: metadata)
                 } catch {
                     logger.error(
                         "certificates not replaced; the previous ones stay in use",

@@ -48,6 +48,23 @@ struct CertificateSnapshotTests {
         #expect(snapshot.select(serverName: "a.same.test") === second)
     }
 
+    @Test("The names that a change concerns are those that were added, removed or replaced")
+    func changedNames() throws {
+        func snapshot(_ certificates: [String]...) throws -> CertificateSnapshot {
+            CertificateSnapshot(try certificates.map { try TestCertificate($0).loaded() })
+        }
+        let leaf = ["localhost", "a.test"]
+        // A host of an agent was added to the development leaf, and another one got a certificate.
+        #expect(try snapshot(leaf + ["b.test"]).names(changedSince: try snapshot(leaf)) == ["b.test"])
+        #expect(try snapshot(["a.test"], ["localhost"]).names(changedSince: try snapshot(leaf)) == ["a.test"])
+        // A renewal.
+        #expect(try snapshot(leaf).names(changedSince: try snapshot(leaf)) == ["localhost"])
+        let (one, two) = (try TestCertificate(["a.test"]).loaded(), try TestCertificate(["b.test"]).loaded())
+        let both = CertificateSnapshot([one, two])
+        #expect(CertificateSnapshot([two, one]).names(changedSince: both) == [])
+        #expect(CertificateSnapshot([one]).names(changedSince: both) == ["b.test"])
+    }
+
     @Test(
         "Hostile server names get the fallback",
         arguments: ["*.app.test", ".", "..", "a..b", "\u{0}", "é.test", String(repeating: "a.", count: 40_000)]
