@@ -22,13 +22,13 @@ extension Volume {
                 // Only a hint that was put there by hand has the greatest number. Watches inspect all keys when the
                 // count starts again.
                 guard numbers.last != StoreNumber.greatest else {
-                    for number in numbers { try? files.unlink("\(folder)/\(number)") }
+                    for number in numbers { unlink("\(folder)/\(number)") }
                     continue
                 }
                 let mine = (numbers.last ?? 0) + 1
                 guard try create("\(folder)/\(mine)", bytes, durable: false) else { continue }
                 for number in numbers where mine - number >= Self.hintsKept {
-                    try? files.unlink("\(folder)/\(number)")
+                    unlink("\(folder)/\(number)")
                 }
                 return
             } catch {

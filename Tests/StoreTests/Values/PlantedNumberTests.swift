@@ -90,6 +90,14 @@ struct PlantedNumberTests {
         }
     }
 
+    @Test("A folder in the place of a hint does not give all later hints the same number")
+    func hintFolder() throws {
+        let volume = try scratch.volume()
+        try plant("certs/.changes/\(Self.greatest - 1)/file", "x")
+        for text in ["one", "two", "three"] { try volume.write(key, .put(bytes(text))) }
+        #expect(scratch.names("v2/certs/.changes") == ["1", "2"])
+    }
+
     @Test("The remedy for a version of the greatest number is the same for readers, writers and the check")
     func oneRemedy() throws {
         let volume = try scratch.volume()
