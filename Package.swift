@@ -34,6 +34,7 @@ let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let hashTree = Target.Dependency.product(name: "HashTreeCollections", package: "swift-collections")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -112,7 +113,11 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .target(name: "Cluster", dependencies: ["Files", "Formats", "Store", nioCore, logging], swiftSettings: strict),
+        .target(
+            name: "Cluster",
+            dependencies: ["Files", "Formats", "HopProtocol", "Store", nioCore, hashTree, logging],
+            swiftSettings: strict
+        ),
 
         // The two processes.
         .target(
@@ -120,7 +125,7 @@ let package = Package(
             dependencies: [
                 "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Files", "Formats", "HopProtocol",
                 "Observability", "Outbound", "Settings", "Store", "Threads", "Transport", "Tunnel",
-                nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, logging, unixSignals, crypto,
+                nioCore, nioPosix, nioHTTP1, nioTLS, nioSSL, deque, hashTree, logging, unixSignals, crypto,
             ],
             swiftSettings: hot
         ),
@@ -237,7 +242,7 @@ let package = Package(
         ),
         .testTarget(
             name: "ClusterTests",
-            dependencies: ["Cluster", "Store", "TestSupport", nioCore],
+            dependencies: ["Cluster", "Formats", "HopProtocol", "Store", "TestSupport", nioCore],
             swiftSettings: strict
         ),
         .testTarget(

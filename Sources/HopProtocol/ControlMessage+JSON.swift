@@ -52,6 +52,17 @@ extension Services {
     }
 }
 
+extension Hosts {
+    private enum CodingKeys: String, CodingKey {
+        case unserved
+    }
+
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(unserved: try fields.decodeIfPresent([String].self, forKey: .unserved) ?? [])
+    }
+}
+
 extension Goaway {
     package init(from decoder: any Decoder) throws {
         let fields = try decoder.container(keyedBy: CodingKeys.self)
@@ -96,6 +107,7 @@ extension ControlMessage: Codable {
         case welcome = "WELCOME"
         case elsewhere = "ELSEWHERE"
         case services = "SERVICES"
+        case hosts = "HOSTS"
         case goaway = "GOAWAY"
         case error = "ERROR"
     }
@@ -111,6 +123,7 @@ extension ControlMessage: Codable {
             case .welcome: .welcome(try Welcome(from: decoder))
             case .elsewhere: .elsewhere(try Elsewhere(from: decoder))
             case .services: .services(try Services(from: decoder))
+            case .hosts: .hosts(try Hosts(from: decoder))
             case .goaway: .goaway(try Goaway(from: decoder))
             case .error: .error(try ErrorMessage(from: decoder))
             case nil: throw UnknownType()
@@ -125,6 +138,7 @@ extension ControlMessage: Codable {
             case .welcome(let message): (.welcome, message)
             case .elsewhere(let message): (.elsewhere, message)
             case .services(let message): (.services, message)
+            case .hosts(let message): (.hosts, message)
             case .goaway(let message): (.goaway, message)
             case .error(let message): (.error, message)
             }

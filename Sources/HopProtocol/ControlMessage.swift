@@ -5,6 +5,7 @@ package enum ControlMessage: Equatable, Sendable {
     case welcome(Welcome)
     case elsewhere(Elsewhere)
     case services(Services)
+    case hosts(Hosts)
     case goaway(Goaway)
     case error(ErrorMessage)
 }
@@ -110,6 +111,14 @@ package struct Services: Equatable, Sendable, Codable {
     enum CodingKeys: String, CodingKey {
         case services, hosts
     }
+}
+
+/// The gateway sends no requests for some of the hosts that the agent offers. Replaces the previous message of this type.
+package struct Hosts: Equatable, Sendable, Codable {
+    /// The hosts that belong to another token or to a configured route.
+    package var unserved: [String]
+
+    package init(unserved: [String]) { self.unserved = unserved }
 }
 
 /// No new requests will come. The agent attaches elsewhere at a random time within `spread`; the tunnel ends after

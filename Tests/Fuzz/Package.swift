@@ -49,6 +49,13 @@ let package = Package(
             dependencies: ["CStore", "Formats", "Threads", nioCore, crypto],
             swiftSettings: instrumented
         ),
+        // The rows of the session directory.
+        .target(
+            name: "Cluster",
+            dependencies: ["Formats", "HopProtocol", "Store"],
+            sources: ["Directory/SessionRecord.swift", "Directory/SessionRow.swift"],
+            swiftSettings: instrumented
+        ),
         .target(name: "ACME", dependencies: ["Formats", nioCore, x509, asn1, crypto], swiftSettings: instrumented),
         .target(name: "Files", swiftSettings: instrumented),
         // Without the parts that drive orders and the store.
@@ -107,7 +114,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "FuzzStore",
-            dependencies: ["FuzzDriver", "Formats", "Store"],
+            dependencies: ["FuzzDriver", "Cluster", "Formats", "Store"],
             swiftSettings: instrumented,
             linkerSettings: fuzzer
         ),

@@ -180,6 +180,7 @@ final class GatewaySession {
                 )
             )
         case .goaway(let goaway): handleGoaway(goaway)
+        case .hosts(let hosts): report(hosts)
         case .hello, .services:
             session?.close(.protocolViolation, reason: "a message that only agents send")
         }
@@ -206,6 +207,18 @@ final class GatewaySession {
             ]
         )
         scheduleLivenessCheck()
+    }
+
+    private func report(_ hosts: Hosts) {
+        guard case .live = state else { return }
+        if hosts.unserved.isEmpty {
+            context.log.info("requests for all hosts may come", metadata: ["gateway": "\(gateway)"])
+        } else {
+            context.log.warning(
+                "hosts belong to another token or to a route of the gateway; their requests do not come here",
+                metadata: ["gateway": "\(gateway)", "hosts": "\(hosts.unserved.joined(separator: ","))"]
+            )
+        }
     }
 
     private func handleGoaway(_ goaway: Goaway) {

@@ -60,6 +60,25 @@ package final class ReplicaPresence: Sendable {
         member?.update { $0 = status }
     }
 
+    /// Sets a row of this process.
+    ///
+    /// - Throws: `busy` while this process has not joined, and the errors of ``StoreMember/put(key:value:)``.
+    package func put(row key: [UInt8], _ value: [UInt8]) throws(StoreError) {
+        try joinedMember().put(key: key, value: value)
+    }
+
+    /// Removes a row of this process.
+    ///
+    /// - Throws: As ``put(row:_:)``.
+    package func remove(row key: [UInt8]) throws(StoreError) { try joinedMember().remove(key: key) }
+
+    private func joinedMember() throws(StoreError) -> any StoreMember {
+        guard let member = state.withLock({ $0.member }) else {
+            throw StoreError(.busy, "replicas", "this process has not joined the cluster yet")
+        }
+        return member
+    }
+
     /// Waits until the fields that were set before this call are on the volume.
     package func flush(within limit: TimeAmount) async throws(StoreError) {
         try await state.withLock { $0.member }?.flush(within: limit)

@@ -21,12 +21,15 @@ package final class ReplicaWatch: Sendable {
 
     private let shared: SharedStore
     private let presence: ReplicaPresence
+    private let sessions: ClusterSessions
     private let logger: Logger
     private let state = Mutex(State())
 
-    package init(shared: SharedStore, presence: ReplicaPresence, logger: Logger) {
+    /// - Parameter sessions: The directory that receives the rows of the others.
+    package init(shared: SharedStore, presence: ReplicaPresence, sessions: ClusterSessions, logger: Logger) {
         self.shared = shared
         self.presence = presence
+        self.sessions = sessions
         self.logger = logger
     }
 
@@ -58,6 +61,11 @@ package final class ReplicaWatch: Sendable {
     }
 
     private func record(_ event: MemberEvent) {
+        switch event {
+        case .rows(let name, let changes): return sessions.apply(changes, of: name)
+        case .gone(let name), .status(let name, MemberStatus(state: .left), _, _): sessions.remove(name)
+        default: break
+        }
         let keyring = shared.keyring
         state.withLock { state in
             func update(_ name: Incarnation, _ change: (inout ReplicaStatus) -> Void) {

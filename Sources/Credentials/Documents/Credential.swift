@@ -61,9 +61,14 @@ package final class Credential: Sendable {
         services.contains { $0.covers(service) }
     }
 
-    /// Whether agents may serve the host.
+    /// Whether agents may serve the host. Checked when an agent registers, and again for every stream.
     package func allows(host: HostPattern) -> Bool {
         hosts.contains { $0.covers(host) }
+    }
+
+    /// The specificity of the most specific pattern that covers the host, or `nil` if agents may not serve it.
+    package func specificity(of host: HostPattern) -> Int? {
+        hosts.lazy.filter { $0.covers(host) }.map(\.specificity).max()
     }
 
     /// Whether the text is a valid name: 1 to 63 bytes of `[a-z0-9-]`.

@@ -67,6 +67,14 @@ package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// The rank among patterns that cover the same host: an exact one is the most specific, then the longest wildcard.
+    package var specificity: Int {
+        switch self {
+        case .exact: .max
+        case .below(let parent): parent.utf8.count
+        }
+    }
+
     private static func isBelow(_ host: String, _ parent: String) -> Bool {
         host.utf8.count > parent.utf8.count + 1 && host.hasSuffix(parent)
             && host.dropLast(parent.utf8.count).hasSuffix(".")

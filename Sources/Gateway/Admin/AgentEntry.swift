@@ -1,3 +1,4 @@
+package import Cluster
 package import Formats
 package import NIOCore
 
@@ -26,12 +27,13 @@ package struct AgentEntry: Sendable {
         self.hosts = hosts
     }
 
-    init(_ row: AgentRegistry.Table.Row) {
+    init(_ row: SessionRow) {
+        let attachment = row.attachment
         self.init(
             row.info,
-            state: row.member.state,
-            attachedAt: row.member.attachedAt,
-            requestsInFlight: row.member.requestsInFlight,
+            state: attachment.state,
+            attachedAt: attachment.attachedAt,
+            requestsInFlight: attachment.requestsInFlight,
             services: row.services,
             hosts: row.hosts
         )

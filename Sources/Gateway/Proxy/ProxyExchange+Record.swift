@@ -26,7 +26,7 @@ extension ProxyExchange {
                 requestID: idText,
                 client: identity.address,
                 agent: agent ?? match?.target.agent,
-                service: match?.target.service,
+                service: service ?? match?.target.service,
                 route: match?.target.label,
                 method: request.method,
                 host: request.host,

@@ -1,3 +1,4 @@
+import Cluster
 import HopProtocol
 import NIOCore
 import NIOHTTP1
@@ -27,8 +28,9 @@ final class ProxyExchange {
     var state: ExchangeState
     var match: RouteMatch?
     var attachment: Attachment?
-    /// The agent of the last attempt, for the access log.
+    /// The agent and the service of the last attempt, for the access log.
     var agent: String?
+    var service: String?
     /// `nil` between attempts and once the exchange has ended.
     var stream: TunnelStream?
     var decoder: ResponseDecoder
@@ -100,18 +102,19 @@ final class ProxyExchange {
     func open(after error: ProxyError) {
         guard let match else { preconditionFailure("a request without a route is not sent") }
         switch context.registry.pick(match.target, excluding: tried, random: resources.nextChoice()) {
-        case .attachment(let attachment): send(to: attachment, match)
+        case .attachment(let attachment, let service): send(to: attachment, service: service, match)
         case .busy: refuse(attempt == 0 ? .busy : error)
         case .none: refuse(error)
         }
     }
 
-    private func send(to attachment: Attachment, _ match: RouteMatch) {
+    private func send(to attachment: Attachment, service: String, _ match: RouteMatch) {
         let path = match.forwarded(request.target)
         attempt += 1
         tried.append(attachment.id)
         self.attachment = attachment
         agent = attachment.info.agent
+        self.service = service
         attachment.requestStarted()
         let finishes = state.attemptStarted()
         var head = RequestHead(
@@ -122,7 +125,7 @@ final class ProxyExchange {
             scheme: "https",
             authority: request.authority,
             path: path,
-            service: match.target.service,
+            service: service,
             fields: request.forwardedFields(client: identity, scheme: "https", requestID: idText)
         )
         if request.body == .none {

@@ -1,16 +1,28 @@
+package import Formats
 package import NIOCore
 
-/// The destination of the requests of one route. A class, so that a request holds one reference.
+/// The destination of the requests of one route, or of a host that agents offer. A class, so that a request holds one
+/// reference.
 package final class RouteTarget: Sendable {
+    /// The host that an attachment has to offer, as it was offered, or `nil` if a route leads here.
+    package let host: HostPattern?
     /// The NAME of the token that the agents attach with.
     package let agent: String
+    /// The service of a route; for a host that agents offer that of one of its attachments, for logs.
     package let service: String
     /// The timeout of the response's head, or `nil` for the general one.
     package let timeout: TimeAmount?
     /// The name of the route in logs and metrics: the host pattern and the path prefix.
     package let label: String
 
-    package init(agent: String, service: String, timeout: TimeAmount? = nil, label: String) {
+    package init(
+        host: HostPattern? = nil,
+        agent: String,
+        service: String,
+        timeout: TimeAmount? = nil,
+        label: String
+    ) {
+        self.host = host
         self.agent = agent
         self.service = service
         self.timeout = timeout

@@ -1,3 +1,4 @@
+import Cluster
 package import Formats
 import NIOCore
 
@@ -68,6 +69,12 @@ package struct RouteTable: Sendable {
             return .match(RouteMatch(target: entry.target, stripped: entry.stripPrefix ? length : 0))
         }
         return .unknownPath
+    }
+
+    /// The NAME of the token whose agents get all requests for a host, or for all hosts of a wildcard, that no route for a
+    /// path takes; `nil` if no route does.
+    package func agent(of host: HostPattern) -> String? {
+        hosts.find(host.description)?.routes.last { $0.prefix == "/" }?.target.agent
     }
 
     /// Whether any route serves this host.

@@ -1,5 +1,6 @@
 import ACME
 import Certificates
+import Cluster
 import Credentials
 import Observability
 import Store
@@ -93,6 +94,22 @@ struct CollectedMetrics {
         let (agents, tunnels) = (assembly.registry, tunnels)
         registry.collectedGauge("agents_connected", help: "Agent sessions that take requests.") {
             Double(agents.count)
+        }
+        let sessions = assembly.clusterSessions
+        registry.collectedGauge("directory_rows", help: "Agent sessions of other replicas that this one knows of.") {
+            Double(sessions.counts.rows)
+        }
+        registry.collectedCounter(
+            "directory_rows_refused_total",
+            help: "Descriptions of agent sessions of other replicas that could not be read."
+        ) {
+            Double(sessions.counts.refused)
+        }
+        registry.collectedGauge(
+            "agent_hosts_contested",
+            help: "Claims of agents' tokens to hosts that belong to another token."
+        ) {
+            Double(agents.contestedHosts)
         }
         registry.collectedGauge("tunnel_sessions_half_open", help: "Sessions that are not authenticated yet.") {
             Double(tunnels.halfOpen)

@@ -32,8 +32,14 @@ extension GatewayAssembly {
             }
             group.addTask { await presence.run() }
             group.addTask { await publishSessionCount() }
+            group.addTask { await SessionPublisher(registry: registry, presence: presence).run() }
             group.addTask { await reportThreadFailures() }
-            group.addTask { await credentials.run { sessions.credentialsChanged($0) } }
+            group.addTask {
+                await credentials.run { changes in
+                    sessions.credentialsChanged(changes)
+                    clusterSessions.update(tokens: changes.ended.union(changes.changed).union(changes.added))
+                }
+            }
             group.addTask { await sessions.lookup.run() }
             group.addTask { await watch.run() }
             if let challenges { group.addTask { await challenges.run() } }

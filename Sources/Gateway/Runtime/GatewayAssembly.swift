@@ -23,6 +23,8 @@ struct GatewayAssembly: Sendable {
     let shared: SharedStore
     let presence: ReplicaPresence
     let watch: ReplicaWatch
+    /// The attachments of the other replicas.
+    let clusterSessions: ClusterSessions
     let certificates: ServedCertificates
     let credentials: CredentialCache
     /// `nil` if ACME is not in use, as is ``acmeService``.
@@ -87,10 +89,15 @@ struct GatewayAssembly: Sendable {
         self.certificates = certificates
         self.credentials = credentials
         presence = ReplicaPresence(shared: shared, name: configuration.name, version: version, logger: logger)
-        let watch = ReplicaWatch(shared: shared, presence: presence, logger: logger)
+        let clusterSessions = ClusterSessions(
+            specificity: { credentials.credential(id: $0)?.specificity(of: $1) },
+            onHosts: { certificates.cover(names: $0.map(\.description)) }
+        )
+        self.clusterSessions = clusterSessions
+        let watch = ReplicaWatch(shared: shared, presence: presence, sessions: clusterSessions, logger: logger)
         self.watch = watch
 
-        let router = Router(routes: RouteTable(configuration.routes))
+        let router = Router(routes: RouteTable(configuration.routes), cluster: { clusterSessions.index })
         registry = AgentRegistry(router: router, credentials: credentials)
         let alpn = ALPNChallenges(metrics: metrics.registry)
         if let acme = configuration.acme {

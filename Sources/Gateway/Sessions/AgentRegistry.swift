@@ -1,8 +1,11 @@
+package import Cluster
 package import Credentials
 package import Formats
+import HashTreeCollections
 package import HopProtocol
 package import NIOCore
 import Synchronization
+import Threads
 import Transport
 
 /// The attachments of this process, and the choice of one of them for each request.
@@ -12,37 +15,24 @@ import Transport
 ///
 /// 1. ``claim(run:tokenID:limit:)`` reserves a place for the agent's run, within the token's limit.
 /// 2. ``attach(_:)`` adds the attachment; from then on requests are sent to it.
-/// 3. ``update(id:services:hosts:)`` changes what it offers, after a SERVICES message or a change of its token.
+/// 3. ``update(id:services:claims:)`` changes what it offers, after a SERVICES message or a change of its token.
 /// 4. ``detach(id:)`` removes it when the session is closed, and releases the place.
 ///
-/// Requests call ``pick(_:excluding:random:)`` on any loop. It reads an immutable snapshot; a change builds a new one
-/// and, if hosts are concerned, gives the ``Router`` a new ``HostTable``. The bookkeeping is done by
-/// ``AttachmentTable``, which knows nothing of sessions; this class adds the lock, the snapshot and the router.
+/// Requests call ``pick(_:excluding:random:)`` on any loop. It reads the ``AgentOffers`` of the ``Router``, which each change
+/// replaces at the cost of the change, however many attachments there are. The bookkeeping is done by
+/// ``AttachmentTable``, which knows nothing of sessions; this class adds the lock.
 package final class AgentRegistry: Sendable {
-    package typealias Table = AttachmentTable<Attachment>
-
     package enum Choice {
-        case attachment(Attachment)
+        /// An attachment, and the service that it offers for the request.
+        case attachment(Attachment, service: String)
         /// All attachments have reached their limit of concurrent requests.
         case busy
         case none
     }
 
-    private struct State {
-        var table = Table()
-        var snapshot = Snapshot(byService: [:])
-    }
-
-    /// The part of the table that a request reads.
-    private final class Snapshot: Sendable {
-        let byService: [Table.Key: [Attachment]]
-
-        init(byService: [Table.Key: [Attachment]]) {
-            self.byService = byService
-        }
-    }
-
-    private let state = Mutex(State())
+    private let table = Mutex(AttachmentTable())
+    /// Sent after each change of ``allRows``.
+    let changed = AsyncSignal()
     private let router: Router
     private let credentials: CredentialCache
 
@@ -53,26 +43,35 @@ package final class AgentRegistry: Sendable {
 
     // MARK: Requests
 
-    /// Chooses an attachment for one attempt at a request. Called on any event loop.
+    /// Chooses an attachment for one attempt at a request, whose token allows it at this moment. Called on any event loop.
     ///
     /// - Parameters:
     ///   - tried: The ids of the attachments that this request was already sent to.
     ///   - random: 64 random bits.
     package func pick(_ target: RouteTarget, excluding tried: [UInt64], random: UInt64) -> Choice {
-        let key = Table.Key(agent: target.agent, service: target.service)
-        guard let candidates = state.withLock({ $0.snapshot }).byService[key] else { return .none }
-        let choice = LoadBalancing.pick(
-            candidates,
-            random: random,
-            isUsable: { attachment in
-                attachment.state == .active && !tried.contains(attachment.id)
-                    && credentials.credential(id: attachment.info.tokenID)?.allows(service: target.service) == true
-                    && attachment.session.isResponsive
-            },
-            load: { $0.hasCapacity ? $0.requestsInFlight : nil }
-        )
+        let index = router.current.index
+        let rows = target.host.map { index.rows(host: $0) } ?? index.rows(agent: target.agent, service: target.service)
+        func pick(_ state: Attachment.State) -> LoadBalancing.Choice<SessionRow> {
+            LoadBalancing.pick(
+                rows,
+                random: random,
+                isUsable: { row in
+                    let attachment = row.attachment
+                    guard attachment.state == state, !tried.contains(attachment.id),
+                        let credential = credentials.credential(id: row.info.tokenID),
+                        credential.allows(service: target.service(of: row)),
+                        target.host.map({ credential.allows(host: $0) }) ?? true
+                    else { return false }
+                    return attachment.session.isResponsive
+                },
+                load: { $0.attachment.hasCapacity ? $0.attachment.requestsInFlight : nil }
+            )
+        }
+        var choice = pick(.active)
+        // One that is probed is better than none: it may be another agent of the same name.
+        if case .none = choice { choice = pick(.suspended) }
         return switch choice {
-        case .candidate(let attachment): .attachment(attachment)
+        case .candidate(let row): .attachment(row.attachment, service: target.service(of: row))
         case .busy: .busy
         case .none: .none
         }
@@ -86,57 +85,95 @@ package final class AgentRegistry: Sendable {
     /// - Parameter limit: The maximum number of runs, or `nil` for no limit.
     /// - Returns: `false` if that many other runs are attached.
     package func claim(run: RunID, tokenID: String, limit: Int?) -> Bool {
-        state.withLock { $0.table.claim(run: run, tokenID: tokenID, limit: limit) }
+        table.withLock { $0.claim(run: run, tokenID: tokenID, limit: limit) }
     }
 
     /// The attachments with this token and this name of an agent.
     package func attachments(tokenID: String, instance: String) -> [Attachment] {
-        state.withLock { $0.table.rows(tokenID: tokenID, instance: instance).map(\.member) }
+        table.withLock { $0.rows(tokenID: tokenID, instance: instance) }.map(\.attachment)
     }
 
     /// Adds an attachment whose run has a place.
     ///
     /// - Returns: The earlier attachments with the same token and name.
-    package func attach(_ row: Table.Row) -> [Attachment] {
-        change(hosts: !row.hosts.isEmpty) { $0.add(row).map(\.member) }
+    package func attach(_ row: SessionRow) -> [Attachment] {
+        change { table in
+            let (older, transfers) = table.add(row)
+            return (older, transfers)
+        }.map(\.attachment)
     }
 
     /// Replaces the services and hosts that an attachment offers.
-    package func update(id: UInt64, services: [String], hosts: [HostPattern]) {
-        change(hosts: true) { _ = $0.update(id: id, services: services, hosts: hosts) }
+    package func update(id: UInt64, services: [String], claims: [HostClaim]) {
+        change { ((), $0.update(id: id, services: services, claims: claims)) }
     }
 
     /// Removes an attachment and ends it. The hosts that it offered are remembered, see
     /// ``AttachmentTable/rememberedHosts``.
     package func detach(id: UInt64) {
-        change(hosts: true) { table in table.remove(id: id)?.member.end() }
+        change { table in
+            let removed = table.remove(id: id)
+            return (removed?.row, removed?.transfers ?? [])
+        }?.attachment.end()
     }
 
     /// Forgets the remembered hosts of a token that was revoked.
     package func forgetHosts(tokenID: String) {
-        change(hosts: true) { $0.forgetHosts(tokenID: tokenID) }
+        change { table in
+            table.forgetHosts(tokenID: tokenID)
+            return ((), [])
+        }
     }
 
-    private func change<Result: Sendable>(hosts: Bool, _ body: (inout Table) -> Result) -> Result {
-        state.withLock { state in
-            let result = body(&state.table)
-            state.snapshot = Snapshot(byService: state.table.byService)
-            if hosts { router.replaceHosts(HostTable(state.table.hosts)) }
-            return result
+    private func change<Result: Sendable>(
+        _ body: (inout AttachmentTable) -> (Result, [SessionIndex.Transfer])
+    ) -> Result {
+        let (result, affected) = table.withLock { table -> (Result, [SessionRow]) in
+            let (result, transfers) = body(&table)
+            let index = table.offers.index
+            router.replaceOffers(table.offers)
+            // The agents of both tokens are told.
+            let affected = transfers.flatMap { transfer -> [SessionRow] in
+                guard let from = transfer.from, let to = transfer.to else { return [] }
+                return [from, to].flatMap { index.rows(host: transfer.host, tokenID: $0) }
+            }
+            return (result, affected)
+        }
+        changed.send()
+        for row in Set(affected) { row.attachment.reportHosts() }
+        return result
+    }
+
+    /// The hosts of an attachment that requests are not sent to it for, because they belong to another token or to a
+    /// configured route.
+    package func lostHosts(id: UInt64) -> [HostPattern] {
+        guard let row = row(id: id) else { return [] }
+        let index = router.current.index
+        return row.hosts.filter { host in
+            let routed = router.routes.agent(of: host)
+            return index.owner(of: host) != row.info.tokenID || routed != nil && routed != row.info.agent
         }
     }
 
     // MARK: Contents
 
-    package var rows: [Table.Row] { state.withLock { Array($0.table.rows.values) } }
+    package var rows: [SessionRow] { Array(table.withLock { $0.rows }.values) }
+
+    /// The rows as a set, of which two copies are compared at the cost of their difference.
+    var allRows: TreeSet<SessionRow> { table.withLock { $0.all } }
+
+    package func row(id: UInt64) -> SessionRow? { table.withLock { $0.rows[id] } }
 
     /// The first `limit` attachments whose id is greater than `id`, in the order of their ids.
-    package func rows(after id: UInt64, limit: Int) -> [Table.Row] {
-        let rows = state.withLock { $0.table.rows }
+    package func rows(after id: UInt64, limit: Int) -> [SessionRow] {
+        let rows = table.withLock { $0.rows }
         return rows.keys.filter { $0 > id }.sorted().prefix(limit).compactMap { rows[$0] }
     }
 
-    package var count: Int { state.withLock { $0.table.rows.count } }
+    package var count: Int { table.withLock { $0.rows.count } }
+
+    /// The number of further tokens that claim a host of another one, summed over the hosts.
+    package var contestedHosts: Int { router.current.index.contested }
 
     /// The keep-alive interval for a new session. It grows with the number of sessions, so that pings cost the gateway
     /// the same however many agents are attached.
@@ -146,4 +183,14 @@ package final class AgentRegistry: Sendable {
         let milliseconds = min(max(1_000, sessions / 2), 15_000)
         return .milliseconds(Int64(milliseconds))
     }
+}
+
+extension SessionRow {
+    /// The attachment of a row of the ``AgentRegistry``.
+    package var attachment: Attachment { unsafeDowncast(upstream, to: Attachment.self) }
+}
+
+extension RouteTarget {
+    /// The service that a request is sent to: that of the route, or the first one of an agent that offers the host.
+    func service(of row: SessionRow) -> String { host == nil ? service : row.services[0] }
 }

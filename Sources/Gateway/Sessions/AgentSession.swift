@@ -1,3 +1,4 @@
+import Cluster
 import Credentials
 import Formats
 import HopProtocol
@@ -20,7 +21,8 @@ import Tunnel
 ///    closed shortly after (``refuse(_:_:level:log:remedy:_:code:wait:retryAfter:)``).
 /// 3. Otherwise WELCOME is sent and the ``Attachment`` is added to the registry: requests open streams on the session
 ///    from now on, without this object. Older sessions of the same agent are probed by ``AgentSessionManager``.
-/// 4. SERVICES changes the offer; GOAWAY stops new requests.
+/// 4. SERVICES changes the offer, at most once a second; GOAWAY stops new requests. HOSTS tells the agent which of its
+///    hosts belong to others.
 /// 5. `sessionClosed(_:reason:)` removes the attachment.
 ///
 /// Confined to the session's event loop. The session holds it as its handler until the session is closed.
@@ -37,12 +39,20 @@ final class AgentSession: SessionHandler {
 
     /// The time between ERROR and CONNECTION_CLOSE, so that the agent receives ERROR first.
     private static let closeDelay = TimeAmount.milliseconds(50)
+    /// The shortest time between two changes of an agent's offer.
+    private static let offerPause = TimeAmount.seconds(1)
 
     private let manager: AgentSessionManager
     private var session: TunnelSession?
     private var codec = ControlCodec()
     private var state = State.awaitingHello
     private var sampled = TunnelStatistics()
+    /// The last SERVICES, whether it is applied or waits for its turn.
+    private var offer: Services?
+    private var isOfferDelayed = false
+    private var nextOffer = NIODeadline.uptimeNanoseconds(0)
+    /// The hosts that the agent knows to belong to others.
+    private var lostHosts: [HostPattern] = []
 
     init(manager: AgentSessionManager) {
         self.manager = manager
@@ -179,7 +189,7 @@ final class AgentSession: SessionHandler {
                 let admission = try AgentAdmission.check(
                     hello,
                     allowsService: credential.allows(service:),
-                    allowsHost: credential.allows(host:)
+                    specificity: credential.specificity(of:)
                 )
                 guard manager.registry.claim(run: hello.run, tokenID: credential.id, limit: credential.maxAgents) else {
                     return refuseTooMany(hello, credential)
@@ -232,18 +242,24 @@ final class AgentSession: SessionHandler {
             )
         )
         state = .serving(attachment)
+        offer = Services(services: hello.services, hosts: hello.hosts)
+        let hosts = admission.claims.map(\.host)
         let older = manager.registry.attach(
-            .init(attachment, services: admission.services, hosts: admission.hosts)
+            SessionRow(
+                attachment.info,
+                services: admission.services,
+                claims: admission.claims,
+                upstream: attachment
+            )
         )
         manager.metrics.sessions[.dtls].increment()
-        manager.hostsChanged(admission.hosts)
+        manager.hostsChanged(hosts)
         var metadata = manager.metadata(attachment)
         metadata["remote"] = "\(session.remoteAddress.text)"
         metadata["services"] = "\(admission.services.joined(separator: ","))"
-        if !admission.hosts.isEmpty {
-            metadata["hosts"] = "\(admission.hosts.map(\.description).joined(separator: ","))"
-        }
+        if !hosts.isEmpty { metadata["hosts"] = "\(hosts.map(\.description).joined(separator: ","))" }
         manager.logger.info("agent attached", metadata: metadata)
+        reportHosts()
         // A change of the credential may have been applied between verification and attachment, without this session.
         guard manager.credentials.credential(id: credential.id) === credential else {
             attachment.move(from: .active, to: .leaving)
@@ -253,21 +269,54 @@ final class AgentSession: SessionHandler {
         for attachment in older { manager.probe(attachment) }
     }
 
-    private func update(_ attachment: Attachment, _ services: Services) {
+    // MARK: Offers
+
+    /// Applies SERVICES at once, or after the pause since the last change: then the latest message counts. One that changes
+    /// nothing has no effect.
+    private func update(_ attachment: Attachment, _ offer: Services) {
+        guard offer != self.offer else { return }
+        self.offer = offer
+        guard !isOfferDelayed else { return }
+        let now = NIODeadline.now()
+        guard now < nextOffer else { return apply(offer, to: attachment) }
+        isOfferDelayed = true
+        attachment.session.loop.assumeIsolated().scheduleTask(deadline: nextOffer) {
+            self.isOfferDelayed = false
+            guard case .serving(let attachment) = self.state, let offer = self.offer else { return }
+            self.apply(offer, to: attachment)
+        }
+    }
+
+    private func apply(_ offer: Services, to attachment: Attachment) {
+        nextOffer = .now() + Self.offerPause
         guard let credential = manager.credentials.credential(id: attachment.info.tokenID) else { return }
         do throws(AgentAdmission.Rejection) {
-            let (names, hosts) = try AgentAdmission.checkOffer(
-                services.services,
-                services.hosts,
+            let (services, claims) = try AgentAdmission.checkOffer(
+                offer.services,
+                offer.hosts,
                 credential.allows(service:),
-                credential.allows(host:)
+                credential.specificity(of:)
             )
-            manager.registry.update(id: attachment.id, services: names, hosts: hosts)
-            manager.hostsChanged(hosts)
+            manager.registry.update(id: attachment.id, services: services, claims: claims)
+            manager.hostsChanged(claims.map(\.host))
+            reportHosts()
         } catch {
             send(.error(ErrorMessage(code: .authFailed, message: error.message)))
             closeAfterDelay(.authFailed, error.message)
         }
+    }
+
+    /// Tells the agent which of its hosts belong to others, if that has changed.
+    func reportHosts() {
+        guard case .serving(let attachment) = state else { return }
+        let lost = manager.registry.lostHosts(id: attachment.id)
+        guard lost != lostHosts else { return }
+        lostHosts = lost
+        send(.hosts(Hosts(unserved: lost.map(\.description))))
+        guard !lost.isEmpty else { return }
+        var metadata = manager.metadata(attachment)
+        metadata["hosts"] = "\(lost.map(\.description).joined(separator: ","))"
+        manager.logger.notice("hosts of an agent belong to another token or route", metadata: metadata)
     }
 
     // MARK: Refusal

@@ -1,3 +1,4 @@
+import Cluster
 import Credentials
 import Formats
 import HopProtocol
@@ -95,23 +96,25 @@ final class AgentSessionManager: Sendable {
         let rows = registry.rows
         for id in changes.ended { registry.forgetHosts(tokenID: id) }
         for row in rows where changes.ended.contains(row.info.tokenID) {
-            logger.notice("token revoked, session closed", metadata: metadata(row.member))
-            row.member.move(from: .active, to: .leaving)
-            row.member.session.close(.authFailed, reason: "the token was revoked")
+            let attachment = row.attachment
+            logger.notice("token revoked, session closed", metadata: metadata(attachment))
+            attachment.move(from: .active, to: .leaving)
+            attachment.session.close(.authFailed, reason: "the token was revoked")
         }
         for row in rows where changes.changed.contains(row.info.tokenID) {
             guard let credential = credentials.credential(id: row.info.tokenID) else { continue }
+            let attachment = row.attachment
             let services = row.services.filter { credential.allows(service: $0) }
-            let hosts = row.hosts.filter { credential.allows(host: $0) }
-            if !credentials.accepts(row.member.secret, id: row.info.tokenID) {
-                logger.notice("token secret replaced, session closed", metadata: metadata(row.member))
-                row.member.move(from: .active, to: .leaving)
-                row.member.session.close(.authFailed, reason: "the token's secret was replaced")
+            let claims = row.claims.map { HostClaim(host: $0.host, specificity: credential.specificity(of: $0.host)) }
+            if !credentials.accepts(attachment.secret, id: row.info.tokenID) {
+                logger.notice("token secret replaced, session closed", metadata: metadata(attachment))
+                attachment.move(from: .active, to: .leaving)
+                attachment.session.close(.authFailed, reason: "the token's secret was replaced")
             } else if services.isEmpty || credential.name != row.info.agent {
-                row.member.session.close(.authFailed, reason: "the token was changed")
-            } else if services.count != row.services.count || hosts.count != row.hosts.count {
-                logger.notice("token permissions reduced", metadata: metadata(row.member))
-                registry.update(id: row.info.id, services: services, hosts: hosts)
+                attachment.session.close(.authFailed, reason: "the token was changed")
+            } else if services != row.services || claims != row.claims {
+                logger.notice("token permissions changed", metadata: metadata(attachment))
+                registry.update(id: row.info.id, services: services, claims: claims)
             }
         }
     }
@@ -130,7 +133,7 @@ final class AgentSessionManager: Sendable {
         )
         guard let bytes = try? ControlCodec.encode(.goaway(message)) else { return }
         for row in registry.rows {
-            let session = row.member.session
+            let session = row.attachment.session
             session.loop.execute { session.control.write(bytes) }
         }
     }

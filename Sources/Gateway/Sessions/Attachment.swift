@@ -1,32 +1,9 @@
+package import Cluster
 package import Credentials
-package import HopProtocol
+import HopProtocol
 package import NIOCore
 import Synchronization
 package import Transport
-
-/// The identity of one attachment, as the token and the agent's HELLO state it.
-package struct AttachmentInfo: Sendable {
-    /// The id of the session.
-    package var id: UInt64
-    package var tokenID: String
-    /// The NAME of the token, by which routes refer to the agent.
-    package var agent: String
-    /// The agent's own name, from its HELLO.
-    package var instance: String
-    /// The run of the agent's process.
-    package var run: RunID
-    /// The number of this attachment within the run.
-    package var number: UInt64
-
-    package init(id: UInt64, tokenID: String, agent: String, instance: String, run: RunID, number: UInt64) {
-        self.id = id
-        self.tokenID = tokenID
-        self.agent = agent
-        self.instance = instance
-        self.run = run
-        self.number = number
-    }
-}
 
 /// An agent's session that is admitted and accepts requests, with its load.
 ///
@@ -67,6 +44,9 @@ package final class Attachment: Sendable {
 
     /// Adds the growth of the session's statistics since the last sample to the metrics. Called on the session's loop.
     func sample() { handler.value.sample() }
+
+    /// Tells the agent which of its hosts belong to others, after that may have changed. Called on any thread.
+    package func reportHosts() { session.loop.execute { self.handler.value.reportHosts() } }
 
     package var state: State { State(rawValue: current.load(ordering: .relaxed)) ?? .ended }
 

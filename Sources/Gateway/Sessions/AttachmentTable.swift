@@ -1,58 +1,29 @@
-package import Formats
+package import Cluster
+import DequeModule
+import Formats
+package import HashTreeCollections
 package import HopProtocol
 
-/// A value that an ``AttachmentTable`` can hold: an ``Attachment``, or a stand-in without a session.
-package protocol AttachmentTableMember: Sendable {
-    var info: AttachmentInfo { get }
-}
-
-extension Attachment: AttachmentTableMember {}
-
 /// The attachments of one replica with the services and hosts that they offer. A value type without sessions or locks;
-/// ``AgentRegistry`` owns one, and tests use it with a stand-in.
+/// ``AgentRegistry`` owns one, and tests use it with a stand-in for the attachment of a row.
 ///
-/// It maintains several indexes of the same rows, so that no operation visits all of them: by session id, by agent and
-/// service (for requests), by token and instance (to find older sessions of an agent), and the number of sessions per
-/// run (for a token's limit). ``hosts`` is the input for a ``HostTable``.
-package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
-    /// One attachment and its current offer.
-    package struct Row: Sendable {
-        package var member: Member
-        package var services: [String]
-        package var hosts: [HostPattern]
-
-        package init(_ member: Member, services: [String], hosts: [HostPattern]) {
-            self.member = member
-            self.services = services
-            self.hosts = hosts
-        }
-
-        package var info: AttachmentInfo { member.info }
-    }
-
-    package struct Key: Hashable, Sendable {
-        package var agent: String
-        package var service: String
-
-        package init(agent: String, service: String) {
-            self.agent = agent
-            self.service = service
-        }
-    }
-
+/// It maintains several indexes of the same rows, so that no operation visits all of them: by session id, by offer (for
+/// requests), by token and instance (to find older sessions of an agent), and the number of sessions per run (for a
+/// token's limit).
+package struct AttachmentTable: Sendable {
     /// The number of hosts of detached agents that are remembered: clients receive 503 for them instead of 404.
-    package static var rememberedHosts: Int { 1_024 }
+    package static let rememberedHosts = 1_024
 
     /// The rows by session id.
-    package private(set) var rows: [UInt64: Row] = [:]
-    package private(set) var byService: [Key: [Member]] = [:]
-    private var memberIDs: [Key: [UInt64]] = [:]
+    package private(set) var rows: TreeDictionary<UInt64, SessionRow> = [:]
+    private(set) var all: TreeSet<SessionRow> = []
+    package private(set) var offers = AgentOffers()
+    /// The remembered hosts, the oldest first. Those that were offered again have another number.
+    private var memory = Deque<(host: HostPattern, number: UInt64)>()
+    private var lastNumber: UInt64 = 0
     private var byInstance: [Instance: [UInt64]] = [:]
     /// The number of sessions of each run, by token id. Includes sessions that have a place but are not attached yet.
     private var runs: [String: [RunID: Int]] = [:]
-    /// The rows that offer hosts, in the order of attachment. A host belongs to the first row that offers it.
-    private var hostRows: [UInt64] = []
-    private var remembered: [(tokenID: String, registration: HostRegistration)] = []
 
     private struct Instance: Hashable, Sendable {
         var tokenID: String
@@ -64,57 +35,51 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
     /// Reserves a place for a session of this run, unless `limit` other runs of the token have one. ``remove(id:)``
     /// releases it. All sessions of a run share one place.
     package mutating func claim(run: RunID, tokenID: String, limit: Int?) -> Bool {
-        let known = runs[tokenID] ?? [:]
-        if let limit, known[run] == nil, known.count >= limit { return false }
+        if let limit, runs[tokenID]?.count ?? 0 >= limit, runs[tokenID]?[run] == nil { return false }
         runs[tokenID, default: [:]][run, default: 0] += 1
         return true
     }
 
     /// The rows with this token and instance name.
-    package func rows(tokenID: String, instance: String) -> [Row] {
+    package func rows(tokenID: String, instance: String) -> [SessionRow] {
         (byInstance[Instance(tokenID: tokenID, name: instance)] ?? []).compactMap { rows[$0] }
     }
 
     /// Adds a row whose run has a place.
     ///
-    /// - Returns: The earlier rows with the same token and instance name.
-    package mutating func add(_ row: Row) -> [Row] {
+    /// - Returns: The earlier rows with the same token and instance name, and the hosts that have another owner now.
+    package mutating func add(_ row: SessionRow) -> (older: [SessionRow], transfers: [SessionIndex.Transfer]) {
         precondition(rows[row.info.id] == nil, "a session attaches once")
-        let instance = Instance(tokenID: row.info.tokenID, name: row.info.instance)
         let older = rows(tokenID: row.info.tokenID, instance: row.info.instance)
-        byInstance[instance, default: []].append(row.info.id)
-        insert(row)
-        return older
+        byInstance[Instance(tokenID: row.info.tokenID, name: row.info.instance), default: []].append(row.info.id)
+        return (older, insert(row))
     }
 
-    /// Replaces the services and hosts of a row.
+    /// Replaces what an attachment offers.
     ///
-    /// - Returns: Whether the row exists.
-    @discardableResult
-    package mutating func update(id: UInt64, services: [String], hosts: [HostPattern]) -> Bool {
-        guard var row = rows[id] else { return false }
-        delete(row)
-        row.services = services
-        row.hosts = hosts
-        insert(row)
-        return true
+    /// - Returns: The hosts that have another owner now.
+    package mutating func update(
+        id: UInt64,
+        services: [String],
+        claims: [HostClaim]
+    ) -> [SessionIndex.Transfer] {
+        guard let row = rows[id] else { return [] }
+        let new = SessionRow(row.info, services: services, claims: claims, upstream: row.upstream)
+        // Inserted first, so that the owner of a host that stays does not change twice.
+        let transfers = insert(new)
+        return transfers + delete(row)
     }
 
     /// Removes a row, releases its place, and remembers its hosts.
-    @discardableResult
-    package mutating func remove(id: UInt64) -> Row? {
-        guard let row = rows[id] else { return nil }
-        delete(row)
+    ///
+    /// - Returns: The row and the hosts that have another owner now, or `nil` if there is none.
+    package mutating func remove(id: UInt64) -> (row: SessionRow, transfers: [SessionIndex.Transfer])? {
+        guard let row = rows.removeValue(forKey: id) else { return nil }
         let instance = Instance(tokenID: row.info.tokenID, name: row.info.instance)
         byInstance[instance]?.removeAll { $0 == id }
         if byInstance[instance]?.isEmpty == true { byInstance[instance] = nil }
         releasePlace(row.info.run, tokenID: row.info.tokenID)
-        for registration in Self.registrations(of: row) {
-            remembered.removeAll { $0.registration == registration }
-            remembered.append((row.info.tokenID, registration))
-        }
-        if remembered.count > Self.rememberedHosts { remembered.removeFirst(remembered.count - Self.rememberedHosts) }
-        return row
+        return (row, delete(row))
     }
 
     private mutating func releasePlace(_ run: RunID, tokenID: String) {
@@ -123,44 +88,45 @@ package struct AttachmentTable<Member: AttachmentTableMember>: Sendable {
         if runs[tokenID]?.isEmpty == true { runs[tokenID] = nil }
     }
 
+    private mutating func insert(_ row: SessionRow) -> [SessionIndex.Transfer] {
+        rows[row.info.id] = row
+        all.insert(row)
+        for host in row.hosts { offers.remembered[host] = nil }
+        return offers.index.insert(row)
+    }
+
+    private mutating func delete(_ row: SessionRow) -> [SessionIndex.Transfer] {
+        all.remove(row)
+        let transfers = offers.index.remove(row)
+        for transfer in transfers where transfer.to == nil { remember(transfer.host, row) }
+        return transfers
+    }
+
+    // MARK: Remembered hosts
+
+    private mutating func remember(_ host: HostPattern, _ row: SessionRow) {
+        lastNumber += 1
+        offers.remembered[host] = RememberedHost(
+            host: host,
+            agent: row.info.agent,
+            service: row.services[0],
+            tokenID: row.info.tokenID,
+            number: lastNumber
+        )
+        memory.append((host, lastNumber))
+        while offers.remembered.count > Self.rememberedHosts || memory.count > 2 * Self.rememberedHosts {
+            guard let oldest = memory.popFirst() else { return }
+            if offers.remembered[oldest.host]?.number == oldest.number { offers.remembered[oldest.host] = nil }
+        }
+    }
+
     /// Forgets the remembered hosts of a token, which was revoked.
     package mutating func forgetHosts(tokenID: String) {
-        remembered.removeAll { $0.tokenID == tokenID }
-    }
-
-    /// The hosts of the rows, in the order of attachment, then the remembered hosts.
-    package var hosts: [HostRegistration] {
-        hostRows.flatMap { rows[$0].map(Self.registrations) ?? [] } + remembered.map(\.registration)
-    }
-
-    private mutating func insert(_ row: Row) {
-        rows[row.info.id] = row
-        for service in Set(row.services) {
-            let key = Key(agent: row.info.agent, service: service)
-            byService[key, default: []].append(row.member)
-            memberIDs[key, default: []].append(row.info.id)
-        }
-        if !row.hosts.isEmpty { hostRows.append(row.info.id) }
-    }
-
-    private mutating func delete(_ row: Row) {
-        rows[row.info.id] = nil
-        for service in Set(row.services) {
-            let key = Key(agent: row.info.agent, service: service)
-            guard let index = memberIDs[key]?.firstIndex(of: row.info.id) else { continue }
-            memberIDs[key]?.remove(at: index)
-            byService[key]?.remove(at: index)
-            if memberIDs[key]?.isEmpty == true {
-                memberIDs[key] = nil
-                byService[key] = nil
+        for (host, number) in memory {
+            guard let entry = offers.remembered[host], entry.number == number, entry.tokenID == tokenID else {
+                continue
             }
+            offers.remembered[host] = nil
         }
-        if !row.hosts.isEmpty { hostRows.removeAll { $0 == row.info.id } }
-    }
-
-    /// The hosts of a row. They lead to the first service that the agent lists.
-    private static func registrations(of row: Row) -> [HostRegistration] {
-        guard let service = row.services.first else { return [] }
-        return row.hosts.map { HostRegistration(host: $0, agent: row.info.agent, service: service) }
     }
 }

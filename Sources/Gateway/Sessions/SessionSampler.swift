@@ -19,7 +19,7 @@ final class SessionSampler: Sendable {
         guard !isStopped.load(ordering: .relaxed) else { return }
         loop.scheduleTask(in: Self.interval) {
             for row in self.manager.registry.rows {
-                let attachment = row.member
+                let attachment = row.attachment
                 attachment.session.loop.execute { attachment.sample() }
             }
             self.start()

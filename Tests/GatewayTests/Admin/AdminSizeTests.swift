@@ -1,5 +1,6 @@
 import ACME
 import Certificates
+import Cluster
 import Formats
 import Foundation
 import Gateway

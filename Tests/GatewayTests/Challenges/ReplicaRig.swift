@@ -32,7 +32,12 @@ final class ReplicaRig: Sendable {
         let shared = try await SharedStore.open(configuration)
         let presence = ReplicaPresence(shared: shared, name: "test", version: "test", logger: quiet)
         presence.update { $0.state = .active }
-        let watch = ReplicaWatch(shared: shared, presence: presence, logger: quiet)
+        let watch = ReplicaWatch(
+            shared: shared,
+            presence: presence,
+            sessions: ClusterSessions(specificity: { _, _ in nil }),
+            logger: quiet
+        )
         let metrics = MetricsRegistry(namespace: "hopgate")
         alpn = ALPNChallenges(metrics: metrics)
         let challenges = SharedChallenges(

@@ -1,5 +1,7 @@
+import Cluster
 import Formats
 import Gateway
+import HopProtocol
 import NIOCore
 import Settings
 import Testing
@@ -139,7 +141,7 @@ struct RouteTableTests {
 }
 
 @Suite("Hosts that agents offer")
-struct HostTableTests {
+struct AgentOffersTests {
     private func pattern(_ text: String) throws -> HostPattern { try HostPattern(text) }
 
     @Test("Configured routes come first; agents receive the hosts and paths that no route matches")
@@ -153,15 +155,16 @@ struct HostTableTests {
         func route(_ host: String, _ target: String) -> String { router.route(host: host, target: target).text(target) }
         #expect(route("app.test", "/x") == "unknown path")
         #expect(!router.knows(host: "own.test"))
-        router.replaceHosts(
-            HostTable([
-                HostRegistration(host: try pattern("app.test"), agent: "dynamic", service: "web"),
-                HostRegistration(host: try pattern("a.fixed.test"), agent: "dynamic", service: "web"),
-                HostRegistration(host: try pattern("own.test"), agent: "dynamic", service: "web"),
-                HostRegistration(host: try pattern("*.own.test"), agent: "dynamic", service: "wild"),
-                HostRegistration(host: try pattern("own.test"), agent: "late", service: "web"),
-            ])
-        )
+        var offers = AgentOffers()
+        func offer(_ hosts: [String], token: String, _ service: String) throws {
+            let info = AttachmentInfo(id: 1, tokenID: token, agent: token, instance: "i", run: .random(), number: 1)
+            let claims = try hosts.map { HostClaim(host: try pattern($0), specificity: .max) }
+            _ = offers.index.insert(SessionRow(info, services: [service], claims: claims, upstream: router))
+        }
+        try offer(["app.test", "a.fixed.test", "own.test"], token: "dynamic", "web")
+        try offer(["*.own.test"], token: "dynamic", "wild")
+        try offer(["own.test"], token: "late", "web")
+        router.replaceOffers(offers)
         #expect(route("app.test", "/x") == "dynamic/web /x")
         #expect(route("app.test", "/api/x") == "static/api /api/x")
         #expect(route("app.test", "/api/../x") == "bad path")
@@ -174,7 +177,12 @@ struct HostTableTests {
         // Only what an agent offers by name may have a certificate on demand.
         #expect(router.owner(of: "own.test") == "dynamic" && router.owner(of: "x.own.test") == nil)
         #expect(router.owner(of: "x.fixed.test") == nil)
-        router.replaceHosts(.empty)
+        #expect(
+            ["app.test", "a.fixed.test", "*.fixed.test", "*.x.fixed.test", "own.test"].map { host in
+                router.routes.agent(of: try! pattern(host))
+            } == [nil, "static", "static", "static", nil]
+        )
+        router.replaceOffers(AgentOffers())
         #expect(route("own.test", "/") == "unknown host")
     }
 

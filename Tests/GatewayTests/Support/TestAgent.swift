@@ -16,6 +16,7 @@ final class TestAgent: Sendable {
         var welcome: Welcome?
         var error: ErrorMessage?
         var goaway: Goaway?
+        var hosts: [Hosts] = []
         var closed: SessionCloseReason?
         var session: TunnelSession?
         var requests: [TestRequest] = []
@@ -97,8 +98,19 @@ final class TestAgent: Sendable {
     var welcome: Welcome? { shared.state.withLock { $0.welcome } }
     var error: ErrorMessage? { shared.state.withLock { $0.error } }
     var goaway: Goaway? { shared.state.withLock { $0.goaway } }
+    /// The HOSTS messages so far.
+    var hosts: [Hosts] { shared.state.withLock { $0.hosts } }
     var closed: SessionCloseReason? { shared.state.withLock { $0.closed } }
     var requests: [TestRequest] { shared.state.withLock { $0.requests } }
+
+    /// Sends more messages.
+    func send(_ messages: [ControlMessage]) throws {
+        guard let session = shared.state.withLock({ $0.session }) else { return }
+        for message in messages {
+            let bytes = try ControlCodec.encode(message)
+            loop.execute { session.control.write(bytes) }
+        }
+    }
 
     func close() { shared.state.withLock { $0.session }?.close(.noError, reason: "test") }
 
@@ -144,6 +156,7 @@ final class TestAgent: Sendable {
                     case .welcome(let welcome): state.welcome = welcome
                     case .error(let error): state.error = error
                     case .goaway(let goaway): state.goaway = goaway
+                    case .hosts(let hosts): state.hosts.append(hosts)
                     default: break
                     }
                 }

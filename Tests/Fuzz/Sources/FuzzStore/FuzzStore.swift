@@ -14,6 +14,7 @@ public func fuzzStoreMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutab
         case 4: checkSnapshot(script.rest())
         case 5: checkLog(script.rest())
         case 6: checkLease(script.rest())
+        case 7: checkRow(script.rest())
         case 8: checkVersion(script.rest())
         default: checkKeys(script.rest())
         }

@@ -1,3 +1,4 @@
+import Cluster
 import Formats
 import Store
 
@@ -55,4 +56,10 @@ func checkVersion(_ bytes: [UInt8]) {
     // An epoch that no lease gets to counts as 0.
     precondition(file.encoded() == bytes || file.epoch == 0, "encoding changed the file of a version")
     precondition((try? VersionFile(file.encoded(), place: "x")) == file, "a version is not read as it was written")
+}
+
+func checkRow(_ bytes: [UInt8]) {
+    guard let row = SessionRecord(key: SessionRecord.key(1), value: bytes) else { return }
+    let again = SessionRecord(key: SessionRecord.key(1), value: row.value)
+    precondition(again == row, "encoding changed a row")
 }

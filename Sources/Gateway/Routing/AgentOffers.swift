@@ -1,0 +1,45 @@
+package import Cluster
+package import Formats
+
+/// The offers of all attached agents at one time. Immutable: ``AgentRegistry`` makes a new one for each change, at the cost
+/// of the change.
+package struct AgentOffers: Sendable {
+    package var index = SessionIndex()
+    /// The hosts that no agent offers any more: requests for them are answered with 503 instead of 404.
+    package var remembered = HostIndex<RememberedHost>()
+
+    package init() {}
+
+    /// The target for a host, in the form that ``RouteTable/match(host:target:)`` takes, or `nil` if no agent offers or
+    /// has offered it.
+    package func find(_ host: String) -> RouteTarget? {
+        if let (host, row) = index.find(host) { return RouteTarget(host: host, row: row) }
+        guard let last = remembered.find(host) else { return nil }
+        return RouteTarget(host: last.host, agent: last.agent, service: last.service, label: "\(last.host)/")
+    }
+}
+
+extension RouteTarget {
+    /// - Parameter row: One of the attachments that offer the host.
+    convenience init(host: HostPattern, row: SessionRow) {
+        self.init(host: host, agent: row.info.agent, service: row.services[0], label: "\(host)/")
+    }
+}
+
+/// A host that no agent offers any more, and what its last attachment offered.
+package struct RememberedHost: Sendable {
+    package var host: HostPattern
+    package var agent: String
+    package var service: String
+    package var tokenID: String
+    /// The number of hosts that were remembered before.
+    package var number: UInt64
+
+    package init(host: HostPattern, agent: String, service: String, tokenID: String, number: UInt64) {
+        self.host = host
+        self.agent = agent
+        self.service = service
+        self.tokenID = tokenID
+        self.number = number
+    }
+}
