@@ -50,12 +50,19 @@ final class SimulatedReplica: @unchecked Sendable {
             // A server that has recovered answers the calls that hang.
             while world.scheduler.now < end, world.server.faults.hang > 0 { world.scheduler.pass(500_000_000) }
         }
-        while stoppedUntil > world.scheduler.now { world.scheduler.pass(stoppedUntil - world.scheduler.now) }
+        passWhileStopped()
+    }
+
+    /// Waits until the process may continue, which may be earlier than it was said when it was stopped.
+    private func passWhileStopped() {
+        while stoppedUntil > world.scheduler.now {
+            world.scheduler.pass(min(stoppedUntil - world.scheduler.now, 250_000_000))
+        }
     }
 
     func sleep(milliseconds: UInt64) {
         world.scheduler.pass(milliseconds * 1_000_000)
-        while stoppedUntil > world.scheduler.now { world.scheduler.pass(stoppedUntil - world.scheduler.now) }
+        passWhileStopped()
     }
 
     private func sleep(until due: NIODeadline) {
