@@ -36,7 +36,7 @@ struct BackupFileTests {
         #expect(folder.names() == ["b.tar", "store"])
         #expect(folder.mode("b.tar") == 0o600)
         #expect(await code { try await write("no/b.tar") } == .denied)
-        #expect(await code { _ = try BackupFile.open(folder.file("nothing")) } == .denied)
+        #expect(await code { _ = try BackupFile.open(folder.file("nothing")) } == .notFound)
     }
 
     @Test("An archive that cannot be read back replaces nothing")
