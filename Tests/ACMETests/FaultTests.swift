@@ -117,7 +117,7 @@ struct FaultTests {
         var leaders = 0
         while true {
             leaders += 1
-            guard leaders < 300 else {
+            guard leaders < 1_000 else {
                 Issue.record("seed \(seed): no certificate after \(leaders) leaders; \(state)")
                 return
             }

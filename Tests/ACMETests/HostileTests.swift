@@ -75,6 +75,7 @@ struct HostileTests {
             await Task.yield()
             var generator = SeededGenerator(seed: seed)
             let world = World(seed: seed)
+            world.mayNameOthers = true
             world.ca.tamper = { _, response in
                 guard generator.chance(0.1), !response.body.isEmpty else { return }
                 var body = response.body

@@ -20,6 +20,8 @@ final class World {
     var tasks: Set<ChallengeTask> = []
     var directory: ACMEDirectory?
     var failsPresentation: String?
+    /// Whether the CA's documents may name hosts of others, which do not exist.
+    var mayNameOthers = false
     /// Whether the HTTP client sends a request a second time, and returns the response to the second one.
     var isRepeated: (ACMERequest) -> Bool = { _ in false }
     var generator: SeededGenerator
@@ -91,7 +93,11 @@ final class World {
             milliseconds += 20 + Int64(generator.next() % 60)
             switch action {
             case .send(let request):
-                #expect(request.url.text.hasPrefix(TestCA.host), "\(request.url)")
+                guard request.url.text.hasPrefix(TestCA.host) else {
+                    #expect(mayNameOthers, "\(request.url)")
+                    action = machine.requestFailed("there is no such host", now: now)
+                    continue
+                }
                 if isRepeated(request) { _ = ca.answer(request, now: now.wall) }
                 let response = ca.answer(request, now: now.wall)
                 if isLast { return .crashed }
