@@ -63,7 +63,8 @@ package final class ReplicaWatch: Sendable {
     private func record(_ event: MemberEvent) {
         switch event {
         case .rows(let name, let changes): return sessions.apply(changes, of: name)
-        case .gone(let name), .status(let name, MemberStatus(state: .left), _, _): sessions.remove(name)
+        case .gone(let name): sessions.remove(name)
+        case .status(let name, let status, _, _) where status.state == .left: sessions.remove(name)
         default: break
         }
         let keyring = shared.keyring
