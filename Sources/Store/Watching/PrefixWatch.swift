@@ -279,7 +279,11 @@ package final class PrefixWatch {
         switch findings {
         case .hints(.success(let hints)):
             (hintsFailure, announced.hints, newestHint) = (nil, part.announced, hints.newest)
-            if let keys = hints.keys { for key in keys { due.append(key) } } else { needsFullRound = true }
+            if let keys = hints.keys {
+                for key in keys { due.append(key) }
+            } else {
+                (needsFullRound, needsNames) = (true, true)
+            }
         case .hints(.failure(let error)): hintsFailure = error
         case .names(.success(let names?)): begin(names, part)
         case .names(.success(nil)) where known.isEmpty: begin([], part)

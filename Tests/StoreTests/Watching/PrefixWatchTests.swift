@@ -168,6 +168,16 @@ struct PrefixWatchTests {
         #expect(prefix.now - began < 40 * Self.second)
     }
 
+    @Test("The poll that finds that hints were missed inspects all keys")
+    func roundAfterMissedHints() throws {
+        let prefix = try settled()
+        prefix.put(3, version: 2)
+        for _ in 0..<70 { prefix.hint(3) }
+        prefix.watch.poll()
+        while let part = prefix.watch.nextPart() { prefix.finish(part) }
+        #expect(prefix.reported.map(\.change) == [WatchedPrefix.change(3, version: 2)])
+    }
+
     @Test("A folder counts as removed after two lookups that do not find it, and never if it returns in between")
     func removed() throws {
         let prefix = try settled()
