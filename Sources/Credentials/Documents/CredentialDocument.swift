@@ -69,7 +69,7 @@ package struct CredentialDocument: Sendable {
     ///   - id: The id in the key. The id in the document must be equal.
     ///   - keyring: The keys, one of which must have sealed the document.
     package init(_ stored: StoredValue, id: String, keyring: ClusterKeyring) throws(CredentialError) {
-        let place = "\(Self.prefix)/\(id)/\(stored.version)"
+        var place: String { "\(Self.prefix)/\(id)/\(stored.version)" }
         func malformed(_ reason: String) -> CredentialError {
             let remedy = (try? Self.prefix.child(id)).map { "; \(StoreLayout.remedy(for: $0))" } ?? ""
             return CredentialError(.malformed, "\(place): \(reason)\(remedy)")

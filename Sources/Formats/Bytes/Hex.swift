@@ -23,21 +23,20 @@ package enum Hex {
     package static func bytes(_ text: String) -> [UInt8]? { bytes(of: text.utf8) }
 
     /// Decodes text that is given as its UTF-8 bytes.
-    @inlinable
     package static func bytes(of text: some Collection<UInt8>) -> [UInt8]? {
+        // Not generic, because a start decodes thousands of documents.
+        text.withContiguousStorageIfAvailable(decode) ?? Array(text).withUnsafeBufferPointer(decode)
+    }
+
+    private static func decode(_ text: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
+        guard text.count.isMultiple(of: 2) else { return nil }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(text.count / 2)
-        var high: UInt8?
-        for character in text {
-            guard let digit = digit(character) else { return nil }
-            if let first = high {
-                bytes.append(first << 4 | digit)
-                high = nil
-            } else {
-                high = digit
-            }
+        for index in stride(from: 0, to: text.count, by: 2) {
+            guard let high = digit(text[index]), let low = digit(text[index + 1]) else { return nil }
+            bytes.append(high << 4 | low)
         }
-        return high == nil ? bytes : nil
+        return bytes
     }
 
     /// - Returns: 0 to 15, or `nil` if the character is no hexadecimal digit.

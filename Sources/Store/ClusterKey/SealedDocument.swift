@@ -54,9 +54,14 @@ package enum SealedDocument {
         in archive: String? = nil
     ) throws(StoreError) -> [UInt8] {
         let (purpose, context) = mark(of: key, stored.version)
-        let place = (archive.map { "\($0): " } ?? "") + "\(key)/\(stored.version)"
         do {
-            return try open(stored.bytes, purpose, context: context, with: keyring, place: place)
+            return try open(
+                stored.bytes,
+                purpose,
+                context: context,
+                with: keyring,
+                place: (archive.map { "\($0): " } ?? "") + "\(key)/\(stored.version)"
+            )
         } catch {
             throw archive == nil && error.code == .corrupt ? error.adding(StoreLayout.remedy(for: key)) : error
         }
@@ -88,24 +93,24 @@ package enum SealedDocument {
 
     /// Verifies a document and returns the object without its MAC.
     ///
-    /// - Parameter place: The location for messages.
+    /// - Parameter place: The location for messages; evaluated only for an error.
     /// - Throws: `corrupt` if the MAC is missing or wrong, `foreign` if its key is not in the keyring.
     package static func open(
         _ bytes: [UInt8],
         _ purpose: ClusterKey.Purpose,
         context: String,
         with keyring: ClusterKeyring,
-        place: String
+        place: @autoclosure () -> String
     ) throws(StoreError) -> [UInt8] {
         guard let (keyID, mac, body) = parts(bytes) else {
-            throw StoreError(.corrupt, place, "has no MAC: it was created or edited by hand")
+            throw StoreError(.corrupt, place(), "has no MAC: it was created or edited by hand")
         }
         guard let key = keyring.keys.first(where: { $0.id.utf8.elementsEqual(keyID) }) else {
             let keyID = String(decoding: keyID, as: UTF8.self)
-            throw StoreError(.foreign, place, "is signed with a key that this gateway does not have (\(keyID))")
+            throw StoreError(.foreign, place(), "is signed with a key that this gateway does not have (\(keyID))")
         }
         guard key.isMAC(mac, purpose, context: context, of: body) else {
-            throw StoreError(.corrupt, place, "has a wrong MAC: it was edited, copied from elsewhere, or damaged")
+            throw StoreError(.corrupt, place(), "has a wrong MAC: it was edited, copied from elsewhere, or damaged")
         }
         return body
     }

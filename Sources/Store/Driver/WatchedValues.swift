@@ -145,20 +145,27 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
     package func receive(_ batch: WatchBatch) -> [StoreKey] {
         var changes: [Change] = []
         var rejected: [StoreKey] = []
-        let decoded = batch.changes.map { change -> (StoreKey, WatchedChange.Content, Result<Value, Failure>?) in
+        // One lock for the batch, because many threads read the first pass.
+        let known = state.withLock { state in
+            batch.changes.map { change in
+                guard case .value(let stored) = change.content else { return false }
+                return state.entries[change.key.name]?.isKnown(stored.version) ?? false
+            }
+        }
+        let decoded = batch.changes.indices.map { index -> Result<Value, Failure>? in
+            let change = batch.changes[index]
             switch change.content {
-            case .value(let stored):
-                let isKnown = state.withLock { $0.entries[change.key.name].map { $0.isKnown(stored.version) } ?? false }
-                return (change.key, change.content, isKnown ? nil : decode(change.key, .success(stored)))
-            case .unreadable(let error): return (change.key, change.content, decode(change.key, .failure(error)))
-            case .removed, .collected: return (change.key, change.content, nil)
+            case .value(let stored): return known[index] ? nil : decode(change.key, .success(stored))
+            case .unreadable(let error): return decode(change.key, .failure(error))
+            case .removed, .collected: return nil
             }
         }
         let onChange = state.withLock { state in
             changes.reserveCapacity(decoded.count)
-            for (key, content, value) in decoded {
+            for (index, delivered) in batch.changes.enumerated() {
+                let (key, content) = (delivered.key, delivered.content)
                 let change = state.change(key.name) { entry in
-                    if !apply(content, value, key, &entry) { rejected.append(key) }
+                    if !apply(content, decoded[index], key, &entry) { rejected.append(key) }
                 }
                 if let change { changes.append(change) }
                 if content == .collected { state.entries[key.name] = nil }

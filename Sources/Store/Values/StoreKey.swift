@@ -29,8 +29,13 @@ package struct StoreKey: Hashable, Sendable, Comparable, CustomStringConvertible
 
     /// Returns the key one level below.
     package func child(_ name: String) throws(StoreError) -> StoreKey {
-        try StoreKey("\(path)/\(name)")
+        // What is above was validated when this key was created.
+        guard Self.isComponent(name), depth < Self.depthLimit else { return try StoreKey("\(path)/\(name)") }
+        return child(listed: name)
     }
+
+    /// The number of components.
+    var depth: Int { path.utf8.count { $0 == UInt8(ascii: "/") } + 1 }
 
     /// Returns the key of a name that has already been validated, as in a listing.
     func child(listed name: String) -> StoreKey { StoreKey(unchecked: "\(path)/\(name)") }

@@ -51,7 +51,7 @@ extension Volume {
     }
 
     func unsortedKeys(_ prefix: StoreKey) throws(StoreError) -> [StoreKey] {
-        guard prefix.path.utf8.count(where: { $0 == UInt8(ascii: "/") }) + 1 < StoreKey.depthLimit else {
+        guard prefix.depth < StoreKey.depthLimit else {
             throw StoreError(.badName, displayPath(prefix.path), "is too deep: nothing can be below it")
         }
         return try (namesIfPresent(in: prefix.path) ?? []).map { prefix.child(listed: $0) }
