@@ -117,12 +117,15 @@ struct FaultTests {
         var leaders = 0
         while true {
             leaders += 1
-            guard leaders < 1_000 else {
+            guard leaders < 300 else {
                 Issue.record("seed \(seed): no certificate after \(leaders) leaders; \(state)")
                 return
             }
+            // A few seeds are so unlucky that they do not get there before the faults end.
+            let isCalm = leaders > 280
+            if isCalm { world.ca.faults = TestCA.Faults() }
             let crash: World.Crash? =
-                generator.chance(crashes * 10) ? .after(Int(generator.next() % 30)) : nil
+                !isCalm && generator.chance(crashes * 10) ? .after(Int(generator.next() % 30)) : nil
             switch try world.lead(crash) {
             case .issued(let certificate):
                 #expect(Set(certificate.facts.names) == Set(world.plan.names), "seed \(seed)")
