@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Callable
 
@@ -402,15 +403,17 @@ def test_commands_name_their_store_and_found_none_in_the_default_folder(bench):
         done = hopgate(*words, env=environment, cwd=home, **user)
         assert done.returncode == 1 and done.stdout == "" and "--store-path" in done.stderr, done.stderr
     assert not list(home.iterdir())
-    # A start could not create its folder. Nothing is closed to root.
-    closed = home / "closed"
-    closed.mkdir(mode=0o500)
-    if os.geteuid() == 0:
-        user = dict(user=65534, group=65534)
-        os.chown(home, 65534, 65534)
-        os.chown(closed, 65534, 65534)
-    done = hopgate("config", "check", "--store-path", str(closed / "store"), env=environment, cwd=home, **user)
-    assert done.returncode == 1 and f"{closed}" in done.stderr and "permission denied" in done.stderr, done.stderr
+    # A start could not create its folder. Nothing is closed to root, and the folders above `home` are to other users.
+    with tempfile.TemporaryDirectory() as above:
+        os.chmod(above, 0o755)
+        closed = Path(above) / "closed"
+        closed.mkdir(mode=0o500)
+        user = {}
+        if os.geteuid() == 0:
+            user = dict(user=65534, group=65534)
+            os.chown(closed, 65534, 65534)
+        done = hopgate("config", "check", "--store-path", str(closed / "store"), env=environment, **user)
+        assert done.returncode == 1 and f"{closed}: mkdir failed: permission denied" in done.stderr, done.stderr
     place = home / "named"
     done = hopgate("token", "create", "x", "--store-path", str(place), "--json", env=environment)
     assert done.stderr.startswith("Founded cluster ") and f" in {place}." in done.stderr.splitlines()[0]
