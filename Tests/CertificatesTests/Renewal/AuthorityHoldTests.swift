@@ -89,15 +89,22 @@ struct AuthorityHoldTests {
     func accountLimit() async throws {
         let world = IssuingWorld()
         let isLimited = Mutex(true)
+        let refusals = Mutex<[ContinuousClock.Instant]>([])
         world.ca.with { ca in
             ca.tamper = { [unowned ca] request, response in
                 guard request.url.text.hasSuffix("/order-plz"), isLimited.withLock({ $0 }) else { return }
-                response = ca.problem(429, "rateLimited", "too many", [ACMEResponse.Field("Retry-After", "2")])
+                refusals.withLock { $0.append(.now) }
+                response = ca.problem(429, "rateLimited", "too many", [ACMEResponse.Field("Retry-After", "3")])
             }
         }
         let issuer = world.issuer(world.settings((0..<40).map { ["\($0).test"] }, change: quick))
         world.start(issuer)
-        try await eventually(within: .seconds(30)) { issuer.authorityHolds[TestCA.directory.text] != nil }
+        // Without those that were on their way when the first one was refused.
+        func retries() -> Int {
+            refusals.withLock { times in times.count { $0 - times[0] > .seconds(2) } }
+        }
+        try await eventually(within: .seconds(30)) { retries() > 0 }
+        #expect(retries() == 1 && issuer.authorityHolds[TestCA.directory.text] != nil)
         isLimited.withLock { $0 = false }
         let refused = world.orders
         try await expectReturn(world, [issuer], 40)
