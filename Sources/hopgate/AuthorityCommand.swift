@@ -34,14 +34,9 @@ struct AuthorityCommand: AsyncParsableCommand {
         let context = try await CommandContext.open(try await options.load(), isFounding: true)
         defer { context.close() }
         let (certificates, key) = (context.certificates, CertificateSet.developmentCA)
-        var isReplaced = false
-        if replace {
-            isReplaced = try await certificates.withLease(of: key) { lease throws(StoreError) in
-                try await certificates.store.removeIfPresent(key, under: lease)
-            }
-        }
-        let root = try await DevelopmentRoot.obtain(in: certificates)
-        if isReplaced { await Self.reportClients(of: context.editor) }
+        let root =
+            try await replace ? DevelopmentRoot.replace(in: certificates) : DevelopmentRoot.obtain(in: certificates)
+        if replace, root.version > 1 { await Self.reportClients(of: context.editor) }
         if pem {
             try Terminal.print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")
         } else if json {

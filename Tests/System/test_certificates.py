@@ -429,6 +429,8 @@ def test_a_new_development_root_replaces_the_present_one(bench):
     done = gateway.cli("ca", "--replace", "--pem")
     after = done.stdout
     assert after != before and gateway.cli("ca", "--pem").stdout == after
+    # In one step: there is a root at every moment.
+    assert sorted(path.name for path in (gateway.data / "v2/certs/development-ca").iterdir())[-1] == "2.json"
     for name in ("development-ca", "certs/development-ca", "certs/development-ca/1"):
         refused = gateway.cli("cert", "remove", name, check=False)
         assert refused.returncode == 1 and '"hopgate ca --replace" replaces it' in refused.stderr, refused.stderr

@@ -42,6 +42,24 @@ extension DevelopmentRoot {
         }
     }
 
+    /// Creates a root in the place of the present one, which may be damaged, in one step. The key of the one before stays
+    /// on the volume until the next replacement.
+    package static func replace(in set: CertificateSet, now: Date = Date()) async throws(CertificatesError)
+        -> DevelopmentRoot
+    {
+        let key = CertificateSet.developmentCA
+        let made = try issue(now: now)
+        let version: UInt64
+        do throws(StoreError) {
+            version = try await set.withLease(of: key) { lease throws(StoreError) in
+                try await set.write(made, as: key, origin: origin, under: lease, now: now)
+            }
+        } catch {
+            throw failed(error)
+        }
+        return try DevelopmentRoot(made, version: version)
+    }
+
     /// Returns the root, or `nil` if there is none.
     package static func read(in set: CertificateSet) async throws(CertificatesError) -> DevelopmentRoot? {
         let key = CertificateSet.developmentCA
