@@ -71,7 +71,7 @@ package struct ValueExamination: Sendable {
         case .success(let value): stored = value
         case .failure(let error): return Self.withRemedy(error, key, in: store)
         }
-        let path = "\(store.diagnostics.path)/\(VersionName.path(of: stored.version, key: key))"
+        let path = store.place(of: stored.version, key)
         do throws(StoreError) {
             switch key.parent {
             case StoreLayout.certificates:
@@ -94,7 +94,7 @@ package struct ValueExamination: Sendable {
         let remedy: String
         switch error.code {
         case .corrupt, .foreign, .tooLarge: remedy = StoreLayout.remedy(for: key)
-        case .refused where error.place.hasPrefix("\(store.diagnostics.path)/\(key)/"):
+        case .refused where error.place.hasPrefix("\(store.place(of: key))/"):
             remedy = "or remove the value with: hopgate store remove \(key)"
         default: return error
         }

@@ -189,7 +189,7 @@ package final class SharedStore: Sendable {
         if let lost {
             throw StoreError(
                 .notFound,
-                "\(store.diagnostics.path)/keys/\(lost.id)",
+                store.place(ofClusterKey: lost.id),
                 "is missing: no start can verify what this old key has sealed; extract keys/\(lost.id) from a backup, "
                     + "which is a tar file"
             )

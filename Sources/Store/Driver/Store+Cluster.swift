@@ -90,5 +90,13 @@ extension Store {
     }
 
     /// The location of a key for messages.
-    func place(of key: StoreKey) -> String { "\(diagnostics.path)/\(key)" }
+    package func place(of key: StoreKey) -> String { "\(diagnostics.path)/\(key)" }
+
+    /// The location of a key of the cluster for messages.
+    package func place(ofClusterKey id: String) -> String { "\(diagnostics.path)/\(ClusterDocument.keyFolder)/\(id)" }
+
+    /// The location of a version for messages.
+    package func place(of version: UInt64, _ key: StoreKey) -> String {
+        "\(diagnostics.path)/\(VersionName.path(of: version, key: key))"
+    }
 }
