@@ -34,9 +34,14 @@ struct AuthorityCommand: AsyncParsableCommand {
         let context = try await CommandContext.open(try await options.load(), isFounding: true)
         defer { context.close() }
         let (certificates, key) = (context.certificates, CertificateSet.developmentCA)
-        let root =
-            try await replace ? DevelopmentRoot.replace(in: certificates) : DevelopmentRoot.obtain(in: certificates)
-        if replace, root.version > 1 { await Self.reportClients(of: context.editor) }
+        let root: DevelopmentRoot
+        if replace {
+            let isReplacement: Bool
+            (root, isReplacement) = try await DevelopmentRoot.replace(in: certificates)
+            if isReplacement { await Self.reportClients(of: context.editor) }
+        } else {
+            root = try await DevelopmentRoot.obtain(in: certificates)
+        }
         if pem {
             try Terminal.print(String(decoding: root.certificatePEM, as: UTF8.self), terminator: "")
         } else if json {

@@ -29,7 +29,7 @@ struct CertificateIssuanceReport {
         let records = RenewalRecords(store)
         state = try await records.state(of: key)
         var hold: AuthorityHold?
-        for authority in authorities where hold == nil { hold = try await records.hold(at: authority)?.hold }
+        for authority in authorities where hold == nil { hold = try await records.hold(at: authority) }
         self.hold = hold
         authority = status?.authority
         guard let certificate = status?.certificate, authority != nil else {

@@ -420,17 +420,28 @@ def test_a_name_that_is_not_issued_yet_is_shown_with_the_error_of_its_authority(
     assert gone.returncode == 1 and "no certificate named first.test" in gone.stderr, gone.stderr
 
 
+def stored_key(version: Path) -> str:
+    """The private key of a version of a certificate, as it is in the file."""
+    return json.dumps(json.loads(version.read_bytes().split(b"\n", 1)[1])["key"])[1:-1]
+
+
 def test_a_new_development_root_replaces_the_present_one(bench):
     gateway = Gateway(bench)
     before = gateway.cli("ca", "--pem").stdout
     assert gateway.cli("ca", "--pem").stdout == before
     (token, revoked) = (token_id(gateway.create_token(name)) for name in ("demo", "gone"))
     gateway.token("revoke", revoked)
+    folder = gateway.data / "v2/certs/development-ca"
+    (first,) = folder.iterdir()
+    key = stored_key(first)
     done = gateway.cli("ca", "--replace", "--pem")
     after = done.stdout
     assert after != before and gateway.cli("ca", "--pem").stdout == after
-    # In one step: there is a root at every moment.
-    assert sorted(path.name for path in (gateway.data / "v2/certs/development-ca").iterdir())[-1] == "2.json"
+    # No version says that it was removed, and the previous key is nowhere on the volume at the end.
+    versions = sorted(folder.iterdir())
+    assert [path.name for path in versions] == ["2.json", "3.json"]
+    assert len({stored_key(path) for path in versions} - {key}) == 1
+    assert not [path for path in gateway.data.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
     for name in ("development-ca", "certs/development-ca", "certs/development-ca/1"):
         refused = gateway.cli("cert", "remove", name, check=False)
         assert refused.returncode == 1 and '"hopgate ca --replace" replaces it' in refused.stderr, refused.stderr

@@ -5,13 +5,15 @@ import Store
 import Synchronization
 import Threads
 
-/// The ``ACME/AuthorityGate`` of each configured CA, shared by all renewers of a process, and the task that drives them.
+/// The ``ACME/AuthorityGate`` of each configured CA, shared by all renewers of a process, and the task that drives
+/// them.
 final class AuthorityGates: Sendable {
     /// The directory URLs of the CAs, each of which has a gate.
     private let authorities: [String]
     private let gates: Mutex<[String: AuthorityGate]>
     private let records: RenewalRecords
     private let directories: ACMEDirectoryCache
+    private let errors: ErrorReports
     private let onEvent: @Sendable (RenewalEvent) -> Void
     /// Sent when a gate may have something to do.
     private let signal = AsyncSignal()
@@ -20,6 +22,7 @@ final class AuthorityGates: Sendable {
         _ settings: RenewalSettings,
         records: RenewalRecords,
         directories: ACMEDirectoryCache,
+        errors: ErrorReports,
         onEvent: @escaping @Sendable (RenewalEvent) -> Void
     ) {
         let gates = settings.authorities.map { authority in
@@ -30,6 +33,7 @@ final class AuthorityGates: Sendable {
         self.gates = Mutex(Dictionary(gates) { first, _ in first })
         self.records = records
         self.directories = directories
+        self.errors = errors
         self.onEvent = onEvent
     }
 
@@ -133,7 +137,7 @@ final class AuthorityGates: Sendable {
                 onEvent(.authorityOpened(authority: authority, seconds: seconds, waiting: waiting))
             case .load:
                 await access(authority) { () throws(StoreError) in
-                    let stored = try await self.records.hold(at: authority)
+                    let stored = try await self.records.holdRemovingDamage(at: authority)
                     self.update(authority) { $0.loaded(stored?.hold, version: stored?.version, now: $1) }
                 }
             case .write(let hold, let version):
@@ -155,6 +159,8 @@ final class AuthorityGates: Sendable {
         do throws(StoreError) {
             try await body()
         } catch {
+            // No name is ordered before the hold is known.
+            if !error.isConflict, !error.isTransient { errors.record(error, for: []) }
             update(authority) { error.isConflict ? $0.conflicted() : $0.storeFailed(now: $1) }
         }
     }

@@ -10,8 +10,8 @@ import Threads
 extension CertificateIssuer {
     /// The largest number of certificates on demand that one process manages.
     static let onDemandLimit = 10_000
-    /// The shortest pause between two requests to the budget, which is one read and one write of the store for all hosts
-    /// that wait.
+    /// The shortest pause between two requests to the budget, which is one read and one write of the store for all
+    /// hosts that wait.
     private static let requestPause = Duration.seconds(1)
     /// The pause after a failure of the store.
     private static let failurePause = TimeAmount.seconds(10)

@@ -41,6 +41,7 @@ package final class CertificateIssuer: Sendable {
         self.settings = settings
         let records = RenewalRecords(certificates.store)
         let directories = ACMEDirectoryCache()
+        let errors = ErrorReports(store: certificates.store, onEvent: onEvent)
         shared = CertificateRenewer.Shared(
             settings: settings,
             certificates: certificates,
@@ -48,10 +49,16 @@ package final class CertificateIssuer: Sendable {
             transport: transport,
             presenter: presenter,
             directories: directories,
-            gates: AuthorityGates(settings, records: records, directories: directories, onEvent: onEvent),
+            gates: AuthorityGates(
+                settings,
+                records: records,
+                directories: directories,
+                errors: errors,
+                onEvent: onEvent
+            ),
             permits: AsyncSemaphore(Self.permits.configured),
             permitsOnDemand: AsyncSemaphore(Self.permits.onDemand),
-            errors: ErrorReports(store: certificates.store, onEvent: onEvent),
+            errors: errors,
             onEvent: onEvent
         )
         state = Mutex(State())

@@ -20,8 +20,8 @@ import Threads
 /// ``wake()`` ends a wait early, for example because another replica has changed the store. ``renew(_:)`` requests a
 /// new certificate and may be called from any thread. What the task shares with its callers is in ``RenewerState``.
 final class CertificateRenewer: Sendable {
-    /// The longest pause between two passes in seconds, regardless of the plan, because clocks may jump and machines may be
-    /// suspended.
+    /// The longest pause between two passes in seconds, regardless of the plan, because clocks may jump and machines
+    /// may be suspended.
     private static let longestPause: Int64 = 3_600
 
     /// The time after which a requested attempt that has not begun is requested again.
@@ -41,8 +41,8 @@ final class CertificateRenewer: Sendable {
         let presenter: any ChallengePresenter
         let directories: ACMEDirectoryCache
         let gates: AuthorityGates
-        /// The limit of concurrent orders and requests. Certificates on demand have their own, so that they cannot delay
-        /// the configured ones, however many hosts there are.
+        /// The limit of concurrent orders and requests. Certificates on demand have their own, so that they cannot
+        /// delay the configured ones, however many hosts there are.
         let permits: AsyncSemaphore
         let permitsOnDemand: AsyncSemaphore
         let errors: ErrorReports
@@ -84,8 +84,8 @@ final class CertificateRenewer: Sendable {
 
     // MARK: The loop
 
-    /// Runs until the task is cancelled. For a host on demand it also returns once an order is due and no attached agent
-    /// offers the host, or another certificate covers it. A second call has no effect.
+    /// Runs until the task is cancelled. For a host on demand it also returns once an order is due and no attached
+    /// agent offers the host, or another certificate covers it. A second call has no effect.
     ///
     /// - Returns: Whether this call ran the loop.
     func run() async -> Bool {
@@ -192,6 +192,9 @@ final class CertificateRenewer: Sendable {
             guard error.code == .corrupt || error.code == .tooLarge else { throw error }
             finding = CertificateSet.Finding()
         }
+        if let problem = finding.rejection, problem.storeCode == .newerFormat {
+            throw StoreError(.newerFormat, problem.path, problem.reason)
+        }
         var situation = CertificateSituation(
             names: names,
             facts: finding.certificate.map { CertificateFacts($0) },
@@ -215,7 +218,8 @@ final class CertificateRenewer: Sendable {
         case .blocked(let until):
             let holds = shared.gates.holds
             let hold = shared.settings.directories.lazy.compactMap { holds[$0] }.first
-            next = min(until, hold?.notBefore ?? until)
+            next = hold?.notBefore ?? until
+            if let known = next { next = known == .latest ? nil : min(until, known) }
             error = hold?.error ?? error
         default: break
         }

@@ -3,8 +3,8 @@ package import ACME
 /// The part of the gateway that makes responses to challenges available where a CA looks for them: on every replica, or
 /// in the DNS.
 package protocol ChallengePresenter: Sendable {
-    /// Presents the responses. Returns when the CA may validate: every live replica serves the response, or the wait for it
-    /// timed out, and DNS records exist. Presenting a task again, also by another replica, is not an error.
+    /// Presents the responses. Returns when the CA may validate: every live replica serves the response, or the wait
+    /// for it timed out, and DNS records exist. Presenting a task again, also by another replica, is not an error.
     func present(_ tasks: [ChallengeTask]) async throws(PresentationError)
 
     /// Removes the responses. Failures are not reported to the caller: what cannot be removed now expires or is logged.

@@ -27,8 +27,8 @@ struct OrderDriver: Sendable {
 
     /// Runs the order to its end.
     ///
-    /// - Throws: If the lease was lost, the store failed, or the gateway is shutting down. The order is kept for the next
-    ///   holder of the lease.
+    /// - Throws: If the lease was lost, the store failed, or the gateway is shutting down. The order is kept for the
+    ///   next holder of the lease.
     func run(_ plan: OrderPlan) async throws(StoreError) -> Outcome {
         try await requireLease()
         let previous = try await records.order(of: certificate)
@@ -114,8 +114,8 @@ struct OrderDriver: Sendable {
         }
     }
 
-    /// Checks the lease before each request and before challenges are presented. A request in progress cannot be fenced;
-    /// what is written to the store is.
+    /// Checks the lease before each request and before challenges are presented. A request in progress cannot be
+    /// fenced; what is written to the store is.
     private func requireLease() async throws(StoreError) {
         guard !Task.isCancelled else { throw client.shutdown }
         try await lease.check()

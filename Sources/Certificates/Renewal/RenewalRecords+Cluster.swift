@@ -3,7 +3,8 @@ package import Formats
 package import Store
 
 /// The records that belong to no certificate: the budget of certificates on demand, and the holds of CAs. They are
-/// written without a lease: of several replicas that replace the same version one succeeds, and the others decide again.
+/// written without a lease: of several replicas that replace the same version one succeeds, and the others decide
+/// again.
 extension RenewalRecords {
     package static let budget: StoreKey = "acme/on-demand/budget"
     package static let authorities: StoreKey = "acme/authorities"
@@ -27,8 +28,13 @@ extension RenewalRecords {
         }
     }
 
+    /// Returns the hold of a CA, or `nil` if there is none or it is damaged.
+    package func hold(at authority: String) async throws(StoreError) -> AuthorityHold? {
+        try await record(Self.authority(authority))
+    }
+
     /// Returns the hold of a CA with its version, or `nil` if there is none. A damaged record is removed.
-    package func hold(at authority: String) async throws(StoreError) -> (hold: AuthorityHold, version: UInt64)? {
+    func holdRemovingDamage(at authority: String) async throws(StoreError) -> (hold: AuthorityHold, version: UInt64)? {
         let key = Self.authority(authority)
         guard let stored = try await readRemovingDamage(key) else { return nil }
         guard let hold: AuthorityHold = try Self.parse(stored, key) else {

@@ -68,8 +68,8 @@ package struct RenewalRecords: Sendable {
         )
     }
 
-    /// Stores an account in the place of its earlier record. Replicas that register the same key write the same value, so
-    /// the last write wins.
+    /// Stores an account in the place of its earlier record. Replicas that register the same key write the same value,
+    /// so the last write wins.
     ///
     /// - Throws: `conflict` if the account was removed or another one has taken its place: a registration that was in
     ///   progress must not bring it back. The caller has to begin with ``account(at:)``.
@@ -133,7 +133,7 @@ package struct RenewalRecords: Sendable {
 
     // MARK: Values
 
-    private func record<Record: StoredRecord>(_ key: StoreKey) async throws(StoreError) -> Record? {
+    func record<Record: StoredRecord>(_ key: StoreKey) async throws(StoreError) -> Record? {
         do {
             return try Self.parse(try await store.readIfPresent(key), key)
         } catch {

@@ -70,8 +70,8 @@ package struct CertificateSet: Sendable {
         try await store.readIfPresent(key).map { finding($0, at: key, check: check) } ?? Finding()
     }
 
-    /// Returns the certificate that gateways which start serve in the place of one that cannot be used: the newest earlier
-    /// version that the store has kept, if it is valid.
+    /// Returns the certificate that gateways which start serve in the place of one that cannot be used: the newest
+    /// earlier version that the store has kept, if it is valid.
     package func earlier(
         _ key: StoreKey,
         now: Date,
@@ -181,6 +181,15 @@ package struct CertificateSet: Sendable {
         let document = CertificateDocument(certificate, source: origin, authority: authority, now: now)
         let bytes = document.sealed(at: key, with: keyring().signing)
         return try await store.put(key, bytes, under: lease)
+    }
+
+    /// Stores the newest version once more. Of a private key the version before the newest is kept, so that the key of
+    /// an earlier certificate is deleted.
+    ///
+    /// - Returns: The new version.
+    func rewrite(_ key: StoreKey, under lease: any StoreLease) async throws(StoreError) -> UInt64 {
+        let newest = try await store.read(key)
+        return try await store.write(key, .replace(newest.version, newest.bytes), under: lease)
     }
 
     /// Removes a certificate and the pending order of its name, with their private keys: a process that has ended after

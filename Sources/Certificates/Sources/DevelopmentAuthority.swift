@@ -65,18 +65,17 @@ final class DevelopmentAuthority: Sendable {
         }
     }
 
-    /// Reads the root again after it changed in the store, because a backup was restored or it was removed and created
-    /// again. Returns whether it is a different one. If it cannot be read or used, the previous one stays.
+    /// Reads the root again after it changed in the store, because a backup was restored or it was replaced. Returns
+    /// whether it is a different one. If it cannot be read or used, the previous one stays.
     func reload() async -> Bool {
         // A change during the reading requests another one.
         state.withLock { $0.needsReload = false }
         do throws(CertificatesError) {
             return try await DevelopmentRoot.read(in: set).map { adopt($0) } ?? false
         } catch {
-            guard case .malformed = error.code else {
-                requestReload()
-                return false
-            }
+            if error.code != .malformed { requestReload() }
+            // A store that does not answer is reported as such.
+            if case .store(let code) = error.code, StoreError(code, "", "").isTransient { return false }
             return state.withLock { state in
                 defer { state.problem = error }
                 return state.problem != error
@@ -125,6 +124,8 @@ final class DevelopmentAuthority: Sendable {
         do throws(CertificatesError) {
             let leaf = try DevelopmentLeaf.issue(names, by: root, now: now)
             state.withLock { state in
+                // After another root was adopted the leaf is issued again.
+                guard state.root?.fingerprint == root.fingerprint else { return }
                 state.leaf = leaf
                 if state.problem?.code == .issuance { state.problem = nil }
             }

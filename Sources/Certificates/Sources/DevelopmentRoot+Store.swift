@@ -42,22 +42,40 @@ extension DevelopmentRoot {
         }
     }
 
-    /// Creates a root in the place of the present one, which may be damaged, in one step. The key of the one before stays
-    /// on the volume until the next replacement.
+    /// Creates a root in the place of the present one, which may be damaged, and then deletes the key of that one.
+    ///
+    /// - Returns: The new root, and whether there was one before.
     package static func replace(in set: CertificateSet, now: Date = Date()) async throws(CertificatesError)
-        -> DevelopmentRoot
+        -> (root: DevelopmentRoot, isReplacement: Bool)
     {
         let key = CertificateSet.developmentCA
         let made = try issue(now: now)
-        let version: UInt64
+        let written: (version: UInt64, isReplacement: Bool)
         do throws(StoreError) {
-            version = try await set.withLease(of: key) { lease throws(StoreError) in
-                try await set.write(made, as: key, origin: origin, under: lease, now: now)
+            written = try await set.withLease(of: key) { lease throws(StoreError) in
+                var isReplacement = true
+                do throws(StoreError) {
+                    isReplacement = try await set.store.readIfPresent(key) != nil
+                } catch {
+                    guard !error.isTransient else { throw error }
+                }
+                let version = try await set.write(made, as: key, origin: origin, under: lease, now: now)
+                return (version, isReplacement)
             }
         } catch {
             throw failed(error)
         }
-        return try DevelopmentRoot(made, version: version)
+        if written.isReplacement {
+            do throws(StoreError) {
+                try await set.withLease(of: key) { lease throws(StoreError) in
+                    _ = try await set.rewrite(key, under: lease)
+                }
+            } catch {
+                let what = "the development root was replaced, and the key of the previous one is still on the volume"
+                throw CertificatesError(.store(error.code), error.place, "\(what): \(error.reason); run this again")
+            }
+        }
+        return (try DevelopmentRoot(made, version: written.version), written.isReplacement)
     }
 
     /// Returns the root, or `nil` if there is none.

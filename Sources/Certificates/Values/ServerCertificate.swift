@@ -191,8 +191,9 @@ package final class ServerCertificate: Sendable {
     }
 }
 
-/// The properties that a certificate shares with all others that an authority issues in the same way: the kind of the key,
-/// the algorithm of the signature, the usages and the chain. TLS libraries accept all certificates of one kind or none.
+/// The properties that a certificate shares with all others that an authority issues in the same way: the kind of the
+/// key, the algorithm of the signature, the usages and the chain. TLS libraries accept all certificates of one kind or
+/// none.
 package struct CertificateKind: Hashable, Sendable {
     private let key: String
     private let keySize: Int

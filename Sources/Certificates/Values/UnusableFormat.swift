@@ -47,7 +47,7 @@ enum UnusableFormat {
                 (
                     "a PKCS #12 file",
                     "openssl pkcs12 -in FILE -nodes -out both.pem (add -legacy if openssl reports \"unsupported\"), "
-                        + "then --cert both.pem --key both.pem"
+                        + "then name both.pem as certificate and as key"
                 )
             } else if content.starts(with: [0x02]) {
                 ("a private key in DER", "openssl pkey -inform DER -in FILE -out key.pem")

@@ -112,6 +112,32 @@ struct AuthorityHoldTests {
         await world.stop()
     }
 
+    @Test("A hold that cannot be read is reported, and no time that never comes is shown")
+    func unreadableHold() async throws {
+        let world = IssuingWorld()
+        let key = try RenewalRecords.authorities.child(Fingerprint.of(TestCA.directory.text))
+        try await world.store.write(key, .create(Array(#"{"format":99}"#.utf8)))
+        let issuer = world.issuer(world.settings([["a.test"]]))
+        world.start(issuer)
+        try await eventually(within: .seconds(30)) { world.troubles.contains { $0.code == .newerFormat } }
+        #expect(world.orders == 0 && issuer.statuses.allSatisfy { $0.nextTry == nil })
+        await world.stop()
+    }
+
+    @Test("A certificate of a later release is neither ordered again nor replaced")
+    func laterCertificate() async throws {
+        let world = IssuingWorld()
+        let key: StoreKey = "certs/a.test"
+        let later = SealedDocument.seal(Array(#"{"format":99}"#.utf8), at: key, with: testKeyring.signing)
+        try await world.store.write(key, .create(later))
+        let issuer = world.issuer(world.settings([["a.test"]]))
+        world.start(issuer)
+        try await eventually(within: .seconds(30)) { world.troubles.contains { $0.code == .newerFormat } }
+        #expect(world.orders == 0)
+        #expect(try await world.store.read(key) == StoredValue(bytes: later, version: 1))
+        await world.stop()
+    }
+
     @Test("A damaged account is reported once, with the remedy, and only for as long as it is stored")
     func damagedAccount() async throws {
         let world = IssuingWorld()

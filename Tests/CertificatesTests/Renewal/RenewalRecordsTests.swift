@@ -174,8 +174,16 @@ struct RenewalRecordsTests {
         try await records.removeOrder(of: certificate, under: lease)
         #expect(try await store.readIfPresent(order) == nil)
 
+        // Only a gateway removes it; a command reads.
         #expect(try await records.hold(at: TestCA.directory.text) == nil)
-        #expect(try await store.readIfPresent(hold) == nil)
+        await #expect(throws: StoreError.self) { try await store.readIfPresent(hold) }
+        let world = IssuingWorld(store: store)
+        let issuer = world.issuer(world.settings([["c.test"]]))
+        world.start(issuer)
+        try await eventually("the damaged hold is removed") {
+            do { return try await store.readIfPresent(hold) == nil } catch { return false }
+        }
+        await world.stop()
         var hosts = WaitingHosts()
         _ = hosts.insert(.dns("b.test"), token: "t", now: .now())
         let decisions = try await records.requestOrders(

@@ -133,7 +133,7 @@ struct CertificateFilesTests {
             ("x509 -outform DER -in cert.pem", "cert.pem", "DER"),
             (
                 "pkcs12 -export -in cert.pem -inkey key.pem -passout pass:secret", "both.pem",
-                #"(add -legacy if openssl reports "unsupported"), then --cert both.pem --key both.pem"#
+                #"(add -legacy if openssl reports "unsupported"), then name both.pem as certificate and as key"#
             ),
             ("crl2pkcs7 -nocrl -certfile cert.pem", "chain.pem", "PKCS #7"),
             ("crl2pkcs7 -nocrl -outform DER -certfile cert.pem", "chain.pem", "PKCS #7"),
