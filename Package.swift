@@ -242,7 +242,7 @@ let package = Package(
         ),
         .testTarget(
             name: "ClusterTests",
-            dependencies: ["Cluster", "Formats", "HopProtocol", "Store", "TestSupport", nioCore],
+            dependencies: ["Cluster", "Formats", "HopProtocol", "Store", "TestSupport", nioCore, logging],
             swiftSettings: strict
         ),
         .testTarget(

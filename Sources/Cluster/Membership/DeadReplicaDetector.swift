@@ -3,9 +3,9 @@ package import Store
 
 /// Decides which replicas have been silent for long enough to be archived.
 ///
-/// The silence of a replica counts from its last heartbeat, or from its first observation if it had none. It never counts
-/// from before the local store became healthy, or from before the replica's files could be read again, because a process
-/// whose store fails misses the heartbeats of others.
+/// The silence of a replica counts from its last heartbeat, or from its first observation if it had none. It never
+/// counts from before the local store became healthy, or from before the replica's files could be read again, because a
+/// process whose store fails misses the heartbeats of others.
 ///
 /// Without clock and store: the owner reports each observation and its time.
 package struct DeadReplicaDetector: Sendable {

@@ -14,6 +14,11 @@ package final class ReplicaPresence: Sendable {
     private struct State {
         var member: (any StoreMember)?
         var status = MemberStatus()
+
+        func publish() {
+            let status = status
+            member?.update { $0 = status }
+        }
     }
 
     private let shared: SharedStore
@@ -52,12 +57,12 @@ package final class ReplicaPresence: Sendable {
 
     /// Changes the fields of the next heartbeats.
     package func update(_ change: (inout MemberStatus) -> Void) {
-        let (member, status) = state.withLock { state in
+        state.withLock { state in
             let before = state.status
             change(&state.status)
-            return (before == state.status ? nil : state.member, state.status)
+            // Under the lock, so that of two changes at the same time the later one is published last.
+            if state.status != before { state.publish() }
         }
-        member?.update { $0 = status }
     }
 
     /// Sets a row of this process.
@@ -84,14 +89,15 @@ package final class ReplicaPresence: Sendable {
         try await state.withLock { $0.member }?.flush(within: limit)
     }
 
-    /// Records in the heartbeat that this process leaves, and waits no longer than a healthy volume needs: a volume that
-    /// hangs does not delay the exit.
+    /// Records in the heartbeat that this process leaves, and waits no longer than a healthy volume needs: a volume
+    /// that hangs does not delay the exit.
     package func leave() async {
         update { $0.state = .left }
         try? await flush(within: StoreHealth.limit)
     }
 
-    /// Joins the cluster as soon as the volume permits, then keeps the description current, until the task is cancelled.
+    /// Joins the cluster as soon as the volume permits, then keeps the description current, until the task is
+    /// cancelled.
     package func run() async {
         var hasLogged = false
         while !Task.isCancelled, state.withLock({ $0.member == nil }) {
@@ -136,10 +142,9 @@ package final class ReplicaPresence: Sendable {
                 }
             )
         )
-        let status = state.withLock { state in
+        state.withLock { state in
             state.member = member
-            return state.status
+            state.publish()
         }
-        member.update { $0 = status }
     }
 }

@@ -6,8 +6,8 @@ import Synchronization
 /// The replicas of the cluster as this process knows them. Archives replicas that have been dead for long.
 package final class ReplicaWatch: Sendable {
     private static let interval = Duration.seconds(1)
-    /// The age of a heartbeat above which its replica is not waited for. A heartbeat is due every second, so the replica
-    /// has probably died, and a lease that it held has passed to another one.
+    /// The age of a heartbeat above which its replica is not waited for. A heartbeat is due every second, so the
+    /// replica has probably died, and a lease that it held has passed to another one.
     private static let heartbeatAgeLimit = TimeAmount.milliseconds(2_500)
     private static let waitInterval = TimeAmount.milliseconds(50)
 
@@ -62,7 +62,10 @@ package final class ReplicaWatch: Sendable {
 
     private func record(_ event: MemberEvent) {
         switch event {
-        case .rows(let name, let changes): return sessions.apply(changes, of: name)
+        case .rows(let name, let changes):
+            // They are delivered after the status that was read with them.
+            guard state.withLock({ $0.replicas[name]?.status?.state != .left }) else { return }
+            return sessions.apply(changes, of: name)
         case .gone(let name): sessions.remove(name)
         case .status(let name, let status, _, _) where status.state == .left: sessions.remove(name)
         default: break
