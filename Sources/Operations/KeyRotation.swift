@@ -3,11 +3,11 @@ package import NIOCore
 package import Store
 import Synchronization
 
-/// Rotation of the cluster's key while replicas and agents keep running: adds a key, waits until every live replica knows
-/// it, signs with it and seals every credential again. Another run removes the old keys.
+/// Rotation of the cluster's key while replicas and agents keep running: adds a key, waits until every live replica
+/// knows it, signs with it and seals every credential again. Another run removes the old keys.
 ///
-/// Each step is one version of cluster.json or of a credential, decided by link(2). An interrupted rotation continues from
-/// the state in the store when it is run again, also on another machine and also concurrently.
+/// Each step is one version of cluster.json or of a credential, decided by link(2). An interrupted rotation continues
+/// from the state in the store when it is run again, also on another machine and also concurrently.
 package final class KeyRotation: Sendable {
     package struct Options: Sendable {
         /// Whether to remove the keys that no longer sign, in the place of a rotation to a new key. A rotation that was
@@ -128,6 +128,7 @@ package final class KeyRotation: Sendable {
             let cause = ValueExamination.withRemedy(problem, place, in: store)
             throw StoreError(.refused, place.path, "\(cause); the old keys are kept: run this again after that")
         }
+        var undeleted: StoreError?
         for key in old.reversed() {
             cluster = try await step { cluster throws(StoreError) in
                 let isDue = cluster.keyring.signing == all.signing && cluster.keyring[key.id] != nil
@@ -140,11 +141,21 @@ package final class KeyRotation: Sendable {
                     "the signing key was changed by another rotation; key \(key.id) is still valid: run this again"
                 )
             }
-            try? await store.removeClusterKey(key.id)
-            report(.retired(key.id))
+            do throws(StoreError) {
+                try await store.removeClusterKey(key.id)
+                report(.retired(key.id))
+            } catch {
+                guard error.code != .notFound else {
+                    report(.retired(key.id))
+                    continue
+                }
+                let reason = "is a key that is valid no more and could not be deleted: \(error.reason); delete the file"
+                undeleted = StoreError(error.code, store.place(ofClusterKey: key.id), reason)
+            }
         }
         // A command that read the old key earlier may have sealed with it since.
         _ = try await reseal(all)
+        if let undeleted { throw undeleted }
         return cluster
     }
 

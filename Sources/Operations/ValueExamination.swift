@@ -35,22 +35,23 @@ package struct ValueExamination: Sendable {
 
     /// Removes a value that cannot be used, under the lease that protects it.
     ///
-    /// - Throws: `refused` if it can be used, `newerFormat` if a later release can use it, `denied` if another user can.
+    /// - Throws: `refused` if it can be used, `newerFormat` if a later release can use it, `denied` if another user
+    ///   can.
     package func remove(_ key: StoreKey) async throws(StoreError) {
-        let version = try await unusableVersion(key)
+        let removal = try await removal(of: key)
         let isGuarded = [StoreLayout.certificates, RenewalRecords.names, RenewalRecords.orders].contains(key.parent)
         guard isGuarded, let certificate = try? StoreLayout.certificates.child(key.name) else {
-            try await store.write(key, .remove(version))
+            try await store.write(key, removal)
             return
         }
         try await certificates.withLease(of: certificate) { lease throws(StoreError) in
             // The holder before may have replaced it, and the lease has written it again if that one was lost.
-            _ = try await store.write(key, .remove(try await unusableVersion(key)), under: lease)
+            _ = try await store.write(key, try await self.removal(of: key), under: lease)
         }
     }
 
-    /// Returns the version of a value that cannot be used, or `nil` if it cannot be read.
-    private func unusableVersion(_ key: StoreKey) async throws(StoreError) -> UInt64? {
+    /// Returns the removal of a value that cannot be used, which conflicts if it is replaced meanwhile.
+    private func removal(of key: StoreKey) async throws(StoreError) -> ValueWrite {
         let (version, fault) = try await examine(key)
         guard let fault else {
             throw StoreError(
@@ -61,7 +62,8 @@ package struct ValueExamination: Sendable {
             )
         }
         guard fault.code != .newerFormat, fault.code != .denied else { throw fault }
-        return version
+        // A file that is refused or too large has no content to compare.
+        return version == nil && fault.code == .corrupt ? .removeDamaged : .remove(version)
     }
 
     /// Decodes a value as gateways do. Returns the reason why it cannot be used, with the remedy.
@@ -115,8 +117,8 @@ package struct ValueExamination: Sendable {
         package var isComplete = true
     }
 
-    /// Reads and decodes all values, side by side. Closes the store at the end of the time for it, and then returns what
-    /// was examined.
+    /// Reads and decodes all values, side by side. Closes the store at the end of the time for it, and then returns
+    /// what was examined.
     package func run(within limit: TimeAmount) async -> Findings {
         await withTaskGroup(of: Void.self) { group in
             group.addTask {

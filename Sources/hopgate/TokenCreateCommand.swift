@@ -129,7 +129,7 @@ struct TokenCreateCommand: AsyncParsableCommand {
     private func revoked(_ token: IssuedToken, after failure: Failure, _ editor: CredentialEditor) async -> Failure {
         do {
             _ = try await editor.revoke(token.id)
-            return Failure("\(failure.message); token \(token.id) was revoked again")
+            return Failure("\(failure.message); token \(token.id) was revoked, because its secret is lost")
         } catch {
             return Failure("\(failure.message); revoke the token: hopgate token revoke \(token.id) (\(error))")
         }

@@ -112,6 +112,36 @@ struct KeyRotationTests {
         #expect(try rig.store.volume.strayKeys(retired).isEmpty)
     }
 
+    /// Deletes no key.
+    private struct KeepingKeys: InterceptedFileSystem {
+        let files: any FileSystem
+
+        func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) throws(FileFault) {
+            if call == .unlink, path.hasPrefix("keys/") { throw FileFault(.unlink, path, EROFS) }
+        }
+    }
+
+    @Test("An old key that cannot be deleted is an error that names its file, and the rotation is complete")
+    func undeletedKey() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        let rotated = try await rig.rotation().run()
+        let files = KeepingKeys(files: try PosixFileSystem(path: rig.folder.file("v2"), creating: false))
+        let store = VolumeStore(volume: Volume(files: files))
+        defer { store.close() }
+        let old = rig.first.keyring.signing
+        let events = Mutex<[KeyRotation.Event]>([])
+        let error = await #expect(throws: StoreError.self) {
+            let rotation = rig.rotation(of: store, retiring: true) { event in events.withLock { $0.append(event) } }
+            _ = try await rotation.run()
+        }
+        #expect(error?.place == rig.folder.file("v2/keys/\(old.id)"))
+        #expect(error?.reason.contains("delete the file") == true)
+        #expect(!events.withLock { $0.contains(.retired(old.id)) })
+        let after = try #require(try await rig.store.readCluster(mounted: nil))
+        #expect(after.keyring == ClusterKeyring([rotated.keyring.signing]))
+    }
+
     @Test("It waits for a live replica that does not know the key, reports its name, and continues when run again")
     func waiting() async throws {
         let rig = try await Rig()

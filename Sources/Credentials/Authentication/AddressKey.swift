@@ -1,14 +1,14 @@
 package import NIOCore
 
-/// The unit of addresses that share one limit: an IPv4 address, or the /64 network of an IPv6 address, which is what one
-/// host commonly gets.
+/// The unit of addresses that share one limit: an IPv4 address, or the /64 network of an IPv6 address, which is what
+/// one host commonly gets.
 package struct AddressKey: Hashable, Sendable {
     private let high: UInt64
     private let low: UInt64
 
     package init(_ address: SocketAddress) {
-        // The members of these C structures are not visible here, so they are read by their offsets in the kernel's ABI:
-        // family and port take four bytes; in IPv6 the flow information takes four more; then follows the address.
+        // The members of these C structures are not visible here, so they are read by their offsets in the kernel's
+        // ABI: family and port take four bytes; in IPv6 the flow information takes four more; then follows the address.
         switch address {
         case .v4(let v4):
             high = 0

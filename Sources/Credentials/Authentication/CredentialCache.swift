@@ -7,8 +7,8 @@ import Threads
 
 /// The credentials against which a running gateway authenticates agents.
 ///
-/// Look-ups read memory from any thread. ``load()`` begins to watch the store, and ``run(onChange:)`` reports changes. A
-/// document that cannot be read or is not genuine keeps its last valid version, and is logged once.
+/// Look-ups read memory from any thread. ``load()`` begins to watch the store, and ``run(onChange:)`` reports changes.
+/// A document that cannot be read or is not genuine keeps its last valid version, and is logged once.
 package final class CredentialCache: Sendable {
     /// The maximum length of a secret in bytes. Longer texts cannot be secrets and are not hashed.
     private static let secretLimit = 256
@@ -28,7 +28,8 @@ package final class CredentialCache: Sendable {
     /// The next time at which a secret expires, or `nil` if none does.
     private let nextExpiry = Mutex<UnixTime?>(nil)
     private let changed = AsyncSignal()
-    /// A hash that no token has. An unknown id is compared with it, so that the comparison takes as long as for a known id.
+    /// A hash that no token has. An unknown id is compared with it, so that the comparison takes as long as for a known
+    /// id.
     private let placeholder = SecretHash(of: IssuedToken().secret)
 
     private struct Counts {

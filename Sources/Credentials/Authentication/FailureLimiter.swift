@@ -1,7 +1,7 @@
 package import NIOCore
 
-/// A limit on failed attempts to authenticate: 10 a minute for each address, and 10 a minute for each pair of address and
-/// token id. An id alone is never limited, so that an attacker cannot lock out an agent by failing with its id.
+/// A limit on failed attempts to authenticate: 10 a minute for each address, and 10 a minute for each pair of address
+/// and token id. An id alone is never limited, so that an attacker cannot lock out an agent by failing with its id.
 ///
 /// Each key holds one instant (the generic cell rate algorithm): a failure advances it by 6 s from now or from its
 /// previous value, whichever is later, and more than 60 s ahead of now is above the limit. The tables are bounded; when

@@ -2,10 +2,11 @@ import Formats
 import Settings
 package import Store
 
-/// A credential in the form in which the store holds it: the key `agents/<id>`, format 1, sealed with the cluster's key.
+/// A credential in the form in which the store holds it: the key `agents/<id>`, format 1, sealed with the cluster's
+/// key.
 ///
-/// The MAC covers the id and the version, so that a copy under another id, and an older version under a newer number, are
-/// not genuine.
+/// The MAC covers the id and the version, so that a copy under another id, and an older version under a newer number,
+/// are not genuine.
 package struct CredentialDocument: Sendable {
     package static let prefix = StoreLayout.credentials
     static let format: Int64 = 1
@@ -142,8 +143,8 @@ extension CredentialDocument {
         changed(revoked: now.description, secrets: credential.secrets)
     }
 
-    /// Returns a copy with a new secret in front. The existing secrets are accepted until `end`, or until their own end if
-    /// that is earlier. Expired secrets are dropped, and the oldest one if there are too many.
+    /// Returns a copy with a new secret in front. The existing secrets are accepted until `end`, or until their own end
+    /// if that is earlier. Expired secrets are dropped, and the oldest one if there are too many.
     func rotated(to secret: String, endingOthersAt end: UnixTime, now: UnixTime) -> CredentialDocument {
         var others: [Credential.Secret] = []
         for old in credential.secrets {

@@ -117,8 +117,8 @@ package struct CredentialEditor: Sendable {
     }
 
     /// Reads the highest epoch under which a token was written, for the lease of a caller of
-    /// ``rotate(_:grace:under:)``. Tokens are no guards of a lease: each version is sealed with its number. A token that
-    /// cannot be used has no say, because its epoch may be anything.
+    /// ``rotate(_:grace:under:)``. Tokens are no guards of a lease: each version is sealed with its number. A token
+    /// that cannot be used has no say, because its epoch may be anything.
     func highestEpoch() async throws(CredentialError) -> UInt64 {
         let found = try await CredentialError.wrapping { () throws(StoreError) in
             try await store.readAll(CredentialDocument.prefix)
@@ -151,8 +151,8 @@ package struct CredentialEditor: Sendable {
 
     // MARK: Changing
 
-    /// Adds a new secret to a token. The previous secrets are accepted for the grace period, in which the agents have to
-    /// be given the new one.
+    /// Adds a new secret to a token. The previous secrets are accepted for the grace period, in which the agents have
+    /// to be given the new one.
     ///
     /// - Parameters:
     ///   - idOrName: An id, or the name of exactly one valid token.
@@ -204,9 +204,15 @@ package struct CredentialEditor: Sendable {
             throw Self.ambiguous(idOrName, valid, "name one by its id, or revoke all of them with --all")
         }
         let now = clock()
-        for credential in valid {
-            _ = try await change(id: credential.id) { document in
-                document.credential.isRevoked ? nil : document.revoked(at: now)
+        for (index, credential) in valid.enumerated() {
+            do throws(CredentialError) {
+                _ = try await change(id: credential.id) { document in
+                    document.credential.isRevoked ? nil : document.revoked(at: now)
+                }
+            } catch {
+                guard index > 0 else { throw error }
+                let rest = "\(index) of \(valid.count) tokens were revoked before; run this again for the others"
+                throw CredentialError(error.code, "\(error); \(rest)")
             }
         }
         return valid.map(\.id)

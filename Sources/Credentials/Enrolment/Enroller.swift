@@ -48,9 +48,9 @@ package struct Enroller: Sendable {
         case kept(Credential)
     }
 
-    /// The lease that is held while a token is looked up, created or rotated, so that of several concurrent calls for one
-    /// name only one creates a token. A new key cannot be fenced, so a token is revoked if the lease was lost meanwhile.
-    /// Neither can the file, so the lease is checked before that is written.
+    /// The lease that is held while a token is looked up, created or rotated, so that of several concurrent calls for
+    /// one name only one creates a token. A new key cannot be fenced, so a token is revoked if the lease was lost
+    /// meanwhile. Neither can the file, so the lease is checked before that is written.
     private static let lease: StoreKey = "tokens"
 
     private let editor: CredentialEditor
@@ -177,7 +177,8 @@ package struct Enroller: Sendable {
             try file.write(text)
         } catch {
             let what = "the new secret of token \(token.id) is lost; once the file can be written, "
-            throw CredentialError(error.code, "\(error); \(what)hopgate token create --if-absent creates another")
+            let remedy = "hopgate token create --if-absent creates another; or end the token: hopgate token revoke"
+            throw CredentialError(error.code, "\(error); \(what)\(remedy) \(token.id)")
         }
     }
 }
