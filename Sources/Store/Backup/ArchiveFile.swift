@@ -1,8 +1,8 @@
 import Glibc
 import Synchronization
 
-/// The bytes of an archive, written once from their start and read at any offset: an open file, or memory if the archive
-/// comes from or goes to a pipe.
+/// The bytes of an archive, written once from their start and read at any offset: an open file, or memory if the
+/// archive comes from or goes to a pipe.
 ///
 /// Calls block, and may be made on any thread.
 package final class ArchiveFile: Sendable {

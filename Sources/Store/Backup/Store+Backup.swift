@@ -15,8 +15,8 @@ extension Store {
     /// Writes the newest version of every value that ``StoreLayout`` keeps, cluster.json and the keys into an archive,
     /// as a restore creates them: sealed values are sealed again as version 1. Each is as it was at one moment; if the
     /// cluster's keys change meanwhile the backup starts over. Values that a gateway would not accept (a wrong MAC, a
-    /// file open to others) are left out and noted; of a certificate the newest earlier version is taken that is intact, which
-    /// a gateway serves in its place.
+    /// file open to others) are left out and noted; of a certificate the newest earlier version is taken that is
+    /// intact, which a gateway serves in its place.
     ///
     /// The archive is written on the threads of the store.
     ///

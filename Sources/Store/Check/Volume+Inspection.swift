@@ -69,6 +69,15 @@ extension Volume {
         return result
     }
 
+    /// Reports hints that are refused: changes of their prefix are found late.
+    private func inspectHints(_ path: String, _ result: inout VolumeInspection) {
+        do {
+            _ = try names(in: path, fresh: false)
+        } catch {
+            if error.code == .refused { result.addRefused(path, error) }
+        }
+    }
+
     private func inspect(
         _ folder: String,
         _ depth: Int,
@@ -89,7 +98,8 @@ extension Volume {
             guard left > 0, now() < end else { return }
             left -= 1
             let path = folder.isEmpty ? name : "\(folder)/\(name)"
-            // Hints and similar files, whose names begin with a dot.
+            // A watch reads the hints. Similar files of others have names that begin with a dot, too.
+            if path == Self.hints(folder) { inspectHints(path, &result) }
             guard !name.hasPrefix(".") else { continue }
             guard StoreKey.isComponent(name), depth > 0 || Self.topLevel.contains(name), !isForeign(name, in: folder)
             else {

@@ -15,8 +15,8 @@ private final class ClusterPin: VolumeVerification {
         keyFile = Mutex(Self.keyFile(cluster.keyring.signing.id))
     }
 
-    /// - Throws: `gone` if the store is another cluster's, or that of none. The process goes on with what it knows until
-    ///   its volume is back.
+    /// - Throws: `gone` if the store is another cluster's, or that of none. The process goes on with what it knows
+    ///   until its volume is back.
     func verify(_ volume: Volume) throws(StoreError) {
         if (try? volume.files.status(keyFile.withLock { $0 })) != nil { return }
         let key = ClusterDocument.key

@@ -1,8 +1,8 @@
 package import NIOCore
 import Threads
 
-/// Performs blocking work on a volume on a new thread and waits for it until a deadline. A thread that hangs is abandoned:
-/// this is for starts and command lines, not for frequent work.
+/// Performs blocking work on a volume on a new thread and waits for it until a deadline. A thread that hangs is
+/// abandoned: this is for starts and command lines, not for frequent work.
 ///
 /// - Parameters:
 ///   - name: The name of the thread; at most 15 bytes.

@@ -35,7 +35,8 @@ package struct MemberStatus: Equatable, Sendable {
     }
 }
 
-/// This process as a member. Calls from any thread return at once; the changes become durable and visible shortly after.
+/// This process as a member. Calls from any thread return at once; the changes become durable and visible shortly
+/// after.
 package protocol StoreMember: AnyObject, Sendable {
     /// The name of this process. It changes if others have archived it.
     var incarnation: Incarnation { get }
@@ -82,7 +83,8 @@ package enum MemberEvent: Sendable {
     /// - at: The time at which it was seen to move.
     case status(Incarnation, MemberStatus, seen: Mark, at: NIODeadline)
     case rows(Incarnation, RowChanges)
-    /// The member's files cannot be read, or a read has hung for ``StoreHealth/limit``; `nil` if they can be read again.
+    /// The member's files cannot be read, or a read has hung for ``StoreHealth/limit``; `nil` if they can be read
+    /// again.
     case problem(Incarnation, StoreError?)
     /// The member was archived.
     case gone(Incarnation)

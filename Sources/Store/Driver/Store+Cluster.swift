@@ -57,7 +57,7 @@ extension Store {
     /// - Parameter mounted: The keys of a mounted secret, or `nil` if the key is in the store.
     package func readCluster(mounted: [ClusterKey]?) async throws(StoreError) -> ClusterIdentity? {
         guard let stored = try await readIfPresent(.clusterDocument) else { return nil }
-        let place = "\(place(of: .clusterDocument))/\(stored.version)"
+        let place = place(of: stored.version, .clusterDocument)
         let document = try ClusterDocument(stored.bytes, place: place)
         var found: [ClusterKey] = []
         var isKeyOnVolume = false

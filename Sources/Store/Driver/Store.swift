@@ -4,9 +4,9 @@ import Synchronization
 /// The state that the replicas of a gateway share. Users of the store depend on this protocol only.
 ///
 /// The store has four parts. Values, leases and watches have keys; members have names of their own:
-/// - *Values*: small documents with a version number each. A ``ValueWrite`` that names the version it replaces or removes
-///   succeeds for one of several concurrent writers, and the others get `conflict`; one that names none applies to
-///   the newest version.
+/// - *Values*: small documents with a version number each. A ``ValueWrite`` that names the version it replaces or
+///   removes succeeds for one of several concurrent writers, and the others get `conflict`; one that names none applies
+///   to the newest version.
 /// - *Leases*: of the processes that wait for one, one holds it at a time; a write under it is fenced.
 /// - *Watches*: ``watch(_:_:)`` delivers values and every change of them; see ``WatchedValues``.
 /// - *Members*: one per process that has joined: a status and rows, which it alone writes and the others observe.
@@ -24,8 +24,8 @@ package protocol Store: Sendable {
     /// Returns the newest version of a value, waiting at most `limit`.
     func read(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> StoredValue
 
-    /// Returns the versions before the newest that the store has kept, the newest first, for a value that cannot be used
-    /// because it is damaged: none that is older than a removal or cannot be read. Waits at most `limit`.
+    /// Returns the versions before the newest that the store has kept, the newest first, for a value that cannot be
+    /// used because it is damaged: none that is older than a removal or cannot be read. Waits at most `limit`.
     func earlier(_ key: StoreKey, within limit: TimeAmount) async throws(StoreError) -> [StoredValue]
 
     /// Reads the newest version of every value one level below a prefix, for an initial load of thousands of values.
@@ -55,12 +55,12 @@ package protocol Store: Sendable {
         under lease: (any StoreLease)?
     ) async throws(StoreError) -> UInt64
 
-    /// Creates the first versions of thousands of keys, for a restore: several at the same time, all of them durable when
-    /// the call returns. A call that failed can be repeated: a first version with the same content is accepted. Watches
-    /// find the values when they inspect all keys.
+    /// Creates the first versions of thousands of keys, for a restore: several at the same time, all of them durable
+    /// when the call returns. A call that failed can be repeated: a first version with the same content is accepted.
+    /// Watches find the values when they inspect all keys.
     ///
-    /// - Parameter content: Returns the value of a key. Called concurrently on several threads of the store, for few keys
-    ///   at a time.
+    /// - Parameter content: Returns the value of a key. Called concurrently on several threads of the store, for few
+    ///   keys at a time.
     /// - Throws: `exists` if a key has or had another value.
     func createAll(
         _ keys: [StoreKey],
@@ -103,7 +103,8 @@ package protocol Store: Sendable {
     /// The observations about the store's condition, for reports. Returns at once.
     var diagnostics: StoreDiagnostics { get }
 
-    /// Sets a closure that is called after each operation, successful or not, with its duration, on a thread of the store.
+    /// Sets a closure that is called after each operation, successful or not, with its duration, on a thread of the
+    /// store.
     func onOperation(_ body: @escaping @Sendable (StoreOperation, TimeAmount) -> Void)
 
     /// Tests what the store's medium supports.

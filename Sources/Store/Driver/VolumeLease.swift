@@ -9,6 +9,8 @@ final class VolumeLease: StoreLease {
     /// Confined to jobs of the writer.
     private let held: ThreadConfined<HeldLease>
     private let timeToLive: TimeAmount
+    /// The folder, for messages.
+    private let place: String
     private let life: Mutex<Life>
 
     private struct Life {
@@ -23,6 +25,7 @@ final class VolumeLease: StoreLease {
         self.held = ThreadConfined(held)
         epoch = held.epoch
         timeToLive = held.timeToLive
+        place = held.place
         life = Mutex(Life(expiry: held.expiry))
         schedule(at: held.nextRenewal)
     }
@@ -89,7 +92,7 @@ final class VolumeLease: StoreLease {
     }
 
     private func lost() -> StoreError {
-        StoreError(.fenced, store.volume.files.root, "the lease of epoch \(epoch) was lost or released")
+        StoreError(.fenced, place, "the lease of epoch \(epoch) was lost or released")
     }
 }
 

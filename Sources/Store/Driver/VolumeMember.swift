@@ -242,7 +242,14 @@ final class VolumeMember: StoreMember {
 }
 
 extension VolumeStore {
-    package func join(_ options: JoinOptions) async throws(StoreError) -> any StoreMember {
+    package func join(_ requested: JoinOptions) async throws(StoreError) -> any StoreMember {
+        var options = requested
+        // This process does not observe its own journals, from their beginning on.
+        options.incarnation = { [weak self] in
+            let name = requested.incarnation()
+            self?.shared.withLock { _ = $0.ownNames.insert(name) }
+            return name
+        }
         let (pace, health) = (self.options.pace, health)
         let incarnation = options.incarnation()
         let info = options.info(incarnation)
@@ -258,16 +265,16 @@ extension VolumeStore {
             return ThreadConfined(journal)
         }
         let member = VolumeMember(store: self, options: options, journal: begun.value)
-        let seen = shared.withLock { shared -> Mark? in
-            guard !shared.isClosed, shared.member == nil else { return nil }
+        let isFirst = shared.withLock { shared -> Bool in
+            guard !shared.isClosed, shared.member == nil else { return false }
             shared.member = member
-            return shared.seen
+            member.update(seen: shared.seen)
+            return true
         }
-        guard let seen else {
+        guard isFirst else {
             member.close()
             throw StoreError(.closed, volume.files.root, "the store is closed, or this process has already joined")
         }
-        member.update(seen: seen)
         return member
     }
 }

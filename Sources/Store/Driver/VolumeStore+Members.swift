@@ -133,6 +133,7 @@ final class MemberReader: Sendable {
         var hasListed = false
         /// The time until which the members are read more often.
         var hurriedUntil = NIODeadline.uptimeNanoseconds(0)
+        var isHurried = false
     }
 
     init(deliver: @escaping @Sendable (MemberEvent) -> Void) {
@@ -175,16 +176,18 @@ extension VolumeStore {
 
     private func hurry(_ reader: MemberReader, until end: NIODeadline) {
         let isFirst = reader.state.withLock { state in
-            defer { state.hurriedUntil = max(state.hurriedUntil, end) }
-            return state.hurriedUntil < .now()
+            defer { (state.hurriedUntil, state.isHurried) = (max(state.hurriedUntil, end), true) }
+            return !state.isHurried
         }
         if isFirst { readHurriedly(reader) }
     }
 
     private func readHurriedly(_ reader: MemberReader) {
-        guard shared.withLock({ $0.members === reader }), reader.state.withLock({ $0.hurriedUntil >= .now() }) else {
-            return
+        let isHurried = reader.state.withLock { state in
+            state.isHurried = state.hurriedUntil >= .now()
+            return state.isHurried
         }
+        guard isHurried, shared.withLock({ $0.members === reader }) else { return }
         readMembers(reader)
         timers.schedule(at: .now() + Self.hurriedInterval) { [weak self] in self?.readHurriedly(reader) }
     }
@@ -197,7 +200,7 @@ extension VolumeStore {
         guard begins else { return }
         let volume = volume
         let isAccepted = readers.submit { [weak self] in
-            // A foreign volume does not say who has left.
+            // The list of a foreign volume means nothing.
             let listed = (try? volume.replicaFolders()).flatMap { try? (volume.requireOwnVolume(), $0).1 }
             reader.state.withLock { $0.isListing = false }
             if let listed { self?.apply(listed, to: reader) }
@@ -206,8 +209,7 @@ extension VolumeStore {
     }
 
     private func apply(_ listed: [Incarnation], to reader: MemberReader) {
-        let own = shared.withLock { $0.member }?.incarnation
-        let others = Set(listed).subtracting([own].compactMap(\.self))
+        let others = Set(listed).subtracting(shared.withLock { $0.ownNames })
         let (isFirst, gone) = reader.state.withLock { state in
             for name in others where state.members[name] == nil {
                 state.members[name] = ObservedMember(volume: volume, name: name, send: reader.deliver)
@@ -260,12 +262,12 @@ extension VolumeStore {
 
     /// Publishes what all watches have delivered.
     func updateSeen() {
-        let update = shared.withLock { shared -> (VolumeMember, Mark)? in
+        shared.withLock { shared in
             let seen = shared.watches.reduce(shared.announced) { $0.intersection($1.covered) }
-            guard seen != shared.seen else { return nil }
+            guard seen != shared.seen else { return }
             shared.seen = seen
-            return shared.member.map { ($0, seen) }
+            // Under the lock, so that no older mark follows a newer one.
+            shared.member?.update(seen: seen)
         }
-        if let (member, seen) = update { member.update(seen: seen) }
     }
 }

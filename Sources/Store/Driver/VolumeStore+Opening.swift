@@ -72,8 +72,8 @@ extension VolumeStore {
         return VolumeStore(volume: volume, options: options)
     }
 
-    /// Opens the store in a folder, whichever cluster it belongs to, for a restore. A call that hangs is abandoned on its
-    /// own thread.
+    /// Opens the store in a folder, whichever cluster it belongs to, for a restore. A call that hangs is abandoned on
+    /// its own thread.
     package static func openFolder(
         _ path: String,
         creating: Bool,
@@ -105,8 +105,8 @@ extension Volume {
     ///   - path: The path of `STORE/v2`.
     ///   - creating: Whether to create the folder and the missing ones above it.
     ///   - mayBeLink: Whether the path is `STORE` itself, which may be a symbolic link made by the operator.
-    /// - Throws: `refused` for a symbolic link where none is allowed, `olderFormat` if there is only a store of the format
-    ///   before.
+    /// - Throws: `refused` for a symbolic link where none is allowed, `olderFormat` if there is only a store of the
+    ///   format before.
     package static func at(_ path: String, creating: Bool, mayBeLink: Bool = false) throws(StoreError) -> Volume {
         if !mayBeLink, PosixFileSystem.kind(of: path, followingLinks: false) == nil {
             let old = "\(folder(of: path))/\(oldFolderName)"
@@ -143,6 +143,9 @@ extension Volume {
             existing = folder(of: existing)
         }
         if existing.isEmpty { existing = path.hasPrefix("/") ? "/" : "." }
+        guard PosixFileSystem.kind(of: existing, followingLinks: true) == .folder else {
+            throw StoreError(.refused, existing, Volume.notFolder)
+        }
         guard access(existing, W_OK | X_OK) == 0 else { throw StoreError(FileFault(.mkdir, existing, errno)) }
     }
 }

@@ -73,8 +73,8 @@ extension VolumeStore {
         }
     }
 
-    /// Returns the time before which every removal has been acted on by all members, and announces a change for those that
-    /// this process has found since. A member that acts on a change has read the hints after the announcement.
+    /// Returns the time before which every removal has been acted on by all members, and announces a change for those
+    /// that this process has found since. A member that acts on a change has read the hints after the announcement.
     ///
     /// - Parameter isWaiting: Whether there are removed keys that are not settled.
     /// - Returns: `nil` if this process is no member, or some member has not acted on what was announced.

@@ -2,7 +2,8 @@ import NIOCore
 import Synchronization
 import Threads
 
-/// One watch of a user. The parts that it has to read are jobs of the store's readers and bulk threads, several at a time.
+/// One watch of a user. The parts that it has to read are jobs of the store's readers and bulk threads, several at a
+/// time.
 final class WatchSubscription: Sendable {
     let scope: WatchScope
     private let deliver: WatchDelivery
@@ -13,15 +14,17 @@ final class WatchSubscription: Sendable {
         var hasReportedCompletion = false
         /// The failure that was reported last.
         var failure: StoreError?
+        var batches: UInt64 = 0
         var isCancelled = false
 
         /// The batch for changes, and for what has changed in the state of the watch since the last one.
         mutating func batch(_ changes: [WatchedChange]) -> WatchBatch? {
             let isCompletion = watch.isComplete && !hasReportedCompletion
-            guard isCompletion || watch.failure != failure || !changes.isEmpty else { return nil }
+            guard isCompletion || watch.obstacle != failure || !changes.isEmpty else { return nil }
             hasReportedCompletion = watch.isComplete
-            failure = watch.failure
-            return WatchBatch(changes: changes, isComplete: isCompletion, failure: failure)
+            failure = watch.obstacle
+            batches += 1
+            return WatchBatch(changes: changes, isComplete: isCompletion, failure: failure, number: batches)
         }
     }
 

@@ -60,6 +60,8 @@ package final class VolumeStore: Store {
         var watches: [WatchSubscription] = []
         var members: MemberReader?
         var member: VolumeMember?
+        /// The names that this process has had as a member, or begins to have.
+        var ownNames: Set<Incarnation> = []
         var calls = ReaderCalls()
         /// The changes that the other members have announced in their heartbeats.
         var announced = Mark()
@@ -96,7 +98,9 @@ package final class VolumeStore: Store {
             starter: starter
         )
         scheduleUpkeep()
-        scheduleSweep(GarbageCollector(volume: volume))
+        // Apart, because a round over thousands of kept keys may take ten minutes.
+        scheduleSweep(GarbageCollector(volume: volume, kept: []))
+        scheduleSweep(GarbageCollector(volume: volume, disposable: []))
     }
 
     deinit { close() }

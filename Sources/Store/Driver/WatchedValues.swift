@@ -6,8 +6,8 @@ import Threads
 /// value fails. Values are named by the last component of their key. May be used from any thread.
 ///
 /// The owner calls ``watch(_:_:)`` once. Values are decoded on threads of the store, during the first pass on several
-/// at the same time. Versions only rise until a removed key is collected: an older version than one that was usable before
-/// is reported as a problem. What the owner has written or read itself it adds with ``insert(_:version:_:)``.
+/// at the same time. Versions only rise until a removed key is collected: an older version than one that was usable
+/// before is reported as a problem. What the owner has written or read itself it adds with ``insert(_:version:_:)``.
 package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: Sendable {
     /// Decodes what was read of a key, or converts the reason why it cannot be read.
     package typealias Decode =
@@ -43,6 +43,8 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
         var entries: [String: Entry] = [:]
         var isComplete = false
         var failure: StoreError?
+        /// The number of the batch with this failure.
+        var newestBatch: UInt64 = 0
         /// The number of deliveries, by which a wait observes progress.
         var deliveries = 0
         var watch: StoreWatch?
@@ -171,7 +173,7 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
                 if content == .collected { state.entries[key.name] = nil }
             }
             state.isComplete = state.isComplete || batch.isComplete
-            state.failure = batch.failure
+            if batch.number >= state.newestBatch { (state.failure, state.newestBatch) = (batch.failure, batch.number) }
             state.deliveries += 1
             return state.onChange
         }

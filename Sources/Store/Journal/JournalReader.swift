@@ -47,8 +47,8 @@ package final class JournalReader {
         folder = "\(Volume.replicas)/\(replica)"
     }
 
-    /// Reads the journal once. Returns the changes of the rows, or `nil` if there are none; after an error the next poll
-    /// returns them.
+    /// Reads the journal once. Returns the changes of the rows, or `nil` if there are none; after an error the next
+    /// poll returns them.
     ///
     /// - Throws: `notFound` if the folder is gone, provided that the caller has just revalidated `replicas`.
     package func poll() throws(StoreError) -> RowChanges? {
@@ -73,8 +73,8 @@ package final class JournalReader {
         )
     }
 
-    /// Reads the rows as of a heartbeat. Returns `nil` if its files are gone or not visible yet and the poll has to start
-    /// over.
+    /// Reads the rows as of a heartbeat. Returns `nil` if its files are gone or not visible yet and the poll has to
+    /// start over.
     private func changes(until heartbeat: Heartbeat) throws(StoreError) -> RowChanges? {
         let generation = heartbeat.generation
         if let position, position.generation == generation, position.logLength <= heartbeat.logLength {

@@ -3,7 +3,8 @@ import Formats
 /// A change of one row, as stored in a snapshot or a log:
 ///
 /// ```
-/// len u32 of the payload · crc32c u32 over (incarnation 16 B, gen u64, offset u64, type u16, payload) · type u16 · payload
+/// len u32 of the payload · type u16 · payload, after len:
+/// crc32c u32 over (incarnation 16 B, gen u64, offset u64, type u16, payload)
 /// payload of put (1): key length u16, key, value      payload of remove (2): key length u16, key
 /// ```
 ///

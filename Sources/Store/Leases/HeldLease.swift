@@ -24,6 +24,8 @@ package final class HeldLease {
     }
 
     package var epoch: UInt64 { record.epoch }
+    /// The folder, for messages.
+    var place: String { volume.displayPath(lock.path) }
     package var timeToLive: TimeAmount { record.timeToLive }
 
     /// Whether the lease is held. Once `false`, others may acquire the lease and nothing may be done under it.
@@ -62,15 +64,19 @@ package final class HeldLease {
         if newest == epoch { lock.delete(upTo: epoch) }
     }
 
-    /// Verifies that this epoch is the newest, bypassing every cache. Called before every action under the lease. A file
-    /// that another process has put in the place of the own one, after the folder was lost, is detected by the next
-    /// renewal or write.
+    /// Verifies that this epoch is the newest, bypassing every cache. Called before every action under the lease. A
+    /// file that another process has put in the place of the own one, after the folder was lost, is detected by the
+    /// next renewal or write.
     ///
     /// - Throws: `fenced` if it is not.
     package func check() throws(StoreError) {
         guard isHeld(now: volume.now()) else { throw lost("it was not renewed in time") }
         let top = try lock.epochs().last ?? 0
-        guard top == epoch else { throw lost(top > epoch ? "epoch \(top) has taken it over" : "its file was deleted") }
+        guard top == epoch else {
+            guard top > epoch else { throw lost("its file was deleted") }
+            let name = (try? lock.record(top)?.record.name).map { ", \($0)," } ?? ""
+            throw lost("another process\(name) has acquired it, as epoch \(top)")
+        }
     }
 
     /// Changes a value under the lease.
@@ -78,9 +84,13 @@ package final class HeldLease {
     /// - Throws: `fenced` if the lease is lost, and the errors of ``Volume/write(_:_:epoch:)``.
     package func write(_ key: StoreKey, _ change: ValueWrite) throws(StoreError) -> UInt64 {
         try check()
-        guard let found = try lock.record(epoch), found.record.holder == record.holder else {
-            throw lost("its file was replaced by another process")
+        let found: LeaseRecord?
+        do throws(StoreError) {
+            found = try lock.record(epoch)?.record
+        } catch {
+            throw error.code == .notFound ? lost("its file was deleted") : error
         }
+        guard found?.holder == record.holder else { throw lost("its file was replaced by another process") }
         do {
             return try volume.write(key, change, epoch: epoch)
         } catch {

@@ -59,7 +59,15 @@ package final class LeaseCandidate {
             hasUnreleasedHolder = floor > 0
             return .acquire(epoch: try nextEpoch(after: floor))
         }
-        let seen = Observation(epoch: top, record: try lock.record(top)?.record)
+        let seen: Observation
+        do throws(StoreError) {
+            seen = Observation(epoch: top, record: try lock.record(top)?.record)
+        } catch {
+            guard error.code == .notFound else { throw error }
+            // The holder has deleted the folder since it was listed.
+            observation = nil
+            return .wait(until: volume.now(), holder: nil)
+        }
         if seen.record?.isReleased == true {
             hasUnreleasedHolder = false
             return .acquire(epoch: try nextEpoch(after: top))

@@ -2,8 +2,8 @@ import Formats
 import Glibc
 package import NIOCore
 
-/// The record of a lease's holder, in the file `locks/<name>/<epoch>`: two slots, at offsets 0 and 512, written in place
-/// alternately. The valid slot with the larger counter is the current one. Little-endian:
+/// The record of a lease's holder, in the file `locks/<name>/<epoch>`: two slots, at offsets 0 and 512, written in
+/// place alternately. The valid slot with the larger counter is the current one. Little-endian:
 ///
 /// ```
 ///  0  magic "HGLEASE2"      16  epoch u64             48  the holder's name for people,

@@ -3,6 +3,7 @@
 ///
 /// On a volume a mark holds, for each writing member, how many of its changes are included.
 package struct Mark: Equatable, Sendable {
+    /// Members that have written nothing are left out: heartbeats have room for a limited number.
     private(set) var counts: [Incarnation: UInt64]
 
     /// The mark before all changes.
@@ -12,7 +13,7 @@ package struct Mark: Equatable, Sendable {
 
     /// - Parameter counts: The number of changes of each member; for drivers.
     package init(_ counts: [Incarnation: UInt64]) {
-        self.counts = counts
+        self.counts = counts.filter { $0.value > 0 }
     }
 
     /// Whether everything that `other` includes is included here.
@@ -21,7 +22,7 @@ package struct Mark: Equatable, Sendable {
     }
 
     mutating func include(_ count: UInt64, of member: Incarnation) {
-        counts[member] = max(count, counts[member, default: 0])
+        if count > counts[member, default: 0] { counts[member] = count }
     }
 
     mutating func forget(_ member: Incarnation) { counts[member] = nil }

@@ -1,7 +1,7 @@
 import Formats
 
-/// The numbers that the store counts up: versions of values, epochs of leases, and hints. Readers of names and files and
-/// writers of the next number share the range.
+/// The numbers that the store counts up: versions of values, epochs of leases, and hints. Readers of names and files
+/// and writers of the next number share the range.
 package enum StoreNumber {
     /// The greatest number, which no count reaches. A greater one was put there by hand: it is ignored like any other
     /// foreign name, so that it does not end the count, and sums of numbers cannot overflow.

@@ -6,14 +6,14 @@ import Synchronization
 ///
 /// Archived and temporary files are kept for ten minutes after this process first saw them, on its own monotonic clock;
 /// several replicas may delete at once. Removed keys are kept for an hour, and until every member has acted on the
-/// removal for a while: otherwise one would take a new value for an older one, since its versions start again. Keys below
-/// disposable prefixes, whose names are random and never return, are deleted when they are seen. What a removal should
-/// have unlinked already, because it may be a secret, is deleted first, and so is what the replacement of a private key
-/// should have unlinked.
+/// removal for a while: otherwise one would take a new value for an older one, since its versions start again. Keys
+/// below disposable prefixes, whose names are random and never return, are deleted when they are seen. What a removal
+/// should have unlinked already, because it may be a secret, is deleted first, and so is what the replacement of a
+/// private key should have unlinked.
 ///
 /// The work goes on in slices of at most ``sliceTime``: a reader of the ``VolumeStore`` calls ``examine(now:)``, which
-/// lists and reads, and its writer ``delete(_:)`` with the result. For a removed key that takes a rename, and reads before
-/// and after it that verify the removal; files and folders are only unlinked. Confined to one thread at a time.
+/// lists and reads, and its writer ``delete(_:)`` with the result. For a removed key that takes a rename, and reads
+/// before and after it that verify the removal; files and folders are only unlinked. Confined to one thread at a time.
 package final class GarbageCollector {
     /// The time for which archived and temporary files are kept.
     package static let minimumAge = TimeAmount.minutes(10)
@@ -27,8 +27,8 @@ package final class GarbageCollector {
     private static let memoryLimit = 65_536
     /// The highest number of versions of one key that are deleted in a round.
     private static let versionsPerKey = 256
-    /// The highest number of versions with a private key that are read to find the replaced one. Below more copies of the
-    /// newest version old ones are deleted like those of other values.
+    /// The highest number of versions with a private key that are read to find the replaced one. Below more copies of
+    /// the newest version old ones are deleted like those of other values.
     private static let copiesRead = 3
 
     /// One call of the file system, or for a key a few.
@@ -55,6 +55,7 @@ package final class GarbageCollector {
 
     private let volume: Volume
     private let disposable: [StoreKey]
+    private let kept: [StoreKey]
     /// The sightings of files and folders, and of the versions that remove keys, by path.
     private var firstSeen: [String: Sighting] = [:]
     private var seen: [String: Sighting] = [:]
@@ -66,14 +67,23 @@ package final class GarbageCollector {
     /// The folders whose names are not among the subjects yet.
     private var unlisted: ArraySlice<StoreKey> = []
 
-    /// - Parameter disposable: The prefixes of keys with random names. Such a key should not be created again: one that
-    ///   is created at the moment when its folder is deleted is restored, but may be missing for that moment.
-    package init(volume: Volume, disposable: [StoreKey] = StoreLayout.temporary) {
+    /// - Parameters:
+    ///   - disposable: The prefixes of keys with random names. Such a key should not be created again: one that is
+    ///     created at the moment when its folder is deleted is restored, but may be missing for that moment. Archived
+    ///     and temporary files are deleted together with them.
+    ///   - kept: The prefixes of keys that are kept for a while after their removal.
+    package init(
+        volume: Volume,
+        disposable: [StoreKey] = StoreLayout.temporary,
+        kept: [StoreKey] = StoreLayout.kept
+    ) {
         self.volume = volume
         self.disposable = disposable
+        self.kept = kept
     }
 
-    /// The time before which all members have acted on every removal that this process had seen, or `nil` if none is known.
+    /// The time before which all members have acted on every removal that this process had seen, or `nil` if none is
+    /// known.
     package var settled: NIODeadline?
     /// Whether the last round has kept removed keys.
     package private(set) var isWaiting = false
@@ -88,13 +98,14 @@ package final class GarbageCollector {
         let end = volume.now() + Self.sliceTime
         if isRoundFinished {
             var paths: [String] = []
-            for folder in [Volume.tombs, Volume.temporaries] {
+            for folder in disposable.isEmpty ? [] : [Volume.tombs, Volume.temporaries] {
                 paths += try volume.names(in: folder, fresh: true).map { "\(folder)/\($0)" }
             }
             (firstSeen, seen, isWaiting) = (seen, [:], false)
             if values.count >= Self.memoryLimit { (values, pruned) = ([:], [:]) }
-            subjects = [.key(.clusterDocument, isDisposable: false)] + paths.map { .path($0) }
-            unlisted = (disposable + StoreLayout.kept)[...]
+            subjects = paths.map { .path($0) }[...]
+            if !kept.isEmpty { subjects.append(.key(.clusterDocument, isDisposable: false)) }
+            unlisted = (disposable + kept)[...]
         }
         var found: [Deletion] = []
         repeat {
@@ -146,6 +157,7 @@ package final class GarbageCollector {
                 return try files(superseded(key, versions).prefix(Self.versionsPerKey), of: key)
             }
             // The versions of the key may begin again.
+            pruned[key] = nil
             volume.versionObservations.withLock { $0[key.path] = nil }
             let older = try files(versions.dropLast(), of: key)
             guard !isDisposable else { return older.isEmpty ? [.key(key, removal: top)] : older }
@@ -241,8 +253,8 @@ package final class GarbageCollector {
         try? volume.files.removeFolder(tomb)
     }
 
-    /// Returns the key whose folder in `tombs/` may hold a value, as after the end of a process between its two moves, or
-    /// `nil` if there is none or the key was created again.
+    /// Returns the key whose folder in `tombs/` may hold a value, as after the end of a process between its two moves,
+    /// or `nil` if there is none or the key was created again.
     private func misplacedKey(in tomb: String) throws(StoreError) -> StoreKey? {
         let parts = tomb.split(separator: "/").last?.split(separator: "-", maxSplits: 2) ?? []
         guard parts.count == 3, tomb.hasPrefix("\(Volume.tombs)/\(Self.tombPrefix)"),

@@ -44,8 +44,9 @@ package enum VersionName {
 /// ```
 ///
 /// The epoch is that of the lease under which the version was written; a version that was written without a lease has
-/// the epoch of its predecessor. No lease gets to an epoch above ``epochLimit``, unless one was put there by hand: such an
-/// epoch of a value counts as 0, so that it does not keep the holders of the lease from writing. The nonce is 32 hexadecimal digits, by which a writer recognises its own file.
+/// the epoch of its predecessor. No lease gets to an epoch above ``epochLimit``, unless one was put there by hand: such
+/// an epoch of a value counts as 0, so that it does not keep the holders of the lease from writing. The nonce is 32
+/// hexadecimal digits, by which a writer recognises its own file.
 package struct VersionFile: Equatable {
     /// The largest number of bytes of a file: a value of the greatest size and the longest header.
     static let sizeLimit = Volume.valueLimit + 72
@@ -120,7 +121,8 @@ package enum ValueWrite: Sendable {
     case create([UInt8])
     /// Replaces the newest version, which has this number.
     case replace(UInt64, [UInt8])
-    /// Creates the value, or replaces the newest version unless it has these bytes. Of several writers the last one wins.
+    /// Creates the value, or replaces the newest version unless it has these bytes. Of several writers the last one
+    /// wins.
     case put([UInt8])
     /// Removes the value. The version that has to be the newest, or `nil` to remove any version.
     case remove(UInt64?)

@@ -84,12 +84,12 @@ extension Volume {
 
     package static func temporarySuffix(forSecret path: String) -> String { "-\(CRC32C.checksum(Array(path.utf8)))" }
 
-    /// The end of the name of a folder in ``temporaries`` for the values of one call of ``createAll(_:content:)``, so that
-    /// calls at the same time do not wait for the lock of one folder.
+    /// The end of the name of a folder in ``temporaries`` for the values of one call of ``createAll(_:content:)``, so
+    /// that calls at the same time do not wait for the lock of one folder.
     static let groupSuffix = "-group"
 
-    /// Deletes temporary files with a secret, which writers have left that ended, and all groups. A writer that is still
-    /// at work notices it and decides again. What cannot be deleted now is swept later.
+    /// Deletes temporary files with a secret, which writers have left that ended, and all groups. A writer that is
+    /// still at work notices it and decides again. What cannot be deleted now is swept later.
     func eraseTemporaries(suffix: String) {
         guard let names = try? names(in: Self.temporaries, fresh: true) else { return }
         let found = names.filter { $0.hasSuffix(suffix) || $0.hasSuffix(Self.groupSuffix) }

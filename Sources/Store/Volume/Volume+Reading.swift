@@ -22,7 +22,8 @@ extension Volume {
                 guard let value = try value(of: StoredVersion(version: version, file: file), key) else { break }
                 if version != versions.last { found.append(value) }
             } catch {
-                continue
+                // The version cannot be used, or was pruned meanwhile.
+                if error.isTransient { throw error }
             }
         }
         return found

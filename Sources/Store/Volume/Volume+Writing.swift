@@ -78,8 +78,8 @@ extension Volume {
     }
 
     /// Creates the first versions of several keys in a store that no other process changes. Each is published with its
-    /// folder by one rename, which fails if the key has a version; watches get no hint. A first version with this content
-    /// is accepted, so that a call can be repeated after it was interrupted.
+    /// folder by one rename, which fails if the key has a version; watches get no hint. A first version with this
+    /// content is accepted, so that a call can be repeated after it was interrupted.
     ///
     /// - Parameter content: Returns the value of a key.
     /// - Throws: `exists` if a key has or had another value.

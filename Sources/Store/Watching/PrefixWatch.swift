@@ -1,16 +1,16 @@
 package import NIOCore
 
-/// Watches keys by polling, and reads what has changed. Neither inotify nor modification times are used, because network
-/// file systems do not implement them reliably.
+/// Watches keys by polling, and reads what has changed. Neither inotify nor modification times are used, because
+/// network file systems do not implement them reliably.
 ///
-/// The owner calls ``poll(after:volumeAnswers:)`` once per ``interval``; ``enqueue(_:)`` adds a key that this process has
-/// changed. Neither touches the volume. What has to be read is taken in parts with ``nextPart()`` and read on as many
-/// threads as the owner likes:
+/// The owner calls ``poll(after:volumeAnswers:)`` once per ``interval``; ``enqueue(_:)`` adds a key that this process
+/// has changed. Neither touches the volume. What has to be read is taken in parts with ``nextPart()`` and read on as
+/// many threads as the owner likes:
 /// - the hints of ``Volume/writeHint(for:)``, which name changed keys, once per poll;
 /// - each key that is due: hinted, enqueued, or not readable or usable before;
-/// - the names below the prefix and then, a few at a time, all keys: a *round*. Rounds take at most a tenth of the time,
-///   and begin once a second at most. The first one, and one after missed hints, is urgent: it goes on without a pause, in
-///   several parts at the same time.
+/// - the names below the prefix and then, a few at a time, all keys: a *round*. Rounds take at most a tenth of the
+///   time, and begin once a second at most. The first one, and one after missed hints, is urgent: it begins at once and
+///   goes on without a pause, in several parts at the same time.
 ///
 /// Findings are recorded with ``record(_:of:)``; the changes are delivered and then reported with
 /// ``finish(_:rejecting:)``.
@@ -50,8 +50,8 @@ package final class PrefixWatch {
         var version: UInt64
         /// The bytes, if the watch is of one key.
         var bytes: [UInt8]?
-        /// The time at which the value was found to be removed, the earliest if that was the first inspection of the key;
-        /// `nil` unless it is removed.
+        /// The time at which the value was found to be removed, the earliest if that was the first inspection of the
+        /// key; `nil` unless it is removed.
         var removed: NIODeadline?
         /// Whether the user could not use the value, so that it is delivered again.
         var isRejected = false
@@ -72,6 +72,8 @@ package final class PrefixWatch {
     private var isUrgent = false
     /// Whether hints were missed, so that a full round has to start.
     private var needsFullRound = true
+    /// Whether the names were listed, of the present volume.
+    private var hasListed = false
     private var needsHints = false
     private var needsNames = false
     /// The parts that are being read.
@@ -95,8 +97,8 @@ package final class PrefixWatch {
     private var namesFailure: StoreError?
     /// The failure while as many calls hang as are tolerated.
     private var hangFailure: StoreError?
-    /// The changes of other members that had been announced before the last poll, before the hints were read, and before
-    /// the round began.
+    /// The changes of other members that had been announced before the last poll, before the hints were read, and
+    /// before the round began.
     private var announced = (latest: Mark(), hints: Mark(), round: Mark())
     /// The changes of other members that have been delivered, except for keys that cannot be read.
     package private(set) var covered = Mark()
@@ -115,10 +117,21 @@ package final class PrefixWatch {
     /// hang.
     package var failure: StoreError? { hangFailure ?? namesFailure ?? hintsFailure }
 
-    /// Whether everything that is known to have changed was delivered or cannot be read.
-    package var isCurrent: Bool {
-        !needsFullRound && !isUrgent && due.isEmpty && inFlight.isEmpty && unsettled.isEmpty
+    /// The failure that keeps the values from their user. Without the hints rounds find what has changed.
+    var obstacle: StoreError? {
+        hangFailure ?? namesFailure ?? hintsFailure.flatMap { $0.isTransient ? $0 : nil }
     }
+
+    /// Whether everything that is known to have changed was delivered or cannot be read.
+    package var isCurrent: Bool { !needsFullRound && isDrained }
+
+    /// Whether nothing is being read of an urgent round or because it is due.
+    private var isDrained: Bool { !isUrgent && due.isEmpty && inFlight.isEmpty && unsettled.isEmpty }
+
+    /// Whether a round may begin, also during an ordinary one. While the names or the parts of the first round or of an
+    /// urgent one are being read, which may take longer than the interval, no other begins: it would postpone the end
+    /// of that one, without end if changes never stop.
+    private var mayBegin: Bool { !isUrgent && (isComplete || round.isEmpty && inFlight.isEmpty) }
 
     /// Adds a key that has changed.
     package func enqueue(_ key: StoreKey) {
@@ -143,14 +156,11 @@ package final class PrefixWatch {
         // Keys that fail now are due again after the next poll, not after this one.
         for _ in 0..<min(retries.count, Self.retriesPerPoll) { retries.next().map { due.append($0) } }
         if case .only(let key) = scope {
-            (announced.hints, needsFullRound) = (mark, false)
+            (announced.hints, needsFullRound, hasListed) = (mark, false, true)
             return due.append(key)
         }
         needsHints = true
-        // While the names or the parts of the first round are being read, which may take longer than the interval, no
-        // other begins: it would postpone the completion, without end if there are many keys.
-        let isIdle = round.isEmpty && !isUrgent && (isComplete || inFlight.isEmpty)
-        if needsFullRound || now >= nextSlice && isIdle { needsNames = true }
+        if mayBegin, needsFullRound || round.isEmpty && now >= nextSlice { needsNames = true }
     }
 
     /// Ends the wait for a call that hangs.
@@ -282,7 +292,8 @@ package final class PrefixWatch {
             if let keys = hints.keys {
                 for key in keys { due.append(key) }
             } else {
-                (needsFullRound, needsNames) = (true, true)
+                needsFullRound = true
+                if mayBegin { needsNames = true }
             }
         case .hints(.failure(let error)): hintsFailure = error
         case .names(.success(let names?)): begin(names, part)
@@ -297,7 +308,7 @@ package final class PrefixWatch {
             for (key, _) in findings where !changed.contains(key) { endInspection(of: key) }
         case .foreign(let error):
             // When the own volume is back, every key is inspected.
-            (namesFailure, needsFullRound, isUrgent) = (error, true, false)
+            (namesFailure, needsFullRound, isUrgent, hasListed) = (error, true, false, false)
             (round, due) = (KeyQueue(), KeyQueue())
             for (key, _) in part.keys { endInspection(of: key) }
         }
@@ -307,7 +318,7 @@ package final class PrefixWatch {
     }
 
     private func begin(_ names: [StoreKey], _ part: WatchPart) {
-        (namesFailure, announced.round) = (nil, part.announced)
+        (namesFailure, announced.round, hasListed) = (nil, part.announced, true)
         round.extend(by: Set(names).union(known.keys))
         if round.isEmpty { isUrgent = false }
     }
@@ -347,8 +358,9 @@ package final class PrefixWatch {
     }
 
     private func settle() {
-        guard isCurrent, isComplete || round.isEmpty else { return }
+        guard isDrained, isComplete || hasListed && round.isEmpty else { return }
         isComplete = true
+        guard isCurrent else { return }
         covered = announced.hints
         // If the hints cannot be read, a round finds what has changed.
         if round.isEmpty, announced.round.covers(covered) { covered = announced.round }

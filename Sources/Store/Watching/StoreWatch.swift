@@ -29,8 +29,8 @@ package struct WatchedChange: Equatable, Sendable {
         case removed(version: UInt64?)
         /// A removed key's folder was deleted. If the key is created again, its versions begin with 1.
         case collected
-        /// The value cannot be used: its file is open to other users, too large, or not a file, or hangs while the volume
-        /// answers otherwise. The value that was delivered before stays valid.
+        /// The value cannot be used: its file is open to other users, too large, or not a file, or hangs while the
+        /// volume answers otherwise. The value that was delivered before stays valid.
         case unreadable(StoreError)
     }
 
@@ -47,17 +47,25 @@ package struct WatchedChange: Equatable, Sendable {
 package struct WatchBatch: Sendable {
     /// The keys that have changed, each at most once.
     package var changes: [WatchedChange] = []
-    /// Whether every key that existed when the watch began has been delivered by now, except for those that hang or could
-    /// not be read twice.
+    /// Whether every key that existed when the watch began has been delivered by now, except for those that hang or
+    /// could not be read twice.
     package var isComplete = false
-    /// The failure of the whole watch, while it lasts: the prefix or its hints cannot be listed, another volume stands at
-    /// the path, or too many calls hang.
+    /// The failure of the whole watch, while it lasts: the prefix or its hints cannot be listed, another volume stands
+    /// at the path, or too many calls hang.
     package var failure: StoreError?
+    /// The number of the batch. Batches may arrive in another order; the failure of the newest counts.
+    package var number: UInt64
 
-    package init(changes: [WatchedChange] = [], isComplete: Bool = false, failure: StoreError? = nil) {
+    package init(
+        changes: [WatchedChange] = [],
+        isComplete: Bool = false,
+        failure: StoreError? = nil,
+        number: UInt64 = 0
+    ) {
         self.changes = changes
         self.isComplete = isComplete
         self.failure = failure
+        self.number = number
     }
 }
 

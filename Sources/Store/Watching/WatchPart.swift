@@ -112,8 +112,8 @@ package final class WatchPart: Sendable {
         return found
     }
 
-    /// Refuses what was found if another volume stands at the path, or if keys are missing together with their prefix. A
-    /// single key is read in any case: its user compares the cluster itself.
+    /// Refuses what was found if another volume stands at the path, or if keys are missing together with their prefix.
+    /// A single key is read in any case: its user compares the cluster itself.
     private func verified(_ found: [(StoreKey, KeyFinding)]) -> WatchFindings {
         let isChange = found.contains { if case .success(.known) = $0.1 { false } else { true } }
         guard isChange, let prefix else { return .keys(found) }
@@ -139,6 +139,8 @@ package final class WatchPart: Sendable {
         guard let before, newest > before, newest - before <= Volume.hintsKept / 2 else { return (newest, nil) }
         var keys: [StoreKey] = []
         for number in before + 1...newest {
+            // Each file has its own time.
+            guard begin(nil) else { return (newest, nil) }
             guard let name = volume.hint(prefix.path, number), let key = try? prefix.child(name) else {
                 return (newest, nil)
             }

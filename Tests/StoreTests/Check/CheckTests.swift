@@ -66,6 +66,23 @@ struct CheckTests {
         #expect(volume.leases(until: .distantFuture).isComplete)
     }
 
+    @Test("Hints that are refused are named by the check, and keep no value from a watch")
+    func refusedHints() async throws {
+        let store = VolumeStore(volume: try scratch.volume())
+        defer { store.close() }
+        try await store.write("agents/a", .create(bytes("one")))
+        #expect(chmod(scratch.file("v2/agents/.changes"), 0o755) == 0)
+        let refused = store.volume.inspect().refused
+        #expect(refused.count == 1 && refused[0].place.hasSuffix("/agents/.changes"))
+        let values = WatchedValues<StoredValue, StoreError> { _, stored in stored }
+        values.watch(store, .below("agents")) { _ in }
+        #expect(try await values.waitUntilComplete(patience: .seconds(20)))
+        #expect(values["a"]?.version == 1)
+        #expect(store.diagnostics.watchFailure?.code == .refused)
+        try await store.write("agents/a", .put(bytes("two")))
+        try await eventually { values["a"]?.version == 2 }
+    }
+
     @Test("A full volume is one problem of the self-test; what follows is skipped")
     func full() throws {
         let volume = try scratch.volume()

@@ -53,6 +53,17 @@ struct FormatTests {
         return table
     }
 
+    @Test("Members that have published nothing displace none that have from the list of a heartbeat")
+    func seen() throws {
+        var heartbeat = Heartbeat(incarnation: randomIncarnation(), sequence: 1)
+        let old = Incarnation(milliseconds: 1) { 1 }
+        var counts: [Incarnation: UInt64] = [old: 7]
+        for number in 2..<300 { counts[Incarnation(milliseconds: UInt64(number)) { 1 }] = 0 }
+        heartbeat.seen = Mark(counts)
+        let decoded = heartbeat.encoded().withUnsafeBytes { Heartbeat(slot: $0) }
+        #expect(decoded?.seen == Mark([old: 7]))
+    }
+
     @Test("A heartbeat")
     func heartbeats() {
         #expect(Self.heartbeat.encoded() == Self.heartbeatBytes)

@@ -44,6 +44,36 @@ struct HeldLeaseTests {
         try lease.check()
     }
 
+    /// Deletes the folder of a lease when an epoch's file is opened, as its holder may between two calls.
+    private struct DeletedFolder: InterceptedFileSystem {
+        let files: any FileSystem
+
+        func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) throws(FileFault) {
+            guard call == .open, path.hasPrefix("locks/site/") else { return }
+            try? files.unlink(path)
+            try? files.removeFolder("locks/site")
+        }
+    }
+
+    @Test("A process that waits for a lease whose folder is deleted while it reads acquires the lease")
+    func deletedFolder() throws {
+        _ = try acquire()
+        var options = LeaseOptions(guards: ["certs/a"])
+        options.timeToLive = Self.timeToLive
+        let files = DeletedFolder(files: try scratch.posixFiles())
+        let competitor = LeaseCandidate(
+            volume: Volume(files: files, now: time.reading),
+            lease: "site",
+            options: options,
+            name: "waiting"
+        )
+        #expect(try competitor.poll(now: time.now) == .wait(until: time.now, holder: nil))
+        guard case .acquire = try competitor.poll(now: time.now) else {
+            Issue.record("the lease is not free")
+            return
+        }
+    }
+
     @Test("A process that waits for a lease of a long time to live acquires it a second after its release")
     func releasedSoon() throws {
         let lease = try acquire(.seconds(60))

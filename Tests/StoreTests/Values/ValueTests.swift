@@ -1,8 +1,31 @@
+import Glibc
 import Store
+import TestSupport
 import Testing
 
 @Suite("Names and numbers")
 struct ValueTests {
+    /// Fails to open a version, for now.
+    private struct FailingVersion: InterceptedFileSystem {
+        let files: any FileSystem
+
+        func intercept(_ call: FileFault.Call, _ path: String, _ access: FileAccess?) throws(FileFault) {
+            if call == .open, path == "certs/a/1.json" { throw FileFault(.open, path, ESTALE) }
+        }
+    }
+
+    @Test("An earlier version that cannot be read now is a failure, and not a version that is not there")
+    func unreadableEarlier() throws {
+        let scratch = ScratchFolder()
+        let volume = try scratch.volume()
+        for text in ["one", "two"] { try volume.write("certs/a", .put(bytes(text))) }
+        scratch.write("v2/certs/a/2.json", "HGV2 value 0 damaged")
+        #expect(try volume.earlier("certs/a").map(\.version) == [1])
+        let failing = Volume(files: FailingVersion(files: try scratch.posixFiles()))
+        let error = #expect(throws: StoreError.self) { try failing.earlier("certs/a") }
+        #expect(error?.isTransient == true)
+    }
+
     @Test("An incarnation is a ULID that sorts by time and reads back as it was written")
     func incarnations() throws {
         let known = Incarnation(high: 0x0156_3e3a_b5d3_d676, low: 0x4c61_efb9_9302_bd5b)

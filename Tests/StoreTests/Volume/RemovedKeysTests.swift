@@ -375,8 +375,8 @@ struct RemovedKeysTests {
     }
 }
 
-/// Runs a closure before the folder of a removed key is moved to `tombs/`, fails to unlink files, or loses every race to
-/// create a folder.
+/// Runs a closure before the folder of a removed key is moved to `tombs/`, fails to unlink files, or loses every race
+/// to create a folder.
 struct InterruptedFileSystem: InterceptedFileSystem {
     let files: any FileSystem
     var unlinks = true

@@ -100,6 +100,19 @@ struct PrefixWatchTests {
         #expect(prefix.reported.count == 200 && prefix.watch.isComplete)
     }
 
+    @Test("Changes that never stop do not keep the first pass from its end")
+    func endlessChanges() throws {
+        let prefix = try WatchedPrefix(keys: 1_000)
+        for poll in 0..<60 where !prefix.watch.isComplete {
+            for number in 0..<70 { prefix.hint((poll * 70 + number) % 1_000) }
+            prefix.watch.poll()
+            // The hints, the names, and the keys of two parts.
+            for _ in 0..<4 { prefix.watch.nextPart().map { prefix.finish($0) } }
+        }
+        #expect(prefix.watch.isComplete && !prefix.watch.isCurrent)
+        #expect(Set(prefix.reported.map(\.change.key)).count == 1_000)
+    }
+
     @Test("A hinted change is reported within two seconds, during the first round too", arguments: [false, true])
     func hinted(_ isSettled: Bool) throws {
         var random = SeededGenerator(seed: 3)

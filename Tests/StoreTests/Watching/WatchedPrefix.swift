@@ -114,8 +114,8 @@ final class WatchedPrefix: @unchecked Sendable {
         return false
     }
 
-    /// Reads one part after each poll, as a few threads do on a slow volume, until the first round is complete. Before each
-    /// part is read there is a pause in nanoseconds.
+    /// Reads one part after each poll, as a few threads do on a slow volume, until the first round is complete. Before
+    /// each part is read there is a pause in nanoseconds.
     func readParts(pausing pause: UInt64) {
         var parts: [WatchPart] = []
         for _ in 0..<1_000 where !watch.isComplete {
