@@ -35,8 +35,8 @@ package enum DTLSTrust: Sendable {
     /// The certificates of a PEM text.
     case caPEM([UInt8])
     /// A SHA-256 digest. If it is the digest of the leaf's DER or of its SubjectPublicKeyInfo, that is the peer's
-    /// identity, and its names and dates are not checked. If it is the digest of an authority in the peer's chain, names and dates
-    /// count as usual (RFC 7671 §5.1, §5.2).
+    /// identity, and its names and dates are not checked. If it is the digest of an authority in the peer's chain,
+    /// names and dates count as usual (RFC 7671 §5.1, §5.2).
     case pin(sha256: [UInt8])
 }
 

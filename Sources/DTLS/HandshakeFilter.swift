@@ -1,5 +1,5 @@
-/// The rule by which records reach OpenSSL before the end of the handshake, read from their headers. A pure value, owned
-/// by one session.
+/// The rule by which records reach OpenSSL before the end of the handshake, read from their headers. A pure value,
+/// owned by one session.
 ///
 /// Think of it as the guard of a half-open session's memory and life. OpenSSL keeps every record of the next epoch,
 /// each with a read buffer of 17 KB, and fragments of up to ten later messages at their full size. It also treats

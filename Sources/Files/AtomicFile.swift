@@ -2,8 +2,8 @@ import Glibc
 
 /// Replacement of a secret file in one step: a reader sees either the previous contents or the new ones, whole.
 ///
-/// Writes go to a temporary file of mode 0600 beside the target, which ``commit()`` renames over it. Without a commit the
-/// temporary file is removed and the target stays as it was.
+/// Writes go to a temporary file of mode 0600 beside the target, which ``commit()`` renames over it. Without a commit
+/// the temporary file is removed and the target stays as it was.
 package struct AtomicFile: ~Copyable {
     /// The descriptor of the temporary file, open for reading and writing.
     package var number: Int32 { descriptor.number }

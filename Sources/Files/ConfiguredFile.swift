@@ -2,8 +2,8 @@ import Glibc
 
 /// Reading of files that the operator names in the configuration.
 ///
-/// Unlike in the store, symbolic links are followed and modes are not checked: a mounted secret is a link to a file that
-/// every user in the container may read.
+/// Unlike in the store, symbolic links are followed and modes are not checked: a mounted secret is a link to a file
+/// that every user in the container may read.
 package enum ConfiguredFile {
     /// Reads a whole plain file of at most `limit` bytes.
     package static func read(_ path: String, limit: Int) throws(FileError) -> [UInt8] {

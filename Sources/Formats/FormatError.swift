@@ -1,5 +1,5 @@
-/// The error of a parser of one value: the problem and its remedy, without the place and the key of the value, which the
-/// caller knows.
+/// The error of a parser of one value: the problem and its remedy, without the place and the key of the value, which
+/// the caller knows.
 package struct FormatError: Error, Sendable, Equatable {
     /// The problem, with the value ``quoted(_:)`` in it: `"a b" is not a host name`.
     package var what: String

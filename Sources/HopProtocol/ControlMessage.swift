@@ -113,7 +113,8 @@ package struct Services: Equatable, Sendable, Codable {
     }
 }
 
-/// The gateway sends no requests for some of the hosts that the agent offers. Replaces the previous message of this type.
+/// The gateway sends no requests for some of the hosts that the agent offers. Replaces the previous message of this
+/// type.
 package struct Hosts: Equatable, Sendable, Codable {
     /// The hosts that belong to another token or to a configured route.
     package var unserved: [String]

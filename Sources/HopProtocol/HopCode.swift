@@ -3,8 +3,8 @@ package import Tunnel
 /// The reason for which a stream was reset or a tunnel closed: which side failed, and whether the request **started**.
 ///
 /// The closed set of codes that this version knows, for exhaustive decisions. On the wire it is an
-/// ``ApplicationErrorCode``: the error code of RESET_STREAM, STOP_SENDING and CONNECTION_CLOSE, and the `code` of ERROR.
-/// A code that this version does not know reads as ``internalError``: the request may have started.
+/// ``ApplicationErrorCode``: the error code of RESET_STREAM, STOP_SENDING and CONNECTION_CLOSE, and the `code` of
+/// ERROR. A code that this version does not know reads as ``internalError``: the request may have started.
 package enum HopCode: Sendable, CaseIterable {
     /// An orderly end.
     case noError

@@ -1,5 +1,5 @@
-/// The error of ``eventually(_:within:fileID:line:_:)`` and ``Observed/wait(_:within:fileID:line:until:)`` if the condition
-/// does not hold in time.
+/// The error of ``eventually(_:within:fileID:line:_:)`` and ``Observed/wait(_:within:fileID:line:until:)`` if the
+/// condition does not hold in time.
 package struct ConditionTimeout: Error, CustomStringConvertible {
     package let description: String
 

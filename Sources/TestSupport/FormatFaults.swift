@@ -1,8 +1,8 @@
 import Formats
 
-/// Checks the stored form of a JSON document with a field "format": its golden bytes are decoded and encoded to the same
-/// bytes, an unknown field is kept in every object, a later format is refused with both numbers, and so is every truncation. A sealed
-/// document is refused with a bit of any byte changed; another one must not crash the reader then.
+/// Checks the stored form of a JSON document with a field "format": its golden bytes are decoded and encoded to the
+/// same bytes, an unknown field is kept in every object, a later format is refused with both numbers, and so is every
+/// truncation. A sealed document is refused with a bit of any byte changed; another one must not crash the reader then.
 ///
 /// - Parameters:
 ///   - golden: The stored bytes.

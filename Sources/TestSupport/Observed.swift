@@ -2,7 +2,8 @@ import Synchronization
 
 /// A value that callbacks on any thread change and that a test waits for.
 ///
-/// Unlike polling with ``eventually(_:within:fileID:line:_:)``, waiting sees every change, also one that is undone at once.
+/// Unlike polling with ``eventually(_:within:fileID:line:_:)``, waiting sees every change, also one that is undone at
+/// once.
 package final class Observed<Value: Sendable>: Sendable {
     private struct State {
         var value: Value

@@ -3,8 +3,8 @@ package import Glibc
 
 /// A temporary folder for one test, deleted with its contents when this object is.
 ///
-/// A suite holds one as a property. A function that holds one in a variable calls ``remove()`` in a `defer` statement, so
-/// that the folder lives as long as the function.
+/// A suite holds one as a property. A function that holds one in a variable calls ``remove()`` in a `defer` statement,
+/// so that the folder lives as long as the function.
 package final class ScratchFolder: Sendable {
     /// The absolute path, without a slash at the end.
     package let path: String

@@ -48,7 +48,8 @@ package struct TestAuthority: Sendable {
     /// Issues the certificate of a server.
     ///
     /// - Parameters:
-    ///   - names: The subject alternative names: host names and IP addresses. `DNS:` before an address makes it a host name.
+    ///   - names: The subject alternative names: host names and IP addresses. `DNS:` before an address makes it a host
+    ///     name.
     ///   - keyKind: The kind of the server's key.
     ///   - signs: Whether the key usage permits signatures, which key exchanges need.
     ///   - hours: The validity in hours from now; negative for the past.

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// A signal that wakes the one task that waits for it. Signals that are sent while no task waits are coalesced into one,
-/// and the next wait returns at once.
+/// A signal that wakes the one task that waits for it. Signals that are sent while no task waits are coalesced into
+/// one, and the next wait returns at once.
 ///
 /// Any thread and any number of tasks may call ``send()``; at most one task waits at a time.
 package final class AsyncSignal: Sendable {

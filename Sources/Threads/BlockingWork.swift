@@ -1,5 +1,5 @@
-/// Performs blocking work on a new thread and waits for it until a deadline. A thread that hangs is abandoned: this is for
-/// starts and command lines, not for frequent work.
+/// Performs blocking work on a new thread and waits for it until a deadline. A thread that hangs is abandoned: this is
+/// for starts and command lines, not for frequent work.
 ///
 /// - Parameters:
 ///   - name: The name of the thread; at most 15 bytes.

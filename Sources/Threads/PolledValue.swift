@@ -1,7 +1,7 @@
 import Synchronization
 
-/// A value that a ``PollingThread`` reads again after each interval, usually from a file that may hang. While it cannot be
-/// read, the last one stays.
+/// A value that a ``PollingThread`` reads again after each interval, usually from a file that may hang. While it cannot
+/// be read, the last one stays.
 package final class PolledValue<Value: Sendable, Failure: Error & Equatable>: Sendable {
     private struct State {
         var value: Value

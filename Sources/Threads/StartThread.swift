@@ -5,8 +5,8 @@ package typealias ThreadStarter = @Sendable (_ name: String, _ body: @escaping @
 
 /// Starts a detached thread on which every signal is blocked that the process does not raise itself.
 ///
-/// Signals are the main thread's, and a write to a closed pipe shall fail with `EPIPE`. Threads that the new one starts,
-/// as libcurl does to look up names, inherit the mask.
+/// Signals are the main thread's, and a write to a closed pipe shall fail with `EPIPE`. Threads that the new one
+/// starts, as libcurl does to look up names, inherit the mask.
 ///
 /// - Parameter name: The name in debuggers and in `/proc`; at most 15 bytes.
 /// - Returns: `false` if the system has no thread or memory left. The body is not called then.

@@ -48,7 +48,8 @@ package final class TransportCounters: Sendable {
     package let droppedHello = LoopCounter()
     /// Half-open sessions that were ended because another one needed their place.
     package let halfOpenEvicted = LoopCounter()
-    /// New handshakes dropped because the total of half-open sessions was at its limit, and none of them could be ended.
+    /// New handshakes dropped because the total of half-open sessions was at its limit, and none of them could be
+    /// ended.
     package let droppedHalfOpenTotal = LoopCounter()
     /// New handshakes dropped because the half-open sessions of the address were at their limit.
     package let droppedHalfOpenAddress = LoopCounter()

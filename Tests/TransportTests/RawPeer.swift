@@ -77,7 +77,8 @@ final class RawPeer {
     }
 
     private func receive(_ read: UnsafeRawBufferPointer, now: NIODeadline) {
-        // The socket coalesces: equal datagrams of one burst come as one read. The headers of the records give their lengths.
+        // The socket coalesces: equal datagrams of one burst come as one read. The headers of the records give their
+        // lengths.
         var rest = read
         while rest.count >= 13 {
             let length = 13 + (Int(rest[11]) << 8 | Int(rest[12]))

@@ -1,7 +1,7 @@
 package import Formats
 
-/// A record that the replicas share: a JSON object with the number of its format. Fields that this release does not know
-/// are kept when the record is written again.
+/// A record that the replicas share: a JSON object with the number of its format. Fields that this release does not
+/// know are kept when the record is written again.
 package protocol StoredRecord: Equatable, Sendable {
     init(_ reader: DocumentReader) throws(ACMEMessageError)
 

@@ -33,8 +33,8 @@ package struct OrderPlan: Equatable, Sendable {
     }
 }
 
-/// The configuration of one CA, to whose terms of service the operator agrees (`acme.agree_to_terms`). Its trust anchors
-/// belong to the HTTP client.
+/// The configuration of one CA, to whose terms of service the operator agrees (`acme.agree_to_terms`). Its trust
+/// anchors belong to the HTTP client.
 package struct ACMEAuthority: Equatable, Sendable {
     package var directory: ACMEURL
     package var externalAccount: ExternalAccount?

@@ -4,13 +4,14 @@ package import NIOCore
 /// The state machine of one CA in one process: whether names may be ordered from it, and which ones wait.
 ///
 /// The gate is open until a failure concerns the CA as a whole. Then it is closed by an ``AuthorityHold``, which all
-/// replicas share through the store; names that are due wait at the gate, and nothing is recorded for each of them. When
-/// the hold ends, one replica replaces the record by a claim, and lets one name make an attempt. If the CA accepts the
-/// order, the record is removed and all names are released, spread over half a minute; otherwise there is a new hold.
+/// replicas share through the store; names that are due wait at the gate, and nothing is recorded for each of them.
+/// When the hold ends, one replica replaces the record by a claim, and lets one name make an attempt. If the CA accepts
+/// the order, the record is removed and all names are released, spread over half a minute; otherwise there is a new
+/// hold.
 ///
 /// Names, the *keys*, report at any time: ``wait(_:)``, ``failed(_:by:authority:since:now:random:)``,
-/// ``succeeded(by:now:)``. One task performs the actions that ``next(now:)`` returns, one after another, and reports the
-/// results of ``Action/load``, ``Action/write(_:replacing:)`` and ``Action/remove(version:)``. After
+/// ``succeeded(by:now:)``. One task performs the actions that ``next(now:)`` returns, one after another, and reports
+/// the results of ``Action/load``, ``Action/write(_:replacing:)`` and ``Action/remove(version:)``. After
 /// ``Action/wait(until:)`` it calls again at that time, or when something was reported. The wall clock of all times is
 /// the CA's.
 package struct AuthorityGate {

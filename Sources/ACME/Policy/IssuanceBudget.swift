@@ -1,7 +1,7 @@
 package import Formats
 
-/// The budget of certificates on demand: the hosts for which a first order was granted within a week. The replicas share
-/// one record in the store, so that neither a restart nor a further replica adds to it.
+/// The budget of certificates on demand: the hosts for which a first order was granted within a week. The replicas
+/// share one record in the store, so that neither a restart nor a further replica adds to it.
 ///
 /// A replica reads the record, asks with ``request(_:for:limits:now:)`` for its waiting hosts, and replaces the record
 /// by version. All times are by the CA's clock.

@@ -12,8 +12,8 @@ package struct RenewalPlan: Equatable, Sendable {
     package var explanation: String?
     /// The time of the next request for renewal information, or `nil` for immediately.
     package var nextPoll: UnixTime?
-    /// The earliest time of renewal, regardless of the CA's suggested window; `nil` if the certificate's issuance was not
-    /// recorded.
+    /// The earliest time of renewal, regardless of the CA's suggested window; `nil` if the certificate's issuance was
+    /// not recorded.
     package var earliest: UnixTime?
     /// The fields that this release does not know, which are kept when the plan is written again.
     var others: [String: JSONValue] = [:]

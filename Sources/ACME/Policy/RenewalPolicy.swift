@@ -18,7 +18,8 @@ package enum RenewalPolicy {
     }
 
     /// Computes the time of renewal from the certificate's dates alone. It is brought earlier by up to an eighth of
-    /// the remaining time, depending on the name, so that certificates that were issued together are not renewed together.
+    /// the remaining time, depending on the name, so that certificates that were issued together are not renewed
+    /// together.
     package static func renewalTime(_ facts: CertificateFacts, name: String) -> UnixTime {
         let lifetime = max(0, facts.notAfter - facts.notBefore)
         let left = lifetime < shortLifetime ? lifetime / 2 : lifetime / 3
@@ -48,8 +49,8 @@ package enum RenewalPolicy {
         return plan
     }
 
-    /// Half of the shortest remaining lifetime, in seconds, to which the rule above applies. A certificate with less is of no
-    /// use, and is replaced after ``shortestPause``.
+    /// Half of the shortest remaining lifetime, in seconds, to which the rule above applies. A certificate with less is
+    /// of no use, and is replaced after ``shortestPause``.
     static let shortestHalf: Int64 = 10
     static let shortestPause: Int64 = 60
     static let longPause: Int64 = 3_600

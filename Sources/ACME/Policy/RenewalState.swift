@@ -40,8 +40,8 @@ package struct RenewalState: StoredRecord {
         }
     }
 
-    /// The latest time of an attempt that was made, is planned or is not allowed before; `nil` for a name that was never
-    /// tried.
+    /// The latest time of an attempt that was made, is planned or is not allowed before; `nil` for a name that was
+    /// never tried.
     package var lastUse: UnixTime? {
         let times = [nextTry, lastError?.at, renewal?.at, renewal?.nextPoll, holds.values.max()]
         return times.compactMap(\.self).max()

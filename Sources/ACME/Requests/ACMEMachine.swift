@@ -1,7 +1,7 @@
 package import NIOCore
 
-/// A state machine that exchanges requests with a CA: ``OrderMachine`` and ``RenewalInfoMachine``. What its driver has to
-/// perform for the exchange itself is the same for both; see ``ACMEExchange``.
+/// A state machine that exchanges requests with a CA: ``OrderMachine`` and ``RenewalInfoMachine``. What its driver has
+/// to perform for the exchange itself is the same for both; see ``ACMEExchange``.
 package protocol ACMEMachine: ~Copyable {
     associatedtype Action: ACMEAction
 

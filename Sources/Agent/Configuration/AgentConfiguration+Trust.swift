@@ -2,8 +2,8 @@ import Formats
 import Settings
 
 extension AgentConfiguration {
-    /// Reads one of `ca_file`, `pin` and `system`. Two from one source contradict each other; from different sources the
-    /// stronger source wins, as with every setting. Each of them wins over the trust in a join string.
+    /// Reads one of `ca_file`, `pin` and `system`. Two from one source contradict each other; from different sources
+    /// the stronger source wins, as with every setting. Each of them wins over the trust in a join string.
     static func readTrust(
         _ section: SettingsScope,
         _ reader: SettingsReader,

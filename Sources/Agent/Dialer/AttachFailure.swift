@@ -55,8 +55,8 @@ package struct AttachFailure: Equatable, Sendable {
 extension AttachFailure {
     /// Creates the failure of a tunnel that closed.
     ///
-    /// - Parameter gatewayError: The ERROR that the gateway sent before it closed, or `nil`. It explains the close better
-    ///   than the close reason.
+    /// - Parameter gatewayError: The ERROR that the gateway sent before it closed, or `nil`. It explains the close
+    ///   better than the close reason.
     init(_ reason: SessionCloseReason, gatewayError: ErrorMessage?) {
         if let gatewayError {
             let retryAfter = Self.retryAfter(gatewayError.retryAfterMilliseconds)

@@ -4,8 +4,8 @@ package import NIOCore
 ///
 /// The first wait after a live tunnel is 0–250 ms. Further waits have full jitter: between 0 and a ceiling that starts
 /// at 250 ms and doubles up to 30 s. A gateway that *refuses* (no process listens on the port, which the kernel reports
-/// at no cost, or a replica redirects the agent) is retried at least once a second, so that the agent is attached within
-/// two seconds of the gateway's start.
+/// at no cost, or a replica redirects the agent) is retried at least once a second, so that the agent is attached
+/// within two seconds of the gateway's start.
 package struct Backoff: Sendable {
     package enum Failure: Sendable {
         /// A live tunnel ended.

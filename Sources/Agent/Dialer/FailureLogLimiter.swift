@@ -4,8 +4,8 @@ package import NIOCore
 /// Decides whether and how a failure that repeats is logged: the first time, and then at intervals that double from a
 /// minute to an hour.
 ///
-/// The refusal of a token is a warning at first, and an error if it persists: the token may have been created so recently
-/// that the gateway does not know it yet.
+/// The refusal of a token is a warning at first, and an error if it persists: the token may have been created so
+/// recently that the gateway does not know it yet.
 package struct FailureLogLimiter {
     package static let interval = TimeAmount.minutes(1)
     package static let longestInterval = TimeAmount.hours(1)

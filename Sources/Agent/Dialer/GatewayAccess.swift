@@ -6,7 +6,8 @@ import Threads
 
 /// The settings with which the next attempt to attach is made: gateways, token and trust.
 ///
-/// The settings in a file are read again every two seconds. Attached tunnels stay: the gateway ends those of an expired secret.
+/// The settings in a file are read again every two seconds. Attached tunnels stay: the gateway ends those of an expired
+/// secret.
 struct GatewayAccess: Sendable {
     static let readInterval = Duration.seconds(2)
 

@@ -6,7 +6,8 @@ import Settings
 import Threads
 import Transport
 
-/// Keeps one tunnel to one configured gateway: resolves its name, dials, and repeats with back-off when the tunnel ends.
+/// Keeps one tunnel to one configured gateway: resolves its name, dials, and repeats with back-off when the tunnel
+/// ends.
 struct GatewayConnector: Sendable {
     let gateway: HostPort
     let context: AgentContext

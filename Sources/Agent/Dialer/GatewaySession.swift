@@ -10,9 +10,9 @@ import Tunnel
 ///
 /// Confined to one event loop. ``GatewayConnector`` creates a session, calls ``begin(_:)`` with the new tunnel and
 /// waits for its ``Outcome``; the tunnel calls the methods of `SessionHandler` and, for the control stream, those of
-/// `StreamHandler`; a shutdown calls ``drain(deadline:)`` and ``close()`` through ``OpenSessions``. The states are those
-/// of `State`: connecting, awaitingWelcome, live, draining, closed, in this order, of which any may be followed by
-/// closed. The outcome is reported when the tunnel closes, and already while it is open if the gateway sends GOAWAY,
+/// `StreamHandler`; a shutdown calls ``drain(deadline:)`` and ``close()`` through ``OpenSessions``. The states are
+/// those of `State`: connecting, awaitingWelcome, live, draining, closed, in this order, of which any may be followed
+/// by closed. The outcome is reported when the tunnel closes, and already while it is open if the gateway sends GOAWAY,
 /// becomes silent or may have lost the tunnel: the connector then dials beside it. A tunnel that is replaced like this
 /// is retired when the new one is welcomed (``retire(gateway:newer:)``), and not before: its gateway may only be busy.
 final class GatewaySession {

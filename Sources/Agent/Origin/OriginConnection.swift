@@ -6,8 +6,8 @@ import Observability
 /// One connection to an origin, on the event loop of the streams that it serves: the last handler of its channel, which
 /// works on bytes. It serves one ``OriginConnectionDelegate`` at a time, and lies in its ``OriginPool`` in between.
 ///
-/// Reading is on demand: a `read()` is outstanding while the delegate can accept bytes, and while the connection is idle
-/// (so that the origin's close is seen).
+/// Reading is on demand: a `read()` is outstanding while the delegate can accept bytes, and while the connection is
+/// idle (so that the origin's close is seen).
 final class OriginConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer

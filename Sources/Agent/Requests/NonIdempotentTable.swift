@@ -5,8 +5,8 @@ import NIOCore
 /// The ids of non-idempotent requests, while they run and for a retention time afterwards. No id is ever evicted.
 ///
 /// The table can be large and is used under a lock that all event loops contend for, so no single call may take long:
-/// the ids are spread over dictionaries that grow one by one, the ended attempts lie in chunks that are never moved, and
-/// a call expires a limited number of them. An id that expires late is refused for longer, which is harmless.
+/// the ids are spread over dictionaries that grow one by one, the ended attempts lie in chunks that are never moved,
+/// and a call expires a limited number of them. An id that expires late is refused for longer, which is harmless.
 struct NonIdempotentTable: Sendable {
     /// The number of ids that one call expires at most: half a millisecond if none of them is in a CPU cache.
     static let expiryBatch = 512

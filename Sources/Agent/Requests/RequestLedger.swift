@@ -9,9 +9,9 @@ package import NIOCore
 ///
 /// Non-idempotent ids are never evicted: they stay until 60 s after their end, and when the table is full new ones are
 /// refused. Its size bounds the rate that an agent sustains: 1,048,576 ids are 17,476 such requests a second. An id
-/// costs 81 bytes in a full table, which occupies 81 MiB; the table grows with its contents, and returns its memory when
-/// it is empty. Idempotent ids have a table of their own, in which the attempt that ended first is evicted when it is
-/// full: running such a request again does no harm, and reads must not exhaust the table that guards writes.
+/// costs 81 bytes in a full table, which occupies 81 MiB; the table grows with its contents, and returns its memory
+/// when it is empty. Idempotent ids have a table of their own, in which the attempt that ended first is evicted when it
+/// is full: running such a request again does no harm, and reads must not exhaust the table that guards writes.
 package struct RequestLedger<Attempt: Sendable>: Sendable {
     package enum Decision: Sendable {
         /// The attempt was recorded: call the origin.
@@ -45,8 +45,8 @@ package struct RequestLedger<Attempt: Sendable>: Sendable {
     /// - Parameters:
     ///   - run: The run of this process. Requests for another one are refused.
     ///   - capacity: The number of non-idempotent ids.
-    ///   - idempotentCapacity: The number of idempotent ids; by default `capacity`, but at most 65,536, since more would
-    ///     cost memory and gain nothing.
+    ///   - idempotentCapacity: The number of idempotent ids; by default `capacity`, but at most 65,536, since more
+    ///     would cost memory and gain nothing.
     ///   - retention: The time for which an id is kept after its end.
     package init(
         run: RunID,

@@ -4,8 +4,8 @@ package import Store
 /// The attachments of all other replicas, by what they offer: a hint of where an agent is. The replica that holds an
 /// attachment decides whether it takes a request.
 ///
-/// A value type without locks or clocks; it is fed with the rows of members. A copy shares its storage, so that requests
-/// read one while the next is made.
+/// A value type without locks or clocks; it is fed with the rows of members. A copy shares its storage, so that
+/// requests read one while the next is made.
 package struct SessionDirectory: Sendable {
     /// Returns how specifically a token allows a host at the moment, or `nil` if it does not.
     package typealias Specificity = (_ tokenID: String, _ host: HostPattern) -> Int?

@@ -1,8 +1,8 @@
 package import Formats
 package import HashTreeCollections
 
-/// The attachments by what they offer: by service, and by host. A value whose copies share their storage: a change costs
-/// a few nodes, however many attachments there are, and requests read an older copy meanwhile.
+/// The attachments by what they offer: by service, and by host. A value whose copies share their storage: a change
+/// costs a few nodes, however many attachments there are, and requests read an older copy meanwhile.
 ///
 /// A host belongs to one token: the one whose credential names it most specifically, of several the one with the lower
 /// id. Every replica computes the same. Requests for the host are sent to attachments of that token that offer it.

@@ -4,8 +4,8 @@ import Store
 
 /// The description of one attachment that its replica publishes: a row of the replica's journal.
 ///
-/// Numbers are little-endian, a text is a length of one byte and UTF-8. Bytes at the end that this release does not know
-/// are ignored.
+/// Numbers are little-endian, a text is a length of one byte and UTF-8. Bytes at the end that this release does not
+/// know are ignored.
 ///
 /// ```
 /// key    session id u64

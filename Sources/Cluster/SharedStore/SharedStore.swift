@@ -58,8 +58,8 @@ package final class SharedStore: Sendable {
         return SharedStore(store: store, configuration, mounted: mounted, cluster: cluster, isFounder: isFounder)
     }
 
-    /// Opens the store for a command, which needs the volume driver because it has no access to the memory of the running
-    /// gateway. Founds the cluster if the store is empty and the operator has named its folder.
+    /// Opens the store for a command, which needs the volume driver because it has no access to the memory of the
+    /// running gateway. Founds the cluster if the store is empty and the operator has named its folder.
     package static func openForCommand(
         _ configuration: SharedStoreConfiguration
     ) async throws(StoreError) -> SharedStore {
@@ -71,7 +71,8 @@ package final class SharedStore: Sendable {
 
     /// Opens the store for a caller that must not found a cluster.
     ///
-    /// - Throws: `notFound` if the store has no cluster, `foreign` if it belongs to another one than the configured one.
+    /// - Throws: `notFound` if the store has no cluster, `foreign` if it belongs to another one than the configured
+    ///   one.
     package static func openExisting(
         _ configuration: SharedStoreConfiguration,
         _ options: VolumeStore.Options = VolumeStore.Options()
@@ -124,10 +125,10 @@ package final class SharedStore: Sendable {
     /// Applies rotations of the cluster's keys until the task is cancelled.
     ///
     /// - Parameters:
-    ///   - pause: The number of intervals after which keys in the store are read again although nothing has changed: one
-    ///     that was damaged or lost would otherwise be found by the next start.
-    ///   - onChange: Called with each new problem, while the previous keys stay in use, and with `nil` when there is none
-    ///     any more.
+    ///   - pause: The number of intervals after which keys in the store are read again although nothing has changed:
+    ///     one that was damaged or lost would otherwise be found by the next start.
+    ///   - onChange: Called with each new problem, while the previous keys stay in use, and with `nil` when there is
+    ///     none any more.
     package func run(
         verifyingAfter pause: Int = 20,
         onChange: @escaping @Sendable (StoreError?) -> Void

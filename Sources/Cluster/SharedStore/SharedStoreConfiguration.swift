@@ -18,10 +18,11 @@ package struct SharedStoreConfiguration: Sendable, Equatable {
     package var isPathExplicit = true
     /// The id of the only cluster that may be used, which is never founded; `nil` to accept and found any.
     package var cluster: String?
-    /// The file of a mounted secret with the cluster's keys, of which the first signs. `nil` if the key is in the store.
+    /// The file of a mounted secret with the cluster's keys, of which the first signs. `nil` if the key is in the
+    /// store.
     package var clusterKeyFile: String?
-    /// The time without a heartbeat after which the holder of a lease is considered dead. From 1 s to 5 min, and equal on
-    /// all replicas.
+    /// The time without a heartbeat after which the holder of a lease is considered dead. From 1 s to 5 min, and equal
+    /// on all replicas.
     package var leaseTTL = TimeAmount.seconds(15)
 
     package init(path: String) {

@@ -1,7 +1,7 @@
 /// A day of the Gregorian calendar.
 ///
-/// The conversions are plain arithmetic because those of the C library take a lock and those of Foundation link ICU data.
-/// Internally, years begin in March, so that the leap day is the last day of a year.
+/// The conversions are plain arithmetic because those of the C library take a lock and those of Foundation link ICU
+/// data. Internally, years begin in March, so that the leap day is the last day of a year.
 package struct CivilDate: Equatable, Sendable {
     package let year: Int
     /// 1 to 12.

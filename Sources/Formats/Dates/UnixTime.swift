@@ -39,8 +39,8 @@ package struct UnixTime: Hashable, Comparable, Sendable, CustomStringConvertible
     var civil: CivilDate { CivilDate(daysSince1970: Int(seconds / 86_400)) }
     var secondOfDay: Int { Int(seconds % 86_400) }
 
-    /// The seconds since 1970 of a date and a time of day, or `nil` if no day has that time. Second 60, a leap second, is
-    /// read as second 0 of the next minute.
+    /// The seconds since 1970 of a date and a time of day, or `nil` if no day has that time. Second 60, a leap second,
+    /// is read as second 0 of the next minute.
     static func seconds(_ date: CivilDate, hour: Int, minute: Int, second: Int) -> Int64? {
         guard (0...23).contains(hour), (0...59).contains(minute), (0...60).contains(second) else { return nil }
         return Int64(date.daysSince1970) * 86_400 + Int64(hour * 3_600 + minute * 60 + second)

@@ -1,6 +1,7 @@
 /// Any JSON value.
 ///
-/// Stored documents are read into it rather than into structs, so that fields unknown to this release survive a rewrite.
+/// Stored documents are read into it rather than into structs, so that fields unknown to this release survive a
+/// rewrite.
 package enum JSONValue: Equatable, Sendable {
     case null
     case bool(Bool)

@@ -1,5 +1,5 @@
-/// A set of hosts, as a route, a token or an agent names it: one host, or all hosts below a name (`*.example.com`, at any
-/// depth).
+/// A set of hosts, as a route, a token or an agent names it: one host, or all hosts below a name (`*.example.com`, at
+/// any depth).
 package enum HostPattern: Hashable, Sendable, CustomStringConvertible {
     /// One host: a name in lower case without a trailing dot, or an address in its canonical form without brackets.
     case exact(String)

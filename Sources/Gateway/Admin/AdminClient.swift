@@ -75,8 +75,8 @@ package struct AdminClient: Sendable {
         return reason.map { StoreError(error.code, error.place, $0) } ?? error
     }
 
-    /// Sends the first request of a command. If it fails, and the cluster's key is missing or cannot be used, that is the
-    /// error: without the key no gateway starts, and another key gives another token.
+    /// Sends the first request of a command. If it fails, and the cluster's key is missing or cannot be used, that is
+    /// the error: without the key no gateway starts, and another key gives another token.
     package func request(
         _ method: String,
         _ path: String

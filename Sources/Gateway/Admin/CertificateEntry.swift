@@ -72,7 +72,8 @@ package struct CertificateEntry: Sendable {
         var fields = served.document(now: now)
         guard let renewal else { return fields }
         let names = fields["names"]
-        // The renewal state has null for what is not known yet, before its first pass; the served certificate knows more.
+        // The renewal state has null for what is not known yet, before its first pass; the served certificate knows
+        // more.
         fields.merge(renewal.report) { $1 == .null ? $0 : $1 }
         // The names of the certificate that is served, not those of the one to be ordered.
         if served.certificate != nil { fields["names"] = names }

@@ -15,8 +15,8 @@ import Synchronization
 package final class ALPNChallenges: Sendable {
     /// The maximum number of names. Further challenges are rejected; none is displaced.
     package static let limit = 4_096
-    /// The time after which a challenge expires unless it is among the challenges again. A challenge that was not removed
-    /// because of a failure thus does not delay connections indefinitely.
+    /// The time after which a challenge expires unless it is among the challenges again. A challenge that was not
+    /// removed because of a failure thus does not delay connections indefinitely.
     package static let lifetime = TimeAmount.hours(1)
 
     /// The result of a connection that offered only `acme-tls/1` while a challenge was pending.

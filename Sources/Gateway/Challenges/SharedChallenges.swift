@@ -11,10 +11,10 @@ import Synchronization
 ///
 /// A gateway has one instance. Each challenge is a value below `acme/challenges` in the store:
 ///
-/// 1. The replica that runs an order calls ``present(_:)``. It writes the values and returns when all live replicas have
-///    seen them, or after ``settlingTime``. Only then does the order machine ask the CA to validate.
-/// 2. Every replica watches the values (``watch()``) and creates the TLS contexts in ``ALPNChallenges`` before the watch
-///    counts them as seen.
+/// 1. The replica that runs an order calls ``present(_:)``. It writes the values and returns when all live replicas
+///    have seen them, or after ``settlingTime``. Only then does the order machine ask the CA to validate.
+/// 2. Every replica watches the values (``watch()``) and creates the TLS contexts in ``ALPNChallenges`` before the
+///    watch counts them as seen.
 /// 3. Validators are answered on the event loops: HTTP-01 by ``HTTPChallenges``, TLS-ALPN-01 by ``ClientHelloHandler``.
 /// 4. The replica that presented the challenges calls ``withdraw(_:)``. Values that are left behind, because a process
 ///    died or the store failed, are removed by any replica after an hour.
@@ -39,8 +39,8 @@ package final class SharedChallenges: ChallengePresenter {
     private let keyring: @Sendable () -> ClusterKeyring
     private let logger: Logger
     private let alpn: ALPNChallenges
-    /// The challenges that ``alpn`` has, by name of their value, in the order of their sequence numbers. The lock is held
-    /// while ``alpn`` is updated, so that updates are not reordered.
+    /// The challenges that ``alpn`` has, by name of their value, in the order of their sequence numbers. The lock is
+    /// held while ``alpn`` is updated, so that updates are not reordered.
     private let installedALPN = Mutex<[String: (task: ChallengeTask, sequence: Int)]>([:])
     /// The versions that this process wrote. It removes only these, not what another replica has presented again since.
     private let written = Mutex<[StoreKey: UInt64]>([:])
@@ -108,8 +108,8 @@ package final class SharedChallenges: ChallengePresenter {
                 logger.debug("expired challenge removed from the store", metadata: ["key": "\(key)"])
             } catch {
                 if error.isTransient { return }
-                // The watch has delivered the removal before this process has read the value. Of one that another replica
-                // has replaced, it delivers the next version.
+                // The watch has delivered the removal before this process has read the value. Of one that another
+                // replica has replaced, it delivers the next version.
                 if error.code == .notFound { pending.remove(name, version: version + 1) }
             }
         }
@@ -117,8 +117,8 @@ package final class SharedChallenges: ChallengePresenter {
 
     // MARK: Presenting
 
-    /// Publishes challenges to all replicas. Returns when every live replica answers them, or after ``settlingTime``; this
-    /// replica answers them in any case. The caller has to withdraw them, also after an error.
+    /// Publishes challenges to all replicas. Returns when every live replica answers them, or after ``settlingTime``;
+    /// this replica answers them in any case. The caller has to withdraw them, also after an error.
     ///
     /// - Throws: If the store does not accept the challenges, or this replica cannot answer them.
     package func present(_ tasks: [ChallengeTask]) async throws(PresentationError) {

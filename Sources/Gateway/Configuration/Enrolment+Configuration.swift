@@ -9,7 +9,8 @@ extension Enrolment {
     /// - Parameters:
     ///   - given: The addresses that the operator named.
     ///   - kept: The addresses of the join string that is replaced. If both are empty, the configured ones are used.
-    ///   - store: The store with the root certificate of the development CA, which is created if it is needed and missing.
+    ///   - store: The store with the root certificate of the development CA, which is created if it is needed and
+    ///     missing.
     ///   - check: Throws if the TLS libraries do not accept a certificate.
     package init(
         _ configuration: GatewayConfiguration,

@@ -5,12 +5,13 @@ import Observability
 
 /// The writing of responses.
 extension HTTP1Connection: ExchangeClient {
-    /// The size up to which a piece of a body is copied behind the waiting output, so that both leave in one TLS record.
+    /// The size up to which a piece of a body is copied behind the waiting output, so that both leave in one TLS
+    /// record.
     private static let copiedChunk = 4 * 1024
     /// The amount of collected output above which it is written to the channel at once.
     private static let outputMark = 16 * 1024
-    /// The amount of written output above which it is flushed within the turn: the TLS layer would otherwise hold all of
-    /// it twice.
+    /// The amount of written output above which it is flushed within the turn: the TLS layer would otherwise hold all
+    /// of it twice.
     private static let flushMark = 256 * 1024
 
     func sendInterim(_ head: ResponseHead) {

@@ -11,8 +11,8 @@ import Transport
 ///
 /// Confined to its channel's loop; the pipeline owns it. The channel calls it with parts of requests and events of the
 /// socket, the exchange as its ``ExchangeClient`` with the response, and ``EdgeLoopState`` with ``tick(_:)`` for
-/// deadlines. Reading is paused by withholding the channel's `read` events: for back-pressure of the request's body, and
-/// while pipelined requests wait. Writes are collected and flushed once per turn of the loop.
+/// deadlines. Reading is paused by withholding the channel's `read` events: for back-pressure of the request's body,
+/// and while pipelined requests wait. Writes are collected and flushed once per turn of the loop.
 final class HTTP1Connection: ChannelDuplexHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundIn = ByteBuffer
@@ -81,8 +81,8 @@ final class HTTP1Connection: ChannelDuplexHandler {
 
     /// Whether reading is paused by back-pressure of the request's body.
     var isPausedByExchange = false
-    /// Whether reading is paused because pipelined requests wait, or because the decoder has stopped and would buffer all
-    /// input.
+    /// Whether reading is paused because pipelined requests wait, or because the decoder has stopped and would buffer
+    /// all input.
     var isPausedByPipeline = false
     /// Whether the decoder stops behind the current request: nothing is read until a 101 or the end.
     var stopsDecoder = false

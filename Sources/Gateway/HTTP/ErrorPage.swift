@@ -5,8 +5,8 @@ package enum ErrorPage {
         case json
         case html
 
-        /// Creates the format from an Accept field (RFC 9110 §12.5.1): the first supported type that it names. Weights are
-        /// ignored.
+        /// Creates the format from an Accept field (RFC 9110 §12.5.1): the first supported type that it names. Weights
+        /// are ignored.
         package init(accept: String) {
             self = .text
             for part in accept.split(separator: ",") {

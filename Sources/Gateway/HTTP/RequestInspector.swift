@@ -165,8 +165,8 @@ extension RequestInspector {
             }
         }
 
-        /// Drops the fields that Connection names (RFC 9110 §7.6.1), except those that frame or route the message, and TE,
-        /// which is always named (§10.1.4) and judged by its value.
+        /// Drops the fields that Connection names (RFC 9110 §7.6.1), except those that frame or route the message, and
+        /// TE, which is always named (§10.1.4) and judged by its value.
         mutating func dropNamed(in headers: HTTPHeaders) {
             var named: Set<String> = []
             for (name, value) in headers where FieldKind.classify(name).kind == .connection {
@@ -198,8 +198,8 @@ extension RequestInspector {
             return .length(contentLength)
         }
 
-        /// Returns whether the request asks for a WebSocket (RFC 6455 §4.2.1). Any other upgrade is ignored, as RFC 9110 §7.8
-        /// allows.
+        /// Returns whether the request asks for a WebSocket (RFC 6455 §4.2.1). Any other upgrade is ignored, as RFC
+        /// 9110 §7.8 allows.
         func webSocket(method: String, version: HTTPVersion, body: EdgeRequest.Body) throws(ProxyError) -> Bool {
             guard hasUpgrade, asksForUpgrade, upgradeIsWebSocket else { return false }
             guard method == "GET", version == .http1_1, body == .none, webSocketKeys == 1, webSocketVersionIs13 else {

@@ -14,8 +14,8 @@ package enum ResponseFraming: Equatable, Sendable {
     case raw
 }
 
-/// A serialiser of heads and chunk framing for an HTTP/1 client. Framing and hop-by-hop fields are the gateway's own; all
-/// other fields keep their bytes and their order.
+/// A serialiser of heads and chunk framing for an HTTP/1 client. Framing and hop-by-hop fields are the gateway's own;
+/// all other fields keep their bytes and their order.
 package enum ResponseWriter {
     /// The parts of a head beside the origin's fields.
     package struct Options {

@@ -75,7 +75,8 @@ package struct ExchangeState: Sendable {
 
     /// The request is sent to an agent.
     ///
-    /// - Returns: Whether FIN follows at once. For an upgrade it waits: behind a 101 it would end the client's direction.
+    /// - Returns: Whether FIN follows at once. For an upgrade it waits: behind a 101 it would end the client's
+    ///   direction.
     package mutating func attemptStarted() -> Bool {
         phase = .awaitingHead(Attempt())
         upload = .open

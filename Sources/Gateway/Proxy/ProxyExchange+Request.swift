@@ -46,8 +46,8 @@ extension ProxyExchange {
         }
     }
 
-    /// Writes the trailers that may be forwarded: none that frames, routes or authenticates (RFC 9110 §6.5.1). A request
-    /// with trailers is not tried again.
+    /// Writes the trailers that may be forwarded: none that frames, routes or authenticates (RFC 9110 §6.5.1). A
+    /// request with trailers is not tried again.
     private func writeTrailers(_ trailers: HTTPHeaders, to stream: TunnelStream) {
         var section = FieldSection()
         for (name, value) in trailers where section.count < EdgeLimits.trailerFields {

@@ -160,7 +160,8 @@ final class ProxyExchange {
         client?.sendError(error, requestID: idText)
     }
 
-    /// Ends an exchange whose response cannot be completed: with an error page before its head, otherwise by aborting it.
+    /// Ends an exchange whose response cannot be completed: with an error page before its head, otherwise by aborting
+    /// it.
     func fail(_ error: ProxyError) {
         if state.hasResponded {
             conclude(error)?.abortResponse()

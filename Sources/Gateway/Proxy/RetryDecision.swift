@@ -2,8 +2,8 @@ package import HopProtocol
 package import Transport
 import Tunnel
 
-/// The consequence of the end of a stream for the request on it: the error for the client, and whether another attempt is
-/// allowed.
+/// The consequence of the end of a stream for the request on it: the error for the client, and whether another attempt
+/// is allowed.
 package struct RetryDecision: Equatable, Sendable {
     package enum Retry: Sendable {
         /// The request may have run and must not run again, or another agent could do no better.

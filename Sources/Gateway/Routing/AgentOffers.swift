@@ -1,8 +1,8 @@
 package import Cluster
 package import Formats
 
-/// The offers of all attached agents at one time. Immutable: ``AgentRegistry`` makes a new one for each change, at the cost
-/// of the change.
+/// The offers of all attached agents at one time. Immutable: ``AgentRegistry`` makes a new one for each change, at the
+/// cost of the change.
 package struct AgentOffers: Sendable {
     package var index = SessionIndex()
     /// The hosts that no agent offers any more: requests for them are answered with 503 instead of 404.

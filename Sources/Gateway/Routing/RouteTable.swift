@@ -71,8 +71,8 @@ package struct RouteTable: Sendable {
         return .unknownPath
     }
 
-    /// The NAME of the token whose agents get all requests for a host, or for all hosts of a wildcard, that no route for a
-    /// path takes; `nil` if no route does.
+    /// The NAME of the token whose agents get all requests for a host, or for all hosts of a wildcard, that no route
+    /// for a path takes; `nil` if no route does.
     package func agent(of host: HostPattern) -> String? {
         hosts.find(host.description)?.routes.last { $0.prefix == "/" }?.target.agent
     }

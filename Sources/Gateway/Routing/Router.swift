@@ -2,8 +2,8 @@ package import Cluster
 import Formats
 import Synchronization
 
-/// Chooses a route for each request: first among the routes of the configuration, then among the hosts that agents of this
-/// replica offer, then among those of other replicas.
+/// Chooses a route for each request: first among the routes of the configuration, then among the hosts that agents of
+/// this replica offer, then among those of other replicas.
 ///
 /// May be used from any thread. The lock is held only while a reference is copied.
 package final class Router: Sendable {

@@ -103,8 +103,8 @@ final class ACMEService: Sendable {
     private static let wildcardRemedy =
         "let the agent offer each host by name, or add the wildcard to acme.names (dns-01)"
 
-    /// The wildcards among hosts that agents offer which no certificate covers, although hosts below them may get one on
-    /// demand.
+    /// The wildcards among hosts that agents offer which no certificate covers, although hosts below them may get one
+    /// on demand.
     private func uncoveredWildcards(_ hosts: some Sequence<HostPattern>) -> [HostPattern] {
         hosts.filter { host in
             guard case .below = host, onDemand.hosts.contains(where: { $0.covers(host) || host.covers($0) }),
@@ -129,8 +129,8 @@ final class ACMEService: Sendable {
 
     /// Requests a new certificate.
     ///
-    /// - Returns: The report of the job, with the number for ``RenewalJobs/report(_:)``, or `nil` if no certificate from
-    ///   a CA has that name.
+    /// - Returns: The report of the job, with the number for ``RenewalJobs/report(_:)``, or `nil` if no certificate
+    ///   from a CA has that name.
     func renew(_ text: String) -> [String: JSONValue]? {
         guard let name = CertificateName(text) else { return nil }
         let (number, resolve) = jobs.create { [issuer] in issuer.leaseWait(of: name) }

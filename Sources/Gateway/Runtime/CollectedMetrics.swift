@@ -55,8 +55,8 @@ struct CollectedMetrics {
             help: "End of the validity of a served certificate, seconds since the epoch.",
             labelNames: ["name"]
         ) { samples in
-            // The label is the name in the store, or the first name that no stronger certificate has. A certificate without
-            // such a name is never served.
+            // The label is the name in the store, or the first name that no stronger certificate has. A certificate
+            // without such a name is never served.
             let storeNames = Self.storeNames(certificates)
             var seen: Set<String> = []
             for certificate in certificates.snapshot.certificates {

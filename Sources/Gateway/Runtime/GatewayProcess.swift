@@ -60,8 +60,8 @@ package final class GatewayProcess: Sendable {
 
     // MARK: Start
 
-    /// Starts everything, in the order in which failures are cheapest: files and the store, then HTTPS, tunnels and plain
-    /// HTTP, and last readiness.
+    /// Starts everything, in the order in which failures are cheapest: files and the store, then HTTPS, tunnels and
+    /// plain HTTP, and last readiness.
     ///
     /// - Parameter output: The destination of the access log, or `nil` for none.
     /// - Throws: ``GatewayStartError``, or an error of the store or of a certificate. Everything started is stopped.

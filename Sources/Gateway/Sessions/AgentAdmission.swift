@@ -15,8 +15,8 @@ package struct AgentAdmission: Sendable {
     package static let serviceLimit = 64
     /// The maximum number of hosts in one offer.
     package static let hostLimit = 256
-    /// The maximum length of the names of all services and hosts of one offer, in bytes: other replicas read the offer in
-    /// one row of the store.
+    /// The maximum length of the names of all services and hosts of one offer, in bytes: other replicas read the offer
+    /// in one row of the store.
     package static let offerLimit = 30_000
     /// The greatest number of concurrent requests that an agent is sent; a greater `max_requests` is lowered to this.
     package static let requestLimit = 65_536

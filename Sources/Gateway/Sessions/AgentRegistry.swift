@@ -18,8 +18,8 @@ import Transport
 /// 3. ``update(id:services:claims:)`` changes what it offers, after a SERVICES message or a change of its token.
 /// 4. ``detach(id:)`` removes it when the session is closed, and releases the place.
 ///
-/// Requests call ``pick(_:excluding:random:)`` on any loop. It reads the ``AgentOffers`` of the ``Router``, which each change
-/// replaces at the cost of the change, however many attachments there are. The bookkeeping is done by
+/// Requests call ``pick(_:excluding:random:)`` on any loop. It reads the ``AgentOffers`` of the ``Router``, which each
+/// change replaces at the cost of the change, however many attachments there are. The bookkeeping is done by
 /// ``AttachmentTable``, which knows nothing of sessions; this class adds the lock.
 package final class AgentRegistry: Sendable {
     package enum Choice {
@@ -43,7 +43,8 @@ package final class AgentRegistry: Sendable {
 
     // MARK: Requests
 
-    /// Chooses an attachment for one attempt at a request, whose token allows it at this moment. Called on any event loop.
+    /// Chooses an attachment for one attempt at a request, whose token allows it at this moment. Called on any event
+    /// loop.
     ///
     /// - Parameters:
     ///   - tried: The ids of the attachments that this request was already sent to.

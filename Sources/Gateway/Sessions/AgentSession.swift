@@ -15,10 +15,10 @@ import Tunnel
 ///
 /// 1. `sessionEstablished(_:)`: DTLS is established, and this object becomes the handler of the control stream. The
 ///    transport closes the session if the agent does not authenticate in time.
-/// 2. HELLO arrives (``receive(_:)``). A token that is not accepted is read from the store once, since a command may have
-///    created or rotated it just now. Then (``admit(_:)``) it is verified by ``CredentialCache``, the offer is checked by
-///    ``AgentAdmission``, and ``AgentRegistry`` grants a place. If one of these fails, ERROR is sent and the session is
-///    closed shortly after (``refuse(_:_:level:log:remedy:_:code:wait:retryAfter:)``).
+/// 2. HELLO arrives (``receive(_:)``). A token that is not accepted is read from the store once, since a command may
+///    have created or rotated it just now. Then (``admit(_:)``) it is verified by ``CredentialCache``, the offer is
+///    checked by ``AgentAdmission``, and ``AgentRegistry`` grants a place. If one of these fails, ERROR is sent and the
+///    session is closed shortly after (``refuse(_:_:level:log:remedy:_:code:wait:retryAfter:)``).
 /// 3. Otherwise WELCOME is sent and the ``Attachment`` is added to the registry: requests open streams on the session
 ///    from now on, without this object. Older sessions of the same agent are probed by ``AgentSessionManager``.
 /// 4. SERVICES changes the offer, at most once a second; GOAWAY stops new requests. HOSTS tells the agent which of its
@@ -271,8 +271,8 @@ final class AgentSession: SessionHandler {
 
     // MARK: Offers
 
-    /// Applies SERVICES at once, or after the pause since the last change: then the latest message counts. One that changes
-    /// nothing has no effect.
+    /// Applies SERVICES at once, or after the pause since the last change: then the latest message counts. One that
+    /// changes nothing has no effect.
     private func update(_ attachment: Attachment, _ offer: Services) {
         guard offer != self.offer else { return }
         self.offer = offer

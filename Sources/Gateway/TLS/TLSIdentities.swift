@@ -46,8 +46,9 @@ package final class TLSIdentities: Sendable {
     private static let checkedKinds = Mutex<Set<CertificateKind>>([])
     private static let kindLimit = 256
 
-    /// Checks that both libraries accept a certificate, and that an agent can use it. The handshakes of the check are made
-    /// once for all certificates of one kind, since they cost more than all else in the start of a gateway with many names.
+    /// Checks that both libraries accept a certificate, and that an agent can use it. The handshakes of the check are
+    /// made once for all certificates of one kind, since they cost more than all else in the start of a gateway with
+    /// many names.
     package static func check(_ certificate: ServerCertificate) throws {
         let parsed = try ParsedCertificate.of(certificate)
         // The size of a chain also decides about a handshake; usual ones are far below what is too large.

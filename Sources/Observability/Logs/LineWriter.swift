@@ -25,8 +25,8 @@ package final class LineWriter: @unchecked Sendable {
     private let dropNotice: @Sendable (_ dropped: Int) -> [UInt8]
     private let droppedLines = Atomic<Int>(0)
 
-    /// Signalled when lines arrive for an idle thread, when it must stop, and when everything that was buffered has been
-    /// written.
+    /// Signalled when lines arrive for an idle thread, when it must stop, and when everything that was buffered has
+    /// been written.
     private let condition = ThreadCondition()
     private var state = State()
 

@@ -8,8 +8,8 @@ package protocol SessionHandler: AnyObject {
     func sessionEstablished(_ session: TunnelSession)
     /// The peer opened a stream. Set the stream's handler before returning.
     func session(_ session: TunnelSession, opened stream: TunnelStream)
-    /// The peer may have lost the session: there was an unauthenticated indication of that, and no answer to a PING. The
-    /// session stays open; a further indication is reported again.
+    /// The peer may have lost the session: there was an unauthenticated indication of that, and no answer to a PING.
+    /// The session stays open; a further indication is reported again.
     func sessionSuspected(_ session: TunnelSession)
     /// The session has closed. Called exactly once, after every stream has failed; also for a client session that was
     /// never established.

@@ -56,8 +56,8 @@ extension TunnelSession {
         context.touch(self)
     }
 
-    /// Reports the indication if nothing was received since then. It ends no session that is open: the sender of a forged
-    /// indication would only have to wait until the peer is busy for a moment.
+    /// Reports the indication if nothing was received since then. It ends no session that is open: the sender of a
+    /// forged indication would only have to wait until the peer is busy for a moment.
     func resolvePeerGoneIndication(_ indication: PeerGoneIndication, now: NIODeadline) {
         peerGoneIndication = nil
         guard (indication.countsRecords ? recordsIn : datagramsIn) == indication.received else {
@@ -138,8 +138,8 @@ extension TunnelSession {
         end(reason, now: now)
     }
 
-    /// Ends the session because another one needs its place among the half-open ones. Called on any thread; does nothing
-    /// if the peer authenticates itself in the meantime.
+    /// Ends the session because another one needs its place among the half-open ones. Called on any thread; does
+    /// nothing if the peer authenticates itself in the meantime.
     func evict() {
         onLoop { session in
             if !session.isAuthenticated { session.end(.evicted, now: .now()) }

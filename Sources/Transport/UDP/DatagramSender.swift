@@ -50,8 +50,8 @@ package final class DatagramSender {
     /// Whether bursts are sent in one call. False once the device has reported that it cannot checksum cut datagrams
     /// (EIO).
     package private(set) var cutsBursts = true
-    /// A hook for tests, called before each `sendmsg` with its segments and bytes. A returned errno replaces the call and its
-    /// result; 0 loses the datagrams.
+    /// A hook for tests, called before each `sendmsg` with its segments and bytes. A returned errno replaces the call
+    /// and its result; 0 loses the datagrams.
     package var injectedFailure: ((_ segments: Int, _ bytes: Int) -> CInt?)?
 
     private var pendingBurst: PendingBurst?

@@ -19,8 +19,8 @@ struct SendStream {
     /// bulk streams.
     static let smallStreamLimit: UInt64 = 16 << 10
 
-    /// The most unacknowledged bytes that are kept, independent of the window that the peer grants. It bounds the memory for a peer
-    /// that acknowledges everything but the oldest bytes.
+    /// The most unacknowledged bytes that are kept, independent of the window that the peer grants. It bounds the
+    /// memory for a peer that acknowledges everything but the oldest bytes.
     static let maxUnacknowledged: UInt64 = 4 << 20
 
     private var chunks: Deque<Chunk> = []

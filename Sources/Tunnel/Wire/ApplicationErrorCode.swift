@@ -1,10 +1,10 @@
 /// An application protocol error code (RFC 9000 §20.2): the number that RESET_STREAM, STOP_SENDING and
 /// CONNECTION_CLOSE carry.
 ///
-/// One table holds every code of `hop/1`; `docs/protocol.md` explains them. The codes that the transport itself uses are
-/// below. HopProtocol adds those that concern requests in an extension of this type, and its `HopCode` is the closed set
-/// of all of them. Code that receives a number from the network keeps it unchanged in this type: a newer peer may send
-/// one that is not in the table.
+/// One table holds every code of `hop/1`; `docs/protocol.md` explains them. The codes that the transport itself uses
+/// are below. HopProtocol adds those that concern requests in an extension of this type, and its `HopCode` is the
+/// closed set of all of them. Code that receives a number from the network keeps it unchanged in this type: a newer
+/// peer may send one that is not in the table.
 package struct ApplicationErrorCode: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
     /// The number on the wire, below 2^62.
     package var rawValue: UInt64

@@ -165,8 +165,8 @@ struct EnrollerTests {
 
     /// Creates an enroller whose lease another process takes over during a call.
     ///
-    /// - Parameter isWritten: Whether that happens after the token is written, or between the check of the lease and the
-    ///   write.
+    /// - Parameter isWritten: Whether that happens after the token is written, or between the check of the lease and
+    ///   the write.
     private func overtaken(_ store: TestStore, isWritten: Bool) throws -> Enroller {
         let volume = Volume(files: try PosixFileSystem(path: try #require(store.path), creating: false))
         @Sendable func acquireLease() {

@@ -31,7 +31,8 @@ struct HostOwnershipTests {
             }
             two.close()
             try await eventually("503") { try await get(client, "b.agent.test").status == 503 }
-            // A host that was offered by name does not fall to the agent of the wildcard before that agent is asked for it.
+            // A host that was offered by name does not fall to the agent of the wildcard before that agent is asked for
+            // it.
             #expect(try await get(client, "a.agent.test").body == "one")
             #expect(one.requests.allSatisfy { $0.head?.authority != "b.agent.test" })
             #expect(one.hosts.isEmpty)

@@ -9,8 +9,8 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// A whole gateway in this process on ports that the system chose, with a data folder of its own, and with one token or an
-/// empty store.
+/// A whole gateway in this process on ports that the system chose, with a data folder of its own, and with one token or
+/// an empty store.
 final class TestGateway: Sendable {
     let process: GatewayProcess
     let token: IssuedToken

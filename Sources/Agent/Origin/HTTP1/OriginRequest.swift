@@ -10,7 +10,8 @@ package enum OriginRequest {
         case chunked
     }
 
-    /// Writes the request line and the fields. `Host` is the head's authority; the hop-by-hop fields are the agent's own.
+    /// Writes the request line and the fields. `Host` is the head's authority; the hop-by-hop fields are the agent's
+    /// own.
     package static func writeHead(_ head: RequestHead, framing: Framing, into buffer: inout ByteBuffer) {
         buffer.reserveCapacity(minimumWritableBytes: 256 + head.path.utf8.count + 2 * head.fields.bytes.readableBytes)
         buffer.writeString(head.method)

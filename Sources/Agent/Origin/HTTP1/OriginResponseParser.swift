@@ -5,8 +5,8 @@ package import NIOCore
 /// Parses the HTTP/1.1 responses of an origin (RFC 9112) strictly: input that two parsers could read differently is an
 /// error. Without I/O; bodies are slices of the input.
 ///
-/// Call ``begin(method:)`` for each request, ``feed(_:)`` for each input, then ``next()`` until it returns `nil`. At the
-/// end of the connection's input call ``finish()``. After an error the connection is of no further use.
+/// Call ``begin(method:)`` for each request, ``feed(_:)`` for each input, then ``next()`` until it returns `nil`. At
+/// the end of the connection's input call ``finish()``. After an error the connection is of no further use.
 package struct OriginResponseParser {
     package enum Event: Sendable {
         /// A 1xx head other than 101.
@@ -122,7 +122,8 @@ package struct OriginResponseParser {
 
     /// Handles the end of the origin's input. Call after ``next()`` has returned `nil`.
     ///
-    /// - Returns: The end of a body that is delimited by the end of the connection, or `nil` if no response is expected.
+    /// - Returns: The end of a body that is delimited by the end of the connection, or `nil` if no response is
+    ///   expected.
     /// - Throws: `truncated` if the response is incomplete.
     package mutating func finish() throws(OriginError) -> Event? {
         isKeptAlive = false

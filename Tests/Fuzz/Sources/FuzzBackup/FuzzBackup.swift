@@ -1,8 +1,8 @@
 import FuzzDriver
 import Store
 
-/// The entry point of the fuzz target. The first byte of an input selects the kind of the rest. Archives are larger than
-/// inputs, so most inputs are a short description of one.
+/// The entry point of the fuzz target. The first byte of an input selects the kind of the rest. Archives are larger
+/// than inputs, so most inputs are a short description of one.
 @_cdecl("FuzzBackup_main")
 public func fuzzBackupMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in

@@ -1,7 +1,8 @@
 import EdgeHello
 import FuzzDriver
 
-/// The entry point of the fuzz target. The first byte of an input selects the kind of the rest, the second one its split.
+/// The entry point of the fuzz target. The first byte of an input selects the kind of the rest, the second one its
+/// split.
 @_cdecl("FuzzHello_main")
 public func fuzzHelloMain(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
     fuzz(argc, argv) { start, count in

@@ -42,8 +42,8 @@ private func exchanges(_ script: inout Script) -> [FuzzedExchange] {
     return result
 }
 
-/// Reads a response of repeated lines, to reach limits that are far above the size of an input. A line is encoded as its
-/// number of repetitions, its length and its bytes.
+/// Reads a response of repeated lines, to reach limits that are far above the size of an input. A line is encoded as
+/// its number of repetitions, its length and its bytes.
 private func repetitions(_ script: inout Script) -> ByteBuffer {
     var result = ByteBuffer()
     while !script.isAtEnd {

@@ -2,8 +2,8 @@ import HopProtocol
 import NIOCore
 import OriginHTTP1
 
-/// Checks that a head that the tunnel's decoder accepts becomes exactly one HTTP/1.1 head, with the requested framing and
-/// without anything that an origin could parse as a second request.
+/// Checks that a head that the tunnel's decoder accepts becomes exactly one HTTP/1.1 head, with the requested framing
+/// and without anything that an origin could parse as a second request.
 func checkRequest(_ payload: [UInt8], _ choice: UInt8) {
     var stream = ByteBuffer()
     stream.writeVarInt(1)

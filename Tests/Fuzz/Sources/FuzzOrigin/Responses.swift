@@ -91,7 +91,8 @@ func check(_ exchanges: [FuzzedExchange], eof: Bool, _ seed: UInt8) {
     }
     for (response, exchange) in zip(responses, exchanges) where response.isComplete && response.failure == nil {
         let written = serialised(response)
-        // At most "transfer-encoding: chunked", the size and the end of one chunk, and a space behind each colon are added.
+        // At most "transfer-encoding: chunked", the size and the end of one chunk, and a space behind each colon are
+        // added.
         let fields = response.events.reduce(0) { $0 + $1.fieldCount }
         let most = exchange.response.readableBytes + 64 + fields + 2 * response.events.count
         precondition(written.readableBytes <= most, "the output is larger than the input")

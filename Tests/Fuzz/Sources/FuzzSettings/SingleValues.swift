@@ -1,8 +1,8 @@
 import Formats
 import Settings
 
-/// Checks the parsers of single values: an accepted value is accepted again in its printed form, and an error fits on one
-/// line.
+/// Checks the parsers of single values: an accepted value is accepted again in its printed form, and an error fits on
+/// one line.
 func checkScalars(_ bytes: [UInt8]) {
     let text = String(decoding: bytes, as: UTF8.self)
     let shown = quoted(text)
