@@ -58,7 +58,11 @@ struct GatewayConnector: Sendable {
                     retryAfter: failure.retryAfter,
                     fraction: .random(in: 0..<1)
                 )
-                if wasLive { limiter = FailureLogLimiter() }
+                if wasLive {
+                    limiter = FailureLogLimiter()
+                    // As with GOAWAY: the newest configuration is read before the next attempt.
+                    accessChange.clear()
+                }
                 if let level = limiter.level(of: failure, now: .now()) {
                     log(failure, level: wasLive ? .warning : level, wasLive: wasLive, delay: delay)
                 }
