@@ -9,31 +9,36 @@ import Synchronization
 package final class ClusterSessions: Sendable {
     /// Locked for the time of a change.
     private let directory = Mutex(SessionDirectory())
-    /// The index after the last change, locked for the time of a copy.
-    private let current = Mutex(SessionIndex())
-    private let specificity: @Sendable (_ tokenID: String, _ host: HostPattern) -> Int?
-    private let onHosts: @Sendable ([HostPattern]) -> Void
+    private struct State {
+        var index = SessionIndex()
+        var counts = (rows: 0, refused: UInt64(0))
+        var onTransfers: (@Sendable ([SessionIndex.Transfer]) -> Void)?
+    }
 
-    /// - Parameters:
-    ///   - specificity: Returns how specifically a token allows a host at the moment, or `nil` if it does not.
-    ///   - onHosts: Called with the hosts that attachments of other replicas offer now, on a thread of the store.
-    package init(
-        specificity: @escaping @Sendable (_ tokenID: String, _ host: HostPattern) -> Int?,
-        onHosts: @escaping @Sendable ([HostPattern]) -> Void = { _ in }
-    ) {
+    /// The state after the last change, locked for the time of a copy.
+    private let current = Mutex(State())
+    private let specificity: @Sendable (_ tokenID: String, _ host: HostPattern) -> Int?
+
+    /// - Parameter specificity: Returns how specifically a token allows a host at the moment, or `nil` if it does not.
+    package init(specificity: @escaping @Sendable (_ tokenID: String, _ host: HostPattern) -> Int?) {
         self.specificity = specificity
-        self.onHosts = onHosts
+    }
+
+    /// Sets a closure that is called with the hosts that have another owner among the attachments of other replicas, on
+    /// a thread of the store. Called once, before the first change.
+    package func onTransfers(_ body: @escaping @Sendable ([SessionIndex.Transfer]) -> Void) {
+        current.withLock { $0.onTransfers = body }
     }
 
     /// The attachments of the other replicas.
-    package var index: SessionIndex { current.withLock { $0 } }
+    package var index: SessionIndex { current.withLock { $0.index } }
 
     /// The number of attachments, and of rows that could not be read since the start.
-    package var counts: (rows: Int, refused: UInt64) { directory.withLock { ($0.count, $0.refused) } }
+    package var counts: (rows: Int, refused: UInt64) { current.withLock { $0.counts } }
 
     /// Applies changes of a replica's rows.
     package func apply(_ changes: RowChanges, of replica: Incarnation) {
-        change { $0.apply(changes, of: replica, upstream: self, specificity) }
+        change { $0.apply(changes, of: replica, upstream: RemoteReplica(replica), specificity) }
     }
 
     /// Removes the rows of a replica that has left or died.
@@ -43,12 +48,25 @@ package final class ClusterSessions: Sendable {
     package func update(tokens: some Sequence<String>) { change { $0.update(tokens: tokens, specificity) } }
 
     private func change(_ body: (inout SessionDirectory) -> Void) {
-        let hosts = directory.withLock { directory in
+        let (transfers, onTransfers) = directory.withLock { directory in
             body(&directory)
-            let index = directory.index
-            current.withLock { $0 = index }
-            return directory.removeNewHosts()
+            var index = directory.index
+            let counts = (directory.count, directory.refused)
+            let onTransfers = current.withLock { current in
+                // The index before may be large. It is released after this lock.
+                swap(&current.index, &index)
+                current.counts = counts
+                return current.onTransfers
+            }
+            return (directory.removeTransfers(), onTransfers)
         }
-        if !hosts.isEmpty { onHosts(hosts) }
+        if !transfers.isEmpty { onTransfers?(transfers) }
     }
+}
+
+/// The way to the attachments of another replica.
+final class RemoteReplica: Sendable {
+    let incarnation: Incarnation
+
+    init(_ incarnation: Incarnation) { self.incarnation = incarnation }
 }

@@ -17,8 +17,8 @@ package struct SessionDirectory: Sendable {
     }
 
     package private(set) var index = SessionIndex()
-    /// The hosts that were offered for the first time since the last call of ``removeNewHosts()``.
-    private var newHosts: [HostPattern] = []
+    /// The hosts that have another owner since the last call of ``removeTransfers()``.
+    private var transfers: [SessionIndex.Transfer] = []
     /// The rows that could not be decoded, since the start.
     package private(set) var refused: UInt64 = 0
     private var rows: [Incarnation: [UInt64: SessionRow]] = [:]
@@ -32,10 +32,10 @@ package struct SessionDirectory: Sendable {
     /// The number of rows of a replica.
     package func count(of replica: Incarnation) -> Int { rows[replica]?.count ?? 0 }
 
-    /// Returns the hosts that are offered since the last call, and were not before.
-    package mutating func removeNewHosts() -> [HostPattern] {
-        defer { newHosts = [] }
-        return newHosts
+    /// Returns the changes of owners since the last call.
+    package mutating func removeTransfers() -> [SessionIndex.Transfer] {
+        defer { transfers = [] }
+        return transfers
     }
 
     // MARK: Changes
@@ -51,9 +51,11 @@ package struct SessionDirectory: Sendable {
     ) {
         switch changes {
         case .all(let table):
-            remove(replica)
+            // Inserted first, so that the owner of a host that stays does not change twice.
+            let old = rows.removeValue(forKey: replica) ?? [:]
             rows[replica, default: [:]].reserveCapacity(table.rows.count)
             for (key, value) in table.rows { put(key, value, replica, upstream, specificity) }
+            for row in old.values { delete(row, of: replica) }
         case .records(let records):
             for record in records {
                 switch record {
@@ -80,8 +82,8 @@ package struct SessionDirectory: Sendable {
                 }
                 guard claims != row.claims else { continue }
                 let new = SessionRow(row.info, services: row.services, claims: claims, upstream: row.upstream)
-                _ = index.remove(row)
                 insert(new)
+                transfers += index.remove(row)
                 rows[id.replica]?[id.session] = new
             }
         }
@@ -98,24 +100,22 @@ package struct SessionDirectory: Sendable {
         _ upstream: any AnyObject & Sendable,
         _ specificity: Specificity
     ) {
-        // A row that cannot be read replaces what it was before, too.
-        remove(Self.session(key), of: replica)
         guard let record = SessionRecord(key: key, value: value) else {
             refused += 1
-            return
+            // A row that cannot be read replaces what it was before, too.
+            return remove(Self.session(key), of: replica)
         }
         let claims = record.hosts.map {
             HostClaim(host: $0, specificity: specificity(record.info.tokenID, $0))
         }
         let row = SessionRow(record.info, services: record.services, claims: claims, upstream: upstream)
-        rows[replica, default: [:]][row.info.id] = row
-        byToken[row.info.tokenID, default: []].insert(RowID(replica: replica, session: row.info.id))
         insert(row)
+        let old = rows[replica, default: [:]].updateValue(row, forKey: row.info.id)
+        byToken[row.info.tokenID, default: []].insert(RowID(replica: replica, session: row.info.id))
+        if let old { delete(old, of: replica) }
     }
 
-    private mutating func insert(_ row: SessionRow) {
-        for transfer in index.insert(row) where transfer.from == nil { newHosts.append(transfer.host) }
-    }
+    private mutating func insert(_ row: SessionRow) { transfers += index.insert(row) }
 
     private mutating func remove(_ session: UInt64?, of replica: Incarnation) {
         guard let session, let row = rows[replica]?.removeValue(forKey: session) else { return }
@@ -123,8 +123,10 @@ package struct SessionDirectory: Sendable {
     }
 
     private mutating func delete(_ row: SessionRow, of replica: Incarnation) {
-        _ = index.remove(row)
+        transfers += index.remove(row)
         let (token, id) = (row.info.tokenID, RowID(replica: replica, session: row.info.id))
+        // A row that replaces this one is of the same token as a rule.
+        guard rows[replica]?[row.info.id]?.info.tokenID != token else { return }
         byToken[token]?.remove(id)
         if byToken[token]?.isEmpty == true { byToken[token] = nil }
     }

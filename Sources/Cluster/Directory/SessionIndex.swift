@@ -5,7 +5,8 @@ package import HashTreeCollections
 /// costs a few nodes, however many attachments there are, and requests read an older copy meanwhile.
 ///
 /// A host belongs to one token: the one whose credential names it most specifically, of several the one with the lower
-/// id. Every replica computes the same. Requests for the host are sent to attachments of that token that offer it.
+/// id. Every replica computes the same over the attachments of all replicas, see ``HostOwner``. Requests for the host
+/// are sent to attachments of that token that offer it.
 package struct SessionIndex: Sendable {
     private struct ServiceKey: Hashable {
         var agent: String
@@ -19,13 +20,8 @@ package struct SessionIndex: Sendable {
     }
 
     private struct Claimant {
-        let tokenID: String
-        let specificity: Int
+        let owner: HostOwner
         var rows: TreeSet<SessionRow>
-
-        func precedes(_ other: Claimant) -> Bool {
-            (other.specificity, tokenID) < (specificity, other.tokenID)
-        }
     }
 
     private var services: TreeDictionary<ServiceKey, TreeSet<SessionRow>> = [:]
@@ -60,12 +56,12 @@ package struct SessionIndex: Sendable {
         }
         let token = row.info.tokenID
         return changeHosts(of: row) { claimants, specificity in
-            let known = claimants.firstIndex { $0.tokenID == token && $0.specificity == specificity }
-            if let known {
+            let owner = HostOwner(tokenID: token, specificity: specificity)
+            if let known = claimants.firstIndex(where: { $0.owner == owner }) {
                 claimants[known].rows.insert(row)
             } else {
-                let new = Claimant(tokenID: token, specificity: specificity, rows: [row])
-                claimants.insert(new, at: claimants.firstIndex { new.precedes($0) } ?? claimants.endIndex)
+                let place = claimants.firstIndex { owner.precedes($0.owner) } ?? claimants.endIndex
+                claimants.insert(Claimant(owner: owner, rows: [row]), at: place)
             }
         }
     }
@@ -79,8 +75,8 @@ package struct SessionIndex: Sendable {
         }
         let token = row.info.tokenID
         return changeHosts(of: row) { claimants, specificity in
-            let known = claimants.firstIndex { $0.tokenID == token && $0.specificity == specificity }
-            guard let index = known else { return }
+            let owner = HostOwner(tokenID: token, specificity: specificity)
+            guard let index = claimants.firstIndex(where: { $0.owner == owner }) else { return }
             claimants[index].rows.remove(row)
             if claimants[index].rows.isEmpty { claimants.remove(at: index) }
         }
@@ -108,9 +104,9 @@ package struct SessionIndex: Sendable {
         // Moved out, so that the list is changed in place.
         var changed = entry ?? HostEntry(host: host)
         entry = nil
-        let (from, count) = (changed.claimants.first?.tokenID, changed.claimants.count)
+        let (from, count) = (changed.claimants.first?.owner.tokenID, changed.claimants.count)
         change(&changed.claimants)
-        let to = changed.claimants.first?.tokenID
+        let to = changed.claimants.first?.owner.tokenID
         if to != nil { entry = changed }
         let growth = max(1, changed.claimants.count) - max(1, count)
         return (from == to ? nil : Transfer(host: host, from: from, to: to), growth)
@@ -123,23 +119,41 @@ package struct SessionIndex: Sendable {
         SessionRows(services[ServiceKey(agent: agent, service: service)] ?? [])
     }
 
-    /// The rows of the owner of exactly this pattern.
-    package func rows(host: HostPattern) -> SessionRows { SessionRows(hosts[host]?.claimants.first?.rows ?? []) }
-
     /// The rows of a token that offer exactly this pattern, whether it owns the host or not.
-    package func rows(host: HostPattern, tokenID: String) -> [SessionRow] {
-        (hosts[host]?.claimants ?? []).filter { $0.tokenID == tokenID }.flatMap(\.rows)
+    package func rows(host: HostPattern, tokenID: String) -> SessionRows {
+        // A token has several entries only while a change of its credential is applied to one row after another.
+        let claimants = hosts[host]?.claimants.filter { $0.owner.tokenID == tokenID } ?? []
+        return SessionRows(claimants.dropFirst().reduce(claimants.first?.rows ?? []) { $0.union($1.rows) })
     }
 
-    /// The id of the token that owns exactly this pattern.
-    package func owner(of host: HostPattern) -> String? { hosts[host]?.claimants.first?.tokenID }
+    /// The token that owns exactly this pattern among the attachments of this index.
+    package func owner(of host: HostPattern) -> HostOwner? { hosts[host]?.claimants.first?.owner }
 
-    /// The most specific pattern that attachments offer and that covers a host, with one of the rows of its owner.
+    /// The most specific pattern that attachments offer and that covers a host, with its owner and one of its rows.
     ///
     /// - Parameter host: As ``HostIndex/find(_:)`` takes it.
-    package func find(_ host: String) -> (host: HostPattern, row: SessionRow)? {
-        guard let entry = hosts.find(host), let row = entry.claimants.first?.rows.first else { return nil }
-        return (entry.host, row)
+    package func find(_ host: String) -> (host: HostPattern, owner: HostOwner, row: SessionRow)? {
+        guard let entry = hosts.find(host), let first = entry.claimants.first, let row = first.rows.first else {
+            return nil
+        }
+        return (entry.host, first.owner, row)
+    }
+}
+
+/// A token that offers a host.
+package struct HostOwner: Equatable, Sendable {
+    package let tokenID: String
+    /// The specificity of the pattern of the token that covers the host (``HostPattern/specificity``).
+    package let specificity: Int
+
+    package init(tokenID: String, specificity: Int) {
+        self.tokenID = tokenID
+        self.specificity = specificity
+    }
+
+    /// Whether the host belongs to this token rather than to the other one.
+    package func precedes(_ other: HostOwner) -> Bool {
+        (other.specificity, tokenID) < (specificity, other.tokenID)
     }
 }
 

@@ -13,16 +13,35 @@ package struct AgentOffers: Sendable {
     /// The target for a host, in the form that ``RouteTable/match(host:target:)`` takes, or `nil` if no agent offers or
     /// has offered it.
     package func find(_ host: String) -> RouteTarget? {
-        if let (host, row) = index.find(host) { return RouteTarget(host: host, row: row) }
-        guard let last = remembered.find(host) else { return nil }
-        return RouteTarget(host: last.host, agent: last.agent, service: last.service, label: "\(last.host)/")
+        let (live, last) = (index.find(host), remembered.find(host))
+        if let live {
+            // What an agent has offered by a more specific name does not fall to the wildcard of another token.
+            guard let last, last.host.specificity > live.host.specificity, last.tokenID != live.owner.tokenID else {
+                return RouteTarget(host: live.host, owner: live.owner, row: live.row)
+            }
+        }
+        return last.map { last in
+            RouteTarget(
+                host: last.host,
+                tokenID: last.tokenID,
+                agent: last.agent,
+                service: last.service,
+                label: "\(last.host)/"
+            )
+        }
     }
 }
 
 extension RouteTarget {
     /// - Parameter row: One of the attachments that offer the host.
-    convenience init(host: HostPattern, row: SessionRow) {
-        self.init(host: host, agent: row.info.agent, service: row.services[0], label: "\(host)/")
+    convenience init(host: HostPattern, owner: HostOwner, row: SessionRow) {
+        self.init(
+            host: host,
+            tokenID: owner.tokenID,
+            agent: row.info.agent,
+            service: row.services[0],
+            label: "\(host)/"
+        )
     }
 }
 

@@ -6,6 +6,8 @@ package import NIOCore
 package final class RouteTarget: Sendable {
     /// The host that an attachment has to offer, as it was offered, or `nil` if a route leads here.
     package let host: HostPattern?
+    /// The token that the host belongs to; "" if a route leads here.
+    package let tokenID: String
     /// The NAME of the token that the agents attach with.
     package let agent: String
     /// The service of a route; for a host that agents offer that of one of its attachments, for logs.
@@ -17,12 +19,14 @@ package final class RouteTarget: Sendable {
 
     package init(
         host: HostPattern? = nil,
+        tokenID: String = "",
         agent: String,
         service: String,
         timeout: TimeAmount? = nil,
         label: String
     ) {
         self.host = host
+        self.tokenID = tokenID
         self.agent = agent
         self.service = service
         self.timeout = timeout

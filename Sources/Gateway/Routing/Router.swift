@@ -1,5 +1,5 @@
 package import Cluster
-import Formats
+package import Formats
 import Synchronization
 
 /// Chooses a route for each request: first among the routes of the configuration, then among the hosts that agents of
@@ -36,8 +36,20 @@ package final class Router: Sendable {
 
     /// The NAME of the token of the agents that offer exactly this host, or `nil` if there are none. Neither wildcards
     /// nor routes count.
-    package func owner(of host: String) -> String? {
-        current.index.rows(host: .exact(host)).first?.info.agent
+    package func agent(offering host: String) -> String? {
+        let pattern = HostPattern.exact(host)
+        for index in [current.index, cluster()] {
+            guard let owner = index.owner(of: pattern), owner == self.owner(of: pattern) else { continue }
+            return index.rows(host: pattern, tokenID: owner.tokenID).first?.info.agent
+        }
+        return nil
+    }
+
+    /// The token that owns exactly this pattern, among the attachments of all replicas.
+    package func owner(of host: HostPattern) -> HostOwner? {
+        let (local, remote) = (current.index.owner(of: host), cluster().owner(of: host))
+        guard let local, let remote else { return local ?? remote }
+        return remote.precedes(local) ? remote : local
     }
 
     /// Whether any route or agent serves this host. Plain HTTP redirects to HTTPS for such hosts only.
@@ -45,7 +57,16 @@ package final class Router: Sendable {
         routes.knows(host: host) || find(host) != nil
     }
 
+    /// Chooses among the attachments of all replicas, so that each replica decides alike. Where the owner has no
+    /// attachment here, no other token takes its place.
     private func find(_ host: String) -> RouteTarget? {
-        current.find(host) ?? cluster().find(host).map { RouteTarget(host: $0.host, row: $0.row) }
+        let offers = current
+        guard let remote = cluster().find(host) else { return offers.find(host) }
+        if let local = offers.index.find(host), local.host.specificity >= remote.host.specificity,
+            local.host != remote.host || !remote.owner.precedes(local.owner)
+        {
+            return offers.find(host)
+        }
+        return RouteTarget(host: remote.host, owner: remote.owner, row: remote.row)
     }
 }

@@ -90,15 +90,20 @@ struct GatewayAssembly: Sendable {
         self.credentials = credentials
         presence = ReplicaPresence(shared: shared, name: configuration.name, version: version, logger: logger)
         let clusterSessions = ClusterSessions(
-            specificity: { credentials.credential(id: $0)?.specificity(of: $1) },
-            onHosts: { certificates.cover(names: $0.map(\.description)) }
+            specificity: { credentials.credential(id: $0)?.specificity(of: $1) }
         )
         self.clusterSessions = clusterSessions
         let watch = ReplicaWatch(shared: shared, presence: presence, sessions: clusterSessions, logger: logger)
         self.watch = watch
 
         let router = Router(routes: RouteTable(configuration.routes), cluster: { clusterSessions.index })
-        registry = AgentRegistry(router: router, credentials: credentials)
+        let registry = AgentRegistry(router: router, credentials: credentials)
+        self.registry = registry
+        clusterSessions.onTransfers { transfers in
+            let new = transfers.filter { $0.from == nil }
+            certificates.cover(names: new.map(\.host.description))
+            registry.report(transfers)
+        }
         let alpn = ALPNChallenges(metrics: metrics.registry)
         if let acme = configuration.acme {
             let challenges = SharedChallenges(
@@ -116,7 +121,7 @@ struct GatewayAssembly: Sendable {
                 shared: shared,
                 challenges: challenges,
                 served: certificates,
-                owner: { router.owner(of: $0) },
+                owner: { router.agent(offering: $0) },
                 environment: ProcessInfo.processInfo.environment,
                 version: version,
                 metrics: metrics.registry,

@@ -94,7 +94,7 @@ package struct AgentAdmission: Sendable {
 
 extension Array where Element: Hashable {
     /// The elements without those that equal an earlier one.
-    fileprivate func uniqued() -> [Element] {
+    func uniqued() -> [Element] {
         var seen: Set<Element> = []
         return filter { seen.insert($0).inserted }
     }

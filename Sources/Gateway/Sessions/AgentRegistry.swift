@@ -51,7 +51,9 @@ package final class AgentRegistry: Sendable {
     ///   - random: 64 random bits.
     package func pick(_ target: RouteTarget, excluding tried: [UInt64], random: UInt64) -> Choice {
         let index = router.current.index
-        let rows = target.host.map { index.rows(host: $0) } ?? index.rows(agent: target.agent, service: target.service)
+        let rows =
+            target.host.map { index.rows(host: $0, tokenID: target.tokenID) }
+            ?? index.rows(agent: target.agent, service: target.service)
         func pick(_ state: Attachment.State) -> LoadBalancing.Choice<SessionRow> {
             LoadBalancing.pick(
                 rows,
@@ -114,6 +116,10 @@ package final class AgentRegistry: Sendable {
     package func detach(id: UInt64) {
         change { table in
             let removed = table.remove(id: id)
+            // The hosts of a token that was revoked are not known.
+            if let token = removed?.row.info.tokenID, credentials.credential(id: token) == nil {
+                table.forgetHosts(tokenID: token)
+            }
             return (removed?.row, removed?.transfers ?? [])
         }?.attachment.end()
     }
@@ -129,31 +135,39 @@ package final class AgentRegistry: Sendable {
     private func change<Result: Sendable>(
         _ body: (inout AttachmentTable) -> (Result, [SessionIndex.Transfer])
     ) -> Result {
-        let (result, affected) = table.withLock { table -> (Result, [SessionRow]) in
+        let (result, transfers) = table.withLock { table in
             let (result, transfers) = body(&table)
-            let index = table.offers.index
             router.replaceOffers(table.offers)
-            // The agents of both tokens are told.
-            let affected = transfers.flatMap { transfer -> [SessionRow] in
-                guard let from = transfer.from, let to = transfer.to else { return [] }
-                return [from, to].flatMap { index.rows(host: transfer.host, tokenID: $0) }
-            }
-            return (result, affected)
+            return (result, transfers)
         }
         changed.send()
-        for row in Set(affected) { row.attachment.reportHosts() }
+        report(transfers.filter { $0.from != nil && $0.to != nil })
         return result
     }
 
-    /// The hosts of an attachment that requests are not sent to it for, because they belong to another token or to a
-    /// configured route.
+    /// Lets the agents of both tokens know, here or at another replica, that hosts have another owner.
+    func report(_ transfers: [SessionIndex.Transfer]) {
+        guard !transfers.isEmpty else { return }
+        let index = router.current.index
+        var affected: Set<SessionRow> = []
+        for transfer in transfers {
+            for token in Set([transfer.from, transfer.to, index.owner(of: transfer.host)?.tokenID].compactMap(\.self)) {
+                affected.formUnion(index.rows(host: transfer.host, tokenID: token))
+            }
+        }
+        for row in affected { row.attachment.reportHosts() }
+    }
+
+    /// The hosts of an attachment that requests are not sent to it for, because its token no longer allows them, or
+    /// because they belong to another token or to a configured route.
     package func lostHosts(id: UInt64) -> [HostPattern] {
         guard let row = row(id: id) else { return [] }
-        let index = router.current.index
-        return row.hosts.filter { host in
-            let routed = router.routes.agent(of: host)
-            return index.owner(of: host) != row.info.tokenID || routed != nil && routed != row.info.agent
+        let lost = row.claims.filter { claim in
+            let (owner, routed) = (router.owner(of: claim.host), router.routes.agent(of: claim.host))
+            return claim.specificity == nil || owner?.tokenID != row.info.tokenID
+                || routed != nil && routed != row.info.agent
         }
+        return lost.map(\.host)
     }
 
     // MARK: Contents

@@ -41,6 +41,10 @@ final class AgentSession: SessionHandler {
     private static let closeDelay = TimeAmount.milliseconds(50)
     /// The shortest time between two changes of an agent's offer.
     private static let offerPause = TimeAmount.seconds(1)
+    /// The shortest time between two HOSTS messages.
+    private static let reportPause = TimeAmount.seconds(1)
+    /// The number of hosts in one line of the log.
+    private static let hostsLogged = 10
 
     private let manager: AgentSessionManager
     private var session: TunnelSession?
@@ -51,8 +55,10 @@ final class AgentSession: SessionHandler {
     private var offer: Services?
     private var isOfferDelayed = false
     private var nextOffer = NIODeadline.uptimeNanoseconds(0)
-    /// The hosts that the agent knows to belong to others.
+    /// The hosts of the last HOSTS message.
     private var lostHosts: [HostPattern] = []
+    private var isReportDelayed = false
+    private var nextReport = NIODeadline.uptimeNanoseconds(0)
 
     init(manager: AgentSessionManager) {
         self.manager = manager
@@ -131,8 +137,13 @@ final class AgentSession: SessionHandler {
     }
 
     private func leave(_ attachment: Attachment) {
-        if attachment.move(from: .active, to: .leaving) || attachment.move(from: .suspended, to: .leaving) {
-            manager.logger.info("agent leaving", metadata: manager.metadata(attachment))
+        guard attachment.move(from: .active, to: .leaving) || attachment.move(from: .suspended, to: .leaving) else {
+            return
+        }
+        manager.logger.info("agent leaving", metadata: manager.metadata(attachment))
+        // Its hosts pass to agents that accept requests.
+        if let row = manager.registry.row(id: attachment.id) {
+            manager.registry.update(id: attachment.id, services: row.services, claims: [])
         }
     }
 
@@ -274,7 +285,7 @@ final class AgentSession: SessionHandler {
     /// Applies SERVICES at once, or after the pause since the last change: then the latest message counts. One that
     /// changes nothing has no effect.
     private func update(_ attachment: Attachment, _ offer: Services) {
-        guard offer != self.offer else { return }
+        guard offer != self.offer, attachment.state != .leaving else { return }
         self.offer = offer
         guard !isOfferDelayed else { return }
         let now = NIODeadline.now()
@@ -282,7 +293,8 @@ final class AgentSession: SessionHandler {
         isOfferDelayed = true
         attachment.session.loop.assumeIsolated().scheduleTask(deadline: nextOffer) {
             self.isOfferDelayed = false
-            guard case .serving(let attachment) = self.state, let offer = self.offer else { return }
+            guard case .serving(let attachment) = self.state, attachment.state != .leaving, let offer = self.offer
+            else { return }
             self.apply(offer, to: attachment)
         }
     }
@@ -306,17 +318,58 @@ final class AgentSession: SessionHandler {
         }
     }
 
-    /// Tells the agent which of its hosts belong to others, if that has changed.
+    /// Applies a change of the agent's credential: closes the session if the token was revoked or its secret is
+    /// accepted no longer, and otherwise decides again which services and hosts of the offer the token allows.
+    func credentialChanged() {
+        guard case .serving(let attachment) = state, let offer else { return }
+        func close(_ event: Logger.Message, _ reason: String) {
+            manager.logger.notice(event, metadata: manager.metadata(attachment))
+            attachment.session.close(.authFailed, reason: reason)
+        }
+        guard let credential = manager.credentials.credential(id: attachment.info.tokenID) else {
+            return close("token revoked, session closed", "the token was revoked")
+        }
+        guard manager.credentials.accepts(attachment.secret, id: credential.id) else {
+            return close("token secret replaced, session closed", "the token's secret was replaced")
+        }
+        let services = offer.services.filter { credential.allows(service: $0) }
+        guard !services.isEmpty, credential.name == attachment.info.agent else {
+            return close("token changed, session closed", "the token was changed")
+        }
+        guard attachment.state != .leaving, let row = manager.registry.row(id: attachment.id) else { return }
+        let claims = offer.hosts.compactMap { try? HostPattern($0) }.map {
+            HostClaim(host: $0, specificity: credential.specificity(of: $0))
+        }
+        guard Set(services) != Set(row.services) || Set(claims) != Set(row.claims) else { return }
+        manager.logger.notice("token permissions changed", metadata: manager.metadata(attachment))
+        manager.registry.update(id: attachment.id, services: services.uniqued(), claims: claims.uniqued())
+        reportHosts()
+    }
+
+    /// Sends HOSTS if the agent's hosts that belong to others have changed: at most once a second, and not before the
+    /// agent has taken what was sent before. So an agent that never reads is sent one message.
     func reportHosts() {
-        guard case .serving(let attachment) = state else { return }
+        guard case .serving(let attachment) = state, !isReportDelayed else { return }
+        let now = NIODeadline.now()
+        guard now >= nextReport, attachment.session.control.isWritable else {
+            isReportDelayed = true
+            attachment.session.loop.assumeIsolated().scheduleTask(
+                deadline: now < nextReport ? nextReport : now + Self.reportPause
+            ) {
+                self.isReportDelayed = false
+                self.reportHosts()
+            }
+            return
+        }
         let lost = manager.registry.lostHosts(id: attachment.id)
         guard lost != lostHosts else { return }
-        lostHosts = lost
+        (lostHosts, nextReport) = (lost, now + Self.reportPause)
         send(.hosts(Hosts(unserved: lost.map(\.description))))
         guard !lost.isEmpty else { return }
         var metadata = manager.metadata(attachment)
-        metadata["hosts"] = "\(lost.map(\.description).joined(separator: ","))"
-        manager.logger.notice("hosts of an agent belong to another token or route", metadata: metadata)
+        let more = lost.count > Self.hostsLogged ? " and \(lost.count - Self.hostsLogged) more" : ""
+        metadata["hosts"] = "\(lost.prefix(Self.hostsLogged).map(\.description).joined(separator: ","))\(more)"
+        manager.logger.notice("hosts not served by agent", metadata: metadata)
     }
 
     // MARK: Refusal

@@ -90,33 +90,12 @@ final class AgentSessionManager: Sendable {
 
     // MARK: Credentials
 
-    /// Applies changed credentials: closes the sessions whose token was revoked or whose secret is no longer accepted,
-    /// and withdraws the services and hosts that a token no longer allows. Called on any thread.
+    /// Applies changed credentials to the sessions of their tokens, on the sessions' loops. Requests compare each
+    /// stream with the present credential meanwhile. Called on any thread.
     func credentialsChanged(_ changes: CredentialChanges) {
-        let rows = registry.rows
         for id in changes.ended { registry.forgetHosts(tokenID: id) }
-        for row in rows where changes.ended.contains(row.info.tokenID) {
-            let attachment = row.attachment
-            logger.notice("token revoked, session closed", metadata: metadata(attachment))
-            attachment.move(from: .active, to: .leaving)
-            attachment.session.close(.authFailed, reason: "the token was revoked")
-        }
-        for row in rows where changes.changed.contains(row.info.tokenID) {
-            guard let credential = credentials.credential(id: row.info.tokenID) else { continue }
-            let attachment = row.attachment
-            let services = row.services.filter { credential.allows(service: $0) }
-            let claims = row.claims.map { HostClaim(host: $0.host, specificity: credential.specificity(of: $0.host)) }
-            if !credentials.accepts(attachment.secret, id: row.info.tokenID) {
-                logger.notice("token secret replaced, session closed", metadata: metadata(attachment))
-                attachment.move(from: .active, to: .leaving)
-                attachment.session.close(.authFailed, reason: "the token's secret was replaced")
-            } else if services.isEmpty || credential.name != row.info.agent {
-                attachment.session.close(.authFailed, reason: "the token was changed")
-            } else if services != row.services || claims != row.claims {
-                logger.notice("token permissions changed", metadata: metadata(attachment))
-                registry.update(id: row.info.id, services: services, claims: claims)
-            }
-        }
+        let tokens = changes.ended.union(changes.changed)
+        for row in registry.rows where tokens.contains(row.info.tokenID) { row.attachment.credentialChanged() }
     }
 
     // MARK: Drain

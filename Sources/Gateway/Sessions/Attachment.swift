@@ -48,6 +48,9 @@ package final class Attachment: Sendable {
     /// Tells the agent which of its hosts belong to others, after that may have changed. Called on any thread.
     package func reportHosts() { session.loop.execute { self.handler.value.reportHosts() } }
 
+    /// Applies a change of the agent's credential. Called on any thread.
+    func credentialChanged() { session.loop.execute { self.handler.value.credentialChanged() } }
+
     package var state: State { State(rawValue: current.load(ordering: .relaxed)) ?? .ended }
 
     /// Moves from `old` to `new`, unless the state has changed since. No state follows ``State/ended``.

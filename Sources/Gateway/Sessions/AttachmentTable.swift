@@ -13,6 +13,8 @@ package import HopProtocol
 package struct AttachmentTable: Sendable {
     /// The number of hosts of detached agents that are remembered: clients receive 503 for them instead of 404.
     package static let rememberedHosts = 1_024
+    /// The number of older attachments that ``add(_:)`` returns, since thousands of agents may have one name.
+    package static let olderLimit = 8
 
     /// The rows by session id.
     package private(set) var rows: TreeDictionary<UInt64, SessionRow> = [:]
@@ -40,17 +42,18 @@ package struct AttachmentTable: Sendable {
         return true
     }
 
-    /// The rows with this token and instance name.
-    package func rows(tokenID: String, instance: String) -> [SessionRow] {
-        (byInstance[Instance(tokenID: tokenID, name: instance)] ?? []).compactMap { rows[$0] }
+    /// The newest rows with this token and instance name.
+    package func rows(tokenID: String, instance: String, limit: Int = .max) -> [SessionRow] {
+        (byInstance[Instance(tokenID: tokenID, name: instance)] ?? []).suffix(limit).compactMap { rows[$0] }
     }
 
     /// Adds a row whose run has a place.
     ///
-    /// - Returns: The earlier rows with the same token and instance name, and the hosts that have another owner now.
+    /// - Returns: The newest of the earlier rows with the same token and instance name, and the hosts that have another
+    ///   owner now.
     package mutating func add(_ row: SessionRow) -> (older: [SessionRow], transfers: [SessionIndex.Transfer]) {
         precondition(rows[row.info.id] == nil, "a session attaches once")
-        let older = rows(tokenID: row.info.tokenID, instance: row.info.instance)
+        let older = rows(tokenID: row.info.tokenID, instance: row.info.instance, limit: Self.olderLimit)
         byInstance[Instance(tokenID: row.info.tokenID, name: row.info.instance), default: []].append(row.info.id)
         return (older, insert(row))
     }
@@ -66,8 +69,10 @@ package struct AttachmentTable: Sendable {
         guard let row = rows[id] else { return [] }
         let new = SessionRow(row.info, services: services, claims: claims, upstream: row.upstream)
         // Inserted first, so that the owner of a host that stays does not change twice.
-        let transfers = insert(new)
-        return transfers + delete(row)
+        let transfers = insert(new) + delete(row)
+        // What the token no longer allows is not known.
+        for claim in claims where claim.specificity == nil { offers.remembered[claim.host] = nil }
+        return transfers
     }
 
     /// Removes a row, releases its place, and remembers its hosts.

@@ -31,18 +31,20 @@ struct SessionPublisher {
 
     /// Returns whether all changes were accepted.
     private func publish(_ current: TreeSet<SessionRow>, after published: inout TreeSet<SessionRow>) -> Bool {
-        let added = current.subtracting(published)
-        let replaced = Set(added.map(\.info.id))
+        var gone = Dictionary(published.subtracting(current).map { ($0.info.id, $0) }) { first, _ in first }
         do throws(StoreError) {
-            for row in published.subtracting(current) {
-                if !replaced.contains(row.info.id) { try presence.remove(row: SessionRecord.key(row.info.id)) }
-                published.remove(row)
-            }
-            for row in added {
+            for row in current.subtracting(published) {
                 let record = SessionRecord(row.info, services: row.services, hosts: row.claims.map(\.host))
                 try presence.put(row: SessionRecord.key(row.info.id), record.value)
+                if let replaced = gone.removeValue(forKey: row.info.id) { published.remove(replaced) }
                 published.insert(row)
             }
+            for (id, row) in gone {
+                try presence.remove(row: SessionRecord.key(id))
+                published.remove(row)
+            }
+            // Shares its storage with what is attached, so that the next comparison costs what has changed.
+            published = current
             return true
         } catch {
             return false

@@ -106,8 +106,8 @@ struct SessionDirectoryTests {
         directory.apply(.all(JournalTable(first)), of: one, upstream: toOne, allowed)
         directory.apply(.records([try record(1, hosts: ["a.test"]).put]), of: two, upstream: toTwo, allowed)
         #expect(directory.count == 3 && directory.count(of: one) == 2)
-        var hosts = [directory.removeNewHosts(), directory.removeNewHosts()]
-        #expect(hosts == [[.exact("a.test")], []])
+        #expect(directory.removeTransfers() == [.init(host: .exact("a.test"), from: nil, to: "aaaaaaaaaaaaaaaa")])
+        #expect(directory.removeTransfers().isEmpty)
         let found = directory.index.rows(host: .exact("a.test"))
         #expect(Set(found.map { ObjectIdentifier($0.upstream) }) == [ObjectIdentifier(toOne), ObjectIdentifier(toTwo)])
         #expect(ids(directory.index.rows(agent: "demo", service: "web")) == [1, 1])
@@ -124,8 +124,11 @@ struct SessionDirectoryTests {
         #expect(ids(directory.index.rows(host: .exact("b.test"))) == [2])
         #expect(directory.index.rows(agent: "demo", service: "api").isEmpty)
 
-        hosts = [directory.removeNewHosts()]
-        #expect(hosts == [[.exact("b.test")]])
+        #expect(directory.removeTransfers() == [.init(host: .exact("b.test"), from: nil, to: "aaaaaaaaaaaaaaaa")])
+        // The same table again changes no owner.
+        let table = JournalTable([try record(1, hosts: ["b.test"])])
+        for _ in 0..<2 { directory.apply(.all(table), of: one, upstream: toOne, allowed) }
+        #expect(directory.removeTransfers().isEmpty)
 
         // A whole table replaces the rows of its replica only.
         directory.apply(.all(JournalTable([try record(5)])), of: one, upstream: toOne, allowed)
@@ -191,13 +194,15 @@ struct SessionDirectoryTests {
             token == "t" && host == .exact("a.test") ? nil : host.specificity
         }
         #expect(
-            directory.index.owner(of: .exact("a.test")) == "u" && directory.index.owner(of: .exact("b.test")) == "t"
+            directory.index.owner(of: .exact("a.test"))?.tokenID == "u"
+                && directory.index.owner(of: .exact("b.test"))?.tokenID == "t"
         )
         directory.update(tokens: ["t", "unknown"], allowed)
-        #expect(directory.index.owner(of: .exact("a.test")) == "t")
+        #expect(directory.index.owner(of: .exact("a.test"))?.tokenID == "t")
         directory.update(tokens: ["t"]) { _, _ in nil }
         #expect(
-            directory.index.owner(of: .exact("a.test")) == "u" && directory.index.owner(of: .exact("b.test")) == nil
+            directory.index.owner(of: .exact("a.test"))?.tokenID == "u"
+                && directory.index.owner(of: .exact("b.test"))?.tokenID == nil
         )
         #expect(ids(directory.index.rows(agent: "demo", service: "web")) == [1, 2])
     }

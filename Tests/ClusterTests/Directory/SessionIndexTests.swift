@@ -87,9 +87,9 @@ struct SessionIndexTests {
             }
             var index = SessionIndex()
             for (count, row) in order.enumerated() {
-                let before = index.owner(of: host)
+                let before = index.owner(of: host)?.tokenID
                 let transfers = index.insert(row)
-                let after = try #require(index.owner(of: host))
+                let after = try #require(index.owner(of: host)).tokenID
                 #expect(after == order[...count].min { $0.info.id < $1.info.id }?.info.tokenID)
                 #expect(transfers == (before == after ? [] : [.init(host: host, from: before, to: after)]))
                 #expect(index.contested == count)
@@ -116,5 +116,12 @@ struct SessionIndexTests {
         for row in rows { _ = index.remove(row) }
         #expect(index.rows(agent: "demo", service: "web").isEmpty && index.hostCount == 0)
         #expect(found.count == rows.count)
+    }
+}
+
+extension SessionIndex {
+    /// The rows of the owner of exactly this pattern.
+    func rows(host: HostPattern) -> [SessionRow] {
+        owner(of: host).map { Array(rows(host: host, tokenID: $0.tokenID)) } ?? []
     }
 }

@@ -175,8 +175,8 @@ struct AgentOffersTests {
             router.knows(host: "own.test") && router.knows(host: "z.fixed.test") && !router.knows(host: "none.test")
         )
         // Only what an agent offers by name may have a certificate on demand.
-        #expect(router.owner(of: "own.test") == "dynamic" && router.owner(of: "x.own.test") == nil)
-        #expect(router.owner(of: "x.fixed.test") == nil)
+        #expect(router.agent(offering: "own.test") == "dynamic" && router.agent(offering: "x.own.test") == nil)
+        #expect(router.agent(offering: "x.fixed.test") == nil)
         #expect(
             ["app.test", "a.fixed.test", "*.fixed.test", "*.x.fixed.test", "own.test"].map { host in
                 router.routes.agent(of: try! pattern(host))
@@ -185,6 +185,37 @@ struct AgentOffersTests {
         router.replaceOffers(AgentOffers())
         #expect(route("own.test", "/") == "unknown host")
     }
+
+    @Test("A host belongs to one token among the attachments of all replicas, whichever of them is asked")
+    func ownerElsewhere() throws {
+        func index(_ rows: [(token: String, host: String, specificity: Int)]) throws -> SessionIndex {
+            var index = SessionIndex()
+            for (token, host, specificity) in rows {
+                let info = AttachmentInfo(id: 1, tokenID: token, agent: token, instance: "i", run: .random(), number: 1)
+                let claim = HostClaim(host: try pattern(host), specificity: specificity)
+                _ = index.insert(SessionRow(info, services: ["web"], claims: [claim], upstream: AlwaysEmpty()))
+            }
+            return index
+        }
+        let one: [(String, String, Int)] = [("a", "*.x.test", 6), ("b", "y.test", 6), ("c", "z.test", 9)]
+        let two: [(String, String, Int)] = [("b", "q.x.test", 8), ("a", "y.test", 6), ("a", "z.test", 6)]
+        for (local, remote) in [(one, two), (two, one)] {
+            let others = try index(remote)
+            let router = Router(routes: RouteTable([]), cluster: { others })
+            var offers = AgentOffers()
+            offers.index = try index(local)
+            router.replaceOffers(offers)
+            let owners = ["q.x.test", "r.x.test", "y.test", "z.test"].map { host -> String? in
+                guard case .match(let match) = router.route(host: host, target: "/") else { return nil }
+                return match.target.tokenID
+            }
+            #expect(owners == ["b", "a", "a", "c"])
+            #expect(router.owner(of: .exact("y.test"))?.tokenID == "a")
+            #expect(router.agent(offering: "z.test") == "c" && router.agent(offering: "r.x.test") == nil)
+        }
+    }
+
+    private final class AlwaysEmpty: Sendable {}
 
     @Test("A pattern covers hosts below its name, and none that merely end with the same text")
     func covers() throws {

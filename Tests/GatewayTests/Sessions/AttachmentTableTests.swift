@@ -53,7 +53,7 @@ struct AttachmentTableTests {
         #expect(table.offers.remembered.count == 0)
         _ = table.remove(id: 2)
         #expect(known("x.test")?.agent == "demo" && known("x.test")?.service == "site")
-        #expect(table.offers.index.rows(host: .exact("x.test")).isEmpty && table.offers.remembered.count == 1)
+        #expect(table.offers.index.owner(of: .exact("x.test")) == nil && table.offers.remembered.count == 1)
         _ = table.add(try row(3, token: "u", hosts: ["x.test"]))
         #expect(table.offers.remembered.count == 0)
         table.forgetHosts(tokenID: "u")

@@ -31,11 +31,60 @@ struct HostOwnershipTests {
             }
             two.close()
             try await eventually("503") { try await get(client, "b.agent.test").status == 503 }
-            // A host that was offered by name does not fall to the agent of the wildcard before that agent is asked for
-            // it.
+            // The wildcard is of the same token.
+            #expect(try await get(client, "x.w.agent.test").body == "one")
             #expect(try await get(client, "a.agent.test").body == "one")
             #expect(one.requests.allSatisfy { $0.head?.authority != "b.agent.test" })
             #expect(one.hosts.isEmpty)
+        }
+    }
+
+    @Test("The host of an agent that has left or is leaving falls to no wildcard of another token")
+    func wildcardOfAnother() async throws {
+        try await TestGateway.with { gateway in
+            let own = try await gateway.edit { editor in
+                try await editor.create(name: "own", services: ["*"], hosts: ["x.w.agent.test"]).token
+            }
+            _ = try await TestAgent.attach(to: gateway, name: "1", hosts: ["*.w.agent.test"]) { $0.answer(200, "wide") }
+            let agent = try await TestAgent.attach(
+                to: gateway,
+                tokenID: own.id,
+                secret: own.secret,
+                name: "2",
+                hosts: ["x.w.agent.test"]
+            ) { $0.answer(200, "own") }
+            let client = try await TestClient.https(gateway)
+            #expect(try await get(client, "x.w.agent.test").body == "own")
+            agent.close()
+            try await eventually("503") { try await get(client, "x.w.agent.test").status == 503 }
+            #expect(try await get(client, "y.w.agent.test").body == "wide")
+            // A token that was revoked has no hosts.
+            _ = try await gateway.edit { try await $0.revoke(own.id) }
+            try await eventually("the wildcard") { try await get(client, "x.w.agent.test").body == "wide" }
+        }
+    }
+
+    @Test("The hosts of an agent that is leaving pass to another token that claims them")
+    func leaving() async throws {
+        try await TestGateway.with { gateway in
+            let specific = try await gateway.edit { editor in
+                try await editor.create(name: "own", services: ["*"], hosts: ["a.agent.test"]).token
+            }
+            let wide = try await TestAgent.attach(to: gateway, name: "1", hosts: ["a.agent.test"]) {
+                $0.answer(200, "wide")
+            }
+            let owner = try await TestAgent.attach(
+                to: gateway,
+                tokenID: specific.id,
+                secret: specific.secret,
+                name: "2",
+                hosts: ["a.agent.test"]
+            ) { $0.answer(200, "own") }
+            let client = try await TestClient.https(gateway)
+            #expect(try await get(client, "a.agent.test").body == "own")
+            try owner.send([.goaway(Goaway(deadlineMilliseconds: 1_000, spreadMilliseconds: 0))])
+            try await eventually("the other token's agent") { try await get(client, "a.agent.test").body == "wide" }
+            try await eventually("it is told") { wide.hosts.last == Hosts(unserved: []) }
         }
     }
 
