@@ -299,6 +299,8 @@ final class SimulatedReplica: @unchecked Sendable {
     private func pollValues() -> Bool {
         let before = polled.current
         guard attempt({ () throws(StoreError) in try polled.poll() }) != nil else { return false }
+        // What a process has read before it died may have been lost with it.
+        guard isAlive else { return false }
         let now = polled.current
         for (name, value) in before {
             if now[name] == nil { world.violation("replica \(number) lost its valid view of \(name)") }
