@@ -171,6 +171,10 @@ bool hop_context_trust_pem(hop_context *context, const uint8_t *pem, size_t coun
     return valid && at_end_of_pem() && certificates > 0 && trust_partial_chains(context);
 }
 
+void hop_context_require_client(hop_context *context) {
+    SSL_CTX_set_verify(context->ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+}
+
 bool hop_context_trust_file(hop_context *context, const char *path) {
     return SSL_CTX_load_verify_file(context->ssl, path) == 1 && trust_partial_chains(context);
 }

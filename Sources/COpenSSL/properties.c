@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 
 // Properties of a session, and OpenSSL's account of failures.
@@ -112,6 +113,26 @@ bool hop_session_peer_leaf_digest(const hop_session *s, uint8_t *out) {
     X509 *leaf = SSL_get0_peer_certificate(s->ssl);
     unsigned int count = HOP_DIGEST_BYTES;
     return leaf && X509_digest(leaf, EVP_sha256(), out, &count) == 1;
+}
+
+bool hop_session_peer_uri(const hop_session *s, uint8_t *out, size_t capacity, size_t *count) {
+    X509 *leaf = SSL_get0_peer_certificate(s->ssl);
+    if (!leaf) return false;
+    GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+    int found = 0;
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type != GEN_URI) continue;
+        int length = ASN1_STRING_length(name->d.uniformResourceIdentifier);
+        if (++found > 1 || length <= 0 || (size_t)length > capacity) {
+            found = 0;
+            break;
+        }
+        memcpy(out, ASN1_STRING_get0_data(name->d.uniformResourceIdentifier), (size_t)length);
+        *count = (size_t)length;
+    }
+    GENERAL_NAMES_free(names);
+    return found == 1;
 }
 
 bool hop_session_export(hop_session *s, const char *label, size_t label_count, uint8_t *out, size_t count) {

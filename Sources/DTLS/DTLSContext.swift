@@ -1,13 +1,26 @@
 import COpenSSL
 
-/// The certificate, protocols and context selection of a DTLS server.
-package struct DTLSServerConfiguration: Sendable {
+/// A certificate that one end presents, and its key.
+package struct DTLSIdentity: Sendable {
     /// The certificate chain: the leaf first, then the intermediates.
     package var certificateChainPEM: [UInt8]
     /// The private key of the leaf, not encrypted.
     package var privateKeyPEM: [UInt8]
+
+    package init(certificateChainPEM: [UInt8], privateKeyPEM: [UInt8]) {
+        self.certificateChainPEM = certificateChainPEM
+        self.privateKeyPEM = privateKeyPEM
+    }
+}
+
+/// The certificate, protocols and context selection of a DTLS server.
+package struct DTLSServerConfiguration: Sendable {
+    package var identity: DTLSIdentity
     /// The application protocols (ALPN) in order of preference. A peer that offers none of them is refused.
     package var alpn: [String]
+    /// The authorities, as PEM, one of which has to have issued the certificate of each client; `nil` if clients
+    /// present none. Such a certificate has at most ``DTLSContext/maxClientCertificate`` bytes.
+    package var clientTrustPEM: [UInt8]?
     /// Returns another context for the SNI name of a hello (`nil` if the hello has none), or `nil` to keep this one.
     /// Only the certificate and key of that context are used. Called on the session's thread during the handshake; must
     /// not block.
@@ -17,11 +30,12 @@ package struct DTLSServerConfiguration: Sendable {
         certificateChainPEM: [UInt8],
         privateKeyPEM: [UInt8],
         alpn: [String],
+        clientTrustPEM: [UInt8]? = nil,
         selectContext: (@Sendable (_ serverName: String?) -> DTLSContext?)? = nil
     ) {
-        self.certificateChainPEM = certificateChainPEM
-        self.privateKeyPEM = privateKeyPEM
+        identity = DTLSIdentity(certificateChainPEM: certificateChainPEM, privateKeyPEM: privateKeyPEM)
         self.alpn = alpn
+        self.clientTrustPEM = clientTrustPEM
         self.selectContext = selectContext
     }
 }
@@ -44,10 +58,13 @@ package enum DTLSTrust: Sendable {
 package struct DTLSClientConfiguration: Sendable {
     package var trust: DTLSTrust
     package var alpn: [String]
+    /// The certificate for servers that require one, or `nil`.
+    package var identity: DTLSIdentity?
 
-    package init(trust: DTLSTrust, alpn: [String]) {
+    package init(trust: DTLSTrust, alpn: [String], identity: DTLSIdentity? = nil) {
         self.trust = trust
         self.alpn = alpn
+        self.identity = identity
     }
 }
 
@@ -59,13 +76,20 @@ package final class DTLSContext: @unchecked Sendable {
     let handle: OpaquePointer
     let isServer: Bool
     let isPinned: Bool
+    let verifiesClients: Bool
     let selectContext: (@Sendable (_ serverName: String?) -> DTLSContext?)?
 
-    private init(server: Bool, pinned: Bool, select: (@Sendable (String?) -> DTLSContext?)?) throws(DTLSError) {
+    private init(
+        server: Bool,
+        pinned: Bool = false,
+        verifiesClients: Bool = false,
+        select: (@Sendable (String?) -> DTLSContext?)? = nil
+    ) throws(DTLSError) {
         guard let handle = hop_context_new(server) else { throw .internalFailure("no DTLS context can be made") }
         self.handle = handle
         isServer = server
         isPinned = pinned
+        self.verifiesClients = verifiesClients
         selectContext = select
     }
 
@@ -79,15 +103,16 @@ package final class DTLSContext: @unchecked Sendable {
     /// Creates the context of a server. Throws `.configuration` if a certificate, the key or the protocols cannot be
     /// used.
     package static func server(_ configuration: DTLSServerConfiguration) throws(DTLSError) -> DTLSContext {
-        let context = try DTLSContext(server: true, pinned: false, select: configuration.selectContext)
+        let context = try DTLSContext(
+            server: true,
+            verifiesClients: configuration.clientTrustPEM != nil,
+            select: configuration.selectContext
+        )
         try context.setALPN(configuration.alpn)
-        let chain = configuration.certificateChainPEM
-        guard hop_context_use_chain(context.handle, chain, chain.count) else {
-            throw .configuration("the certificate chain is not usable PEM, or longer than \(maxChainBytes) bytes")
-        }
-        let key = configuration.privateKeyPEM
-        guard hop_context_use_key(context.handle, key, key.count) else {
-            throw .configuration("the private key is not usable PEM, is encrypted, or belongs to another certificate")
+        try context.use(configuration.identity)
+        if let pem = configuration.clientTrustPEM {
+            try context.trust(pem)
+            hop_context_require_client(context.handle)
         }
         return context
     }
@@ -96,8 +121,9 @@ package final class DTLSContext: @unchecked Sendable {
     package static func client(_ configuration: DTLSClientConfiguration) throws(DTLSError) -> DTLSContext {
         var pinned = false
         if case .pin = configuration.trust { pinned = true }
-        let context = try DTLSContext(server: false, pinned: pinned, select: nil)
+        let context = try DTLSContext(server: false, pinned: pinned)
         try context.setALPN(configuration.alpn)
+        if let identity = configuration.identity { try context.use(identity) }
         switch configuration.trust {
         case .systemRoots:
             guard hop_context_trust_system(context.handle) else {
@@ -107,10 +133,7 @@ package final class DTLSContext: @unchecked Sendable {
             guard hop_context_trust_file(context.handle, path) else {
                 throw .configuration("no certificate authority can be read from \(path)")
             }
-        case .caPEM(let pem):
-            guard hop_context_trust_pem(context.handle, pem, pem.count) else {
-                throw .configuration("the certificate authority is not usable PEM")
-            }
+        case .caPEM(let pem): try context.trust(pem)
         case .pin(let digest):
             guard digest.count == digestBytes else {
                 throw .configuration("a pin is the \(digestBytes) bytes of a SHA-256, not \(digest.count)")
@@ -120,6 +143,25 @@ package final class DTLSContext: @unchecked Sendable {
             }
         }
         return context
+    }
+
+    /// The most bytes of a client's certificate, with its headers in the handshake.
+    package static let maxClientCertificate = HandshakeFilter.maxCertificateBytes
+
+    private func use(_ identity: DTLSIdentity) throws(DTLSError) {
+        let (chain, key) = (identity.certificateChainPEM, identity.privateKeyPEM)
+        guard hop_context_use_chain(handle, chain, chain.count) else {
+            throw .configuration("the certificate chain is not usable PEM, or longer than \(Self.maxChainBytes) bytes")
+        }
+        guard hop_context_use_key(handle, key, key.count) else {
+            throw .configuration("the private key is not usable PEM, is encrypted, or belongs to another certificate")
+        }
+    }
+
+    private func trust(_ pem: [UInt8]) throws(DTLSError) {
+        guard hop_context_trust_pem(handle, pem, pem.count) else {
+            throw .configuration("the certificate authority is not usable PEM")
+        }
     }
 
     private static let digestBytes = HOP_DIGEST_BYTES

@@ -35,6 +35,16 @@ extension DTLSSession {
         return digest.isEmpty ? nil : digest
     }
 
+    /// The URI among the names of the peer's certificate, or `nil` if it has none or several.
+    package var peerURI: String? {
+        withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { buffer in
+            var count = 0
+            let room = buffer.bindMemory(to: UInt8.self)
+            guard hop_session_peer_uri(handle, room.baseAddress, room.count, &count) else { return nil }
+            return String(validating: room[..<count], as: UTF8.self)
+        }
+    }
+
     /// Returns bytes that only the two ends of this session can know (RFC 5705), bound to the handshake by RFC 7627.
     /// The session must be established.
     package func exportKeyingMaterial(label: String, length: Int) -> [UInt8] {

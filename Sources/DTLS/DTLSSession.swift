@@ -77,7 +77,7 @@ package final class DTLSSession {
         self.handle = handle
         self.context = context
         timer = DTLSHandshakeTimer(now: now)
-        filter = HandshakeFilter(isServer: true)
+        filter = HandshakeFilter(isServer: true, verifiesClient: context.verifiesClients)
         hop_session_set_selector(handle, selectContext, Unmanaged.passUnretained(context).toOpaque())
         step(now: now, datagram: UnsafeRawBufferPointer(start: nil, count: 0))
     }

@@ -11,18 +11,22 @@ struct HandshakeFilter {
     /// The most protected records of a client until its handshake is complete: Finished, and once more if its datagram
     /// overtook that of ChangeCipherSpec.
     static let maxProtectedRecords = 2
-    /// The most bytes of a client's message. ClientKeyExchange of ECDHE has at most 98 bytes, and clients present no
-    /// certificates here. A ClientHello fits into one datagram.
+    /// The most bytes of a client's message. ClientKeyExchange of ECDHE has at most 98 bytes, CertificateVerify of
+    /// ECDSA 80. A ClientHello fits into one datagram.
     static let maxMessageBytes = 256
     static let maxHelloBytes = 1_200
+    /// The most bytes of a client's Certificate, if clients present one: that of a replica, without a chain.
+    static let maxCertificateBytes = 1_024
 
     private let isServer: Bool
+    private let verifiesClient: Bool
     private var datagrams = 0
     private var protectedRecords = 0
     private var hasKeyExchange = false
 
-    init(isServer: Bool) {
+    init(isServer: Bool, verifiesClient: Bool = false) {
         self.isServer = isServer
+        self.verifiesClient = verifiesClient
     }
 
     /// Counts one datagram. Returns whether the session may live on; a client's peer is verified, and is not limited.
@@ -70,6 +74,7 @@ struct HandshakeFilter {
     private enum Message {
         static let headerBytes = 12
         static let clientHello: UInt8 = 1
+        static let certificate: UInt8 = 11
         static let clientKeyExchange: UInt8 = 16
     }
 
@@ -83,6 +88,9 @@ struct HandshakeFilter {
             let isEarly = body[4] == 0 && body[5] <= 2
             switch body[0] {
             case Message.clientHello: guard length <= Self.maxHelloBytes, isEarly else { return false }
+            case Message.certificate where verifiesClient:
+                // The first message of its flight. OpenSSL would keep later ones at their full size.
+                guard length <= Self.maxCertificateBytes, body[4] == 0, body[5] <= 2 else { return false }
             case Message.clientKeyExchange where length <= Self.maxMessageBytes: hasKeyExchange = true
             default: guard length <= Self.maxMessageBytes else { return false }
             }

@@ -80,7 +80,7 @@ package struct TestAuthority: Sendable {
             extensions: Certificate.Extensions {
                 Critical(BasicConstraints.notCertificateAuthority)
                 try TestCertificate.alternativeNames(names)
-                try ExtendedKeyUsage([.serverAuth])
+                try ExtendedKeyUsage([.serverAuth, .clientAuth])
                 if !signs { Critical(KeyUsage(keyAgreement: true)) }
             }
         )

@@ -70,6 +70,7 @@ package struct TestCertificate: Sendable {
         SubjectAlternativeNames(
             names.map { name in
                 if name.hasPrefix("DNS:") { return .dnsName(String(name.dropFirst(4))) }
+                if name.hasPrefix("URI:") { return .uniformResourceIdentifier(String(name.dropFirst(4))) }
                 guard let address = address(name) else { return .dnsName(name) }
                 return .ipAddress(ASN1OctetString(contentBytes: address[...]))
             }

@@ -90,6 +90,8 @@ bool hop_context_trust_system(hop_context *context);
 /// Trusts the certificates of a PEM text. Returns false also when it contains no certificate.
 bool hop_context_trust_pem(hop_context *context, const uint8_t *pem, size_t count);
 bool hop_context_trust_file(hop_context *context, const char *path);
+/// Makes a server require a certificate of its client that ends in one of the trusted ones.
+void hop_context_require_client(hop_context *context);
 /// Trusts a pin: the SHA-256 of the leaf or of its public key (SubjectPublicKeyInfo), or of a certificate authority in
 /// the peer's chain.
 bool hop_context_trust_pin(hop_context *context, const uint8_t *digest);
@@ -187,6 +189,9 @@ const char *hop_session_cipher(const hop_session *session);
 size_t hop_session_record_overhead(const hop_session *session);
 bool hop_session_client_random(const hop_session *session, uint8_t *out);
 bool hop_session_peer_leaf_digest(const hop_session *session, uint8_t *out);
+/// Copies the URI among the alternative names of the peer's certificate. Returns false if there are none or several, or
+/// if it does not fit.
+bool hop_session_peer_uri(const hop_session *session, uint8_t *out, size_t capacity, size_t *count);
 bool hop_session_export(hop_session *session, const char *label, size_t label_count, uint8_t *out, size_t count);
 
 #endif

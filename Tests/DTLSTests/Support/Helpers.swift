@@ -29,6 +29,7 @@ extension DTLSContext {
     static func testServer(
         _ identity: TestCertificate = TestPKI.server,
         alpn: [String] = ["hop/1"],
+        clientTrust: [UInt8]? = nil,
         select: (@Sendable (String?) -> DTLSContext?)? = nil
     ) throws -> DTLSContext {
         try .server(
@@ -36,13 +37,23 @@ extension DTLSContext {
                 certificateChainPEM: identity.chainBytes,
                 privateKeyPEM: identity.keyBytes,
                 alpn: alpn,
+                clientTrustPEM: clientTrust,
                 selectContext: select
             )
         )
     }
 
-    static func testClient(trust: DTLSTrust? = nil, alpn: [String] = ["hop/1"]) throws -> DTLSContext {
-        try .client(DTLSClientConfiguration(trust: trust ?? .caPEM(TestAuthority.shared.pem), alpn: alpn))
+    static func testClient(
+        trust: DTLSTrust? = nil,
+        alpn: [String] = ["hop/1"],
+        presenting certificate: TestCertificate? = nil
+    ) throws -> DTLSContext {
+        let identity = certificate.map {
+            DTLSIdentity(certificateChainPEM: $0.chainBytes, privateKeyPEM: $0.keyBytes)
+        }
+        return try .client(
+            DTLSClientConfiguration(trust: trust ?? .caPEM(TestAuthority.shared.pem), alpn: alpn, identity: identity)
+        )
     }
 }
 
