@@ -34,11 +34,11 @@ struct AuthorityCommand: AsyncParsableCommand {
         let context = try await CommandContext.open(try await options.load(), isFounding: true)
         defer { context.close() }
         let (certificates, key) = (context.certificates, CertificateSet.developmentCA)
+        let replacement = replace ? try await DevelopmentRoot.replace(in: certificates) : nil
+        if replacement?.hadRoot == true { await Self.reportClients(of: context.editor) }
         let root: DevelopmentRoot
-        if replace {
-            let isReplacement: Bool
-            (root, isReplacement) = try await DevelopmentRoot.replace(in: certificates)
-            if isReplacement { await Self.reportClients(of: context.editor) }
+        if let replacement {
+            root = replacement.root
         } else {
             root = try await DevelopmentRoot.obtain(in: certificates)
         }
@@ -51,6 +51,12 @@ struct AuthorityCommand: AsyncParsableCommand {
             ])
         } else {
             try Terminal.print(table: [["root", key.path], ["pin", root.pin]])
+        }
+        if let error = replacement?.undeleted {
+            throw Failure(
+                "the root was replaced, but the key of the previous one may still be on the volume: \(error); "
+                    + "delete its versions below the newest in \(context.certificates.store.place(of: key))"
+            )
         }
     }
 

@@ -42,40 +42,46 @@ extension DevelopmentRoot {
         }
     }
 
+    /// The result of ``replace(in:now:)``.
+    package struct Replacement: Sendable {
+        package let root: DevelopmentRoot
+        /// Whether there was a root before.
+        package let hadRoot: Bool
+        /// The reason why the key of that root may still be on the volume.
+        package let undeleted: StoreError?
+    }
+
     /// Creates a root in the place of the present one, which may be damaged, and then deletes the key of that one.
-    ///
-    /// - Returns: The new root, and whether there was one before.
     package static func replace(in set: CertificateSet, now: Date = Date()) async throws(CertificatesError)
-        -> (root: DevelopmentRoot, isReplacement: Bool)
+        -> Replacement
     {
         let key = CertificateSet.developmentCA
         let made = try issue(now: now)
-        let written: (version: UInt64, isReplacement: Bool)
+        let written: (version: UInt64, hadRoot: Bool, undeleted: StoreError?)
         do throws(StoreError) {
             written = try await set.withLease(of: key) { lease throws(StoreError) in
-                var isReplacement = true
+                var hadRoot = true
                 do throws(StoreError) {
-                    isReplacement = try await set.store.readIfPresent(key) != nil
+                    hadRoot = try await set.store.readIfPresent(key) != nil
                 } catch {
                     guard !error.isTransient else { throw error }
                 }
                 let version = try await set.write(made, as: key, origin: origin, under: lease, now: now)
-                return (version, isReplacement)
+                guard hadRoot else { return (version, false, nil) }
+                do throws(StoreError) {
+                    return (try await set.rewrite(key, under: lease), true, nil)
+                } catch {
+                    return (version, true, error)
+                }
             }
         } catch {
             throw failed(error)
         }
-        if written.isReplacement {
-            do throws(StoreError) {
-                try await set.withLease(of: key) { lease throws(StoreError) in
-                    _ = try await set.rewrite(key, under: lease)
-                }
-            } catch {
-                let what = "the development root was replaced, and the key of the previous one is still on the volume"
-                throw CertificatesError(.store(error.code), error.place, "\(what): \(error.reason); run this again")
-            }
-        }
-        return (try DevelopmentRoot(made, version: written.version), written.isReplacement)
+        return Replacement(
+            root: try DevelopmentRoot(made, version: written.version),
+            hadRoot: written.hadRoot,
+            undeleted: written.undeleted
+        )
     }
 
     /// Returns the root, or `nil` if there is none.
