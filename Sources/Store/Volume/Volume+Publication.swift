@@ -182,6 +182,7 @@ extension Volume {
         } catch {
             switch error.kind {
             case .exists: break
+            case .missing where StoreLayout.folders.contains(above): throw disappeared(above)
             case .missing where !above.isEmpty:
                 try ensureFolder(above)
                 do {

@@ -55,7 +55,12 @@ extension Volume {
         guard prefix.depth < StoreKey.depthLimit else {
             throw StoreError(.badName, displayPath(prefix.path), "is too deep: nothing can be below it")
         }
-        return try (namesIfPresent(in: prefix.path) ?? []).map { prefix.child(listed: $0) }
+        guard let names = try namesIfPresent(in: prefix.path) else {
+            // A missing folder is not an empty one: its values are lost, or somewhere else.
+            guard !StoreLayout.folders.contains(prefix.path) else { throw disappeared(prefix.path) }
+            return []
+        }
+        return names.map { prefix.child(listed: $0) }
     }
 
     /// Returns the newest version of each of the given keys of one prefix without the removed ones, for an initial load

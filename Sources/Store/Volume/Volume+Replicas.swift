@@ -12,6 +12,10 @@ extension Volume {
     ///
     /// - Throws: `refused` if the name belongs to something else or the folder is open to other users.
     package func prepare() throws(StoreError) {
+        let isFounded = try namesIfPresent(in: ClusterDocument.key.path) != nil
+        for folder in StoreLayout.folders.sorted() where isFounded {
+            guard try namesIfPresent(in: folder) != nil else { throw disappeared(folder) }
+        }
         for folder in StoreLayout.folders.sorted() + ["keys", "locks", Self.replicas, Self.temporaries, Self.tombs] {
             try ensureFolder(folder)
             let status = try call { () throws(FileFault) in try files.status(folder) }

@@ -191,6 +191,15 @@ extension Volume {
         }
     }
 
+    /// The failure of a folder of values that founding has created and that is never deleted.
+    func disappeared(_ folder: String) -> StoreError {
+        StoreError(
+            .gone,
+            displayPath(folder),
+            "has disappeared; move it back, or restore a backup into an empty folder"
+        )
+    }
+
     private func gone(_ fault: FileFault) -> StoreError {
         StoreError(.gone, files.root, "the store's folder is not there; is the volume mounted?", fault: fault)
     }

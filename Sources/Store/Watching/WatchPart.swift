@@ -129,7 +129,8 @@ package final class WatchPart: Sendable {
 
     /// The failure of a watch whose prefix, which is never removed, does not exist.
     var disappeared: StoreError {
-        StoreError(.gone, volume.displayPath(place), "has disappeared; the last known values stay in use")
+        let error = volume.disappeared(place)
+        return StoreError(error.code, error.place, "\(error.reason); the last known values stay in use")
     }
 
     /// Reads new hints.
