@@ -115,7 +115,10 @@ let package = Package(
         ),
         .target(
             name: "Cluster",
-            dependencies: ["Files", "Formats", "HopProtocol", "Store", nioCore, hashTree, logging],
+            dependencies: [
+                "DTLS", "Files", "Formats", "HopProtocol", "Store", "Transport", "Tunnel", nioCore, nioPosix, hashTree,
+                logging, x509, asn1, crypto,
+            ],
             swiftSettings: strict
         ),
 

@@ -110,6 +110,7 @@ extension ControlMessage: Codable {
         case hosts = "HOSTS"
         case goaway = "GOAWAY"
         case error = "ERROR"
+        case peer = "PEER"
     }
 
     /// The error of a message whose type this version does not know.
@@ -126,6 +127,7 @@ extension ControlMessage: Codable {
             case .hosts: .hosts(try Hosts(from: decoder))
             case .goaway: .goaway(try Goaway(from: decoder))
             case .error: .error(try ErrorMessage(from: decoder))
+            case .peer: .peer(try PeerMessage(from: decoder))
             case nil: throw UnknownType()
             }
     }
@@ -141,6 +143,7 @@ extension ControlMessage: Codable {
             case .hosts(let message): (.hosts, message)
             case .goaway(let message): (.goaway, message)
             case .error(let message): (.error, message)
+            case .peer(let message): (.peer, message)
             }
         try container.encode(word.rawValue, forKey: .type)
         try body.encode(to: encoder)

@@ -8,6 +8,8 @@ package enum ControlMessage: Equatable, Sendable {
     case hosts(Hosts)
     case goaway(Goaway)
     case error(ErrorMessage)
+    /// Between two replicas.
+    case peer(PeerMessage)
 }
 
 /// The agent's first message: its credential, its name and its services.
@@ -150,5 +152,18 @@ package struct ErrorMessage: Equatable, Sendable, Error {
         self.code = code
         self.message = message
         self.retryAfterMilliseconds = retryAfterMilliseconds
+    }
+}
+
+/// The first message of each of two replicas to the other.
+package struct PeerMessage: Equatable, Sendable, Codable {
+    /// The id of the cluster.
+    package var cluster: String
+    /// The incarnation of the sender, which its certificate names, too.
+    package var incarnation: String
+
+    package init(cluster: String, incarnation: String) {
+        self.cluster = cluster
+        self.incarnation = incarnation
     }
 }

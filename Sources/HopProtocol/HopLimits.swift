@@ -9,6 +9,8 @@ package enum HopLimits {
     package static let trailers = 8 * 1024
     /// The limit of ACCEPTED. It carries nothing today; content of a later version is ignored up to this size.
     package static let accepted = 256
+    /// The limit of a hop.
+    package static let hop = 64
     /// The most fields of one section.
     package static let fields = 256
     /// The limit of method, scheme, service and trace context, each a short word.

@@ -6,6 +6,8 @@ enum MessageFrameType {
     static let data: UInt64 = 2
     static let trailers: UInt64 = 3
     static let accepted: UInt64 = 4
+    /// The first frame of a stream between two replicas.
+    static let hop: UInt64 = 5
 }
 
 /// An encoder of HTTP messages as frames on a stream: type and length as variable-length integers, then the payload.

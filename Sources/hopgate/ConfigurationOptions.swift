@@ -53,6 +53,9 @@ struct GatewayOptions: ParsableArguments {
     @Option(help: ArgumentHelp("The UDP address for agents (default: as HTTPS).", valueName: "host:port"))
     var dtlsListen: String?
 
+    @Option(help: ArgumentHelp("The UDP address for other replicas.", valueName: "host:port"))
+    var meshListen: String?
+
     @Option(help: ArgumentHelp("The address for /healthz, /readyz and /metrics.", valueName: "host:port"))
     var opsListen: String?
 
@@ -85,6 +88,7 @@ struct GatewayOptions: ParsableArguments {
             "http_listen": httpListen,
             "https_listen": httpsListen,
             "dtls_listen": dtlsListen,
+            "mesh_listen": meshListen,
             "ops_listen": opsListen,
             "admin_listen": adminListen,
             "store.driver": storeDriver,

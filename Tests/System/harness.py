@@ -364,6 +364,7 @@ class Gateway:
         self.settings = {
             "http_listen": f"127.0.0.1:{self.http_port}",
             "https_listen": f"127.0.0.1:{self.https_port}",
+            "mesh_listen": "127.0.0.1:0",
             "ops_listen": f"127.0.0.1:{self.ops_port}",
             "admin_listen": f"127.0.0.1:{self.admin_port}",
             "store": {"path": str(self.data)},

@@ -181,8 +181,8 @@ final class GatewaySession {
             )
         case .goaway(let goaway): handleGoaway(goaway)
         case .hosts(let hosts): report(hosts)
-        case .hello, .services:
-            session?.close(.protocolViolation, reason: "a message that only agents send")
+        case .hello, .services, .peer:
+            session?.close(.protocolViolation, reason: "a message that gateways do not send to agents")
         }
     }
 

@@ -1,6 +1,6 @@
 package import FoundationEssentials
 import NIOCore
-import Store
+package import Store
 
 extension DevelopmentRoot {
     /// The time for which a process that was killed while it created the root can delay the others.

@@ -17,6 +17,8 @@ package final class ClusterSessions: Sendable {
 
     /// The state after the last change, locked for the time of a copy.
     private let current = Mutex(State())
+    private let replicas = Mutex<[Incarnation: RemoteReplica]>([:])
+    private let suspended = Mutex<Set<Incarnation>>([])
     private let specificity: @Sendable (_ tokenID: String, _ host: HostPattern) -> Int?
 
     /// - Parameter specificity: Returns how specifically a token allows a host at the moment, or `nil` if it does not.
@@ -38,11 +40,39 @@ package final class ClusterSessions: Sendable {
 
     /// Applies changes of a replica's rows.
     package func apply(_ changes: RowChanges, of replica: Incarnation) {
-        change { $0.apply(changes, of: replica, upstream: RemoteReplica(replica), specificity) }
+        let upstream = self.replica(replica)
+        change { $0.apply(changes, of: replica, upstream: upstream, specificity) }
+    }
+
+    /// Keeps the rows of silent replicas out of the index, and puts those of the others back.
+    package func suspend(_ silent: Set<Incarnation>) {
+        let before = suspended.withLock { suspended in
+            defer { suspended = silent }
+            return suspended
+        }
+        guard silent != before else { return }
+        change { directory in
+            for replica in before.subtracting(silent) { directory.resume(replica) }
+            for replica in silent.subtracting(before) { directory.suspend(replica) }
+        }
     }
 
     /// Removes the rows of a replica that has left or died.
-    package func remove(_ replica: Incarnation) { change { $0.remove(replica) } }
+    package func remove(_ replica: Incarnation) {
+        change { $0.remove(replica) }
+        // One that can be reached may publish rows again.
+        replicas.withLock { if $0[replica]?.session == nil { $0[replica] = nil } }
+    }
+
+    /// The way to a replica, the same for all its rows.
+    package func replica(_ incarnation: Incarnation) -> RemoteReplica {
+        replicas.withLock { replicas in
+            if let known = replicas[incarnation] { return known }
+            let new = RemoteReplica(incarnation)
+            replicas[incarnation] = new
+            return new
+        }
+    }
 
     /// Decides again which hosts the attachments of these tokens may serve, because their credentials have changed.
     package func update(tokens: some Sequence<String>) { change { $0.update(tokens: tokens, specificity) } }
@@ -62,11 +92,4 @@ package final class ClusterSessions: Sendable {
         }
         if !transfers.isEmpty { onTransfers?(transfers) }
     }
-}
-
-/// The way to the attachments of another replica.
-final class RemoteReplica: Sendable {
-    let incarnation: Incarnation
-
-    init(_ incarnation: Incarnation) { self.incarnation = incarnation }
 }

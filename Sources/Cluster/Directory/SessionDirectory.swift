@@ -23,6 +23,8 @@ package struct SessionDirectory: Sendable {
     package private(set) var refused: UInt64 = 0
     private var rows: [Incarnation: [UInt64: SessionRow]] = [:]
     private var byToken: [String: Set<RowID>] = [:]
+    /// The replicas whose rows are kept outside the index.
+    private var suspended: Set<Incarnation> = []
 
     package init() {}
 
@@ -67,8 +69,21 @@ package struct SessionDirectory: Sendable {
         }
     }
 
+    /// Takes the rows of a replica out of the index, because it shows no sign of life. Its hosts pass to others.
+    package mutating func suspend(_ replica: Incarnation) {
+        guard suspended.insert(replica).inserted else { return }
+        for row in (rows[replica] ?? [:]).values { transfers += index.remove(row) }
+    }
+
+    /// Puts the rows of a replica back into the index. It has not published them again, because it was only silent.
+    package mutating func resume(_ replica: Incarnation) {
+        guard suspended.remove(replica) != nil else { return }
+        for row in (rows[replica] ?? [:]).values { transfers += index.insert(row) }
+    }
+
     /// Removes the rows of a replica that has left or died.
     package mutating func remove(_ replica: Incarnation) {
+        defer { suspended.remove(replica) }
         for row in (rows.removeValue(forKey: replica) ?? [:]).values { delete(row, of: replica) }
     }
 
@@ -82,9 +97,9 @@ package struct SessionDirectory: Sendable {
                 }
                 guard claims != row.claims else { continue }
                 let new = SessionRow(row.info, services: row.services, claims: claims, upstream: row.upstream)
-                insert(new)
-                transfers += index.remove(row)
                 rows[id.replica]?[id.session] = new
+                guard !suspended.contains(id.replica) else { continue }
+                transfers += index.insert(new) + index.remove(row)
             }
         }
     }
@@ -109,13 +124,11 @@ package struct SessionDirectory: Sendable {
             HostClaim(host: $0, specificity: specificity(record.info.tokenID, $0))
         }
         let row = SessionRow(record.info, services: record.services, claims: claims, upstream: upstream)
-        insert(row)
+        if !suspended.contains(replica) { transfers += index.insert(row) }
         let old = rows[replica, default: [:]].updateValue(row, forKey: row.info.id)
         byToken[row.info.tokenID, default: []].insert(RowID(replica: replica, session: row.info.id))
         if let old { delete(old, of: replica) }
     }
-
-    private mutating func insert(_ row: SessionRow) { transfers += index.insert(row) }
 
     private mutating func remove(_ session: UInt64?, of replica: Incarnation) {
         guard let session, let row = rows[replica]?.removeValue(forKey: session) else { return }
@@ -123,7 +136,7 @@ package struct SessionDirectory: Sendable {
     }
 
     private mutating func delete(_ row: SessionRow, of replica: Incarnation) {
-        transfers += index.remove(row)
+        if !suspended.contains(replica) { transfers += index.remove(row) }
         let (token, id) = (row.info.tokenID, RowID(replica: replica, session: row.info.id))
         // A row that replaces this one is of the same token as a rule.
         guard rows[replica]?[row.info.id]?.info.tokenID != token else { return }

@@ -11,20 +11,24 @@ package struct ReplicaInfo: Sendable, Equatable {
     package var version: String
     /// The ids of the cluster keys with which the replica verifies; it signs with the first.
     package var keys: [String]
+    /// The address (`host:port`) at which other replicas reach it, or `nil` if it has none.
+    package var mesh: String?
 
-    package init(name: String, version: String, keys: [String]) {
+    package init(name: String, version: String, keys: [String], mesh: String? = nil) {
         self.name = name
         self.version = version
         self.keys = keys
+        self.mesh = mesh
     }
 
     package func sealed(for incarnation: Incarnation, with key: ClusterKey) -> [UInt8] {
-        let fields: [String: JSONValue] = [
+        var fields: [String: JSONValue] = [
             "format": .integer(Self.format),
             "name": .string(name),
             "version": .string(version),
             "keys": .array(keys.map { .string($0) }),
         ]
+        fields["mesh"] = mesh.map { .string($0) }
         return SealedDocument.seal(fields.json, .replicaInfo, context: Self.context(incarnation), with: key)
     }
 
@@ -42,7 +46,7 @@ package struct ReplicaInfo: Sendable, Equatable {
         guard let name = fields["name"]?.string, let version = fields["version"]?.string,
             let keys = fields["keys"]?.strings
         else { throw incomplete }
-        self.init(name: name, version: version, keys: keys)
+        self.init(name: name, version: version, keys: keys, mesh: fields["mesh"]?.string)
     }
 
     private static func context(_ incarnation: Incarnation) -> String { "replicas/\(incarnation)/card" }

@@ -14,6 +14,8 @@ package final class ReplicaPresence: Sendable {
     private struct State {
         var member: (any StoreMember)?
         var status = MemberStatus()
+        /// The address at which other replicas reach this one.
+        var mesh: String?
 
         func publish() {
             let status = status
@@ -47,13 +49,16 @@ package final class ReplicaPresence: Sendable {
 
     /// This process as the other replicas see it, or `nil` while it has not joined.
     func status(movedAt: NIODeadline) -> ReplicaStatus? {
-        let (member, status) = state.withLock { ($0.member, $0.status) }
+        let (member, status, mesh) = state.withLock { ($0.member, $0.status, $0.mesh) }
         guard let member else { return nil }
         var own = ReplicaStatus(incarnation: member.incarnation)
-        own.info = ReplicaInfo(name: name, version: version, keys: shared.keyring.keys.map(\.id))
+        own.info = ReplicaInfo(name: name, version: version, keys: shared.keyring.keys.map(\.id), mesh: mesh)
         (own.status, own.movedAt) = (status, movedAt)
         return own
     }
+
+    /// Sets the address (`host:port`) at which other replicas reach this one. Called before ``run()``.
+    package func publish(mesh address: String) { state.withLock { $0.mesh = address } }
 
     /// Changes the fields of the next heartbeats.
     package func update(_ change: (inout MemberStatus) -> Void) {
@@ -122,6 +127,7 @@ package final class ReplicaPresence: Sendable {
 
     private func join() async throws(StoreError) {
         let (shared, name, version, logger, first) = (shared, name, version, logger, first)
+        let mesh = state.withLock { $0.mesh }
         let names = Mutex([first])
         let member = try await shared.store.join(
             JoinOptions(
@@ -131,7 +137,7 @@ package final class ReplicaPresence: Sendable {
                 },
                 info: { incarnation in
                     let keyring = shared.keyring
-                    return ReplicaInfo(name: name, version: version, keys: keyring.keys.map(\.id))
+                    return ReplicaInfo(name: name, version: version, keys: keyring.keys.map(\.id), mesh: mesh)
                         .sealed(for: incarnation, with: keyring.signing)
                 },
                 onNewIncarnation: { incarnation in

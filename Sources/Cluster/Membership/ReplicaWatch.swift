@@ -2,6 +2,7 @@ package import Logging
 package import NIOCore
 package import Store
 import Synchronization
+import Transport
 
 /// The replicas of the cluster as this process knows them. Archives replicas that have been dead for long.
 package final class ReplicaWatch: Sendable {
@@ -55,9 +56,20 @@ package final class ReplicaWatch: Sendable {
                 if isRotated { for name in state.replicas.keys { state.replicas[name]?.openInfo(with: keyring) } }
                 return Array(state.replicas.values)
             }
+            // A store that does not work says nothing about the others.
+            if store == .healthy { sessions.suspend(silent(among: others, now: now)) }
             for replica in detector.observe(others, state: store, now: now) { await archive(replica) }
         }
         state.withLock { $0.observation = nil }
+    }
+
+    /// The replicas that show no sign of life, in the store or in the mesh.
+    private func silent(among replicas: [ReplicaStatus], now: NIODeadline) -> Set<Incarnation> {
+        let silent = replicas.filter { replica in
+            replica.movedAt != nil && !replica.isLive(now: now)
+                && sessions.replica(replica.incarnation).session?.isResponsive != true
+        }
+        return Set(silent.map(\.incarnation))
     }
 
     private func record(_ event: MemberEvent) {

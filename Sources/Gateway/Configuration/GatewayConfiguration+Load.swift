@@ -59,6 +59,7 @@ extension GatewayConfiguration {
         let http = root.address("http_listen", default: result.httpListen)
         let https = root.address("https_listen", default: result.httpsListen)
         let dtls = root.address("dtls_listen", default: https.value)
+        let mesh = root.address("mesh_listen", default: result.meshListen)
         let ops = root.address("ops_listen", default: result.opsListen)
         let admin = root.address("admin_listen", default: result.adminListen)
         reportCollisions(
@@ -68,6 +69,17 @@ extension GatewayConfiguration {
         result.httpListen = http.value
         result.httpsListen = https.value
         result.dtlsListen = dtls.value
+        result.meshListen = mesh.value
+        result.isMeshListenExplicit = mesh.origin != .fallback
+        result.meshAdvertise =
+            root.optional("mesh_advertise", absent: "POD_IP, or an address of this machine") {
+                text throws(FormatError) in
+                try HostPort.parse(
+                    text,
+                    defaultPort: mesh.value.port,
+                    remedy: "Write HOST or HOST:PORT as the other replicas reach it, as in 10.0.0.5:7443."
+                )
+            }?.value
         result.opsListen = ops.value
         result.adminListen = admin.value
 

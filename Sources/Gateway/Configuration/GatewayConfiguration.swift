@@ -12,6 +12,12 @@ package struct GatewayConfiguration: Sendable, Equatable {
     package var httpsListen: ListenAddress
     /// The UDP listener for the tunnels of agents. The address and port number of HTTPS by default.
     package var dtlsListen: ListenAddress
+    /// The UDP listener for the sessions of other replicas.
+    package var meshListen: ListenAddress
+    /// Whether ``meshListen`` was configured. Otherwise another port is used if that one is taken.
+    package var isMeshListenExplicit = false
+    /// The address at which other replicas reach this one, or `nil` to derive it from the machine.
+    package var meshAdvertise: HostPort?
     /// The listener for `/healthz`, `/readyz` and `/metrics`.
     package var opsListen: ListenAddress
     /// The listener for operators: JSON, with a bearer token. Must not be reachable by the public.
@@ -53,6 +59,7 @@ package struct GatewayConfiguration: Sendable, Equatable {
         httpListen = ListenAddress(host: "0.0.0.0", port: 8080)
         httpsListen = ListenAddress(host: "0.0.0.0", port: 8443)
         dtlsListen = httpsListen
+        meshListen = ListenAddress(host: "0.0.0.0", port: 7443)
         opsListen = ListenAddress(host: "0.0.0.0", port: 9090)
         adminListen = ListenAddress(host: "127.0.0.1", port: 9091)
         name = ProcessName.standard(environment: environment, fallback: "gateway")

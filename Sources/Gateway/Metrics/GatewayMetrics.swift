@@ -33,6 +33,16 @@ final class GatewayMetrics: Sendable {
         case draining
     }
 
+    /// Requests between replicas.
+    enum Forward: String, CaseIterable, Sendable {
+        /// Sent to an attachment of another replica.
+        case sent
+        /// Received for an attachment of this replica.
+        case served
+        /// Received for an attachment that is not here or accepts no requests.
+        case refused
+    }
+
     enum Transport: String, CaseIterable, Sendable {
         case dtls
     }
@@ -45,6 +55,7 @@ final class GatewayMetrics: Sendable {
     let requestBytes: Counter
     let responseBytes: Counter
     let retries: Counter
+    let forwards: CounterTable<Forward>
     private let errors: CounterTable<ProxyError>
 
     let httpConnectionsOpen: Gauge
@@ -77,6 +88,12 @@ final class GatewayMetrics: Sendable {
         requestBytes = registry.counter("http_request_bytes_total", help: "Body bytes received from clients.")
         responseBytes = registry.counter("http_response_bytes_total", help: "Body bytes sent to clients.")
         retries = registry.counter("http_request_retries_total", help: "Further attempts at a request.")
+        forwards = registry.counters(
+            "forwarded_requests_total",
+            help: "Attempts at requests between replicas.",
+            label: "result",
+            by: Forward.self
+        )
         errors = registry.counters(
             "http_request_errors_total",
             help: "Requests that the gateway answered itself or aborted.",

@@ -27,7 +27,8 @@ final class ProxyExchange {
     var client: (any ExchangeClient)?
     var state: ExchangeState
     var match: RouteMatch?
-    var attachment: Attachment?
+    /// The place that the present attempt was sent to.
+    var upstream: (any Upstream)?
     /// The agent and the service of the last attempt, for the access log.
     var agent: String?
     var service: String?
@@ -35,8 +36,8 @@ final class ProxyExchange {
     var stream: TunnelStream?
     var decoder: ResponseDecoder
     var attempt: UInt64 = 0
-    /// The ids of the attachments of earlier attempts.
-    var tried: [UInt64] = []
+    /// The attachments of earlier attempts.
+    var tried: [UpstreamID] = []
     /// The time by which the response head must have arrived.
     var deadline = NIODeadline.distantFuture
     var replay = ReplayBuffer(limit: EdgeLimits.replay)
@@ -102,25 +103,26 @@ final class ProxyExchange {
     func open(after error: ProxyError) {
         guard let match else { preconditionFailure("a request without a route is not sent") }
         switch context.registry.pick(match.target, excluding: tried, random: resources.nextChoice()) {
-        case .attachment(let attachment, let service): send(to: attachment, service: service, match)
+        case .upstream(let upstream, let service): send(to: upstream, service: service, match)
         case .busy: refuse(attempt == 0 ? .busy : error)
         case .none: refuse(error)
         }
     }
 
-    private func send(to attachment: Attachment, service: String, _ match: RouteMatch) {
+    private func send(to upstream: any Upstream, service: String, _ match: RouteMatch) {
         let path = match.forwarded(request.target)
         attempt += 1
-        tried.append(attachment.id)
-        self.attachment = attachment
-        agent = attachment.info.agent
+        tried.append(upstream.upstreamID)
+        self.upstream = upstream
+        agent = upstream.info.agent
         self.service = service
-        attachment.requestStarted()
+        upstream.requestStarted()
+        if upstream.replica != nil { context.metrics.forwards[.sent].increment() }
         let finishes = state.attemptStarted()
         var head = RequestHead(
             requestID: id,
             attempt: attempt,
-            run: attachment.info.run,
+            run: upstream.info.run,
             method: request.method,
             scheme: "https",
             authority: request.authority,
@@ -136,12 +138,12 @@ final class ProxyExchange {
         do {
             try MessageEncoder.writeRequestHead(head, into: &bytes)
         } catch {
-            attachment.requestEnded()
-            self.attachment = nil
+            upstream.requestEnded()
+            self.upstream = nil
             refuse(.headTooLarge)
             return
         }
-        let stream = attachment.session.openStream(handler: self, on: resources.loop)
+        let stream = upstream.openStream(handler: self, on: resources.loop)
         self.stream = stream
         decoder = ResponseDecoder(method: request.method)
         uncredited = 0
@@ -181,8 +183,8 @@ final class ProxyExchange {
     /// Releases the stream and the place that the request took at its attachment.
     func release() {
         stream = nil
-        attachment?.requestEnded()
-        attachment = nil
+        upstream?.requestEnded()
+        upstream = nil
     }
 
     /// Records the exchange and releases everything. Called exactly once.

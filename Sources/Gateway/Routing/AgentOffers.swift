@@ -10,10 +10,17 @@ package struct AgentOffers: Sendable {
 
     package init() {}
 
+    /// An owner of a host with one of its attachments, as ``SessionIndex/find(_:)`` returns it.
+    typealias Found = (host: HostPattern, owner: HostOwner, row: SessionRow)
+
     /// The target for a host, in the form that ``RouteTable/match(host:target:)`` takes, or `nil` if no agent offers or
-    /// has offered it.
-    package func find(_ host: String) -> RouteTarget? {
-        let (live, last) = (index.find(host), remembered.find(host))
+    /// has offered it. Every replica chooses alike among the attachments of all. Where the owner has none here, no
+    /// other token takes its place.
+    ///
+    /// - Parameter cluster: The attachments of the other replicas.
+    package func find(_ host: String, in cluster: SessionIndex = SessionIndex()) -> RouteTarget? {
+        let live = Self.first(index.find(host), cluster.find(host))
+        let last = remembered.find(host)
         if let live {
             // What an agent has offered by a more specific name does not fall to the wildcard of another token.
             guard let last, last.host.specificity > live.host.specificity, last.tokenID != live.owner.tokenID else {
@@ -29,6 +36,12 @@ package struct AgentOffers: Sendable {
                 label: "\(last.host)/"
             )
         }
+    }
+
+    private static func first(_ local: Found?, _ remote: Found?) -> Found? {
+        guard let local, let remote else { return local ?? remote }
+        if local.host != remote.host { return local.host.specificity > remote.host.specificity ? local : remote }
+        return remote.owner.precedes(local.owner) ? remote : local
     }
 }
 

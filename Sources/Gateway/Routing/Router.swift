@@ -10,7 +10,8 @@ package final class Router: Sendable {
     /// The routes of the configuration, which are constant for the life of the process.
     package let routes: RouteTable
     private let offers = Mutex(AgentOffers())
-    private let cluster: @Sendable () -> SessionIndex
+    /// Returns the attachments of the other replicas.
+    let cluster: @Sendable () -> SessionIndex
 
     /// - Parameter cluster: Returns the attachments of the other replicas.
     package init(routes: RouteTable, cluster: @escaping @Sendable () -> SessionIndex = { SessionIndex() }) {
@@ -57,16 +58,5 @@ package final class Router: Sendable {
         routes.knows(host: host) || find(host) != nil
     }
 
-    /// Chooses among the attachments of all replicas, so that each replica decides alike. Where the owner has no
-    /// attachment here, no other token takes its place.
-    private func find(_ host: String) -> RouteTarget? {
-        let offers = current
-        guard let remote = cluster().find(host) else { return offers.find(host) }
-        if let local = offers.index.find(host), local.host.specificity >= remote.host.specificity,
-            local.host != remote.host || !remote.owner.precedes(local.owner)
-        {
-            return offers.find(host)
-        }
-        return RouteTarget(host: remote.host, owner: remote.owner, row: remote.row)
-    }
+    private func find(_ host: String) -> RouteTarget? { current.find(host, in: cluster()) }
 }

@@ -105,6 +105,16 @@ struct CollectedMetrics {
         ) {
             Double(sessions.counts.refused)
         }
+        let mesh = assembly.mesh
+        registry.collectedGauge("mesh_replicas", help: "Other replicas that this one has a session with.") {
+            Double(mesh?.counts.connected ?? 0)
+        }
+        registry.collectedCounter(
+            "mesh_sessions_refused_total",
+            help: "Sessions of the mesh that were refused after the handshake."
+        ) {
+            Double(mesh?.counts.refused ?? 0)
+        }
         registry.collectedGauge(
             "agent_hosts_contested",
             help: "Claims of agents' tokens to hosts that belong to another token."

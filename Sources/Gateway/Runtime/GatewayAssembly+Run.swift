@@ -42,6 +42,7 @@ extension GatewayAssembly {
             }
             group.addTask { await sessions.lookup.run() }
             group.addTask { await watch.run() }
+            if let mesh { group.addTask { [watch] in await mesh.run { watch.replicas } } }
             if let challenges { group.addTask { await challenges.run() } }
             group.addTask { await StoreStateMonitor.run(shared.store, logger: logger) }
             group.addTask { await selfTest() }

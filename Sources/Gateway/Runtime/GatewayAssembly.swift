@@ -25,6 +25,8 @@ struct GatewayAssembly: Sendable {
     let watch: ReplicaWatch
     /// The attachments of the other replicas.
     let clusterSessions: ClusterSessions
+    /// `nil` without other replicas, whose store is in memory.
+    let mesh: Mesh?
     let certificates: ServedCertificates
     let credentials: CredentialCache
     /// `nil` if ACME is not in use, as is ``acmeService``.
@@ -102,8 +104,16 @@ struct GatewayAssembly: Sendable {
         clusterSessions.onTransfers { transfers in
             let new = transfers.filter { $0.from == nil }
             certificates.cover(names: new.map(\.host.description))
-            registry.report(transfers)
+            registry.clusterChanged(transfers)
         }
+        let (presence, metrics) = (presence, metrics)
+        mesh =
+            shared.driver == .memory
+            ? nil
+            : Mesh(shared: shared, presence: presence, sessions: clusterSessions, logger: logger) { stream in
+                let own = presence.incarnation.number
+                ForwardedRequest.begin(stream, registry: registry, metrics: metrics, incarnation: own)
+            }
         let alpn = ALPNChallenges(metrics: metrics.registry)
         if let acme = configuration.acme {
             let challenges = SharedChallenges(

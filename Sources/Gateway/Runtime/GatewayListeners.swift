@@ -1,4 +1,6 @@
+import Cluster
 import DTLS
+import FoundationEssentials
 import Logging
 import NIOCore
 import NIOPosix
@@ -13,8 +15,10 @@ struct GatewayListeners: Sendable {
     var https: EdgeListener
     var http: EdgeListener
     var tunnels: TunnelListener
+    /// The address for other replicas, or `nil` if there are none.
+    var mesh: SocketAddress?
 
-    /// Binds all three. No port can be shared, so a second process fails here.
+    /// Binds all of them. No port can be shared, so a second process fails here.
     static func bind(
         _ assembly: GatewayAssembly,
         _ loops: [any EventLoop],
@@ -42,7 +46,29 @@ struct GatewayListeners: Sendable {
         // The same port number as HTTPS unless configured otherwise, also if the system chose it.
         let dtlsPort = dtls.port == configuration.httpsListen.port ? port : dtls.port
         let tunnels = try await tunnels(assembly, ListenAddress(host: dtls.host, port: dtlsPort), loops)
-        return GatewayListeners(https: https, http: try await edge(.http, configuration.httpListen), tunnels: tunnels)
+        let http = try await edge(.http, configuration.httpListen)
+        return GatewayListeners(https: https, http: http, tunnels: tunnels, mesh: try await mesh(assembly, loops))
+    }
+
+    /// Binds the listener for other replicas, and publishes its address. By default any port will do, since they learn
+    /// it from the store.
+    private static func mesh(_ assembly: GatewayAssembly, _ loops: [any EventLoop]) async throws -> SocketAddress? {
+        guard let mesh = assembly.mesh else { return nil }
+        let configuration = assembly.configuration
+        func bind(_ address: ListenAddress) async throws -> SocketAddress {
+            try await ListenerStart("mesh_listen", isUDP: true, assembly.logger).run(address) { address in
+                try await mesh.listen(host: address.host, port: address.port, loops: loops)
+            }
+        }
+        let bound: SocketAddress
+        do {
+            bound = try await bind(configuration.meshListen)
+        } catch  where !configuration.isMeshListenExplicit {
+            bound = try await bind(ListenAddress(host: configuration.meshListen.host, port: 0))
+        }
+        let address = MeshAddress.advertised(configuration, bound: bound, ProcessInfo.processInfo.environment)
+        assembly.presence.publish(mesh: address)
+        return bound
     }
 
     private static func tunnels(

@@ -58,6 +58,9 @@ package final class GatewayProcess: Sendable {
         adminAddress = parts.admin.localAddress
     }
 
+    /// The number of other replicas that this one has a session with.
+    package var connectedReplicas: Int { assembly.mesh?.counts.connected ?? 0 }
+
     // MARK: Start
 
     /// Starts everything, in the order in which failures are cheapest: files and the store, then HTTPS, tunnels and
@@ -134,6 +137,7 @@ package final class GatewayProcess: Sendable {
                 "https": "\(httpsAddress.text)",
                 "http": "\(httpAddress.text)",
                 "dtls": "\(dtlsAddress.text)",
+                "mesh": "\(parts.listeners.mesh?.text ?? "none")",
                 "ops": "\(opsAddress.text)",
                 "admin": "\(adminAddress.text)",
                 "routes": "\(assembly.configuration.routes.count)",
@@ -172,6 +176,7 @@ package final class GatewayProcess: Sendable {
         parts.monitor.stop()
         await parts.states.forEach { $0.stop() }
         await parts.listeners.tunnels.close()
+        await assembly.mesh?.close()
         await parts.ops.close()
         await parts.admin.close()
         await assembly.presence.leave()

@@ -23,8 +23,8 @@ import Transport
 /// ``AttachmentTable``, which knows nothing of sessions; this class adds the lock.
 package final class AgentRegistry: Sendable {
     package enum Choice {
-        /// An attachment, and the service that it offers for the request.
-        case attachment(Attachment, service: String)
+        /// A place that the request can be sent to, and the service that is offered there.
+        case upstream(any Upstream, service: String)
         /// All attachments have reached their limit of concurrent requests.
         case busy
         case none
@@ -43,41 +43,62 @@ package final class AgentRegistry: Sendable {
 
     // MARK: Requests
 
-    /// Chooses an attachment for one attempt at a request, whose token allows it at this moment. Called on any event
-    /// loop.
+    /// Chooses an attachment for one attempt at a request, whose token allows it at this moment: one of this replica if
+    /// there is one, else one of another replica that can be reached. Called on any event loop.
     ///
     /// - Parameters:
-    ///   - tried: The ids of the attachments that this request was already sent to.
+    ///   - tried: The attachments that this request was already sent to.
     ///   - random: 64 random bits.
-    package func pick(_ target: RouteTarget, excluding tried: [UInt64], random: UInt64) -> Choice {
-        let index = router.current.index
-        let rows =
-            target.host.map { index.rows(host: $0, tokenID: target.tokenID) }
-            ?? index.rows(agent: target.agent, service: target.service)
-        func pick(_ state: Attachment.State) -> LoadBalancing.Choice<SessionRow> {
+    package func pick(_ target: RouteTarget, excluding tried: [UpstreamID], random: UInt64) -> Choice {
+        func allows(_ row: SessionRow) -> Bool {
+            guard let credential = credentials.credential(id: row.info.tokenID) else { return false }
+            return credential.allows(service: target.service(of: row))
+                && target.host.map { credential.allows(host: $0) } ?? true
+        }
+        func local(_ state: Attachment.State) -> LoadBalancing.Choice<SessionRow> {
             LoadBalancing.pick(
-                rows,
+                target.rows(in: router.current.index),
                 random: random,
                 isUsable: { row in
                     let attachment = row.attachment
-                    guard attachment.state == state, !tried.contains(attachment.id),
-                        let credential = credentials.credential(id: row.info.tokenID),
-                        credential.allows(service: target.service(of: row)),
-                        target.host.map({ credential.allows(host: $0) }) ?? true
-                    else { return false }
-                    return attachment.session.isResponsive
+                    return attachment.state == state && !tried.contains(attachment.upstreamID) && allows(row)
+                        && attachment.session.isResponsive
                 },
                 load: { $0.attachment.hasCapacity ? $0.attachment.requestsInFlight : nil }
             )
         }
-        var choice = pick(.active)
-        // One that is probed is better than none: it may be another agent of the same name.
-        if case .none = choice { choice = pick(.suspended) }
-        return switch choice {
-        case .candidate(let row): .attachment(row.attachment, service: target.service(of: row))
-        case .busy: .busy
-        case .none: .none
+        let active = local(.active)
+        if case .candidate(let row) = active { return .upstream(row.attachment, service: target.service(of: row)) }
+        let remote = LoadBalancing.pick(
+            target.rows(in: router.cluster()),
+            random: random,
+            isUsable: { row in
+                let owner = row.replica
+                return owner.session?.isResponsive == true && allows(row)
+                    && !tried.contains(UpstreamID(replica: owner.incarnation, session: row.info.id))
+            },
+            load: { $0.replica.requestsInFlight }
+        )
+        if case .candidate(let row) = remote, let session = row.replica.session {
+            let attachment = RemoteAttachment(row.info, owner: row.replica, session: session)
+            return .upstream(attachment, service: target.service(of: row))
         }
+        // One that is probed is better than none: it may be another agent of the same name.
+        switch local(.suspended) {
+        case .candidate(let row): return .upstream(row.attachment, service: target.service(of: row))
+        case .busy: return .busy
+        case .none: if case .busy = active { return .busy } else { return .none }
+        }
+    }
+
+    /// Returns the attachment that a request of another replica is for, if it accepts requests.
+    ///
+    /// - Parameter session: The id of the attachment's session.
+    func accepting(session: UInt64) -> Attachment? {
+        guard let row = row(id: session), credentials.credential(id: row.info.tokenID) != nil else { return nil }
+        let attachment = row.attachment
+        guard attachment.state == .active || attachment.state == .suspended else { return nil }
+        return attachment.session.isResponsive ? attachment : nil
     }
 
     // MARK: Changes
@@ -145,6 +166,21 @@ package final class AgentRegistry: Sendable {
         return result
     }
 
+    /// Applies changes of owners among the attachments of other replicas.
+    func clusterChanged(_ transfers: [SessionIndex.Transfer]) {
+        change { table in
+            for transfer in transfers {
+                if transfer.to != nil {
+                    table.forget(transfer.host)
+                } else if let token = transfer.from, let credential = credentials.credential(id: token) {
+                    table.remember(transfer.host, tokenID: token, agent: credential.name, service: "")
+                }
+            }
+            return ((), [])
+        }
+        report(transfers)
+    }
+
     /// Lets the agents of both tokens know, here or at another replica, that hosts have another owner.
     func report(_ transfers: [SessionIndex.Transfer]) {
         guard !transfers.isEmpty else { return }
@@ -203,9 +239,17 @@ package final class AgentRegistry: Sendable {
 extension SessionRow {
     /// The attachment of a row of the ``AgentRegistry``.
     package var attachment: Attachment { unsafeDowncast(upstream, to: Attachment.self) }
+
+    /// The replica of a row of the ``ClusterSessions``.
+    var replica: RemoteReplica { unsafeDowncast(upstream, to: RemoteReplica.self) }
 }
 
 extension RouteTarget {
     /// The service that a request is sent to: that of the route, or the first one of an agent that offers the host.
     func service(of row: SessionRow) -> String { host == nil ? service : row.services[0] }
+
+    /// The attachments of an index that may serve the target.
+    func rows(in index: SessionIndex) -> SessionRows {
+        host.map { index.rows(host: $0, tokenID: tokenID) } ?? index.rows(agent: agent, service: service)
+    }
 }

@@ -2,6 +2,7 @@ package import Cluster
 package import Credentials
 import HopProtocol
 package import NIOCore
+package import Store
 import Synchronization
 package import Transport
 
@@ -9,7 +10,7 @@ package import Transport
 ///
 /// Created by ``AgentSession``, held by ``AgentRegistry``, and used by requests on all event loops; mutable state is
 /// atomic.
-package final class Attachment: Sendable {
+package final class Attachment: Upstream {
     package enum State: UInt8, CaseIterable, Sendable {
         case active
         /// Another session of the same name attached. No new request is sent here until the agent responds to a probe.
@@ -41,6 +42,11 @@ package final class Attachment: Sendable {
     }
 
     package var id: UInt64 { info.id }
+    package var replica: Incarnation? { nil }
+
+    package func openStream(handler streamHandler: any StreamHandler, on userLoop: any EventLoop) -> TunnelStream {
+        session.openStream(handler: streamHandler, on: userLoop)
+    }
 
     /// Adds the growth of the session's statistics since the last sample to the metrics. Called on the session's loop.
     func sample() { handler.value.sample() }

@@ -1,6 +1,6 @@
 package import Cluster
 import DequeModule
-import Formats
+package import Formats
 package import HashTreeCollections
 package import HopProtocol
 
@@ -103,19 +103,23 @@ package struct AttachmentTable: Sendable {
     private mutating func delete(_ row: SessionRow) -> [SessionIndex.Transfer] {
         all.remove(row)
         let transfers = offers.index.remove(row)
-        for transfer in transfers where transfer.to == nil { remember(transfer.host, row) }
+        for transfer in transfers where transfer.to == nil {
+            remember(transfer.host, tokenID: row.info.tokenID, agent: row.info.agent, service: row.services[0])
+        }
         return transfers
     }
 
     // MARK: Remembered hosts
 
-    private mutating func remember(_ host: HostPattern, _ row: SessionRow) {
+    /// Remembers a host that no attachment offers any more, here or at another replica.
+    package mutating func remember(_ host: HostPattern, tokenID: String, agent: String, service: String) {
+        guard offers.index.owner(of: host) == nil else { return }
         lastNumber += 1
         offers.remembered[host] = RememberedHost(
             host: host,
-            agent: row.info.agent,
-            service: row.services[0],
-            tokenID: row.info.tokenID,
+            agent: agent,
+            service: service,
+            tokenID: tokenID,
             number: lastNumber
         )
         memory.append((host, lastNumber))
@@ -124,6 +128,9 @@ package struct AttachmentTable: Sendable {
             if offers.remembered[oldest.host]?.number == oldest.number { offers.remembered[oldest.host] = nil }
         }
     }
+
+    /// Forgets a remembered host, because it is offered again.
+    package mutating func forget(_ host: HostPattern) { offers.remembered[host] = nil }
 
     /// Forgets the remembered hosts of a token, which was revoked.
     package mutating func forgetHosts(tokenID: String) {

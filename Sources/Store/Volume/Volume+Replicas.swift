@@ -12,7 +12,7 @@ extension Volume {
     ///
     /// - Throws: `refused` if the name belongs to something else or the folder is open to other users.
     package func prepare() throws(StoreError) {
-        let isFounded = try namesIfPresent(in: ClusterDocument.key.path) != nil
+        let isFounded = try namesIfPresent(in: StoreKey.clusterDocument.path) != nil
         for folder in StoreLayout.folders.sorted() where isFounded {
             guard try namesIfPresent(in: folder) != nil else { throw disappeared(folder) }
         }

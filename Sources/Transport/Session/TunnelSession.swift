@@ -208,6 +208,9 @@ package final class TunnelSession: DeadlineNode, @unchecked Sendable {
     /// The agreed application protocol (ALPN), or `nil` before the handshake is complete.
     package var applicationProtocol: String? { dtls.alpn }
 
+    /// The URI among the names of the peer's certificate, or `nil` if it has presented none or names none or several.
+    package var peerURI: String? { dtls.peerURI }
+
     /// Publishes the time after which the session counts as unresponsive.
     func updateSilence() {
         let deadline = phase == .open ? tunnel?.silentAfter : nil

@@ -90,6 +90,7 @@ final class ClusterRig: Sendable {
             configuration.httpListen = ListenAddress(host: "127.0.0.1", port: 0)
             configuration.httpsListen = configuration.httpListen
             configuration.dtlsListen = configuration.httpListen
+            configuration.meshListen = configuration.httpListen
             configuration.opsListen = configuration.httpListen
             configuration.adminListen = configuration.httpListen
             configuration.store.path = folder

@@ -262,8 +262,10 @@ import Testing
         #expect(
             rows == [
                 "http_listen 0.0.0.0:8080 default", "https_listen 0.0.0.0:1443 --https-listen",
-                "dtls_listen 0.0.0.0:1443 default", "ops_listen 0.0.0.0:9090 default",
-                "admin_listen 127.0.0.1:9091 default", "name gateway-0 default", "store.path /d F:1",
+                "dtls_listen 0.0.0.0:1443 default", "mesh_listen 0.0.0.0:7443 default",
+                "ops_listen 0.0.0.0:9090 default", "admin_listen 127.0.0.1:9091 default",
+                "mesh_advertise POD_IP, or an address of this machine default", "name gateway-0 default",
+                "store.path /d F:1",
                 "store.driver volume default", "store.cluster any default", "store.lease_ttl 15s default",
                 "tunnel_addresses none default",
                 "loops 2 HOPGATE_LOOPS",

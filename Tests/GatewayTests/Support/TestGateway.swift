@@ -35,6 +35,7 @@ final class TestGateway: Sendable {
         configuration.httpListen = ListenAddress(host: "127.0.0.1", port: 0)
         configuration.httpsListen = ListenAddress(host: "127.0.0.1", port: 0)
         configuration.dtlsListen = configuration.httpsListen
+        configuration.meshListen = configuration.httpsListen
         configuration.opsListen = ListenAddress(host: "127.0.0.1", port: 0)
         configuration.adminListen = ListenAddress(host: "127.0.0.1", port: 0)
         configuration.store = SharedStoreConfiguration(path: folder)
