@@ -9,7 +9,8 @@ struct TokenCreateCommand: AsyncParsableCommand {
         abstract: "Create a token for agents and print it, once, with the command that enrols an agent.",
         discussion: """
             Only the token goes to standard output. The store keeps its hash alone: it cannot be shown again.
-            With --join-file no secret is printed: an agent that is given the same file joins with it. With \
+            With --join-file no secret is printed: an agent that is given the same file joins with it. A file with \
+            other contents, or with the join string of another valid token, is refused. With \
             --if-absent a join file keeps its addresses, unless --gateway names others.
             With --if-absent the command can be repeated: it creates what is missing, and nothing else. It warns if the \
             token that exists differs from the options.
@@ -67,9 +68,12 @@ struct TokenCreateCommand: AsyncParsableCommand {
 
     func run() async throws {
         let grace = try TokenOutput.grace(grace)
-        let context = try await CommandContext.open(try await options.load(), isFounding: true)
-        defer { context.close() }
+        let configuration = try await options.load()
         let file = joinFile.map { JoinFile(path: $0) }
+        // Before a cluster is founded.
+        try file?.requireReplaceable()
+        let context = try await CommandContext.open(configuration, isFounding: true)
+        defer { context.close() }
         let enrolment = try await context.enrolment(gateway, keeping: ifAbsent ? file : nil)
         let editor = context.editor
         let enroller = try Enroller(

@@ -352,6 +352,13 @@ def test_enrolment_can_be_run_any_number_of_times(bench):
     (bench.folder / "link").symlink_to(file)
     done = gateway.token("create", "x", "--join-file", str(bench.folder / "link"), check=False)
     assert done.returncode == 1 and "symbolic link" in done.stderr
+    config = bench.folder / "other.yaml"
+    config.write_text("admin_listen: 127.0.0.1:0\n")
+    done = gateway.token("create", "x", "--join-file", str(config), check=False)
+    assert done.returncode == 1 and f"{config}: is not empty and holds no join string" in done.stderr, done.stderr
+    assert config.read_text() == "admin_listen: 127.0.0.1:0\n"
+    done = gateway.token("create", "x", "--join-file", str(file), check=False)
+    assert done.returncode == 1 and f'{tokens[0]["id"]} ("demo"): name another file' in done.stderr, done.stderr
     assert "x" not in [t["name"] for t in json.loads(gateway.token("list", "--json").stdout)]
     done = gateway.token("create", "demo", "--if-absent")
     assert done.stdout == "" and "Warning" not in done.stderr

@@ -131,6 +131,13 @@ package struct CredentialEditor: Sendable {
         }.max() ?? 0
     }
 
+    /// Reads the credential with this id.
+    ///
+    /// - Returns: `nil` if there is none.
+    func credential(id: String) async throws(CredentialError) -> Credential? {
+        try await documentIfPresent(id: id)?.credential
+    }
+
     /// Finds the credential with this id, or all credentials with this name.
     package func find(_ idOrName: String) async throws(CredentialError) -> [Credential] {
         if IssuedToken.isID(idOrName), let document = try await documentIfPresent(id: idOrName) {

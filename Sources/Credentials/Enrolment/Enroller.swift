@@ -93,6 +93,7 @@ package struct Enroller: Sendable {
     }
 
     private func create(_ request: Request, under held: (any StoreLease)?) async throws(CredentialError) -> Outcome {
+        try await requireReplaceableFile()
         let (token, credential) = try await editor.create(
             name: request.name,
             services: request.services,
@@ -139,7 +140,7 @@ package struct Enroller: Sendable {
             return try await create(request, under: held)
         }
         guard let file else { return .kept(first) }
-        let found = try file.read().flatMap { enrolment.token(in: $0) }
+        let found = try file.joinString().flatMap { enrolment.token(in: $0) }
         let credential = valid.first { $0.id == found?.token.id }
         if let (token, outdated) = found, let credential, staysValid(token, credential) {
             if outdated.isEmpty { return .kept(credential) }
@@ -147,6 +148,7 @@ package struct Enroller: Sendable {
             try write(token)
             return .rewritten(credential, outdated)
         }
+        if credential == nil { try await requireReplaceableFile() }
         guard credential != nil || valid.count == 1 else {
             let ids = valid.map(\.id).joined(separator: ", ")
             let what = "\(valid.count) tokens have the name \"\(request.name)\": \(ids)"
@@ -157,6 +159,22 @@ package struct Enroller: Sendable {
         try write(token)
         let former = found.map { SecretHash(of: $0.token.secret) }
         return .renewed(token, renewed, wasReplaced: credential?.secrets.contains { $0.hash == former } == true)
+    }
+
+    /// Verifies that the file is missing or empty, or holds the join string of a token that is revoked or unknown: the
+    /// secret of another token would be lost.
+    private func requireReplaceableFile() async throws(CredentialError) {
+        guard let file, let token = try file.joinString().flatMap({ enrolment.token(in: $0)?.token }) else { return }
+        let what = "\(file.path) holds the join string of token \(token.id)"
+        let remedy = "name another file, or delete this one first"
+        let found: Credential?
+        do throws(CredentialError) {
+            found = try await editor.credential(id: token.id)
+        } catch {
+            throw CredentialError(error.code, "\(what), which cannot be read (\(error)); \(remedy)")
+        }
+        guard let found, !found.isRevoked else { return }
+        throw CredentialError(.joinFile, "\(what) (\"\(found.name)\"): \(remedy)")
     }
 
     /// Throws if the lease was lost, as when this process was suspended for longer than the lease lasts.

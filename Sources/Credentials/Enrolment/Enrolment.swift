@@ -24,12 +24,12 @@ package struct Enrolment: Sendable, Equatable {
             ? nil : JoinString(gateways: gateways.map(\.description), pin: pin, token: token.text).text
     }
 
-    /// Parses a join string.
+    /// Compares a join string with the present addresses and pin.
     ///
-    /// - Returns: The token, and which of `addresses` and `pin` are not the present ones. `nil` if the text is not a
-    ///   join string with a token.
-    func token(in text: String) -> (token: IssuedToken, outdated: [String])? {
-        guard let join = try? JoinString(text), let token = IssuedToken(join.token) else { return nil }
+    /// - Returns: The token, and which of `addresses` and `pin` are not the present ones. `nil` if that in the
+    ///   join string does not have the form of a token.
+    func token(in join: JoinString) -> (token: IssuedToken, outdated: [String])? {
+        guard let token = IssuedToken(join.token) else { return nil }
         let addresses = join.gateways == gateways.map(\.description) ? [] : ["addresses"]
         return (token, addresses + (join.pin == pin ? [] : ["pin"]))
     }

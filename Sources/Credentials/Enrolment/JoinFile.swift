@@ -21,7 +21,25 @@ package struct JoinFile: Sendable {
         do throws(FileError) {
             return String(decoding: try ConfiguredFile.read(path, limit: JoinString.sizeLimit), as: UTF8.self)
         } catch {
-            throw CredentialError(.joinFile, error.description)
+            throw error.code == .tooLarge ? noJoinString(error.reason) : CredentialError(.joinFile, error.description)
+        }
+    }
+
+    /// Verifies that replacing the file destroys nothing but a join string.
+    ///
+    /// - Throws: An error if the file is not empty and holds no join string, or if it cannot be read.
+    package func requireReplaceable() throws(CredentialError) { _ = try joinString() }
+
+    /// Reads the join string in the file.
+    ///
+    /// - Returns: `nil` if there is no file, or an empty one.
+    /// - Throws: An error if the file holds anything else, or if it cannot be read.
+    func joinString() throws(CredentialError) -> JoinString? {
+        guard let text = try read(), !text.allSatisfy(\.isWhitespace) else { return nil }
+        do throws(JoinStringError) {
+            return try JoinString(text)
+        } catch {
+            throw noJoinString(error.what)
         }
     }
 
@@ -68,6 +86,11 @@ package struct JoinFile: Sendable {
         let folder = splitPath(path).folder
         guard stat(folder, &status) == 0 else { return "\(folder): \(String(cString: strerror(errno)))" }
         return status.st_mode & S_IFMT == S_IFDIR ? nil : "\(folder) is not a folder"
+    }
+
+    private func noJoinString(_ problem: String) -> CredentialError {
+        let remedy = "name another file, or delete this one first"
+        return CredentialError(.joinFile, "\(path): is not empty and holds no join string (it \(problem)); \(remedy)")
     }
 
     private func wrongKind(_ problem: String) -> CredentialError {

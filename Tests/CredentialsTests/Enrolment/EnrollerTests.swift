@@ -83,7 +83,7 @@ struct EnrollerTests {
         try FileManager.default.removeItem(atPath: path)
         for round in 0..<3 {
             if round == 1 { _ = try await store.editor.rotate("demo", grace: .seconds(60)) }
-            if round == 2 { try Data("cut hgj_".utf8).write(to: URL(fileURLWithPath: path)) }
+            if round == 2 { folder.write("join", "\n") }
             let outcome = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60))
             guard case .renewed(let token, _, let wasReplaced) = outcome else {
                 Issue.record("the token was not renewed in round \(round)")
@@ -301,6 +301,67 @@ struct EnrollerTests {
         }
         #expect(error?.code == .joinFile && error?.reason.contains(target) == true)
         #expect(try await store.editor.list().credentials.isEmpty)
+    }
+
+    @Test(
+        "A file with anything else than a join string is refused, and nothing is changed",
+        arguments: ["name: demo\n", "hgj_eyJ", "hgt_abcdefghijklmnop.s", String(repeating: "x", count: 9_000)]
+    )
+    func otherContents(_ text: String) async throws {
+        let store = try TestStore()
+        folder.write("join", text)
+        let enroller = try enroller(store, enrolment(), file: path)
+        for hasToken in [false, true] {
+            if hasToken { _ = try await store.editor.create(name: "demo") }
+            let before = try await store.editor.list().credentials.map(\.secrets)
+            for ensures in [false, true] {
+                let error = await credentialError {
+                    _ = try await ensures
+                        ? enroller.ensure(.init(name: "demo"), grace: .zero) : enroller.create(.init(name: "demo"))
+                }
+                #expect(error?.code == .joinFile)
+                let reason = folder.relative(error?.reason ?? "")
+                #expect(reason.hasPrefix("join: is not empty and holds no join string (it "))
+                #expect(reason.hasSuffix("; name another file, or delete this one first"))
+            }
+            #expect(try await store.editor.list().credentials.map(\.secrets) == before)
+        }
+        #expect(folder.read("join") == Array(text.utf8))
+    }
+
+    @Test("A file with the join string of another valid token is refused, one of a revoked or unknown token replaced")
+    func otherToken() async throws {
+        let store = try TestStore()
+        let enroller = try enroller(store, enrolment(), file: path)
+        guard case .created(let other, _) = try await enroller.create(.init(name: "other")) else {
+            Issue.record("no token was created")
+            return
+        }
+        let contents = folder.read("join")
+        func problem(ensuring: Bool) async -> CredentialError? {
+            await credentialError {
+                _ = try await ensuring
+                    ? enroller.ensure(.init(name: "demo"), grace: .zero) : enroller.create(.init(name: "demo"))
+            }
+        }
+        let expected = """
+            join holds the join string of token \(other.id) ("other"): name another file, or delete this one first
+            """
+        for ensuring in [false, true] {
+            let error = await problem(ensuring: ensuring)
+            #expect(error?.code == .joinFile && folder.relative(error?.reason ?? "") == expected)
+        }
+        #expect(try await store.editor.list().credentials.map(\.name) == ["other"])
+        // A token of the requested name is not rotated either.
+        let demo = try await store.editor.create(name: "demo").credential
+        #expect(await problem(ensuring: true)?.code == .joinFile)
+        #expect(try await store.editor.find("demo").map(\.secrets) == [demo.secrets])
+        #expect(folder.read("join") == contents)
+        _ = try await store.editor.revoke("other")
+        #expect(await problem(ensuring: true) == nil && join?.tokenID == demo.id)
+        let unknown = try #require(enrolment().joinString(for: IssuedToken()))
+        folder.write("join", unknown)
+        #expect(await problem(ensuring: false) == nil && join?.text != unknown)
     }
 
     @Test("The command offers a service and the hosts that the token permits, quoted for a shell")
