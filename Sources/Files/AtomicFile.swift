@@ -58,6 +58,14 @@ package struct AtomicFile: ~Copyable {
         try file.commit()
     }
 
+    /// Verifies that a file can be written, as far as this can be known before: writes the bytes to a temporary file,
+    /// flushes and removes it. The target stays as it is.
+    package static func requireWritable(_ bytes: [UInt8], to path: String) throws(FileError) {
+        let file = try AtomicFile(at: path)
+        try file.descriptor.writeAll(bytes, path)
+        try file.descriptor.synchronize(path)
+    }
+
     /// Returns the path of the regular file to replace, or of the one to create.
     private static func resolve(_ path: String) throws(FileError) -> String {
         var status = stat()

@@ -94,6 +94,7 @@ package struct Enroller: Sendable {
 
     private func create(_ request: Request, under held: (any StoreLease)?) async throws(CredentialError) -> Outcome {
         try await requireReplaceableFile()
+        try requireWritableFile()
         let (token, credential) = try await editor.create(
             name: request.name,
             services: request.services,
@@ -102,14 +103,26 @@ package struct Enroller: Sendable {
             under: held
         )
         do throws(CredentialError) {
+            // Without the lease another process may have created one of this name.
             try await check(held)
+            try write(token)
         } catch {
-            // Another process may have created one of this name.
-            _ = try await editor.revoke(token.id)
-            throw error
+            throw await revoked(token, after: error)
         }
-        try write(token)
         return .created(token, credential)
+    }
+
+    /// Revokes a token whose secret is not in the file.
+    ///
+    /// - Returns: The error to report.
+    private func revoked(_ token: IssuedToken, after error: CredentialError) async -> CredentialError {
+        do throws(CredentialError) {
+            _ = try await editor.revoke(token.id)
+            return CredentialError(error.code, "\(error); token \(token.id) was revoked, because its secret is lost")
+        } catch let failure {
+            let remedy = "revoke the token: hopgate token revoke \(token.id) (\(failure))"
+            return CredentialError(error.code, "\(error); \(remedy)")
+        }
     }
 
     /// Ensures that a valid token of this name exists, and is in the file if one was named. Idempotent, and safe to be
@@ -154,9 +167,17 @@ package struct Enroller: Sendable {
             let what = "\(valid.count) tokens have the name \"\(request.name)\": \(ids)"
             throw CredentialError(.ambiguous, "\(what); revoke all but the one for \(file.path)")
         }
+        try requireWritableFile()
         let (token, renewed) = try await editor.rotate((credential ?? first).id, grace: grace, under: held)
         try await check(held)
-        try write(token)
+        do throws(CredentialError) {
+            try write(token)
+        } catch {
+            let words = ["hopgate", "token", "create", request.name, "--if-absent", "--join-file", file.path]
+            let command = words.map(shellWord).joined(separator: " ")
+            let what = "the new secret of token \(token.id) is lost"
+            throw CredentialError(error.code, "\(error); \(what). Once the file can be written, run: \(command)")
+        }
         let former = found.map { SecretHash(of: $0.token.secret) }
         return .renewed(token, renewed, wasReplaced: credential?.secrets.contains { $0.hash == former } == true)
     }
@@ -177,6 +198,12 @@ package struct Enroller: Sendable {
         throw CredentialError(.joinFile, "\(what) (\"\(found.name)\"): \(remedy)")
     }
 
+    /// Verifies that the file can be written, before the store is changed: a new secret would be lost.
+    private func requireWritableFile() throws(CredentialError) {
+        guard let file, let text = enrolment.joinString(for: IssuedToken()) else { return }
+        try file.requireWritable(text)
+    }
+
     /// Throws if the lease was lost, as when this process was suspended for longer than the lease lasts.
     private func check(_ held: (any StoreLease)?) async throws(CredentialError) {
         try await CredentialError.wrapping { () throws(StoreError) in try await held?.check() }
@@ -191,12 +218,6 @@ package struct Enroller: Sendable {
 
     private func write(_ token: IssuedToken) throws(CredentialError) {
         guard let file, let text = enrolment.joinString(for: token) else { return }
-        do throws(CredentialError) {
-            try file.write(text)
-        } catch {
-            let what = "the new secret of token \(token.id) is lost; once the file can be written, "
-            let remedy = "hopgate token create --if-absent creates another; or end the token: hopgate token revoke"
-            throw CredentialError(error.code, "\(error); \(what)\(remedy) \(token.id)")
-        }
+        try file.write(text)
     }
 }

@@ -51,15 +51,28 @@ package struct JoinFile: Sendable {
         }
     }
 
-    /// Creates or replaces the file.
-    package func write(_ text: String) throws(CredentialError) {
-        _ = try exists()
+    /// Verifies that the file can be written, without changing it.
+    ///
+    /// - Parameter text: A text of the same length as the one to write.
+    func requireWritable(_ text: String) throws(CredentialError) {
         do throws(FileError) {
-            try AtomicFile.write(Array((text + "\n").utf8), to: path)
+            try AtomicFile.requireWritable(Self.contents(text), to: path)
         } catch {
             throw CredentialError(.joinFile, error.description)
         }
     }
+
+    /// Creates or replaces the file.
+    package func write(_ text: String) throws(CredentialError) {
+        _ = try exists()
+        do throws(FileError) {
+            try AtomicFile.write(Self.contents(text), to: path)
+        } catch {
+            throw CredentialError(.joinFile, error.description)
+        }
+    }
+
+    private static func contents(_ text: String) -> [UInt8] { Array((text + "\n").utf8) }
 
     /// Whether the file exists.
     ///

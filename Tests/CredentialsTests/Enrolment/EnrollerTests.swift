@@ -364,6 +364,58 @@ struct EnrollerTests {
         #expect(await problem(ensuring: false) == nil && join?.text != unknown)
     }
 
+    @Test("A file that cannot be written changes neither the store nor the folder")
+    func unwritable() async throws {
+        let store = try TestStore()
+        // A file may have this name, but the temporary file beside it not.
+        let target = folder.file(String(repeating: "x", count: 250))
+        let enroller = try enroller(store, enrolment(), file: target)
+        let creation = await credentialError { _ = try await enroller.create(.init(name: "demo")) }
+        #expect(creation?.code == .joinFile && creation?.reason.contains(target) == true)
+        #expect(try await store.editor.list().credentials.isEmpty)
+        let before = try await store.editor.create(name: "demo").credential
+        let rotation = await credentialError { _ = try await enroller.ensure(.init(name: "demo"), grace: .zero) }
+        #expect(rotation?.code == .joinFile)
+        #expect(try await store.editor.find("demo").map(\.secrets) == [before.secrets])
+        #expect(folder.names().isEmpty)
+    }
+
+    @Test("A new token is revoked if its file cannot be written any more", arguments: [false, true])
+    func lostCreation(_ ensures: Bool) async throws {
+        let store = try TestStore()
+        let inner = folder.file("my files")
+        try FileManager.default.createDirectory(atPath: inner, withIntermediateDirectories: false)
+        let enroller = try enroller(store, enrolment(), file: "\(inner)/join")
+        store.store.onOperation { operation, _ in
+            if operation == .write { try? FileManager.default.removeItem(atPath: inner) }
+        }
+        let error = await credentialError {
+            _ = try await ensures
+                ? enroller.ensure(.init(name: "demo"), grace: .zero) : enroller.create(.init(name: "demo"))
+        }
+        let credential = try #require(try await store.editor.list().credentials.first)
+        #expect(error?.code == .joinFile && credential.isRevoked)
+        let reason = error?.reason ?? ""
+        #expect(reason.hasSuffix("; token \(credential.id) was revoked, because its secret is lost"), "\(reason)")
+    }
+
+    @Test("The error about a file that cannot be written any more after a rotation has the command to repeat")
+    func lostRotation() async throws {
+        let store = try TestStore()
+        _ = try await store.editor.create(name: "demo")
+        let inner = folder.file("my files")
+        try FileManager.default.createDirectory(atPath: inner, withIntermediateDirectories: false)
+        let enroller = try enroller(store, enrolment(), file: "\(inner)/join")
+        store.store.onOperation { operation, _ in
+            if operation == .write { try? FileManager.default.removeItem(atPath: inner) }
+        }
+        let error = await credentialError { _ = try await enroller.ensure(.init(name: "demo"), grace: .seconds(60)) }
+        let reason = error?.reason ?? ""
+        let command = "hopgate token create demo --if-absent --join-file '\(inner)/join'"
+        #expect(reason.hasSuffix("is lost. Once the file can be written, run: \(command)"), "\(reason)")
+        #expect(try await store.editor.find("demo").allSatisfy { !$0.isRevoked })
+    }
+
     @Test("The command offers a service and the hosts that the token permits, quoted for a shell")
     func command() async throws {
         let editor = try TestStore().editor
