@@ -10,6 +10,14 @@ package enum ConfiguredFile {
         try read(path, at: AT_FDCWD, shown: path, limit: limit)
     }
 
+    /// Returns the mode of a file that users other than its owner and its group may read, as octal digits. `nil` for
+    /// any other file.
+    package static func modeIfOthersMayRead(_ path: String) -> String? {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & 0o004 != 0 else { return nil }
+        return "0" + String(status.st_mode & 0o7777, radix: 8)
+    }
+
     /// Reads two files that belong together, such as a certificate and its key.
     ///
     /// In a mounted secret the folder holds `..data`, a link that is swapped when the secret changes. The link is

@@ -112,6 +112,7 @@ struct TokenCreateCommand: AsyncParsableCommand {
         case .kept(let credential):
             reportDifferences(request, credential)
             Terminal.info("Token \(credential.id) for \"\(name)\" exists: \(TokenOutput.summary(credential)).")
+            if let note = file?.restrict() { Terminal.info(note) }
         }
     }
 

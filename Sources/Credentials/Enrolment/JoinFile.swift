@@ -72,6 +72,22 @@ package struct JoinFile: Sendable {
         }
     }
 
+    /// Gives a file that other users may read the mode of a new one. A file that only its group may read stays as it
+    /// is.
+    ///
+    /// - Returns: A remark for the operator, or `nil` if there was nothing to change.
+    package func restrict() -> String? {
+        guard (try? exists()) == true, let mode = ConfiguredFile.modeIfOthersMayRead(path) else { return nil }
+        let number = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        guard number >= 0 else { return nil }
+        defer { close(number) }
+        guard fchmod(number, 0o600) == 0 else {
+            let reason = String(cString: strerror(errno))
+            return "Warning: other users may read \(path) (mode \(mode)); chmod: \(reason)."
+        }
+        return "\(path) has mode 0600 now: other users could read it (mode \(mode))."
+    }
+
     private static func contents(_ text: String) -> [UInt8] { Array((text + "\n").utf8) }
 
     /// Whether the file exists.

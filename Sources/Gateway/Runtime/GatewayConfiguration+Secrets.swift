@@ -1,5 +1,8 @@
 import Certificates
 import Cluster
+import Files
+import Formats
+package import Logging
 import Store
 import Threads
 
@@ -35,6 +38,31 @@ extension GatewayConfiguration {
         guard certificates.isEmpty else { return }
         let settings = servedCertificates(check: TLSIdentities.check)
         try await ServedCertificates.inspect(settings, store: shared.certificates).requireAny()
+    }
+
+    /// Logs the files with keys or a token that other users may read, except for secrets that a container runtime
+    /// mounts, which usually are readable.
+    package func reportReadableSecrets(_ logger: Logger) async {
+        var files: [(setting: String, path: String)] = []
+        if let path = store.clusterKeyFile { files.append(("cluster_key_file", path)) }
+        if let path = adminTokenFile { files.append(("admin_token_file", path)) }
+        let mounts = ["/run/secrets/", "/var/run/secrets/"]
+        for (setting, path) in files where !mounts.contains(where: { path.hasPrefix($0) }) {
+            let mode = try? await withBlockingThread(
+                "secrets",
+                limit: .seconds(10),
+                timeout: GatewayStartError("\(path): its volume does not answer") as any Error,
+                refused: GatewayStartError(ThreadLimit.message)
+            ) { ConfiguredFile.modeIfOthersMayRead(path) }
+            guard let mode else { continue }
+            logger.warning(
+                "secret file readable by other users",
+                metadata: [
+                    "setting": "\(setting)", "path": "\(path)", "mode": "\(mode)",
+                    "remedy": "chmod 600 \(shellWord(path))",
+                ]
+            )
+        }
     }
 
     /// Verifies that a start that founds a cluster has a certificate to serve, before it founds one: in an empty store

@@ -81,6 +81,7 @@ package final class GatewayProcess: Sendable {
         }
         let assembly = try await GatewayAssembly.open(configuration, version: version, output: output, logger: logger)
         assembly.observeStore()
+        await configuration.reportReadableSecrets(logger)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: loops)
         let opsGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {

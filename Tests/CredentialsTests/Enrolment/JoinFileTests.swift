@@ -7,6 +7,20 @@ import Testing
 struct JoinFileTests {
     private let scratch = ScratchFolder()
 
+    @Test("A join file that other users may read gets mode 0600, one of a group keeps its mode")
+    func mode() throws {
+        let file = JoinFile(path: scratch.file("join"))
+        scratch.write("join", "", mode: 0o644)
+        try file.write("x")
+        #expect(scratch.mode("join") == 0o600 && file.restrict() == nil)
+        scratch.write("join", "x", mode: 0o644)
+        let note = file.restrict().map(scratch.relative)
+        #expect(note == "join has mode 0600 now: other users could read it (mode 0644).")
+        #expect(scratch.mode("join") == 0o600)
+        scratch.write("join", "x", mode: 0o640)
+        #expect(file.restrict() == nil && scratch.mode("join") == 0o640)
+    }
+
     @Test("Golden bytes of a join file: the join string and a line break, for the owner only")
     func golden() throws {
         let join = JoinString(gateways: ["a:1"], pin: nil, token: "hgt_abcdefghijklmnop.s")

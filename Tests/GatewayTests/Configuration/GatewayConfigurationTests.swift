@@ -35,6 +35,20 @@ import Testing
         }
     }
 
+    @Test("Files with keys that other users may read are logged with the remedy")
+    func readableSecrets() async throws {
+        let keys = folder.write("the keys", String(repeating: "1", count: 64), mode: 0o644)
+        let token = folder.write("token", String(repeating: "a", count: 64), mode: 0o640)
+        let configuration = try load("cluster_key_file: \(keys)\nadmin_token_file: \(token)\n")
+        let log = try TestLog()
+        await configuration.reportReadableSecrets(log.logger)
+        let lines = try log.lines
+        #expect(lines.count == 1 && lines[0].contains("secret file readable by other users"))
+        for part in [#""level":"warning""#, "cluster_key_file", "0644", "chmod 600 '\(keys)'"] {
+            #expect(lines.first?.contains(part) == true, "\(part)")
+        }
+    }
+
     @Test("A gateway starts without any configuration")
     func defaults() throws {
         let configuration = try load(environment: ["HOME": "/home/u", "XDG_DATA_HOME": "/data"])
