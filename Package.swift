@@ -70,6 +70,7 @@ let package = Package(
         .target(name: "CYAML", linkerSettings: [.linkedLibrary("yaml")]),
         .target(name: "CStore"),
         .target(name: "CProcess"),
+        .target(name: "CDescriptors"),
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
 
         // Formats of texts and bytes that every layer uses: JSON, dates, base64url, checksums, host names.
@@ -152,7 +153,7 @@ let package = Package(
         .executableTarget(
             name: "hopgate",
             dependencies: [
-                "ACME", "Certificates", "Cluster", "Credentials", "DTLS", "Files", "Formats", "Gateway",
+                "ACME", "CDescriptors", "Certificates", "Cluster", "Credentials", "DTLS", "Files", "Formats", "Gateway",
                 "Observability",
                 "Operations", "Settings", "Store", "Threads", nioCore, argumentParser,
             ],
@@ -162,7 +163,8 @@ let package = Package(
         .executableTarget(
             name: "hopagent",
             dependencies: [
-                "Agent", "DTLS", "Formats", "Observability", "Settings", "Threads", argumentParser, logging,
+                "Agent", "CDescriptors", "DTLS", "Formats", "Observability", "Settings", "Threads", argumentParser,
+                logging,
             ],
             swiftSettings: strict,
             linkerSettings: staticRuntime

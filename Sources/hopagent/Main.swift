@@ -1,5 +1,6 @@
 import Agent
 import ArgumentParser
+import CDescriptors
 import DTLS
 import Glibc
 import Settings
@@ -11,6 +12,8 @@ enum Main {
     /// Isolated to the main thread, because other threads may be unavailable before the first check.
     @MainActor
     static func main() async {
+        // It has run before main(); this call keeps it in the binary.
+        hop_open_standard_descriptors()
         DTLSContext.permitExitWhileInUse()
         if let error = unknownCommand(
             in: CommandLine.arguments.dropFirst(),

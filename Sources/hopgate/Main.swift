@@ -1,4 +1,5 @@
 import ArgumentParser
+import CDescriptors
 import Certificates
 import Credentials
 import DTLS
@@ -15,6 +16,8 @@ enum Main {
     /// Isolated to the main thread, because other threads may be unavailable before the first check.
     @MainActor
     static func main() async {
+        // It has run before main(); this call keeps it in the binary.
+        hop_open_standard_descriptors()
         DTLSContext.permitExitWhileInUse()
         // A reader that closes its pipe is an error of a write.
         signal(SIGPIPE, SIG_IGN)

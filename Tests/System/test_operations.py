@@ -486,6 +486,30 @@ def test_a_join_string_that_cannot_be_written_revokes_its_token(bench):
     assert json.loads(gateway.cli("token", "list", "--json").stdout)[0]["revoked"]
 
 
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_are_used_for_nothing_else(bench, closing):
+    launcher = ["sh", "-c", f'exec "$@" {closing}', "sh"]
+    closed = [number for number, word in enumerate(("<&-", ">&-", "2>&-")) if word in closing.split()]
+    origin = Origin(bench)
+    gateway = Gateway(bench, tunnel_addresses=["gateway.test:443"])
+    gateway.launcher = launcher
+    gateway.start()
+    agent = Agent(bench, gateway, gateway.create_token("demo"), origin.port)
+    agent.launcher = launcher
+    agent.start()
+    for process in (gateway.process, agent.process):
+        for number in closed:
+            assert os.readlink(f"/proc/{process.pid}/fd/{number}") == "/dev/null", (process.name, number)
+    words = [*launcher, HOPGATE, "token", "create", "unseen", "--config", str(gateway.config_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+    # The token goes to standard output, the join string to standard error.
+    assert done.returncode == (0 if closed == [0] else 1), done
+    if done.returncode == 1:
+        assert 2 in closed or "standard output: Bad file descriptor" in done.stderr, done.stderr
+        tokens = json.loads(gateway.cli("token", "list", "--json").stdout)
+        assert all(token["revoked"] for token in tokens if token["name"] == "unseen"), tokens
+
+
 def test_a_mistyped_command_names_the_nearest_one_and_the_help(bench):
     for program, words, path, guess, sibling in (
         (HOPGATE, ["tokn"], "hopgate", "token", "healthcheck"),
