@@ -53,6 +53,12 @@ enum Main {
             // An error of the parser: help and version go to standard output and succeed, the rest is invalid usage.
             if HopAgent.exitCode(for: error).isSuccess { HopAgent.exit(withError: error) }
             let isUsage = HopAgent.exitCode(for: error) == .validationFailure
+            let commands = HopAgent.configuration.subcommands.compactMap { $0.configuration.commandName }
+            let words = CommandLine.arguments.dropFirst()
+            if isUsage, let problem = optionsBeforeCommand(in: words, "hopagent", commands: commands) {
+                Terminal.error(problem)
+                exit(2)
+            }
             Terminal.error(isUsage ? HopAgent.fullMessage(for: error) : "\(error)", prefix: isUsage ? "" : "hopagent: ")
             exit(isUsage ? 2 : 1)
         }

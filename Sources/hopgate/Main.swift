@@ -90,6 +90,12 @@ enum Main {
             // Errors of the parser: help and version go to standard output and succeed, the others are wrong usage.
             if HopGate.exitCode(for: error).isSuccess { printAndExit(HopGate.fullMessage(for: error)) }
             let isUsage = HopGate.exitCode(for: error) == .validationFailure
+            let commands = HopGate.configuration.subcommands.compactMap { $0.configuration.commandName }
+            let words = CommandLine.arguments.dropFirst()
+            if isUsage, let problem = optionsBeforeCommand(in: words, "hopgate", commands: commands) {
+                Terminal.error(problem)
+                exit(2)
+            }
             Terminal.error(isUsage ? HopGate.fullMessage(for: error) : "\(error)", prefix: isUsage ? "" : "hopgate: ")
             exit(isUsage ? 2 : 1)
         }

@@ -36,6 +36,19 @@ def run(binary: str, *arguments: str, env: dict | None = None) -> subprocess.Com
     )
 
 
+def test_a_wrong_target_of_the_http_command_is_named():
+    hint = "is not on this host's loopback address"
+    for words, what in (
+        (["example.com:80"], f'TARGET: "example.com:80" {hint}'),
+        (["example.com:80"], "--target-hosts example.com."),
+        (["example.com:x"], 'TARGET: port "x" is not a number'),
+        (["3000,4000"], 'TARGET: "3000,4000" is not one address.'),
+        (["3000", "--service", "a/b"], '--service: services.a/b: "a/b" is not a name'),
+    ):
+        done = run(HOPAGENT, "http", *words, "--gateway", "gateway.test", "--token", "hgt_x.y")
+        assert done.returncode == 2 and what in done.stderr, done.stderr
+
+
 @pytest.fixture
 def good(tmp_path) -> str:
     return GOOD.format(port=free_port(), http=free_port(), ops=free_port(), folder=tmp_path)

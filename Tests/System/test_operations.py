@@ -526,6 +526,19 @@ def test_a_mistyped_command_names_the_nearest_one_and_the_help(bench):
         assert sibling in second and second.endswith(f"See: {path} --help"), second
 
 
+def test_an_option_before_the_command_is_named(bench):
+    for program, words, option in (
+        (HOPGATE, ["--config", "a.yaml", "backup", "x.tar"], "--config"),
+        (HOPGATE, ["--json", "status"], "--json"),
+        (HOPAGENT, ["--token=hgt_x", "http", "3000"], "--token"),
+    ):
+        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+        name, command = Path(program).name, next(word for word in words if word in ("backup", "status", "http"))
+        assert done.returncode == 2 and done.stdout == "" and "hgt_x" not in done.stderr, done
+        assert f'{option} stands before the command "{command}"' in done.stderr, done.stderr
+        assert f"{name} {command} … {option} …" in done.stderr, done.stderr
+
+
 def test_a_mistyped_option_names_the_nearest_one_and_the_help(bench):
     for program, words, path, guess in (
         (HOPGATE, ["status", "--jsn"], "hopgate status", "--json"),

@@ -137,7 +137,8 @@ extension AgentConfiguration {
             guard target.isLoopback || targetHosts.contains(target.host) else {
                 throw FormatError(
                     "\(quoted(text)) is not on this host's loopback address",
-                    "If it is intended, list \(quoted(target.host)) under target_hosts."
+                    "If it is intended, list \(quoted(target.host)) under target_hosts, "
+                        + "or give --target-hosts \(shellWord(target.host))."
                 )
             }
             return ServiceDefinition(name: name, target: target)

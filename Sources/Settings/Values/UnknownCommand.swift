@@ -27,3 +27,22 @@ package func unknownCommand<Command>(
     }
     return nil
 }
+
+/// Returns the error for options that stand before the name of a command, where they belong to the default command, or
+/// `nil` if there are none. For arguments that could not be parsed.
+///
+/// - Parameters:
+///   - words: The arguments of the program.
+///   - name: The name of the program.
+///   - commands: The names of its commands.
+package func optionsBeforeCommand(in words: some Sequence<String>, _ name: String, commands: [String]) -> String? {
+    let words = Array(words)
+    // A value after "=" may be a secret.
+    guard let option = words.first?.split(separator: "=").first, option.hasPrefix("-"),
+        let command = words.dropFirst().first(where: { commands.contains($0) })
+    else { return nil }
+    return """
+        \(option) stands before the command "\(command)". Options come after it: \(name) \(command) … \(option) …
+        See: \(name) \(command) --help
+        """
+}

@@ -254,7 +254,7 @@ import Testing
                 #"F:6: token: does not begin with "hgt_". Copy the whole line that "hopgate token create" printed."#,
                 #"F:7: name: "a b" is not a name. Use 1 to 253 letters, digits, "-", "_" and ".", beginning with a letter or digit."#,
                 #"F:9: services.web: port "99999" is not a number from 1 to 65535. Write a port or HOST:PORT, as in 8080 or 127.0.0.1:8080."#,
-                #"F:10: services.api: "10.0.0.1:80" is not on this host's loopback address. If it is intended, list "10.0.0.1" under target_hosts."#,
+                #"F:10: services.api: "10.0.0.1:80" is not on this host's loopback address. If it is intended, list "10.0.0.1" under target_hosts, or give --target-hosts 10.0.0.1."#,
                 #"F:11: services.url: "http://127.0.0.1:80" is a URL or path, not a host and port. Write a port or HOST:PORT, as in 8080 or 127.0.0.1:8080."#,
                 #"F:12: services.bad name: "bad name" is not a name. Use 1 to 63 letters, digits, "-", "_" and ".", beginning with a letter or digit."#,
                 ##"F:13: hosts[0]: "*" would take every host. Write a host such as app.example.com or *.example.com."##,
