@@ -5,7 +5,8 @@ package import NIOCore
 /// minute to an hour.
 ///
 /// The refusal of a token is a warning at first, and an error if it persists: the token may have been created so
-/// recently that the gateway does not know it yet.
+/// recently that the gateway does not know it yet. A gateway that accepts no agents is an ordinary restart, and a
+/// warning if it persists.
 package struct FailureLogLimiter {
     package static let interval = TimeAmount.minutes(1)
     package static let longestInterval = TimeAmount.hours(1)
@@ -37,12 +38,13 @@ package struct FailureLogLimiter {
             if entries.count >= Self.limit { entries.removeAll() }
             let isRefusal = failure.kind == .authFailed
             entries[key] = Entry(next: now + (isRefusal ? Self.refusalGrace : Self.interval))
+            if failure.kind == .elsewhere { return .info }
             return isRefusal ? .warning : .error
         }
         guard now >= entry.next else { return nil }
         entry.next = now + entry.interval
         entry.interval = min(entry.interval * 2, Self.longestInterval)
         entries[key] = entry
-        return .error
+        return failure.kind == .elsewhere ? .warning : .error
     }
 }

@@ -28,6 +28,13 @@ struct FailureLogLimiterTests {
         #expect(lines.map(\.1) == [.warning, .error, .error, .error])
     }
 
+    @Test("A gateway that accepts no agents is logged as information, and as a warning if that persists")
+    func restart() {
+        let lines = lines(AttachFailure(.elsewhere, "this replica accepts no agents now"), seconds: 180)
+        #expect(lines.map(\.0) == [0, 60, 120])
+        #expect(lines.map(\.1) == [.info, .warning, .warning])
+    }
+
     @Test("Failures that alternate are limited one by one")
     func alternating() {
         var limiter = FailureLogLimiter()
