@@ -100,6 +100,7 @@ extension StoreCheckReport {
                     "format": .integer(ClusterIdentity.format),
                     "keys": .array(cluster.keyring.keys.map { .string($0.id) }),
                     "key_on_volume": .bool(cluster.isKeyOnVolume),
+                    "keys_on_volume": .array(cluster.keysOnVolume.map { .string($0) }),
                     "credentials": .integer(Int64(credentials.count)),
                     "certificates": .integer(Int64(certificates.count)),
                     "acme_accounts": .integer(Int64(accounts.count)),
@@ -193,12 +194,13 @@ extension StoreCheckReport {
         }
         guard let cluster else { return rows }
         rows.append(["cluster", "\(cluster.id), format \(ClusterIdentity.format)"])
-        rows.append(["keys", cluster.keyring.keys.map(\.id).joined(separator: ", ")])
+        let places = cluster.keyDescriptions(in: "\(path)/\(VolumeStore.folderName)")
+        rows.append(["keys", places.joined(separator: ", ")])
         rows.append([
             "",
             cluster.isKeyOnVolume
-                ? "on the volume: read access to the volume is access to the cluster"
-                : "mounted: write access to the volume adds neither replicas nor credentials",
+                ? "read access to the volume is access to the cluster"
+                : "write access to the volume adds neither replicas nor credentials",
         ])
         let gone = replicas.count { $0.state == .dead || $0.state == .left }
         let unknown = replicas.count { $0.state == nil }

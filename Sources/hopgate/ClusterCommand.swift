@@ -63,12 +63,12 @@ struct ClusterShowCommand: AsyncParsableCommand {
             return try Terminal.print([
                 "id": .string(cluster.id), "store": .string(store), "keys": .array(keys.map { .string($0) }),
                 "key_on_volume": .bool(cluster.isKeyOnVolume),
+                "keys_on_volume": .array(cluster.keysOnVolume.map { .string($0) }),
             ])
         }
-        let place = cluster.isKeyOnVolume ? "on the volume" : "mounted"
+        let places = cluster.keyDescriptions(in: context.configuration.store.folder)
         try Terminal.print(table: [
-            ["cluster", cluster.id], ["store", store],
-            ["keys", "\(keys.joined(separator: ", ")) (\(place))"],
+            ["cluster", cluster.id], ["store", store], ["keys", places.joined(separator: ", ")],
         ])
     }
 }

@@ -69,9 +69,13 @@ struct StatusCommand: AsyncParsableCommand {
             ["store", "\(store.text("state")), \(store.text("driver")) \(store.text("path", absent: ""))"],
         ]
         if store["last_error"]?.string != nil { rows.append(["", store.text("last_error")]) }
-        let place = cluster["key_on_volume"] == .bool(true) ? "on the volume" : "not on the volume"
+        let key = cluster["keys"]?.strings?.first ?? "?"
+        let onVolume = cluster["keys_on_volume"]?.strings ?? []
+        let place = onVolume.contains(key) ? "on the volume" : "not on the volume"
+        let others = onVolume.filter { $0 != key }
+        let rest = others.isEmpty ? "" : "; also valid and on the volume: \(others.joined(separator: ", "))"
         rows += [
-            ["cluster", "\(cluster.text("id")), key \(cluster["keys"]?.strings?.first ?? "?") \(place)"],
+            ["cluster", "\(cluster.text("id")), key \(key) \(place)\(rest)"],
             ["replicas", "\(status.text("replicas")) live" + states(status, "replica_states")],
             ["certificates", status.text("certificates") + states(status, "certificate_states")],
             ["agents", status.text("agents") + states(status, "agent_states")],

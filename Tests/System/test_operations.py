@@ -808,6 +808,27 @@ def test_a_mounted_key_is_the_operators_to_change(bench):
     Agent(bench, gateway, token, origin.port).start()
 
 
+def test_a_key_that_was_moved_to_a_secret_is_on_the_volume_until_it_is_deleted(bench):
+    gateway = Gateway(bench)
+    gateway.create_token("demo")
+    path = next((gateway.data / "v2" / "keys").iterdir())
+    keys = bench.folder / "cluster-keys"
+    keys.write_text("2" * 64 + "\n" + path.read_bytes().hex() + "\n")
+    gateway.settings["cluster_key_file"] = str(keys)
+    gateway.write_config()
+    for words in (["cluster", "show"], ["store", "check"]):
+        shown = gateway.cli(*words).stdout
+        assert f"{path.name} (mounted; also on the volume: rm {path})" in shown, shown
+        assert shown.count("(mounted)") == 1, shown
+    assert json.loads(gateway.cli("cluster", "show", "--json").stdout)["keys_on_volume"] == [path.name]
+    assert check(gateway)[1]["cluster"]["keys_on_volume"] == [path.name]
+    path.unlink()
+    shown = gateway.cli("cluster", "show").stdout
+    assert shown.count("(mounted)") == 2 and "on the volume" not in shown, shown
+    report = json.loads(gateway.cli("cluster", "show", "--json").stdout)
+    assert report["keys_on_volume"] == [] and not report["key_on_volume"], report
+
+
 # -- messages
 
 

@@ -83,11 +83,13 @@ package struct AdminReports: Sendable {
 
     private func cluster() -> [String: JSONValue] {
         let cluster = shared.cluster
+        let onVolume = shared.driver == .volume ? cluster.keysOnVolume : []
         return [
             "id": .string(cluster.id),
             "format": .integer(ClusterIdentity.format),
             "keys": .array(cluster.keyring.keys.map { .string($0.id) }),
-            "key_on_volume": .bool(cluster.isKeyOnVolume && shared.driver == .volume),
+            "key_on_volume": .bool(!onVolume.isEmpty),
+            "keys_on_volume": .array(onVolume.map { .string($0) }),
             "rotating_to": cluster.rotatingTo.map { .string($0.id) } ?? .null,
         ]
     }

@@ -57,7 +57,8 @@ extension ClusterIdentity {
         ClusterIdentity(
             id: id,
             keyring: ClusterKeyring(keys),
-            isKeyOnVolume: isKeyOnVolume,
+            isMounted: isMounted,
+            keysOnVolume: keys.map(\.id).filter { !isMounted || keysOnVolume.contains($0) },
             version: version + 1,
             sealedBy: keys[0].id,
             fields: ClusterDocument(cluster: id, keys: keys.map(\.id), keeping: fields).fields
@@ -71,13 +72,14 @@ extension ClusterIdentity {
     /// - Parameters:
     ///   - document: The parsed content of `stored`.
     ///   - keys: The mounted keys, or those of `document` that are in the store, in its order.
+    ///   - keysOnVolume: The ids of those of `keys` that have a file in the store.
     ///   - place: The location for messages.
     package init(
         _ stored: StoredValue,
         _ document: ClusterDocument,
         keys: [ClusterKey],
         isMounted: Bool,
-        isKeyOnVolume: Bool,
+        keysOnVolume: [String],
         place: String
     ) throws(StoreError) {
         guard !keys.isEmpty, isMounted || keys[0].id == document.keys[0] else {
@@ -106,7 +108,8 @@ extension ClusterIdentity {
         self.init(
             id: document.cluster,
             keyring: keyring,
-            isKeyOnVolume: isKeyOnVolume,
+            isMounted: isMounted,
+            keysOnVolume: keysOnVolume,
             version: stored.version,
             sealedBy: SealedDocument.keyID(stored.bytes) ?? "",
             fields: document.fields

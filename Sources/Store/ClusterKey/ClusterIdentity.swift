@@ -4,9 +4,10 @@ import Formats
 package struct ClusterIdentity: Sendable, Equatable {
     package let id: String
     package let keyring: ClusterKeyring
-    /// Whether the key is on the volume, so that a user who can read the volume controls the cluster; `store check`
-    /// reports it.
-    package let isKeyOnVolume: Bool
+    /// Whether the keys are those of a mounted secret.
+    package let isMounted: Bool
+    /// The ids of the keys in ``keyring`` that have a file on the volume, in its order. Mounted keys should have none.
+    package let keysOnVolume: [String]
     /// The version of cluster.json that this was read from.
     package let version: UInt64
     /// The id of the key that cluster.json is sealed with. With mounted keys this may be older than the signing key.
@@ -17,6 +18,22 @@ package struct ClusterIdentity: Sendable, Equatable {
     package static let format: Int64 = 1
     /// The field of cluster.json that names the target key of a rotation until the rotation is finished.
     static let rotationField = "rotating_to"
+
+    /// Whether a valid key is on the volume, so that a user who can read the volume controls the cluster; `store check`
+    /// reports it.
+    package var isKeyOnVolume: Bool { !keysOnVolume.isEmpty }
+
+    /// Describes where each key is, for people, in the order of the keyring.
+    ///
+    /// - Parameter folder: The path of `STORE/v2`.
+    package func keyDescriptions(in folder: String) -> [String] {
+        keyring.keys.map { key in
+            guard isMounted else { return "\(key.id) (on the volume)" }
+            guard keysOnVolume.contains(key.id) else { return "\(key.id) (mounted)" }
+            let path = "\(folder)/\(ClusterDocument.keyFolder)/\(key.id)"
+            return "\(key.id) (mounted; also on the volume: rm \(shellWord(path)))"
+        }
+    }
 
     /// The target key of the rotation in progress, or `nil` if there is none.
     package var rotatingTo: ClusterKey? {

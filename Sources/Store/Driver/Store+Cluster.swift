@@ -60,8 +60,8 @@ extension Store {
         let place = place(of: stored.version, .clusterDocument)
         let document = try ClusterDocument(stored.bytes, place: place)
         var found: [ClusterKey] = []
-        var isKeyOnVolume = false
-        for id in document.keys {
+        var keysOnVolume: [String] = []
+        for id in mounted?.map(\.id) ?? document.keys {
             do {
                 // A missing key only fails to verify what it signed, but the first key has to be there.
                 guard let key = try await clusterKey(id, namedBy: place) else { continue }
@@ -69,15 +69,17 @@ extension Store {
             } catch {
                 // A key that is mounted is not needed in the store.
                 guard mounted != nil else { throw error }
+                // A file that is refused can still be read by others.
+                if error.isTransient { continue }
             }
-            isKeyOnVolume = true
+            keysOnVolume.append(id)
         }
         return try ClusterIdentity(
             stored,
             document,
             keys: mounted ?? found,
             isMounted: mounted != nil,
-            isKeyOnVolume: isKeyOnVolume,
+            keysOnVolume: keysOnVolume,
             place: place
         )
     }

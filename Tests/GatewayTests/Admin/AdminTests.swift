@@ -236,7 +236,8 @@ struct AdminTests {
             #expect(status == 200)
             for part in [
                 #""stage":"active""#, #""state":"healthy""#, #""driver":"volume""#, #""id":"\#(cluster.id)""#,
-                #""key_on_volume":true"#, #""last_error":null"#,
+                #""key_on_volume":true"#, #""keys_on_volume":["\#(cluster.keyring.signing.id)"]"#,
+                #""last_error":null"#,
             ] {
                 #expect(body.contains(part), "\(part) in \(body)")
             }
@@ -282,7 +283,7 @@ struct AdminTests {
             }
             let (status, body) = try get("/v1/status", port, keyring)
             #expect(status == 200)
-            for part in [#""driver":"memory""#, #""key_on_volume":false"#] {
+            for part in [#""driver":"memory""#, #""key_on_volume":false"#, #""keys_on_volume":[]"#] {
                 #expect(body.contains(part), "\(part) in \(body)")
             }
             #expect(!body.contains(#""path""#) && !body.contains(gateway.folder))

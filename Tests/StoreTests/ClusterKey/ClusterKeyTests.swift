@@ -103,9 +103,36 @@ struct ClusterKeyTests {
         let mounted = try ClusterKeyFile.parse(bytes("# moved\n\n \(digits)\r\n"), path: "key")
         #expect(mounted == cluster.keyring.keys)
         let moved = try await scratch.volume().openCluster(mounted: mounted)
-        #expect(moved.id == cluster.id && moved.isKeyOnVolume)
+        #expect(moved.id == cluster.id && moved.keysOnVolume == [mounted[0].id])
+        let path = "/store/v2/keys/\(mounted[0].id)"
+        #expect(
+            moved.keyDescriptions(in: "/store/v2") == ["\(mounted[0].id) (mounted; also on the volume: rm \(path))"]
+        )
         try FileManager.default.removeItem(atPath: scratch.file("v2/keys/\(mounted[0].id)"))
         #expect(try await scratch.volume().openCluster(mounted: mounted).isKeyOnVolume == false)
+    }
+
+    @Test("Of mounted keys those are on the volume that have a file there, whichever cluster.json names")
+    func mountedKeysOnVolume() async throws {
+        let cluster = try await scratch.volume().openCluster()
+        let (old, new) = (cluster.keyring.signing, ClusterKey.generate())
+        let folder = "/store/v2"
+        #expect(cluster.keysOnVolume == [old.id] && !cluster.isMounted)
+        #expect(cluster.keyDescriptions(in: folder) == ["\(old.id) (on the volume)"])
+        let both = try await scratch.volume().openCluster(mounted: [new, old])
+        #expect(both.isMounted && both.keysOnVolume == [old.id])
+        #expect(
+            both.keyDescriptions(in: folder)
+                == ["\(new.id) (mounted)", "\(old.id) (mounted; also on the volume: rm \(folder)/keys/\(old.id))"]
+        )
+        let volume = try scratch.volume()
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
+        try await store.replace(both.resealed())
+        // The old key still has a file, but nothing that it seals is valid any more.
+        let alone = try await volume.openCluster(mounted: [new])
+        #expect(alone.keysOnVolume == [] && !alone.isKeyOnVolume)
+        #expect(alone.keyDescriptions(in: folder) == ["\(new.id) (mounted)"])
     }
 
     @Test(

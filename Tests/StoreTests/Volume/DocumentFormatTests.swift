@@ -41,7 +41,7 @@ struct DocumentFormatTests {
                 ClusterDocument(document, place: "x"),
                 keys: [Self.key],
                 isMounted: true,
-                isKeyOnVolume: false,
+                keysOnVolume: [],
                 place: "x"
             )
             return found == identity ? document : []
