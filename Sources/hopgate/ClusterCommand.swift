@@ -7,6 +7,7 @@ import NIOCore
 import Operations
 import Settings
 import Store
+import Synchronization
 
 struct ClusterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -36,10 +37,10 @@ struct ClusterStatusCommand: AsyncParsableCommand {
                 replica.text("incarnation") + (replica["self"] == .bool(true) ? " *" : ""),
                 replica.text("name"), replica.text("version"), replica.text("state"),
                 replica.text("sessions"), replica.text("silent_seconds"),
-                replica["keys"]?.strings?.first ?? "?", replica.text("problem", absent: ""),
+                replica["keys"]?.strings?.joined(separator: ", ") ?? "?", replica.text("problem", absent: ""),
             ]
         }
-        try Terminal.print(table: [["REPLICA", "NAME", "VERSION", "STATE", "SESSIONS", "SILENT", "KEY", ""]] + rows)
+        try Terminal.print(table: [["REPLICA", "NAME", "VERSION", "STATE", "SESSIONS", "SILENT", "KEYS", ""]] + rows)
     }
 }
 
@@ -82,8 +83,8 @@ struct RotateKeyCommand: AsyncParsableCommand {
             all credentials and certificates. Old keys stay valid until they are retired. If interrupted, run it \
             again: it continues.
             --retire-old removes the old keys instead; a rotation that was interrupted is finished first.
-            With cluster_key_file you change the keys yourself: the command explains how, and reseals with the first \
-            key.
+            With cluster_key_file you change the keys yourself: the command says which step is next, and reseals with \
+            the first key. --retire-old then fails: remove the old line from the file.
             """
     )
 
@@ -100,7 +101,8 @@ struct RotateKeyCommand: AsyncParsableCommand {
         var rotation = KeyRotation.Options()
         rotation.retiresOld = retireOld
         rotation.timeout = TimeAmount(try Terminal.duration(wait, flag: "--wait"))
-        let isMounted = configuration.store.clusterKeyFile != nil
+        let file = configuration.store.clusterKeyFile
+        let isMounted = file != nil
         guard configuration.store.driver == .volume else {
             let key = isMounted ? "the first of cluster_key_file" : "a new one at each start"
             throw StoreError(
@@ -110,10 +112,13 @@ struct RotateKeyCommand: AsyncParsableCommand {
                     + (isMounted ? "change it there, and restart the gateway" : "to change it, restart the gateway")
             )
         }
-        if isMounted { Terminal.info(Self.mountedSteps) }
+        let settings = configuration.store
+        if retireOld, let file { throw Self.refusal(file, try await settings.mountedKeys() ?? []) }
         let context = try await CommandContext.open(configuration)
         defer { context.close() }
-        let settings = configuration.store
+        let change = MountedKeyChange(context.shared.cluster)
+        if let file { Terminal.info(Self.text(change, file)) }
+        let hasSkipped = Atomic(false)
         let mounted: @Sendable () async throws(StoreError) -> [ClusterKey] = { () async throws(StoreError) in
             try await settings.mountedKeys() ?? []
         }
@@ -121,23 +126,70 @@ struct RotateKeyCommand: AsyncParsableCommand {
             store: context.store,
             mounted: isMounted ? mounted : nil,
             options: rotation,
-            report: { Terminal.info(Self.text($0)) }
+            report: { event in
+                if case .skipped = event { hasSkipped.store(true, ordering: .relaxed) }
+                Terminal.info(Self.text(event))
+            }
         ).run()
         try Terminal.print(table: [["cluster", cluster.id], ["key", cluster.keyring.signing.id]])
         let old = cluster.keyring.keys.dropFirst().map(\.id)
-        guard !old.isEmpty, !isMounted else { return }
+        if let file {
+            if let next = Self.nextStep(change, file, hasSkipped: hasSkipped.load(ordering: .relaxed)) {
+                Terminal.info(next)
+            }
+            return
+        }
+        guard !old.isEmpty else { return }
         Terminal.info("Still valid: \(old.joined(separator: ", ")).")
         Terminal.info("Remove them with: hopgate cluster rotate-key --retire-old")
     }
 
-    private static let mountedSteps = """
-        The cluster's keys are mounted (cluster_key_file), so you change them in that file:
-          1. add the new key as the last line, and wait until "hopgate cluster status" shows all replicas again;
-          2. move it to the first line: every replica signs with it within seconds;
-          3. run this command: it reseals with the first key what was sealed with others;
-          4. remove the old line.
-        This is step 3.
-        """
+    /// Describes how mounted keys are changed, and which step is next.
+    private static func text(_ change: MountedKeyChange, _ file: String) -> String {
+        let step =
+            switch change.step {
+            case .add: "To change the key, begin with step 1."
+            case .promote(let new): "Not used for signing yet: \(new.joined(separator: ", ")). Next is step 2."
+            case .reseal: "This is step 3."
+            case .remove: "cluster.json is sealed with it, so step 3 was done before and is repeated."
+            }
+        let count = change.keys.count == 1 ? "one key" : "\(change.keys.count) keys"
+        return """
+            The cluster's keys are mounted (cluster_key_file), so you change them in \(file), on every replica:
+              1. add the new key as the last line, and wait until "hopgate cluster status" lists it for every replica;
+              2. move it to the first line: every replica signs with it within seconds;
+              3. run this command: it reseals with the first key what was sealed with others;
+              4. remove the old line.
+            The file holds \(count). The first, \(change.keys[0]), signs. \(step)
+            """
+    }
+
+    /// Returns the remark on the step after a run, or `nil` if the run has changed nothing about it.
+    private static func nextStep(_ change: MountedKeyChange, _ file: String, hasSkipped: Bool) -> String? {
+        switch change.step {
+        case .add, .promote: return nil
+        case .reseal, .remove: break
+        }
+        guard !hasSkipped else {
+            return "Before step 4 repair what was skipped, and run this command again: it may be lost with an old key."
+        }
+        let old = change.keys.dropFirst().joined(separator: ", ")
+        return "Next is step 4: remove from \(file) the lines of the other keys: \(old)."
+    }
+
+    /// Returns the error that mounted keys are not removed by a command.
+    private static func refusal(_ file: String, _ keys: [ClusterKey]) -> StoreError {
+        guard let signing = keys.first?.id, keys.count > 1 else {
+            return StoreError(.refused, file, "holds one key, and it is mounted: there is no old key to remove")
+        }
+        return StoreError(
+            .refused,
+            file,
+            "holds \(keys.count) keys, which are mounted, so no command removes one: when "
+                + "\"hopgate cluster rotate-key\" says that step 4 is next, remove the old line from \(file) yourself; "
+                + "the first key, \(signing), signs"
+        )
+    }
 
     private static func text(_ event: KeyRotation.Event) -> String {
         switch event {

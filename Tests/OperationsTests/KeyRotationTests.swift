@@ -348,4 +348,26 @@ struct KeyRotationTests {
         #expect(try await store.readCluster(mounted: [keys[1]])?.id == cluster.id)
         #expect(SealedDocument.keyID(try await store.read("agents/a").bytes) == keys[1].id)
     }
+
+    @Test("The next step of a change of mounted keys follows from the file and from cluster.json")
+    func mountedSteps() async throws {
+        let folder = ScratchFolder()
+        defer { folder.remove() }
+        let (old, new) = (ClusterKey.generate(), ClusterKey.generate())
+        let (store, cluster, _) = try await VolumeStore.open(path: folder.file("v2"), mounted: [old])
+        defer { store.close() }
+        func change(_ keys: [ClusterKey]) async throws -> MountedKeyChange {
+            MountedKeyChange(try #require(try await store.readCluster(mounted: keys)))
+        }
+        #expect(MountedKeyChange(cluster).step == .add)
+        let added = try await change([old, new])
+        #expect(added.step == .promote([new.id]) && added.keys == [old.id, new.id])
+        #expect(try await change([new, old]).step == .reseal)
+        let mounted: @Sendable () throws(StoreError) -> [ClusterKey] = { () throws(StoreError) in [new, old] }
+        _ = try await KeyRotation(store: store, mounted: mounted, options: .init(), report: { _ in }).run()
+        #expect(try await change([new, old]).step == .remove([old.id]))
+        #expect(try await change([new]).step == .add)
+        let third = ClusterKey.generate()
+        #expect(try await change([new, third]).step == .promote([third.id]))
+    }
 }

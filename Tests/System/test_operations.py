@@ -796,11 +796,35 @@ def test_a_mounted_key_is_the_operators_to_change(bench):
     token = gateway.create_token("demo")
     gateway.start()
     assert not answer(gateway, "status")["cluster"]["key_on_volume"]
+    (old,) = keys_of(gateway)
+
+    def rotation() -> str:
+        done = gateway.cli("cluster", "rotate-key")
+        assert "cluster_key_file" in done.stderr and "Resealed" in done.stderr, done.stderr
+        return done.stderr
+
+    def refusal() -> str:
+        done = gateway.cli("cluster", "rotate-key", "--retire-old", check=False)
+        assert done.returncode == 1 and not done.stdout, done
+        return done.stderr
+
+    said = rotation()
+    assert f"holds one key. The first, {old}, signs. To change the key, begin with step 1." in said, said
+    assert "there is no old key to remove" in refusal()
     keys.write_text(first + "\n" + second + "\n")
     eventually(lambda: len(keys_of(gateway)) == 2, 5, "both keys are known")
+    new = keys_of(gateway)[1]
+    eventually(lambda: f"{old}, {new}" in gateway.cli("cluster", "status").stdout, 10, "the replica lists both keys")
+    said = rotation()
+    assert f"holds 2 keys. The first, {old}, signs. Not used for signing yet: {new}. Next is step 2." in said, said
+    assert "step 3." not in said and "Next is step 4" not in said, said
     keys.write_text(second + "\n" + first + "\n")
-    done = gateway.cli("cluster", "rotate-key")
-    assert "cluster_key_file" in done.stderr and "Resealed" in done.stderr
+    said = rotation()
+    assert f"The first, {new}, signs. This is step 3." in said, said
+    assert f"Next is step 4: remove from {keys} the lines of the other keys: {old}." in said, said
+    assert f"remove the old line from {keys} yourself" in refusal()
+    said = rotation()
+    assert "step 3 was done before" in said and "Next is step 4" in said, said
     keys.write_text(second + "\n")
     eventually(lambda: len(keys_of(gateway)) == 1, 5, "the old key is gone")
     gateway.process.stop()

@@ -35,6 +35,9 @@ package struct ClusterIdentity: Sendable, Equatable {
         }
     }
 
+    /// The ids of the keys that cluster.json lists. With mounted keys these may be others than those in ``keyring``.
+    package var listedKeys: [String] { fields["keys"]?.strings ?? [] }
+
     /// The target key of the rotation in progress, or `nil` if there is none.
     package var rotatingTo: ClusterKey? {
         fields[Self.rotationField]?.string.flatMap { keyring[$0] }
