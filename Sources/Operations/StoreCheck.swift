@@ -91,6 +91,14 @@ package struct StoreCheck: Sendable {
             }
             let inspection = volume.inspect(until: .now() + Self.inspectionTime)
             report.problems += inspection.problems.map(\.description)
+            do throws(StoreError) {
+                try Volume.requireStartable(root, isFounding: false)
+            } catch {
+                // The inspection has reported the same of each folder that it reached.
+                if !inspection.problems.contains(where: { $0.place == error.place }) {
+                    report.problems.append(error.description)
+                }
+            }
             report.unusable = inspection.refused.map { UnusableFile(path: $0.place, reason: $0.reason) }
             report.remarks += inspection.remarks
             return (report, volume)
@@ -105,11 +113,7 @@ package struct StoreCheck: Sendable {
     private func folder(_ report: inout StoreCheckReport) -> String? {
         switch PosixFileSystem.kind(of: configuration.path, followingLinks: true) {
         case nil:
-            let reason = String(cString: strerror(errno))
-            report.problems.append(
-                "\(configuration.path): \(reason); create the folder, or mount the volume there, owned by the user that "
-                    + "the gateway runs as"
-            )
+            reportMissing(&report)
             return nil
         case .folder?: break
         default:
@@ -118,7 +122,13 @@ package struct StoreCheck: Sendable {
         }
         let inner = configuration.folder
         switch PosixFileSystem.kind(of: inner, followingLinks: false) {
-        case nil where errno == ENOENT: return configuration.path
+        case nil where errno == ENOENT:
+            do throws(StoreError) {
+                try Volume.requireReadableFormat(inner)
+                return configuration.path
+            } catch {
+                report.problems.append(error.description)
+            }
         case nil:
             report.problems.append("\(inner): \(String(cString: strerror(errno)))")
         case .folder?: return inner
@@ -128,6 +138,19 @@ package struct StoreCheck: Sendable {
             report.problems.append("\(inner): is not a folder; remove it")
         }
         return nil
+    }
+
+    /// Reports that the configured folder does not exist, and whether a start can create it.
+    private func reportMissing(_ report: inout StoreCheckReport) {
+        guard configuration.cluster == nil else { return reportUnfounded(&report) }
+        do throws(StoreError) {
+            try Volume.requireStartable(configuration.folder, isFounding: true)
+            report.remarks.append(
+                "\(configuration.path): does not exist yet; the first gateway that starts creates it"
+            )
+        } catch {
+            report.problems.append(error.description)
+        }
     }
 
     private func measure(_ volume: Volume, _ report: inout StoreCheckReport) throws(StoreError) {

@@ -44,10 +44,19 @@ struct StoreCheckTests {
         #expect(scratch.names("store").isEmpty)
     }
 
-    @Test("A missing folder and a file are reported as such")
+    @Test("A missing folder can be used if a start can create it; a file and a link to nothing cannot")
     func noFolder() async throws {
-        #expect(await check().problems.count == 1)
+        let missing = await check()
+        #expect(missing.isFaultless, "\(missing.problems)")
+        #expect(missing.remarks == ["\(folder): does not exist yet; the first gateway that starts creates it"])
         #expect(scratch.names("store").isEmpty)
+        let dangling = scratch.file("dangling")
+        symlink(scratch.file("nothing"), dangling)
+        let configured = SharedStoreConfiguration(path: dangling)
+        let start = await #expect(throws: StoreError.self) { _ = try await SharedStore.open(configured) }
+        #expect(start?.reason.hasPrefix("cannot be created") == true)
+        let linked = await check { $0.path = dangling }
+        #expect(linked.problems.count == 1 && linked.problems.first == start?.description)
         scratch.write("store", "")
         let problem = "\(folder): is not a folder; store.path must name one"
         #expect(await check().problems == [problem])
@@ -78,6 +87,51 @@ struct StoreCheckTests {
         // No cluster yet, and the configured folder itself is a link.
         unlink(folder + "/v2")
         #expect(await check { $0.path = link }.isUsable)
+    }
+
+    @Test("A start, a check of the store and one of the configuration refuse the same folders in the same words")
+    func agreement() async throws {
+        let configuration = SharedStoreConfiguration(path: folder)
+        /// Returns the message of a start.
+        func refusal() async throws -> String {
+            let error = await #expect(throws: StoreError.self) { _ = try await SharedStore.open(configuration) }
+            return try #require(error).description
+        }
+        for isFounded in [false, true] {
+            if isFounded {
+                _ = try await createCluster()
+            } else {
+                mkdir(folder, 0o700)
+                mkdir(folder + "/v2", 0o700)
+            }
+            try await configuration.requireStartable(isFounding: !isFounded)
+            for path in isFounded ? ["", "/locks", "/agents"] : [""] {
+                chmod("\(folder)/v2\(path)", 0o755)
+                let start = try await refusal()
+                #expect(start.contains("is open to other users (mode 755); fix it with: chmod 700"))
+                let error = await #expect(throws: StoreError.self) {
+                    try await configuration.requireStartable(isFounding: !isFounded)
+                }
+                #expect(error?.description == start)
+                let problems = await check().problems
+                let problem = "\(folder)/v2\(path): is open to other users"
+                #expect(problems.contains { $0.hasPrefix(problem) }, "\(problems)")
+                chmod("\(folder)/v2\(path)", 0o700)
+            }
+        }
+        // With store.cluster a start founds none, and creates no folders.
+        var named = configuration
+        let cluster = try await createCluster()
+        named.cluster = cluster.id
+        chmod("\(folder)/v2", 0o755)
+        let other = await #expect(throws: StoreError.self) { _ = try await SharedStore.open(named) }
+        let unnamed = try await refusal()
+        #expect(other?.description == unnamed)
+        chmod("\(folder)/v2", 0o700)
+        rename("\(folder)/v2", "\(folder)/v1")
+        let start = try await refusal()
+        #expect(start.hasPrefix("\(folder)/v1: has a format that this release does not read; move it away"))
+        #expect(await check().problems == [start])
     }
 
     @Test("Entries in keys/ that cluster.json does not name are to be deleted, and the store can be used")

@@ -265,6 +265,8 @@ BAD_STORES = {
     "no-mounted-key": ("cluster_key_file: {}/key\n", lambda store: None, "the key of cluster"),
     "damaged-cluster": ("", damage_cluster, "/cluster.json/2"),
     "lost-cluster": ("", lambda store: shutil.rmtree(store / "cluster.json"), "is missing although the store has"),
+    "open-folder": ("", lambda store: store.chmod(0o755), "v2: is open to other users (mode 755); fix it with"),
+    "old-format": ("", lambda store: store.rename(store.parent / "v1"), "has a format that this release does not read"),
     "no-certificate": (None, lambda store: None, "there is no certificate"),
 }
 

@@ -48,7 +48,16 @@ package final class SharedStore: Sendable {
     package static func open(_ configuration: SharedStoreConfiguration) async throws(StoreError) -> SharedStore {
         let driver = configuration.driver
         let options = driver == .memory ? VolumeStore.Options.inMemory : VolumeStore.Options()
-        if configuration.cluster != nil { return try await openExisting(configuration, options) }
+        if configuration.cluster != nil {
+            let shared = try await openExisting(configuration, options)
+            do throws(StoreError) {
+                try await configuration.requireStartable(isFounding: false)
+                return shared
+            } catch {
+                shared.close()
+                throw error
+            }
+        }
         let mounted = try await configuration.mountedKeys()
         let (store, cluster, isFounder) = try await VolumeStore.open(
             path: driver == .memory ? nil : configuration.folder,

@@ -60,11 +60,13 @@ extension SharedStoreConfiguration {
         error.code == .notFound && error.place == folder && cluster == nil
     }
 
-    /// Verifies that a start can create the folder of the store, without creating it.
-    package func requireCreatable() async throws(StoreError) {
+    /// Verifies what a start requires of the folder of the store, without creating it or changing anything in it.
+    ///
+    /// - Parameter isFounding: Whether the start founds a cluster, which it does if there is none.
+    package func requireStartable(isFounding: Bool) async throws(StoreError) {
         let folder = folder
         try await onThread("store-opener", deadline: .seconds(10), place: folder) { () throws(StoreError) in
-            try Volume.requireCreatable(folder)
+            try Volume.requireStartable(folder, isFounding: isFounding)
         }
     }
 

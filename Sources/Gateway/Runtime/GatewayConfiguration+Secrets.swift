@@ -32,9 +32,10 @@ extension GatewayConfiguration {
             shared = try await SharedStore.openExisting(store)
         } catch {
             guard store.isUnfounded(error) else { throw error }
-            return try await store.requireCreatable()
+            return try await store.requireStartable(isFounding: true)
         }
         defer { shared.close() }
+        try await store.requireStartable(isFounding: false)
         guard certificates.isEmpty else { return }
         let settings = servedCertificates(check: TLSIdentities.check)
         try await ServedCertificates.inspect(settings, store: shared.certificates).requireAny()

@@ -108,17 +108,7 @@ extension Volume {
     /// - Throws: `refused` for a symbolic link where none is allowed, `olderFormat` if there is only a store of the
     ///   format before.
     package static func at(_ path: String, creating: Bool, mayBeLink: Bool = false) throws(StoreError) -> Volume {
-        if !mayBeLink, PosixFileSystem.kind(of: path, followingLinks: false) == nil {
-            let old = "\(folder(of: path))/\(oldFolderName)"
-            guard PosixFileSystem.kind(of: old, followingLinks: false) == nil else {
-                throw StoreError(
-                    .olderFormat,
-                    old,
-                    "has a format that this release does not read; move it away: certificates are issued again, and "
-                        + "tokens and imported certificates have to be created again"
-                )
-            }
-        }
+        if !mayBeLink { try requireReadableFormat(path) }
         let store = mayBeLink ? path : folder(of: path)
         if let kind = PosixFileSystem.kind(of: store, followingLinks: true), kind != .folder {
             throw StoreError(.refused, store, notFolder)
@@ -127,19 +117,57 @@ extension Volume {
             return Volume(files: try PosixFileSystem(path: path, creating: creating, mayBeLink: mayBeLink))
         } catch {
             // A file system such as /proc, in which no folder can be made, gives the same error as a missing folder.
-            if creating, error.kind == .missing {
-                let remedy = "create the folder, or mount the volume there, owned by the user that the gateway runs as"
-                throw StoreError(.denied, error.path, "cannot be created; correct store.path, or \(remedy)")
-            }
+            if creating, error.kind == .missing { throw notCreatable(error.path) }
             throw StoreError(error)
         }
     }
 
+    /// Verifies that there is not only a store of the format before.
+    ///
+    /// - Parameter path: The path of `STORE/v2`.
+    package static func requireReadableFormat(_ path: String) throws(StoreError) {
+        guard PosixFileSystem.kind(of: path, followingLinks: false) == nil else { return }
+        let old = "\(folder(of: path))/\(oldFolderName)"
+        guard PosixFileSystem.kind(of: old, followingLinks: false) == nil else {
+            throw StoreError(
+                .olderFormat,
+                old,
+                "has a format that this release does not read; move it away: certificates are issued again, and "
+                    + "tokens and imported certificates have to be created again"
+            )
+        }
+    }
+
+    /// Verifies what a start requires of the folder of a store before it reads any value, without changing anything:
+    /// its kind, format and mode, those of the folders in it, and, if it does not exist, that it can be created.
+    ///
+    /// - Parameters:
+    ///   - path: The path of `STORE/v2`.
+    ///   - isFounding: Whether the start founds a cluster, for which it also needs to write to a folder that exists.
+    package static func requireStartable(_ path: String, isFounding: Bool) throws(StoreError) {
+        let exists = PosixFileSystem.kind(of: path, followingLinks: false) != nil
+        if exists {
+            try Volume.at(path, creating: false).requireFolders()
+        } else {
+            try requireReadableFormat(path)
+        }
+        if isFounding || !exists { try requireCreatable(path) }
+    }
+
     /// Verifies that this process may create the folder of a store, or files in it if it exists, without creating
     /// anything.
-    package static func requireCreatable(_ path: String) throws(StoreError) {
-        var existing = path
+    private static func requireCreatable(_ path: String) throws(StoreError) {
+        var (existing, missing) = (path, path)
         while !existing.isEmpty, PosixFileSystem.kind(of: existing, followingLinks: true) == nil {
+            let number = errno
+            guard [ENOENT, ENOTDIR, EACCES].contains(number) else {
+                throw StoreError(FileFault(.stat, existing, number))
+            }
+            // No folder can be created at a link, nor below it.
+            if PosixFileSystem.kind(of: existing, followingLinks: false) == .symbolicLink {
+                throw number == ENOENT ? notCreatable(missing) : StoreError(FileFault(.mkdir, missing, number))
+            }
+            missing = existing
             existing = folder(of: existing)
         }
         if existing.isEmpty { existing = path.hasPrefix("/") ? "/" : "." }
@@ -147,5 +175,10 @@ extension Volume {
             throw StoreError(.refused, existing, Volume.notFolder)
         }
         guard access(existing, W_OK | X_OK) == 0 else { throw StoreError(FileFault(.mkdir, existing, errno)) }
+    }
+
+    private static func notCreatable(_ place: String) -> StoreError {
+        let remedy = "create the folder, or mount the volume there, owned by the user that the gateway runs as"
+        return StoreError(.denied, place, "cannot be created; correct store.path, or \(remedy)")
     }
 }

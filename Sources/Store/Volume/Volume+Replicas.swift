@@ -12,20 +12,53 @@ extension Volume {
     ///
     /// - Throws: `refused` if the name belongs to something else or the folder is open to other users.
     package func prepare() throws(StoreError) {
-        let isFounded = try namesIfPresent(in: StoreKey.clusterDocument.path) != nil
-        for folder in StoreLayout.folders.sorted() where isFounded {
-            guard try namesIfPresent(in: folder) != nil else { throw disappeared(folder) }
-        }
-        for folder in StoreLayout.folders.sorted() + ["keys", "locks", Self.replicas, Self.temporaries, Self.tombs] {
+        try requireValues()
+        for folder in Self.standardFolders {
             try ensureFolder(folder)
-            let status = try call { () throws(FileFault) in try files.status(folder) }
-            switch status.kind {
-            case .folder: try requirePrivate(status, folder, mode: "700")
-            case .symbolicLink: throw storeError(for: FileFault(.mkdir, displayPath(folder), ELOOP))
-            default: throw storeError(for: FileFault(.mkdir, displayPath(folder), ENOTDIR))
+            try requireFolder(folder)
+        }
+        try requirePrivateRoot()
+    }
+
+    /// Verifies the folders that every store has as ``prepare()`` does, but creates none.
+    ///
+    /// - Throws: `refused` if the name belongs to something else or the folder is open to other users.
+    package func requireFolders() throws(StoreError) {
+        try requireValues()
+        for folder in Self.standardFolders {
+            do {
+                try requireFolder(folder)
+            } catch {
+                // A start creates it.
+                guard error.code == .notFound else { throw error }
             }
         }
-        // The store's own folder: a user who may write to it could replace the folders above.
+        try requirePrivateRoot()
+    }
+
+    /// Verifies that a store that was founded has the folders of its values: without one of them they are lost, or
+    /// somewhere else.
+    private func requireValues() throws(StoreError) {
+        guard try namesIfPresent(in: StoreKey.clusterDocument.path) != nil else { return }
+        for folder in StoreLayout.folders.sorted() {
+            guard try namesIfPresent(in: folder) != nil else { throw disappeared(folder) }
+        }
+    }
+
+    private static let standardFolders =
+        StoreLayout.folders.sorted() + ["keys", "locks", replicas, temporaries, tombs]
+
+    private func requireFolder(_ folder: String) throws(StoreError) {
+        let status = try call { () throws(FileFault) in try files.status(folder) }
+        switch status.kind {
+        case .folder: try requirePrivate(status, folder, mode: "700")
+        case .symbolicLink: throw storeError(for: FileFault(.mkdir, displayPath(folder), ELOOP))
+        default: throw storeError(for: FileFault(.mkdir, displayPath(folder), ENOTDIR))
+        }
+    }
+
+    /// Verifies the store's own folder: a user who may write to it could replace the folders in it.
+    private func requirePrivateRoot() throws(StoreError) {
         _ = try names(in: "", fresh: false)
     }
 
