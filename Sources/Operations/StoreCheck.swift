@@ -130,7 +130,7 @@ package struct StoreCheck: Sendable {
                 report.problems.append(error.description)
             }
         case nil:
-            report.problems.append("\(inner): \(String(cString: strerror(errno)))")
+            report.problems.append(StoreError(FileFault(.open, inner, errno)).description)
         case .folder?: return inner
         case .symbolicLink?:
             report.problems.append(StoreError(FileFault(.open, inner, ELOOP)).description)
@@ -149,7 +149,7 @@ package struct StoreCheck: Sendable {
                 "\(configuration.path): does not exist yet; the first gateway that starts creates it"
             )
         } catch {
-            report.problems.append(error.description)
+            report.problems.append(configuration.explained(error).description)
         }
     }
 

@@ -415,7 +415,21 @@ def test_commands_name_their_store_and_found_none_in_the_default_folder(bench):
             user = dict(user=65534, group=65534)
             os.chown(closed, 65534, 65534)
         done = hopgate("config", "check", "--store-path", str(closed / "store"), env=environment, **user)
-        assert done.returncode == 1 and f"{closed}: mkdir failed: permission denied" in done.stderr, done.stderr
+        remedy = "set store.path to a folder that this user owns"
+        reason = f"cannot be created: {closed}: mkdir: Permission denied; {remedy}"
+        assert done.returncode == 1 and f"{closed}/store: {reason}" in done.stderr, done.stderr
+        done = hopgate("config", "check", env={**environment, "XDG_DATA_HOME": str(closed)}, **user)
+        default = f"{closed}/hopgate: is the default store.path, which {reason}"
+        assert done.returncode == 1 and default in done.stderr, done.stderr
+        if user:
+            # A store of another user is not given away: that would take it from the gateway.
+            store = Path(above) / "store"
+            hopgate("token", "create", "x", "--store-path", str(store), env=environment)
+            for words in (["token", "list"], ["config", "check"], ["store", "check"], ["run"]):
+                done = hopgate(*words, "--store-path", str(store), env=environment, **user)
+                said = done.stdout + done.stderr
+                assert done.returncode in (1, 2) and "give the folder" not in said, said
+                assert f"{store} belongs to user root (0), and this command runs as " in said, said
     place = home / "named"
     done = hopgate("token", "create", "x", "--store-path", str(place), "--json", env=environment)
     assert done.stderr.startswith("Founded cluster ") and f" in {place}." in done.stderr.splitlines()[0]

@@ -59,12 +59,23 @@ package final class SharedStore: Sendable {
             }
         }
         let mounted = try await configuration.mountedKeys()
-        let (store, cluster, isFounder) = try await VolumeStore.open(
-            path: driver == .memory ? nil : configuration.folder,
+        let opened: (store: VolumeStore, cluster: ClusterIdentity, isFounder: Bool)
+        do throws(StoreError) {
+            opened = try await VolumeStore.open(
+                path: driver == .memory ? nil : configuration.folder,
+                mounted: mounted,
+                options: options
+            )
+        } catch {
+            throw configuration.explained(error)
+        }
+        return SharedStore(
+            store: opened.store,
+            configuration,
             mounted: mounted,
-            options: options
+            cluster: opened.cluster,
+            isFounder: opened.isFounder
         )
-        return SharedStore(store: store, configuration, mounted: mounted, cluster: cluster, isFounder: isFounder)
     }
 
     /// Opens the store for a command, which needs the volume driver because it has no access to the memory of the
@@ -117,7 +128,11 @@ package final class SharedStore: Sendable {
         _ configuration: SharedStoreConfiguration
     ) async throws(StoreError) -> any Store {
         guard configuration.driver == .volume else { throw onlyInMemory }
-        return try await VolumeStore.openFolder(configuration.folder, creating: true)
+        do throws(StoreError) {
+            return try await VolumeStore.openFolder(configuration.folder, creating: true)
+        } catch {
+            throw configuration.explained(error)
+        }
     }
 
     private static var onlyInMemory: StoreError {

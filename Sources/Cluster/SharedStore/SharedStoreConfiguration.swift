@@ -65,9 +65,20 @@ extension SharedStoreConfiguration {
     /// - Parameter isFounding: Whether the start founds a cluster, which it does if there is none.
     package func requireStartable(isFounding: Bool) async throws(StoreError) {
         let folder = folder
-        try await onThread("store-opener", deadline: .seconds(10), place: folder) { () throws(StoreError) in
-            try Volume.requireStartable(folder, isFounding: isFounding)
+        do throws(StoreError) {
+            try await onThread("store-opener", deadline: .seconds(10), place: folder) { () throws(StoreError) in
+                try Volume.requireStartable(folder, isFounding: isFounding)
+            }
+        } catch {
+            throw explained(error)
         }
+    }
+
+    /// Returns an error of opening the store. If the default folder cannot be created, the error says that it is the
+    /// default one, since the operator has not named it.
+    package func explained(_ error: StoreError) -> StoreError {
+        guard !isPathExplicit, error.code == .denied, error.fault == nil, error.place == path else { return error }
+        return StoreError(error.code, path, "is the default store.path, which \(error.reason)")
     }
 
     static func keys(in path: String) throws(StoreError) -> [ClusterKey] {

@@ -118,6 +118,8 @@ extension Volume {
         } catch {
             // A file system such as /proc, in which no folder can be made, gives the same error as a missing folder.
             if creating, error.kind == .missing { throw notCreatable(error.path) }
+            // The folder that denies the call is not always the one of the call.
+            if creating, [FileFault.Kind.denied, .readOnly].contains(error.kind) { try requireCreatable(path) }
             throw StoreError(error)
         }
     }
@@ -174,7 +176,15 @@ extension Volume {
         guard PosixFileSystem.kind(of: existing, followingLinks: true) == .folder else {
             throw StoreError(.refused, existing, Volume.notFolder)
         }
-        guard access(existing, W_OK | X_OK) == 0 else { throw StoreError(FileFault(.mkdir, existing, errno)) }
+        guard access(existing, W_OK | X_OK) != 0 else { return }
+        let fault = FileFault(.mkdir, existing, errno)
+        let store = folder(of: path)
+        guard existing != store, existing != path else { throw StoreError(fault) }
+        throw StoreError(
+            .denied,
+            store,
+            "cannot be created: \(fault); set store.path to a folder that this user owns"
+        )
     }
 
     private static func notCreatable(_ place: String) -> StoreError {

@@ -117,8 +117,7 @@ extension StoreError {
             case .tooLarge where fault.call == .list:
                 (.tooLarge, "holds more names than allowed; move those away that do not belong there")
             case .tooLarge: (.tooLarge, "is larger than allowed; delete it with: rm \(shellWord(fault.path))")
-            case .denied:
-                (.denied, "\(system): permission denied; give the folder to the user that the gateway runs as")
+            case .denied: (.denied, "\(system): \(fault.denial)")
             case .unsupported:
                 (.unsupported, "\(system): the volume does not support this call; run \"hopgate store check\"")
             case .other: (.transient, "\(system): \(fault)")

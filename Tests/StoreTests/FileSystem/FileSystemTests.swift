@@ -218,3 +218,45 @@ struct FileSystemTests {
         #expect(write(much, "b") == nil)
     }
 }
+
+@Suite("Faults of the file system")
+struct FileFaultTests {
+    @Test("The message about a denied call names the user who may make it, or the mode that forbids it")
+    func denial() {
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        func reason(_ path: String) -> String { StoreError(FileFault(.open, path, EACCES)).reason }
+        let unknown = "open failed: permission denied; give the folder to the user that the gateway runs as"
+        #expect(reason(scratch.file("none/none")) == unknown)
+        #expect(reason(scratch.file("none")) == unknown)
+        chmod(scratch.path, 0o500)
+        #expect(reason(scratch.file("none")).hasSuffix("allow its owner to use it with: chmod u+rwx \(scratch.path)"))
+        chmod(scratch.path, 0o700)
+        // Only root can give a folder to another user.
+        let isRoot = geteuid() == 0
+        if isRoot { chown(scratch.path, 54_321, 54_321) }
+        let foreign = isRoot ? scratch.path : "/etc"
+        let owner = isRoot ? "54321" : "root (0)"
+        for path in [foreign, foreign + "/none"] {
+            let text = reason(path)
+            let start = "open failed: permission denied; \(foreign) belongs to user \(owner), and this command runs as "
+            #expect(text.hasPrefix(start) && text.hasSuffix(": run it as that user"), "\(text)")
+        }
+    }
+
+    @Test("A folder that cannot be created is named with the one that denies it")
+    func creation() async throws {
+        // Nothing is denied to root.
+        guard geteuid() != 0 else { return }
+        let scratch = ScratchFolder()
+        defer { scratch.remove() }
+        chmod(scratch.path, 0o500)
+        let store = scratch.file("store")
+        let error = await #expect(throws: StoreError.self) {
+            _ = try await VolumeStore.open(path: store + "/v2", mounted: nil)
+        }
+        chmod(scratch.path, 0o700)
+        let reason = "cannot be created: \(scratch.path): mkdir: Permission denied; set store.path to a folder"
+        #expect(error?.place == store && error?.reason.hasPrefix(reason) == true)
+    }
+}
