@@ -36,9 +36,7 @@ extension VolumeStore {
             return true
         }
         guard isDue else { return }
-        // A volume that was full counts as healthy again when there is room for what a journal may need at once, not
-        // for one block.
-        let size = isFull ? Int(options.pace.logAllocationStep) + 65_536 : 16_384
+        let size = isFull ? options.requiredSpace : 16_384
         let (volume, health) = (volume, health)
         let isAccepted = writer.submit { [weak self] in
             defer { self?.shared.withLock { $0.isProbing = false } }

@@ -36,6 +36,10 @@ package final class VolumeStore: Store {
 
         package init() {}
 
+        /// The number of bytes that have to be free for a full volume to count as healthy again: what a journal may
+        /// need at once, not only one block.
+        var requiredSpace: Int { Int(pace.logAllocationStep) + 65_536 }
+
         /// The options for a ``MemoryFileSystem``, whose journal no other process reads.
         package static var inMemory: Options {
             var options = Options()
@@ -78,7 +82,7 @@ package final class VolumeStore: Store {
     package init(volume: Volume, options: Options = Options()) {
         self.volume = volume
         self.options = options
-        health = StoreHealth(now: volume.now())
+        health = StoreHealth(now: volume.now(), requiredSpace: options.requiredSpace)
         let starter = options.threadStarter
         timers = TimerThread(name: "store-timer", starter: starter)
         writer = BlockingWorkQueue(name: "store-writer", usual: 1, limit: 1, queueLimit: 1_024, starter: starter)

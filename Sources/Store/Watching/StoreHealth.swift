@@ -33,9 +33,12 @@ package final class StoreHealth: Sendable {
     }
 
     private let facts: Mutex<Facts>
+    /// The number of bytes that have to be free for a full volume to count as healthy again, for messages.
+    private let requiredSpace: Int
 
-    package init(now: NIODeadline) {
+    package init(now: NIODeadline, requiredSpace: Int) {
         facts = Mutex(Facts(lastGood: now))
+        self.requiredSpace = requiredSpace
     }
 
     /// Records the start of a round trip.
@@ -89,7 +92,11 @@ package final class StoreHealth: Sendable {
     package var roundTrip: TimeAmount? { facts.withLock { $0.roundTrip } }
 
     /// The last failure, for a log line or the body of `/readyz`, or `nil` if the last round trip and write succeeded.
-    package var failure: StoreError? { facts.withLock { $0.failure ?? $0.spaceFailure } }
+    package var failure: StoreError? {
+        guard let failure = facts.withLock({ $0.failure ?? $0.spaceFailure }) else { return nil }
+        guard failure.code == .full else { return failure }
+        return failure.adding("the store counts as full until at least \(requiredSpace >> 10) KiB are free")
+    }
 
     package func state(now: NIODeadline) -> StoreState {
         facts.withLock { facts in
