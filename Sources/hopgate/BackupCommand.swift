@@ -58,7 +58,8 @@ struct BackupCommand: AsyncParsableCommand {
 extension Backup {
     /// The contents in a few words.
     fileprivate var summary: String {
-        "cluster \(cluster) as of \(created), \(credentialCount) credentials, \(fileCount) files"
+        "cluster \(cluster) as of \(created), \(credentialCount) credentials, \(certificateCount) certificates, "
+            + "\(fileCount) files"
     }
 }
 
@@ -68,7 +69,7 @@ struct RestoreCommand: AsyncParsableCommand {
         abstract: "Write a backup into an empty store.",
         discussion: """
             The backup is checked before anything is written. A store that has a cluster is refused. Stop all gateways \
-            first.
+            first. What was revoked, rotated or issued after the backup is undone: revoke again.
             If the command is interrupted, run it again.
             """
     )
@@ -82,10 +83,11 @@ struct RestoreCommand: AsyncParsableCommand {
         let configuration = try await options.load()
         Terminal.info("Store \(configuration.store.path).")
         let backup = try await BackupFile.load(file, mounted: try await configuration.store.mountedKeys())
-        try configuration.store.require(backup.cluster)
+        try configuration.store.require(backup, at: file == "-" ? "standard input" : file)
         let store = try await SharedStore.openForRestore(configuration.store)
         defer { store.close() }
         try await store.restore(backup)
         Terminal.info("Restored into \(configuration.store.path): \(backup.summary).")
+        Terminal.info("Revocations, rotations and certificates after \(backup.created) are undone: revoke again.")
     }
 }

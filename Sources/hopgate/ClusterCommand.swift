@@ -139,6 +139,7 @@ struct RotateKeyCommand: AsyncParsableCommand {
             }
             return
         }
+        if retireOld { Terminal.info("Backups that were made before still hold the removed keys: make a new one.") }
         guard !old.isEmpty else { return }
         Terminal.info("Still valid: \(old.joined(separator: ", ")).")
         Terminal.info("Remove them with: hopgate cluster rotate-key --retire-old")

@@ -606,7 +606,16 @@ def test_a_backup_restored_into_an_empty_folder_is_the_same_cluster(bench):
     gateway.process.stop()
 
     new = Gateway(bench, "restored", routes=gateway.settings["routes"])
-    assert new.cli("restore", str(path)).stderr.startswith(f"Store {new.data}.")
+    new.settings["store"]["cluster"] = "f" * 32
+    new.write_config()
+    other = new.cli("restore", str(path), check=False)
+    assert other.returncode == 1, other
+    assert f"{path}: is a backup of cluster {cluster['id']}, but store.cluster names ffff" in other.stderr, other.stderr
+    del new.settings["store"]["cluster"]
+    new.write_config()
+    said = new.cli("restore", str(path)).stderr
+    assert said.startswith(f"Store {new.data}.") and " credentials, " in said and " certificates, " in said, said
+    assert "Revocations, rotations and certificates after 2" in said and "are undone: revoke again." in said, said
     new.start()
     assert answer(new, "status")["cluster"] == cluster
     agent = Agent(bench, new, stack.token, stack.origin.port, name="old-agent").start()
@@ -728,7 +737,8 @@ def test_the_key_is_changed_under_running_gateways(bench):
     for gateway, credential, name in ((two, stack.token, "old-token"), (two, token, "new-token")):
         Agent(bench, gateway, credential, stack.origin.port, name=name, trust={"ca_file": one.ca_file}).start()
 
-    one.cli("cluster", "rotate-key", "--retire-old")
+    done = one.cli("cluster", "rotate-key", "--retire-old")
+    assert "Backups that were made before still hold the removed keys" in done.stderr, done.stderr
     eventually(lambda: keys_of(one) == keys_of(two) == after[:1], 5, "the old key is forgotten by both")
     assert [path.name for path in (one.data / "v2" / "keys").iterdir()] == after[:1]
     assert stack.request("GET", "/bytes/10").status == 200

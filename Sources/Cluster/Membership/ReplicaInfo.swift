@@ -35,7 +35,14 @@ package struct ReplicaInfo: Sendable, Equatable {
     /// Verifies and decodes the file of a replica.
     package init(_ bytes: [UInt8], of incarnation: Incarnation, with keyring: ClusterKeyring) throws(StoreError) {
         let place = Self.context(incarnation)
-        let body = try SealedDocument.open(bytes, .replicaInfo, context: place, with: keyring, place: place)
+        let body: [UInt8]
+        do throws(StoreError) {
+            body = try SealedDocument.open(bytes, .replicaInfo, context: place, with: keyring, place: place)
+        } catch {
+            guard error.code == .foreign else { throw error }
+            let remedy = "give all replicas the same keys (cluster_key_file)"
+            throw StoreError(.foreign, error.place, "\(error.reason); \(remedy)")
+        }
         let incomplete = StoreError(.corrupt, place, "is not a complete description of a replica")
         guard let fields = [String: JSONValue](json: body), let format = fields["format"]?.integer else {
             throw incomplete

@@ -44,7 +44,7 @@ extension SharedStoreConfiguration {
         }
     }
 
-    /// Verifies that a store or a backup is that of the configured cluster, if one is configured.
+    /// Verifies that a store is that of the configured cluster, if one is configured.
     package func require(_ found: String) throws(StoreError) {
         guard let cluster, cluster != found else { return }
         throw StoreError(
@@ -52,6 +52,19 @@ extension SharedStoreConfiguration {
             path,
             "belongs to cluster \(found), but store.cluster names \(cluster); mount the right volume, "
                 + "or correct the setting"
+        )
+    }
+
+    /// Verifies that a backup is that of the configured cluster, if one is configured.
+    ///
+    /// - Parameter place: The location of the backup for messages.
+    package func require(_ backup: Backup, at place: String) throws(StoreError) {
+        guard let cluster, cluster != backup.cluster else { return }
+        throw StoreError(
+            .foreign,
+            place,
+            "is a backup of cluster \(backup.cluster), but store.cluster names \(cluster); restore a backup of that "
+                + "cluster, or correct the setting"
         )
     }
 

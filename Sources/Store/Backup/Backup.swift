@@ -19,6 +19,7 @@ package struct Backup: Sendable {
     typealias File = (item: BackupItem, entry: TarReader.Entry)
 
     package var credentialCount: Int { files.count { $0.item.isCredential } }
+    package var certificateCount: Int { files.count { $0.item.isCertificate } }
     package var fileCount: Int { files.count }
 
     /// Verifies everything: the archive, names, sizes, duplicates, the digest and seals.
@@ -47,11 +48,21 @@ package struct Backup: Sendable {
         )
         let keyring = try Self.keyring(all, document, mounted, archive)
 
-        let manifest = try BackupManifest(try archive.read(last.range), with: keyring, place: place)
-        guard manifest.files == all.count, manifest.sha256 == Hex.string(listing.digest) else {
-            throw StoreError(.corrupt, place, "differs from what was backed up; it is damaged")
+        let manifest: BackupManifest
+        do throws(StoreError) {
+            manifest = try BackupManifest(try archive.read(last.range), with: keyring, place: place)
+            guard manifest.files == all.count, manifest.sha256 == Hex.string(listing.digest) else {
+                throw StoreError(.corrupt, place, "differs from what was backed up; it is damaged")
+            }
+            try Self.checkSeals(all, keyring, archive)
+        } catch {
+            guard error.code == .foreign else { throw error }
+            throw error.adding(
+                mounted == nil
+                    ? "the backup does not hold this key: use another one"
+                    : "add this key to cluster_key_file as a further line, or use a backup of the mounted key's cluster"
+            )
         }
-        try Self.checkSeals(all, keyring, archive)
         guard manifest.cluster == document.cluster else {
             throw StoreError(.corrupt, place, "combines files of two clusters; use another backup")
         }

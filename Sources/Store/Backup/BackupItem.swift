@@ -34,6 +34,12 @@ package enum BackupItem: Equatable, Sendable {
         if case .value(let key) = self { key.parent == StoreLayout.credentials } else { false }
     }
 
+    /// Whether it is a certificate that is served. The root of the development CA is none.
+    var isCertificate: Bool {
+        guard case .value(let key) = self else { return false }
+        return key.parent == StoreLayout.certificates && key != StoreLayout.developmentCA
+    }
+
     var isKey: Bool { if case .key = self { true } else { false } }
 
     /// The highest number of bytes of such a file.

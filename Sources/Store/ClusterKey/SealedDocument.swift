@@ -63,7 +63,11 @@ package enum SealedDocument {
                 place: (archive.map { "\($0): " } ?? "") + "\(key)/\(stored.version)"
             )
         } catch {
-            throw archive == nil && error.code == .corrupt ? error.adding(StoreLayout.remedy(for: key)) : error
+            guard archive == nil, error.code == .corrupt || error.code == .foreign else { throw error }
+            let remedy = StoreLayout.remedy(for: key)
+            // A key that another replica has been given is no reason to remove the value.
+            let mounting = error.code == .foreign ? "if other replicas have that key, mount it here, too; if not, " : ""
+            throw error.adding(mounting + remedy)
         }
     }
 

@@ -115,6 +115,7 @@ struct BackupTests {
         #expect(archive.summary.notes.isEmpty && archive.summary.cluster == cluster.id)
         let backup = try Backup(archive.file, mounted: nil)
         #expect(backup.cluster == cluster.id && backup.credentialCount == 2 && backup.holdsKeys)
+        #expect(backup.certificateCount == 1)
         try await restore(backup, into: other.volume())
         try await requireRestored(cluster)
     }
@@ -126,7 +127,8 @@ struct BackupTests {
         let archive = try await backup(volume, mounted: keys)
         #expect(throws: StoreError.self) { try Backup(archive.file, mounted: nil) }
         let foreign = try ClusterKeyFile.parse(bytes(String(repeating: "o", count: 40)), path: "key")
-        #expect(throws: StoreError.self) { try Backup(archive.file, mounted: foreign) }
+        let refused = #expect(throws: StoreError.self) { try Backup(archive.file, mounted: foreign) }
+        #expect(refused?.code == .foreign && refused?.reason.contains("; add this key to cluster_key_file") == true)
         let backup = try Backup(archive.file, mounted: keys)
         #expect(!backup.holdsKeys)
         try await restore(backup, into: other.volume())
