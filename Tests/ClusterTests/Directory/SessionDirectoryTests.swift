@@ -184,6 +184,33 @@ struct SessionDirectoryTests {
         #expect(ids(directory.index.rows(agent: "demo", service: "web")) == [2])
     }
 
+    @Test("The hosts of a silent replica pass to others, and come back with it; its changes meanwhile are kept")
+    func suspended() throws {
+        var directory = SessionDirectory()
+        let host = HostPattern.exact("a.test")
+        directory.apply(.records([try record(1, token: "a", hosts: ["a.test"]).put]), of: one, upstream: toOne, allowed)
+        directory.apply(.records([try record(1, token: "b", hosts: ["a.test"]).put]), of: two, upstream: toTwo, allowed)
+        _ = directory.removeTransfers()
+        directory.suspend(one)
+        directory.suspend(one)
+        #expect(directory.removeTransfers() == [.init(host: host, from: "a", to: "b")])
+        #expect(directory.count == 2 && ids(directory.index.rows(agent: "demo", service: "web")) == [1])
+        let changes = [try record(2, token: "a", hosts: ["c.test"]).put]
+        directory.apply(.records(changes), of: one, upstream: toOne, allowed)
+        directory.update(tokens: ["a"]) { _, host in host.specificity }
+        #expect(directory.index.owner(of: .exact("c.test")) == nil && directory.removeTransfers().isEmpty)
+        directory.resume(one)
+        #expect(directory.index.owner(of: host)?.tokenID == "a")
+        #expect(directory.index.owner(of: .exact("c.test"))?.tokenID == "a")
+        directory.suspend(one)
+        directory.remove(one)
+        directory.remove(two)
+        #expect(directory.count == 0 && directory.index.hostCount == 0)
+        // A replica that comes back after it was removed is not silent any more.
+        directory.apply(.records([try record(1, token: "a", hosts: ["a.test"]).put]), of: one, upstream: toOne, allowed)
+        #expect(directory.index.owner(of: host)?.tokenID == "a")
+    }
+
     @Test("A host that the token does not allow leads nowhere, until the token allows it")
     func rights() throws {
         var directory = SessionDirectory()

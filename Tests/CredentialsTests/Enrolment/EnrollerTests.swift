@@ -316,7 +316,8 @@ struct EnrollerTests {
             let before = try await store.editor.list().credentials.map(\.secrets)
             for ensures in [false, true] {
                 let error = await credentialError {
-                    _ = try await ensures
+                    _ =
+                        try await ensures
                         ? enroller.ensure(.init(name: "demo"), grace: .zero) : enroller.create(.init(name: "demo"))
                 }
                 #expect(error?.code == .joinFile)
@@ -340,7 +341,8 @@ struct EnrollerTests {
         let contents = folder.read("join")
         func problem(ensuring: Bool) async -> CredentialError? {
             await credentialError {
-                _ = try await ensuring
+                _ =
+                    try await ensuring
                     ? enroller.ensure(.init(name: "demo"), grace: .zero) : enroller.create(.init(name: "demo"))
             }
         }
@@ -390,7 +392,8 @@ struct EnrollerTests {
             if operation == .write { try? FileManager.default.removeItem(atPath: inner) }
         }
         let error = await credentialError {
-            _ = try await ensures
+            _ =
+                try await ensures
                 ? enroller.ensure(.init(name: "demo"), grace: .zero) : enroller.create(.init(name: "demo"))
         }
         let credential = try #require(try await store.editor.list().credentials.first)
