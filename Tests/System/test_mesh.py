@@ -77,6 +77,8 @@ def test_the_mesh_port_accepts_replicas_of_the_cluster_only(bench):
             input="", capture_output=True, text=True, timeout=20,
         )
         assert "handshake failure" in done.stderr or "alert" in done.stderr, done.stderr
+    refused = lambda: first.metrics()["hopgate_mesh_sessions_refused_total"]  # noqa: E731
+    assert refused() == 2
     # A gateway of another cluster that calls the address, which its own store names, is none of ours.
     other = Gateway(bench, "other").start()
     agent = Agent(bench, first, first.create_token("demo"), free_port(), port=port, trust={"ca_file": other.ca_file})

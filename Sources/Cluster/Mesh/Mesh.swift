@@ -69,7 +69,7 @@ package final class Mesh: Sendable {
 
     package var incarnation: Incarnation { presence.incarnation }
 
-    /// The number of replicas that this one has a session with, and of sessions that were refused since the start.
+    /// The number of replicas that this one has a session with, and of calls that were refused since the start.
     package var counts: (connected: Int, refused: UInt64) {
         let connected = state.withLock { $0.peers.values.count { $0.session != nil } }
         return (connected, refusals.load(ordering: .relaxed))
@@ -90,6 +90,10 @@ package final class Mesh: Sendable {
                 configuration.session = session
                 // As many as replicas may start at the same time.
                 (configuration.halfOpenTotal, configuration.halfOpenPerAddress) = (64, 32)
+                configuration.handshakeFailed = { [weak self] address, reason in
+                    // Any host may call, so one line for each would be too many.
+                    self?.refused("\(reason)", address, level: .debug)
+                }
             },
             context: { [weak self] in (try? self?.contexts().server) ?? first.server },
             accept: { [self] _ in MeshSession(mesh: self) }
@@ -102,19 +106,31 @@ package final class Mesh: Sendable {
     ///
     /// - Parameter replicas: Returns the replicas, this one included.
     package func run(_ replicas: @Sendable () -> [ReplicaStatus]) async {
+        var own = incarnation
         while !Task.isCancelled {
+            if own != incarnation {
+                // The others have declared this process dead, and it is a new replica to them.
+                own = incarnation
+                closeSessions("the replica continues as another one")
+            }
             for (replica, address) in due(among: replicas(), now: .now()) { await dial(replica, address) }
             try? await Task.sleep(for: Self.interval)
         }
     }
 
     package func close() async {
-        let (listener, open) = state.withLock { state in
+        let listener = state.withLock { state in
             defer { (state.isClosed, state.listener) = (true, nil) }
-            return (state.listener, state.peers.values.compactMap(\.session))
+            return state.listener
         }
-        for session in open { session.close(.noError, reason: "the replica stops") }
+        closeSessions("the replica stops")
         await listener?.close()
+    }
+
+    private func closeSessions(_ reason: String) {
+        for session in state.withLock({ $0.peers.values.compactMap(\.session) }) {
+            session.close(.noError, reason: reason)
+        }
     }
 
     private static func configuration<Configuration>(
@@ -225,11 +241,11 @@ package final class Mesh: Sendable {
 
     func accept(_ stream: TunnelStream, from peer: Incarnation) { onStream(stream) }
 
-    /// Counts a session that was refused after its handshake.
-    func refused(_ reason: String, _ address: SocketAddress?) {
+    /// Counts a session that was refused.
+    func refused(_ reason: String, _ address: SocketAddress?, level: Logger.Level = .warning) {
         refusals.wrappingAdd(1, ordering: .relaxed)
         let remote = address.map { "\($0)" } ?? ""
-        logger.warning("session of a replica refused", metadata: ["remote": "\(remote)", "reason": "\(reason)"])
+        logger.log(level: level, "mesh session refused", metadata: ["remote": "\(remote)", "reason": "\(reason)"])
     }
 
     /// Uses a session, unless there is one that the smaller incarnation has dialed and this one was not.

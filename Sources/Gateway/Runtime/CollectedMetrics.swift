@@ -111,7 +111,7 @@ struct CollectedMetrics {
         }
         registry.collectedCounter(
             "mesh_sessions_refused_total",
-            help: "Sessions of the mesh that were refused after the handshake."
+            help: "Calls at the mesh port that were refused, during or after the handshake."
         ) {
             Double(mesh?.counts.refused ?? 0)
         }
