@@ -33,7 +33,13 @@ final class VolumeMember: StoreMember {
         var due: NIODeadline?
         var timer: UInt64 = 0
         var isClosed = false
+        /// The number of jobs in a row that found a file of the journal missing or replaced.
+        var losses = 0
     }
+
+    /// The number of ``State/losses`` after which the journal begins again: a network file system may name a file as
+    /// missing that is there.
+    private static let lossLimit = 3
 
     private let volume: Volume
     private let writer: BlockingWorkQueue
@@ -205,6 +211,7 @@ final class VolumeMember: StoreMember {
             switch try journal.tick(now: volume.now()) {
             case .idle: health.roundTripCancelled()
             case .committed:
+                state.withLock { $0.losses = 0 }
                 health.roundTripSucceeded(now: .now())
                 recordDuration(volume.now() - began)
             case .fenced:
@@ -213,6 +220,13 @@ final class VolumeMember: StoreMember {
             }
         } catch {
             failure = error
+            if isLost(error) {
+                do throws(StoreError) {
+                    try restart(journal)
+                } catch let second {
+                    failure = second
+                }
+            }
             health.roundTripFailed(error, isHeartbeatWritten: journal.isHeartbeatWritten, now: .now())
             recordDuration(volume.now() - began)
         }
@@ -230,6 +244,17 @@ final class VolumeMember: StoreMember {
         }
         let hasMore = state.withLock { !$0.rows.isEmpty || $0.isChanged || !$0.flushes.isEmpty }
         scheduleTick(at: failure == nil && hasMore ? min(next, .now() + commitInterval) : next)
+    }
+
+    /// Whether a file of the journal was deleted or replaced by hand, so that no later job can write it.
+    private func isLost(_ error: StoreError) -> Bool {
+        let isLoss = error.code == .notFound || error.code == .refused
+        return state.withLock { state in
+            state.losses = isLoss ? state.losses + 1 : 0
+            guard state.losses >= Self.lossLimit else { return false }
+            state.losses = 0
+            return true
+        }
     }
 
     /// Starts the journal again under a new incarnation, with all its rows, because others have archived the old one.

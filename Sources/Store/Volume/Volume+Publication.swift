@@ -68,7 +68,7 @@ extension Volume {
         return path
     }
 
-    private func isMissing(_ path: String) -> Bool {
+    func isMissing(_ path: String) -> Bool {
         do {
             _ = try files.status(path)
             return false
@@ -182,8 +182,8 @@ extension Volume {
         } catch {
             switch error.kind {
             case .exists: break
-            case .missing where StoreLayout.folders.contains(above): throw disappeared(above)
             case .missing where !above.isEmpty:
+                if StoreLayout.folders.contains(above) { try requireValues() }
                 try ensureFolder(above)
                 do {
                     try files.makeFolder(path)

@@ -56,8 +56,7 @@ extension Volume {
             throw StoreError(.badName, displayPath(prefix.path), "is too deep: nothing can be below it")
         }
         guard let names = try namesIfPresent(in: prefix.path) else {
-            // A missing folder is not an empty one: its values are lost, or somewhere else.
-            guard !StoreLayout.folders.contains(prefix.path) else { throw disappeared(prefix.path) }
+            if StoreLayout.folders.contains(prefix.path) { try requireValues() }
             return []
         }
         return names.map { prefix.child(listed: $0) }

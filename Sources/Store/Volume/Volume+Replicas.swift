@@ -38,7 +38,7 @@ extension Volume {
 
     /// Verifies that a store that was founded has the folders of its values: without one of them they are lost, or
     /// somewhere else.
-    private func requireValues() throws(StoreError) {
+    func requireValues() throws(StoreError) {
         guard try namesIfPresent(in: StoreKey.clusterDocument.path) != nil else { return }
         for folder in StoreLayout.folders.sorted() {
             guard try namesIfPresent(in: folder) != nil else { throw disappeared(folder) }

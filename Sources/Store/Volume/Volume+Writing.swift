@@ -27,7 +27,8 @@ extension Volume {
     /// - Parameter epoch: The epoch of the lease under which the value is written, which the caller has just checked,
     ///   or `nil` for a write without a lease.
     /// - Throws: `exists` if a value to be created exists, `notFound` if there is none to be replaced or removed,
-    ///   `conflict` if the expected version is not the newest, `fenced` if a later holder of the lease has written.
+    ///   `conflict` if the expected version is not the newest, `fenced` if a later holder of the lease has written,
+    ///   `denied` if a private key could not be deleted with its removal, which has taken effect.
     @discardableResult
     package func write(_ key: StoreKey, _ change: ValueWrite, epoch: UInt64? = nil) throws(StoreError) -> UInt64 {
         if let bytes = change.bytes, bytes.count > Self.valueLimit {
@@ -226,9 +227,12 @@ extension Volume {
             )
         }
         count(\.published)
+        var undeleted: String?
         if file.isRemoved, top == mine {
             // A value that was removed may be a secret.
             unlink(versions.dropLast(), of: key)
+            let paths = versions.dropLast().map { VersionName.path(of: $0, key: key) }
+            if isSecret { undeleted = paths.first { !isMissing($0) } }
         } else if isSecret, !keepingSecrets, top == mine {
             unlink(versions.filter { $0 < version }, of: key)
         } else {
@@ -236,6 +240,10 @@ extension Volume {
         }
         if isSecret, version > 0, !keepingSecrets { eraseTemporaries(suffix: suffix) }
         writeHint(for: key)
+        if let undeleted {
+            let reason = "holds a private key that was removed and could not be deleted; delete the file"
+            throw StoreError(.denied, displayPath(undeleted), reason)
+        }
         return true
     }
 

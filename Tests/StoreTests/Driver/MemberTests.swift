@@ -109,6 +109,28 @@ struct MemberTests {
         #expect(await code { try await second.store.archive(randomIncarnation()) } == .notFound)
     }
 
+    @Test(
+        "A member whose journal was deleted or replaced by hand returns under a new name with all its rows",
+        arguments: [true, false]
+    )
+    func lostJournal(_ isDeleted: Bool) async throws {
+        let (first, second) = (try await Process(volume()), try await Process(volume()))
+        defer { for process in [first, second] { process.close() } }
+        let before = first.member.incarnation
+        try first.member.put(key: [1], value: bytes("one"))
+        try await eventually { second.seen.rows[before]?.rows.count == 1 }
+        for name in scratch.names("v2/replicas/\(before)") where name.hasSuffix(".log") {
+            let path = scratch.file("v2/replicas/\(before)/\(name)")
+            try FileManager.default.removeItem(atPath: path)
+            if !isDeleted { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false) }
+        }
+        try first.member.put(key: [2], value: bytes("two"))
+        try await eventually { first.member.incarnation != before }
+        let after = first.member.incarnation
+        try await eventually { second.seen.rows[after]?.rows == [[1]: bytes("one"), [2]: bytes("two")] }
+        try await eventually { first.store.state == .healthy }
+    }
+
     @Test("A member states that it has seen a change when all its watches have delivered it, and not before")
     func marks() async throws {
         let (first, second) = (try await Process(volume()), try await Process(volume()))
