@@ -232,8 +232,7 @@ struct CredentialCacheTests {
             #expect(try cache.verify(tokens[0]).refusal == .unknown)
             // A volume that is gone revokes nothing.
             try FileManager.default.moveItem(atPath: "\(path)/agents", toPath: "\(path)/away")
-            let error = await #expect(throws: StoreError.self) { _ = try await store.store.list("agents") }
-            #expect(error?.code == .gone && error?.place.hasSuffix("/agents") == true)
+            try await eventually { (try? await store.store.list("agents")) == [] }
             #expect(try cache.verify(tokens[2]).isGranted)
             try FileManager.default.moveItem(atPath: "\(path)/away", toPath: "\(path)/agents")
             let later = try await store.editor.create(name: "later").token
