@@ -49,6 +49,8 @@ final class ForwardedRequest {
 
     fileprivate func received(_ bytes: ByteBuffer) {
         guard outbound == nil else { return pass(bytes) }
+        // What follows a refusal has no meaning.
+        guard !isRequestOver else { return }
         var rest = bytes
         do throws(HopError) {
             guard let hop = try reader.read(&rest) else { return inbound.consumed(bytes.readableBytes) }

@@ -177,9 +177,11 @@ extension Volume {
             throw StoreError(.refused, existing, Volume.notFolder)
         }
         guard access(existing, W_OK | X_OK) != 0 else { return }
-        let fault = FileFault(.mkdir, existing, errno)
+        let number = errno
+        let fault = FileFault(.mkdir, existing, number)
         let store = folder(of: path)
-        guard existing != store, existing != path else { throw StoreError(fault) }
+        // Another folder is no remedy for a volume that is mounted without write access.
+        guard number == EACCES, existing != store, existing != path else { throw StoreError(fault) }
         throw StoreError(
             .denied,
             store,
