@@ -178,10 +178,11 @@ extension Volume {
         }
         guard access(existing, W_OK | X_OK) != 0 else { return }
         let number = errno
-        let fault = FileFault(.mkdir, existing, number)
         let store = folder(of: path)
         // Another folder is no remedy for a volume that is mounted without write access.
-        guard number == EACCES, existing != store, existing != path else { throw StoreError(fault) }
+        guard number == EACCES else { throw StoreError(FileFault(.mkdir, existing == path ? path : store, number)) }
+        let fault = FileFault(.mkdir, existing, number)
+        guard existing != store, existing != path else { throw StoreError(fault) }
         throw StoreError(
             .denied,
             store,
