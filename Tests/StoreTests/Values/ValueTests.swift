@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Names and numbers")
 struct ValueTests {
-    /// Fails to open a version, for now.
+    /// Fails to open a version, as a server does that is restarted.
     private struct FailingVersion: InterceptedFileSystem {
         let files: any FileSystem
 
