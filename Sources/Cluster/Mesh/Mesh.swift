@@ -113,7 +113,8 @@ package final class Mesh: Sendable {
                 own = incarnation
                 closeSessions("the replica continues as another one")
             }
-            for (replica, address) in due(among: replicas(), now: .now()) { await dial(replica, address) }
+            // Side by side, because the name of one may take long to be resolved.
+            for (replica, address) in due(among: replicas(), now: .now()) { Task { await dial(replica, address) } }
             try? await Task.sleep(for: Self.interval)
         }
     }
@@ -212,9 +213,11 @@ package final class Mesh: Sendable {
     }
 
     private static func resolve(_ address: String) async throws -> SocketAddress? {
-        guard let colon = address.lastIndex(of: ":"), let port = Int(address[address.index(after: colon)...]) else {
+        guard let colon = address.lastIndex(of: ":"), let number = UInt16(address[address.index(after: colon)...])
+        else {
             return nil
         }
+        let port = Int(number)
         var host = String(address[..<colon])
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
         if let literal = try? SocketAddress(ipAddress: host, port: port) { return literal }

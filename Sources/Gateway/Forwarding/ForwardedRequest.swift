@@ -95,7 +95,10 @@ final class ForwardedRequest {
 
     fileprivate func requestFinished() {
         isRequestOver = true
+        if outbound == nil, !isResponseOver { return refuse(.protocolViolation) }
         outbound?.finish()
+        // A finished stream never becomes writable again.
+        creditInbound()
         releaseIfOver()
     }
 
@@ -132,6 +135,7 @@ final class ForwardedRequest {
     fileprivate func responseFinished() {
         isResponseOver = true
         inbound.finish()
+        inboundWritable()
         releaseIfOver()
     }
 
@@ -141,7 +145,8 @@ final class ForwardedRequest {
         case .reset(let reset): code = reset
         // What was never sent did not start, and may run elsewhere.
         case .refused: code = .notHere
-        case .sessionEnded: code = failure.anyByteSent ? .internalError : .notHere
+        // As if the session had been this request's own: the other replica may repeat what is idempotent.
+        case .sessionEnded: code = failure.anyByteSent ? HopCode.idle.wireCode : .notHere
         }
         (isRequestOver, isResponseOver) = (true, true)
         inbound.reset(code)

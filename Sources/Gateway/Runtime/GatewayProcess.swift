@@ -165,7 +165,10 @@ package final class GatewayProcess: Sendable {
         let deadline = NIODeadline.now() + grace
         // Another replica that waits for the lease of an order can continue it now.
         await assembly.acmeService?.stop()
-        while edge.connections.load(ordering: .relaxed) > 0, NIODeadline.now() < deadline {
+        // Requests of other replicas have no connection here.
+        while edge.connections.load(ordering: .relaxed) > 0 || assembly.registry.requestsInFlight > 0,
+            NIODeadline.now() < deadline
+        {
             try? await Task.sleep(for: .milliseconds(20))
         }
         let left = edge.connections.load(ordering: .relaxed)

@@ -223,6 +223,9 @@ package final class AgentRegistry: Sendable {
 
     package var count: Int { table.withLock { $0.rows.count } }
 
+    /// The requests at the agents that are attached here, those of other replicas included.
+    var requestsInFlight: Int { rows.reduce(0) { $0 + $1.attachment.requestsInFlight } }
+
     /// The number of further tokens that claim a host of another one, summed over the hosts.
     package var contestedHosts: Int { router.current.index.contested }
 
