@@ -6,21 +6,19 @@ import FoundationEssentials
 /// nothing else has to be created, agreed on or renewed.
 package struct ClusterKey: Sendable, Equatable {
     /// The kinds of document that carry a MAC. Each has its own derived key.
-    package enum Purpose: String, CaseIterable, Sendable {
+    package enum Purpose: Int, CaseIterable, Sendable {
         /// The information that a replica publishes (the file `card`).
-        case replicaInfo = "card"
-        case cluster
-        case credential
-        case certificate
-        case challenge
-        case backup
+        case replicaInfo, cluster, credential, certificate, challenge, backup
+
+        /// The name from which the key is derived.
+        package var label: String { self == .replicaInfo ? "card" : "\(self)" }
     }
 
     package static let size = 32
 
     private let secret: [UInt8]
-    /// The MAC keys by purpose, derived once because thousands of documents are verified with them.
-    private let keyed: [Purpose: KeyedHash]
+    /// The MAC keys in the order of the purposes, derived once because thousands of documents are verified with them.
+    private let keyed: [KeyedHash]
     /// Identifies the key without revealing it; also shows whether a key file is damaged.
     package let id: String
 
@@ -28,11 +26,7 @@ package struct ClusterKey: Sendable, Equatable {
     package init(secret: [UInt8]) {
         precondition(secret.count >= Self.size)
         self.secret = secret
-        keyed = Dictionary(
-            uniqueKeysWithValues: Purpose.allCases.map { purpose in
-                (purpose, KeyedHash(key: Self.derive(secret, "mac/\(purpose.rawValue)", 32)))
-            }
-        )
+        keyed = Purpose.allCases.map { KeyedHash(key: Self.derive(secret, "mac/\($0.label)", 32)) }
         id = Hex.string(Self.derive(secret, "key-id", 16))
     }
 
@@ -73,12 +67,11 @@ package struct ClusterKey: Sendable, Equatable {
     }
 
     private func authenticate(_ purpose: Purpose, _ context: String, _ bytes: [UInt8]) -> [UInt8] {
-        guard let keyed = keyed[purpose] else { preconditionFailure("every purpose has a key") }
         // The context's length comes first, so that the boundary between context and document is unambiguous.
         var writer = ByteWriter()
         writer.write(UInt32(context.utf8.count))
         writer.write(context.utf8)
-        return keyed.code(writer.bytes, bytes)
+        return keyed[purpose.rawValue].code(writer.bytes, bytes)
     }
 
     private static func derive(_ secret: [UInt8], _ info: String, _ count: Int) -> [UInt8] {

@@ -145,32 +145,27 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
 
     /// Applies what a watch has found, as a ``WatchDelivery``.
     package func receive(_ batch: WatchBatch) -> [StoreKey] {
+        let decoded = batch.changes.map { change -> Result<Value, Failure>? in
+            switch change.content {
+            case .value(let stored): decode(change.key, .success(stored))
+            case .unreadable(let error): decode(change.key, .failure(error))
+            case .removed, .collected: nil
+            }
+        }
+        let names = batch.changes.map(\.key.name)
         var changes: [Change] = []
+        changes.reserveCapacity(names.count)
         var rejected: [StoreKey] = []
         // One lock for the batch, because many threads read the first pass.
-        let known = state.withLock { state in
-            batch.changes.map { change in
-                guard case .value(let stored) = change.content else { return false }
-                return state.entries[change.key.name]?.isKnown(stored.version) ?? false
-            }
-        }
-        let decoded = batch.changes.indices.map { index -> Result<Value, Failure>? in
-            let change = batch.changes[index]
-            switch change.content {
-            case .value(let stored): return known[index] ? nil : decode(change.key, .success(stored))
-            case .unreadable(let error): return decode(change.key, .failure(error))
-            case .removed, .collected: return nil
-            }
-        }
         let onChange = state.withLock { state in
-            changes.reserveCapacity(decoded.count)
             for (index, delivered) in batch.changes.enumerated() {
-                let (key, content) = (delivered.key, delivered.content)
-                let change = state.change(key.name) { entry in
-                    if !apply(content, decoded[index], key, &entry) { rejected.append(key) }
+                let change = state.change(names[index]) { entry in
+                    if !apply(delivered.content, decoded[index], delivered.key, &entry) {
+                        rejected.append(delivered.key)
+                    }
                 }
                 if let change { changes.append(change) }
-                if content == .collected { state.entries[key.name] = nil }
+                if case .collected = delivered.content { state.entries[names[index]] = nil }
             }
             state.isComplete = state.isComplete || batch.isComplete
             if batch.number >= state.newestBatch { (state.failure, state.newestBatch) = (batch.failure, batch.number) }
@@ -211,18 +206,14 @@ package final class WatchedValues<Value: Sendable, Failure: Error & Equatable>: 
             if case .failure(let problem) = decode(key, .failure(error)) { entry.record(problem) }
             return false
         }
-        switch decoded {
-        case .failure(let problem)?:
+        // The same version has the same content, so a value keeps its identity.
+        let isKnown = entry.isKnown(version)
+        if !isKnown, case .failure(let problem)? = decoded {
             entry.record(problem)
             return false
-        case .success(let value)?:
-            entry.delivered = version
-            guard version >= entry.version else { return true }
-            // The same version has the same content, so a value keeps its identity.
-            if version > entry.version || entry.value == nil { entry.value = value }
-            entry.version = version
-        case nil: entry.delivered = version
         }
+        entry.delivered = version
+        if !isKnown, case .success(let value)? = decoded { (entry.version, entry.value) = (version, value) }
         entry.problem = nil
         return true
     }
@@ -234,7 +225,7 @@ extension WatchedValues.Entry {
         if self.problem != problem { self.problem = problem }
     }
 
-    /// Whether the content of a version need not be decoded.
+    /// Whether the content of a version changes nothing.
     fileprivate func isKnown(_ version: UInt64) -> Bool {
         version < self.version || version == self.version && value != nil
     }

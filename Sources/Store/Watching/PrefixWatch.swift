@@ -28,8 +28,9 @@ package final class PrefixWatch {
     static let sliceTime = TimeAmount.milliseconds(180)
     /// The number of keys that failed before and are due after a poll.
     static let retriesPerPoll = 32
-    /// The number of keys of a part.
+    /// The number of keys of a part, and of a part of an urgent round, whose threads would else wait for one another.
     static let partSize = 16
+    static let bulkPartSize = 64
     /// The highest number of parts that are read at the same time, besides those of an urgent round.
     static let partLimit = 12
     /// The highest number of parts of an urgent round that are read at the same time: as many as there may be bulk
@@ -236,7 +237,7 @@ package final class PrefixWatch {
             return (.names, [])
         }
         guard !isUrgent, now >= nextSlice, !reading.contains(where: { $0.isOfRound }) else { return nil }
-        let keys = nextKeysOfRound()
+        let keys = nextKeysOfRound(Self.partSize)
         guard !keys.isEmpty else { return nil }
         slice = slice ?? now
         return (.round(isUrgent: false), keys)
@@ -244,7 +245,7 @@ package final class PrefixWatch {
 
     private func nextBulk() -> (WatchPart.Work, [WatchPart.Key])? {
         guard isUrgent, !reading.contains(where: { $0.isOfNames }) else { return nil }
-        let keys = nextKeysOfRound()
+        let keys = nextKeysOfRound(Self.bulkPartSize)
         if round.isEmpty { isUrgent = false }
         guard !keys.isEmpty else {
             settle()
@@ -253,9 +254,9 @@ package final class PrefixWatch {
         return (.round(isUrgent: true), keys)
     }
 
-    private func nextKeysOfRound() -> [WatchPart.Key] {
+    private func nextKeysOfRound(_ count: Int) -> [WatchPart.Key] {
         var keys: [WatchPart.Key] = []
-        while keys.count < Self.partSize, let key = round.next() {
+        while keys.count < count, let key = round.next() {
             // A key in flight has just been inspected.
             if !hung.contains(key), inFlight.insert(key).inserted { keys.append((key, knownVersion(key))) }
         }
@@ -301,11 +302,14 @@ package final class PrefixWatch {
         case .names(.success(nil)): failNames(part.disappeared)
         case .names(.failure(let error)): failNames(error)
         case .keys(let findings):
-            changes = findings.compactMap { key, finding in
-                content(key, finding).map { WatchedChange(key: key, content: $0) }
+            changes.reserveCapacity(findings.count)
+            for (key, finding) in findings {
+                if let content = content(key, finding) {
+                    changes.append(WatchedChange(key: key, content: content))
+                } else {
+                    endInspection(of: key)
+                }
             }
-            let changed = Set(changes.map(\.key))
-            for (key, _) in findings where !changed.contains(key) { endInspection(of: key) }
         case .foreign(let error):
             // When the own volume is back, every key is inspected.
             (namesFailure, needsFullRound, isUrgent, hasListed) = (error, true, false, false)
@@ -354,7 +358,7 @@ package final class PrefixWatch {
     /// Ends the inspection of a key, and makes it due again if it may have changed meanwhile.
     private func endInspection(of key: StoreKey) {
         inFlight.remove(key)
-        if postponed.remove(key) != nil { due.append(key) }
+        if !postponed.isEmpty, postponed.remove(key) != nil { due.append(key) }
     }
 
     private func settle() {
@@ -387,10 +391,11 @@ package final class PrefixWatch {
             // A volume that does not respond is part of the store's state, not a problem of a key.
             return error.isTransient && !isHung || before == error ? nil : .unreadable(error)
         }
-        unsettled.remove(key)
+        // These are empty in most passes, which read thousands of keys.
+        if !unsettled.isEmpty { unsettled.remove(key) }
         guard case .success(let state?) = finding else { return disappearance(of: key) }
-        problems[key] = nil
-        missing[key] = nil
+        if !problems.isEmpty { problems[key] = nil }
+        if !missing.isEmpty { missing[key] = nil }
         let before = known[key]
         switch state {
         case .known: return nil

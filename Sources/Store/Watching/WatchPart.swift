@@ -101,10 +101,11 @@ package final class WatchPart: Sendable {
         }
     }
 
-    private func inspectKeys() -> [(StoreKey, KeyFinding)]? {
+    private func inspectKeys() -> [WatchFindings.Key]? {
         // A listing relative to an open folder needs fewer calls, but is only as fresh as the opening.
         let folder = isBulk ? prefix.flatMap { try? volume.files.openFolder($0.path) } : nil
-        var found: [(StoreKey, KeyFinding)] = []
+        var found: [WatchFindings.Key] = []
+        found.reserveCapacity(keys.count)
         for (key, known) in keys {
             guard begin(key) else { return nil }
             found.append((key, volume.inspect(key, known: known, in: folder)))
@@ -114,12 +115,12 @@ package final class WatchPart: Sendable {
 
     /// Refuses what was found if another volume stands at the path, or if keys are missing together with their prefix.
     /// A single key is read in any case: its user compares the cluster itself.
-    private func verified(_ found: [(StoreKey, KeyFinding)]) -> WatchFindings {
-        let isChange = found.contains { if case .success(.known) = $0.1 { false } else { true } }
+    private func verified(_ found: [WatchFindings.Key]) -> WatchFindings {
+        let isChange = found.contains { if case .success(.known) = $0.finding { false } else { true } }
         guard isChange, let prefix else { return .keys(found) }
         do throws(StoreError) {
             try volume.requireOwnVolume()
-            let isMissing = found.contains { if case .success(nil) = $0.1 { true } else { false } }
+            let isMissing = found.contains { if case .success(nil) = $0.finding { true } else { false } }
             if isMissing, try volume.namesIfPresent(in: prefix.path) == nil { throw disappeared }
             return .keys(found)
         } catch {
@@ -169,11 +170,12 @@ package final class WatchPart: Sendable {
 package enum WatchFindings {
     /// The number of the newest hint, and the keys that changed, or `nil` if hints were missed.
     package typealias Hints = (newest: UInt64, keys: [StoreKey]?)
+    package typealias Key = (key: StoreKey, finding: KeyFinding)
 
     case hints(Result<Hints, StoreError>)
     /// The keys below the prefix, or `nil` if it is not there.
     case names(Result<[StoreKey]?, StoreError>)
-    case keys([(key: StoreKey, finding: KeyFinding)])
+    case keys([Key])
     /// Another volume stands at the path, or the prefix has disappeared.
     case foreign(StoreError)
 }

@@ -238,7 +238,7 @@ struct ClusterKeyTests {
     func standardMAC() {
         let key = ClusterKey(secret: (0..<32).map { UInt8($0) })
         for purpose in ClusterKey.Purpose.allCases {
-            let derived = SymmetricKey(data: key.derive("mac/\(purpose.rawValue)", 32))
+            let derived = SymmetricKey(data: key.derive("mac/\(purpose.label)", 32))
             for size in [0, 1, 55, 56, 63, 64, 65, 1_000] {
                 let (context, bytes) = ("agents/x/\(size)", (0..<size).map { UInt8(truncatingIfNeeded: $0) })
                 let length = withUnsafeBytes(of: UInt32(context.utf8.count).littleEndian) { Array($0) }
