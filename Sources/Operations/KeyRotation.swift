@@ -65,7 +65,7 @@ package final class KeyRotation: Sendable {
         if mounted != nil { return try await resealWithMountedKeys() }
         var cluster = try await read()
         if cluster.rotatingTo == nil, options.retiresOld {
-            guard cluster.keyring.keys.count > 1 else {
+            guard cluster.listedKeys.count > 1 || !cluster.retiredKeys.isEmpty else {
                 throw StoreError(
                     .refused,
                     "cluster.json",
@@ -74,6 +74,8 @@ package final class KeyRotation: Sendable {
                 )
             }
         } else if cluster.rotatingTo == nil {
+            // What the key has sealed could not be sealed again, so the operator decides first.
+            if let unusable = cluster.unusableKeys.first { throw unusable.problem }
             cluster = try await add(.generate())
             if let new = cluster.rotatingTo { report(.added(new.id)) }
         }
@@ -120,43 +122,60 @@ package final class KeyRotation: Sendable {
     private func retire(_ start: ClusterIdentity) async throws(StoreError) -> ClusterIdentity {
         var cluster = start
         let all = start.keyring
-        let old = all.keys.dropFirst()
-        guard !old.isEmpty else { return cluster }
+        let old = start.listedKeys.dropFirst()
+        guard !old.isEmpty || !start.retiredKeys.isEmpty else { return cluster }
         try await waitUntilSigning(all.signing)
         // A document that could not be sealed again may be genuine under an old key only, and is lost without it.
         if let (place, problem) = try await reseal(all).first {
             let cause = ValueExamination.withRemedy(problem, place, in: store)
             throw StoreError(.refused, place.path, "\(cause); the old keys are kept: run this again after that")
         }
-        var undeleted: StoreError?
-        for key in old.reversed() {
+        for id in old.reversed() {
             cluster = try await step { cluster throws(StoreError) in
-                let isDue = cluster.keyring.signing == all.signing && cluster.keyring[key.id] != nil
-                return isDue ? try cluster.retiring(key.id) : nil
+                let isDue = cluster.keyring.signing == all.signing && cluster.listedKeys.contains(id)
+                return isDue ? try cluster.retiring(id) : nil
             }
-            guard cluster.keyring[key.id] == nil else {
+            guard !cluster.listedKeys.contains(id) else {
                 throw StoreError(
                     .busy,
                     ClusterDocument.key.path,
-                    "the signing key was changed by another rotation; key \(key.id) is still valid: run this again"
+                    "the signing key was changed by another rotation; key \(id) is still valid: run this again"
                 )
             }
-            do throws(StoreError) {
-                try await store.removeClusterKey(key.id)
-                report(.retired(key.id))
-            } catch {
-                guard error.code != .notFound else {
-                    report(.retired(key.id))
-                    continue
-                }
-                let reason = "is a key that is valid no more and could not be deleted: \(error.reason); delete the file"
-                undeleted = StoreError(error.code, store.place(ofClusterKey: key.id), reason)
-            }
         }
+        let undeleted = try await deleteRetired(&cluster)
         // A command that read the old key earlier may have sealed with it since.
         _ = try await reseal(all)
         if let undeleted { throw undeleted }
         return cluster
+    }
+
+    /// Deletes the files of retired keys, also those that an earlier run could not delete.
+    ///
+    /// - Returns: The failure to delete one of them, which a later run tries again.
+    private func deleteRetired(_ cluster: inout ClusterIdentity) async throws(StoreError) -> StoreError? {
+        var undeleted: StoreError?
+        var deleted: Set<String> = []
+        for id in cluster.retiredKeys {
+            do throws(StoreError) {
+                try await store.removeClusterKey(id)
+            } catch {
+                if error.code != .notFound {
+                    let reason = "is a key that is valid no more and could not be deleted: \(error.reason); "
+                    let remedy = "delete the file, or run this again after that"
+                    undeleted = StoreError(error.code, store.place(ofClusterKey: id), reason + remedy)
+                    continue
+                }
+            }
+            deleted.insert(id)
+            report(.retired(id))
+        }
+        guard !deleted.isEmpty else { return undeleted }
+        let confirmed = deleted
+        cluster = try await step { cluster in
+            confirmed.isDisjoint(with: cluster.retiredKeys) ? nil : cluster.confirmingDeletion(of: confirmed)
+        }
+        return undeleted
     }
 
     /// Seals with the first mounted key. The operator changes the mounted secret, this changes what is sealed.

@@ -184,6 +184,10 @@ package struct StoreCheck: Sendable {
                 return nil
             }
             report.cluster = cluster
+            for key in cluster.unusableKeys {
+                report.unusable.removeAll { $0.path == key.problem.place }
+                report.problems.append(key.problem.description)
+            }
             try configuration.require(cluster.id)
             return cluster
         } catch {

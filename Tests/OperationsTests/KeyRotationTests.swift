@@ -139,7 +139,42 @@ struct KeyRotationTests {
         #expect(error?.reason.contains("delete the file") == true)
         #expect(!events.withLock { $0.contains(.retired(old.id)) })
         let after = try #require(try await rig.store.readCluster(mounted: nil))
-        #expect(after.keyring == ClusterKeyring([rotated.keyring.signing]))
+        #expect(after.keyring == ClusterKeyring([rotated.keyring.signing]) && after.retiredKeys == [old.id])
+        #expect(rig.folder.names("v2/keys").contains(old.id))
+        // The file can be deleted now: the command is repeated, and knows which one it is.
+        let repeated = try await rig.rotation(retiring: true) { event in events.withLock { $0.append(event) } }.run()
+        #expect(events.withLock { $0.contains(.retired(old.id)) })
+        #expect(rig.folder.names("v2/keys") == [rotated.keyring.signing.id] && repeated.retiredKeys == [])
+    }
+
+    @Test("A damaged old key stops no start, is named by a new rotation, and is retired once nothing needs it")
+    func damagedOldKey() async throws {
+        let rig = try await Rig()
+        defer { rig.stop() }
+        let rotated = try await rig.rotation().run()
+        let old = rig.first.keyring.signing
+        let file = rig.folder.write("v2/keys/\(old.id)", "damaged")
+        let (other, cluster) = try await VolumeStore.openFounded(path: rig.folder.file("v2"), mounted: nil)
+        defer { other.close() }
+        #expect(cluster.keyring == ClusterKeyring([rotated.keyring.signing]))
+        #expect(cluster.unusableKeys.map(\.id) == [old.id] && cluster.unusableKeys.first?.problem.place == file)
+        #expect(try rig.store.volume.strayKeys(cluster).isEmpty)
+        let error = await #expect(throws: StoreError.self) { _ = try await rig.rotation().run() }
+        #expect(error?.place == file && error?.reason.contains("rotate-key --retire-old") == true)
+        // A credential that only the old key has sealed is not given up.
+        let key: StoreKey = "agents/late"
+        let body = Array(#"{"id":"late"}"#.utf8)
+        try await rig.store.write(
+            key,
+            .create(SealedDocument.seal(body, .credential, context: "\(key)/1", with: old))
+        )
+        let refusal = await #expect(throws: StoreError.self) { _ = try await rig.rotation(retiring: true).run() }
+        #expect(refusal?.reason.contains("the old keys are kept") == true)
+        #expect(try await rig.store.readCluster(mounted: nil)?.unusableKeys.map(\.id) == [old.id])
+        try await rig.store.write(key, .remove(nil))
+        let retired = try await rig.rotation(retiring: true).run()
+        #expect(retired.unusableKeys == [] && retired.listedKeys == [rotated.keyring.signing.id])
+        #expect(rig.folder.names("v2/keys") == [rotated.keyring.signing.id])
     }
 
     @Test("It waits for a live replica that does not know the key, reports its name, and continues when run again")

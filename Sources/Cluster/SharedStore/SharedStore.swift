@@ -179,6 +179,7 @@ package final class SharedStore: Sendable {
                 do throws(StoreError) {
                     if let cluster = try await store.readCluster(mounted: mounted) {
                         try apply(cluster, isMounted: mounted != nil)
+                        if let unusable = cluster.unusableKeys.first { throw unusable.problem }
                     }
                     (applied, known) = (mounted, nil)
                 } catch {
@@ -202,7 +203,8 @@ package final class SharedStore: Sendable {
     }
 
     /// - Throws: `foreign` if the volume belongs to another cluster, for example one that was created in an empty mount
-    ///   point, `notFound` if an old key was lost. The identity that this process has stays in use.
+    ///   point, `notFound` if an old key was lost, or the reason why it cannot be used. The identity that this process
+    ///   has stays in use.
     private func apply(_ cluster: ClusterIdentity, isMounted: Bool) throws(StoreError) {
         let (known, lost) = current.withLock { current -> (String, ClusterKey?) in
             guard cluster.id == current.id, cluster.version >= current.version else { return (current.id, nil) }
@@ -212,6 +214,7 @@ package final class SharedStore: Sendable {
             return (current.id, lost)
         }
         if let lost {
+            if let unusable = cluster.unusableKeys.first(where: { $0.id == lost.id }) { throw unusable.problem }
             throw StoreError(
                 .notFound,
                 store.place(ofClusterKey: lost.id),

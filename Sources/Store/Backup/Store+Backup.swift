@@ -36,7 +36,8 @@ extension Store {
             }
             try archive.clear()
             let writer = BackupWriter(TarWriter(archive, time: time), cluster.keyring)
-            writer.add([(.cluster, cluster.document(version: 1))])
+            writer.add([(.cluster, cluster.document(version: 1, listsUnusable: false))])
+            for key in cluster.unusableKeys { writer.leaveOut(key.problem) }
             if mounted == nil { writer.add(cluster.keyring.keys.map { (.key(id: $0.id), $0.storedBytes) }) }
             for prefix in StoreLayout.kept {
                 try await readAll(prefix) { part, _ in writer.add(part) }
@@ -115,6 +116,13 @@ private final class BackupWriter: Sendable {
         state.withLock { state in
             state.notes.append("\(outcome): \(error)")
             if found == nil { state.leftOutCount += 1 }
+        }
+    }
+
+    func leaveOut(_ problem: StoreError) {
+        state.withLock { state in
+            state.notes.append("left out: \(problem)")
+            state.leftOutCount += 1
         }
     }
 

@@ -168,8 +168,7 @@ extension Volume {
     /// Returns the files in `keys/` that cluster.json does not name, left by an interrupted start or rotation.
     package func strayKeys(_ cluster: ClusterIdentity) throws(StoreError) -> [String] {
         let names = try namesIfPresent(in: ClusterDocument.keyFolder) ?? []
-        return names.filter { name in !cluster.keyring.keys.contains { $0.id == name } }.sorted().map {
-            displayPath("\(ClusterDocument.keyFolder)/\($0)")
-        }
+        let known = Set(cluster.keyring.keys.map(\.id) + cluster.unusableKeys.map(\.id))
+        return names.filter { !known.contains($0) }.sorted().map { displayPath("\(ClusterDocument.keyFolder)/\($0)") }
     }
 }

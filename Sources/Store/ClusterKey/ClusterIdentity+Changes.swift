@@ -7,7 +7,7 @@ extension ClusterIdentity {
     /// Adds a key that verifies from now on: the first step of a rotation. The second is ``signing(with:)``, once the
     /// information of every live replica lists the key.
     package func adding(_ key: ClusterKey) throws(StoreError) -> ClusterIdentity {
-        guard keyring.keys.count < ClusterKeyFile.keyLimit else {
+        guard keyring.keys.count + unusableKeys.count < ClusterKeyFile.keyLimit else {
             throw StoreError(
                 .tooLarge,
                 ClusterDocument.key.path,
@@ -39,29 +39,54 @@ extension ClusterIdentity {
     /// key.
     package func resealed() -> ClusterIdentity { next(keyring.keys, fields) }
 
-    /// Removes a key that no longer signs anything.
+    /// The highest number of retired keys that are listed until their files are deleted.
+    private static let retiredLimit = 64
+
+    /// Removes a key that no longer signs anything, usable or not. Its file is to be deleted after that, and until
+    /// ``confirmingDeletion(of:)`` the document lists it in ``retiredKeys``.
     package func retiring(_ id: String) throws(StoreError) -> ClusterIdentity {
-        guard keyring.signing.id != id, let key = keyring[id] else {
+        guard keyring.signing.id != id, listedKeys.contains(id) else {
             throw StoreError(.notFound, "\(ClusterDocument.keyFolder)/\(id)", "is not a key that can be retired")
         }
-        return next(keyring.keys.filter { $0 != key }, fields)
+        var fields = fields
+        fields[Self.retiredField] = .array((retiredKeys + [id]).suffix(Self.retiredLimit).map { .string($0) })
+        if fields[Self.rotationField]?.string == id { fields[Self.rotationField] = nil }
+        return next(keyring.keys.filter { $0.id != id }, fields, unusable: unusableKeys.filter { $0.id != id })
+    }
+
+    /// Removes retired keys whose files are deleted from ``retiredKeys``.
+    package func confirmingDeletion(of ids: Set<String>) -> ClusterIdentity {
+        var fields = fields
+        let left = retiredKeys.filter { !ids.contains($0) }
+        fields[Self.retiredField] = left.isEmpty ? nil : .array(left.map { .string($0) })
+        return next(keyring.keys, fields)
     }
 
     /// Returns the content of cluster.json in a version.
-    func document(version: UInt64) -> [UInt8] {
-        ClusterDocument(cluster: id, keys: keyring.keys.map(\.id), keeping: fields)
+    ///
+    /// - Parameter listsUnusable: Whether it lists the keys that cannot be used.
+    func document(version: UInt64, listsUnusable: Bool = true) -> [UInt8] {
+        let ids = keyring.keys.map(\.id) + (listsUnusable ? unusableKeys.map(\.id) : [])
+        return ClusterDocument(cluster: id, keys: ids, keeping: fields)
             .sealed(version: version, with: keyring.signing)
     }
 
-    private func next(_ keys: [ClusterKey], _ fields: [String: JSONValue]) -> ClusterIdentity {
-        ClusterIdentity(
+    private func next(
+        _ keys: [ClusterKey],
+        _ fields: [String: JSONValue],
+        unusable: [UnusableKey]? = nil
+    ) -> ClusterIdentity {
+        let unusable = unusable ?? unusableKeys
+        let ids = keys.map(\.id) + unusable.map(\.id)
+        return ClusterIdentity(
             id: id,
             keyring: ClusterKeyring(keys),
             isMounted: isMounted,
             keysOnVolume: keys.map(\.id).filter { !isMounted || keysOnVolume.contains($0) },
+            unusableKeys: unusable,
             version: version + 1,
             sealedBy: keys[0].id,
-            fields: ClusterDocument(cluster: id, keys: keys.map(\.id), keeping: fields).fields
+            fields: ClusterDocument(cluster: id, keys: ids, keeping: fields).fields
         )
     }
 }
@@ -73,6 +98,7 @@ extension ClusterIdentity {
     ///   - document: The parsed content of `stored`.
     ///   - keys: The mounted keys, or those of `document` that are in the store, in its order.
     ///   - keysOnVolume: The ids of those of `keys` that have a file in the store.
+    ///   - unusableKeys: The keys of `document` whose files cannot be used.
     ///   - place: The location for messages.
     package init(
         _ stored: StoredValue,
@@ -80,6 +106,7 @@ extension ClusterIdentity {
         keys: [ClusterKey],
         isMounted: Bool,
         keysOnVolume: [String],
+        unusableKeys: [UnusableKey] = [],
         place: String
     ) throws(StoreError) {
         guard !keys.isEmpty, isMounted || keys[0].id == document.keys[0] else {
@@ -110,6 +137,7 @@ extension ClusterIdentity {
             keyring: keyring,
             isMounted: isMounted,
             keysOnVolume: keysOnVolume,
+            unusableKeys: unusableKeys,
             version: stored.version,
             sealedBy: SealedDocument.keyID(stored.bytes) ?? "",
             fields: document.fields

@@ -8,6 +8,9 @@ package struct ClusterIdentity: Sendable, Equatable {
     package let isMounted: Bool
     /// The ids of the keys in ``keyring`` that have a file on the volume, in its order. Mounted keys should have none.
     package let keysOnVolume: [String]
+    /// The keys that cluster.json lists and that cannot be used, such as a damaged file. They are never mounted, and
+    /// none of them is the signing key. What they have sealed cannot be verified.
+    package let unusableKeys: [UnusableKey]
     /// The version of cluster.json that this was read from.
     package let version: UInt64
     /// The id of the key that cluster.json is sealed with. With mounted keys this may be older than the signing key.
@@ -18,6 +21,8 @@ package struct ClusterIdentity: Sendable, Equatable {
     package static let format: Int64 = 1
     /// The field of cluster.json that names the target key of a rotation until the rotation is finished.
     static let rotationField = "rotating_to"
+    /// The field of cluster.json that lists the retired keys whose files are not known to be deleted.
+    static let retiredField = "retired"
 
     /// Whether a valid key is on the volume, so that a user who can read the volume controls the cluster; `store check`
     /// reports it.
@@ -38,10 +43,22 @@ package struct ClusterIdentity: Sendable, Equatable {
     /// The ids of the keys that cluster.json lists. With mounted keys these may be others than those in ``keyring``.
     package var listedKeys: [String] { fields["keys"]?.strings ?? [] }
 
+    /// The ids of the retired keys whose files are not known to be deleted, without any that is valid.
+    package var retiredKeys: [String] {
+        let listed = listedKeys
+        return (fields[Self.retiredField]?.strings ?? []).filter { StoreKey.isComponent($0) && !listed.contains($0) }
+    }
+
     /// The target key of the rotation in progress, or `nil` if there is none.
     package var rotatingTo: ClusterKey? {
         fields[Self.rotationField]?.string.flatMap { keyring[$0] }
     }
+}
+
+/// A key of the cluster whose file cannot be used, and why.
+package struct UnusableKey: Sendable, Equatable {
+    package let id: String
+    package let problem: StoreError
 }
 
 /// The content of `cluster.json`: created once by one link(2), changed only by a key rotation.

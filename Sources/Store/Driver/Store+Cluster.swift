@@ -61,14 +61,21 @@ extension Store {
         let document = try ClusterDocument(stored.bytes, place: place)
         var found: [ClusterKey] = []
         var keysOnVolume: [String] = []
+        var unusable: [UnusableKey] = []
         for id in mounted?.map(\.id) ?? document.keys {
             do {
                 // A missing key only fails to verify what it signed, but the first key has to be there.
                 guard let key = try await clusterKey(id, namedBy: place) else { continue }
                 found.append(key)
             } catch {
+                guard mounted != nil else {
+                    guard id != document.keys[0], !error.isTransient, error.code != .closed else { throw error }
+                    // An old key is not needed to sign, only to verify what it has sealed.
+                    let remedy = "or, if nothing needs this old key, remove it: hopgate cluster rotate-key --retire-old"
+                    unusable.append(UnusableKey(id: id, problem: error.adding(remedy)))
+                    continue
+                }
                 // A key that is mounted is not needed in the store.
-                guard mounted != nil else { throw error }
                 // A file that is refused can still be read by others.
                 if error.isTransient { continue }
             }
@@ -80,6 +87,7 @@ extension Store {
             keys: mounted ?? found,
             isMounted: mounted != nil,
             keysOnVolume: keysOnVolume,
+            unusableKeys: unusable,
             place: place
         )
     }
