@@ -52,20 +52,27 @@ extension VolumeStore {
         if !isAccepted { shared.withLock { $0.isProbing = false } }
     }
 
-    /// Deletes what is no longer needed: a round a minute, in slices that a reader and the writer alternate in.
+    /// Deletes what is no longer needed: a round a minute, in slices that a reader and the writer alternate in. If a
+    /// slice does not end, because a file hangs, another collector goes on without that file.
     func scheduleSweep(_ collector: GarbageCollector) {
         // Used by one job at a time.
         let box = ThreadConfined(collector)
-        let pause = collector.isRoundFinished ? TimeAmount.minutes(1) : Self.betweenSlices
+        let pause = collector.isRoundFinished ? options.sweepInterval : Self.betweenSlices
         timers.schedule(at: .now() + pause) { [weak self] in
             guard let self else { return }
+            let (timers, patience) = (timers, options.callDeadline)
             let isAccepted = readers.submit { [weak self] in
                 let (collector, now) = (box.value, NIODeadline.now())
+                let supervision = timers.schedule(at: now + patience) { [weak self] in
+                    if let successor = box.value.successor() { self?.scheduleSweep(successor) }
+                }
                 if collector.isRoundFinished {
                     collector.settled = self?.settledRemovals(now: now, collector.isWaiting)
                 }
                 let found = (try? collector.examine(now: now)) ?? []
-                self?.delete(found[...], box)
+                timers.cancel(supervision)
+                guard let next = collector.continuation() else { return }
+                if next === collector { self?.delete(found[...], box) } else { self?.scheduleSweep(next) }
             }
             if !isAccepted { scheduleSweep(box.value) }
         }

@@ -22,6 +22,8 @@ package final class VolumeStore: Store {
         package var callDeadline = TimeAmount.seconds(10)
         /// The time between two polls of a watched prefix.
         package var watchInterval = PrefixWatch.interval
+        /// The time between two rounds of a collector.
+        package var sweepInterval = TimeAmount.minutes(1)
         package var pace = JournalWriter.Pace()
         /// The name of this process in the records of its leases, for people.
         package var processName = LeaseRecord.processName

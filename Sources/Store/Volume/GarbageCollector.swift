@@ -13,7 +13,9 @@ import Synchronization
 ///
 /// The work goes on in slices of at most ``sliceTime``: a reader of the ``VolumeStore`` calls ``examine(now:)``, which
 /// lists and reads, and its writer ``delete(_:)`` with the result. For a removed key that takes a rename, and reads
-/// before and after it that verify the removal; files and folders are only unlinked. Confined to one thread at a time.
+/// before and after it that verify the removal; files and folders are only unlinked. Confined to one thread at a time,
+/// except for ``successor()``: another collector continues in the place of one whose call hangs, and passes over that
+/// file or folder until the call returns.
 package final class GarbageCollector {
     /// The time for which archived and temporary files are kept.
     package static let minimumAge = TimeAmount.minutes(10)
@@ -30,6 +32,8 @@ package final class GarbageCollector {
     /// The highest number of versions with a private key that are read to find the replaced one. Below more copies of
     /// the newest version old ones are deleted like those of other values.
     private static let copiesRead = 3
+    /// The number of hanging calls at which no collector goes on.
+    private static let hungLimit = 4
 
     /// One call of the file system, or for a key a few.
     package enum Deletion: Equatable, Sendable {
@@ -45,17 +49,51 @@ package final class GarbageCollector {
         /// A file or folder that is deleted with its contents.
         case path(String)
         case key(StoreKey, isDisposable: Bool)
+
+        var place: String {
+            switch self {
+            case .path(let path): path
+            case .key(let key, _): key.path
+            }
+        }
     }
 
-    private struct Sighting {
+    private struct Sighting: Sendable {
         let since: NIODeadline
         /// The time since which all members are known to have acted on the removal.
         var settled: NIODeadline?
     }
 
+    /// The state that a collector and its successors share.
+    private final class Progress: Sendable {
+        struct State: Sendable {
+            /// The number of the collector that goes on, or `nil` if too many calls hang.
+            var active: UInt64? = 0
+            var lastNumber: UInt64 = 0
+            /// The path that the active collector examines, or `nil` between two slices.
+            var subject: String?
+            /// The paths whose calls hang, by the number of the collector that made the call.
+            var hanging: [UInt64: String] = [:]
+            /// The sightings at the beginning of the slice.
+            var firstSeen: [String: Sighting] = [:]
+            var seen: [String: Sighting] = [:]
+
+            /// Makes a new collector the active one. Returns its number and the sightings that are known.
+            mutating func activate() -> (number: UInt64, seen: [String: Sighting]) {
+                lastNumber += 1
+                active = lastNumber
+                return (lastNumber, firstSeen.merging(seen) { $1 })
+            }
+        }
+
+        let state = Mutex(State())
+    }
+
     private let volume: Volume
     private let disposable: [StoreKey]
     private let kept: [StoreKey]
+    private let progress: Progress
+    private let number: UInt64
     /// The sightings of files and folders, and of the versions that remove keys, by path.
     private var firstSeen: [String: Sighting] = [:]
     private var seen: [String: Sighting] = [:]
@@ -72,14 +110,28 @@ package final class GarbageCollector {
     ///     created at the moment when its folder is deleted is restored, but may be missing for that moment. Archived
     ///     and temporary files are deleted together with them.
     ///   - kept: The prefixes of keys that are kept for a while after their removal.
-    package init(
+    package convenience init(
         volume: Volume,
         disposable: [StoreKey] = StoreLayout.temporary,
         kept: [StoreKey] = StoreLayout.kept
     ) {
+        self.init(volume, disposable, kept, Progress(), 0, [:])
+    }
+
+    private init(
+        _ volume: Volume,
+        _ disposable: [StoreKey],
+        _ kept: [StoreKey],
+        _ progress: Progress,
+        _ number: UInt64,
+        _ seen: [String: Sighting]
+    ) {
         self.volume = volume
         self.disposable = disposable
         self.kept = kept
+        self.progress = progress
+        self.number = number
+        self.seen = seen
     }
 
     /// The time before which all members have acted on every removal that this process had seen, or `nil` if none is
@@ -96,9 +148,13 @@ package final class GarbageCollector {
     /// - Throws: The failure to begin a round.
     package func examine(now: NIODeadline) throws(StoreError) -> [Deletion] {
         let end = volume.now() + Self.sliceTime
+        let sightings = (firstSeen, seen)
+        progress.state.withLock { state in
+            if state.active == number { (state.firstSeen, state.seen) = sightings }
+        }
         if isRoundFinished {
             var paths: [String] = []
-            for folder in disposable.isEmpty ? [] : [Volume.tombs, Volume.temporaries] {
+            for folder in disposable.isEmpty ? [] : [Volume.tombs, Volume.temporaries] where begin(folder) {
                 paths += try volume.names(in: folder, fresh: true).map { "\(folder)/\($0)" }
             }
             (firstSeen, seen, isWaiting) = (seen, [:], false)
@@ -110,9 +166,11 @@ package final class GarbageCollector {
         var found: [Deletion] = []
         repeat {
             if let subject = subjects.popFirst() {
+                guard begin(subject.place) else { continue }
                 // What cannot be read now waits for the next round.
                 found += (try? deletions(of: subject, now)) ?? []
             } else if let prefix = unlisted.popFirst() {
+                guard begin(prefix.path) else { continue }
                 let isDisposable = disposable.contains(prefix)
                 let keys = (try? volume.unsortedKeys(prefix)) ?? []
                 subjects = keys.map { .key($0, isDisposable: isDisposable) }[...]
@@ -120,6 +178,49 @@ package final class GarbageCollector {
         } while !isRoundFinished && volume.now() < end
         return found
     }
+
+    // MARK: Calls that hang
+
+    /// Replaces this collector because its slice does not end. Called on any thread.
+    ///
+    /// - Returns: The collector that goes on, or `nil` if the slice has ended or ``hungLimit`` calls hang: then
+    ///   ``continuation()`` returns one as soon as one of them returns.
+    package func successor() -> GarbageCollector? {
+        let next = progress.state.withLock { state -> (number: UInt64, seen: [String: Sighting])? in
+            guard state.active == number, let subject = state.subject else { return nil }
+            state.hanging[number] = subject
+            state.active = nil
+            state.subject = nil
+            return state.hanging.count < Self.hungLimit ? state.activate() : nil
+        }
+        return next.map { GarbageCollector(volume, disposable, kept, progress, $0.number, $0.seen) }
+    }
+
+    /// Ends a slice. Returns the collector that goes on: this one, or another one in its place if this one was replaced
+    /// and none goes on; `nil` if one does.
+    package func continuation() -> GarbageCollector? {
+        let isActive = progress.state.withLock { state -> Bool in
+            if state.active == number { state.subject = nil }
+            return state.active == number
+        }
+        guard !isActive else { return self }
+        let next = progress.state.withLock { state -> (number: UInt64, seen: [String: Sighting])? in
+            state.hanging[number] = nil
+            return state.active == nil ? state.activate() : nil
+        }
+        return next.map { GarbageCollector(volume, disposable, kept, progress, $0.number, $0.seen) }
+    }
+
+    /// Records what is examined. Returns `false` if it is passed over, because an earlier call of it hangs.
+    private func begin(_ path: String) -> Bool {
+        progress.state.withLock { state in
+            guard !state.hanging.values.contains(path) else { return false }
+            if state.active == number { state.subject = path }
+            return true
+        }
+    }
+
+    // MARK: Deletion
 
     /// Deletes for the time of a slice, at least one. Returns the rest.
     package func delete(_ deletions: ArraySlice<Deletion>) -> ArraySlice<Deletion> {

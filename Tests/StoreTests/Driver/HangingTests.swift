@@ -67,6 +67,27 @@ struct HangingTests {
         for read in reads { #expect(await read.value == .notFound) }
     }
 
+    @Test("Removed keys are collected while the folder of another hangs, which follows when it answers")
+    func collector() async throws {
+        for name in ["a", "b", "c", "d"] {
+            let key = try StoreKey("acme/challenges/\(name)")
+            try store.volume.write(key, .create([1]))
+            try store.volume.write(key, .remove(nil))
+        }
+        func left() -> [String] { scratch.names("v2/acme/challenges").filter { !$0.hasPrefix(".") } }
+        #expect(left() == ["a", "b", "c", "d"])
+        gate.hang(true, at: "acme/challenges/a", "acme/challenges/c")
+        var options = VolumeStore.Options()
+        options.sweepInterval = .milliseconds(20)
+        options.callDeadline = .milliseconds(100)
+        let collecting = VolumeStore(volume: store.volume, options: options)
+        defer { collecting.close() }
+        defer { gate.hang(false) }
+        try await eventually("the keys that answer are collected") { left() == ["a", "c"] }
+        gate.hang(false)
+        try await eventually("the others follow") { left() == [] }
+    }
+
     @Test("A flush waits no longer than its limit")
     func flush() async throws {
         let journal = try await journal()
