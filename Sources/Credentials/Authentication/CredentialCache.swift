@@ -8,7 +8,8 @@ import Threads
 /// The credentials against which a running gateway authenticates agents.
 ///
 /// Look-ups read memory from any thread. ``load()`` begins to watch the store, and ``run(onChange:)`` reports changes.
-/// A document that cannot be read or is not genuine keeps its last valid version, and is logged once.
+/// A document that cannot be read or is not genuine keeps its last valid version, and is logged once; of many at the
+/// same time the first ones are logged by name, and the others as a number.
 package final class CredentialCache: Sendable {
     /// The maximum length of a secret in bytes. Longer texts cannot be secrets and are not hashed.
     private static let secretLimit = 256
@@ -23,6 +24,7 @@ package final class CredentialCache: Sendable {
     private let clock: @Sendable () -> UnixTime
     private let values: WatchedValues<Credential, CredentialError>
     private let counts = Mutex(Counts())
+    private let reports = Mutex(Reports())
     /// The changes since ``load()`` that are not reported yet.
     private let pending = Mutex(CredentialChanges())
     /// The next time at which a secret expires, or `nil` if none does.
@@ -35,6 +37,11 @@ package final class CredentialCache: Sendable {
     private struct Counts {
         var statistics = CredentialStatistics()
         var limiter = FailureLimiter()
+    }
+
+    private struct Reports {
+        var problems = ReportLimiter()
+        var repairs = ReportLimiter()
     }
 
     /// - Parameters:
@@ -158,7 +165,10 @@ package final class CredentialCache: Sendable {
     package func run(onChange: @escaping @Sendable (CredentialChanges) -> Void) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
-                while (try? await Task.sleep(for: Self.interval)) != nil { self.changed.send() }
+                while (try? await Task.sleep(for: Self.interval)) != nil {
+                    self.reportCounted()
+                    self.changed.send()
+                }
             }
             var then = clock()
             while await changed.wait() {
@@ -192,9 +202,11 @@ package final class CredentialCache: Sendable {
         }
         for change in batch {
             if let problem = change.newProblem {
+                guard reports.withLock({ $0.problems.admit() }) else { continue }
                 let effect = change.after.value == nil ? "agents with it are refused" : "its last valid version is kept"
                 logger.error("credential unusable; \(effect)", metadata: ["error": "\(problem)"])
             } else if change.before.problem != nil, change.after.problem == nil {
+                guard reports.withLock({ $0.repairs.admit() }) else { continue }
                 let event =
                     switch change.after.value {
                     case nil: "unusable credential removed"
@@ -216,6 +228,15 @@ package final class CredentialCache: Sendable {
             }
         }
         changed.send()
+    }
+
+    /// Logs how many credentials had no line of their own.
+    private func reportCounted() {
+        let (problems, repairs) = reports.withLock { ($0.problems.settle(), $0.repairs.settle()) }
+        if let problems {
+            logger.error("more credentials unusable; see hopgate store check", metadata: ["count": "\(problems)"])
+        }
+        if let repairs { logger.notice("more credentials usable again or removed", metadata: ["count": "\(repairs)"]) }
     }
 
     /// The ids of the credentials with a secret that expired between the two times.

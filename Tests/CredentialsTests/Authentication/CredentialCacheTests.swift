@@ -204,6 +204,28 @@ struct CredentialCacheTests {
         #expect(log.all.allSatisfy { $0.hasPrefix("credential unusable; agents with it are refused") })
     }
 
+    @Test("Of many unusable credentials ten are logged by name, and the others as a number", .timeLimit(.minutes(1)))
+    func manyUnusable() async throws {
+        let store = try TestStore()
+        for number in 0..<200 { try await store.plant(Array("damaged".utf8), id: "token\(number)") }
+        let cache = store.cache(log.logger)
+        try await cache.load()
+        #expect(cache.statistics.unusable == 200)
+        func lines(_ text: String) -> [String] { log.all.filter { $0.contains(text) } }
+        try await watching(cache) { _ in
+            try await eventually { !lines("more credentials unusable").isEmpty }
+            #expect(lines("more credentials unusable").first?.contains("190") == true)
+            #expect(lines("credential unusable; agents").count == 10)
+            for number in 0..<50 {
+                try await store.store.write(try StoreKey("agents/token\(number)"), .remove(nil))
+            }
+            try await eventually { cache.statistics.unusable == 150 }
+            // A later one has a line again.
+            try await store.plant(Array("damaged".utf8), id: "late")
+            try await eventually { lines("credential unusable; agents").count == 11 }
+        }
+    }
+
     @Test("Removing a key or its folder by hand ends the credential", .timeLimit(.minutes(1)))
     func removed() async throws {
         let store = try TestStore(.volume)
