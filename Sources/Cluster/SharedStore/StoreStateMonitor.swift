@@ -24,6 +24,10 @@ package struct StoreStateMonitor: Sendable {
     private var seenSince: NIODeadline
     private var degradedSince: NIODeadline?
     private var lastDegradedReport: NIODeadline?
+    /// The places of the hints that were reported as refused.
+    private var refusedHints: Set<String> = []
+    /// The highest number of hints that are reported.
+    private static let hintLimit = 16
 
     package init(now: NIODeadline) {
         seenSince = now
@@ -53,6 +57,14 @@ package struct StoreStateMonitor: Sendable {
         defer { degradedSince = nil }
         return .healthy(after: seenSince - (degradedSince ?? seenSince))
     }
+
+    /// Records the last failure of a hint.
+    ///
+    /// - Returns: The failure if it is to be reported: once for each place, and for the first places only.
+    package mutating func observe(refusedHint: StoreError?) -> StoreError? {
+        guard let refusedHint, refusedHints.count < Self.hintLimit else { return nil }
+        return refusedHints.insert(refusedHint.place).inserted ? refusedHint : nil
+    }
 }
 
 extension StoreStateMonitor {
@@ -64,6 +76,9 @@ extension StoreStateMonitor {
         while !Task.isCancelled {
             try? await Task.sleep(for: interval)
             let (diagnostics, state) = (store.diagnostics, store.state)
+            if let refused = monitor.observe(refusedHint: diagnostics.refusedHint) {
+                logger.warning("hint in the store refused; changes are found late", metadata: ["error": "\(refused)"])
+            }
             let failure = diagnostics.failure ?? diagnostics.watchFailure
             // A watch that reads nothing delivers no change, although the store works otherwise.
             let observed = state == .healthy && diagnostics.watchFailure != nil ? .stalled : state

@@ -25,6 +25,9 @@ package struct StoreDiagnostics: Sendable {
     package var failure: StoreError?
     /// The failure of a watch whose keys are not read, or `nil` if there is none.
     package var watchFailure: StoreError?
+    /// The last failure of a hint that will not pass by itself, or `nil` if there was none. The changes that it stands
+    /// for are found when all keys of its prefix are inspected.
+    package var refusedHint: StoreError?
     package var counts = StoreCounts()
 }
 
@@ -36,6 +39,7 @@ extension VolumeStore {
             roundTrip: health.roundTrip,
             failure: health.failure,
             watchFailure: shared.withLock { $0.watches }.lazy.compactMap(\.failure).first { $0.code != .transient },
+            refusedHint: volume.refusedHint.withLock { $0 },
             counts: volume.counts
         )
     }

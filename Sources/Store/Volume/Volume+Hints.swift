@@ -1,3 +1,5 @@
+import Synchronization
+
 /// Hints that a key below a prefix changed: small numbered files in `PREFIX/.changes`, each with the name of a key.
 ///
 /// Hints only make watchers faster where thousands of folders cannot be listed every second. A hint may be lost in a
@@ -41,20 +43,33 @@ extension Volume {
     }
 
     /// Returns the numbers of the hints in rising order; empty if there never was one.
-    func hintNumbers(_ prefix: String) throws(StoreError) -> [UInt64] {
+    package func hintNumbers(_ prefix: String) throws(StoreError) -> [UInt64] {
         do {
             return try names(in: Self.hints(prefix), fresh: true).compactMap { StoreNumber.parse(name: $0) }.sorted()
         } catch {
-            guard error.code == .notFound else { throw error }
+            guard error.code == .notFound else {
+                recordRefusal(error)
+                throw error
+            }
             return []
         }
     }
 
+    private func recordRefusal(_ error: StoreError) {
+        guard !error.isTransient, error.code != .notFound else { return }
+        refusedHint.withLock { $0 = error }
+    }
+
     /// Returns the name of the key that changed, or `nil` if the hint cannot be read.
-    func hint(_ prefix: String, _ number: UInt64) -> String? {
-        guard let bytes = try? readFile("\(Self.hints(prefix))/\(number)", limit: 512),
-            let line = bytes.firstIndex(of: UInt8(ascii: "\n"))
-        else { return nil }
+    package func hint(_ prefix: String, _ number: UInt64) -> String? {
+        let bytes: [UInt8]
+        do {
+            bytes = try readFile("\(Self.hints(prefix))/\(number)", limit: 512)
+        } catch {
+            recordRefusal(error)
+            return nil
+        }
+        guard let line = bytes.firstIndex(of: UInt8(ascii: "\n")) else { return nil }
         let name = String(decoding: bytes[..<line], as: UTF8.self)
         return StoreKey.isComponent(name) ? name : nil
     }

@@ -23,6 +23,8 @@ package final class Volume: Sendable {
     let verification = Mutex<(any VolumeVerification)?>(nil)
     /// The newest version of each key at some time; see ``superseded(_:_:)``.
     let versionObservations = Mutex([String: VersionObservation]())
+    /// The last failure of a hint, or of the folder of the hints of a prefix, that will not pass by itself.
+    let refusedHint = Mutex<StoreError?>(nil)
 
     /// - Parameters:
     ///   - files: The file system whose root is `STORE/v2`.

@@ -50,6 +50,16 @@ struct StoreStateMonitorTests {
         )
     }
 
+    @Test("A refused hint is reported once, and no more than the first ones are")
+    func refusedHints() {
+        var monitor = StoreStateMonitor(now: at(0))
+        func refusal(_ number: Int) -> StoreError { StoreError(.refused, "agents/.changes/\(number)", "why") }
+        #expect(monitor.observe(refusedHint: nil) == nil)
+        #expect(monitor.observe(refusedHint: refusal(1)) == refusal(1))
+        #expect(monitor.observe(refusedHint: refusal(1)) == nil)
+        #expect((1...100).compactMap { monitor.observe(refusedHint: refusal($0)) }.count == 15)
+    }
+
     @Test("A degradation of 250 ms is not reported")
     func hiccup() {
         #expect(reports([(1_000, .healthy), (1_250, .stalled), (60_000, .healthy)]).isEmpty)

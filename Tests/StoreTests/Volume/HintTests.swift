@@ -1,3 +1,4 @@
+import Glibc
 import Store
 import TestSupport
 import Testing
@@ -13,6 +14,22 @@ struct HintTests {
         try volume.prepare()
         try volume.write("certs/a", .create(bytes("x")))
         #expect(scratch.names("v2/certs/.changes") == ["1"])
+    }
+
+    @Test("A hint that is refused, and a folder of hints, are in the diagnostics of the store")
+    func refused() throws {
+        let volume = try scratch.volume()
+        let store = VolumeStore(volume: volume)
+        defer { store.close() }
+        try volume.write("certs/a", .create(bytes("x")))
+        #expect(volume.hint("certs", 1) == "a" && volume.hint("certs", 2) == nil)
+        #expect(store.diagnostics.refusedHint == nil)
+        for (name, mode) in [("certs/.changes/1", mode_t(0o644)), ("certs/.changes", 0o755)] {
+            #expect(chmod(scratch.file("v2/\(name)"), mode) == 0)
+            _ = volume.hint("certs", 1)
+            _ = try? volume.hintNumbers("certs")
+            #expect(store.diagnostics.refusedHint?.place == scratch.file("v2/\(name)"))
+        }
     }
 
     @Test("A key that changes while it is read is read again at once, not by a later poll")
