@@ -425,6 +425,14 @@ def stored_key(version: Path) -> str:
     return json.dumps(json.loads(version.read_bytes().split(b"\n", 1)[1])["key"])[1:-1]
 
 
+def test_a_gateway_logs_a_new_development_root(bench):
+    gateway = Gateway(bench).start()
+    pin = json.loads(gateway.cli("ca", "--replace", "--json").stdout)["pin"]
+    gateway.process.wait_log("development root replaced", 10)
+    (line,) = [line for line in gateway.process.log_objects() if line["msg"] == "development root replaced"]
+    assert line["fingerprint"] == pin and line["level"] == "notice", line
+
+
 def test_a_new_development_root_replaces_the_present_one(bench):
     gateway = Gateway(bench)
     before = gateway.cli("ca", "--pem").stdout

@@ -91,8 +91,13 @@ extension DevelopmentRoot {
         do throws(StoreError) {
             finding = try await set.read(key)
         } catch {
+            // No command writes below a folder that is refused, or after the greatest version.
+            let isOfVersion =
+                error.place.hasPrefix("\(set.store.place(of: key))/") && StoreNumber.exhaustion(of: error.place) == nil
             switch error.code {
-            case .corrupt, .refused, .tooLarge, .newerFormat: throw unusable(error.description)
+            case .corrupt: throw unusable(error.description)
+            case .refused, .tooLarge: throw unusable(error.description, isReplaceable: isOfVersion)
+            case .newerFormat: throw unusable(error.description, isReplaceable: false)
             default: throw CertificatesError(.store(error.code), error.place, "the development root: \(error.reason)")
             }
         }
@@ -101,10 +106,12 @@ extension DevelopmentRoot {
         return try DevelopmentRoot(pair, version: version)
     }
 
-    private static func unusable(_ reason: String) -> CertificatesError {
+    /// - Parameter isReplaceable: Whether `hopgate ca --replace` can write a new root. Otherwise `reason` has the
+    ///   remedy.
+    private static func unusable(_ reason: String, isReplaceable: Bool = true) -> CertificatesError {
         let key = CertificateSet.developmentCA
         let remedy = StoreLayout.remedy(for: key)
-        let ending = reason.hasSuffix(remedy) ? "" : "; \(remedy)"
+        let ending = reason.hasSuffix(remedy) || !isReplaceable ? "" : "; \(remedy)"
         return CertificatesError(.malformed, key.path, "the development root cannot be used: \(reason)\(ending)")
     }
 

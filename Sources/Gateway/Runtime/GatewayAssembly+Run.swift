@@ -75,8 +75,9 @@ extension GatewayAssembly {
 
     /// Gives every new set of certificates to the listeners until the task is cancelled.
     private func serveCertificates() async {
-        let (identities, logger) = (identities, logger)
+        let (identities, certificates, logger) = (identities, certificates, logger)
         let previous = Mutex(certificates.snapshot)
+        let knownPin = Mutex(certificates.developmentRoot?.pin)
         await certificates.run(
             onChange: { snapshot in
                 do {
@@ -89,6 +90,15 @@ extension GatewayAssembly {
                     var metadata: Logger.Metadata = ["count": "\(snapshot.certificates.count)"]
                     if !names.isEmpty { metadata["names"] = "\(names.prefix(10).joined(separator: ", "))\(more)" }
                     logger.info("certificates changed", metadata: metadata)
+                    guard let pin = certificates.developmentRoot?.pin else { return }
+                    let before = knownPin.withLock { known in
+                        defer { known = pin }
+                        return known
+                    }
+                    if before != pin {
+                        let event = before == nil ? "development CA in use" : "development root replaced"
+                        logger.notice("\(event)", metadata: ["fingerprint": "\(pin)"])
+                    }
                 } catch {
                     logger.error(
                         "certificates not replaced; the previous ones stay in use",

@@ -205,6 +205,28 @@ struct DevelopmentCATests {
         #expect(new.developmentRoot?.pin != made.pin)
     }
 
+    @Test("A root whose folder is refused has the remedy for the folder, without the command that it refuses, too")
+    func refusedRoot() async throws {
+        let store = try scratch.store()
+        defer { store.close() }
+        let made = try await DevelopmentRoot.obtain(in: store.certificates)
+        func reason() async -> String {
+            let error = await #expect(throws: CertificatesError.self) { try await open(store) }
+            return error?.reason ?? ""
+        }
+        let folder = scratch.file("v2/certs/development-ca")
+        #expect(chmod(folder, 0o755) == 0)
+        let ofFolder = await reason()
+        #expect(ofFolder.contains("chmod 700") && !ofFolder.contains("ca --replace"), "\(ofFolder)")
+        #expect(chmod(folder, 0o700) == 0)
+        // A new version can follow one that is refused.
+        #expect(chmod("\(folder)/1.json", 0o644) == 0)
+        let ofVersion = await reason()
+        #expect(ofVersion.contains("chmod 600") && ofVersion.hasSuffix("hopgate ca --replace"), "\(ofVersion)")
+        let replaced = try await DevelopmentRoot.replace(in: store.certificates)
+        #expect(try await open(store).developmentRoot?.pin == replaced.root.pin && replaced.root.pin != made.pin)
+    }
+
     @Test("With other certificates the start continues without a root, which is used once it exists")
     func laterRoot() async throws {
         let store = VolumeStore.inMemory()
