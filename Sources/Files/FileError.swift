@@ -19,6 +19,14 @@ package struct FileError: Error, Equatable, CustomStringConvertible {
 
     package var description: String { "\(path): \(reason)" }
 
+    /// Whether another path has to be named. Otherwise the system failed.
+    package var isOfArgument: Bool {
+        switch code {
+        case .notFound, .wrongKind, .tooLarge: true
+        case .system: false
+        }
+    }
+
     package init(_ code: Code, _ path: String, _ reason: String) {
         self.code = code
         self.path = path

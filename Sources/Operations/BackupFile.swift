@@ -19,7 +19,7 @@ package enum BackupFile {
     ) async throws(StoreError) -> (backup: Backup, summary: BackupSummary) {
         if path == "-" {
             guard isatty(STDOUT_FILENO) == 0 else {
-                throw StoreError(.denied, "-", "standard output is a terminal; redirect it, or name a file")
+                throw StoreError(.wrongFile, "-", "standard output is a terminal; redirect it, or name a file")
             }
             let archive = ArchiveFile(inMemory: "standard output")
             let result = try await fill(archive, mounted, write)
@@ -63,7 +63,7 @@ package enum BackupFile {
         let remedy = "name the file that hopgate backup wrote, or - for a pipe"
         guard number >= 0 else {
             guard errno == ENOENT else { throw ArchiveFile.failure("open", place) }
-            throw StoreError(.notFound, place, "there is no such file; \(remedy)")
+            throw StoreError(.wrongFile, place, "there is no such file; \(remedy)")
         }
         let file = ArchiveFile(adopting: number, place: place)
         var status = stat()
@@ -71,7 +71,7 @@ package enum BackupFile {
         let kind = status.st_mode & S_IFMT
         if kind == S_IFREG { return file }
         guard isInput, kind == S_IFIFO || kind == S_IFSOCK else {
-            throw StoreError(.refused, place, "is \(FileError.kind(kind)); \(remedy)")
+            throw StoreError(.wrongFile, place, "is \(FileError.kind(kind)); \(remedy)")
         }
         return try withExtendedLifetime(file) { () throws(StoreError) in try readAll(number, place) }
     }
@@ -127,5 +127,7 @@ package enum BackupFile {
 }
 
 extension StoreError {
-    fileprivate init(_ error: FileError) { self.init(.denied, error.path, error.reason) }
+    fileprivate init(_ error: FileError) {
+        self.init(error.isOfArgument ? .wrongFile : .denied, error.path, error.reason)
+    }
 }

@@ -73,10 +73,10 @@ enum Main {
             exit(error.isConfiguration ? 2 : 1)
         case let error as CredentialError:
             Terminal.error("\(error)")
-            exit(error.code == .invalid ? 2 : 1)
+            exit(error.code == .invalid || error.isOfArgument ? 2 : 1)
         case let error as StoreError:
             Terminal.error("\(error)")
-            exit(error.code == .olderFormat ? 2 : 1)
+            exit(error.code == .olderFormat || error.code == .wrongFile ? 2 : 1)
         case let error as AdminTokenError:
             Terminal.error("\(error)")
             exit(2)

@@ -35,8 +35,8 @@ struct BackupFileTests {
         }
         #expect(folder.names() == ["b.tar", "store"])
         #expect(folder.mode("b.tar") == 0o600)
-        #expect(await code { try await write("no/b.tar") } == .denied)
-        #expect(await code { _ = try BackupFile.open(folder.file("nothing")) } == .notFound)
+        #expect(await code { try await write("no/b.tar") } == .wrongFile)
+        #expect(await code { _ = try BackupFile.open(folder.file("nothing")) } == .wrongFile)
     }
 
     @Test("An archive that cannot be read back replaces nothing")
@@ -52,10 +52,10 @@ struct BackupFileTests {
     func kinds() async throws {
         mkfifo(folder.file("pipe"), 0o600)
         for name in ["pipe", "store"] {
-            #expect(await code { try await write(name) } == .denied)
-            #expect(await code { _ = try BackupFile.open(folder.file(name)) } == .refused)
+            #expect(await code { try await write(name) } == .wrongFile)
+            #expect(await code { _ = try BackupFile.open(folder.file(name)) } == .wrongFile)
         }
-        #expect(await code { _ = try BackupFile.open("/dev/null") } == .refused)
+        #expect(await code { _ = try BackupFile.open("/dev/null") } == .wrongFile)
         #expect(folder.names() == ["pipe", "store"])
     }
 }

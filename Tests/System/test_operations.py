@@ -651,9 +651,11 @@ def test_a_backup_that_cannot_be_written_or_read_names_the_remedy(bench):
         (["backup", f"{away}/x.tar"], f"the folder {away} does not exist; create it first"),
         (["backup", "--check", str(away)], "there is no such file; name the file that hopgate backup wrote"),
         (["restore", str(away)], "there is no such file; name the file that hopgate backup wrote"),
+        (["cert", "import", "--cert", str(away), "--key", str(away)], "there is no such file"),
+        (["token", "create", "x", "--gateway", "a.test", "--join-file", f"{away}/join"], "create the folder first"),
     ):
         done = gateway.cli(*words, check=False)
-        assert done.returncode == 1 and what in done.stderr, done.stderr
+        assert done.returncode == 2 and what in done.stderr, done.stderr
     with open("/dev/full", "w") as full:
         command = [HOPGATE, "backup", "-", "--config", str(gateway.config_path)]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=20, env=ENVIRONMENT)
@@ -670,7 +672,7 @@ def test_a_backup_replaces_regular_files_only(bench):
     for name, kind in (("pipe", "a FIFO"), ("folder", "a folder"), ("link", "a FIFO")):
         before = (folder / name).lstat()
         done = gateway.cli("backup", str(folder / name), check=False)
-        assert done.returncode == 1 and f"{folder / name}: is {kind}" in done.stderr, done.stderr
+        assert done.returncode == 2 and f"{folder / name}: is {kind}" in done.stderr, done.stderr
         assert (folder / name).lstat().st_ino == before.st_ino
     (folder / "real.tar").write_bytes(b"old")
     (folder / "latest.tar").symlink_to("real.tar")
@@ -685,7 +687,7 @@ def test_a_backup_replaces_regular_files_only(bench):
         assert checked.returncode == 1 and f"real.tar: {words}" in checked.stderr, checked.stderr
     for name, kind in (("pipe", "a FIFO"), ("folder", "a folder")):
         done = gateway.cli("restore", str(folder / name), check=False)
-        assert done.returncode == 1 and f"{folder / name}: is {kind}" in done.stderr, done.stderr
+        assert done.returncode == 2 and f"{folder / name}: is {kind}" in done.stderr, done.stderr
     assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
 
 

@@ -21,12 +21,15 @@ package struct CredentialError: Error, Equatable, CustomStringConvertible {
 
     package let code: Code
     package let reason: String
+    /// Whether an argument names a file that does not exist or is not a plain file.
+    package let isOfArgument: Bool
 
     package var description: String { reason }
 
-    package init(_ code: Code, _ reason: String) {
+    package init(_ code: Code, _ reason: String, isOfArgument: Bool = false) {
         self.code = code
         self.reason = reason
+        self.isOfArgument = isOfArgument
     }
 
     init(_ error: StoreError) {

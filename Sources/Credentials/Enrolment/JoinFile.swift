@@ -21,7 +21,7 @@ package struct JoinFile: Sendable {
         do throws(FileError) {
             return String(decoding: try ConfiguredFile.read(path, limit: JoinString.sizeLimit), as: UTF8.self)
         } catch {
-            throw error.code == .tooLarge ? noJoinString(error.reason) : CredentialError(.joinFile, error.description)
+            throw error.code == .tooLarge ? noJoinString(error.reason) : unusable(error)
         }
     }
 
@@ -58,7 +58,7 @@ package struct JoinFile: Sendable {
         do throws(FileError) {
             try AtomicFile.requireWritable(Self.contents(text), to: path)
         } catch {
-            throw CredentialError(.joinFile, error.description)
+            throw unusable(error)
         }
     }
 
@@ -68,7 +68,7 @@ package struct JoinFile: Sendable {
         do throws(FileError) {
             try AtomicFile.write(Self.contents(text), to: path)
         } catch {
-            throw CredentialError(.joinFile, error.description)
+            throw unusable(error)
         }
     }
 
@@ -98,7 +98,8 @@ package struct JoinFile: Sendable {
         guard lstat(path, &status) == 0 else {
             guard errno == ENOENT else { throw failure("stat") }
             if let problem = problemOfFolder {
-                throw CredentialError(.joinFile, "\(path): \(problem); create the folder first")
+                let reason = "\(path): \(problem); create the folder first"
+                throw CredentialError(.joinFile, reason, isOfArgument: true)
             }
             return false
         }
@@ -123,7 +124,12 @@ package struct JoinFile: Sendable {
     }
 
     private func wrongKind(_ problem: String) -> CredentialError {
-        CredentialError(.joinFile, "\(path): \(problem); name a plain file, or a path where no file exists")
+        let reason = "\(path): \(problem); name a plain file, or a path where no file exists"
+        return CredentialError(.joinFile, reason, isOfArgument: true)
+    }
+
+    private func unusable(_ error: FileError) -> CredentialError {
+        CredentialError(.joinFile, error.description, isOfArgument: error.isOfArgument)
     }
 
     private func failure(_ call: String) -> CredentialError {

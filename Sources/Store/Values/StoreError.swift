@@ -48,6 +48,8 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case unsupported
         /// The store was closed, or the caller's task was cancelled.
         case closed
+        /// The file that an argument names does not exist, or is not a plain file.
+        case wrongFile
     }
 
     package let code: Code
