@@ -20,6 +20,7 @@ struct ConfigCheckCommand: AsyncParsableCommand {
     func run() async throws {
         let configuration = try await options.load()
         try await configuration.requireUsableSecrets()
+        if let warning = configuration.openAdminWarning { Terminal.info("Warning: \(warning).") }
         try Terminal.print(
             try GatewayConfiguration.check(
                 file: options.configuration.config,

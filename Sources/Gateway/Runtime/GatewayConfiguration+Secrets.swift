@@ -3,6 +3,7 @@ import Cluster
 import Files
 import Formats
 package import Logging
+import Settings
 import Store
 import Threads
 
@@ -64,6 +65,31 @@ extension GatewayConfiguration {
                 ]
             )
         }
+    }
+
+    /// The remedy for an admin port that listens on all addresses: its requests are not encrypted, so others on the
+    /// network can read the token. `nil` if it does not.
+    private var openAdminRemedy: String? {
+        guard ["0.0.0.0", "::"].contains(adminListen.host) else { return nil }
+        let local = ListenAddress(host: adminListen.host == "::" ? "::1" : "127.0.0.1", port: adminListen.port)
+        return "set admin_listen to \(local), or let a firewall admit operators only"
+    }
+
+    /// The warning about an admin port that other machines reach, or `nil` if they do not.
+    package var openAdminWarning: String? {
+        openAdminRemedy.map { remedy in
+            "admin_listen: \(adminListen) is reachable from other machines, and the token is sent in plain text; "
+                + remedy
+        }
+    }
+
+    /// Logs an admin port that other machines reach.
+    package func reportOpenAdmin(_ logger: Logger) {
+        guard let remedy = openAdminRemedy else { return }
+        logger.warning(
+            "admin port reachable from other machines",
+            metadata: ["setting": "admin_listen", "address": "\(adminListen)", "remedy": "\(remedy)"]
+        )
     }
 
     /// Verifies that a start that founds a cluster has a certificate to serve, before it founds one: in an empty store

@@ -82,6 +82,7 @@ package final class GatewayProcess: Sendable {
         let assembly = try await GatewayAssembly.open(configuration, version: version, output: output, logger: logger)
         assembly.observeStore()
         await configuration.reportReadableSecrets(logger)
+        configuration.reportOpenAdmin(logger)
         let group = MultiThreadedEventLoopGroup(numberOfThreads: loops)
         let opsGroup = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {

@@ -49,6 +49,22 @@ import Testing
         }
     }
 
+    @Test("An admin port on all addresses is a warning with the remedy")
+    func openAdmin() throws {
+        for (address, remedy) in [("0.0.0.0:9091", "127.0.0.1:9091"), ("[::]:9091", "[::1]:9091")] {
+            let configuration = try load(flags: ["admin_listen": address])
+            let log = try TestLog()
+            configuration.reportOpenAdmin(log.logger)
+            let lines = try log.lines
+            #expect(lines.count == 1 && lines[0].contains("admin port reachable from other machines"))
+            #expect(lines.first?.contains("set admin_listen to \(remedy)") == true, "\(lines)")
+            #expect(configuration.openAdminWarning?.contains("set admin_listen to \(remedy)") == true)
+        }
+        for address in ["127.0.0.1:9091", "[::1]:9091", "10.0.0.7:9091"] {
+            #expect(try load(flags: ["admin_listen": address]).openAdminWarning == nil)
+        }
+    }
+
     @Test("A gateway starts without any configuration")
     func defaults() throws {
         let configuration = try load(environment: ["HOME": "/home/u", "XDG_DATA_HOME": "/data"])
