@@ -11,8 +11,11 @@ import Store
 package struct StoreCheck: Sendable {
     /// The timeout of the first call, which shows whether the volume hangs.
     static let firstCallTimeout = TimeAmount.seconds(10)
-    /// The timeout of the whole check. A volume that answers slowly does not reach it: each part has its own time.
+    /// The timeout of the inspection, and of the test and the timings of the volume. A volume that answers slowly does
+    /// not reach it. Each part has its own, so that one that hangs costs no other its result.
     static let deadline = TimeAmount.seconds(60)
+    /// The timeout of the leases, of the keys, and of the replicas.
+    static let memberDeadline = TimeAmount.seconds(20)
     /// The time for inspecting the names in the store.
     static let inspectionTime = TimeAmount.seconds(20)
     /// The time for examining values.
@@ -54,18 +57,39 @@ package struct StoreCheck: Sendable {
             let store = VolumeStore(volume: volume)
             defer { store.close() }
             let cluster = await readCluster(store, &report)
-            if let cluster { await examineValues(store, cluster, &report) }
-            report = try await onThread("store-check", deadline: Self.deadline, place: path) {
-                [report] () throws(StoreError) in
-                var report = report
-                if let cluster { check.examineMembers(volume, cluster, &report) }
-                try check.measure(volume, &report)
-                return report
+            if let cluster {
+                await examineValues(store, cluster, &report)
+                await examineMembers(volume, cluster, &report)
+            }
+            let measured = await part(path, within: Self.deadline, &report) { () throws(StoreError) in
+                var measured = StoreCheckReport(path: path)
+                try check.measure(volume, &measured)
+                return measured
+            }
+            if let measured {
+                report.selfTest = measured.selfTest
+                report.timings = measured.timings
+                report.problems += measured.problems
             }
         } catch {
             report.problems.append(error.description)
         }
         return report
+    }
+
+    /// Performs a part of the check in its own time. Returns `nil` if it failed, which is reported.
+    private func part<Result: Sendable>(
+        _ place: String,
+        within limit: TimeAmount,
+        _ report: inout StoreCheckReport,
+        _ body: @escaping @Sendable () throws(StoreError) -> Result
+    ) async -> Result? {
+        do throws(StoreError) {
+            return try await onThread("store-check", deadline: limit, place: place, body)
+        } catch {
+            report.problems.append(error.description)
+            return nil
+        }
     }
 
     /// Inspects the folder. Returns the volume whose cluster is to be examined, or `nil` if there is none.
@@ -217,28 +241,37 @@ package struct StoreCheck: Sendable {
         report.unusable.sort(by: UnusableFile.isWorse)
     }
 
-    private func examineMembers(_ volume: Volume, _ cluster: ClusterIdentity, _ report: inout StoreCheckReport) {
-        do throws(StoreError) {
-            let leases = volume.leases(until: .now() + Self.leaseTime)
-            report.leases = leases.found
-            if !leases.isComplete { report.remarks.append("not all leases could be read in the time for it") }
-            for path in try volume.strayKeys(cluster) {
-                // The mode and the kind do not matter then.
-                report.unusable.removeAll { $0.path == path || $0.path.hasPrefix("\(path)/") }
-                report.remarks.append(
-                    "\(path): is not a key of this cluster; delete it with: rm -r \(shellWord(path))"
-                )
-            }
-            if let new = cluster.rotatingTo {
-                report.remarks.append(
-                    "the rotation to key \(new.id) is not finished; continue it with: hopgate cluster rotate-key"
-                )
-            }
-            report.replicas = try replicas(volume, cluster.keyring)
-            report.remarks += report.replicas.compactMap(\.problem)
-        } catch {
-            report.problems.append(error.description)
+    private func examineMembers(
+        _ volume: Volume,
+        _ cluster: ClusterIdentity,
+        _ report: inout StoreCheckReport
+    ) async {
+        let (check, folder) = (self, configuration.folder)
+        let leases = await part("\(folder)/locks", within: Self.memberDeadline, &report) { () throws(StoreError) in
+            volume.leases(until: .now() + Self.leaseTime)
         }
+        report.leases = leases?.found ?? []
+        if leases?.isComplete == false { report.remarks.append("not all leases could be read in the time for it") }
+        let strayKeys = await part("\(folder)/keys", within: Self.memberDeadline, &report) { () throws(StoreError) in
+            try volume.strayKeys(cluster)
+        }
+        for path in strayKeys ?? [] {
+            // The mode and the kind do not matter then.
+            report.unusable.removeAll { $0.path == path || $0.path.hasPrefix("\(path)/") }
+            report.remarks.append(
+                "\(path): is not a key of this cluster; delete it with: rm -r \(shellWord(path))"
+            )
+        }
+        if let new = cluster.rotatingTo {
+            report.remarks.append(
+                "the rotation to key \(new.id) is not finished; continue it with: hopgate cluster rotate-key"
+            )
+        }
+        let replicas = await part("\(folder)/replicas", within: Self.memberDeadline, &report) { () throws(StoreError) in
+            try check.replicas(volume, cluster.keyring)
+        }
+        report.replicas = replicas ?? []
+        report.remarks += report.replicas.compactMap(\.problem)
     }
 
     private func replicas(_ volume: Volume, _ keyring: ClusterKeyring) throws(StoreError) -> [StoreCheckReport.Replica]

@@ -172,6 +172,18 @@ def test_commands_and_starts_end_with_a_clear_error_while_the_store_hangs(bench)
 # -- starting on a faulty store
 
 
+def test_a_heartbeat_that_hangs_costs_a_check_the_replicas_only(bench):
+    volume = SlowVolume(bench)
+    gateway = founded(bench, volume)
+    volume.send_command("hang contents */hb")
+    done = gateway.cli("store", "check", "--json", check=False, timeout=60)
+    report = json.loads(done.stdout)
+    assert done.returncode == 1 and report["abilities"] and report["times"], done
+    assert report["problems"] == [f"{volume.store}/v2/replicas: the volume does not answer; is its server up?"], done
+    volume.heal()
+    assert len(json.loads(gateway.cli("store", "check", "--json").stdout)["replicas"]) == 1
+
+
 def founded(bench, volume: Volume, name: str = "gateway") -> Gateway:
     """A gateway whose store was created on this volume by an earlier start and stop."""
     gateway = Gateway(bench, name, routes=[{"host": "app.localhost", "to": "demo/web"}], store=volume.setting)
