@@ -2,7 +2,7 @@
 /// others are counted, and reported when no more of them follow.
 struct ReportLimiter {
     /// The highest number of lines of a burst.
-    static let limit = 10
+    static let limit = 32
 
     private var reported = 0
     private var counted = 0
