@@ -95,8 +95,9 @@ struct MeshForwardingTests {
             }
             let client = try await begin("POST", body.utf8.count)
             client.send(ByteBuffer(string: body))
-            try await eventually("the whole body") { agent.requests.last?.seen.isEnded == true }
-            let request = try #require(agent.requests.last)
+            func received() -> TestRequest? { agent.requests.last { $0.head?.method == "POST" } }
+            try await eventually("the whole body") { received()?.seen.isEnded == true }
+            let request = try #require(received())
             #expect(request.body == body && request.field("x-request-id") != nil)
             request.answer(200, body)
             try await eventually("the whole response") { client.text.hasSuffix(body) }
