@@ -39,13 +39,23 @@ struct GatewayListeners: Sendable {
                 )
             }
         }
-        let https = try await edge(.https, configuration.httpsListen)
-        let port = https.localAddress.port ?? configuration.httpsListen.port
-        assembly.edge.httpsPort.store(port, ordering: .relaxed)
-        let dtls = configuration.dtlsListen
-        // The same port number as HTTPS unless configured otherwise, also if the system chose it.
-        let dtlsPort = dtls.port == configuration.httpsListen.port ? port : dtls.port
-        let tunnels = try await tunnels(assembly, ListenAddress(host: dtls.host, port: dtlsPort), loops)
+        /// The same port number for both unless configured otherwise, also if the system has chosen it. It chooses one
+        /// that is free for TCP, so another process may have it for UDP.
+        func pair(_ attempts: Int) async throws -> (EdgeListener, TunnelListener) {
+            let https = try await edge(.https, configuration.httpsListen)
+            let port = https.localAddress.port ?? configuration.httpsListen.port
+            assembly.edge.httpsPort.store(port, ordering: .relaxed)
+            var dtls = configuration.dtlsListen
+            if dtls.port == configuration.httpsListen.port { dtls.port = port }
+            do {
+                return (https, try await Self.tunnels(assembly, dtls, loops))
+            } catch {
+                await https.close()
+                guard configuration.dtlsListen.port == 0, attempts > 1 else { throw error }
+                return try await pair(attempts - 1)
+            }
+        }
+        let (https, tunnels) = try await pair(16)
         let http = try await edge(.http, configuration.httpListen)
         return GatewayListeners(https: https, http: http, tunnels: tunnels, mesh: try await mesh(assembly, loops))
     }
