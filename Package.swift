@@ -231,7 +231,8 @@ let package = Package(
         .testTarget(
             name: "CertificatesTests",
             dependencies: [
-                "ACME", "Certificates", "Files", "Formats", "Outbound", "Store", "TestSupport", nioCore, nioPosix, x509,
+                "ACME", "Certificates", "Files", "Formats", "Outbound", "Store", "TestSupport", "Threads", nioCore,
+                nioPosix, x509,
                 asn1, crypto,
             ],
             swiftSettings: strict
@@ -270,7 +271,7 @@ let package = Package(
             name: "AgentTests",
             dependencies: [
                 "Agent", "DTLS", "HopProtocol", "Observability", "Settings", "TestSupport", "Transport", "Tunnel",
-                nioCore, nioPosix,
+                nioCore, nioEmbedded, nioPosix,
                 logging,
             ],
             swiftSettings: strict

@@ -19,7 +19,7 @@ package final class DeadlineTimer {
     /// Ensures that the timer fires soon after `deadline`.
     package func schedule(by deadline: NIODeadline) {
         guard deadline < nextFiring else { return }
-        let firing = max(deadline, .now() + Self.granularity)
+        let firing = max(deadline, loop.now + Self.granularity)
         // Close deadlines that keep arriving must not postpone the firing that is scheduled.
         guard firing < nextFiring else { return }
         nextFiring = firing
@@ -30,7 +30,7 @@ package final class DeadlineTimer {
         // A later firing has been superseded by an earlier one.
         guard scheduled == nextFiring else { return }
         nextFiring = .distantFuture
-        let earliest = onFire(.now())
+        let earliest = onFire(loop.now)
         if earliest != .distantFuture { schedule(by: earliest) }
     }
 }

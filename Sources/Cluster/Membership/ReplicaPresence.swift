@@ -6,7 +6,7 @@ import Synchronization
 
 /// This process as a member of the cluster: its description and its heartbeat in the store.
 ///
-/// Nothing on the data path waits for it. While the volume accepts no writes the process serves without being a visible
+/// The data path waits for none of it. While the volume accepts no writes the process serves without being a visible
 /// member, and becomes one as soon as the volume recovers.
 package final class ReplicaPresence: Sendable {
     private static let interval = Duration.milliseconds(500)

@@ -1,17 +1,18 @@
 /// The syntax of host names: labels of 1 to 63 letters, digits, hyphens and underscores, separated by dots, without a
 /// hyphen at either end of a label; 253 bytes in all (RFC 1035 §2.3.4, RFC 1123 §2.1).
 ///
-/// Those standards have no underscores, but container platforms put them into names. International names are accepted
-/// in their `xn--` form only.
+/// Underscores are beside those standards, but container platforms put them into names. International names are
+/// accepted in their `xn--` form only.
 ///
-/// Host names are read in four places, which accept different texts on purpose:
+/// Host names are read in four places, which accept different texts on purpose. Where a last label of digits only is
+/// rejected, it would be a mistyped IPv4 address.
 ///
 /// | | letters | last label of digits only | trailing dot | IPv6 address | `*.` in front |
 /// |---|---|---|---|---|---|
-/// | ``isHostName(_:)``: settings, join strings | either case | rejected: a mistyped IPv4 address | rejected | other
-/// parsers | rejected | | ``HostPattern``: routes, tokens, agents | either case | rejected, as above | rejected |
-/// without brackets | accepted | | `CertificateName` in ACME | either case | accepted | removed | without brackets |
-/// accepted | | `RequestAuthority` in Gateway | either case | accepted | removed | in brackets | rejected |
+/// | ``isHostName(_:)``: settings, join strings | either case | rejected | rejected | other parsers | rejected |
+/// | ``HostPattern``: routes, tokens, agents | either case | rejected | rejected | without brackets | accepted |
+/// | `CertificateName` in ACME | either case | accepted | removed | without brackets | accepted |
+/// | `RequestAuthority` in Gateway | either case | accepted | removed | in brackets | rejected |
 ///
 /// All of them compare names in lower case. `RequestAuthority` bounds a name at 255 bytes, and checks neither the
 /// length of labels nor the position of hyphens: it reads the `Host` field of every request, and such a name matches no

@@ -8,6 +8,7 @@ import Store
 import Synchronization
 import TestSupport
 import Testing
+import Threads
 
 @Suite("Certificates by themselves")
 struct IssuerTests {
@@ -99,12 +100,12 @@ struct IssuerTests {
         let world = IssuingWorld(store: try scratch.store())
         let settings = world.settings([["a.test"]])
         let sleeping = try scratch.store()
-        let isAwake = Mutex(false)
+        let awake = AsyncSignal()
         let hasSlept = Mutex(false)
         let gate = GatedTransport(world.ca) { request in
-            guard request.url.text.contains("/cert/") else { return }
+            guard request.url.text.contains("/cert/"), !hasSlept.withLock({ $0 }) else { return }
             hasSlept.withLock { $0 = true }
-            while !isAwake.withLock({ $0 }), !Task.isCancelled { try? await Task.sleep(for: .milliseconds(10)) }
+            await awake.wait()
         }
         let first = world.issuer(settings, store: sleeping, transport: gate)
         world.start(first)
@@ -116,7 +117,7 @@ struct IssuerTests {
         world.start(second)
         try await world.published("a.test")
         let before = try await world.certificate("a.test")
-        isAwake.withLock { $0 = true }
+        awake.send()
         try await eventually(within: .seconds(30)) { !first.statuses[0].isOrdering }
         #expect(try await world.certificate("a.test")?.leafSHA256 == before?.leafSHA256)
         #expect(world.ca.with { $0.issuedCount } == 1)

@@ -7,6 +7,7 @@ import Store
 import Synchronization
 import TestSupport
 import Testing
+import Threads
 
 /// The CA in memory behind the transport of the product, as fast as it can answer. Several gateways may use it.
 final class MemoryAuthority: ACMETransport, @unchecked Sendable {
@@ -78,7 +79,8 @@ final class DyingTransport: ACMETransport {
         let answer = try await ca.send(request, trust: trust)
         guard last(request) else { return answer }
         hasDied.withLock { $0 = true }
-        while !Task.isCancelled { try? await Task.sleep(for: .seconds(60)) }
+        // Until the task is cancelled.
+        await AsyncSignal().wait()
         throw ACMETransportError("dead")
     }
 }
